@@ -1,0 +1,136 @@
+"""Decompress, verify, read and write one chunk of a tree of files.
+
+Everything here runs in worker threads; the heavy calls (zstd, SHA-256, pread, pwrite) leave the interpreter lock.
+Each thread keeps one buffer of a chunk's size: a new 4 MiB object for every chunk costs a thousand page faults.
+Faults of the file system come out as `OSError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from models_init.manifest import CHUNK_LIMIT, placements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models_init.manifest import Chunk, File, Placement
+
+_WINDOW_LIMIT = 2 * CHUNK_LIMIT
+"""Bytes of window that a frame may ask for: no frame of at most CHUNK_LIMIT bytes has use for more."""
+
+_EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o644
+
+_CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class WrongChunkError(Exception):
+    """A chunk's bytes are not those that the manifest promises; internal, told to users as `WrongBytesError`."""
+
+
+def mode(file: File) -> int:
+    """Permission bits that the file has on the volume, whatever the umask."""
+    return _EXECUTABLE_MODE if file.executable else _FILE_MODE
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> str:
+    """The digest as manifests write it."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def plain(frame: memoryview, chunk: Chunk) -> memoryview:
+    """Decompress one frame and verify it; the result is this thread's buffer, valid until its next chunk.
+
+    Raises `WrongChunkError`: no frame, more or fewer bytes than declared, or another digest. Never holds more than
+    the declared size.
+    """
+    out = _scratch.view[: chunk.size]
+    try:
+        reader = _scratch.decompressor.stream_reader(frame, closefd=False)
+        filled = reader.readinto(out)
+        more = reader.read(1) if filled == chunk.size else b""
+    except zstandard.ZstdError as error:
+        raise WrongChunkError(f"not a readable zstd frame ({error})") from error
+    if filled != chunk.size or more:
+        raise WrongChunkError(f"it holds {'more' if more else filled} bytes, not {chunk.size}")
+    if digest_of(out) != chunk.digest:
+        raise WrongChunkError("its SHA-256 differs")
+    return out
+
+
+def write(root: str, placement: Placement, data: memoryview) -> None:
+    """Write a verified chunk at its place, creating the file if need be; its folder exists."""
+    file = placement.file
+    descriptor = os.open(f"{root}/{file.path}", _CREATE, mode(file))
+    try:
+        _write_all(descriptor, data, placement.start)
+        if len(file.chunks) == 1:
+            _cut(descriptor, file)
+    finally:
+        os.close(descriptor)
+
+
+def allocate(root: str, file: File) -> None:
+    """Create the file with its full size, so that a full disk shows now and not at the end."""
+    descriptor = os.open(f"{root}/{file.path}", _CREATE, mode(file))
+    try:
+        if file.size:
+            os.posix_fallocate(descriptor, 0, file.size)
+        _cut(descriptor, file)
+    finally:
+        os.close(descriptor)
+
+
+def sound(root: str, file: File) -> Iterator[Placement]:
+    """Read the file and yield the chunks that are in place with the right bytes; none if there is no such file."""
+    try:
+        descriptor = os.open(f"{root}/{file.path}", _READ)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        for placement in placements(file):
+            view = _scratch.view[: placement.chunk.size]
+            if _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest:
+                yield placement
+    finally:
+        os.close(descriptor)
+
+
+class _Scratch(threading.local):
+    """What one worker thread keeps between chunks."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(CHUNK_LIMIT))
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT)
+
+
+_scratch = _Scratch()
+
+
+def _cut(descriptor: int, file: File) -> None:
+    """Take off what lies past the end: a leftover of other content under the same name."""
+    if os.fstat(descriptor).st_size > file.size:
+        os.ftruncate(descriptor, file.size)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data = data[written:]
+        offset += written
+
+
+def _read_all(descriptor: int, into: memoryview, offset: int) -> bool:
+    while into:
+        read = os.preadv(descriptor, [into], offset)
+        if read == 0:
+            return False
+        into = into[read:]
+        offset += read
+    return True

@@ -1,0 +1,278 @@
+"""What a pack consists of, down to each chunk's digest.
+
+A `Manifest` that exists is valid: every rule below is checked when a value is made, whether it is decoded from a
+document or built by hand (`ValueError`); `parse` turns whatever is wrong with a document into a `ManifestError`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import msgspec
+
+from models_init.errors import ManifestError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = 1
+MIB = 1 << 20
+
+CHUNK_LIMIT = 4 * MIB
+"""Plain bytes of a chunk, at most: what a reader must be ready to hold, once per worker."""
+
+FRAME_LIMIT = CHUNK_LIMIT + CHUNK_LIMIT // 256 + 1024
+"""Compressed bytes of a chunk, at most: ZSTD_compressBound plus a generous frame header."""
+
+MANIFEST_LIMIT = 128 * MIB
+"""Bytes of a manifest, at most. 100,000 small files need about 28 MiB."""
+
+MANIFEST_NAME = "manifest.json"
+
+_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+
+# One regular expression judges a path: no control character (C0, DEL, C1, line and paragraph separators), no
+# surrogate, no empty part, no "." or "..", no leading or trailing slash.
+_PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+_PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
+_PATH_BYTES = 1024  # with MODELS_DIR before it well below Linux' PATH_MAX of 4096
+_PART_BYTES = 255  # NAME_MAX of every Linux file system
+
+PackName = Annotated[str, msgspec.Meta(pattern=_NAME, description="a pack's name, e.g. nl-nl or common")]
+Version = Annotated[str, msgspec.Meta(pattern=_VERSION, description="a pack's version, e.g. 2026.04")]
+Digest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the plain bytes")]
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Path = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=_PATH_BYTES,
+        description="relative, '/' between parts, UTF-8; no empty part, no '.' or '..', no control character",
+    ),
+]
+
+_is_name = re.compile(_NAME[:-1] + r"\Z").match
+_is_version = re.compile(_VERSION[:-1] + r"\Z").match
+_is_file_name = re.compile(_FILE_NAME[:-1] + r"\Z").match
+_is_digest = re.compile(_DIGEST[:-1] + r"\Z").match
+
+
+class PackRef(NamedTuple):
+    """A pack by name and version; `PackRef.make` is the only way from text."""
+
+    name: str
+    version: str
+
+    @classmethod
+    def make(cls, name: str, version: str) -> PackRef:
+        """Check both parts; they become folder names. Raise `ValueError`."""
+        if not _is_name(name):
+            raise ValueError(f"{name!r} is no pack name (lower-case letters, digits, '.', '_', '-')")
+        if not _is_version(version):
+            raise ValueError(f"{version!r} is no version (letters, digits, '.', '_', '+', '-')")
+        return cls(name, version)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A piece of one file: a zstd frame of the archive at `offset`, `length` bytes there, `size` bytes when plain."""
+
+    offset: Size
+    length: Annotated[int, msgspec.Meta(ge=1, le=FRAME_LIMIT)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=CHUNK_LIMIT)]
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        if self.offset < 0 or not 1 <= self.length <= FRAME_LIMIT or not 1 <= self.size <= CHUNK_LIMIT:
+            raise ValueError(f"a chunk of {self.size} bytes in {self.length} at {self.offset} is out of bounds")
+        if not _is_digest(self.digest):
+            raise ValueError(f"{self.digest!r} is no digest")
+
+
+class File(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """A regular file: its chunks, in order, cover its `size` bytes exactly. An empty file has none."""
+
+    path: Path
+    size: Size
+    digest: Digest
+    chunks: tuple[Chunk, ...] = ()
+    executable: bool = False
+
+    def __post_init__(self) -> None:
+        check_path(self.path)
+        if not _is_digest(self.digest):
+            raise ValueError(f"{self.digest!r} is no digest")
+        covered = sum(chunk.size for chunk in self.chunks)
+        if covered != self.size:
+            raise ValueError(f"{self.path}: its chunks hold {covered} bytes, its size is {self.size}")
+        if len(self.chunks) == 1 and self.chunks[0].digest != self.digest:
+            raise ValueError(f"{self.path}: its only chunk has another digest than the file")
+
+
+class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pack's one blob, beside the manifest."""
+
+    file: Annotated[str, msgspec.Meta(pattern=_FILE_NAME)]
+    size: Size
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        if not _is_file_name(self.file) or not _is_digest(self.digest) or self.size < 0:
+            raise ValueError(f"the archive {self.file!r} of {self.size} bytes is not well described")
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
+
+    `directories` names those that no file's path implies (the empty ones), in ascending order.
+    """
+
+    schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
+    pack: PackName
+    version: Version
+    archive: Archive
+    files: tuple[File, ...]
+    directories: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        PackRef.make(self.pack, self.version)
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema {self.schema} is not {SCHEMA}")
+        for path in self.directories:
+            check_path(path)
+        _check_tree(self.files, self.directories)
+        _check_extents(self.files, self.archive.size)
+
+    @property
+    def ref(self) -> PackRef:
+        """The pack's name and version."""
+        return PackRef(self.pack, self.version)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def folders(self) -> list[str]:
+        """Every directory of the pack, parents before children."""
+        return sorted(_parents(self.files, self.directories).union(self.directories))
+
+
+class Placement(NamedTuple):
+    """A chunk at its place: `start` is where its first byte lies in the file."""
+
+    file: File
+    chunk: Chunk
+    start: int
+
+
+def placements(file: File) -> Iterator[Placement]:
+    """Where each chunk of the file lies in it."""
+    start = 0
+    for chunk in file.chunks:
+        yield Placement(file, chunk, start)
+        start += chunk.size
+
+
+def parse(document: bytes, ref: PackRef) -> Manifest:
+    """Read the manifest of `ref`.
+
+    Raises `UnsupportedError` for another schema, `ManifestError` for whatever else is wrong with it, or when it is
+    another pack's.
+    """
+    try:
+        schema = msgspec.json.decode(document, type=_Head).schema
+        if schema != SCHEMA:
+            raise UnsupportedError(
+                f"the manifest of {ref} has schema {schema}, and this version of models_init reads schema {SCHEMA}: "
+                f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer pack'}"
+            )
+        manifest = msgspec.json.decode(document, type=Manifest)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise ManifestError(
+            f"the manifest of {ref} cannot be used: {_shortened(str(error))}; the publisher must publish it anew"
+        ) from error
+    if manifest.ref != ref:
+        raise ManifestError(
+            f"the manifest of {ref} is that of {manifest.ref}: the publisher must publish the right one"
+        )
+    return manifest
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Write the document: the same manifest gives the same bytes, one file a line so that a diff can be read."""
+    text = msgspec.json.encode(manifest)
+    return text.replace(b'{"path":', b'\n{"path":') + b"\n"
+
+
+def json_schema() -> bytes:
+    """Write the JSON Schema of the document, as far as one can say it: order and coverage are checked on parsing."""
+    schema = msgspec.json.schema(Manifest)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "models_init pack manifest"
+    return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
+
+
+def check_path(path: str) -> None:
+    """Accept a path that stays inside its folder and can be shown on one line; raise `ValueError` otherwise."""
+    if not _PATH.match(path):
+        raise ValueError(f"{path!r} is no relative path of plain names")
+    if not path.isascii() or len(path) > _PART_BYTES:
+        encoded = path.encode()
+        if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
+            raise ValueError(f"{_shortened(path)!r} is too long for a path")
+
+
+class _Head(msgspec.Struct):
+    schema: int
+
+
+def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:
+    folders = _parents(files, directories)
+    for paths in ([file.path for file in files], directories):
+        before = ""
+        for path in paths:
+            if path <= before:
+                raise ValueError(f"{path} stands twice, or after {before}: paths must ascend")
+            if path in folders:
+                raise ValueError(f"{path} is both a file (or an empty directory) and a directory with entries")
+            before = path
+    if both := {file.path for file in files if directories}.intersection(directories):
+        raise ValueError(f"{min(both)} is both a file and a directory")
+
+
+def _parents(files: tuple[File, ...], directories: tuple[str, ...]) -> set[str]:
+    folders: set[str] = set()
+    for path in _paths(files, directories):
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+    return folders
+
+
+def _paths(files: tuple[File, ...], directories: tuple[str, ...]) -> Iterator[str]:
+    for file in files:
+        yield file.path
+    yield from directories
+
+
+def _check_extents(files: tuple[File, ...], archive_size: int) -> None:
+    end = 0
+    for file in files:
+        for chunk in file.chunks:
+            if chunk.offset < end:
+                raise ValueError(f"{file.path}: the chunk at {chunk.offset} overlaps the one before it")
+            end = chunk.offset + chunk.length
+    if end > archive_size:
+        raise ValueError(f"chunks reach to {end}, the archive ends at {archive_size}")
+
+
+def _shortened(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"
