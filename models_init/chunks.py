@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import zstandard
 
-from models_init.manifest import CHUNK_LIMIT, placements
+from models_init.manifest import CHUNK_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from models_init.manifest import Chunk, File, Placement
 
@@ -87,19 +88,25 @@ def allocate(root: str, file: File) -> None:
         os.close(descriptor)
 
 
-def sound(root: str, file: File) -> Iterator[Placement]:
-    """Read the file and yield the chunks that are in place with the right bytes; none if there is no such file."""
-    try:
-        descriptor = os.open(f"{root}/{file.path}", _READ)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
-        for placement in placements(file):
-            view = _scratch.view[: placement.chunk.size]
-            if _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest:
-                yield placement
-    finally:
-        os.close(descriptor)
+def sound(root: str, wanted: Sequence[Placement]) -> Iterator[Placement]:
+    """Read the chunks where they ought to be and yield those with the right bytes; a missing file has none.
+
+    Chunks of one file stand side by side in `wanted`, so that the file is opened once.
+    """
+    for path, group in groupby(wanted, key=lambda placement: placement.file.path):
+        try:
+            descriptor = os.open(f"{root}/{path}", _READ)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            yield from (placement for placement in group if _is_sound(descriptor, placement))
+        finally:
+            os.close(descriptor)
+
+
+def _is_sound(descriptor: int, placement: Placement) -> bool:
+    view = _scratch.view[: placement.chunk.size]
+    return _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest
 
 
 class _Scratch(threading.local):

@@ -21,6 +21,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -123,3 +128,18 @@ class DamagedError(VolumeError):
     """What is installed is not what was published."""
 
     exit_code = 45
+
+
+def first_fault(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group that is told: a bug before an expected fault, the earliest among equals."""
+    leaves = list(_leaves(group))
+    bugs = [leaf for leaf in leaves if not isinstance(leaf, ModelsInitError)]
+    return (bugs or leaves)[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

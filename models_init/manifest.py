@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from models_init.errors import ManifestError, UnsupportedError
+from models_init.names import NAME_PATTERN, VERSION_PATTERN, PackRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,6 @@ MANIFEST_LIMIT = 128 * MIB
 
 MANIFEST_NAME = "manifest.json"
 
-_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 
@@ -42,8 +41,8 @@ _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
 _PATH_BYTES = 1024  # with MODELS_DIR before it well below Linux' PATH_MAX of 4096
 _PART_BYTES = 255  # NAME_MAX of every Linux file system
 
-PackName = Annotated[str, msgspec.Meta(pattern=_NAME, description="a pack's name, e.g. nl-nl or common")]
-Version = Annotated[str, msgspec.Meta(pattern=_VERSION, description="a pack's version, e.g. 2026.04")]
+PackName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="a pack's name, e.g. nl-nl or common")]
+Version = Annotated[str, msgspec.Meta(pattern=VERSION_PATTERN, description="a pack's version, e.g. 2026.04")]
 Digest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the plain bytes")]
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Path = Annotated[
@@ -55,29 +54,8 @@ Path = Annotated[
     ),
 ]
 
-_is_name = re.compile(_NAME[:-1] + r"\Z").match
-_is_version = re.compile(_VERSION[:-1] + r"\Z").match
 _is_file_name = re.compile(_FILE_NAME[:-1] + r"\Z").match
 _is_digest = re.compile(_DIGEST[:-1] + r"\Z").match
-
-
-class PackRef(NamedTuple):
-    """A pack by name and version; `PackRef.make` is the only way from text."""
-
-    name: str
-    version: str
-
-    @classmethod
-    def make(cls, name: str, version: str) -> PackRef:
-        """Check both parts; they become folder names. Raise `ValueError`."""
-        if not _is_name(name):
-            raise ValueError(f"{name!r} is no pack name (lower-case letters, digits, '.', '_', '-')")
-        if not _is_version(version):
-            raise ValueError(f"{version!r} is no version (letters, digits, '.', '_', '+', '-')")
-        return cls(name, version)
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -158,6 +136,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
+
+    def placements(self) -> Iterator[Placement]:
+        """Every chunk at its place, in archive order."""
+        for file in self.files:
+            yield from placements(file)
 
     def folders(self) -> list[str]:
         """Every directory of the pack, parents before children."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models_init.manifest import MIB, Manifest, PackRef, Placement
+from models_init.manifest import MIB, Manifest, Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 SPAN_SIZE = 8 * MIB
 """Bytes that one ranged GET brings, about. Azurite hashes replies of up to 4 MiB, which makes it three times slower;
@@ -68,3 +68,125 @@ def spans(missing: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[Span]
         group.append(batch)
     if group:
         yield Span(group[0].start, group[-1].stop, tuple(group))
+
+
+def portions(wanted: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[list[Placement]]:
+    """Cut chunks into groups of about `size` plain bytes: what one worker reads and hashes in one go."""
+    group: list[Placement] = []
+    total = 0
+    for placement in wanted:
+        group.append(placement)
+        total += placement.chunk.size
+        if total >= size:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the volume says about one pack: `sound` chunks that lie in staging, in any order, and what staging takes."""
+
+    manifest: Manifest
+    digest: str
+    installed: bool
+    sound: Sequence[Placement] = ()
+    staged_bytes: int = 0
+    staged_inodes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackPlan:
+    """What one pack needs; `missing` is in archive order, all sizes are in bytes."""
+
+    manifest: Manifest
+    digest: str
+    installed: bool
+    missing: tuple[Placement, ...]
+    disk_bytes: int
+    disk_inodes: int
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Bytes of the archive that are missing."""
+        return sum(placement.chunk.length for placement in self.missing)
+
+    @property
+    def write_bytes(self) -> int:
+        """Plain bytes that are missing."""
+        return sum(placement.chunk.size for placement in self.missing)
+
+    @property
+    def reused_bytes(self) -> int:
+        """Plain bytes that the volume holds already."""
+        return self.manifest.size - self.write_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What brings the volume to the release that the environment names; packs are in order of name."""
+
+    packs: tuple[PackPlan, ...]
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Bytes to fetch."""
+        return sum(pack.fetch_bytes for pack in self.packs)
+
+    @property
+    def write_bytes(self) -> int:
+        """Plain bytes to write."""
+        return sum(pack.write_bytes for pack in self.packs)
+
+    @property
+    def reused_bytes(self) -> int:
+        """Plain bytes that the volume holds already."""
+        return sum(pack.reused_bytes for pack in self.packs)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that the volume will take more than now."""
+        return sum(pack.disk_bytes for pack in self.packs)
+
+    @property
+    def disk_inodes(self) -> int:
+        """Files and folders that the volume will have more than now."""
+        return sum(pack.disk_inodes for pack in self.packs)
+
+    @property
+    def largest_batch(self) -> int:
+        """Bytes of the largest piece that a worker will take at once."""
+        lengths = (placement.chunk.length for pack in self.packs for placement in pack.missing)
+        return max(BATCH_SIZE, max(lengths, default=0))
+
+
+BLOCK = 4096
+"""Bytes in which nearly every file system hands out room."""
+
+SPARE = 16 * MIB
+"""Bytes beyond the packs themselves: directories, records, the file system's own trees (about 0.2 % of 8 GiB)."""
+
+
+def decide(facts: Iterable[Facts]) -> Plan:
+    """What is to be done, given what is there."""
+    return Plan(tuple(_decide(fact) for fact in sorted(facts, key=lambda fact: fact.manifest.ref)))
+
+
+def _decide(fact: Facts) -> PackPlan:
+    if fact.installed:
+        return PackPlan(fact.manifest, fact.digest, True, (), 0, 0)
+    sound = {(placement.file.path, placement.start) for placement in fact.sound}
+    missing = tuple(
+        placement for placement in fact.manifest.placements() if (placement.file.path, placement.start) not in sound
+    )
+    size = sum(-(-file.size // BLOCK) * BLOCK for file in fact.manifest.files)
+    inodes = len(fact.manifest.files) + len(fact.manifest.folders()) + 1
+    return PackPlan(
+        fact.manifest,
+        fact.digest,
+        False,
+        missing,
+        max(0, size - fact.staged_bytes),
+        max(0, inodes - fact.staged_inodes),
+    )

@@ -27,7 +27,8 @@ class Source(Protocol):
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """Hand the bytes `start` to `stop` (exclusive) of the object to `sink`: in order, all of them, and no others.
 
-        On an error the sink has seen a correct prefix. A range that is empty or reaches past the end is a `SourceError`.
+        On an error the sink has seen a correct prefix. An empty range, or one past the end, is a
+        `SourceError`.
         """
 
     async def names(self, folder: str) -> list[str]:

@@ -1,0 +1,17 @@
+"""`python -m models_init`, and the console script `models-init`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from models_init.cli import main as run
+
+
+def main() -> int:
+    """Run with this process's arguments and environment; return the exit code."""
+    return run(sys.argv[1:], os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

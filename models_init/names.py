@@ -1,0 +1,31 @@
+"""What packs, versions and releases may be called: their names become folder names."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+
+_is_name = re.compile(NAME_PATTERN[:-1] + r"\Z").match
+_is_version = re.compile(VERSION_PATTERN[:-1] + r"\Z").match
+
+
+class PackRef(NamedTuple):
+    """A pack by name and version; text becomes one by `make` alone."""
+
+    name: str
+    version: str
+
+    @classmethod
+    def make(cls, name: str, version: str) -> PackRef:
+        """Check both parts; raise `ValueError`."""
+        if not _is_name(name):
+            raise ValueError(f"{name!r} is no pack name (lower-case letters, digits, '.', '_', '-')")
+        if not _is_version(version):
+            raise ValueError(f"{version!r} is no version (letters, digits, '.', '_', '+', '-')")
+        return cls(name, version)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"

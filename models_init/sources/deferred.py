@@ -1,0 +1,46 @@
+"""A source that is opened when it is first asked for something: a run that finds everything here needs no token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models_init.sources.source import Sink, Source
+
+
+class DeferredSource:
+    """Stands for the source that `make` will open; `make` may raise what its constructor raises."""
+
+    def __init__(self, name: str, make: Callable[[], Source]) -> None:
+        self._name = name
+        self._make = make
+        self._source: Source | None = None
+
+    @property
+    def name(self) -> str:
+        """The name it will have."""
+        return self._name
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        return await self._opened().read(key, limit)
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`."""
+        await self._opened().get_range(key, start, stop, sink)
+
+    async def names(self, folder: str) -> list[str]:
+        """See `Source.names`."""
+        return await self._opened().names(folder)
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._source:
+            await self._source.close()
+
+    def _opened(self) -> Source:
+        if not self._source:
+            self._source = self._make()
+        return self._source

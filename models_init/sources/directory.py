@@ -1,0 +1,93 @@
+"""A folder as a source: a mounted share, a stick, the output of the pack builder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models_init.sources.source import Sink
+
+_PIECE = 512 << 10  # bytes read at once: enough to hide the hand-over to a thread, and little for 16 readers at once
+
+
+class DirectorySource:
+    """Objects are files below `folder`; keys are their relative paths."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def name(self) -> str:
+        """The folder as a URL."""
+        return self._folder.absolute().as_uri()
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        return await asyncio.to_thread(self._read, key, limit)
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`."""
+        descriptor = await asyncio.to_thread(self._open_range, key, start, stop)
+        try:
+            buffer = memoryview(bytearray(min(_PIECE, stop - start)))
+            while start < stop:
+                count = await asyncio.to_thread(self._fill, key, descriptor, buffer[: stop - start], start)
+                await sink(buffer[:count])
+                start += count
+        finally:
+            os.close(descriptor)
+
+    async def names(self, folder: str) -> list[str]:
+        """See `Source.names`."""
+        try:
+            return sorted(await asyncio.to_thread(os.listdir, self._folder / folder))
+        except OSError as error:
+            raise _translated(error, self._folder / folder) from error
+
+    async def close(self) -> None:
+        """Nothing is kept open between calls."""
+
+    def _read(self, key: str, limit: int) -> bytes:
+        try:
+            with (self._folder / key).open("rb") as file:
+                content = file.read(limit + 1)
+        except OSError as error:
+            raise _translated(error, self._folder / key) from error
+        if len(content) > limit:
+            raise SourceError(f"{self._folder / key} is larger than {limit} bytes: this is not what it should be")
+        return content
+
+    def _open_range(self, key: str, start: int, stop: int) -> int:
+        path = self._folder / key
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            size = os.fstat(descriptor).st_size
+        except OSError as error:
+            raise _translated(error, path) from error
+        if not 0 <= start < stop <= size:
+            os.close(descriptor)
+            raise SourceError(f"{path} has {size} bytes, {start} to {stop} were asked for: the copy is incomplete")
+        return descriptor
+
+    def _fill(self, key: str, descriptor: int, buffer: memoryview, offset: int) -> int:
+        try:
+            count = os.preadv(descriptor, [buffer], offset)
+        except OSError as error:
+            raise _translated(error, self._folder / key) from error
+        if count == 0:
+            raise UnavailableError(f"{self._folder / key} became shorter while it was read")
+        return count
+
+
+def _translated(error: OSError, path: Path) -> ModelsInitError:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        return NotFoundError(f"{path} does not exist")
+    if isinstance(error, PermissionError):
+        return AccessError(f"{path} cannot be read: {error.strerror}; give the running user read permission")
+    return UnavailableError(f"{path} cannot be read: {error.strerror}; check the disk or the mount")

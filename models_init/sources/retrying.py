@@ -1,0 +1,131 @@
+"""When to ask a source again: a source around a source.
+
+Only `UnavailableError` is worth another try. Waits grow exponentially with full jitter
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), never shorter than the service's
+`Retry-After`. A range goes on where it broke off, and bytes that came count as success: patience is measured from the
+last byte, not from the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from models_init.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from models_init.sources.source import Sink, Source
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on: `attempts` in a row and `seconds` without a single byte, whichever ends first."""
+
+    attempts: int = 8
+    seconds: float = 300.0
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class RetryingSource:
+    """Asks `inner` again as long as `patience` lasts; `on_retry` is told each error and the wait in seconds."""
+
+    def __init__(self, inner: Source, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
+        self._inner = inner
+        self._patience = patience
+        self._on_retry = on_retry
+
+    @property
+    def name(self) -> str:
+        """The inner source's name."""
+        return self._inner.name
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        return await self._again(lambda _: self._inner.read(key, limit))
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`; a broken range is taken up at the byte where it broke."""
+        position = start
+
+        async def attempt(effort: _Effort) -> None:
+            async def counted(piece: memoryview) -> None:
+                nonlocal position
+                position += len(piece)
+                effort.progress()
+                await sink(piece)
+
+            if position < stop:  # a fault after the last byte costs nothing
+                await self._inner.get_range(key, position, stop, counted)
+
+        await self._again(attempt)
+
+    async def names(self, folder: str) -> list[str]:
+        """See `Source.names`."""
+        return await self._again(lambda _: self._inner.names(folder))
+
+    async def close(self) -> None:
+        """Close the inner source."""
+        await self._inner.close()
+
+    async def _again(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
+        effort = _Effort(self._patience, self._on_retry)
+
+        async def attempt() -> T:  # tenacity waits for coroutine functions only
+            return await call(effort)
+
+        return await effort.retrying()(attempt)
+
+
+class _Effort:
+    """One request's attempts."""
+
+    def __init__(self, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
+        self._patience = patience
+        self._on_retry = on_retry
+        self._fruitless = 0
+        self._last_byte = monotonic()
+
+    def retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            sleep=self._patience.sleep,
+            retry=retry_if_exception_type(UnavailableError),
+            wait=self._wait,
+            stop=self._stop,
+            before_sleep=self._tell,
+            reraise=True,
+        )
+
+    def progress(self) -> None:
+        self._fruitless = 0
+        self._last_byte = monotonic()
+
+    def _wait(self, state: RetryCallState) -> float:
+        self._fruitless += 1
+        patience = self._patience
+        ceiling = min(patience.longest_wait, patience.first_wait * 2.0 ** (self._fruitless - 1))
+        return max(random.uniform(0, ceiling), _fault(state).retry_after or 0.0)  # noqa: S311 - jitter is no secret
+
+    def _stop(self, state: RetryCallState) -> bool:
+        waited = monotonic() - self._last_byte + state.upcoming_sleep
+        return self._fruitless >= self._patience.attempts or waited > self._patience.seconds
+
+    def _tell(self, state: RetryCallState) -> None:
+        self._on_retry(_fault(state), state.upcoming_sleep)
+
+
+def _fault(state: RetryCallState) -> UnavailableError:
+    fault = state.outcome.exception() if state.outcome else None
+    if not isinstance(fault, UnavailableError):  # tenacity asks only after `retry` said yes
+        raise TypeError(f"{fault!r} is not retried")
+    return fault

@@ -1,0 +1,122 @@
+"""One pack on its way in: a folder whose content is its only record."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init import chunks
+from models_init.faults import volume_faults
+from models_init.files import disk_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from models_init.manifest import Chunk, File, Manifest, Placement
+    from models_init.plan import Batch
+
+_DIRECTORY_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class WrongChunk:
+    """A chunk that did not verify, and why; nothing of it was written."""
+
+    placement: Placement
+    reason: str
+
+
+class Staging:
+    """The folder `root`, which is to become the tree that `manifest` describes.
+
+    Only verified bytes are ever written, each at its place: two runs may work on one folder and cannot harm each other.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self._root = str(root)
+
+    def exists(self) -> bool:
+        """Tell whether an earlier run left something to take up."""
+        return self.root.is_dir()
+
+    def allocated(self) -> tuple[int, int]:
+        """How much the folder takes on the disk already, in bytes and in inodes."""
+        return disk_usage(self.root)
+
+    def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
+        """Read what lies there of these chunks and return those that are right. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            return list(chunks.sound(self._root, wanted))
+
+    def prepare(self, missing: Sequence[Placement]) -> None:
+        """Take out what the manifest does not name, make the folders, and give files their full size.
+
+        A file of one chunk is made when its chunk comes: writing it is one step anyway.
+        """
+        with volume_faults(self.root):
+            self._take_out_strays()
+            self._make_folders()
+            for file in _several_chunks(missing):
+                chunks.allocate(self._root, file)
+            for file in self.manifest.files:
+                if not file.chunks:
+                    chunks.allocate(self._root, file)
+
+    def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
+        """Verify and write the chunks of a batch, whose bytes of the archive are `data`; return the wrong ones.
+
+        Blocks: for worker threads.
+        """
+        wrong = []
+        for placement in batch.placements:
+            chunk = placement.chunk
+            try:
+                plain = chunks.plain(_frame(data, batch, chunk), chunk)
+            except chunks.WrongChunkError as error:
+                wrong.append(WrongChunk(placement, str(error)))
+                continue
+            with volume_faults(self.root):
+                chunks.write(self._root, placement, plain)
+        return wrong
+
+    def _take_out_strays(self) -> None:
+        files = {file.path for file in self.manifest.files}
+        folders = set(self.manifest.folders())
+        for folder, subfolders, names in os.walk(self._root):
+            inside = os.path.relpath(folder, self._root)
+            prefix = "" if inside == "." else f"{inside}/"
+            for name in names:
+                if prefix + name not in files or os.path.islink(f"{folder}/{name}"):
+                    os.unlink(f"{folder}/{name}")
+            for name in list(subfolders):
+                if os.path.islink(f"{folder}/{name}"):
+                    os.unlink(f"{folder}/{name}")
+                elif prefix + name not in folders:
+                    subfolders.remove(name)
+                    shutil.rmtree(f"{folder}/{name}")
+
+    def _make_folders(self) -> None:
+        self.root.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        for folder in (self._root, *(f"{self._root}/{path}" for path in self.manifest.folders())):
+            with suppress(FileExistsError):
+                os.mkdir(folder, _DIRECTORY_MODE)
+
+
+def _frame(data: memoryview, batch: Batch, chunk: Chunk) -> memoryview:
+    begin = chunk.offset - batch.start
+    return data[begin : begin + chunk.length]
+
+
+def _several_chunks(missing: Sequence[Placement]) -> Iterator[File]:
+    """Each file of more than one chunk that lacks one; `missing` has the chunks of a file side by side."""
+    before = None
+    for placement in missing:
+        if placement.file is not before and len(placement.file.chunks) > 1:
+            before = placement.file
+            yield placement.file
