@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models_init.errors import LockedError
+from models_init.errors import EXIT_OK, DamagedError, LockedError, NoSuchReleaseError
+from models_init.switch import Switch
 from models_init.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from typing import NoReturn
 
-    from models_init.install import Installation, Report
     from models_init.release import Release
     from models_init.settings import Settings
     from models_init.sources.source import Source
+    from models_init.stage import Means
     from models_init.watch import Watcher
 
 _LOCK_PAUSE = 0.2  # seconds between two looks at a lock that another run holds
-_WORKERS = 8  # threads at most: four cores verify and write what a 10 Gbit/s line brings
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an action tells on stdout: an object for programs, text for people."""
+    """What an action tells on stdout (an object for programs, text for people), and the exit code."""
 
     content: dict[str, Any]
     text: str
+    exit_code: int = EXIT_OK
+
+
+# -- without asyncio: what must be fast
 
 
 def nothing_to_do(settings: Settings) -> Result | None:
-    """The result where the volume is what the environment names; None where there is work.
+    """The result where the volume is what the environment names, or was rolled back from it; None where there is work.
 
     Opens no socket, needs no token, and imports nothing that it can do without.
     """
-    current = Volume(settings.folder).current()
-    if not current or not current.holds(settings.packs):
+    volume = Volume(settings.folder)
+    switch, current = Switch(volume), volume.current()
+    if not current:
         return None
-    return Result(_installed(current), f"nothing to do: release {current} is current")
-
-
-async def install(settings: Settings, watcher: Watcher) -> Result:
-    """Bring the volume to what the environment names."""
-    volume = Volume(settings.folder)
-    volume.prepare()
-    async with _locked(volume, settings.lock_seconds, watcher):
-        if done := nothing_to_do(settings):  # the run that held the lock did it
-            return done
-        retries = _Retries(watcher)
-        async with _installation(settings, volume, watcher, retries) as installation:
-            report = await installation.run()
-    return _told(report, retries.count)
-
-
-async def plan(settings: Settings, watcher: Watcher) -> Result:
-    """Say what an install would do."""
-    from models_init import views  # noqa: PLC0415 - by need
-
-    volume = Volume(settings.folder)
-    async with _installation(settings, volume, watcher, _Retries(watcher)) as installation:
-        found = await installation.plan()
-        return Result(*views.plan(found, volume, installation.source.name))
+    if current.holds(settings.packs):
+        switch.settle(settings.packs)
+        return Result(_installed(current), f"nothing to do: release {current} is current")
+    if refused := switch.rolled_back(settings.packs):
+        return Result(
+            _installed(current) | {"rolled_back_from": refused.id},
+            f"ROLLED BACK: release {current} stays current, though the environment names {refused}; "
+            f"to go forward again run --activate {refused.id}, or name other versions",
+        )
+    return None
 
 
 def status(settings: Settings) -> Result:
@@ -70,6 +61,97 @@ def status(settings: Settings) -> Result:
     from models_init import views  # noqa: PLC0415 - by need
 
     return Result(*views.status(Volume(settings.folder)))
+
+
+def choose(settings: Settings, name: str, *, back: bool) -> Result:
+    """Make an installed release current, by its name; with `back` and no name, the one before."""
+    switch = Switch(Volume(settings.folder))
+    release = switch.previous() if back and not name else switch.find(name)
+    switch.choose(release)
+    return Result(
+        _installed(release) | {"activated": True}, f"release {release} is current, and stays so until you say otherwise"
+    )
+
+
+def hold(settings: Settings, name: str, program: tuple[str, ...]) -> NoReturn:
+    """Become the program, holding a release as long as it lives. Raises `VolumeError`, `UsageError`."""
+    from models_init.hold import become  # noqa: PLC0415 - by need
+
+    volume = Volume(settings.folder)
+    become(volume, _named(volume, name), program)
+
+
+def _named(volume: Volume, name: str) -> Release:
+    """A release by name; nothing and "current" mean the current one. It may be damaged."""
+    if name not in ("", "current"):
+        return Switch(volume).find(name)
+    if release := volume.current_record():
+        return release
+    raise NoSuchReleaseError(f"no release is current on {volume.root}; run without an action to install one")
+
+
+# -- with it
+
+
+async def install(settings: Settings, watcher: Watcher) -> Result:
+    """Bring the volume to what the environment names."""
+    from models_init import views  # noqa: PLC0415 - by need
+    from models_init.install import Installation  # noqa: PLC0415 - by need
+
+    retries = _Retries(watcher)
+    async with _means(settings, watcher, retries) as means, _locked(means, "install", settings.lock_seconds):
+        if done := nothing_to_do(settings):  # the run that held the lock did it
+            return done
+        report = await Installation(settings.packs, means).run()
+    content = _installed(report.release) | {
+        "bytes_fetched": report.bytes_fetched,
+        "bytes_reused": report.bytes_reused,
+        "bytes_written": report.bytes_written,
+        "seconds": report.seconds,
+        "retries": retries.count,
+        "activated": True,
+    }
+    return Result(content, views.installed(report, retries.count))
+
+
+async def plan(settings: Settings, watcher: Watcher) -> Result:
+    """Say what an install would do."""
+    from models_init import views  # noqa: PLC0415 - by need
+    from models_init.install import Installation  # noqa: PLC0415 - by need
+
+    async with _means(settings, watcher, _Retries(watcher)) as means:
+        found = await Installation(settings.packs, means).plan()
+        return Result(*views.plan(found, means.volume, means.source.name))
+
+
+async def verify(settings: Settings, watcher: Watcher, name: str) -> Result:
+    """Hash what is installed."""
+    from models_init import views  # noqa: PLC0415 - by need
+    from models_init.verify import verify as inspect  # noqa: PLC0415 - by need
+
+    async with _means(settings, watcher, _Retries(watcher)) as means:
+        state = await inspect(means.volume, _named(means.volume, name), means.workers, watcher)
+    return Result(*views.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)
+
+
+async def repair(settings: Settings, watcher: Watcher, name: str) -> Result:
+    """Mend what is installed."""
+    from models_init import views  # noqa: PLC0415 - by need
+    from models_init.repair import repair as mend  # noqa: PLC0415 - by need
+
+    async with _means(settings, watcher, _Retries(watcher)) as means, _locked(means, "repair", settings.lock_seconds):
+        repaired = await mend(means, _named(means.volume, name))
+    return Result(*views.repaired(repaired))
+
+
+async def prune(settings: Settings, watcher: Watcher, keep: int, *, dry_run: bool) -> Result:
+    """Remove what nothing needs any more."""
+    from models_init import views  # noqa: PLC0415 - by need
+    from models_init.prune import prune as remove  # noqa: PLC0415 - by need
+
+    async with _means(settings, watcher, _Retries(watcher)) as means, _locked(means, "prune", settings.lock_seconds):
+        pruned = await means.workers.run(lambda: remove(means.volume, settings.packs or None, keep, dry_run=dry_run))
+    return Result(*views.pruned(pruned, dry_run=dry_run))
 
 
 class _Retries:
@@ -85,21 +167,17 @@ class _Retries:
 
 
 @asynccontextmanager
-async def _installation(
-    settings: Settings, volume: Volume, watcher: Watcher, on_retry: _Retries
-) -> AsyncIterator[Installation]:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - by need
-
+async def _means(settings: Settings, watcher: Watcher, on_retry: _Retries) -> AsyncIterator[Means]:
     from models_init import memory  # noqa: PLC0415 - by need
-    from models_init.install import Installation, Means  # noqa: PLC0415 - by need
+    from models_init.stage import Means  # noqa: PLC0415 - by need
+    from models_init.workers import Workers  # noqa: PLC0415 - by need
 
-    workers = ThreadPoolExecutor(min(_WORKERS, len(os.sched_getaffinity(0))), thread_name_prefix="worker")
-    source = _source(settings, on_retry)
+    workers, source = Workers(), _source(settings, on_retry)
     buffers = memory.buffer_bytes(settings.memory, memory.limit_bytes())
     try:
-        yield Installation(settings.packs, source, volume, Means(workers, watcher, settings.connections, buffers))
+        yield Means(Volume(settings.folder), source, workers, watcher, settings.connections, buffers)
     finally:
-        workers.shutdown(cancel_futures=True)
+        workers.close()
         await source.close()
 
 
@@ -128,19 +206,20 @@ def _container(settings: Settings) -> Source:
 
 
 @asynccontextmanager
-async def _locked(volume: Volume, patience: float, watcher: Watcher) -> AsyncIterator[None]:
-    """Hold the volume's lock; say for whom and how long there is waiting. Raises `LockedError`."""
+async def _locked(means: Means, doing: str, patience: float) -> AsyncIterator[None]:
+    """Prepare and lock the volume; say for whom and how long there is waiting. Raises `LockedError`."""
     import asyncio  # noqa: PLC0415 - by need
 
     from models_init.lock import Lock  # noqa: PLC0415 - by need
 
-    lock, waited = Lock(volume.root / ".lock"), 0.0
-    while not lock.take("install"):
+    means.volume.prepare()
+    lock, waited = Lock(means.volume.root / ".lock"), 0.0
+    while not lock.take(doing):
         if not waited:
-            watcher.event("waiting", holder=lock.holder(), at_most_seconds=patience)
+            means.watcher.event("waiting", holder=lock.holder(), at_most_seconds=patience)
         if waited >= patience:
             raise LockedError(
-                f"{volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "
+                f"{means.volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "
                 "run again when that run has ended"
             )
         await asyncio.sleep(_LOCK_PAUSE)
@@ -162,22 +241,3 @@ def _installed(release: Release) -> dict[str, Any]:
         "retries": 0,
         "activated": False,
     }
-
-
-def _told(report: Report, retries: int) -> Result:
-    from models_init.console import human_size, human_time  # noqa: PLC0415 - by need
-
-    content = _installed(report.release) | {
-        "bytes_fetched": report.bytes_fetched,
-        "bytes_reused": report.bytes_reused,
-        "bytes_written": report.bytes_written,
-        "seconds": report.seconds,
-        "retries": retries,
-        "activated": report.activated,
-    }
-    text = (
-        f"release {report.release} is current: {human_size(report.bytes_fetched)} fetched, "
-        f"{human_size(report.bytes_reused)} reused, {human_size(report.bytes_written)} written "
-        f"in {human_time(report.seconds)}, {retries} retries"
-    )
-    return Result(content, text)

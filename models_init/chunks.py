@@ -7,6 +7,7 @@ Faults of the file system come out as `OSError`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -18,7 +19,7 @@ import zstandard
 from models_init.manifest import CHUNK_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from models_init.manifest import Chunk, File, Placement
 
@@ -29,6 +30,9 @@ _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o644
 
 _CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # ELOOP: a link where a file ought to be
 
 
 class WrongChunkError(Exception):
@@ -88,25 +92,53 @@ def allocate(root: str, file: File) -> None:
         os.close(descriptor)
 
 
-def sound(root: str, wanted: Sequence[Placement]) -> Iterator[Placement]:
-    """Read the chunks where they ought to be and yield those with the right bytes; a missing file has none.
+def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
+    """Read the chunks where they ought to be and return those with the right bytes; a missing file has none.
 
     Chunks of one file stand side by side in `wanted`, so that the file is opened once.
     """
+    found: list[Placement] = []
     for path, group in groupby(wanted, key=lambda placement: placement.file.path):
         try:
             descriptor = os.open(f"{root}/{path}", _READ)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                continue
+            raise
         try:
-            yield from (placement for placement in group if _is_sound(descriptor, placement))
+            found += [placement for placement in group if _is_sound(descriptor, placement)]
         finally:
             os.close(descriptor)
+    return found
+
+
+def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
+    """Copy a chunk that ought to lie in the file `origin` at `start`, if it is there and right."""
+    try:
+        descriptor = os.open(origin, _READ)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return False
+        raise
+    try:
+        view = _scratch.view[: placement.chunk.size]
+        if not _read_all(descriptor, view, start) or digest_of(view) != placement.chunk.digest:
+            return False
+    finally:
+        os.close(descriptor)
+    write(root, placement, view)
+    return True
 
 
 def _is_sound(descriptor: int, placement: Placement) -> bool:
+    """A sector that cannot be read is a chunk that is not there."""
     view = _scratch.view[: placement.chunk.size]
-    return _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest
+    try:
+        return _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return False
+        raise
 
 
 class _Scratch(threading.local):

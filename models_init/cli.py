@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init import actions, arguments, console
 from models_init.redaction import register
-from models_init.running import StoppedError, raise_on_signals
+from models_init.running import StoppedError, raise_on_signals, run
 from models_init.settings import Settings, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from models_init.actions import Result
+    from models_init.arguments import Command
     from models_init.watch import Watcher
 
 
@@ -24,33 +26,48 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     register(environment.get("MODELS_SAS_TOKEN", ""))
     log_format, level = environment.get("MODELS_LOG_FORMAT", "text"), environment.get("MODELS_LOG_LEVEL", "info")
     try:
-        action, as_json, values = arguments.parse(argv, environment)
-        settings = load(values, with_packs=action in {"install", "plan"})
+        command = arguments.parse(argv, environment)
+        settings = load(command.values, with_packs=_names_packs(command))
         log_format, level = settings.log_format, settings.log_level
-        result = _act(action, settings)
+        result = _act(command, settings)
+        console.result(result.content if command.as_json else result.text, as_json=command.as_json)
+        return result.exit_code
     except StoppedError as stopped:
         facts: dict[str, object] = {"signal": str(stopped), "text": "what was verified is kept; run again to go on"}
         console.note("stopped", facts, log_format=log_format, level=level)
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - the last hop: whatever is no expected fault is told as a bug
         return console.fault(error, log_format=log_format, level=level)
-    console.result(result.content if as_json else result.text, as_json=as_json)
-    return 0
 
 
-def _act(action: str, settings: Settings) -> Result:
-    match action:
+def _names_packs(command: Command) -> bool:
+    """Tell whether the environment has to name packs; for pruning it may."""
+    if command.action == "prune":
+        return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
+    return command.action in {"install", "plan"}
+
+
+def _act(command: Command, settings: Settings) -> Result:
+    match command.action:
         case "status":
             return actions.status(settings)
+        case "rollback" | "activate":
+            return actions.choose(settings, command.release, back=command.action == "rollback")
+        case "hold":
+            return actions.hold(settings, command.release, command.program)
         case "plan":
             return _watched(actions.plan, settings)
+        case "verify":
+            return _watched(partial(actions.verify, name=command.release), settings)
+        case "repair":
+            return _watched(partial(actions.repair, name=command.release), settings)
+        case "prune":
+            return _watched(partial(actions.prune, keep=command.keep, dry_run=command.dry_run), settings)
         case _:
             return actions.nothing_to_do(settings) or _watched(actions.install, settings)
 
 
 def _watched(action: Callable[[Settings, Watcher], Coroutine[object, object, Result]], settings: Settings) -> Result:
     """Run an action on an event loop, with a bar or log lines on stderr."""
-    from models_init.running import run  # noqa: PLC0415 - asyncio takes a tenth of a second
-
     with console.watching(log_format=settings.log_format, level=settings.log_level) as watcher:
         return run(action(settings, watcher))

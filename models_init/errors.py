@@ -3,7 +3,8 @@
     ModelsInitError
     ├── UsageError              2   the command line or the environment            → operator
     ├── ManifestError          10   unreadable, or about another pack              → publisher
-    │   └── UnsupportedError   11   written for another version of this program    → operator upgrades
+    │   ├── UnsupportedError   11   written for another version of this program    → operator upgrades
+    │   └── IncompatibleError  12   versions that do not work together             → operator
     ├── SourceError            20   the source gave no usable answer               → network
     │   └── UnavailableError   20   … and may give one later: worth another try
     ├── NotFoundError          21   no such pack or version                        → operator
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -57,6 +59,12 @@ class UnsupportedError(ManifestError):
     """A manifest is written for another version of this program."""
 
     exit_code = 11
+
+
+class IncompatibleError(ManifestError):
+    """The environment names versions of packs that do not work together."""
+
+    exit_code = 12
 
 
 class SourceError(ModelsInitError):

@@ -1,7 +1,7 @@
 """Move missing chunks from a source into staging, many at a time.
 
-Each connection brings one span after the other; what arrives is laid into a buffer batch by batch, and a worker thread verifies
-and writes each full one. The buffers are the only memory that grows with the number of connections: a connection that
+Each connection brings one span after the other; what arrives is laid into a buffer batch by batch, and a worker thread
+verifies and writes each full one. The buffers are the only memory that grows with the number of connections: one that
 finds none free stops reading, and TCP tells the server to wait.
 """
 
@@ -16,20 +16,21 @@ from models_init.plan import Batch, Span, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
 
     from models_init.manifest import Placement
     from models_init.sources.source import Source
     from models_init.staging import Staging, WrongChunk
     from models_init.watch import Watcher
+    from models_init.workers import Workers
 
 
 @dataclass(slots=True)
 class Traffic:
-    """Bytes that came from the source, wanted or not, and plain bytes that were written."""
+    """Bytes that came from the source, wanted or not; plain bytes that were written of these, and that were copied."""
 
     fetched: int = 0
     written: int = 0
+    copied: int = 0
 
 
 class Buffers:
@@ -57,7 +58,7 @@ class Fetcher:
     """Fetches for any number of packs at once; `connections` and `buffers` are shared by all of them."""
 
     source: Source
-    workers: Executor
+    workers: Workers
     watcher: Watcher
     connections: asyncio.Semaphore
     buffers: Buffers
@@ -120,8 +121,7 @@ class _Delivery:
         """Verify and write in a worker thread, give the buffer back, account for what was right."""
         fetcher, data = self._fetcher, buffer[: batch.stop - batch.start]
         try:
-            loop = asyncio.get_running_loop()
-            wrong = await loop.run_in_executor(fetcher.workers, self._staging.write, batch, data)
+            wrong = await fetcher.workers.run(self._staging.write, batch, data)
         finally:
             fetcher.buffers.give_back(buffer)
         bad = {id(chunk.placement) for chunk in wrong}

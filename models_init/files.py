@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -36,6 +39,11 @@ def sync_file_system(path: str | Path) -> None:
         os.close(descriptor)
 
 
+def aside(folder: Path, what: str) -> Path:
+    """A name in `folder` that no other run uses and that no pack can have."""
+    return folder / f".{what}-{uuid.uuid4().hex}"
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a small file and flush it. Raises `OSError`."""
     with path.open("wb") as file:
@@ -54,3 +62,29 @@ def disk_usage(folder: Path) -> tuple[int, int]:
                 size += os.lstat(f"{parent}/{name}").st_blocks * 512
                 count += 1
     return size, count
+
+
+class Reckoning:
+    """What removing trees frees, hard links considered: an inode's blocks are free once all its names are gone."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[int, int], int] = {}
+
+    def remove(self, path: Path) -> int:
+        """Bytes that become free when the file or tree goes, too, after those that were named before."""
+        freed = 0
+        for entry in _entries(path):
+            with suppress(FileNotFoundError):
+                status = os.lstat(entry)
+                inode = status.st_dev, status.st_ino
+                links = 1 if stat.S_ISDIR(status.st_mode) else status.st_nlink
+                self._left[inode] = self._left.get(inode, links) - 1
+                if self._left[inode] == 0:
+                    freed += status.st_blocks * 512
+        return freed
+
+
+def _entries(path: Path) -> Iterator[str]:
+    yield str(path)
+    for parent, folders, names in os.walk(path):
+        yield from (f"{parent}/{name}" for name in (*folders, *names))

@@ -6,6 +6,7 @@ document or built by hand (`ValueError`); `parse` turns whatever is wrong with a
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -108,7 +109,8 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
 
-    `directories` names those that no file's path implies (the empty ones), in ascending order.
+    `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` names, by
+    pack, the versions of other packs that this one works with.
     """
 
     schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
@@ -117,9 +119,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     archive: Archive
     files: tuple[File, ...]
     directories: tuple[Path, ...] = ()
+    requires: dict[PackName, tuple[Version, ...]] = {}
 
     def __post_init__(self) -> None:
         PackRef.make(self.pack, self.version)
+        for name, versions in self.requires.items():
+            for version in versions:
+                PackRef.make(name, version)
         if self.schema != SCHEMA:
             raise ValueError(f"schema {self.schema} is not {SCHEMA}")
         for path in self.directories:
@@ -186,6 +192,18 @@ def parse(document: bytes, ref: PackRef) -> Manifest:
             f"the manifest of {ref} is that of {manifest.ref}: the publisher must publish the right one"
         )
     return manifest
+
+
+class Resolved(NamedTuple):
+    """A manifest, and the digest of the document that it was read from."""
+
+    manifest: Manifest
+    digest: str
+
+
+def resolved(document: bytes, ref: PackRef) -> Resolved:
+    """Read the manifest of `ref`; raises as `parse` does."""
+    return Resolved(parse(document, ref), f"sha256:{hashlib.sha256(document).hexdigest()}")
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -258,4 +276,5 @@ def _check_extents(files: tuple[File, ...], archive_size: int) -> None:
 
 
 def _shortened(text: str, limit: int = 300) -> str:
+    text = text if text.isprintable() else repr(text)  # a field's name may hold line breaks
     return text if len(text) <= limit else text[:limit] + "…"

@@ -1,14 +1,19 @@
-"""What is missing, in which pieces it is fetched, and what that costs; decided without any I/O."""
+"""What is missing, where it comes from, and what that costs; decided without any I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models_init.manifest import MIB, Manifest, Placement
+from models_init.errors import IncompatibleError
+from models_init.manifest import MIB
+from models_init.reuse import NOTHING, Reuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from models_init.manifest import Manifest, Placement, Resolved
+    from models_init.reuse import Copy, Link
 
 SPAN_SIZE = 8 * MIB
 """Bytes that one ranged GET brings, about. Azurite hashes replies of up to 4 MiB, which makes it three times slower;
@@ -86,26 +91,39 @@ def portions(wanted: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[lis
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the volume says about one pack: `sound` chunks that lie in staging, in any order, and what staging takes."""
+    """What is known about one pack: what the volume holds of it, and in which order its chunks are looked for.
 
-    manifest: Manifest
-    digest: str
+    `reuse` says where what does not lie in staging may be found; `staged_bytes` is what staging takes on the disk.
+    """
+
+    resolved: Resolved
     installed: bool
-    sound: Sequence[Placement] = ()
+    reuse: Reuse = NOTHING
     staged_bytes: int = 0
     staged_inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """What one pack needs; `missing` is in archive order, all sizes are in bytes."""
+    """What one pack needs: files to link, chunks to copy, chunks to fetch (`missing`, in archive order)."""
 
-    manifest: Manifest
-    digest: str
+    resolved: Resolved
     installed: bool
+    links: tuple[Link, ...]
+    copies: tuple[Copy, ...]
     missing: tuple[Placement, ...]
     disk_bytes: int
     disk_inodes: int
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the pack consists of."""
+        return self.resolved.manifest
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest's document."""
+        return self.resolved.digest
 
     @property
     def fetch_bytes(self) -> int:
@@ -114,13 +132,13 @@ class PackPlan:
 
     @property
     def write_bytes(self) -> int:
-        """Plain bytes that are missing."""
-        return sum(placement.chunk.size for placement in self.missing)
+        """Plain bytes that are written, fetched or copied."""
+        return sum(p.chunk.size for p in self.missing) + sum(copy.placement.chunk.size for copy in self.copies)
 
     @property
     def reused_bytes(self) -> int:
         """Plain bytes that the volume holds already."""
-        return self.manifest.size - self.write_bytes
+        return self.manifest.size - sum(placement.chunk.size for placement in self.missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +146,11 @@ class Plan:
     """What brings the volume to the release that the environment names; packs are in order of name."""
 
     packs: tuple[PackPlan, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(pack.manifest.size for pack in self.packs)
 
     @property
     def fetch_bytes(self) -> int:
@@ -156,9 +179,11 @@ class Plan:
 
     @property
     def largest_batch(self) -> int:
-        """Bytes of the largest piece that a worker will take at once."""
-        lengths = (placement.chunk.length for pack in self.packs for placement in pack.missing)
-        return max(BATCH_SIZE, max(lengths, default=0))
+        """Bytes of the largest piece that a worker will take at once, of whatever may have to be fetched."""
+        chunks = (
+            placement.chunk for pack in self.packs if not pack.installed for placement in pack.manifest.placements()
+        )
+        return max(BATCH_SIZE, max((chunk.length for chunk in chunks), default=0))
 
 
 BLOCK = 4096
@@ -170,23 +195,37 @@ SPARE = 16 * MIB
 
 def decide(facts: Iterable[Facts]) -> Plan:
     """What is to be done, given what is there."""
-    return Plan(tuple(_decide(fact) for fact in sorted(facts, key=lambda fact: fact.manifest.ref)))
+    return Plan(tuple(_decide(fact) for fact in sorted(facts, key=lambda fact: fact.resolved.manifest.ref)))
 
 
 def _decide(fact: Facts) -> PackPlan:
     if fact.installed:
-        return PackPlan(fact.manifest, fact.digest, True, (), 0, 0)
-    sound = {(placement.file.path, placement.start) for placement in fact.sound}
-    missing = tuple(
-        placement for placement in fact.manifest.placements() if (placement.file.path, placement.start) not in sound
-    )
-    size = sum(-(-file.size // BLOCK) * BLOCK for file in fact.manifest.files)
-    inodes = len(fact.manifest.files) + len(fact.manifest.folders()) + 1
+        return PackPlan(fact.resolved, True, (), (), (), 0, 0)
+    manifest, reuse = fact.resolved.manifest, fact.reuse
+    linked = {link.file.path for link in reuse.links}
+    own = [file for file in manifest.files if file.path not in linked]
+    size = sum(-(-file.size // BLOCK) * BLOCK for file in own)
+    inodes = len(own) + len(manifest.folders()) + 1
     return PackPlan(
-        fact.manifest,
-        fact.digest,
+        fact.resolved,
         False,
-        missing,
+        reuse.links,
+        reuse.copies,
+        reuse.missing,
         max(0, size - fact.staged_bytes),
         max(0, inodes - fact.staged_inodes),
     )
+
+
+def require_fit(manifests: Sequence[Manifest]) -> None:
+    """Raise `IncompatibleError`, with the versions that would fit, for packs that do not work together."""
+    chosen = {manifest.pack: manifest.version for manifest in manifests}
+    faults = [
+        f"{manifest.ref} works with {name} {' or '.join(versions)}, and the environment names "
+        f"{chosen.get(name, 'none')}"
+        for manifest in manifests
+        for name, versions in manifest.requires.items()
+        if chosen.get(name) not in versions
+    ]
+    if faults:
+        raise IncompatibleError("; ".join(faults) + "; set versions that fit together")

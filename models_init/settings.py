@@ -136,8 +136,8 @@ def _contradictions(found: Mapping[str, Any]) -> list[str]:
     if url.scheme == "http" and not _LOOPBACK.match(url.netloc) and not found["MODELS_ALLOW_HTTP"]:
         return [
             (
-                f"MODELS_URL={found['MODELS_URL']} would send the token unencrypted; use https, or set MODELS_ALLOW_HTTP=yes "
-                "if the network is trusted"
+                f"MODELS_URL={found['MODELS_URL']} would send the token unencrypted; use https, or set "
+                "MODELS_ALLOW_HTTP=yes if the network is trusted"
             )
         ]
     return []

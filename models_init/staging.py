@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import suppress
@@ -10,16 +11,23 @@ from typing import TYPE_CHECKING
 
 from models_init import chunks
 from models_init.faults import volume_faults
-from models_init.files import disk_usage
+from models_init.files import aside, disk_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from models_init.manifest import Chunk, File, Manifest, Placement
+    from models_init.manifest import Chunk, Manifest, Placement
     from models_init.plan import Batch
+    from models_init.reuse import Copy, Link
 
 _DIRECTORY_MODE = 0o755
+
+_NO_LINK = {
+    *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),  # a file system without hard links
+    *(errno.EMLINK, errno.EXDEV),  # too many names for one file, or another file system
+    *(errno.ENOENT, errno.ENOTDIR),  # a file that is there no more
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +60,42 @@ class Staging:
     def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
         """Read what lies there of these chunks and return those that are right. Blocks: for worker threads."""
         with volume_faults(self.root):
-            return list(chunks.sound(self._root, wanted))
+            return chunks.sound(self._root, wanted)
 
-    def prepare(self, missing: Sequence[Placement]) -> None:
+    def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
         """Take out what the manifest does not name, make the folders, and give files their full size.
 
         A file of one chunk is made when its chunk comes: writing it is one step anyway.
         """
+        grown = {placement.file.path for placement in missing} | {copy.placement.file.path for copy in copies}
         with volume_faults(self.root):
             self._take_out_strays()
             self._make_folders()
-            for file in _several_chunks(missing):
-                chunks.allocate(self._root, file)
             for file in self.manifest.files:
-                if not file.chunks:
+                if not file.chunks or (len(file.chunks) > 1 and file.path in grown):
                     chunks.allocate(self._root, file)
+
+    def link(self, link: Link) -> bool:
+        """Make a file the same as one that is installed and was verified; False where that cannot be."""
+        with volume_faults(self.root):
+            name = aside(self.root.parents[1], "link")
+            try:
+                os.link(f"{link.root}/{link.origin.path}", name, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in _NO_LINK:
+                    return False
+                raise
+            os.rename(name, f"{self._root}/{link.file.path}")
+            return True
+
+    def copy(self, copies: Sequence[Copy]) -> list[Placement]:
+        """Copy chunks from where they ought to lie; return those that were not there. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            return [
+                copy.placement
+                for copy in copies
+                if not chunks.copy(f"{copy.root}/{copy.path}", copy.start, self._root, copy.placement)
+            ]
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """Verify and write the chunks of a batch, whose bytes of the archive are `data`; return the wrong ones.
@@ -111,12 +140,3 @@ class Staging:
 def _frame(data: memoryview, batch: Batch, chunk: Chunk) -> memoryview:
     begin = chunk.offset - batch.start
     return data[begin : begin + chunk.length]
-
-
-def _several_chunks(missing: Sequence[Placement]) -> Iterator[File]:
-    """Each file of more than one chunk that lacks one; `missing` has the chunks of a file side by side."""
-    before = None
-    for placement in missing:
-        if placement.file is not before and len(placement.file.chunks) > 1:
-            before = placement.file
-            yield placement.file

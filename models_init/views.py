@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from models_init import manifest
 from models_init.errors import ManifestError
-from models_init.figures import human_size, table
+from models_init.figures import human_size, human_time, table
+from models_init.files import disk_usage
 from models_init.plan import SPARE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.install import Report
     from models_init.names import PackRef
     from models_init.plan import PackPlan, Plan
+    from models_init.prune import Pruned
+    from models_init.repair import Repaired
+    from models_init.verify import State
     from models_init.volume import Volume
 
 
@@ -64,7 +71,7 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
     active = {pack.ref for pack in current.packs} if current else set()
     free_bytes, _ = volume.free()
     packs = [(ref, _size(volume, ref), "current" if ref in active else "installed") for ref in volume.packs()]
-    staged = [(ref, volume.staged_bytes(ref), "incomplete") for ref in volume.staged()]
+    staged = [(ref, disk_usage(path)[0], "incomplete") for ref, path in volume.staged()]
     content = {
         "volume": str(volume.root),
         "disk_bytes_free": free_bytes,
@@ -93,6 +100,72 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         ]
         lines += ["", table(shown, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))]
     return content, "\n".join(lines)
+
+
+def installed(report: Report, retries: int) -> str:
+    """One line about an install."""
+    return (
+        f"release {report.release} is current: {human_size(report.bytes_fetched)} fetched, "
+        f"{human_size(report.bytes_reused)} reused, {human_size(report.bytes_written)} written "
+        f"in {human_time(report.seconds)}, {retries} retries"
+    )
+
+
+def state(found: State) -> tuple[dict[str, Any], str]:
+    """What a verification found: an object, and a table of what is damaged."""
+    content = {
+        "release": found.release.id,
+        "packs": found.release.versions,
+        "bytes": found.size,
+        "damages": [
+            {"where": damage.where, "path": damage.path, "kind": damage.kind, "detail": damage.detail}
+            for damage in found.damages
+        ],
+    }
+    if not found.damages:
+        return content, f"release {found.release} is whole: {human_size(found.size)} hashed"
+    rows = [(damage.where, damage.path, damage.kind, damage.detail) for damage in found.damages]
+    text = f"release {found.release} is DAMAGED in {len(rows)} places; run with --repair to mend it"
+    return content, f"{table(rows, ('WHERE', 'PATH', 'KIND', 'DETAIL'))}\n\n{text}"
+
+
+def repaired(done: Repaired) -> tuple[dict[str, Any], str]:
+    """What a repair mended: an object, and one line."""
+    content, _ = state(done.state)
+    content = content | {"bytes_fetched": done.bytes_fetched}
+    if not done.state.damages:
+        return content, f"release {done.state.release} is whole: nothing to repair"
+    return content, (
+        f"release {done.state.release} is whole again: {len(done.state.damages)} damages mended, "
+        f"{human_size(done.bytes_fetched)} fetched"
+    )
+
+
+def pruned(done: Sequence[Pruned], *, dry_run: bool) -> tuple[dict[str, Any], str]:
+    """What went and what stays: an object, and a table."""
+    freed = sum(item.freed for item in done)
+    content = {
+        "dry_run": dry_run,
+        "bytes_freed": freed,
+        "items": [
+            {
+                "kind": item.verdict.kind,
+                "name": item.verdict.name,
+                "stays": item.verdict.stays,
+                "why": item.verdict.why,
+                "bytes_freed": item.freed,
+            }
+            for item in done
+        ],
+    }
+    went = "would go" if dry_run else "removed"
+    rows = [
+        ("stays" if item.verdict.stays else went, item.verdict.kind, item.verdict.name, item.verdict.why)
+        for item in done
+        if item.verdict.kind != "manifest"
+    ]
+    lines = [table(rows, ("", "WHAT", "NAME", "WHY")), ""] if rows else []
+    return content, "\n".join([*lines, f"{human_size(freed)} {'would be freed' if dry_run else 'freed'}"])
 
 
 def _pack(pack: PackPlan) -> dict[str, Any]:

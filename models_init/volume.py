@@ -1,31 +1,48 @@
-"""The tree that a site trusts: packs, releases, staging, and the link `current`.
+"""The tree that a site trusts: where packs, manifests, releases and staging lie, and what is there.
 
-`current` is absent or leads to a complete, verified release. What has a public name (below `packs/`, `releases/`,
-`manifests/`) is complete and never changes: it is built below `staging/`, brought to the disk, and renamed.
+What has a public name (below `packs/`, `releases/`, `manifests/`) is complete and never changes: it is built below
+`staging/`, brought to the disk, and renamed. `current` is absent or leads to a complete, verified release.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
 import shutil
-import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from models_init import release as releases
-from models_init.errors import NotWritableError, WrongBytesError
+from models_init.errors import NotWritableError, VolumeError
 from models_init.faults import volume_faults
-from models_init.files import disk_usage, sync_file_system, sync_path, write_file
+from models_init.files import aside, sync_file_system, sync_path, write_file
 from models_init.names import PackRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
+    from collections.abc import Collection, Iterator
 
     from models_init.release import Release
 
 _PARTS = ("packs", "manifests", "releases", "staging")
+_DIGEST_DIGITS = 12  # of a manifest's digest in the name of its staging folder: tells manifests of one version apart
+_DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
+
+
+class Staged(NamedTuple):
+    """A pack on its way in, and its folder."""
+
+    ref: PackRef
+    path: Path
+
+
+class Holding(NamedTuple):
+    """A tree, whole or not, and the manifest that says what ought to lie in it."""
+
+    ref: PackRef
+    root: Path
+    manifest: Path
+    whole: bool
 
 
 class Volume:
@@ -33,62 +50,112 @@ class Volume:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.staging = root / "staging"
+
+    # -- where things lie
+
+    def pack_path(self, ref: PackRef) -> Path:
+        """The installed pack."""
+        return self.root / "packs" / ref.name / ref.version
+
+    def manifest_path(self, ref: PackRef) -> Path:
+        """The manifest that the installed pack was verified against."""
+        return self.root / "manifests" / ref.name / f"{ref.version}.json"
+
+    def staging_path(self, ref: PackRef, digest: str) -> Path:
+        """Where the pack grows until it is complete; one folder for each manifest, so that two never mix."""
+        return self.staging / ref.name / f"{ref.version}@{digest.removeprefix('sha256:')[:_DIGEST_DIGITS]}"
+
+    def release_path(self, release_id: str) -> Path:
+        """A release."""
+        return self.root / "releases" / release_id
 
     # -- what is there
 
     def current(self) -> Release | None:
         """The active release, if its record and its packs are there."""
+        return self.release(self._current_name())
+
+    def current_record(self) -> Release | None:
+        """What is recorded of the active release, whether its packs are there or not."""
+        return self.record(self._current_name())
+
+    def _current_name(self) -> str:
         try:
-            target = os.readlink(self.root / "current")
+            return os.path.basename(os.readlink(self.root / "current"))
         except OSError:
-            return None
-        return self.release(os.path.basename(target))
+            return ""
 
     def release(self, release_id: str) -> Release | None:
         """One release, if its record is readable and all its packs are installed."""
+        release = self.record(release_id)
+        return release if release and all(self.is_installed(pack.ref) for pack in release.packs) else None
+
+    def record(self, release_id: str) -> Release | None:
+        """What is recorded of a release, whether its packs are there or not."""
         try:
-            release = releases.parse((self.root / "releases" / release_id / "release.json").read_bytes())
+            release = releases.parse((self.release_path(release_id) / "release.json").read_bytes())
         except (OSError, ValueError):
             return None
-        whole = release.id == release_id and all(self.is_installed(pack.ref) for pack in release.packs)
-        return release if whole else None
+        return release if release.id == release_id else None
+
+    def recorded(self) -> list[Release]:
+        """What is recorded of all releases."""
+        return [release for name in self.release_names() if (release := self.record(name))]
 
     def releases(self) -> list[Release]:
         """All whole releases, oldest first."""
-        found = (self.release(name) for name in _names(self.root / "releases"))
+        found = (self.release(name) for name in self.release_names())
         return sorted((release for release in found if release), key=lambda release: (release.created, release.id))
+
+    def release_names(self) -> list[str]:
+        """The folders of all releases, whole or not."""
+        return [name for name in _names(self.root / "releases") if not name.startswith(".")]
 
     def packs(self) -> list[PackRef]:
         """All installed packs, in order of name and version."""
-        return [ref for ref in self._refs("packs") if self.is_installed(ref)]
+        return [ref for ref in sorted(_refs(self.root / "packs")) if self.is_installed(ref)]
 
-    def staged(self) -> list[PackRef]:
+    def pack_folders(self) -> list[PackRef]:
+        """The folders of all packs, with a manifest or without."""
+        return sorted(_refs(self.root / "packs"))
+
+    def manifests(self) -> list[PackRef]:
+        """All manifests, with a pack or without."""
+        return sorted(
+            PackRef(ref.name, ref.version.removesuffix(".json"))
+            for ref in _refs(self.root / "manifests")
+            if ref.version.endswith(".json")
+        )
+
+    def staged(self) -> list[Staged]:
         """All packs on their way in."""
-        return self._refs("staging")
+        found = []
+        for name in _names(self.staging):
+            for folder in _names(self.staging / name):
+                with suppress(ValueError):
+                    path = self.staging / name / folder.removesuffix(".json")
+                    found.append(Staged(PackRef.make(name, folder.partition("@")[0]), path))
+        return sorted(set(found))
 
-    def staged_bytes(self, ref: PackRef) -> int:
-        """What a pack on its way in takes on the disk."""
-        return disk_usage(self.staging_path(ref))[0]
+    def holdings(self, first: Collection[str]) -> list[Holding]:
+        """The trees whose chunks may be of use: packs named in `first`, newest version first, then all others."""
+        packs = sorted(self.packs(), key=lambda ref: (ref.name in first, ref.version), reverse=True)
+        installed = [Holding(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
+        staged = [Holding(ref, path, _beside(path), whole=False) for ref, path in self.staged() if path.is_dir()]
+        return installed + staged
+
+    def debris(self) -> list[Path]:
+        """What killed runs left in staging under names that no pack can have."""
+        return [self.staging / name for name in _names(self.staging) if name.startswith(".")]
 
     def is_installed(self, ref: PackRef) -> bool:
         """Tell whether the pack has its public name, and with it the manifest that it was verified against."""
         return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
 
-    def pack_path(self, ref: PackRef) -> Path:
-        """Where the installed pack lies."""
-        return self.root / "packs" / ref.name / ref.version
-
-    def manifest_path(self, ref: PackRef) -> Path:
-        """Where the manifest lies that the installed pack was verified against."""
-        return self.root / "manifests" / ref.name / f"{ref.version}.json"
-
-    def staging_path(self, ref: PackRef) -> Path:
-        """Where the pack grows until it is complete."""
-        return self.root / "staging" / ref.name / ref.version
-
     def free(self) -> tuple[int, int]:
         """Bytes and inodes that the running user can still take. File systems without inodes say 2**63."""
-        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
         with volume_faults(existing):
             status = os.statvfs(existing)
         return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 63
@@ -96,88 +163,113 @@ class Volume:
     # -- what changes it
 
     def prepare(self) -> None:
-        """Make the folders of the tree. Raises `NotWritableError` where that cannot be."""
-        if not self.root.parent.is_dir():
+        """Make the folders of the tree and try what the work will need. Raises `NotWritableError`, `VolumeError`."""
+        if not self.root.absolute().parent.is_dir():
             raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
         if self.root.exists() and not self.root.is_dir():
             raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
         with volume_faults(self.root):
             for folder in (self.root, *(self.root / part for part in _PARTS)):
                 folder.mkdir(mode=0o755, exist_ok=True)
-            probe = self._aside("probe")
-            probe.mkdir()
-            probe.rmdir()
+        self._try_links()
 
-    def keep_manifest(self, ref: PackRef, document: bytes) -> None:
-        """Put a manifest where the installed pack will want it; without the pack it means nothing."""
-        path = self.manifest_path(ref)
+    def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
+        """Put the manifest beside the folder in staging that is to become its pack."""
         with volume_faults(self.root):
-            path.parent.mkdir(mode=0o755, exist_ok=True)
-            aside = self._aside("manifest")
-            write_file(aside, document)
-            os.rename(aside, path)
-            sync_path(path.parent)
+            (self.staging / ref.name).mkdir(mode=0o755, exist_ok=True)
+            self.replace(_beside(self.staging_path(ref, digest)), document)
 
     def publish(self, ref: PackRef, digest: str) -> None:
-        """Give the complete, verified tree in staging its public name; the manifest with that digest is kept already.
+        """Give the complete, verified tree in staging its public name, with the manifest that is kept beside it.
 
-        Everything is on the disk before the rename, the name after it. Finding the pack published already (by a run
-        beside this one) is success.
+        Everything is on the disk before the renames. Finding the pack published already, by a run beside this one, is
+        success; a pack whose manifest is gone is replaced, for nobody can say what it is.
         """
-        staging, pack = self.staging_path(ref), self.pack_path(ref)
+        staging, pack = self.staging_path(ref, digest), self.pack_path(ref)
         with volume_faults(self.root):
-            self._require_manifest(ref, digest)
             sync_file_system(self.root)
-            pack.parent.mkdir(mode=0o755, exist_ok=True)
-            try:
-                os.rename(staging, pack)
-            except OSError:
-                if not pack.is_dir():
-                    raise
-                shutil.rmtree(staging, ignore_errors=True)
-            sync_path(pack.parent)
-            sync_path(pack.parent.parent)
-            with suppress(OSError):  # another version of the pack is on its way in
-                staging.parent.rmdir()
+            for path in (pack, self.manifest_path(ref)):
+                path.parent.mkdir(mode=0o755, exist_ok=True)
+                sync_path(path.parent.parent)
+            if not self.is_installed(ref):
+                self.discard(pack)
+                self._rename(_beside(staging), self.manifest_path(ref))
+                self._rename(staging, pack)
+            if not self.is_installed(ref):
+                raise VolumeError(f"{ref} is gone from staging; run again")
+            self.drop_staged(staging)
 
-    def activate(self, release: Release) -> None:
-        """Make `current` lead to the release; all its packs are installed."""
-        with volume_faults(self.root):
-            if not self.release(release.id):
-                self._build_release(release)
-            link = self._aside("current")
-            os.symlink(f"releases/{release.id}", link)
-            os.rename(link, self.root / "current")
-            sync_path(self.root)
+    def drop_staged(self, path: Path) -> None:
+        """Remove a folder in staging and the manifest beside it. Raises `OSError`."""
+        self.discard(path)
+        self.discard(_beside(path))
 
-    def _require_manifest(self, ref: PackRef, digest: str) -> None:
-        """Where locks do not hold, a run beside this one may have kept the manifest of a pack republished since."""
-        kept = hashlib.sha256(self.manifest_path(ref).read_bytes()).hexdigest()
-        if digest != f"sha256:{kept}":
-            raise WrongBytesError(f"{ref} was republished while it was fetched; run again to get the new one")
+    def _rename(self, old: Path, new: Path) -> None:
+        """Rename, unless a run beside this one did."""
+        try:
+            os.rename(old, new)
+        except OSError as error:
+            if error.errno not in _DONE_ALREADY:
+                raise
+        sync_path(new.parent)
 
-    def _build_release(self, release: Release) -> None:
-        aside = self._aside("release")
-        aside.mkdir(mode=0o755)
-        write_file(aside / "release.json", release.encode())
-        for pack in release.packs:
-            os.symlink(f"../../packs/{pack.ref.name}/{pack.ref.version}", aside / pack.ref.name)
-        sync_path(aside)
-        path = self.root / "releases" / release.id
-        if path.exists():  # a damaged record: nothing of ours writes one
-            os.rename(path, self._aside("damaged"))
-        os.rename(aside, path)
+    def replace(self, path: Path, content: bytes) -> None:
+        """Put a small file in place of another, at once and durably. Raises `OSError`."""
+        name = aside(self.staging, "file")
+        write_file(name, content)
+        os.rename(name, path)
         sync_path(path.parent)
 
-    def _aside(self, what: str) -> Path:
-        """A name that no other run uses and that no pack can have."""
-        return self.root / "staging" / f".{what}-{uuid.uuid4().hex}"
+    def discard(self, path: Path) -> None:
+        """Take a file or a tree out of sight at once, then remove it; nothing half-removed has a public name.
 
-    def _refs(self, part: str) -> list[PackRef]:
-        return sorted(_refs(self.root / part))
+        What is not there is no fault. Raises `OSError`.
+        """
+        trash = aside(self.staging, "trash")
+        try:
+            os.rename(path, trash)
+        except FileNotFoundError:
+            return
+        sync_path(path.parent)
+        remove_tree(trash)
+        self._drop_empty(path.parent)
+
+    def _drop_empty(self, folder: Path) -> None:
+        """Remove the folder of a pack's name once no version is left in it."""
+        if folder.parent.name in _PARTS:
+            with suppress(OSError):  # another version is there
+                folder.rmdir()
+
+    def _try_links(self) -> None:
+        """Symbolic links are what activation consists of; some network and USB file systems refuse them."""
+        link = aside(self.staging, "probe")
+        with volume_faults(self.root):
+            try:
+                os.symlink("nowhere", link)
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
+                    raise
+                raise NotWritableError(
+                    f"{self.root} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
+                    "system or NFS for MODELS_DIR"
+                ) from error
+            os.unlink(link)
 
 
-def _refs(folder: Path) -> Iterable[PackRef]:
+def _beside(staging: Path) -> Path:
+    """Where the manifest of a folder in staging lies."""
+    return staging.parent / f"{staging.name}.json"
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, a link or a tree. Raises `OSError`."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _refs(folder: Path) -> Iterator[PackRef]:
     for name in _names(folder):
         for version in _names(folder / name):
             with suppress(ValueError):

@@ -87,6 +87,8 @@ class AzureSource:
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`. A blob that changes between two ranges is a `WrongBytesError`."""
+        if not 0 <= start < stop:
+            raise SourceError(f"bytes {start} to {stop} of {key} are no range")
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         if etag := self._etags.get(key):
             headers["If-Match"] = etag
@@ -124,9 +126,10 @@ class AzureSource:
     @asynccontextmanager
     async def _get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
         """One GET; where the token is refused and a newer one is there, a second one with that."""
+        used = self._token
         response = await self._send(url, headers)
         try:
-            if response.status in (401, 403) and self._renew():
+            if response.status in (401, 403) and self._renewed(used):
                 response.release()
                 response = await self._send(url, headers)
             if response.status >= 400:
@@ -155,12 +158,12 @@ class AzureSource:
             )
         return self._session
 
-    def _renew(self) -> bool:
+    def _renewed(self, used: SasToken) -> bool:
+        """Take up a newer token; tell whether there is another than `used`: a request beside this may have found it."""
         token = SasToken.make(self._access.read_token())
-        renewed = token != self._token and not token.flaw()
-        if renewed:
+        if not token.flaw():
             self._token = token
-        return renewed
+        return self._token != used
 
     @property
     def _host(self) -> str:
@@ -181,8 +184,8 @@ class AzureSource:
         found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         if not found or (int(found[1]), int(found[2])) != (start, stop - 1):
             if found and int(found[3]) < stop:
-                raise WrongBytesError(
-                    f"{key} has {found[3]} bytes, its manifest needs {stop}: the publisher must upload it anew"
+                raise SourceError(
+                    f"{key} has {found[3]} bytes, {start} to {stop} were asked for: the publisher must upload it anew"
                 )
             raise UnavailableError(f"{self._host} answered with another range of {key} than bytes {start}-{stop - 1}")
         if response.content_length not in (None, stop - start):
@@ -220,6 +223,10 @@ class AzureSource:
             return self._absence(code, response)
         if response.status == 412:
             return _republished(_path(response))
+        if response.status == 416:
+            return SourceError(
+                f"{answer}: {_path(response)} is shorter than it should be; the publisher must upload it anew"
+            )
         if response.status in (408, 429) or response.status >= 500:
             return UnavailableError(f"{answer}: it is overloaded or down", retry_after=_retry_after(response))
         return SourceError(f"{answer} for {_path(response)}; check MODELS_URL and the token")
@@ -234,8 +241,8 @@ class AzureSource:
         if code in _MEANINGS:
             return f"the SAS token {_MEANINGS[code].format(permissions=self._token.field('sp'))}"
         return (
-            f"the SAS token does not fit the container {self._base}: its signature is wrong, or it was made for another "
-            "container or account, or was revoked, or the account's firewall does not admit this machine"
+            f"the SAS token does not fit the container {self._base}: its signature is wrong, or it was made for "
+            "another container or account, or was revoked, or the account's firewall does not admit this machine"
         )
 
     def _absence(self, code: str, response: aiohttp.ClientResponse) -> NotFoundError:
@@ -271,8 +278,13 @@ class _translated:  # noqa: N801 - reads as a statement
 
 def _fault(error: Exception, host: str) -> ModelsInitError:
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return SourceError(f"the certificate of {host} is not trusted; name your CA's file in MODELS_CA_FILE")
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "no reason given")
+            return SourceError(
+                f"the certificate of {host} is not trusted ({why}); name your CA's file in MODELS_CA_FILE"
+            )
+        case aiohttp.ClientSSLError():
+            return SourceError(f"{host} does not speak TLS as it should; check MODELS_URL and the proxy")
         case aiohttp.ClientConnectorDNSError():
             return UnavailableError(f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
         case aiohttp.ClientProxyConnectionError():

@@ -47,6 +47,10 @@ class DirectorySource:
         """See `Source.names`."""
         try:
             return sorted(await asyncio.to_thread(os.listdir, self._folder / folder))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if folder and self._folder.is_dir():
+                return []
+            raise _translated(error, self._folder) from error
         except OSError as error:
             raise _translated(error, self._folder / folder) from error
 

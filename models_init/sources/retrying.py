@@ -65,7 +65,7 @@ class RetryingSource:
                 effort.progress()
                 await sink(piece)
 
-            if position < stop:  # a fault after the last byte costs nothing
+            if position < stop or position == start:  # a fault after the last byte costs nothing
                 await self._inner.get_range(key, position, stop, counted)
 
         await self._again(attempt)

@@ -1,0 +1,65 @@
+"""Writes figures the way people read them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_KIB = 1024
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+
+
+def human_size(count: float) -> str:
+    """Write a number of bytes, e.g. `1.2 GiB`."""
+    if round(count) < _KIB:
+        return f"{round(count)} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= _KIB
+        if round(count, 1) < _KIB:
+            return f"{count:.1f} {unit}"
+    return f"{count / _KIB:.1f} TiB"
+
+
+def human_rate(bytes_per_second: float) -> str:
+    """Write a speed, e.g. `105.2 MiB/s`."""
+    return f"{human_size(bytes_per_second)}/s"
+
+
+def human_time(seconds: float) -> str:
+    """Write a duration by its two largest units, e.g. `3 min 20 s`."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR:02} h"
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
+    """Write rows under a header in aligned columns, without a line end after the last.
+
+    A column of numbers, or of sizes and rates as written above, is aligned to the right. Every row is as long as the
+    header (`ValueError`).
+    """
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    columns = [_aligned(column) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+
+
+_is_figure = re.compile(r"(?:\d+|\d+(?:\.\d+)? (?:B|[KMGT]iB)(?:/s)?)\Z").match
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    if len(column) > 1 and all(map(_is_figure, column[1:])):
+        return [cell.rjust(width) for cell in column]
+    return [cell.ljust(width) for cell in column]

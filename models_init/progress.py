@@ -1,0 +1,179 @@
+"""Shows how far the work is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Never
+
+from models_init.lines import LEVELS, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+    from tqdm import tqdm
+
+    from models_init.outlet import Outlet
+
+RATE_BEATS = 6
+"""Heartbeats over which the rate is measured: a minute, so that it neither jumps nor remembers the slow start."""
+
+
+class Progress:
+    """Bytes against the clock (seconds)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = 0
+        self.total = 0
+        self._clock = clock
+        self._start = clock()
+        self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_BEATS + 1)
+
+    def expect(self, count: int) -> None:
+        """Add to the total."""
+        if not self._samples:  # the rate is that of the bytes, not of the hashing before them
+            self._samples.append((self._clock(), self.done))
+        self.total += count
+
+    def facts(self) -> dict[str, object]:
+        """Take a sample, and tell what the samples say. Where no bytes are expected, there is only the time."""
+        now, done = self._clock(), self.done
+        elapsed = {"elapsed_seconds": round(now - self._start, 1)}
+        if not self._samples:
+            return {**elapsed}
+        self._samples.append((now, done))
+        since, before = self._samples[0]
+        rate = (done - before) / (now - since) if now > since else 0.0
+        return {
+            "done_bytes": done,
+            "total_bytes": self.total,
+            "rate_bytes_per_second": round(rate),
+            "eta_seconds": round(max(self.total - done, 0) / rate, 1) if rate else None,
+            **elapsed,
+        }
+
+
+class Journal:
+    """Writes events as lines; opens structlog when the first one comes."""
+
+    def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
+        self._settings = (write, log_format, level)
+        self._logger: FilteringBoundLogger | None = None
+        self.last: str | None = None
+
+    def event(self, name: str, **facts: object) -> None:
+        """Write one event; see `lines` for the facts that mean more than themselves."""
+        self.last = name
+        self.write(name, facts)
+
+    def write(self, name: str, facts: dict[str, object]) -> None:
+        """Write one event that is none of the work's."""
+        level = facts.pop("level", "info")
+        self._logger = self._logger or logger(*self._settings)
+        # Bound first, so that a fact called `event` is no second argument of that name.
+        getattr(self._logger.bind(**facts), level if level in LEVELS else "info")(name)
+
+
+class Lines:
+    """Watches by lines alone: each event, and a heartbeat."""
+
+    def __init__(self, outlet: Outlet, log_format: str, level: str, progress: Progress | None = None) -> None:
+        self.journal = Journal(outlet.write, log_format, level)
+        self._progress = progress or Progress()
+
+    def event(self, name: str, **facts: object) -> None:
+        """Write a line."""
+        self.journal.event(name, **facts)
+
+    def expect(self, count: int) -> None:
+        """Add to the total."""
+        self._progress.expect(count)
+
+    def advance(self, count: int) -> None:
+        """Add to what is done."""
+        self._progress.done += count
+
+    def beat(self) -> None:
+        """Write how far the work is; called from another thread."""
+        facts = self._progress.facts()
+        if "total_bytes" in facts:
+            self.journal.write("progress", facts)
+        else:
+            self.journal.write("working", {"on": self.journal.last, **facts})
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Bar:
+    """Watches by a bar at the bottom of a terminal, with the lines above it."""
+
+    def __init__(self, outlet: Outlet, log_format: str, level: str) -> None:
+        self._outlet = outlet
+        self.journal = Journal(self._above, log_format, level)
+        self._bar: tqdm[Never] | None = None
+
+    def event(self, name: str, **facts: object) -> None:
+        """Write a line above the bar."""
+        self.journal.event(name, **facts)
+
+    def expect(self, count: int) -> None:
+        """Make the bar longer."""
+        if self._bar is None:
+            self._bar = _new_bar(self._outlet, count)
+        else:
+            self._bar.total = (self._bar.total or 0) + count
+            self._bar.refresh()
+
+    def advance(self, count: int) -> None:
+        """Fill the bar, if bytes were expected."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def beat(self) -> None:
+        """Let the elapsed time run while no bytes come; called from another thread."""
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _above(self, line: str) -> None:
+        if self._bar is None:
+            self._outlet.write(line)
+        else:
+            self._bar.write(line, file=self._outlet, end="")
+
+
+def _new_bar(outlet: Outlet, total: int) -> tqdm[Never]:
+    from tqdm import tqdm  # noqa: PLC0415 - 0.05 s, for a terminal only
+
+    tqdm.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
+    tqdm.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
+    return tqdm(
+        total=total, file=outlet, unit="B", unit_scale=True, unit_divisor=1024, smoothing=0.05, dynamic_ncols=True
+    )
+
+
+class Heartbeat:
+    """Calls `beat` every `interval` seconds from a thread of its own, for the event loop may be busy."""
+
+    def __init__(self, beat: Callable[[], None], interval: float, stopped: threading.Event | None = None) -> None:
+        self._beat = beat
+        self._interval = interval
+        self._stopped = stopped or threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; no beat comes after this."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            self._beat()

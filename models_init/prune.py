@@ -1,0 +1,129 @@
+"""Remove from a volume what nothing needs any more."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.faults import volume_faults
+from models_init.files import Reckoning, aside, sync_path
+from models_init.names import PackRef
+from models_init.pruning import Held, Verdict, judge
+from models_init.switch import Switch
+from models_init.volume import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from models_init.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """One verdict, and the bytes that it frees (hard links considered)."""
+
+    verdict: Verdict
+    freed: int
+
+
+def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[Pruned]:
+    """Judge everything on the volume; remove what goes, unless it is a dry run. The volume is locked.
+
+    A run that is killed leaves nothing half-removed under a public name: what goes is renamed first.
+    """
+    with ExitStack() as locks, volume_faults(volume.root):
+        in_use = {name for name in volume.release_names() if not locks.enter_context(_alone(volume, name))}
+        verdicts = judge(_held(volume, wanted, in_use), keep)
+        reckoning = Reckoning()
+        pruned = [
+            Pruned(verdict, 0 if verdict.stays else reckoning.remove(_path(volume, verdict))) for verdict in verdicts
+        ]
+        if not dry_run:
+            for verdict in verdicts:
+                if not verdict.stays:
+                    _remove(volume, verdict)
+        return pruned
+
+
+def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> Held:
+    current, now = volume.current(), time.time()
+    whole = {release.id: {pack.ref for pack in release.packs} for release in Switch(volume).in_order()}
+    return Held(
+        current=current.id if current else None,
+        releases=whole,
+        unfinished=[name for name in volume.release_names() if name not in whole],
+        in_use=in_use,
+        wanted=wanted,
+        packs=volume.pack_folders(),
+        manifests=volume.manifests(),
+        staged=volume.staged(),
+        debris=[(path, now - _changed(path)) for path in volume.debris()],
+    )
+
+
+@contextmanager
+def _alone(volume: Volume, release_id: str) -> Iterator[bool]:
+    """Tell whether no reader holds the release; where that is so, keep readers from taking it meanwhile."""
+    descriptor = -1
+    try:
+        with suppress(FileNotFoundError):
+            descriptor = os.open(volume.release_path(release_id) / "release.json", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+        yield True
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _path(volume: Volume, verdict: Verdict) -> Path:
+    match verdict.kind, verdict.subject:
+        case "release", str(name):
+            return volume.release_path(name)
+        case "pack", PackRef() as ref:
+            return volume.pack_path(ref)
+        case "manifest", PackRef() as ref:
+            return volume.manifest_path(ref)
+        case _, path:
+            return path  # type: ignore[return-value]  # staging and debris are paths
+
+
+def _remove(volume: Volume, verdict: Verdict) -> None:
+    path = _path(volume, verdict)
+    if verdict.kind == "debris":
+        remove_tree(path)
+    elif isinstance(verdict.subject, PackRef) and verdict.kind == "pack":
+        _remove_pack(volume, verdict.subject)
+    elif verdict.kind == "staging":
+        volume.drop_staged(path)
+    else:
+        volume.discard(path)
+
+
+def _remove_pack(volume: Volume, ref: PackRef) -> None:
+    """Where locks do not hold, an install may have taken the pack since it was judged: then it is put back."""
+    path, trash = volume.pack_path(ref), aside(volume.staging, "trash")
+    os.rename(path, trash)
+    sync_path(path.parent)
+    if any(ref in {pack.ref for pack in release.packs} for release in volume.recorded()):
+        os.rename(trash, path)
+        sync_path(path.parent)
+        return
+    remove_tree(trash)
+    with suppress(OSError):  # another version is there
+        path.parent.rmdir()
+
+
+def _changed(path: Path) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,161 @@
+"""Put back what `verify` found damaged: fetch the damaged chunks alone, replace each file by a rename."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from models_init import chunks, manifest, resolve, stage
+from models_init.errors import DamagedError
+from models_init.faults import volume_faults
+from models_init.files import aside, sync_file_system, sync_path
+from models_init.plan import decide
+from models_init.switch import Switch
+from models_init.verify import installed_manifest, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from models_init.fetch import Traffic
+    from models_init.release import InstalledPack, Release
+    from models_init.stage import Means
+    from models_init.verify import Damage, PackState, State
+    from models_init.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What was damaged and is not any more, and the bytes that it took."""
+
+    state: State
+    bytes_fetched: int
+
+
+async def repair(means: Means, release: Release) -> Repaired:
+    """Verify a release and mend all that is wrong, in every version that shares a damaged file.
+
+    The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
+    """
+    await _mend_manifests(means, release)
+    state = await verify(means.volume, release, means.workers, means.watcher)
+    fetched = 0
+    for pack in state.packs:
+        await means.workers.run(_tidy, means.volume, pack)
+        if pack.broken:
+            fetched += (await _refill(means, pack)).fetched
+    with volume_faults(means.volume.root):
+        Switch(means.volume).mend(release)
+    return Repaired(state, fetched)
+
+
+async def _mend_manifests(means: Means, release: Release) -> None:
+    """Fetch the manifests that are not those of the release; nothing can be judged without them."""
+    for pack in release.packs:
+        if not installed_manifest(means.volume, pack):
+            document = await resolve.fetch_document(means.source, pack.ref)
+            if manifest.resolved(document, pack.ref).digest != pack.manifest:
+                raise DamagedError(
+                    f"the manifest of the installed {pack.ref} is damaged, and the source has another one by now; "
+                    "install another version, or ask the publisher for the old manifest"
+                )
+            await means.workers.run(_put_manifest, means.volume, pack, document)
+
+
+def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
+    path = volume.manifest_path(pack.ref)
+    with volume_faults(volume.root):
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        volume.replace(path, document)
+
+
+async def _refill(means: Means, pack: PackState) -> Traffic:
+    """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back."""
+    content = pack.content
+    if content is None:
+        raise TypeError("a pack without a manifest has no broken files")
+    part = manifest.Resolved(replace(content, files=tuple(pack.broken), directories=()), pack.pack.manifest)
+    plan = decide(await stage.survey(means, [part]))
+    stage.require_space(plan, *means.volume.free())
+    fetcher = means.fetcher(plan)
+    means.watcher.event("repairing", pack=content.pack, version=content.version, bytes=plan.fetch_bytes)
+    means.watcher.expect(plan.fetch_bytes)
+    await stage.bring(means, plan.packs[0], fetcher)
+    await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
+    return fetcher.traffic
+
+
+def _put_back(volume: Volume, pack: PackState, staging: Path) -> None:
+    """Rename each new file to its place, there and wherever the damaged one was linked to."""
+    root = volume.pack_path(pack.pack.ref)
+    with volume_faults(root):
+        sync_file_system(volume.root)
+        shared = _names_of(volume, pack)
+        for file in pack.broken:
+            for place in sorted(shared.get(file.digest, set()) - {root / file.path}):
+                name = aside(volume.staging, "repaired")
+                os.link(staging / file.path, name)
+                os.rename(name, place)
+            _put(volume, staging / file.path, root / file.path)
+        sync_file_system(volume.root)
+        volume.drop_staged(staging)
+
+
+def _put(volume: Volume, new: Path, place: Path) -> None:
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if place.is_dir() and not place.is_symlink():
+        volume.discard(place)
+    os.rename(new, place)
+
+
+def _names_of(volume: Volume, pack: PackState) -> dict[str, set[Path]]:
+    """Where else on the volume each broken file lies under the same inode, by digest."""
+    damaged = {
+        inode: file.digest for file in pack.broken if (inode := _inode(volume.pack_path(pack.pack.ref) / file.path))
+    }
+    found: dict[str, set[Path]] = {}
+    for place in _files(volume) if damaged else ():
+        digest = damaged.get(_inode(place) or (0, 0))
+        if digest:
+            found.setdefault(digest, set()).add(place)
+    return found
+
+
+def _files(volume: Volume) -> Iterator[Path]:
+    for ref in volume.pack_folders():
+        for parent, _, names in os.walk(volume.pack_path(ref)):
+            yield from (volume.root / parent / name for name in names)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _tidy(volume: Volume, pack: PackState) -> None:
+    """Mend names, types and modes: what needs no bytes."""
+    root = volume.pack_path(pack.pack.ref)
+    modes = {file.path: chunks.mode(file) for file in pack.content.files} if pack.content else {}
+    with volume_faults(root):
+        for damage in pack.damages:
+            _tidy_one(volume, root / damage.path, damage, modes)
+
+
+def _tidy_one(volume: Volume, path: Path, damage: Damage, modes: dict[str, int]) -> None:
+    is_file = damage.path in modes
+    match damage.kind:
+        case "extra":
+            volume.discard(path)
+        case "mode":
+            os.chmod(path, modes.get(damage.path, 0o755))
+        case "missing" | "type" if not is_file:
+            volume.discard(path)
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            sync_path(path.parent)

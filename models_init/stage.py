@@ -1,0 +1,115 @@
+"""Bring trees into staging, each chunk from the nearest place that has it: staging, another pack, the source."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init import manifest
+from models_init.adopt import adopt
+from models_init.errors import ManifestError, NoSpaceError
+from models_init.fetch import Buffers, Fetcher
+from models_init.plan import SPARE, Facts, portions
+from models_init.reuse import Search
+from models_init.staging import Staging
+from models_init.workers import each
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.manifest import Manifest, Placement, Resolved
+    from models_init.plan import PackPlan, Plan
+    from models_init.sources.source import Source
+    from models_init.volume import Holding, Volume
+    from models_init.watch import Watcher
+    from models_init.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the work is done with; `connections` to the source and bytes of `memory` for buffers are upper limits."""
+
+    volume: Volume
+    source: Source
+    workers: Workers
+    watcher: Watcher
+    connections: int
+    memory: int
+
+    def staging(self, pack: Resolved) -> Staging:
+        """The folder in which the pack grows."""
+        return Staging(self.volume.staging_path(pack.manifest.ref, pack.digest), pack.manifest)
+
+    def fetcher(self, plan: Plan) -> Fetcher:
+        """A fetcher for all packs of the plan."""
+        size = plan.largest_batch
+        buffers = Buffers(max(1, self.memory // size), size)
+        return Fetcher(self.source, self.workers, self.watcher, asyncio.Semaphore(self.connections), buffers)
+
+
+async def survey(means: Means, packs: Sequence[Resolved]) -> list[Facts]:
+    """Find out what the volume holds of each pack: hash what lies in staging, look up what others ought to have."""
+    sound = await each(lambda pack: _sound(means, pack), packs)
+    searches = [Search(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
+    await _search(means, packs, searches)
+    return [await _facts(means, pack, search) for pack, search in zip(packs, searches, strict=True)]
+
+
+async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> None:
+    """Make staging whole: link, copy, fetch. Raises `WrongBytesError` and the errors of source and volume."""
+    staging = means.staging(pack.resolved)
+    await means.workers.run(staging.prepare, pack.missing, pack.copies)
+    lost, copied = await adopt(staging, pack, means.workers)
+    fetcher.traffic.copied += copied
+    means.watcher.expect(sum(placement.chunk.length for placement in lost))
+    missing = sorted([*pack.missing, *lost], key=lambda placement: placement.chunk.offset) if lost else pack.missing
+    await fetcher.fetch(staging, missing)
+
+
+def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
+    """Raise `NoSpaceError` where the plan does not fit, before anything is fetched."""
+    lacking = plan.disk_bytes + SPARE - free_bytes
+    if plan.disk_bytes and lacking > 0:
+        raise NoSpaceError(
+            f"the volume lacks {lacking / 1e9:.2f} GB: {plan.disk_bytes / 1e9:.2f} GB are needed and "
+            f"{free_bytes / 1e9:.2f} GB are free; make room or run with --prune, then run again"
+        )
+    if plan.disk_inodes > free_inodes:
+        raise NoSpaceError(
+            f"the volume lacks {plan.disk_inodes - free_inodes} inodes: {plan.disk_inodes} files and folders are to be "
+            "made; make room or run with --prune, then run again"
+        )
+
+
+async def _sound(means: Means, pack: Resolved) -> list[Placement]:
+    staging = means.staging(pack)
+    if not staging.exists():
+        return []
+    found = await means.workers.each(staging.sound, portions(pack.manifest.placements()))
+    return [placement for part in found for placement in part]
+
+
+async def _search(means: Means, packs: Sequence[Resolved], searches: Sequence[Search]) -> None:
+    """Look in one tree after the other, but not in the packs' own folders in staging: those are hashed already."""
+    own = {means.staging(pack).root for pack in packs}
+    for holding in means.volume.holdings({pack.manifest.pack for pack in packs}):
+        wanting = [search for search in searches if search.wants_more and holding.root not in own]
+        if not wanting:
+            continue
+        if held := await means.workers.run(_held, holding):
+            for search in wanting:
+                search.look(str(holding.root), held, whole=holding.whole)
+
+
+def _held(holding: Holding) -> Manifest | None:
+    """What ought to lie there; nothing where its manifest cannot be read."""
+    try:
+        return manifest.parse(holding.manifest.read_bytes(), holding.ref)
+    except (OSError, ManifestError):
+        return None
+
+
+async def _facts(means: Means, pack: Resolved, search: Search) -> Facts:
+    staged_bytes, staged_inodes = await means.workers.run(means.staging(pack).allocated)
+    return Facts(pack, installed=False, reuse=search.found(), staged_bytes=staged_bytes, staged_inodes=staged_inodes)
