@@ -69,7 +69,8 @@ def choose(settings: Settings, name: str, *, back: bool) -> Result:
     release = switch.previous() if back and not name else switch.find(name)
     switch.choose(release)
     return Result(
-        _installed(release) | {"activated": True}, f"release {release} is current, and stays so until you say otherwise"
+        _installed(release) | {"activated": True},
+        f"release {release} is current; later runs keep it until the environment names another set",
     )
 
 
@@ -163,7 +164,7 @@ class _Retries:
 
     def __call__(self, error: Exception, wait: float) -> None:
         self.count += 1
-        self._watcher.event("retrying", error=str(error), wait_seconds=round(wait, 1))
+        self._watcher.event("retrying", level="warning", error=str(error), wait_seconds=round(wait, 1))
 
 
 @asynccontextmanager

@@ -24,16 +24,20 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     raise_on_signals()
     os.umask(0o022)  # modes are what we say, not what the shell says
     register(environment.get("MODELS_SAS_TOKEN", ""))
+    facts: dict[str, object]
     log_format, level = environment.get("MODELS_LOG_FORMAT", "text"), environment.get("MODELS_LOG_LEVEL", "info")
     try:
         command = arguments.parse(argv, environment)
         settings = load(command.values, with_packs=_names_packs(command))
         log_format, level = settings.log_format, settings.log_level
         result = _act(command, settings)
+        if command.as_json and (refused := result.content.get("rolled_back_from")):  # else the result says it loudly
+            facts = {"stays": result.content["release"], "not": refused, "text": result.text}
+            console.note("rolled_back", facts, log_format=log_format, level=level)
         console.result(result.content if command.as_json else result.text, as_json=command.as_json)
         return result.exit_code
     except StoppedError as stopped:
-        facts: dict[str, object] = {"signal": str(stopped), "text": "what was verified is kept; run again to go on"}
+        facts = {"signal": str(stopped), "text": "what was verified is kept; run again to go on"}
         console.note("stopped", facts, log_format=log_format, level=level)
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - the last hop: whatever is no expected fault is told as a bug

@@ -58,7 +58,7 @@ class Installation:
         volume, watcher = self.means.volume, self.means.watcher
         plan = await self._plan(volume.keep_manifest)
         stage.require_space(plan, *volume.free())
-        watcher.event("fetching", bytes=plan.fetch_bytes, reused=plan.reused_bytes, source=self.means.source.name)
+        watcher.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.means.source.name)
         watcher.expect(plan.fetch_bytes)
         fetcher = self.means.fetcher(plan)
         wrong = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
@@ -101,7 +101,7 @@ class Installation:
             program=f"models_init {__version__}",
         )
         await self.means.workers.run(Switch(self.means.volume).install, release)
-        self.means.watcher.event("activated", release=release.id, **release.versions)
+        self.means.watcher.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
         return Report(
             release=release,
             bytes_fetched=fetcher.traffic.fetched,

@@ -217,6 +217,8 @@ def json_schema() -> bytes:
     schema = msgspec.json.schema(Manifest)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "models_init pack manifest"
+    for part in schema["$defs"].values():  # Python 3.13 takes the indentation out of docstrings, 3.12 does not
+        part["description"] = " ".join(part["description"].split())
     return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models_init.errors import DamagedError
 from models_init.faults import volume_faults
 from models_init.files import Reckoning, aside, sync_path
 from models_init.names import PackRef
@@ -34,27 +35,27 @@ class Pruned:
 def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[Pruned]:
     """Judge everything on the volume; remove what goes, unless it is a dry run. The volume is locked.
 
-    A run that is killed leaves nothing half-removed under a public name: what goes is renamed first.
+    A run that is killed leaves nothing half-removed under a public name: what goes is renamed first. Raises
+    `DamagedError` where `current` leads to something that is not whole: what that needs cannot be told.
     """
-    with ExitStack() as locks, volume_faults(volume.root):
-        in_use = {name for name in volume.release_names() if not locks.enter_context(_alone(volume, name))}
+    if volume.current_name() and not volume.current():
+        raise DamagedError("the current release is not whole; run without an action to mend it, then prune")
+    with ExitStack() as leases, volume_faults(volume.root):
+        in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
         verdicts = judge(_held(volume, wanted, in_use), keep)
         reckoning = Reckoning()
-        pruned = [
-            Pruned(verdict, 0 if verdict.stays else reckoning.remove(_path(volume, verdict))) for verdict in verdicts
-        ]
-        if not dry_run:
-            for verdict in verdicts:
-                if not verdict.stays:
-                    _remove(volume, verdict)
-        return pruned
+        freed = [0 if verdict.stays else reckoning.remove(_path(volume, verdict)) for verdict in verdicts]
+        for verdict in verdicts if not dry_run else ():
+            if not verdict.stays:
+                _remove(volume, verdict)
+    return [Pruned(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
 
 
 def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> Held:
-    current, now = volume.current(), time.time()
+    now = time.time()
     whole = {release.id: {pack.ref for pack in release.packs} for release in Switch(volume).in_order()}
     return Held(
-        current=current.id if current else None,
+        current=volume.current_name() or None,
         releases=whole,
         unfinished=[name for name in volume.release_names() if name not in whole],
         in_use=in_use,
@@ -67,21 +68,24 @@ def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection
 
 
 @contextmanager
-def _alone(volume: Volume, release_id: str) -> Iterator[bool]:
-    """Tell whether no reader holds the release; where that is so, keep readers from taking it meanwhile."""
+def _unread(volume: Volume, release_id: str) -> Iterator[bool]:
+    """Tell whether no reader holds the release; where that is so, let none take it meanwhile."""
     descriptor = -1
     try:
         with suppress(FileNotFoundError):
             descriptor = os.open(volume.release_path(release_id) / "release.json", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-        yield True
+        yield descriptor < 0 or _locked(descriptor)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _path(volume: Volume, verdict: Verdict) -> Path:

@@ -82,7 +82,7 @@ async def _refill(means: Means, pack: PackState) -> Traffic:
     plan = decide(await stage.survey(means, [part]))
     stage.require_space(plan, *means.volume.free())
     fetcher = means.fetcher(plan)
-    means.watcher.event("repairing", pack=content.pack, version=content.version, bytes=plan.fetch_bytes)
+    means.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
     means.watcher.expect(plan.fetch_bytes)
     await stage.bring(means, plan.packs[0], fetcher)
     await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)

@@ -46,7 +46,15 @@ def run(work: Coroutine[object, object, T]) -> T:
     """
     import asyncio  # noqa: PLC0415 - a tenth of a second that a start with nothing to do need not pay
 
-    return asyncio.run(_stoppable(work))
+    before = {number: signal.getsignal(number) for number in _EXIT_CODES}
+    try:
+        return asyncio.run(_stoppable(work))
+    except StoppedError:
+        before = dict.fromkeys(before, signal.SIG_IGN)  # the process is ending: one signal is enough
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # the loop has reset them to Python's own
 
 
 async def _stoppable(work: Coroutine[object, object, T]) -> T:

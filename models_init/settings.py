@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from models_init.errors import UsageError
 from models_init.names import PackRef
-from models_init.redaction import redact
+from models_init.redaction import redact, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +19,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\Z")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\Z", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
+_PLAIN = re.compile(r"[!-~]+\Z")
 _LICENSED = "the version that your license names, e.g. 2026.04"
 _YES, _NO = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 
@@ -57,9 +58,11 @@ class Settings:
         """The newest token: its file is read each time. Raises `UsageError` where there is none."""
         if self.token_file:
             try:
-                return Path(self.token_file).read_text().strip()
+                token = Path(self.token_file).read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"MODELS_SAS_TOKEN_FILE={self.token_file} cannot be read: {error}") from error
+            register(token)
+            return token
         if not self.token:
             raise UsageError(
                 "MODELS_SAS_TOKEN is not set; put the SAS token there, or its file's path into MODELS_SAS_TOKEN_FILE"
@@ -111,24 +114,27 @@ def _packs(found: Mapping[str, Any], faults: list[str]) -> tuple[PackRef, ...]:
     for name, own in found["REALTIME_LANGUAGES"] or found["REALTIME_LANGUAGE"]:
         version = own or found["REALTIME_LANGUAGE_VERSION"]
         if not version:
-            faults.append(_unset("REALTIME_LANGUAGE_VERSION", _LICENSED))
+            _lament(faults, _LICENSED, "REALTIME_LANGUAGE_VERSION")
         if wanted.setdefault(name, version) != version:
             faults.append(f"REALTIME_LANGUAGES names {name} twice, as {wanted[name]} and as {version}; keep one")
     if not wanted:
         if not found["REALTIME_LANGUAGE_VERSION"]:
-            faults.append(_unset("REALTIME_LANGUAGE_VERSION", _LICENSED))
-        faults.append(_unset("REALTIME_LANGUAGES", "the languages to install, e.g. nl-nl or nl-nl,en-us"))
+            _lament(faults, _LICENSED, "REALTIME_LANGUAGE_VERSION")
+        languages = "the languages to install, e.g. nl-nl or nl-nl,en-us"
+        _lament(faults, languages, "REALTIME_LANGUAGES", "REALTIME_LANGUAGE")
     wanted["common"] = found["REALTIME_COMMON_VERSION"]
     if not wanted["common"]:
-        faults.append(_unset("REALTIME_COMMON_VERSION", _LICENSED))
+        _lament(faults, _LICENSED, "REALTIME_COMMON_VERSION")
     if found["WHISPER_VARIANT"]:
         wanted[f"whisper-{found['WHISPER_VARIANT']}"] = found["WHISPER_VERSION"] or wanted["common"]
     faults[:] = dict.fromkeys(faults)
     return tuple(sorted(PackRef(name, version) for name, version in wanted.items()))
 
 
-def _unset(variable: str, what: str) -> str:
-    return f"{variable} is not set; set it to {what}"
+def _lament(faults: list[str], what: str, *variables: str) -> None:
+    """Say that the first variable is not set, unless one of them is: it is malformed then, and that was told."""
+    if not any(fault.startswith(f"{variable}=") for variable in variables for fault in faults):
+        faults.append(f"{variables[0]} is not set; set it to {what}")
 
 
 def _contradictions(found: Mapping[str, Any]) -> list[str]:
@@ -186,9 +192,10 @@ def _url(text: str) -> str:
     url = urlsplit(text)
     if url.query or url.fragment or url.password:
         raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")
-    if url.scheme == "file" and url.path.startswith("/"):
+    if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:
         return text
-    if url.scheme not in {"https", "http"} or not url.hostname or not url.path.strip("/"):
+    is_address = url.hostname and url.port != 0 and _PLAIN.match(text)  # `port` raises ValueError where it is none
+    if url.scheme not in {"https", "http"} or not is_address or not url.path.strip("/"):
         raise ValueError(
             "is no container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, nor file:///FOLDER"
         )
@@ -287,7 +294,11 @@ SETTINGS = (
     Setting("MODELS_ALLOW_HTTP", "--allow-http", "no", _yes_no, "yes: allow http:// to other machines"),
     Setting("MODELS_IDLE_SECONDS", "--idle-seconds", "30", _seconds, "give up a connection that is silent for so long"),
     Setting(
-        "MODELS_RETRY_SECONDS", "--retry-seconds", "300", _seconds, "go on asking a source that is down for so long"
+        "MODELS_RETRY_SECONDS",
+        "--retry-seconds",
+        "300",
+        _seconds,
+        "give up a source that brings nothing for so long (or 10 times)",
     ),
     Setting(
         "MODELS_LOCK_SECONDS", "--lock-seconds", "3600", _seconds, "wait for another run on the volume for so long"

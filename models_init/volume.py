@@ -74,13 +74,14 @@ class Volume:
 
     def current(self) -> Release | None:
         """The active release, if its record and its packs are there."""
-        return self.release(self._current_name())
+        return self.release(self.current_name())
 
     def current_record(self) -> Release | None:
         """What is recorded of the active release, whether its packs are there or not."""
-        return self.record(self._current_name())
+        return self.record(self.current_name())
 
-    def _current_name(self) -> str:
+    def current_name(self) -> str:
+        """The release that `current` leads to, whatever its state; empty where there is no such link."""
         try:
             return os.path.basename(os.readlink(self.root / "current"))
         except OSError:

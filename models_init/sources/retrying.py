@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Patience:
     """How long to go on: `attempts` in a row and `seconds` without a single byte, whichever ends first."""
 
-    attempts: int = 8
+    attempts: int = 10
     seconds: float = 300.0
     first_wait: float = 0.5
     longest_wait: float = 30.0

@@ -1,0 +1,1 @@
+"""The vendor's side: making packs of folders, judging them, publishing them."""

@@ -1,0 +1,124 @@
+"""Whether an archive and its manifest agree, in every way in which a reader may rely on either."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from models_init import chunks
+from models_init.errors import ManifestError, ModelsInitError, WrongBytesError
+from models_init.manifest import placements
+from models_init.plan import batches
+from models_init.publish import contents
+from models_init.publish.parallel import cores, in_order, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from models_init.manifest import Chunk, Manifest
+    from models_init.plan import Batch
+    from models_init.publish.folders import VersionFolder
+    from models_init.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found in one version folder; `error` is the class of fault if there is any."""
+
+    folder: VersionFolder
+    manifest: Manifest | None
+    faults: tuple[str, ...] = ()
+    error: type[ModelsInitError] | None = None
+
+
+def check(folder: VersionFolder, watcher: Watcher) -> Verdict:
+    """Judge one version folder; watch archive bytes whose chunks were verified."""
+    try:
+        manifest = folder.parsed()
+    except ManifestError as error:
+        return Verdict(folder, None, (str(error),), ManifestError)
+    found = tuple(_archive_faults(folder.path / manifest.archive.file, manifest, watcher))
+    return Verdict(folder, manifest, found, WrongBytesError if found else None)
+
+
+def _archive_faults(archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
+    """Read the archive three times at once: as bytes, as a tar stream, as chunks."""
+    try:
+        size = archive.stat().st_size
+        if size != manifest.archive.size:
+            yield f"the archive has {size} bytes, {manifest.archive.size} by the manifest"
+        with workers(cores() + 2) as pool:
+            whole = pool.submit(_digest_faults, archive, manifest)
+            stream = pool.submit(lambda: list(contents.faults(archive, manifest)))
+            yield from _chunk_faults(pool, archive, manifest, watcher)
+            yield from whole.result()
+            yield from stream.result()
+    except OSError as error:
+        yield f"the archive {archive.name} cannot be read: {error.strerror}"
+
+
+def _digest_faults(archive: Path, manifest: Manifest) -> list[str]:
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [] if f"sha256:{digest}" == manifest.archive.digest else ["the archive's SHA-256 differs"]
+
+
+def _chunk_faults(pool: ThreadPoolExecutor, archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
+    watcher.expect(sum(chunk.length for file in manifest.files for chunk in file.chunks))
+    jobs = batches(placement for file in manifest.files for placement in placements(file))
+    descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for count, found in in_order(pool, partial(_batch_faults, descriptor), jobs, window=4 * cores()):
+            watcher.advance(count)
+            yield from found
+    finally:
+        os.close(descriptor)
+
+
+def _batch_faults(descriptor: int, batch: Batch) -> tuple[int, list[str]]:
+    """Verify the chunks of a batch; return their bytes in the archive and what is wrong."""
+    data = memoryview(os.pread(descriptor, batch.stop - batch.start, batch.start))
+    found = []
+    count = 0
+    for file, chunk, start in batch.placements:
+        at = chunk.offset - batch.start
+        if fault := _chunk_fault(data[at : at + chunk.length], chunk):
+            found.append(f"{file.path}: the chunk of bytes {start} to {start + chunk.size} is wrong: {fault}")
+        count += chunk.length
+    return count, found
+
+
+def _chunk_fault(frame: memoryview, chunk: Chunk) -> str | None:
+    """Read a chunk as sites do, then look closer: exactly one frame, which tells its content's size."""
+    if len(frame) != chunk.length:
+        return "the archive ends before it does"
+    try:
+        chunks.plain(frame, chunk)
+    except chunks.WrongChunkError as error:
+        return str(error)
+    if zstandard.frame_content_size(frame) != chunk.size:
+        return "its frame does not tell the content's size"
+    length = _frame_length(frame)
+    if length != chunk.length:
+        return "its frame is not whole" if length > chunk.length else "something follows its frame"
+    return None
+
+
+def _frame_length(data: memoryview) -> int:
+    """Walk the blocks of a frame (RFC 8878, 3.1.1); return how many bytes it takes, at least if its end is missing."""
+    at = zstandard.frame_header_size(data)
+    last = 0
+    while not last and at < len(data):
+        block = int.from_bytes(data[at : at + 3], "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        at += 3 + (1 if kind == 1 else size)  # kind 1 repeats one byte
+    if not last:
+        return at + 3
+    return at + 4 * zstandard.get_frame_parameters(data).has_checksum

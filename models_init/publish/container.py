@@ -1,0 +1,294 @@
+"""One blob container, as a publisher writes to it through the Azure SDK.
+
+Nothing outside this module knows the SDK or meets its exceptions. Every write bears a condition on what stands there.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.credentials import AzureSasCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceResponseTimeoutError
+from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob.aio import ContainerClient
+
+from models_init import __version__
+from models_init.errors import (
+    AccessError,
+    ModelsInitError,
+    NotFoundError,
+    SourceError,
+    UnavailableError,
+    UsageError,
+)
+from models_init.publish.retries import patiently
+from models_init.sources.sas import SasToken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from models_init.sources.retrying import Patience
+
+T = TypeVar("T")
+
+CONNECT_LIMIT = 15.0
+"""Seconds for a TCP connection with TLS."""
+
+IDLE_LIMIT = 60.0
+"""Seconds without any byte of an answer."""
+
+_DIGEST_KEY = "digest"
+_SINGLE_PUT = 256 << 20  # a manifest goes up in one piece whatever its size: one request that has happened or has not
+_GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE and run again"  # noqa: S105 - no token
+_MEANINGS = {
+    "AuthorizationPermissionMismatch": "lacks a permission (sp={permissions}; r and w are needed)",
+    "AuthorizationResourceTypeMismatch": "is not for this type of resource",
+    "AuthorizationServiceMismatch": "is not for the blob service",
+    "AuthorizationProtocolMismatch": "is for https only",
+    "AuthorizationSourceIPMismatch": "is for another IP address than this machine's (sip=)",
+}
+_NO_PUBLIC_ACCESS = {"PublicAccessNotPermitted", "NoAuthenticationInformation"}
+
+
+class ConflictError(Exception):
+    """What stands there is not what the write demanded; internal, for the caller to look at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to publish: a container's URL, the token's text, how long to go on asking."""
+
+    url: str
+    token: str
+    patience: Patience
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the service says about a blob; `digest` is empty unless whoever uploaded it said so."""
+
+    size: int
+    digest: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small blob, read whole."""
+
+    data: bytes
+    etag: str
+
+
+@asynccontextmanager
+async def opened(target: Target) -> AsyncIterator[Container]:
+    """Open the container; `AccessError` for a token that cannot do, `UsageError` for a CA file that is none."""
+    token = SasToken.make(target.token)
+    if flaw := token.flaw() or _write_flaw(token):
+        raise AccessError(f"the SAS token {flaw}; {_GET_A_TOKEN}")
+    _check_readable(target.ca_file)
+    client = ContainerClient.from_container_url(
+        target.url,
+        credential=AzureSasCredential(token.query),
+        retry_total=0,  # the SDK ignores Retry-After, does not repeat a 429, and repeats for minutes what is final
+        connection_timeout=CONNECT_LIMIT,
+        read_timeout=IDLE_LIMIT,
+        connection_verify=target.ca_file or True,
+        max_single_put_size=_SINGLE_PUT,
+        permit_redirects=False,  # a token is for one host
+        user_agent=f"models_init/{__version__}",
+    )
+    async with client:
+        yield Container(client, token, target.patience)
+
+
+class Container:
+    """Reads and conditional writes; every method raises our errors only, after the retries that `patience` allows."""
+
+    def __init__(self, client: ContainerClient, token: SasToken, patience: Patience) -> None:
+        self._client = client
+        self._token = token
+        self._patience = patience
+
+    @property
+    def url(self) -> str:
+        """The container's URL, without the token."""
+        url = urlsplit(self._client.url)
+        return f"{url.scheme}://{url.netloc}{url.path}"
+
+    async def facts(self, key: str) -> Facts | None:
+        """Ask about a blob; None if there is none."""
+        found = await self._if_there(lambda: self._client.get_blob_client(key).get_blob_properties())
+        if found is None:
+            return None
+        return Facts(found.size, (found.metadata or {}).get(_DIGEST_KEY, ""), found.etag)
+
+    async def read(self, key: str, limit: int) -> Document | None:
+        """Read a small blob, None if there is none; one of more than `limit` bytes is a `SourceError`."""
+
+        async def call() -> Document:
+            blob = await self._client.get_blob_client(key).download_blob()
+            if blob.size > limit:
+                raise SourceError(f"{key} has {blob.size} bytes: it is not what it should be")
+            return Document(bytes(await blob.readall()), blob.properties.etag)
+
+        return await self._if_there(call)
+
+    async def put(self, key: str, data: bytes, content_type: str, over: str | None = None) -> None:
+        """Write a small blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
+        blob = self._client.get_blob_client(key)
+        await self._patiently(
+            lambda: blob.upload_blob(
+                BytesIO(data),  # aiohttp writes bytes at once, and warns that this blocks the loop
+                length=len(data),
+                overwrite=True,
+                content_settings=ContentSettings(content_type=content_type),
+                **_condition(over),
+            )
+        )
+
+    async def staged(self, key: str) -> dict[str, int]:
+        """List the blocks that were staged for a blob and not committed: their ids with their sizes in bytes."""
+        found = await self._if_there(lambda: self._client.get_blob_client(key).get_block_list("uncommitted"))
+        return {str(block.id): int(block.size) for block in found[1]} if found else {}
+
+    async def stage(self, key: str, block_id: str, data: bytes) -> None:
+        """Stage a block; the service checks its MD5, for what it stores wrongly now every site would fetch wrongly."""
+        blob = self._client.get_blob_client(key)
+        await self._patiently(
+            lambda: blob.stage_block(block_id, BytesIO(data), length=len(data), validate_content=True)
+        )
+
+    async def commit(self, key: str, block_ids: Sequence[str], digest: str, over: str | None = None) -> None:
+        """Make staged blocks a blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
+        blob = self._client.get_blob_client(key)
+        await self._patiently(
+            lambda: blob.commit_block_list(
+                [BlobBlock(block_id) for block_id in block_ids],
+                content_settings=ContentSettings(content_type="application/zstd"),
+                metadata={_DIGEST_KEY: digest},
+                **_condition(over),
+            )
+        )
+
+    async def _if_there(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await self._patiently(call)
+        except _NoBlobError:
+            return None
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def attempt() -> T:
+            with self._translated():
+                return await call()
+
+        return await patiently(attempt, self._patience)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the SDK's errors into ours; their own texts are pages long, so none is repeated."""
+        try:
+            yield
+        except HttpResponseError as error:
+            status = error.status_code
+            raise (self._refusal(error, status) if status else self._silence(error)) from None
+        except AzureError as error:
+            raise self._silence(error) from None
+        except ValueError:  # the SDK's word for an answer without Content-Range
+            raise UnavailableError(f"{self._host} answered unlike a blob service; check --url and the proxy") from None
+
+    def _refusal(self, error: HttpResponseError, status: int) -> Exception:
+        """Tell in our words what an answer of 400 or above means."""
+        headers: Mapping[str, str] = getattr(error.response, "headers", {})
+        code = headers.get("x-ms-error-code", "")
+        answer = f"{self._host} answered {status} {code}".rstrip()
+        if status in (401, 403) or code in _NO_PUBLIC_ACCESS:
+            return AccessError(f"{self._accusation(code, _date(headers.get('Date', '')))} ({answer}); {_GET_A_TOKEN}")
+        if status == 404 and code.startswith("Container"):
+            return NotFoundError(f"there is no container {self.url}; check --url")
+        if status == 404:
+            return _NoBlobError(f"{answer}: it has no such blob")
+        if status in (409, 412) or code == "InvalidBlockList":
+            return ConflictError(answer)
+        if status in (408, 429) or status >= 500:
+            return UnavailableError(f"{answer}: it is overloaded or down; run again later", retry_after=_delay(headers))
+        if code == "InvalidBlobOrBlock":
+            return SourceError(f"{answer}: another tool has staged blocks for this blob; they vanish after a week")
+        return SourceError(f"{answer}; check --url and the token")
+
+    def _accusation(self, code: str, now: datetime | None) -> str:
+        """Say what the token lacks: by the service's clock, by its code, or by elimination."""
+        if now and (flaw := self._token.time_flaw(now)):
+            return f"the SAS token {flaw}"
+        if code in _MEANINGS:
+            return f"the SAS token {_MEANINGS[code].format(permissions=self._token.field('sp'))}"
+        return (
+            f"the SAS token does not fit the container {self.url}: its signature is wrong, or it was made for another "
+            "container or account, or was revoked, or the account's firewall does not admit this machine"
+        )
+
+    def _silence(self, error: AzureError) -> ModelsInitError:
+        """Tell why there was no answer."""
+        inner = error.inner_exception
+        if isinstance(inner, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+            return SourceError(f"the certificate of {self._host} is not trusted; name your CA's file in MODELS_CA_FILE")
+        if isinstance(inner, aiohttp.ClientConnectorDNSError):
+            return UnavailableError(f"the name of {self._host} cannot be resolved; check --url, DNS and the proxy")
+        if isinstance(inner, aiohttp.ClientConnectorError):
+            reason = inner.strerror or "no connection"
+            return UnavailableError(f"{self._host} cannot be reached: {reason}; check the network")
+        if isinstance(error, ServiceResponseTimeoutError) or isinstance(inner, TimeoutError):
+            return UnavailableError(f"{self._host} did not answer in time; check the network")
+        return UnavailableError(f"{self._host} broke off the connection; check the network")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._client.url).netloc
+
+
+class _NoBlobError(NotFoundError):
+    """There is no such blob, but there is its container."""
+
+
+def _condition(over: str | None) -> dict[str, Any]:
+    """The SDK's arguments; it does not take an ETag of None."""
+    if over is None:
+        return {"match_condition": MatchConditions.IfMissing}
+    return {"etag": over, "match_condition": MatchConditions.IfNotModified}
+
+
+def _check_readable(ca_file: str) -> None:
+    if ca_file and not Path(ca_file).is_file():
+        raise UsageError(f"MODELS_CA_FILE={ca_file} is no file; name the file of your CA's certificate")
+
+
+def _write_flaw(token: SasToken) -> str:
+    permissions = token.field("sp")
+    if permissions and not {"c", "w"} & set(permissions):
+        return f"has no permission to write (sp={permissions}; r and w are needed)"
+    return ""
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+
+
+def _delay(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("Retry-After", "")
+    if text.isdecimal():
+        return float(text)
+    then = _date(text)
+    return max(0.0, (then - datetime.now(UTC)).total_seconds()) if then else None

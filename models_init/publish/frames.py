@@ -1,0 +1,73 @@
+"""Turns pieces into zstd frames; runs in worker threads.
+
+Reading, compressing and hashing leave the interpreter lock. Frames carry their content size, so that a reader knows
+what to allocate. They carry no zstd checksum: each chunk has its SHA-256 in the manifest and the archive has one as a
+whole, so four bytes of xxHash a frame would prove nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from models_init.chunks import digest_of
+from models_init.errors import UsageError
+from models_init.publish.cut import Filler
+
+if TYPE_CHECKING:
+    from models_init.publish.cut import Piece, Slice
+    from models_init.publish.tree import SourceFile
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Not a link, nor a fifo that would make us wait: the entry may have been exchanged since it was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A piece, compressed. A filler has neither `plain` bytes nor a digest to remember."""
+
+    piece: Piece
+    data: bytes
+    plain: bytes = b""
+    digest: str = ""
+
+
+class Compressor(threading.local):
+    """Compresses at one level; each thread has its own zstd context, which must not be shared."""
+
+    def __init__(self, level: int) -> None:
+        self._zstd = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
+
+    def frames(self, batch: list[Piece]) -> list[Frame]:
+        """Compress each piece of a batch; `UsageError` for a file that changed or cannot be read."""
+        return [self._frame(piece) for piece in batch]
+
+    def _frame(self, piece: Piece) -> Frame:
+        if isinstance(piece, Filler):
+            return Frame(piece, self._zstd.compress(piece.data))
+        plain = _read(piece)
+        return Frame(piece, self._zstd.compress(plain), plain, digest_of(plain))
+
+
+def _read(piece: Slice) -> bytes:
+    file = piece.file
+    try:
+        descriptor = os.open(file.real, _READ)
+        try:
+            data = os.pread(descriptor, piece.size, piece.start)
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UsageError(f"{file.path} cannot be read: {error.strerror}; make it readable, then build again") from error
+    if len(data) != piece.size or _changed(file, status):
+        raise UsageError(f"{file.path} changed while it was read: build again when nobody writes to the folder")
+    return data
+
+
+def _changed(file: SourceFile, status: os.stat_result) -> bool:
+    return (status.st_size, status.st_mtime_ns) != (file.size, file.mtime)

@@ -1,0 +1,21 @@
+"""Wait for what another process or thread does, without guessing how long that takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PAUSE = 0.002
+_LIMIT = 60.0
+
+
+async def eventually(happened: Callable[[], object], what: str = "what the test waits for") -> None:
+    """Return as soon as it is true; fail after a minute."""
+    deadline = time.monotonic() + _LIMIT
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not happen within {_LIMIT:.0f} s"
+        await asyncio.sleep(_PAUSE)

@@ -1,0 +1,75 @@
+"""Promises about figures for people."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models_init.figures import human_rate, human_size, human_time, table
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1_288_490_189, "1.2 GiB"),
+        (1024**4, "1.0 TiB"),
+        (5000 * 1024**4, "5000.0 TiB"),
+    ],
+)
+def test_sizes_are_short(count: int, expected: str) -> None:
+    """A size has at most four digits before its point, and its unit."""
+    assert human_size(count) == expected
+
+
+def test_rates_are_sizes_a_second() -> None:
+    """A speed is written as the size that passes in a second."""
+    assert human_rate(1024**2 * 105.24) == "105.2 MiB/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0.0 s"),
+        (9.44, "9.4 s"),
+        (9.96, "10 s"),
+        (59.7, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3600, "1 h 00 min"),
+        (90_000, "1 d 01 h"),
+    ],
+)
+def test_durations_have_two_units(seconds: float, expected: str) -> None:
+    """A duration is as exact as anyone wants to know."""
+    assert human_time(seconds) == expected
+
+
+def test_a_table_aligns_its_columns() -> None:
+    """Names stand to the left, figures to the right, and no line ends in spaces."""
+    rows = [("nl-nl", "2026.04", 3, "1.2 GiB", ""), ("common", "2026.04-rc1", 12, "0 B", "here")]
+    assert table(rows, ("PACK", "VERSION", "FILES", "SIZE", "STATE")).split("\n") == [
+        "PACK    VERSION      FILES     SIZE  STATE",
+        "nl-nl   2026.04          3  1.2 GiB",
+        "common  2026.04-rc1     12      0 B  here",
+    ]
+
+
+def test_an_empty_table_is_its_header() -> None:
+    """Without rows the names of the columns are left."""
+    assert table([], ("PACK", "SIZE")) == "PACK  SIZE"
+
+
+def test_a_short_row_is_a_mistake() -> None:
+    """A row that lacks a cell is not shown as if it were whole."""
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        table([("a",), ("b", "c")], ("A",))
+
+
+@given(st.lists(st.tuples(st.text("ab 1", max_size=9), st.integers()), max_size=9))
+def test_every_row_is_one_line(rows: list[tuple[str, int]]) -> None:
+    """A table has a line for its header and one for each row."""
+    assert len(table(rows, ("A", "B")).split("\n")) == len(rows) + 1

@@ -1,0 +1,212 @@
+"""Promises about secrets: none leaves, and ordinary text stays as it is."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus, unquote
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from models_init.redaction import MARK, SHORTEST, Secrets, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOKEN = "sv=2024-11-04&sr=c&se=2026-12-01T00%3A00%3A00Z&sp=rl&sig=aB%2Fc%2BdEf12345ghIJ%3D"  # made up
+SIGNATURE = "aB/c+dEf12345ghIJ="
+
+PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x24F, exclude_categories=("Cc", "Cf", "Zs"))
+SECRETS = st.text(PRINTABLE, min_size=SHORTEST, max_size=40).filter(
+    lambda text: len(unquote(unquote(unquote(text))).strip("'\"?& ")) >= SHORTEST and text == text.strip("'\"?& ")
+)
+NAMES = ("sig=", "signature=", "token", "password", "Authorization", "cookie: ", "Bearer ", "SIG", "abcdefghijklmnopqr")
+SIGNS = (
+    "%3D",
+    "%26",
+    "%253D",
+    "://",
+    "\\u003d",
+    "\\u0026",
+    "\\n",
+    "26",
+    "b'",
+    "&#x2f;",
+    "\u2028",
+    *"nué?&=:,}]{[()'\"\\ \n\t@/<>",
+)
+SUSPECT = st.lists(st.sampled_from(NAMES + SIGNS), max_size=14).map("".join)
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    found = Secrets()
+    found.add(f"?{TOKEN}\n")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET https://host/c/b?sv=1&sig=ab%2Fc&se=2 failed", f"GET https://host/c/b?{MARK} failed"),
+        ("sv=1&sig=ab%2Fc%3D&se=2026", f"sv=1&sig={MARK}&se=2026"),
+        ("sv%3D1%26sig%3Dab%252Fc%26se%3D2026", f"sv%3D1%26sig%3D{MARK}%26se%3D2026"),
+        ("SV=1&SIG=AB&SE=2", f"SV=1&SIG={MARK}&SE=2"),
+        ("Signature=abc, token=def", f"Signature={MARK} token={MARK}"),
+        (r'{"url": "https:\/\/h\/c?sv=1\u0026sig=a\/b\u003d"}', rf'{{"url": "https:\/\/h\/c?{MARK}"}}'),
+        (r'"two lines\nsig=abc\nthree"', rf'"two lines\nsig={MARK}\nthree"'),
+        ('{"sig": "abc", "n": 1}', f'{{"sig": "{MARK}", "n": 1}}'),
+        (r'"{\"sas_token\": \"abc\"}"', rf'"{{\"sas_token\": \"{MARK}\"}}"'),
+        ("[('sv', '1'), ('sig', 'ab/c=')]", f"[('sv', '1'), ('sig', '{MARK}')]"),
+        ('sig="two words" rest', f'sig="{MARK}" rest'),
+        ("<Uri>h?a=1&amp;sig=ab&#x2F;c&amp;b=2</Uri>", f"<Uri>h?{MARK}</Uri>"),
+        ("Authorization: Bearer abc.def\nHost: h", f"Authorization: {MARK}\nHost: h"),
+        (r"b'x\r\nAuthorization: Basic YTpi\r\nHost: h'", rf"b'x\r\nAuthorization: {MARK}\r\nHost: h'"),
+        ("{'Authorization': 'SharedKey a:b='}", f"{{'Authorization': '{MARK}'}}"),
+        ("sent Bearer eyJhbGciOiJIUzI1NiJ9.e30", f"sent Bearer {MARK}"),
+        ("proxy http://user:pass@proxy:3128/ refused", f"proxy http://{MARK}@proxy:3128/ refused"),
+        ("MODELS_SAS_TOKEN=sv=1 x", f"MODELS_SAS_TOKEN={MARK} x"),
+        ("DefaultEndpointsProtocol=https;AccountKey=abc==", f"DefaultEndpointsProtocol=https;AccountKey={MARK}"),
+    ],
+)
+def test_what_looks_like_a_credential_goes(text: str, expected: str) -> None:
+    """A value with a secret's name goes wherever it stands, and what is around it stays."""
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Make sure the value of the Authorization header is formed correctly including the signature.",
+        "MODELS_SAS_TOKEN is not set; put the SAS token there, or its file's path into MODELS_SAS_TOKEN_FILE",
+        "set MODELS_SAS_TOKEN=<token>",
+        "MODELS_SAS_TOKEN_FILE=/run/secrets/sas",
+        'WWW-Authenticate: Bearer realm="https://auth.example/token",service="registry"',
+        "https://host/models/realtime/nl-nl/2026.04/pack.tar.zst?comp=list&restype=container",
+        "nl-nl/2026.04/manifest.json.minisig: the signature is that of another key",
+        "  3%|▎  | 1.20G/4.00G [00:10<00:27, 105MB/s]",
+    ],
+)
+def test_ordinary_text_stays(text: str) -> None:
+    """What this program and its services say without a secret is not touched."""
+    assert redact(text) == text
+
+
+@given(st.text(st.characters(exclude_characters="=@:%\\'\""), max_size=200))
+@settings(deadline=None)
+def test_text_without_names_and_values_stays(text: str) -> None:
+    """Where nothing is assigned to a name, nothing is a credential, whatever the words."""
+    assume("bearer" not in text.lower())
+    assert Secrets().redact(text) == text
+
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "percent-encoded": lambda text: quote(text, safe=""),
+    "percent-encoded in lower case": lambda text: quote(text, safe="").replace("%2F", "%2f").replace("%3D", "%3d"),
+    "percent-encoded twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "percent-encoded for a form": quote_plus,
+    "decoded": unquote,
+    "JSON": json.dumps,
+    "JSON within JSON": lambda text: json.dumps(json.dumps(text)),
+    "JSON in Unicode": lambda text: json.dumps({"a": [text]}, ensure_ascii=False),
+    "JSON of Go": lambda text: json.dumps(text).replace("&", r"\u0026").replace("=", r"\u003d").replace("/", r"\/"),
+    "repr": repr,
+    "HTML": html.escape,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(secret=SECRETS, before=st.text(max_size=20), after=st.text(max_size=20))
+@settings(deadline=None)
+def test_a_registered_secret_never_survives(way: str, secret: str, before: str, after: str) -> None:
+    """However it is written and whatever is around it, it is gone, decoded or not."""
+    assume(secret not in MARK and unquote(secret) not in before + MARK + after)
+    found = Secrets()
+    found.add(secret)
+    text = found.redact(f"{before}{WAYS[way](secret)}{after}")
+    assert MARK in text
+    for written in WAYS.values():
+        assert written(secret) not in text
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("secret", [TOKEN, SIGNATURE, quote(SIGNATURE, safe=""), unquote(TOKEN)])
+def test_the_signature_of_a_registered_token_never_survives(secrets: Secrets, secret: str, way: str) -> None:
+    """The token that the user gave, its signature raw and decoded: all are known from the token alone."""
+    text = secrets.redact(f"before,{WAYS[way](secret)},after")
+    assert MARK in text
+    assert text.startswith("before,")
+    assert text.endswith(",after")
+    assert "dEf12345ghIJ" not in text
+
+
+def test_a_token_within_a_registered_url_is_known() -> None:
+    """A URL that holds a token gives its signature away to be looked for alone."""
+    found = Secrets()
+    found.add(f"https://account.example/models?{TOKEN}")
+    assert found.redact(f"<{SIGNATURE}>") == f"<{MARK}>"
+
+
+def test_quotes_around_a_pasted_token_are_no_part_of_it() -> None:
+    """A token pasted with its quotes is found where it stands without them."""
+    found = Secrets()
+    found.add("'?not-a-sas-but-secret'")
+    assert found.redact("x not-a-sas-but-secret x") == f"x {MARK} x"
+
+
+def test_later_secrets_join_earlier_ones(secrets: Secrets) -> None:
+    """A renewed token is looked for beside the one before it."""
+    secrets.add(TOKEN.replace("aB", "xY"))
+    assert secrets.redact(f"{SIGNATURE} and {SIGNATURE.replace('aB', 'xY')}") == f"{MARK} and {MARK}"
+
+
+@pytest.mark.parametrize("short", ["", "?", "  ", "sv=1", "%41%42%43"])
+def test_what_is_too_short_is_no_secret(short: str) -> None:
+    """An empty or tiny value does not blank out ordinary words."""
+    found = Secrets()
+    found.add(short)
+    assert found.redact("ABC sv=1 ? nothing") == "ABC sv=1 ? nothing"
+
+
+@given(SUSPECT)
+@settings(deadline=None)
+def test_redacting_twice_changes_nothing(text: str) -> None:
+    """Text may pass several hops that each redact."""
+    assert redact(redact(text)) == redact(text)
+
+
+@given(
+    st.recursive(SUSPECT, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SUSPECT, inner), max_leaves=8),
+    st.booleans(),
+    st.sampled_from([None, (",", ":")]),
+)
+@settings(deadline=None, max_examples=200)
+def test_json_stays_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn
+    """A redacted line of JSON can be read, whatever stood in its strings."""
+    json.loads(redact(json.dumps(document, ensure_ascii=ascii_only, separators=separators)))
+
+
+@given(st.text(st.characters(), max_size=100) | SUSPECT)
+@settings(deadline=None)
+def test_it_never_raises(text: str) -> None:
+    """Any text may be a secret or hold one: lone surrogates, control characters, broken escapes."""
+    found = Secrets()
+    found.add(text)
+    found.redact(text + text)
+
+
+HOSTILE = ("?", "?a&sig", "sig", "sig?&=", "('", "://", "%25", "bearer  ", "cookie  ", "\\", " ", "a")
+
+
+@pytest.mark.parametrize("again", HOSTILE)
+@pytest.mark.parametrize("first", ["", "?", "('", "sig=", "bearer ", "cookie"])
+def test_no_text_takes_long(first: str, again: str) -> None:
+    """The time grows with the length alone: a hostile reply cannot hold the program up."""
+    start = time.process_time()
+    redact(first + again * 20_000)
+    assert time.process_time() - start < 2
