@@ -152,12 +152,13 @@ class Volume:
 
     def is_installed(self, ref: PackRef) -> bool:
         """Tell whether the pack has its public name, and with it the manifest that it was verified against."""
-        return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
+        with volume_faults(self.root):
+            return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
 
     def free(self) -> tuple[int, int]:
         """Bytes and inodes that the running user can still take. File systems without inodes say 2**63."""
-        existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
-        with volume_faults(existing):
+        with volume_faults(self.root):
+            existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
             status = os.statvfs(existing)
         return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 63
 
@@ -165,11 +166,11 @@ class Volume:
 
     def prepare(self) -> None:
         """Make the folders of the tree and try what the work will need. Raises `NotWritableError`, `VolumeError`."""
-        if not self.root.absolute().parent.is_dir():
-            raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
-        if self.root.exists() and not self.root.is_dir():
-            raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
         with volume_faults(self.root):
+            if not self.root.absolute().parent.is_dir():
+                raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
+            if self.root.exists() and not self.root.is_dir():
+                raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
             for folder in (self.root, *(self.root / part for part in _PARTS)):
                 folder.mkdir(mode=0o755, exist_ok=True)
         self._try_links()

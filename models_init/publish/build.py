@@ -26,7 +26,7 @@ from models_init.publish.frames import Compressor
 from models_init.publish.parallel import cores, in_order, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from models_init.names import PackRef
@@ -46,12 +46,13 @@ _EMPTY = digest_of(b"")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to build a pack; `chunk_size` in plain bytes."""
+    """How to build a pack; `chunk_size` in plain bytes, `requires` with the versions of other packs that fit."""
 
     ref: PackRef
     level: int = LEVEL
     chunk_size: int = CHUNK_SIZE
     threads: int = field(default_factory=cores)
+    requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def _written(tree: Tree, recipe: Recipe, part: BinaryIO, watcher: Watcher) -> Ma
         watcher.advance(ledger.add(frames, writer.size))
         writer.write(b"".join([frame.data for frame in frames]))
     files = tuple(ledger.file(source) for source in tree.files)
-    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_folders))
+    requires = dict(sorted(recipe.requires.items()))
+    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_folders), requires)
 
 
 def _compressed(tree: Tree, recipe: Recipe) -> Iterator[list[Frame]]:

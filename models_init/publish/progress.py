@@ -35,6 +35,13 @@ class Bar:
 def bar(doing: str) -> Iterator[Bar]:
     """Draw a bar while the block runs, on a terminal only; it leaves nothing behind."""
     with tqdm(
-        desc=doing, unit="B", unit_scale=True, unit_divisor=1024, leave=False, file=sys.stderr, disable=None
+        desc=doing,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        dynamic_ncols=True,
+        leave=False,
+        file=sys.stderr,
+        disable=None,  # on anything but a terminal
     ) as shown:
         yield Bar(shown)

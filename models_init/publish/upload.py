@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -130,7 +131,8 @@ class _Upload:
         try:
             await self._container.put(self.key(MANIFEST_NAME), document, "application/json")
         except ConflictError:
-            await self.is_published(document)  # by another run, of the same bytes, or an error
+            if not await self.is_published(document):
+                raise self._in_the_way(self.key(MANIFEST_NAME)) from None
 
     async def _put(self, key: str, data: bytes, content_type: str, there: Document | None) -> None:
         try:
@@ -150,10 +152,8 @@ class _Upload:
                 ids, sent = await self._stage(key, blocks, staged)
             except BaseExceptionGroup as group:
                 raise first_fault(group) from None
-        try:
+        with suppress(ConflictError):
             await self._container.commit(key, ids, archive.digest, over)
-        except ConflictError:
-            return 0
         return sent
 
     async def _stage(self, key: str, blocks: _Blocks, staged: dict[str, int]) -> tuple[list[str], int]:

@@ -44,9 +44,9 @@ class SasToken:
         if not self.query:
             return "is empty"
         if not self.field("sig"):
-            return "has no signature (sig=): it was cut when it was copied, or is something else"
+            return "has no signature (field sig): it was cut when it was copied, or is something else"
         if not _is_signature(self.field("sig")):
-            return "has a broken signature (sig=): it was cut or changed when it was copied"
+            return "has a broken signature (field sig): it was cut or changed when it was copied"
         if not all("!" <= char <= "~" for char in self.query):
             return "has a space or line break inside, or what is no plain letter: it was changed when it was copied"
         return self._scope_flaw()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from models_init.errors import UsageError
 from models_init.figures import human_size
 from models_init.names import PackRef
-from models_init.publish.arguments import between, chunk_size
+from models_init.publish.arguments import between, chunk_size, requirement
 from models_init.publish.build import CHUNK_SIZE, LEVEL, Built, Recipe, build
 from models_init.publish.parallel import cores
 from models_init.publish.progress import bar
@@ -36,6 +36,14 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--chunk-size", type=chunk_size, default=CHUNK_SIZE, metavar="SIZE", help="of a chunk, at most 4MiB (1MiB)"
     )
+    parser.add_argument(
+        "--requires",
+        type=requirement,
+        action="append",
+        default=[],
+        metavar="NAME=VERSION,...",
+        help="versions of another pack that this one works with; a site refuses others",
+    )
     parser.add_argument("--dereference", action="store_true", help="follow links that stay inside FOLDER")
     parser.add_argument(
         "--threads", type=between(1, 512), default=cores(), metavar="N", help="compress N chunks at once (%(default)s)"
@@ -44,7 +52,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Judge the folder, build the pack, tell its size."""
-    recipe = Recipe(_ref(arguments), arguments.level, arguments.chunk_size, arguments.threads)
+    recipe = Recipe(_ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, dict(arguments.requires))
     _check_apart(arguments.folder, arguments.out)
     tree = scan(arguments.folder, dereference=arguments.dereference)
     with bar(f"{recipe.ref}") as watcher:

@@ -1,0 +1,94 @@
+"""The real parts as fixtures, with the rule that CI skips nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import hypothesis
+import pytest
+
+from tests import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from tests.parts.azurite import Azurite
+    from tests.parts.certificates import Certificates
+    from tests.site import Packs, Site
+
+_Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
+
+hypothesis.settings.register_profile("models", deadline=None, derandomize=parts.IN_CI)  # speed is never asserted
+hypothesis.settings.load_profile("models")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failed one in CI."""
+    return _never_skipped_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a skipped module into a failed one in CI."""
+    return _never_skipped_in_ci((yield))
+
+
+def _never_skipped_in_ci(report: _Report) -> _Report:
+    if parts.IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"CI must not skip: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """Run Azurite with an empty container; a test that writes takes `azurite.fresh_container()`."""
+    yield from _served(None)
+
+
+@pytest.fixture(scope="session")
+def azurite_tls(certificates: Certificates) -> Iterator[Azurite]:
+    """Run another one behind https, with a certificate of the fixture `certificates`."""
+    yield from _served(certificates)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Make an authority for this run, with a certificate for 127.0.0.1 and localhost."""
+    from tests.parts.certificates import issue  # noqa: PLC0415  # cryptography: only where TLS is wanted
+
+    return issue(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
+    """Build small packs in a folder, once; nobody changes them."""
+    from tests.site import build_samples  # noqa: PLC0415  # the builder: only where packs are wanted
+
+    return build_samples(tmp_path_factory.mktemp("packs"))
+
+
+@pytest.fixture(scope="session")
+def container(azurite: Azurite, packs: Packs) -> Azurite:
+    """Publish the packs in a container below the usual prefix; nobody changes it."""
+    from tests.site import stocked  # noqa: PLC0415  # see above
+
+    return stocked(azurite, packs)
+
+
+@pytest.fixture
+def site(tmp_path: Path, packs: Packs) -> Site:
+    """Prepare an empty volume, and an environment that names two packs in the folder."""
+    from tests.site import Site  # noqa: PLC0415  # see above
+
+    return Site(tmp_path / "models", packs.environment)
+
+
+def _served(certificates: Certificates | None) -> Iterator[Azurite]:
+    from tests.parts.azurite import install, serve  # noqa: PLC0415  # the SDK: only where Azurite is wanted
+
+    node, npm = parts.require_tool("node"), parts.require_tool("npm")
+    with serve(install(npm), certificates=certificates, node=node) as azurite:
+        yield azurite

@@ -1,0 +1,244 @@
+"""An HTTP/1.1 server that gives objects, ranges of them, or on request exactly the wrong answer.
+
+    faults = [throttled(retry_after=1, times=2), Reset(at=1000, on="nl-nl/*")]
+    async with FaultyServer({"nl-nl/1/pack": data}, faults) as server:
+        ...  # server.url + "/nl-nl/1/pack"
+    assert [seen.status for seen in server.seen] == [503, 503, 0, 206]
+
+For each request the first fault applies that is meant for its key, has let its `after` requests pass, and is not
+used up. Without a fault the answer is what Azure would say: ranges, ETag, If-Match, HEAD, 404, 403 for another token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping, Sequence
+
+FOREVER = sys.maxsize
+SIGNATURE_MISMATCH = "Signature did not match. String to sign used was rl"
+_CONTAINER = "models"
+_TAG_BITS = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it will be sent."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | memoryview = b""
+
+
+def refusal(status: int, code: str, detail: str = "") -> Reply:
+    """Refuse as Azure does: the code in a header and in an XML body, the detail in the body only."""
+    details = f"<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>" if detail else ""
+    body = (
+        f'\ufeff<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}: no help to anybody.\n'
+        f"RequestId:00000000-0000-0000-0000-000000000000\nTime:2026-01-03T00:00:00Z</Message>{details}</Error>"
+    )
+    return Reply(status, {"x-ms-error-code": code, "Content-Type": "application/xml"}, body.encode())
+
+
+def part(reply: Reply, whole: bytes, start: int, stop: int) -> Reply:
+    """Answer with a range of the object, clipped to its end."""
+    if not 0 <= start < len(whole):
+        return refusal(416, "InvalidRange")
+    body = memoryview(whole)[start:stop]
+    headers = {**reply.headers, "Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(whole)}"}
+    return Reply(206, headers, body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What is wrong with an answer, for `times` requests whose key fits `on`, after `after` others of them."""
+
+    on: str = "*"
+    times: int = 1
+    after: int = 0
+
+    def spoil(self, reply: Reply, _whole: bytes) -> Reply:
+        """Return the answer to give instead of the right one to a request for (a part of) `whole`."""
+        return reply
+
+    async def send(self, reply: Reply, line: Line) -> None:
+        """Put the answer on the line."""
+        await line.send(reply)
+
+
+@dataclass
+class Seen:
+    """A request that came in, and the status that was sent so far (0: none)."""
+
+    method: str
+    key: str
+    query: str
+    headers: Mapping[str, str]
+    status: int = 0
+
+    @property
+    def range(self) -> tuple[int, int] | None:
+        """The range asked for, as start and stop (exclusive; an open end is FOREVER)."""
+        asked = self.headers.get("x-ms-range") or self.headers.get("range") or ""
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked)
+        return match and (int(match[1]), int(match[2]) + 1 if match[2] else FOREVER)
+
+    @property
+    def signed(self) -> bool:
+        """Whether a token came along."""
+        return "sig=" in self.query
+
+
+class Line:
+    """One connection, from the server's side."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, closing: asyncio.Event) -> None:
+        self._reader, self._writer = reader, writer
+        self._closing = closing
+        self._seen = Seen("", "", "", {})
+
+    async def request(self) -> Seen:
+        """Read one request."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *rest = head.rstrip().split("\r\n")
+        method, target, _ = first.split(" ")
+        path, _, query = target.partition("?")
+        fields = (field.partition(":") for field in rest)
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        self._seen = Seen(method, unquote(path).removeprefix(f"/{_CONTAINER}").lstrip("/"), query, headers)
+        return self._seen
+
+    async def send(self, reply: Reply, at: int | None = FOREVER) -> None:
+        """Send the head, and the body up to `at`; None: nothing."""
+        if at is None:
+            return
+        headers = {"Content-Length": str(len(reply.body)), **reply.headers}
+        lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}", *map(": ".join, headers.items())]
+        self._seen.status = reply.status
+        await self.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        if self._seen.method != "HEAD":
+            await self.write(memoryview(reply.body)[:at])
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def server_closes(self, within: float | None = None) -> bool:
+        """Wait for the server's end, at most `within` seconds; say whether it came."""
+        try:
+            return await asyncio.wait_for(self._closing.wait(), within)
+        except TimeoutError:
+            return False
+
+    def close(self) -> None:
+        """End the connection after what was sent."""
+        self._writer.close()
+
+    def reset(self) -> None:
+        """Tear the connection down: the client meets ECONNRESET, perhaps before it has read all that was sent."""
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    async def abort(self) -> None:
+        """Drop what is left of the connection."""
+        self._writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    @property
+    def ended(self) -> bool:
+        """Whether this side has closed it."""
+        return self._writer.transport.is_closing()
+
+
+class FaultyServer:
+    """Serves `objects` below `url`, each request subject to `faults`; `seen` is what came in.
+
+    With `token` every request must bear exactly this query. `tls` makes it https. Objects, token and script may be
+    changed while it runs.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, bytes],
+        faults: Sequence[Fault] = (),
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.objects = dict(objects)
+        self.token = token
+        self.seen: list[Seen] = []
+        self._tls = tls
+        self.script(*faults)
+        self._closing = asyncio.Event()
+        self._lines: dict[asyncio.Task[object] | None, Line] = {}
+
+    @property
+    def url(self) -> str:
+        """The container's URL, without a token."""
+        port = self._server.sockets[0].getsockname()[1]
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{port}/{_CONTAINER}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return len(self._lines)
+
+    def script(self, *faults: Fault) -> None:
+        """Let these be the faults from now on, each with all its times before it."""
+        self._script = [(fault, itertools.count()) for fault in faults]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls, limit=1 << 20)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing.set()
+        self._server.close()
+        await asyncio.gather(*(line.abort() for line in self._lines.values()))
+        await asyncio.gather(*filter(None, self._lines))  # an error of this server itself comes out here
+        await self._server.wait_closed()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = self._lines[asyncio.current_task()] = Line(reader, writer, self._closing)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may go when it likes
+            while not line.ended:
+                seen = await line.request()
+                self.seen.append(seen)
+                fault = self._fault(seen.key)
+                await fault.send(fault.spoil(self._right(seen), self.objects.get(seen.key, b"")), line)
+        line.close()
+
+    def _fault(self, key: str) -> Fault:
+        for fault, met in self._script:
+            if fnmatchcase(key, fault.on) and fault.after <= next(met) < fault.after + fault.times:
+                return fault
+        return Fault()
+
+    def _right(self, seen: Seen) -> Reply:
+        whole = self.objects.get(seen.key, b"")
+        tag = f'"0x{hash(whole) & _TAG_BITS:016X}"'
+        if self.token not in (None, seen.query):
+            return refusal(403, "AuthenticationFailed", SIGNATURE_MISMATCH)
+        if seen.key not in self.objects:
+            return refusal(404, "BlobNotFound")
+        if seen.headers.get("if-match", tag) != tag:
+            return refusal(412, "ConditionNotMet")
+        right = Reply(200, {"ETag": tag, "Accept-Ranges": "bytes"}, whole)
+        return part(right, whole, *seen.range) if seen.range else right

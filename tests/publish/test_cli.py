@@ -1,0 +1,301 @@
+"""How `models-pack` talks: arguments, results, faults, exit codes, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init import __version__
+from models_init.names import PackRef
+from models_init.publish.__main__ import COMMANDS, main
+from tests import samples
+from tests.publish.packs import archive_of, pack, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.parts.azurite import Azurite
+
+FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/empty": b""}
+PROGRAM = [sys.executable, "-m", "models_init.publish"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("MODELS_"):
+            monkeypatch.delenv(name)
+
+
+def build_arguments(source: Path, out: Path, *more: str) -> list[str]:
+    return ["build", str(source), "--name", "nl-nl", "--version", "2026.04", "--out", str(out), *more]
+
+
+def _ref(name: str) -> PackRef:
+    return PackRef(name, "1")
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str], code: int = 2) -> str:
+    """Run it and return the one line that it ends with."""
+    assert main(arguments) == code
+    told = capsys.readouterr()
+    assert told.err.startswith("models-pack: error: ")
+    assert told.err.count("\n") == 1
+    return told.err
+
+
+# --- arguments ---
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` lists the subcommands, and each has help of its own."""
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    told = capsys.readouterr().out
+    assert {"build", "check", "upload"} <= {command.NAME for command in COMMANDS}
+    for command in COMMANDS:
+        assert f"{command.NAME} " in told
+        with pytest.raises(SystemExit):
+            main([command.NAME, "--help"])
+        assert "--json" in capsys.readouterr().out
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints the version that the package has."""
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"models-pack {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["destroy"], "invalid choice: 'destroy'"),
+        (["build", "x"], "the following arguments are required: --name, --version, --out"),
+        (build_arguments(Path("x"), Path("y"), "--level", "23"), "'23' is no number from 1 to 22"),
+        (build_arguments(Path("x"), Path("y"), "--level", "high"), "'high' is no number from 1 to 22"),
+        (build_arguments(Path("x"), Path("y"), "--chunk-size", "1GB"), "'1GB' is no size: write it like 512KiB"),
+        (build_arguments(Path("x"), Path("y"), "--chunk-size", "5MiB"), "a chunk has from 4KiB to 4MiB"),
+        (build_arguments(Path("x"), Path("y"), "--chunk-size", "1"), "a chunk has from 4KiB to 4MiB"),
+        (build_arguments(Path("x"), Path("y"), "--name", "NL nl"), "'NL nl' is no pack name"),
+        (build_arguments(Path("x"), Path("y"), "--version", "../1"), "'../1' is no version"),
+        (build_arguments(Path("missing"), Path("y")), "missing cannot be a pack"),
+        (["check", "missing"], "missing is no folder"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    """No usage text, no traceback: what is wrong, and exit code 2."""
+    assert told in refusal(capsys, arguments)
+
+
+def test_packs_are_not_written_into_their_own_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An --out inside FOLDER would become part of the next pack."""
+    source = write(tmp_path / "source", FILES)
+    assert "lies inside" in refusal(capsys, build_arguments(source, source / "out"))
+    assert "lies inside" in refusal(capsys, build_arguments(source, source))
+
+
+# --- results ---
+
+
+def test_build_then_check_says_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on standard output for a pack that was built, and for one that is sound."""
+    source = write(tmp_path / "source", FILES)
+    assert main(build_arguments(source, tmp_path / "out")) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"nl-nl 2026.04: built in {tmp_path}/out/nl-nl/2026.04: 2 files, 10.0 KiB, 1 chunk, ")
+    assert main(build_arguments(source, tmp_path / "out")) == 0
+    assert ": unchanged in " in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("nl-nl/2026.04: sound: 2 files, 10.0 KiB, archive ")
+    assert told.err == ""
+
+
+def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--json` standard output is one JSON object, also where faults were found."""
+    source = write(tmp_path / "source", FILES)
+    main(build_arguments(source, tmp_path / "out", "--json", "--chunk-size", "4KiB", "--level", "1"))
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["pack"], facts["version"], facts["files"], facts["chunks"]) == ("nl-nl", "2026.04", 2, 3)
+    assert facts["archive"]["size"] == (tmp_path / "out/nl-nl/2026.04/pack.tar.zst").stat().st_size
+    main(["check", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out)["packs"][0]["sound"] is True
+
+
+def test_check_tells_wrong_bytes_by_30_and_manifests_by_10(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every pack is judged; the faults stand on standard output, their sum and the code at the end."""
+    good, bad, worse = (pack(tmp_path, FILES, ref) for ref in map(_ref, ("common", "nl-nl", "en-us")))
+    bad.manifest.write_bytes(b"{}")
+    assert "1 fault in nl-nl/1: do not publish it; build anew" in refusal(capsys, ["check", str(tmp_path)], 10)
+    archive_of(worse).write_bytes(b"wrong")
+    assert main(["check", str(tmp_path)]) == 30
+    told = capsys.readouterr()
+    assert f"{good.path.parent.name}/1: sound" in told.out
+    assert "nl-nl/1: the manifest of nl-nl 1 cannot be used" in told.out
+    assert "en-us/1: am/final.mdl: the chunk of bytes 0 to 10240 is wrong" in told.out
+    assert "faults in en-us/1, nl-nl/1: do not publish them" in told.err
+
+
+def test_check_cuts_a_long_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of many faults fifty are told and the others counted."""
+    folder = pack(tmp_path, {f"file{number:03}": b"x" for number in range(200)})
+    archive_of(folder).write_bytes(b"")
+    main(["check", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 51
+    assert lines[-1].startswith("nl-nl/2026.04: and 15")
+    assert lines[-1].endswith(" more faults")
+
+
+def test_several_packs_are_uploaded_by_one_command(
+    tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`upload` publishes every version folder below DIR; again, it says that they are published."""
+    fresh = azurite.fresh_container()
+    for name in ("common", "nl-nl"):
+        pack(tmp_path, FILES, _ref(name))
+    (tmp_path / "token").write_text(f"?{fresh.sas('rw')}\n")
+    monkeypatch.setenv("MODELS_SAS_TOKEN_FILE", str(tmp_path / "token"))
+    arguments = ["upload", str(tmp_path), "--url", fresh.container_url]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"common 1: published at {fresh.container_url}/realtime/common/1: ")
+    assert fresh.keys() == [
+        f"realtime/{name}/1/{file}" for name in ("common", "nl-nl") for file in ("manifest.json", "pack.tar.zst")
+    ]
+    assert main([*arguments, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["packs"]
+    assert [(each["pack"], each["already_published"], each["sent"]) for each in facts] == [
+        ("common", True, 0),
+        ("nl-nl", True, 0),
+    ]
+    assert main(arguments) == 0
+    assert "nl-nl 1: already published at " in capsys.readouterr().out
+
+
+def test_the_prefix_may_be_another_or_none(tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slashes around a prefix do not matter; an empty one puts packs at the container's top."""
+    fresh = azurite.fresh_container()
+    pack(tmp_path, FILES, _ref("common"))
+    monkeypatch.setenv("MODELS_SAS_TOKEN", fresh.sas("rw"))
+    for prefix in ("", "/a/b/"):
+        assert main(["upload", str(tmp_path), "--url", fresh.container_url, "--prefix", prefix]) == 0
+    files = ("common/1/manifest.json", "common/1/pack.tar.zst")
+    assert fresh.keys() == [*(f"a/b/{file}" for file in files), *files]
+
+
+# --- tokens ---
+
+
+def test_a_token_is_needed_and_never_an_argument(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a token, with one in the URL, with one that is cut: told, and never printed."""
+    pack(tmp_path, FILES)
+    url = ["--url", "https://nowhere.invalid/models"]
+    assert "MODELS_SAS_TOKEN" in refusal(capsys, ["upload", str(tmp_path), *url])
+    told = refusal(capsys, ["upload", str(tmp_path), "--url", "https://nowhere.invalid/models?sv=1&sig=geheim1234"])
+    assert "geheim1234" not in told
+    assert "MODELS_SAS_TOKEN" in told
+    monkeypatch.setenv("MODELS_SAS_TOKEN", "sv=1&sp=rw&sig=geheim1234")
+    assert "geheim1234" not in refusal(capsys, ["upload", str(tmp_path), *url], 22)
+    assert "is no container" in refusal(capsys, ["upload", str(tmp_path), "--url", "file:///packs"])
+
+
+def test_a_refused_token_is_not_printed(
+    tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service's refusal is exit code 22, without the token or its signature."""
+    pack(tmp_path, FILES)
+    token = azurite.sas("rw", expires_in=-5)
+    monkeypatch.setenv("MODELS_SAS_TOKEN", token)
+    told = refusal(capsys, ["upload", str(tmp_path), "--url", azurite.container_url], 22)
+    assert token not in told
+    assert token.rpartition("sig=")[2] not in told
+
+
+# --- as a process ---
+
+
+def test_the_sdk_is_loaded_by_upload_only(tmp_path: Path) -> None:
+    """A machine that only builds and checks needs neither the Azure SDK nor aiohttp."""
+    source = write(tmp_path / "source", FILES)
+    code = (
+        "import sys; from models_init.publish.__main__ import main; code = main(sys.argv[1:]);"
+        "loaded = {'azure', 'aiohttp'} & set(sys.modules); assert not loaded, loaded; sys.exit(code)"
+    )
+    subprocess.run([sys.executable, "-c", code, *build_arguments(source, tmp_path / "out")], check=True)
+    subprocess.run([sys.executable, "-c", code, "check", str(tmp_path)], check=True)
+
+
+def test_it_runs_as_a_module_and_as_a_script(tmp_path: Path) -> None:
+    """`python -m models_init.publish` and `models-pack` are the same program, with the fault's exit code."""
+    script = Path(sys.executable).with_name("models-pack")
+    for program in (PROGRAM, [str(script)]):
+        done = subprocess.run([*program, "check", str(tmp_path)], check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("models-pack: error: ")
+
+
+def test_a_terminal_sees_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
+    """The bar is drawn on standard error if that is a terminal; standard output has the result alone."""
+    source = write(tmp_path / "source", FILES)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [*PROGRAM, *build_arguments(source, tmp_path / "out")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True, check=True)
+    os.set_blocking(ours, False)
+    shown = os.read(ours, 10_000).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert "nl-nl 2026.04:   0%" in shown  # it is not drawn again for so little work
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "told"),
+    [(signal.SIGINT, 130, "models-pack: interrupted"), (signal.SIGTERM, 143, "models-pack: terminated")],
+)
+def test_a_signal_ends_it_in_order(tmp_path: Path, sent: signal.Signals, code: int, told: str) -> None:
+    """Ctrl-C and SIGTERM: the exit code says so, no traceback, and nothing is left of what was begun."""
+    source = samples.write_tree(tmp_path / "source", samples.Shape(texts=0, weights=(64 << 20,), dense=(), odd=False))
+    out = tmp_path / "out"
+    command = [*PROGRAM, *build_arguments(source, out, "--level", "19")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        draft = out / "nl-nl/2026.04/pack.tar.zst.part"
+        while not draft.exists() or not draft.stat().st_size:
+            assert process.poll() is None
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_signal_ends_an_upload_in_order(tmp_path: Path, azurite: Azurite) -> None:
+    """SIGTERM while blocks are sent: 143 and one line; nothing is published."""
+    fresh = azurite.fresh_container()
+    source = samples.write_tree(tmp_path / "source", samples.Shape(texts=0, weights=(), dense=(100 << 20,), odd=False))
+    assert main(build_arguments(source, tmp_path / "out", "--level", "1")) == 0
+    environment = os.environ | {"MODELS_SAS_TOKEN": fresh.sas("rw")}
+    command = [*PROGRAM, "upload", str(tmp_path / "out"), "--url", fresh.container_url, "--connections", "1"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        fresh.log.until(f"PUT /{fresh.account}/{fresh.container}/realtime/nl-nl/2026.04/pack.tar.zst?")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "models-pack: terminated; run again\n")
+    assert fresh.keys() == []

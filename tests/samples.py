@@ -1,0 +1,220 @@
+"""Trees of files with the shape of speech models, the same for the same seed, made fast in little memory.
+
+    python -m tests.samples FOLDER --size 1G [--seed TEXT]
+    python -m tests.samples FOLDER --upgrade [--seed TEXT]
+
+Nothing here needs pytest: the demo and the benchmarks use it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import functools
+import math
+import os
+import random
+import stat
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MIB = 1 << 20
+_POOL = 4 * MIB
+_DRAW = 64 << 10  # random.randbytes is fastest with so much
+_STEP = 65_537  # odd, so that turning the pool by it gives millions of different pieces
+_SYLLABLES = (
+    "be",
+    "de",
+    "een",
+    "ge",
+    "het",
+    "in",
+    "lijk",
+    "om",
+    "ont",
+    "over",
+    "re",
+    "sche",
+    "uit",
+    "ver",
+    "zaam",
+    "ze",
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many small texts, and the sizes of large files of either kind."""
+
+    texts: int = 24
+    weights: tuple[int, ...] = (6 * MIB + 13, MIB)
+    dense: tuple[int, ...] = (2 * MIB + 1,)
+    odd: bool = True
+
+    @classmethod
+    def of_size(cls, size: int) -> Shape:
+        """Share `size` bytes out as a language pack does: nearly all of it in a few large files."""
+        return cls(texts=200, weights=(size // 2, size // 4, size // 8), dense=(size // 8,))
+
+
+DEFAULT = Shape()
+
+
+def write_tree(folder: Path, shape: Shape = DEFAULT, seed: str = "nl-nl") -> Path:
+    """Fill a new folder; files are 0644 or 0755, directories 0755, whatever the umask."""
+    for number in range(shape.texts):
+        _write(folder / f"lexicon/{number % 7}/words-{number:05}.txt", [_text(seed, number)])
+    for number, size in enumerate(shape.weights):
+        _write(folder / f"am/final-{number}.weights", _weights(f"{seed}/weights/{number}", size))
+    for number, size in enumerate(shape.dense):
+        _write(folder / f"graph/HCLG-{number}.bin", _dense(f"{seed}/dense/{number}", size))
+    if shape.odd:
+        _write_odd_ones(folder, seed)
+    for directory in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        directory.chmod(0o755)
+    return folder
+
+
+def upgrade(folder: Path, seed: str = "upgrade") -> None:
+    """Change a tree of `write_tree` as its next version does: little of it, but in every way that there is."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    texts = [path for path in files if path.suffix == ".txt" and path.stat().st_size]
+    _overwrite_middle(max(files, key=lambda path: path.stat().st_size), random.Random(seed).randbytes(1000))
+    for path in texts[3::5]:
+        _write(path, [path.read_bytes(), f"{seed}\n".encode()])
+    texts[0].unlink()
+    texts[1].rename(texts[1].with_name("renamed.txt"))
+    texts[2].chmod(0o755)
+    _write(folder / "conf/new.conf", [f"version = {seed}\n".encode()])
+
+
+def same_tree(one: Path, other: Path) -> list[str]:
+    """Compare names, types, permissions, link targets, bytes; return a line for each difference."""
+    mine, theirs = _entries(one), _entries(other)
+    lonely = [f"only in {one}: {name}" for name in sorted(mine.keys() - theirs.keys())]
+    lonely += [f"only in {other}: {name}" for name in sorted(theirs.keys() - mine.keys())]
+    shared = sorted(mine.keys() & theirs.keys())
+    facts = [f"{name}: {mine[name]} and {theirs[name]}" for name in shared if mine[name] != theirs[name]]
+    files = [name for name in shared if mine[name] == theirs[name] and mine[name].startswith("-")]
+    filecmp.clear_cache()
+    return lonely + facts + [f"{name}: bytes differ" for name in files if not _same_bytes(one / name, other / name)]
+
+
+def _entries(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): _facts(path) for path in root.rglob("*")}
+
+
+def _facts(path: Path) -> str:
+    facts = stat.filemode(path.lstat().st_mode)
+    return f"{facts} -> {os.readlink(path)}" if path.is_symlink() else facts
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    return filecmp.cmp(one, other, shallow=False)
+
+
+def _write_odd_ones(folder: Path, seed: str) -> None:
+    """Add names, modes and sizes that have broken other programs."""
+    line = f"# {seed}\n".encode()
+    _write(folder / "bin/decode", [b"#!/bin/sh\n", line], mode=0o755)
+    _write(folder / "conf/empty.conf", [])
+    _write(folder / "conf/two words.conf", [line])
+    _write(folder / "conf/één naïef 語 🙂.conf", [line])
+    _write(folder / "conf/-rf", [line])
+    _write(folder / f"conf/{'n' * 255}", [line])
+    _write(folder / "am.txt", [line])  # sorts before am/… by bytes and after it by parts
+    _write(folder / f"{'deep/' * 20}file", [line])
+    (folder / "speakers/none").mkdir(parents=True)
+
+
+def _write(path: Path, pieces: Iterable[bytes | memoryview], mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.writelines(pieces)
+    path.chmod(mode)
+
+
+def _overwrite_middle(path: Path, data: bytes) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(path.stat().st_size // 2)
+        stream.write(data)
+
+
+def _text(seed: str, number: int) -> bytes:
+    """A lexicon: a word, then the letters that it is spoken as; 0.2 to 20 kB."""
+    words = _vocabulary(seed)
+    chance = random.Random(f"{seed}/text/{number}")
+    start = chance.randrange(len(words) // 2)
+    return f"# {seed} {number}\n".encode() + words[start : start + int(200 * 100 ** chance.random())]
+
+
+@functools.cache
+def _vocabulary(seed: str) -> bytes:
+    chance = random.Random(seed)
+    words = ("".join(chance.choices(_SYLLABLES, k=chance.randint(1, 5))) for _ in range(5000))
+    return "".join(f"{word} {' '.join(word).upper()}\n" for word in words).encode()
+
+
+def _dense(seed: str, size: int) -> Iterator[memoryview]:
+    """Bytes that nothing can compress: one pool, turned a little further for each piece of its size."""
+    pool = memoryview(_pool(seed, min(size, _POOL)))
+    for number in range(math.ceil(size / _POOL)):
+        turn = number * _STEP % len(pool)
+        left = size - number * _POOL
+        yield pool[turn:][:left]
+        yield pool[:turn][: max(0, left - (len(pool) - turn))]
+
+
+def _weights(seed: str, size: int) -> Iterator[memoryview]:
+    """Sixteen-bit floats as trained ones are: even mantissas, few exponents; zstd makes about 0.83 of it."""
+    piece = bytearray(min(size + 1, _POOL) & ~1)
+    half = len(piece) // 2
+    piece[1::2] = _pool(seed + "/exponents", half).translate(_bell())
+    mantissas = _pool(seed, half)
+    for number in range(math.ceil(size / _POOL)):
+        turn = number * _STEP % half
+        piece[0::2] = mantissas[turn:] + mantissas[:turn]
+        yield memoryview(piece)[: size - number * _POOL]
+
+
+def _pool(seed: str, size: int) -> bytes:
+    chance = random.Random(seed)
+    return b"".join(chance.randbytes(min(_DRAW, size - start)) for start in range(0, size, _DRAW))
+
+
+@functools.cache
+def _bell() -> bytes:
+    """Map even bytes to bell-shaped ones around an exponent of 2⁻⁷."""
+    heights = list(accumulate(math.exp(-(((value - 120) / 3) ** 2) / 2) for value in range(256)))
+    return bytes(bisect_left(heights, (value + 0.5) / 256 * heights[-1]) for value in range(256))
+
+
+def _bytes(text: str) -> int:
+    """Read a size such as 300M or 1G."""
+    unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:].upper())
+    return int(float(text[:-1]) * unit) if unit else int(text)
+
+
+def main() -> None:
+    """Write or upgrade a tree from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.samples", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--size", type=_bytes, help="write a new tree of about this size, e.g. 300M")
+    what.add_argument("--upgrade", action="store_true", help="change the tree as a next version would")
+    parser.add_argument("--seed", default="nl-nl", help="what the content depends on")
+    options = parser.parse_args()
+    if options.upgrade:
+        upgrade(options.folder, options.seed)
+    else:
+        write_tree(options.folder, Shape.of_size(options.size), options.seed)
+
+
+if __name__ == "__main__":
+    main()

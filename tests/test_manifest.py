@@ -1,0 +1,327 @@
+"""A manifest that exists is valid; whatever else a document holds is a `ManifestError` of one line."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models_init.errors import ManifestError, UnsupportedError
+from models_init.manifest import (
+    CHUNK_LIMIT,
+    FRAME_LIMIT,
+    MANIFEST_LIMIT,
+    MIB,
+    Archive,
+    Chunk,
+    File,
+    Manifest,
+    check_path,
+    encode,
+    parse,
+    placements,
+)
+from models_init.names import PackRef
+from tests.manifests import digest, manifest, manifests, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REF = PackRef("nl-nl", "2026.04")
+_SAMPLE = manifest(
+    {"am/final.mdl": [(10, 20), (30, 40)], "conf/é.conf": [(5, 6)], "empty": [], "run.sh": [(7, 8)]},
+    directories=["speakers/none"],
+)
+
+
+def document() -> dict[str, Any]:
+    """A sound document, to be spoiled."""
+    loaded: dict[str, Any] = json.loads(encode(_SAMPLE))
+    return loaded
+
+
+def complaint(spoiled: object) -> str:
+    """Parse what is no manifest; return the complaint, which is one line."""
+    text = spoiled if isinstance(spoiled, bytes) else json.dumps(spoiled).encode()
+    with pytest.raises(ManifestError) as caught:
+        parse(text, _REF)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 1000
+    return message
+
+
+def test_a_manifest_survives_the_round_trip() -> None:
+    """What is written is read back as it was."""
+    assert parse(encode(_SAMPLE), _REF) == _SAMPLE
+
+
+@given(manifests())
+def test_any_manifest_survives_the_round_trip(drawn: Manifest) -> None:
+    """Parsing what was encoded gives the same manifest, and encoding that gives the same bytes."""
+    again = parse(encode(drawn), _REF)
+    assert again == drawn
+    assert encode(again) == encode(drawn)
+
+
+def test_a_diff_of_documents_can_be_read() -> None:
+    """Every file stands on a line of its own, whatever its name."""
+    odd = manifest({"a": [(1, 1)], '{"path":': [(1, 1)], "c": []})
+    assert [line[:12] for line in encode(odd).split(b"\n")[1:-1]] == [
+        b'{"path":"a",',
+        b'{"path":"c",',
+        b'{"path":"{\\"',
+    ]
+
+
+def test_what_a_manifest_tells() -> None:
+    """Its size, its folders with parents first, and its chunks in archive order at their place in the file."""
+    assert _SAMPLE.ref == _REF
+    assert _SAMPLE.size == 20 + 40 + 6 + 8
+    assert _SAMPLE.folders() == ["am", "conf", "speakers", "speakers/none"]
+    placed = list(_SAMPLE.placements())
+    assert [(placement.file.path, placement.start) for placement in placed] == [
+        ("am/final.mdl", 0), ("am/final.mdl", 20), ("conf/é.conf", 0), ("run.sh", 0),
+    ]  # fmt: skip
+    assert placed[:2] == list(placements(_SAMPLE.files[0]))
+    assert [file.executable for file in _SAMPLE.files] == [False, False, False, True]
+
+
+def test_a_newer_schema_asks_for_an_upgrade() -> None:
+    """Another schema is unsupported, whatever else the document holds, and says who has to act."""
+    for schema, who in [(2, "upgrade models_init"), (10**30, "upgrade models_init"), (0, "ask the publisher")]:
+        with pytest.raises(UnsupportedError, match=who):
+            parse(json.dumps({"schema": schema, "new": [1]}).encode(), _REF)
+
+
+def test_another_pack_is_refused() -> None:
+    """The manifest of another pack or version is no manifest of this one."""
+    for ref in (PackRef("en-us", "2026.04"), PackRef("nl-nl", "2026.05")):
+        with pytest.raises(ManifestError, match=r"is that of nl-nl 2026\.04"):
+            parse(encode(_SAMPLE), ref)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"[]",
+        b"<html>sign in</html>",
+        b"\xef\xbb\xbf" + encode(_SAMPLE),
+        encode(_SAMPLE)[:-40],
+        encode(_SAMPLE) + b"x",
+        encode(_SAMPLE).decode().encode("utf-16"),
+        encode(_SAMPLE).replace("é".encode(), b"\xe9"),
+        encode(_SAMPLE).replace("é".encode(), b"\\ud800"),
+        encode(_SAMPLE).replace("é".encode(), b"\xed\xa0\x80"),
+        encode(_SAMPLE).replace(b'"schema":1', b'"schema":1.5'),
+        encode(_SAMPLE).replace(b'"schema":1', b'"schema":1e400'),
+        encode(_SAMPLE).replace(b'"schema":1', b'"schema":true'),
+        encode(_SAMPLE).replace(b'"schema":1', b'"schema":' + b"9" * 10_000),
+        encode(_SAMPLE).replace(b'"size":60', b'"size":' + b"9" * 10_000),
+        b'{"schema":1,"more":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}",
+        b'{"schema":1,"more":' + b'{"a":' * 1_000_000,
+    ],
+    ids=lambda text: text[:30].decode("latin-1"),
+)
+def test_what_is_no_document(text: bytes) -> None:
+    """Not JSON, not UTF-8, cut short, nested too deep, numbers too large: a complaint, and nothing worse."""
+    complaint(text)
+
+
+@given(st.binary())
+@example(b"\xff" * 100)
+def test_any_bytes_are_harmless(text: bytes) -> None:
+    """No bytes whatever give anything but a complaint."""
+    complaint(text)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.data())
+def test_any_value_in_any_place_is_harmless(data: st.DataObject) -> None:
+    """Whatever stands where something else ought to stand, a document gives a manifest or a complaint of one line."""
+    spoiled = document()
+    inner: Any = spoiled
+    while isinstance(inner, (dict, list)) and inner:
+        key = data.draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else range(len(inner))))
+        if data.draw(st.booleans()) or not isinstance(inner[key], (dict, list)):
+            inner[key] = data.draw(_JSON)
+            break
+        inner = inner[key]
+    text = json.dumps(spoiled).encode()
+    with suppress(ManifestError):
+        assert parse(text, _REF).ref == _REF
+        return
+    complaint(text)
+
+
+def _set(*keys: str | int, to: object) -> Callable[[dict[str, Any]], None]:
+    def change(spoiled: Any) -> None:
+        for key in keys[:-1]:
+            spoiled = spoiled[key]
+        spoiled[keys[-1]] = to
+
+    return change
+
+
+_FIRST = ("files", 0, "chunks", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_set("more", to=1), "unknown field `more`"),
+        (_set("mo\nre\x1b[31m", to=1), "unknown field"),
+        (_set("archive", "more", to=1), "unknown field `more`"),
+        (_set("files", 0, "more", to=1), "unknown field `more`"),
+        (_set(*_FIRST, "more", to=1), "unknown field `more`"),
+        (_set("pack", to="../nl"), "regex"),
+        (_set("pack", to="nl-nl\n"), "no pack name"),
+        (_set("version", to="."), "regex"),
+        (_set("archive", "file", to="../pack"), "regex"),
+        (_set("archive", "file", to="a/b"), "regex"),
+        (_set("archive", "digest", to="md5:0"), "regex"),
+        (_set("archive", "digest", to=digest(1) + "\n"), "not well described"),
+        (_set("archive", "size", to=-1), ">= 0"),
+        (_set("archive", "size", to=2**53), "<= 9007199254740991"),
+        (_set("archive", "size", to=552), "the archive ends at 552"),
+        (_set("files", to=None), "Expected `array`"),
+        (_set("files", 0, "size", to=61), "its chunks hold 60 bytes, its size is 61"),
+        (_set("files", 0, "size", to=59), "its chunks hold 60 bytes, its size is 59"),
+        (_set("files", 0, "chunks", to=[]), "its chunks hold 0 bytes, its size is 60"),
+        (_set("files", 0, "digest", to="sha256:" + "A" * 64), "regex"),
+        (_set("files", 1, "digest", to=digest(3)), "another digest than the file"),
+        (_set("files", 0, "executable", to=1), "Expected `bool`"),
+        (_set(*_FIRST, "size", to=0), ">= 1"),
+        (_set(*_FIRST, "size", to=CHUNK_LIMIT + 1), "<= 4194304"),
+        (_set(*_FIRST, "length", to=0), ">= 1"),
+        (_set(*_FIRST, "length", to=FRAME_LIMIT + 1), f"<= {FRAME_LIMIT}"),
+        (_set(*_FIRST, "length", to=11), "overlaps"),
+        (_set(*_FIRST, "offset", to=-1), ">= 0"),
+        (_set(*_FIRST, "offset", to=900), "overlaps"),
+        (_set("files", 1, "path", to="am/final.mdl"), "stands twice"),
+        (_set("files", 1, "path", to="a"), "must ascend"),
+        (_set("files", 1, "path", to="am/final.mdl/x"), "both a file"),
+        (_set("files", 2, "path", to="speakers/none"), "must ascend"),
+        (_set("files", 3, "path", to="speakers/none"), "both a file and a directory"),
+        (_set("files", 3, "path", to="speakers/none/x"), "directory with entries"),
+        (_set("directories", to=["am"]), "directory with entries"),
+        (_set("directories", to=["b", "a"]), "must ascend"),
+        (_set("directories", to=["a", "a"]), "stands twice"),
+        (_set("directories", to=["a", "a/b"]), "directory with entries"),
+        (_set("directories", to=["../a"]), "no relative path"),
+        (_set("directories", to=[""]), "length >= 1"),
+        (_set("requires", to={"../common": ["1"]}), "regex"),
+        (_set("requires", to={"common": ["../1"]}), "regex"),
+        (_set("requires", to={"common": "1"}), "Expected `array`"),
+    ],
+)
+def test_what_contradicts_itself(change: Callable[[dict[str, Any]], None], why: str) -> None:
+    """Each rule of the format has its complaint."""
+    spoiled = document()
+    change(spoiled)
+    assert why in complaint(spoiled)
+
+
+_BAD_PATHS = (
+    ["", "/", "/a", "a/", "a//b", ".", "..", "./a", "../a", "a/.", "a/..", "a/./b", "a/../b", "../../etc/passwd"]
+    + [f"a{control}b" for control in "\x00\t\n\r\x1b\x1f\x7f\x80\x85\x9f\u2028\u2029\ud800\udfff"]
+    + ["a\n", "n" * 256, "é" * 128, "a/" + "n" * 256, "語" * 86, "/".join(["n" * 200] * 6), "/".join(["é" * 100] * 6)]
+)
+_GOOD_PATHS = [
+    *("a", "a/b", "...", "..a", "a..", "a/...", ".hidden", "-rf", "a b", " ", "~", "*", "a\\b", "con"),
+    *("é", "e\u0301", "語", "🙂", "\u00a0", "n" * 255, "é" * 127, "/".join(["n" * 203] * 5)),
+]
+
+
+@pytest.mark.parametrize("path", _BAD_PATHS, ids=ascii)
+def test_a_path_that_leads_elsewhere(path: str) -> None:
+    """A path that leaves its folder, cannot be shown on one line, or is too long for a file system is refused."""
+    with pytest.raises(ValueError, match="path") as caught:
+        check_path(path)
+    assert str(caught.value).isprintable()
+    with pytest.raises(ValueError, match="path"):
+        File(path, 0, digest(0))
+    spoiled = document()
+    spoiled["files"] = [{"path": path, "size": 0, "digest": digest(0)}]
+    complaint(spoiled)
+
+
+@pytest.mark.parametrize("path", _GOOD_PATHS, ids=ascii)
+def test_a_path_that_is_fine(path: str) -> None:
+    """Any other name may be used, be it ever so odd."""
+    check_path(path)
+    spoiled = document()
+    spoiled["files"] = [{"path": path, "size": 0, "digest": digest(0)}]
+    assert parse(json.dumps(spoiled).encode(), _REF).files[0].path == path
+
+
+@given(paths)
+def test_a_path_stays_inside(path: str) -> None:
+    """No part of an accepted path is empty or leads up."""
+    assert not {"", ".", ".."} & set(path.split("/"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Chunk(-1, 1, 1, digest(0)),
+        lambda: Chunk(0, 0, 1, digest(0)),
+        lambda: Chunk(0, 1, CHUNK_LIMIT + 1, digest(0)),
+        lambda: Chunk(0, FRAME_LIMIT + 1, 1, digest(0)),
+        lambda: Chunk(0, 1, 1, "sha256:"),
+        lambda: File("a", 1, digest(0)),
+        lambda: File("a", 0, "sha256:\n"),
+        lambda: Archive("..", 0, digest(0)),
+        lambda: Archive("a", -1, digest(0)),
+        lambda: Manifest(2, "nl-nl", "1", _SAMPLE.archive, ()),
+        lambda: Manifest(1, "NL", "1", _SAMPLE.archive, ()),
+        lambda: Manifest(1, "nl-nl", "1/..", _SAMPLE.archive, ()),
+        lambda: Manifest(1, "nl-nl", "1", _SAMPLE.archive, (), ("..",)),
+        lambda: Manifest(1, "nl-nl", "1", _SAMPLE.archive, _SAMPLE.files[::-1]),
+        lambda: Manifest(1, "nl-nl", "1", Archive("a", 10, digest(0)), _SAMPLE.files),
+    ],
+)
+def test_values_made_by_hand_keep_the_rules(make: Callable[[], object]) -> None:
+    """A value that breaks a rule cannot be made, without a document either."""
+    with pytest.raises(ValueError, match=r"."):
+        make()
+
+
+def test_a_hundred_thousand_files_fit_in_memory() -> None:
+    """A pack of so many small files is well within the limit of a document; parsing takes less than 1.3 kB for each."""
+    assert encode(parse(many_files(3), _REF)).split() == many_files(3).split()
+    assert len(many_files(100_000)) < MANIFEST_LIMIT // 4
+    text = many_files(20_000)  # tracing is slow
+    tracemalloc.start()
+    try:
+        assert len(parse(text, _REF).files) == 20_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak * 5 < 128 * MIB
+
+
+def many_files(count: int) -> bytes:
+    """Write the document for so many files of 700 bytes, as `encode` would but faster."""
+    lines = [
+        f'{{"path":"lexicon/{number // 1000:03}/words-{number:06}.txt","size":700,"digest":"{digest(number)}",'
+        f'"chunks":[{{"offset":{number * 300},"length":300,"size":700,"digest":"{digest(number)}"}}]}}'
+        for number in range(count)
+    ]
+    archive = f'{{"file":"pack.tar.zst","size":{count * 300},"digest":"{digest(0)}"}}'
+    head = f'{{"schema":1,"pack":"{_REF.name}","version":"{_REF.version}","archive":{archive},"files":[\n'
+    return (head + ",\n".join(lines) + "]}\n").encode()

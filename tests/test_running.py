@@ -1,0 +1,142 @@
+"""Signals: whatever the work does, the process stops within two seconds, with the exit code of the signal."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.running import StoppedError, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LIMIT = 2.0
+_PROGRAM = """
+import asyncio, sys, time, threading
+from concurrent.futures import ThreadPoolExecutor
+from models_init.running import StoppedError, raise_on_signals, run
+
+def say(text):
+    print(text, flush=True)
+
+async def waits():
+    say("ready")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        say("cleaned up")
+
+async def ignores():
+    while True:
+        try:
+            say("ready")
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            say("ignored")
+
+async def blocks_a_thread():
+    with ThreadPoolExecutor() as pool:
+        say("ready")
+        await asyncio.get_running_loop().run_in_executor(pool, time.sleep, 60)
+
+async def cleans_up_slowly():
+    try:
+        say("ready")
+        await asyncio.Event().wait()
+    finally:
+        say("cleaning")
+        await asyncio.sleep(60)
+
+def before_the_loop():
+    say("ready")
+    time.sleep(60)
+
+def after_the_loop():
+    run(asyncio.sleep(0))
+    say("ready")
+    time.sleep(60)
+
+raise_on_signals()
+try:
+    work = globals()[sys.argv[1]]
+    run(work()) if asyncio.iscoroutinefunction(work) else work()
+except StoppedError as stopped:
+    say(f"stopped by {stopped}")
+    sys.exit(stopped.exit_code)
+"""
+
+
+@pytest.fixture
+def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """Start work of one kind, and wait until it is amid it."""
+    command = [sys.executable, "-c", _PROGRAM, request.param]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("started", "said"),
+    [
+        ("waits", ["cleaned up", "stopped by {}"]),
+        ("ignores", None),
+        ("blocks_a_thread", None),
+        ("cleans_up_slowly", ["cleaning"]),
+        ("before_the_loop", ["stopped by {}"]),
+        ("after_the_loop", ["stopped by {}"]),
+    ],
+    indirect=["started"],
+)
+def test_a_signal_stops_the_process(
+    started: subprocess.Popen[str], number: signal.Signals, code: int, said: list[str] | None
+) -> None:
+    """It ends within two seconds with 143 or 130 and no traceback: amid waiting, blocking, and stubborn work."""
+    started.send_signal(number)
+    began = time.monotonic()
+    out, err = started.communicate(timeout=30)
+    assert time.monotonic() - began < _LIMIT
+    assert (started.returncode, err) == (code, "")
+    if said is not None:
+        assert out.splitlines() == [line.format(number.name) for line in said]
+
+
+@pytest.mark.parametrize("started", ["cleans_up_slowly"], indirect=True)
+def test_a_second_signal_changes_nothing(started: subprocess.Popen[str]) -> None:
+    """Who presses Ctrl-C twice gets the same end, and no traceback."""
+    assert started.stdout
+    started.send_signal(signal.SIGINT)
+    assert started.stdout.readline() == "cleaning\n"
+    started.send_signal(signal.SIGTERM)
+    _, err = started.communicate(timeout=30)
+    assert (started.returncode, err) == (130, "")
+
+
+def test_the_result_and_the_error_of_the_work_come_out() -> None:
+    """`run` returns what the work returns, and raises the very error that it raises."""
+    error = KeyError("a bug")
+
+    async def good() -> str:
+        return "done"
+
+    async def bad() -> None:
+        raise error
+
+    assert run(good()) == "done"
+    with pytest.raises(KeyError) as raised:
+        run(bad())
+    assert raised.value is error
+
+
+def test_stopping_is_no_ordinary_error() -> None:
+    """`StoppedError` passes every `except Exception`, and names its signal."""
+    assert not issubclass(StoppedError, Exception)
+    assert (str(StoppedError(signal.SIGTERM)), StoppedError(signal.SIGTERM).exit_code) == ("SIGTERM", 143)
+    assert (str(StoppedError(signal.SIGINT)), StoppedError(signal.SIGINT).exit_code) == ("SIGINT", 130)
