@@ -67,7 +67,7 @@ def choose(settings: Settings, name: str, *, back: bool) -> Result:
     """Make an installed release current, by its name; with `back` and no name, the one before."""
     switch = Switch(Volume(settings.folder))
     release = switch.previous() if back and not name else switch.find(name)
-    switch.choose(release)
+    switch.choose(release, back=back)
     return Result(
         _installed(release) | {"activated": True},
         f"release {release} is current; later runs keep it until the environment names another set",

@@ -36,16 +36,21 @@ _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 # One regular expression judges a path: no control character (C0, DEL, C1, line and paragraph separators), no
-# surrogate, no empty part, no "." or "..", no leading or trailing slash.
-_PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+# surrogate, no sign that turns the direction of writing (U+202E makes "gpj.exe" of "exe.jpg"), no empty part, no "." or "..", no leading or trailing slash.
+_PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
 _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
 _PATH_BYTES = 1024  # with MODELS_DIR before it well below Linux' PATH_MAX of 4096
 _PART_BYTES = 255  # NAME_MAX of every Linux file system
 
+_SIZE_LIMIT = 2**53 - 1  # the largest number that every JSON reader gets right
+
+EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
+"""What a file without bytes has."""
+
 PackName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="a pack's name, e.g. nl-nl or common")]
 Version = Annotated[str, msgspec.Meta(pattern=VERSION_PATTERN, description="a pack's version, e.g. 2026.04")]
 Digest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the plain bytes")]
-Size = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=_SIZE_LIMIT)]
 Path = Annotated[
     str,
     msgspec.Meta(
@@ -68,7 +73,11 @@ class Chunk(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     digest: Digest
 
     def __post_init__(self) -> None:
-        if self.offset < 0 or not 1 <= self.length <= FRAME_LIMIT or not 1 <= self.size <= CHUNK_LIMIT:
+        if (
+            not 0 <= self.offset <= _SIZE_LIMIT
+            or not 1 <= self.length <= FRAME_LIMIT
+            or not 1 <= self.size <= CHUNK_LIMIT
+        ):
             raise ValueError(f"a chunk of {self.size} bytes in {self.length} at {self.offset} is out of bounds")
         if not _is_digest(self.digest):
             raise ValueError(f"{self.digest!r} is no digest")
@@ -90,27 +99,43 @@ class File(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, om
         covered = sum(chunk.size for chunk in self.chunks)
         if covered != self.size:
             raise ValueError(f"{self.path}: its chunks hold {covered} bytes, its size is {self.size}")
-        if len(self.chunks) == 1 and self.chunks[0].digest != self.digest:
-            raise ValueError(f"{self.path}: its only chunk has another digest than the file")
+        only = self.chunks[0].digest if len(self.chunks) == 1 else self.digest if self.chunks else EMPTY_DIGEST
+        if only != self.digest:
+            raise ValueError(f"{self.path}: the file has another digest than its only chunk (or than no bytes)")
 
 
 class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The pack's one blob, beside the manifest."""
+    """The pack's one blob, beside the manifest: under another name than the manifest and its signature."""
 
     file: Annotated[str, msgspec.Meta(pattern=_FILE_NAME)]
     size: Size
     digest: Digest
 
     def __post_init__(self) -> None:
-        if not _is_file_name(self.file) or not _is_digest(self.digest) or self.size < 0:
-            raise ValueError(f"the archive {self.file!r} of {self.size} bytes is not well described")
+        if not _is_file_name(self.file) or self.file.startswith(MANIFEST_NAME):
+            raise ValueError(f"{self.file!r} is no name for an archive")
+        if not _is_digest(self.digest) or not 0 <= self.size <= _SIZE_LIMIT:
+            raise ValueError(f"the archive {self.file} of {self.size} bytes is not well described")
+
+
+class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another pack, and the versions of it that fit."""
+
+    pack: PackName
+    versions: Annotated[tuple[Version, ...], msgspec.Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        if not self.versions:
+            raise ValueError(f"no version of {self.pack} fits")
+        for version in self.versions:
+            PackRef.make(self.pack, version)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
 
-    `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` names, by
-    pack, the versions of other packs that this one works with.
+    `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` says
+    which versions of other packs this one works with, in ascending order of pack.
     """
 
     schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
@@ -119,17 +144,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     archive: Archive
     files: tuple[File, ...]
     directories: tuple[Path, ...] = ()
-    requires: dict[PackName, tuple[Version, ...]] = {}
+    requires: tuple[Requirement, ...] = ()
 
     def __post_init__(self) -> None:
         PackRef.make(self.pack, self.version)
-        for name, versions in self.requires.items():
-            for version in versions:
-                PackRef.make(name, version)
         if self.schema != SCHEMA:
             raise ValueError(f"schema {self.schema} is not {SCHEMA}")
         for path in self.directories:
             check_path(path)
+        _check_requirements(self.pack, self.requires)
         _check_tree(self.files, self.directories)
         _check_extents(self.files, self.archive.size)
 
@@ -264,6 +287,14 @@ def _paths(files: tuple[File, ...], directories: tuple[str, ...]) -> Iterator[st
     for file in files:
         yield file.path
     yield from directories
+
+
+def _check_requirements(pack: str, requires: tuple[Requirement, ...]) -> None:
+    before = ""
+    for requirement in requires:
+        if requirement.pack <= before or requirement.pack == pack:
+            raise ValueError(f"the requirement of {requirement.pack} stands twice, out of order, or in its own pack")
+        before = requirement.pack
 
 
 def _check_extents(files: tuple[File, ...], archive_size: int) -> None:

@@ -221,11 +221,11 @@ def require_fit(manifests: Sequence[Manifest]) -> None:
     """Raise `IncompatibleError`, with the versions that would fit, for packs that do not work together."""
     chosen = {manifest.pack: manifest.version for manifest in manifests}
     faults = [
-        f"{manifest.ref} works with {name} {' or '.join(versions)}, and the environment names "
-        f"{chosen.get(name, 'none')}"
+        f"{manifest.ref} works with {other.pack} {' or '.join(other.versions)}, and the environment names "
+        f"{chosen.get(other.pack, 'none')}"
         for manifest in manifests
-        for name, versions in manifest.requires.items()
-        if chosen.get(name) not in versions
+        for other in manifest.requires
+        if chosen.get(other.pack) not in other.versions
     ]
     if faults:
         raise IncompatibleError("; ".join(faults) + "; set versions that fit together")

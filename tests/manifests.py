@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from models_init.manifest import CHUNK_LIMIT, FRAME_LIMIT, SCHEMA, Archive, Chunk, File, Manifest, check_path
+from models_init.manifest import (
+    CHUNK_LIMIT,
+    EMPTY_DIGEST,
+    FRAME_LIMIT,
+    SCHEMA,
+    Archive,
+    Chunk,
+    File,
+    Manifest,
+    check_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +46,8 @@ def manifest(
         for length, size in lengths:
             chunks.append(Chunk(offset, length, size, digest(offset)))
             offset += length
-        own = chunks[0].digest if len(chunks) == 1 else digest(offset + (1 << 60))
+        several = digest(offset + (1 << 60)) if chunks else EMPTY_DIGEST
+        own = chunks[0].digest if len(chunks) == 1 else several
         described.append(File(path, sum(size for _, size in lengths), own, tuple(chunks), path.endswith(".sh")))
     archive = Archive("pack.tar.zst", offset + 1024, digest(1 << 70))
     return Manifest(SCHEMA, pack, version, archive, tuple(described), tuple(sorted(directories)))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models_init.errors import ManifestError, UnsupportedError
 from models_init.manifest import (
     CHUNK_LIMIT,
+    EMPTY_DIGEST,
     FRAME_LIMIT,
     MANIFEST_LIMIT,
     MIB,
@@ -203,7 +204,12 @@ _FIRST = ("files", 0, "chunks", 0)
         (_set("files", 0, "size", to=59), "its chunks hold 60 bytes, its size is 59"),
         (_set("files", 0, "chunks", to=[]), "its chunks hold 0 bytes, its size is 60"),
         (_set("files", 0, "digest", to="sha256:" + "A" * 64), "regex"),
-        (_set("files", 1, "digest", to=digest(3)), "another digest than the file"),
+        (_set("files", 1, "digest", to=digest(3)), "another digest than its only chunk"),
+        (_set("files", 2, "digest", to=digest(3)), "or than no bytes"),
+        (_set("archive", "file", to="manifest.json.minisig"), "no name for an archive"),
+        (_set("requires", to=[{"pack": "common", "versions": []}]), "length >= 1"),
+        (_set("requires", to=[{"pack": "nl-nl", "versions": ["1"]}]), "in its own pack"),
+        (_set("requires", to=[{"pack": name, "versions": ["1"]} for name in ("b", "a")]), "out of order"),
         (_set("files", 0, "executable", to=1), "Expected `bool`"),
         (_set(*_FIRST, "size", to=0), ">= 1"),
         (_set(*_FIRST, "size", to=CHUNK_LIMIT + 1), "<= 4194304"),
@@ -224,9 +230,9 @@ _FIRST = ("files", 0, "chunks", 0)
         (_set("directories", to=["a", "a/b"]), "directory with entries"),
         (_set("directories", to=["../a"]), "no relative path"),
         (_set("directories", to=[""]), "length >= 1"),
-        (_set("requires", to={"../common": ["1"]}), "regex"),
-        (_set("requires", to={"common": ["../1"]}), "regex"),
-        (_set("requires", to={"common": "1"}), "Expected `array`"),
+        (_set("requires", to=[{"pack": "../common", "versions": ["1"]}]), "regex"),
+        (_set("requires", to=[{"pack": "common", "versions": ["../1"]}]), "regex"),
+        (_set("requires", to=[{"pack": "common", "versions": "1"}]), "Expected `array`"),
     ],
 )
 def test_what_contradicts_itself(change: Callable[[dict[str, Any]], None], why: str) -> None:
@@ -238,7 +244,7 @@ def test_what_contradicts_itself(change: Callable[[dict[str, Any]], None], why: 
 
 _BAD_PATHS = (
     ["", "/", "/a", "a/", "a//b", ".", "..", "./a", "../a", "a/.", "a/..", "a/./b", "a/../b", "../../etc/passwd"]
-    + [f"a{control}b" for control in "\x00\t\n\r\x1b\x1f\x7f\x80\x85\x9f\u2028\u2029\ud800\udfff"]
+    + [f"a{control}b" for control in "\x00\t\n\r\x1b\x1f\x7f\x80\x85\x9f\u2028\u2029\u202e\u2066\u200f\ud800\udfff"]
     + ["a\n", "n" * 256, "é" * 128, "a/" + "n" * 256, "語" * 86, "/".join(["n" * 200] * 6), "/".join(["é" * 100] * 6)]
 )
 _GOOD_PATHS = [
@@ -256,7 +262,7 @@ def test_a_path_that_leads_elsewhere(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
         File(path, 0, digest(0))
     spoiled = document()
-    spoiled["files"] = [{"path": path, "size": 0, "digest": digest(0)}]
+    spoiled["files"] = [{"path": path, "size": 0, "digest": EMPTY_DIGEST}]
     complaint(spoiled)
 
 
@@ -265,7 +271,7 @@ def test_a_path_that_is_fine(path: str) -> None:
     """Any other name may be used, be it ever so odd."""
     check_path(path)
     spoiled = document()
-    spoiled["files"] = [{"path": path, "size": 0, "digest": digest(0)}]
+    spoiled["files"] = [{"path": path, "size": 0, "digest": EMPTY_DIGEST}]
     assert parse(json.dumps(spoiled).encode(), _REF).files[0].path == path
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from models_init.errors import IncompatibleError
-from models_init.manifest import FRAME_LIMIT, MIB, Manifest, Resolved
+from models_init.manifest import FRAME_LIMIT, MIB, Manifest, Requirement, Resolved
 from models_init.plan import BATCH_SIZE, BLOCK, GAP, SPAN_SIZE, Facts, batches, decide, portions, require_fit, spans
 from models_init.reuse import Search
 from tests.manifests import manifest, manifests
@@ -201,7 +201,7 @@ def test_what_is_sound_and_what_is_missing_make_the_pack(drawn: Manifest, data: 
     assert all(batch.stop - batch.start <= plan.largest_batch for batch in batches(lacking))
 
 
-_NEEDY = structs.replace(_PACK, requires={"common": ("2025.12", "2026.01")})
+_NEEDY = structs.replace(_PACK, requires=(Requirement("common", ("2025.12", "2026.01")),))
 
 
 def test_packs_that_fit_together() -> None:

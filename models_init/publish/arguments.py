@@ -6,8 +6,7 @@ import re
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
 
-from models_init.manifest import CHUNK_LIMIT, MIB
-from models_init.names import PackRef
+from models_init.manifest import CHUNK_LIMIT, MIB, Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +29,13 @@ def chunk_size(text: str) -> int:
     return size
 
 
-def requirement(text: str) -> tuple[str, tuple[str, ...]]:
+def requirement(text: str) -> Requirement:
     """Read a pack's name and the versions of it that fit, such as `common=2026.04,2026.07`."""
     name, _, versions = text.partition("=")
     try:
-        refs = [PackRef.make(name, version) for version in versions.split(",")]
+        return Requirement(name, tuple(versions.split(",")))
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r}: {error}; write it like common=2026.04,2026.07") from error
-    return name, tuple(ref.version for ref in refs)
 
 
 def between(least: int, most: int) -> Callable[[str], int]:

@@ -7,10 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from models_init.chunks import digest_of
 from models_init.errors import UsageError
 from models_init.figures import human_size
 from models_init.manifest import (
+    EMPTY_DIGEST,
     MANIFEST_LIMIT,
     MIB,
     SCHEMA,
@@ -18,6 +18,7 @@ from models_init.manifest import (
     Chunk,
     File,
     Manifest,
+    Requirement,
     encode,
 )
 from models_init.publish.cut import Slice, batches, pieces
@@ -26,7 +27,7 @@ from models_init.publish.frames import Compressor
 from models_init.publish.parallel import cores, in_order, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from models_init.names import PackRef
@@ -41,8 +42,6 @@ LEVEL = 9
 CHUNK_SIZE = MIB
 """Plain bytes of a chunk unless told otherwise: what a site fetches again when one byte changed."""
 
-_EMPTY = digest_of(b"")
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -52,7 +51,7 @@ class Recipe:
     level: int = LEVEL
     chunk_size: int = CHUNK_SIZE
     threads: int = field(default_factory=cores)
-    requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    requires: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,7 @@ def _written(tree: Tree, recipe: Recipe, part: BinaryIO, watcher: Watcher) -> Ma
         watcher.advance(ledger.add(frames, writer.size))
         writer.write(b"".join([frame.data for frame in frames]))
     files = tuple(ledger.file(source) for source in tree.files)
-    requires = dict(sorted(recipe.requires.items()))
-    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_folders), requires)
+    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_folders), recipe.requires)
 
 
 def _compressed(tree: Tree, recipe: Recipe) -> Iterator[list[Frame]]:
@@ -172,7 +170,7 @@ class _Ledger:
     def file(self, source: SourceFile) -> File:
         """Describe a file, once all its chunks were noted."""
         chunks = tuple(self._chunks.get(source.path, ()))
-        return File(source.path, source.size, self._digests.get(source.path, _EMPTY), chunks, source.executable)
+        return File(source.path, source.size, self._digests.get(source.path, EMPTY_DIGEST), chunks, source.executable)
 
     def _running(self, piece: Slice, plain: bytes) -> str:
         """Hash on; what it returns is the file's digest when this was the last slice."""

@@ -5,6 +5,7 @@ The same files give the same bytes, whatever their times and owners. A version t
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from models_init.publish.wording import count
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from models_init.manifest import Requirement
 
 NAME = "build"
 HELP = "make a pack of a folder"
@@ -52,7 +55,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Judge the folder, build the pack, tell its size."""
-    recipe = Recipe(_ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, dict(arguments.requires))
+    recipe = Recipe(_ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, _requirements(arguments))
     _check_apart(arguments.folder, arguments.out)
     tree = scan(arguments.folder, dereference=arguments.dereference)
     with bar(f"{recipe.ref}") as watcher:
@@ -64,6 +67,14 @@ def _ref(arguments: Namespace) -> PackRef:
         return PackRef.make(arguments.name, arguments.version)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _requirements(arguments: Namespace) -> tuple[Requirement, ...]:
+    found = sorted(arguments.requires, key=lambda requirement: requirement.pack)
+    for before, after in pairwise(found):
+        if before.pack == after.pack:
+            raise UsageError(f"--requires names {after.pack} twice; name all its versions at once, after commas")
+    return tuple(found)
 
 
 def _check_apart(folder: Path, out: Path) -> None:
