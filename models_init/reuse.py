@@ -6,6 +6,7 @@ These are guesses from manifests: whoever uses one hashes the bytes first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,22 +47,22 @@ NOTHING = Reuse()
 
 
 class Search:
-    """Looks for chunks of one pack in one tree after the other, so that one manifest at a time is in memory."""
+    """Looks for chunks of one pack in one tree after the other, so that one manifest at a time is in memory.
+
+    `sound` are the chunks that need not be looked for.
+    """
 
     def __init__(self, manifest: Manifest, sound: Iterable[Placement]) -> None:
-        present = {(placement.file.path, placement.start) for placement in sound}
-        self._missing = {
-            (placement.file.path, placement.start): placement
-            for placement in manifest.placements()
-            if (placement.file.path, placement.start) not in present
-        }
+        self._manifest = manifest
+        self._sound = {(placement.file.path, placement.start) for placement in sound}
         self._links: list[Link] = []
         self._copies: list[Copy] = []
 
     @property
     def wants_more(self) -> bool:
         """Tell whether anything is still missing."""
-        return bool(self._missing)
+        found = len(self._sound) + len(self._copies) + sum(len(link.file.chunks) for link in self._links)
+        return found < sum(len(file.chunks) for file in self._manifest.files)
 
     def look(self, root: str, held: Manifest, *, whole: bool) -> None:
         """Look in the tree `root`, which `held` describes; only files of a `whole` tree are linked."""
@@ -71,7 +72,19 @@ class Search:
 
     def found(self) -> Reuse:
         """What was found until now."""
-        return Reuse(tuple(self._links), tuple(self._copies), tuple(self._missing.values()))
+        looked = "_missing" in self.__dict__
+        missing = self._missing.values() if looked else self._not_sound()
+        return Reuse(tuple(self._links), tuple(self._copies), tuple(missing))
+
+    @cached_property
+    def _missing(self) -> dict[tuple[str, int], Placement]:
+        """By path and start, in archive order; made when there is a first tree to look in."""
+        return {(placement.file.path, placement.start): placement for placement in self._not_sound()}
+
+    def _not_sound(self) -> Iterator[Placement]:
+        for placement in self._manifest.placements():
+            if (placement.file.path, placement.start) not in self._sound:
+                yield placement
 
     def _look_for_files(self, root: str, held: Manifest) -> None:
         """Link only what is missing wholly: the rest of a file that is half there costs less to copy."""

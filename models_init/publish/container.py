@@ -30,7 +30,7 @@ from models_init.errors import (
     UnavailableError,
     UsageError,
 )
-from models_init.publish.retries import patiently
+from models_init.sources.retrying import patiently
 from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:

@@ -79,12 +79,12 @@ class RetryingSource:
         await self._inner.close()
 
     async def _again(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
-        effort = _Effort(self._patience, self._on_retry)
+        return await _Effort(self._patience, self._on_retry).make(call)
 
-        async def attempt() -> T:  # tenacity waits for coroutine functions only
-            return await call(effort)
 
-        return await effort.retrying()(attempt)
+async def patiently(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
+    """Call again after each `UnavailableError` by the same rules: for what is no source."""
+    return await _Effort(patience, lambda _error, _wait: None).make(lambda _: call())
 
 
 class _Effort:
@@ -96,8 +96,8 @@ class _Effort:
         self._fruitless = 0
         self._last_byte = monotonic()
 
-    def retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
+    async def make(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
+        retrying = AsyncRetrying(
             sleep=self._patience.sleep,
             retry=retry_if_exception_type(UnavailableError),
             wait=self._wait,
@@ -105,6 +105,11 @@ class _Effort:
             before_sleep=self._tell,
             reraise=True,
         )
+
+        async def attempt() -> T:  # tenacity waits for coroutine functions only
+            return await call(self)
+
+        return await retrying(attempt)
 
     def progress(self) -> None:
         self._fruitless = 0

@@ -1,0 +1,620 @@
+"""What only an Azure container can do: refuse a token in many ways, and lie in the ways of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+import pytest
+
+from models_init.errors import (
+    AccessError,
+    ModelsInitError,
+    NotFoundError,
+    SourceError,
+    UnavailableError,
+    UsageError,
+    WrongBytesError,
+)
+from models_init.sources.azure import Access, AzureSource
+from models_init.sources.retrying import Patience, RetryingSource
+from tests.parts import free_port
+from tests.parts.faults import (
+    Answer,
+    Cut,
+    Headers,
+    OtherRange,
+    Raw,
+    Reset,
+    Stall,
+    WholeObject,
+    expired,
+    not_authenticated,
+    not_public,
+    redirect,
+    refused,
+    throttled,
+)
+from tests.parts.faulty import SIGNATURE_MISMATCH, FaultyServer, Reply
+from tests.tokens import leaks, token
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from tests.parts.azurite import Azurite
+    from tests.parts.certificates import Certificates
+    from tests.parts.faulty import Fault
+
+_KEY = "nl-nl/2026.04/pack.tar.zst"
+_DATA = bytes(range(256)) * 4000
+_START, _STOP = 1_000, 901_000
+_IDLE = 0.3
+
+
+@dataclass(frozen=True)
+class Got:
+    """What a sink saw of a range, and the error that ended it."""
+
+    data: bytes
+    error: Exception | None = None
+
+    def told(self) -> str:
+        """Everything that a program might write of the error."""
+        assert self.error
+        return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
+
+
+@asynccontextmanager
+async def opened(
+    url: str, prefix: str = "", read_token: Callable[[], str] = token, *, ca_file: str = "", idle_limit: float = _IDLE
+) -> AsyncIterator[AzureSource]:
+    source = AzureSource(Access(url, prefix, read_token, idle_limit=idle_limit, ca_file=ca_file))
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, key: str = _KEY) -> Got:
+    data = bytearray()
+
+    async def sink(piece: memoryview) -> None:
+        data.extend(piece)
+
+    try:
+        await source.get_range(key, start, stop, sink)
+    except Exception as error:  # noqa: BLE001 # whatever it is, the test judges it
+        return Got(bytes(data), error)
+    return Got(bytes(data))
+
+
+async def asked(*faults: Fault) -> Got:
+    """Ask a server with these faults for a range, once."""
+    async with FaultyServer({_KEY: _DATA}, faults) as server, opened(server.url) as source:
+        return await fetched(source)
+
+
+def tokens(*texts: str) -> Callable[[], str]:
+    """Read the first token, then the next one each time, and the last for ever."""
+    left = list(texts)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+# -- tokens
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("", "the SAS token is empty"),
+        ("?", "the SAS token is empty"),
+        (token(sig=""), "the SAS token has no signature"),
+        (token()[:-9], "the SAS token has a broken signature"),
+        (token(sp="l"), "the SAS token has no permission to read"),
+        (token(sr="b"), "the SAS token is for one blob"),
+        (f"{token()}\n{token()}", "the SAS token has a"),
+    ],
+)
+def test_a_flawed_token_is_told_before_any_socket(bad: str, words: str) -> None:
+    """A token that can open nothing is refused when the source is made, in a line that says what to do."""
+    with pytest.raises(AccessError, match=words) as flawed:
+        AzureSource(Access("https://example.invalid/models", "", lambda: bad))
+    assert "MODELS_SAS_TOKEN" in str(flawed.value)
+    assert not leaks(str(flawed.value))
+
+
+@pytest.fixture(scope="module")
+def container(azurite: Azurite) -> Azurite:
+    stocked = azurite.fresh_container()
+    stocked.put(_KEY, _DATA)
+    return stocked
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("expired", ["the SAS token expired at 20"]),
+        ("not yet valid", ["the SAS token is not valid before 20"]),
+        ("wrong signature", ["its signature is wrong", "another container or account"]),
+        ("other container", ["its signature is wrong", "another container or account"]),
+        ("https only", ["is for https only"]),
+    ],
+)
+async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: list[str]) -> None:
+    """Each refusal is an `AccessError` that says what is wrong with the token and what to do; documents and ranges.
+
+    A wrong signature and another container's token get the same answer, so their message names both.
+    """
+    good = container.sas()
+    bad = {
+        "expired": container.sas(expires_in=-60),
+        "not yet valid": container.sas(starts_in=600),
+        "wrong signature": good.partition("sig=")[0] + token().rpartition("&")[2],
+        "other container": container.fresh_container().sas(),
+        "https only": container.sas(protocol="https"),
+    }[fault]
+    async with opened(container.container_url, read_token=lambda: bad) as source:
+        with pytest.raises(AccessError) as read:
+            await source.read(_KEY, len(_DATA))
+        got = await fetched(source)
+    assert isinstance(got.error, AccessError)
+    for error in (read.value, got.error):
+        assert all(text in str(error) for text in [*words, container.container_url.split("/")[2], "MODELS_SAS_TOKEN"])
+        assert "clock" not in str(error)
+
+
+async def test_a_token_that_cannot_list(container: Azurite) -> None:
+    """Without the permission to list, `names` is an `AccessError` that says so, and reading works."""
+    async with opened(container.container_url, read_token=lambda: container.sas("r")) as source:
+        with pytest.raises(AccessError, match=r"lacks the permission for this \(sp=r; r and l are needed\)"):
+            await source.names("")
+        assert await source.read(_KEY, len(_DATA)) == _DATA
+
+
+async def test_no_such_container_and_no_such_blob(container: Azurite) -> None:
+    """A container that is not there is told apart from a blob that is not there; both are `NotFoundError`."""
+    gone = container.fresh_container()
+    good = gone.sas()
+    gone._client().delete_container()
+    async with opened(gone.container_url, read_token=lambda: good) as source:
+        with pytest.raises(NotFoundError, match=r"there is no container http://127\.0\.0\.1.*check MODELS_URL"):
+            await source.read(_KEY, 100)
+        with pytest.raises(NotFoundError, match="there is no container"):
+            await source.names("")
+    async with opened(container.container_url, read_token=container.sas) as source:
+        with pytest.raises(NotFoundError, match=r"has no .*/nl-nl/2026\.04/none"):
+            await source.read("nl-nl/2026.04/none", 100)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (expired(), "the SAS token is not valid at this time"),
+        (
+            refused(403, "AuthenticationFailed", SIGNATURE_MISMATCH),
+            "its signature is wrong, or it was made for another",
+        ),
+        (refused(403, "AuthenticationFailed"), "its signature is wrong, or it was made for another"),
+        (not_authenticated(), "does not fit the container"),
+        (not_public(), "does not fit the container"),
+        (refused(403, "AuthorizationPermissionMismatch"), "lacks the permission for this"),
+        (refused(403, "AuthorizationResourceTypeMismatch"), "is not for this type of resource"),
+        (refused(403, "AuthorizationServiceMismatch"), "is not for the blob service"),
+        (refused(403, "AuthorizationProtocolMismatch"), "is for https only"),
+        (refused(403, "AuthorizationSourceIPMismatch"), "another IP address"),
+        (Answer(Reply(403, {}, b"<html>no</html>"), times=9), "does not fit the container"),
+        (Answer(Reply(401, {}), times=9), "does not fit the container"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_azures_own_refusals(fault: Fault, words: str) -> None:
+    """Every way in which Azure refuses a token is an `AccessError` (22) in our words, asked for once, nothing given."""
+    async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url) as source:
+        got = await fetched(source)
+        assert isinstance(got.error, AccessError)
+        assert words in str(got.error)
+        assert got.data == b""
+        assert len(server.seen) == 1
+
+
+async def test_an_expired_token_is_told_by_the_services_clock() -> None:
+    """Whether a token has expired is judged by the service's Date, and a clock that is wrong here is told.
+
+    The token is good by this machine's clock, which is an hour behind.
+    """
+    now = datetime.now(UTC)
+    until = format_datetime(now + timedelta(hours=1), usegmt=True)
+    good_here = token(se=f"{now + timedelta(minutes=30):%Y-%m-%dT%H:%M:%SZ}")
+    refusal = Answer(Reply(403, {"x-ms-error-code": "AuthorizationFailure", "Date": until}))
+    async with FaultyServer({}, [refusal]) as server, opened(server.url, read_token=lambda: good_here) as source:
+        error = (await fetched(source)).error
+    assert "the SAS token expired at" in str(error)
+    assert "(this machine's clock is 3" in str(error)
+    assert "s behind the service's)" in str(error)
+
+
+async def test_a_clock_that_is_ahead_is_told() -> None:
+    """Where the service says that the time is not right, the message says by how much the clocks differ."""
+    past = format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True)
+    refusal = expired()
+    reply = Reply(403, {**refusal.reply.headers, "Date": past}, refusal.reply.body)
+    error = (await asked(Answer(reply))).error
+    assert "the SAS token is not valid at this time (this machine's clock is 6" in str(error)
+    assert "s ahead of the service's)" in str(error)
+
+
+async def test_a_renewed_token_is_used_at_once() -> None:
+    """After a 403 the token is read again; a newer one is tried at once, and nobody notices."""
+    old, new = token(), token(sv="2026-01-01")
+    async with (
+        FaultyServer({_KEY: _DATA}, token=new) as server,
+        opened(server.url, read_token=tokens(old, new)) as source,
+    ):
+        got = await fetched(source)
+        assert (got.error, got.data) == (None, _DATA[_START:_STOP])
+        assert [(seen.query, seen.status) for seen in server.seen] == [(old, 403), (new, 206)]
+        assert (await fetched(source)).error is None
+        assert server.seen[-1].query == new
+
+
+async def test_a_token_renewed_under_many_requests_is_used_by_all() -> None:
+    """Requests under way together are all refused; each takes the newer token, whoever of them read it first."""
+    old, new = token(), token(sv="2026-01-01")
+    async with (
+        FaultyServer({_KEY: _DATA}, token=new) as server,
+        opened(server.url, read_token=tokens(old, new)) as source,
+    ):
+        results = await asyncio.gather(*(fetched(source) for _ in range(16)))
+        assert [got.error for got in results] == [None] * 16
+        assert len(server.seen) == 32
+
+
+async def test_a_refused_token_that_was_not_renewed_is_not_tried_again() -> None:
+    """The same token, or one that can open nothing, is not sent after a 403."""
+    for later in (token(), "", token()[:-9]):
+        async with (
+            FaultyServer({_KEY: _DATA}, token="other") as server,
+            opened(server.url, read_token=tokens(token(), later)) as source,
+        ):
+            assert isinstance((await fetched(source)).error, AccessError)
+            assert len(server.seen) == 1
+
+
+async def test_a_good_token_is_read_once() -> None:
+    """As long as nothing is refused, the token's file is not read again."""
+    reads = 0
+
+    def read_token() -> str:
+        nonlocal reads
+        reads += 1
+        return token()
+
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url, read_token=read_token) as source:
+        assert (await fetched(source)).error is None
+        await source.read(_KEY, len(_DATA))
+    assert reads == 1
+
+
+# -- a service that is overloaded or down
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+async def test_overload_may_pass(status: int) -> None:
+    """A status that may pass is an `UnavailableError` that names it, also without a Retry-After."""
+    error = (await asked(throttled(status))).error
+    assert isinstance(error, UnavailableError)
+    assert error.retry_after is None
+    assert f"answered {status} ServerBusy" in str(error)
+
+
+async def test_retry_after_is_handed_on() -> None:
+    """Retry-After in seconds or as a date becomes `retry_after`; nonsense becomes None, the past becomes zero."""
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    for text, least, most in [("7", 7.0, 7.0), ("0", 0.0, 0.0), (in_a_minute, 50.0, 61.0)]:
+        error = (await asked(throttled(retry_after=text))).error
+        assert isinstance(error, UnavailableError)
+        assert error.retry_after is not None
+        assert least <= error.retry_after <= most
+    long_ago = (await asked(throttled(429, retry_after="Thu, 01 Jan 2026 00:00:00 GMT"))).error
+    assert isinstance(long_ago, UnavailableError)
+    assert long_ago.retry_after == 0.0
+    for nonsense in ("soon", "-5", "1.5", ""):
+        error = (await asked(throttled(retry_after=nonsense))).error
+        assert isinstance(error, UnavailableError)
+        assert error.retry_after is None
+
+
+@pytest.mark.parametrize("status", [400, 405, 409, 410, 418])
+async def test_other_refusals_are_final(status: int) -> None:
+    """A status that nothing explains is a `SourceError` that is not worth another try, and names it."""
+    async with FaultyServer({_KEY: _DATA}, [refused(400, "InvalidQueryParameterValue")]) as server:
+        server.script(Answer(Reply(status if status != 418 else 400, {})))
+        async with opened(server.url) as source:
+            error = (await fetched(source)).error
+    assert type(error) is SourceError
+
+
+# -- answers that lie
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(WholeObject(), UnavailableError, id="200 for a range"),
+        pytest.param(OtherRange(later=5), UnavailableError, id="another range"),
+        pytest.param(OtherRange(shorter=5), UnavailableError, id="a short 206 that agrees with itself"),
+        pytest.param(Headers({"Content-Range": ""}), UnavailableError, id="no Content-Range"),
+        pytest.param(Headers({"Content-Range": "bytes */9"}), UnavailableError, id="Content-Range of nothing"),
+        pytest.param(Headers({"Content-Range": f"bytes {_START}-{_STOP - 1}/*"}), UnavailableError, id="no total"),
+        pytest.param(
+            Headers({"Content-Range": f"bytes {_START}-{_STOP}/1024000"}), UnavailableError, id="one too many"
+        ),
+        pytest.param(Headers({"Content-Length": "5"}), UnavailableError, id="short Content-Length"),
+        pytest.param(Headers({"Content-Length": "NaN"}), UnavailableError, id="Content-Length: NaN"),
+        pytest.param(Cut(), UnavailableError, id="closed before the answer"),
+        pytest.param(Cut(at=0), UnavailableError, id="closed after the head"),
+        pytest.param(Cut(at=500_000), UnavailableError, id="closed in the body"),
+        pytest.param(Cut(at=899_999), UnavailableError, id="closed before the last byte"),
+        pytest.param(Reset(), UnavailableError, id="reset before the answer"),
+        pytest.param(Reset(at=500_000), UnavailableError, id="reset in the body"),
+        pytest.param(Stall(), UnavailableError, id="silent before the answer"),
+        pytest.param(Stall(at=0), UnavailableError, id="silent after the head"),
+        pytest.param(Stall(at=500_000), UnavailableError, id="silent in the body"),
+        pytest.param(Raw(), UnavailableError, id="no HTTP"),
+        pytest.param(Raw(b""), UnavailableError, id="nothing"),
+        pytest.param(Raw(b"HTTP/1.1 206 Partial\r\nContent-Ra"), UnavailableError, id="half a head"),
+        pytest.param(redirect("http://127.0.0.1:1/elsewhere"), UnavailableError, id="redirect"),
+        pytest.param(Answer(Reply(204, {})), UnavailableError, id="no content"),
+        pytest.param(Answer(Reply(304, {})), UnavailableError, id="not modified"),
+    ],
+)
+async def test_a_lie_is_never_taken_for_good(fault: Fault, kind: type[ModelsInitError]) -> None:
+    """Whatever is wrong with an answer gives the right error, and the sink has seen a correct prefix or nothing.
+
+    aiohttp itself repeats a GET once where a connection breaks before the answer, so the fault comes more than once.
+    """
+    async with FaultyServer({_KEY: _DATA}, [replace(fault, times=9)]) as server, opened(server.url) as source:
+        got = await fetched(source)
+        server.script()
+        assert type(got.error) is kind
+        assert _DATA[_START:_STOP].startswith(got.data)
+        assert len(got.data) < _STOP - _START
+        assert not leaks(got.told())
+        again = await fetched(source)
+        assert (again.error, again.data) == (None, _DATA[_START:_STOP]), "the source can be used after the fault"
+
+
+def _answer_in_chunks(*pieces: bytes) -> Raw:
+    head = (
+        f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {_START}-{_STOP - 1}/{len(_DATA)}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    ).encode()
+    return Raw(head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b"")))
+
+
+async def test_an_answer_in_chunks_is_cut_at_its_end() -> None:
+    """Without a Content-Length the bytes are counted: too few are a fault, and too many are not handed over."""
+    right = _DATA[_START:_STOP]
+    exact = await asked(_answer_in_chunks(right[:100], right[100:]))
+    assert (exact.error, exact.data) == (None, right)
+    more = await asked(_answer_in_chunks(right, b"and more"))
+    assert (more.error, more.data) == (None, right)
+    less = await asked(_answer_in_chunks(right[:-1]))
+    assert type(less.error) is UnavailableError
+    assert less.data == right[:-1]
+
+
+async def test_a_blob_that_changes_between_ranges_is_told() -> None:
+    """After the first range every other one is of the same blob, by ETag and If-Match, or it is a `WrongBytesError`."""
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
+        assert (await fetched(source)).error is None
+        assert "if-match" not in server.seen[0].headers
+        assert (await fetched(source)).error is None
+        etag = server.seen[1].headers["if-match"]
+        server.objects[_KEY] = bytes(len(_DATA))
+        replaced = await fetched(source)
+        assert (server.seen[2].headers["if-match"], server.seen[2].status) == (etag, 412)
+        assert type(replaced.error) is WrongBytesError
+        assert "was replaced while it was fetched; run again" in str(replaced.error)
+        assert replaced.data == b""
+
+
+async def test_a_new_etag_without_if_match_is_told() -> None:
+    """A server that ignores If-Match is caught by the ETag of its answer, before a byte is handed over."""
+    async with (
+        FaultyServer({_KEY: _DATA}, [Headers({"ETag": '"new"'}, after=1)]) as server,
+        opened(server.url) as source,
+    ):
+        assert (await fetched(source)).error is None
+        got = await fetched(source)
+    assert type(got.error) is WrongBytesError
+    assert got.data == b""
+
+
+async def test_one_blobs_change_is_none_of_anothers() -> None:
+    """ETags are kept for each blob."""
+    async with FaultyServer({_KEY: _DATA, "other": _DATA[::-1]}) as server, opened(server.url) as source:
+        assert (await fetched(source)).error is None
+        other = await fetched(source, key="other")
+        assert (other.error, other.data) == (None, _DATA[::-1][_START:_STOP])
+
+
+async def test_compressed_blobs_come_as_they_are(container: Azurite) -> None:
+    """A blob with Content-Encoding: gzip is not decoded: digests are of the stored bytes."""
+    container.put("encoded", _DATA, encoding="gzip")
+    async with opened(container.container_url, read_token=container.sas) as source:
+        assert await source.read("encoded", len(_DATA)) == _DATA
+        assert (await fetched(source, key="encoded")).data == _DATA[_START:_STOP]
+
+
+@pytest.mark.parametrize("fault", [Cut(at=10), Reset(at=10), Stall(at=10), Raw(), throttled()], ids=repr)
+async def test_a_document_is_whole_or_an_error(fault: Fault) -> None:
+    """A document that breaks off is never returned in part."""
+    async with FaultyServer({_KEY: _DATA}, [fault, fault]) as server, opened(server.url) as source:
+        with pytest.raises(UnavailableError):
+            await source.read(_KEY, len(_DATA))
+
+
+# -- lists
+
+
+def _page(*names: str, marker: str = "") -> Answer:
+    entries = "".join(f"<BlobPrefix><Name>{name}</Name></BlobPrefix>" for name in names)
+    body = f"<Blobs>{entries}</Blobs><NextMarker>{escape(marker)}</NextMarker>"
+    return Answer(Reply(200, {}, f"<?xml version='1.0'?><EnumerationResults>{body}</EnumerationResults>".encode()))
+
+
+async def test_a_list_of_many_pages_is_read_to_its_end() -> None:
+    """Each page's marker, whatever characters it has, asks for the next page."""
+    pages = [_page("realtime/b/", marker="2!8&=?+/"), _page(marker="3"), _page("realtime/a/", "realtime/c/")]
+    async with FaultyServer({}, pages) as server, opened(server.url, "realtime/") as source:
+        assert await source.names("") == ["a", "b", "c"]
+        assert [query.partition("marker=")[2].partition("&")[0] for query in (seen.query for seen in server.seen)] == [
+            "", "2%218%26%3D%3F%2B%2F", "3",
+        ]  # fmt: skip
+        assert all("prefix=realtime%2F&" in seen.query for seen in server.seen)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"json": 1}', b"<a>" * 1000])
+async def test_a_list_that_cannot_be_read_is_an_error(body: bytes) -> None:
+    """Something else than the XML of a list is an `UnavailableError`: a proxy may have changed it."""
+    async with FaultyServer({}, [Answer(Reply(200, {}, body))]) as server, opened(server.url) as source:
+        with pytest.raises(UnavailableError, match="list of blobs"):
+            await source.names("")
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "//"])
+@pytest.mark.parametrize("prefix", ["", "realtime/", "a/b c/"])
+async def test_url_and_prefix_are_joined(suffix: str, prefix: str) -> None:
+    """A slash at the URL's end changes nothing; the prefix may be empty, or hold what must be encoded."""
+    async with FaultyServer({f"{prefix}{_KEY}": _DATA}) as server, opened(server.url + suffix, prefix) as source:
+        assert (await fetched(source)).error is None
+        assert source.name == f"{server.url}/{prefix}"
+
+
+# -- the way there
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_at_once(certificates: Certificates) -> None:
+    """An unknown authority is one clear permanent error that names the remedy: asked once, never again."""
+    retries: list[str] = []
+    async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server, opened(server.url) as source:
+        patient = RetryingSource(source, Patience(), lambda error, _: retries.append(str(error)))
+        with pytest.raises(SourceError, match=r"certificate of .* is not trusted.*MODELS_CA_FILE") as refused:
+            await patient.read(_KEY, len(_DATA))
+        assert type(refused.value) is SourceError
+    assert retries == []
+
+
+@asynccontextmanager
+async def without_tls(answer: bytes) -> AsyncIterator[str]:
+    """Serve an https URL behind which a handshake is answered with these bytes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/models"
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x16\x03\x03"], ids=["at once", "amid a record"])
+async def test_a_broken_handshake_may_pass(certificates: Certificates, answer: bytes) -> None:
+    """A connection that ends amid the TLS handshake is no certificate's fault: it is worth another try."""
+    async with without_tls(answer) as url, opened(url, ca_file=str(certificates.authority)) as source:
+        error = (await fetched(source)).error
+    assert type(error) is UnavailableError
+    assert "certificate" not in str(error)
+
+
+async def test_https_to_a_server_without_tls_is_told(certificates: Certificates) -> None:
+    """Where nobody speaks TLS, the message does not accuse a certificate."""
+    answer = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    async with without_tls(answer) as url, opened(url, ca_file=str(certificates.authority)) as source:
+        error = (await fetched(source)).error
+    assert isinstance(error, SourceError)
+    assert "certificate" not in str(error)
+    assert "TLS" in str(error)
+
+
+async def test_http_to_a_server_with_tls_may_pass(certificates: Certificates) -> None:
+    """Where everybody speaks TLS, http is answered with something that is no HTTP."""
+    async with (
+        FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
+        opened(server.url.replace("https:", "http:")) as source,
+    ):
+        assert isinstance((await fetched(source)).error, SourceError)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+async def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
+    """A CA file that is missing or holds no certificate is a `UsageError` that names it; nothing is sent."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url, ca_file=str(path)) as source:
+        with pytest.raises(UsageError, match=f"MODELS_CA_FILE={path} cannot be read"):
+            await source.read(_KEY, 100)
+        assert server.seen == []
+
+
+async def test_a_server_that_is_not_there_may_come_back() -> None:
+    """A refused connection and a name that does not resolve are `UnavailableError`s that name the host."""
+    for url in (f"http://127.0.0.1:{free_port()}/models", "http://nowhere.invalid/models"):
+        async with opened(url) as source:
+            error = (await fetched(source)).error
+        assert isinstance(error, UnavailableError)
+        assert url.split("/")[2] in str(error)
+
+
+async def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's proxy is used, and where it cannot be reached the message accuses it and nobody else."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with opened("http://example.invalid/models") as source:
+        error = (await fetched(source)).error
+    assert isinstance(error, UnavailableError)
+    assert "the proxy cannot be reached" in str(error)
+
+
+# -- the secret
+
+
+async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Not in a message, repr or traceback of any fault, nor in any log at debug level, be it asyncio's or aiohttp's."""
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(enabled=True)
+    told: list[str] = []
+    faults: Sequence[Fault] = [
+        *(expired(times=1), not_public(times=1), refused(400, "InvalidInput", times=1), throttled()),
+        *(redirect("/?sig=x", times=1), Raw(), WholeObject(), OtherRange(later=1)),
+        *(Cut(times=2), Cut(at=10), Reset(times=2), Reset(at=10), Stall(), Stall(at=10)),
+    ]
+    async with FaultyServer({_KEY: _DATA}, faults) as server, opened(server.url, idle_limit=0.05) as source:
+        while (got := await fetched(source)).error is not None:
+            told.append(got.told())
+        told += [repr(source), str(source), source.name, repr(source._access), repr(source._token)]
+    async with opened(f"http://127.0.0.1:{free_port()}/models") as source:
+        told.append((await fetched(source)).told())
+    assert len(told) == len(faults) + 5 + 1
+    assert not [text for text in told if leaks(text)]
+    assert not leaks("\n".join(f"{record.name} {record.getMessage()} {record.exc_text}" for record in caplog.records))
+
+
+async def test_requests_say_who_asks_and_take_no_compression() -> None:
+    """Each request bears the program's name, and asks for bytes as they are stored."""
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
+        await fetched(source)
+        headers = server.seen[0].headers
+        assert headers["user-agent"].startswith("models_init/")
+        assert headers["accept-encoding"] == "identity"
+        assert headers["range"] == f"bytes={_START}-{_STOP - 1}"

@@ -1,0 +1,322 @@
+"""What every source promises, shown for each kind of source; the promises are those of `Source`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from models_init.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.azure import Access, AzureSource
+from models_init.sources.deferred import DeferredSource
+from models_init.sources.directory import DirectorySource
+from models_init.sources.retrying import Patience, RetryingSource
+from tests.eventually import eventually
+from tests.sources.fake import Broken, FakeSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from models_init.sources.source import Source
+    from tests.parts.azurite import Azurite
+
+_MIB = 1 << 20
+_PACK = "nl-nl/2026.04/pack.tar.zst"
+_MANIFEST = "nl-nl/2026.04/manifest.json"
+_SIZE = 20 * _MIB + 17
+OBJECTS = {
+    _PACK: random.Random("pack").randbytes(_SIZE),
+    _MANIFEST: b'{"schema": 1}',
+    "nl-nl/2026.10/manifest.json": b"",
+    "nl-nl/2025.11/manifest.json": b"x",
+    "common/2026.04/manifest.json": b"xy",
+    "odd/a b+c%20d#e?f&g=h 語/x": b"odd",
+}
+_PREFIX = "realtime/"
+
+
+def _never_told(error: UnavailableError, wait: float) -> None:
+    raise AssertionError(f"{error} was retried after {wait} s, although nothing was wrong")
+
+
+def _retrying(inner: Source) -> RetryingSource:
+    return RetryingSource(inner, Patience(), _never_told)
+
+
+@pytest.fixture(scope="module")
+def object_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("objects")
+    for key, data in OBJECTS.items():
+        (top / key).parent.mkdir(parents=True, exist_ok=True)
+        (top / key).write_bytes(data)
+    return top
+
+
+@pytest.fixture(scope="module")
+def container(azurite: Azurite) -> Azurite:
+    return _stocked(azurite.fresh_container())
+
+
+@pytest.fixture(scope="module")
+def container_tls(azurite_tls: Azurite) -> Azurite:
+    return _stocked(azurite_tls.fresh_container())
+
+
+def _stocked(container: Azurite) -> Azurite:
+    for key, data in OBJECTS.items():
+        container.put(_PREFIX + key, data)
+    container.put("batch/nl-nl/2020.01/manifest.json", b"another product's")
+    container.put("realtime.txt", b"not ours")
+    return container
+
+
+def _azure(container: Azurite) -> AzureSource:
+    ca_file = str(container.certificate_authority or "")
+    return AzureSource(Access(container.container_url, _PREFIX, container.sas, ca_file=ca_file))
+
+
+@pytest.fixture(params=["fake", "directory", "azure", "azure over TLS", "retrying", "deferred"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
+    """How to open a source of one kind; each holds `OBJECTS`."""
+    need = request.getfixturevalue
+    match request.param:
+        case "directory":
+            return partial(DirectorySource, need("object_folder"))
+        case "azure":
+            return partial(_azure, need("container"))
+        case "azure over TLS":
+            return partial(_azure, need("container_tls"))
+        case "retrying":
+            return lambda: _retrying(FakeSource(OBJECTS))
+        case "deferred":
+            return lambda: DeferredSource("fake:", lambda: FakeSource(OBJECTS))
+        case _:
+            return lambda: FakeSource(OBJECTS)
+
+
+@pytest.fixture
+async def source(make: Callable[[], Source]) -> AsyncIterator[Source]:
+    opened = make()
+    yield opened
+    await opened.close()
+
+
+async def fetched(source: Source, key: str, start: int, stop: int) -> bytes:
+    """Collect a range; each piece is copied while the sink has it."""
+    got = bytearray()
+
+    async def sink(piece: memoryview) -> None:
+        assert 0 < len(piece) <= stop - start - len(got)
+        got.extend(piece)
+        await asyncio.sleep(0)
+
+    await source.get_range(key, start, stop, sink)
+    return bytes(got)
+
+
+@pytest.mark.parametrize("key", OBJECTS)
+async def test_a_small_object_is_read_whole(source: Source, key: str) -> None:
+    """`read` gives every byte of an object, also of an empty one, whatever characters its key has."""
+    assert await source.read(key, _SIZE) == OBJECTS[key]
+
+
+async def test_an_object_beyond_the_limit_is_refused(source: Source) -> None:
+    """`read` takes an object of exactly the limit, and one byte more is a permanent `SourceError`."""
+    assert await source.read(_MANIFEST, len(OBJECTS[_MANIFEST])) == OBJECTS[_MANIFEST]
+    for key in (_MANIFEST, _PACK):
+        with pytest.raises(SourceError) as refused:
+            await source.read(key, len(OBJECTS[key]) - 1)
+        assert not isinstance(refused.value, UnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        pytest.param(0, _SIZE, id="whole"),
+        pytest.param(0, 8 * _MIB, id="first"),
+        pytest.param(_SIZE - 1000, _SIZE, id="last"),
+        pytest.param(7 * _MIB, 8 * _MIB, id="middle"),
+        pytest.param(0, 1, id="first byte"),
+        pytest.param(_SIZE - 1, _SIZE, id="last byte"),
+        pytest.param(12_345_678, 12_345_679, id="one byte"),
+        pytest.param(4 * _MIB, 8 * _MIB + 1, id="over 4 MiB"),
+        pytest.param(1, 8 * _MIB + 2, id="over 8 MiB"),
+        pytest.param(1_234_567, 17_654_321, id="unaligned"),
+    ],
+)
+async def test_a_range_is_exact(source: Source, start: int, stop: int) -> None:
+    """`get_range` hands over the bytes of the range: in order, all of them, no others."""
+    assert await fetched(source, _PACK, start, stop) == OBJECTS[_PACK][start:stop]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        pytest.param(5, 5, id="empty"),
+        pytest.param(0, 0, id="empty at the start"),
+        pytest.param(_SIZE, _SIZE, id="empty at the end"),
+        pytest.param(9, 5, id="backwards"),
+        pytest.param(_SIZE - 10, _SIZE + 1, id="across the end"),
+        pytest.param(_SIZE, _SIZE + 10, id="at the end"),
+        pytest.param(_SIZE + 10, _SIZE + 20, id="past the end"),
+    ],
+)
+async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, stop: int) -> None:
+    """An empty range, or one past the end, is a permanent `SourceError`, and what was given before it is right."""
+    got = bytearray()
+
+    async def sink(piece: memoryview) -> None:
+        got.extend(piece)
+
+    with pytest.raises(SourceError) as refused:
+        await source.get_range(_PACK, start, stop, sink)
+    assert not isinstance(refused.value, UnavailableError)
+    assert OBJECTS[_PACK][start:].startswith(got)
+
+
+@pytest.mark.parametrize("key", ["nl-nl/2026.04/none", "nl-nl/1/manifest.json", "none/1/manifest.json", "nl-nl"])
+async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
+    """A key without an object (a folder's name is one) is a `NotFoundError`, for documents and for ranges."""
+    with pytest.raises(NotFoundError):
+        await source.read(key, 100)
+    with pytest.raises(NotFoundError):
+        await fetched(source, key, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("", ["common", "nl-nl", "odd"]),
+        ("nl-nl", ["2025.11", "2026.04", "2026.10"]),
+        ("nl-nl/2026.04", ["manifest.json", "pack.tar.zst"]),
+        ("odd", ["a b+c%20d#e?f&g=h 語"]),
+        ("none", []),
+        ("nl", []),
+        ("none/at/all", []),
+    ],
+)
+async def test_names_are_listed_in_order(source: Source, folder: str, expected: list[str]) -> None:
+    """`names` lists what lies directly in a folder, at the top, or nowhere (nothing), sorted, and nothing beside it."""
+    assert await source.names(folder) == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("a bug"),
+        ValueError("a bug"),
+        OSError(28, "No space left on device"),
+        NoSpaceError("full"),
+        TimeoutError("not the network's"),
+        aiohttp.ClientPayloadError("not ours"),
+        ConnectionResetError("not the source's"),
+        NotFoundError("not the object"),
+    ],
+    ids=repr,
+)
+async def test_what_a_sink_raises_passes_through(source: Source, error: Exception) -> None:
+    """The very exception of the sink comes out, its sink is called no more, and the source can be used afterwards."""
+    calls = 0
+
+    async def sink(_piece: memoryview) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        await source.get_range(_PACK, 0, 9 * _MIB, sink)
+    assert raised.value is error
+    assert calls == 2
+    assert await fetched(source, _PACK, 10, 5 * _MIB) == OBJECTS[_PACK][10 : 5 * _MIB]
+
+
+async def test_a_range_can_be_cancelled(source: Source) -> None:
+    """A cancelled range ends at once, calls its sink no more, and the source can be used afterwards."""
+    reached, calls = asyncio.Event(), 0
+
+    async def sink(_piece: memoryview) -> None:
+        nonlocal calls
+        calls += 1
+        reached.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(source.get_range(_PACK, 0, _SIZE, sink))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls == 1
+    assert await fetched(source, _PACK, 10, 5 * _MIB) == OBJECTS[_PACK][10 : 5 * _MIB]
+
+
+async def test_many_calls_side_by_side(source: Source) -> None:
+    """Ranges that overlap, documents and lists, all under way together, each get what is theirs."""
+    chance = random.Random("ranges")
+    ranges = [sorted(chance.sample(range(_SIZE), 2)) for _ in range(24)]
+    wanted = [OBJECTS[_PACK][start:stop] for start, stop in ranges]
+    got, documents, lists = await asyncio.gather(
+        asyncio.gather(*(fetched(source, _PACK, start, stop) for start, stop in ranges)),
+        asyncio.gather(*(source.read(_MANIFEST, 100) for _ in range(8))),
+        asyncio.gather(*(source.names("nl-nl") for _ in range(8))),
+    )
+    assert [data == expected for data, expected in zip(got, wanted, strict=True)] == [True] * len(ranges)
+    assert documents == [OBJECTS[_MANIFEST]] * 8
+    assert lists == [["2025.11", "2026.04", "2026.10"]] * 8
+
+
+async def test_close_releases_everything(make: Callable[[], Source]) -> None:
+    """After `close` no socket and no file is left open, used or not; closing twice is no fault."""
+    unused = make()
+    await unused.close()
+    gc.collect()
+    before = _open_files()
+    source = make()
+    await source.read(_MANIFEST, 100)
+    await fetched(source, _PACK, 0, 9 * _MIB)
+    with pytest.raises(ModelsInitError):
+        await fetched(source, "none", 0, 1)
+    await source.close()
+    await source.close()
+    await eventually(lambda: _open_files() <= before, "closing every descriptor")
+
+
+def _open_files() -> set[str]:
+    return {f"{number} {_target(number)}" for number in os.listdir("/proc/self/fd")}
+
+
+def _target(number: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except FileNotFoundError:  # that of listdir itself
+        return ""
+
+
+async def test_the_name_says_where(source: Source) -> None:
+    """`name` is one line for people, the same at any time, and bears no token."""
+    name = source.name
+    await source.read(_MANIFEST, 100)
+    assert name == source.name
+    assert name.isprintable()
+    assert "sig" not in name
+    assert "?" not in name
+
+
+async def test_a_correct_prefix_before_a_fault() -> None:
+    """When the fake breaks, the sink has seen a correct prefix: what holds for the fake's faults, too."""
+    source = FakeSource(OBJECTS, Broken(UnavailableError("gone"), at=100_001))
+    got = bytearray()
+
+    async def sink(piece: memoryview) -> None:
+        got.extend(piece)
+
+    with pytest.raises(UnavailableError):
+        await source.get_range(_PACK, 5, _SIZE, sink)
+    assert bytes(got) == OBJECTS[_PACK][5:100_006]

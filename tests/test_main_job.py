@@ -1,0 +1,865 @@
+"""The main job as an operator meets it: a process, an environment, a volume, a folder or a container."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import termios
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init import __version__
+from models_init.settings import SETTINGS
+from tests import parts
+from tests.eventually import eventually
+from tests.parts.faults import Cut, Reset, Stall, expired, throttled
+from tests.parts.faulty import FOREVER, FaultyServer
+from tests.site import COMMON, DUTCH, NEWER, NOWHERE, archive_key, in_container
+from tests.tokens import token
+
+if TYPE_CHECKING:
+    from tests.parts.azurite import Azurite
+    from tests.site import Done, Packs, Site
+
+_RESULT_KEYS = [
+    "release", "packs", "bytes_fetched", "bytes_reused", "bytes_written", "seconds", "retries", "activated",
+]  # fmt: skip
+_ID = re.compile(r"[0-9a-f]{12}")
+_HEAVY = {"azure", "aiohttp", "asyncio", "structlog", "msgspec", "tqdm", "ssl", "zstandard", "tenacity", "yarl"}
+
+
+@pytest.fixture(params=["folder", "container"])
+def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
+    """The same site with either source."""
+    if request.param == "folder":
+        return site
+    container: Azurite = request.getfixturevalue("container")
+    return site.but(**in_container(packs, container.container_url, container.sas()))
+
+
+@pytest.fixture
+def installed(site: Site) -> Site:
+    assert site.run().code == 0
+    return site
+
+
+# -- installing
+
+
+def test_an_install_gives_the_published_trees(either: Site, packs: Packs) -> None:
+    """Both packs arrive identical, in one release that the relative link `current` leads to; a line tells so."""
+    done = either.run()
+    assert done.code == 0
+    assert packs.differences(either, COMMON, DUTCH) == []
+    assert _ID.fullmatch(os.readlink(either.volume / "current").removeprefix("releases/"))
+    names = sorted(path.name for path in (either.volume / "current").iterdir())
+    assert names == ["common", "nl-nl", "release.json"]
+    assert re.fullmatch(
+        rf"release {_ID.pattern} \(common 2026.04, nl-nl 2026.04\) is current: "
+        r"11.5 MiB fetched, 0 B reused, 13.2 MiB written in .* s, 0 retries\n",
+        done.out,
+    )
+
+
+def test_the_result_as_json_has_the_documented_keys(either: Site, packs: Packs) -> None:
+    """With --json the result is one object with exactly the documented keys, and it counts what was done."""
+    done = either.run("--json")
+    assert list(done.json) == _RESULT_KEYS
+    size = sum(packs.manifest(ref).size for ref in (COMMON, DUTCH))
+    assert done.json == {
+        "release": os.readlink(either.volume / "current").removeprefix("releases/"),
+        "packs": {"common": "2026.04", "nl-nl": "2026.04"},
+        "bytes_fetched": done.json["bytes_fetched"],
+        "bytes_reused": 0,
+        "bytes_written": size,
+        "seconds": done.json["seconds"],
+        "retries": 0,
+        "activated": True,
+    }
+    archives = sum(packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
+    assert 0.9 * archives < done.json["bytes_fetched"] <= archives
+    assert done.json["seconds"] > 0
+
+
+def test_the_release_says_what_it_consists_of(site: Site) -> None:
+    """`release.json` names packs, versions, digests of manifests, when, from where, and by which program."""
+    release_id = site.run("--json").json["release"]
+    record = json.loads((site.volume / "current/release.json").read_text())
+    assert list(record) == ["schema", "release", "packs", "created", "source", "program"]
+    assert record["release"] == release_id
+    assert {name: pack["version"] for name, pack in record["packs"].items()} == {
+        "common": "2026.04",
+        "nl-nl": "2026.04",
+    }
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", pack["manifest"]) for pack in record["packs"].values())
+    assert record["source"] == site.environment["MODELS_URL"]
+    assert record["program"] == f"models_init {__version__}"
+
+
+def test_the_same_set_is_the_same_release_anywhere(
+    site: Site, packs: Packs, container: Azurite, tmp_path: Path
+) -> None:
+    """A release's name follows from its packs alone, not from the source, the volume or the time."""
+    other = site.but(**in_container(packs, container.container_url, container.sas()), MODELS_DIR=str(tmp_path / "b"))
+    assert site.run("--json").json["release"] == other.run("--json").json["release"]
+
+
+def test_steps_are_told_in_order(site: Site) -> None:
+    """Standard error has a line when something begins or ends, and standard output the result alone."""
+    done = site.run()
+    assert done.steps == ["resolved", "resolved", "fetching", "published", "published", "activated"]
+    assert len(done.err.splitlines()) == 6
+    assert done.out.count("\n") == 1
+
+
+def test_logs_can_be_json(site: Site) -> None:
+    """With MODELS_LOG_FORMAT=json every line of standard error is an object with time, level and event."""
+    lines = [json.loads(line) for line in site.run(MODELS_LOG_FORMAT="json").err.splitlines()]
+    assert [line["event"] for line in lines] == [
+        "resolved", "resolved", "fetching", "published", "published", "activated",
+    ]  # fmt: skip
+    assert all(list(line)[:3] == ["time", "level", "event"] for line in lines)
+    failed = site.run(MODELS_LOG_FORMAT="json", REALTIME_LANGUAGE_VERSION="1999.01")
+    assert json.loads(failed.err.splitlines()[-1])["exit_code"] == failed.code == 21
+
+
+def test_a_quiet_log_still_tells_faults(site: Site) -> None:
+    """At level error nothing is told but what failed."""
+    assert site.run(MODELS_LOG_LEVEL="error").err == ""
+    failed = site.run(MODELS_LOG_LEVEL="error", REALTIME_LANGUAGE_VERSION="1999.01")
+    assert len(failed.err.splitlines()) == len(failed.faults) == 1
+
+
+def test_files_get_the_published_modes_whatever_the_umask(site: Site, packs: Packs) -> None:
+    """A shell's umask changes nothing."""
+    assert site.run(through=["sh", "-c", 'umask 077; exec "$@"', "sh"]).code == 0
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def test_an_upgrade_fetches_what_changed(installed: Site, packs: Packs) -> None:
+    """A new version of a pack comes whole and fetches the changed chunks alone; the old one stays."""
+    done = installed.run("--json", REALTIME_LANGUAGE_VERSION=NEWER.version)
+    assert packs.differences(installed, COMMON, NEWER) == []
+    assert 0 < done.json["bytes_fetched"] < 0.1 * packs.manifest(NEWER).size
+    assert done.json["bytes_reused"] > 0.9 * packs.manifest(NEWER).size
+    assert (installed.volume / "packs/nl-nl/2026.04").is_dir()
+
+
+def test_two_runs_at_once_give_one_release(site: Site, packs: Packs) -> None:
+    """Runs beside each other take turns: one installs, the other finds nothing to do; both succeed."""
+    with site.start("--json") as one, site.start("--json") as other:
+        results = [json.loads(process.communicate(timeout=60)[0]) for process in (one, other)]
+        assert [one.returncode, other.returncode] == [0, 0]
+    assert sorted(result["activated"] for result in results) == [False, True]
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+# -- nothing to do
+
+
+def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
+    """Where the volume is what the environment names, a run succeeds with MODELS_URL leading nowhere and no token."""
+    done = installed.run("--json", MODELS_URL=NOWHERE)
+    assert (done.code, done.err) == (0, "")
+    assert done.json == {
+        "release": os.readlink(installed.volume / "current").removeprefix("releases/"),
+        "packs": {"common": "2026.04", "nl-nl": "2026.04"},
+        "bytes_fetched": 0,
+        "bytes_reused": 0,
+        "bytes_written": 0,
+        "seconds": 0.0,
+        "retries": 0,
+        "activated": False,
+    }
+    assert installed.run(MODELS_URL=NOWHERE).out == (
+        f"nothing to do: release {done.json['release']} (common 2026.04, nl-nl 2026.04) is current\n"
+    )
+
+
+def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
+    """It succeeds where no socket can be made, and does not even try."""
+    trace = tmp_path / "trace"
+    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
+    done = installed.run("--json", through=[*strace, "-o", str(trace)], MODELS_URL=NOWHERE)
+    assert (done.code, done.json["activated"]) == (0, False)
+    assert trace.read_text() == ""
+
+
+def test_the_way_to_see_a_socket_sees_one(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """The trace of the test above would show a socket: an install from a container cannot go without."""
+    trace = tmp_path / "trace"
+    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
+    failed = site.but(**in_container(packs, NOWHERE, token())).run(
+        through=[*strace, "-o", str(trace)], MODELS_RETRY_SECONDS="0.1"
+    )
+    assert failed.code == 20
+    assert "socket(" in trace.read_text()
+
+
+def test_nothing_to_do_needs_no_network(installed: Site) -> None:
+    """It succeeds in a network namespace of its own, without even a loopback device that is up."""
+    parts.require_root()
+    done = installed.run("--json", through=[parts.require_tool("unshare"), "-n"], MODELS_URL=NOWHERE)
+    assert (done.code, done.json["activated"]) == (0, False)
+
+
+def test_nothing_to_do_imports_nothing_heavy(installed: Site) -> None:
+    """Neither the SDK nor aiohttp, asyncio, structlog, msgspec or tqdm is imported where there is nothing to do."""
+    done = installed.run(python=["-X", "importtime"], MODELS_URL=NOWHERE)
+    imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
+    assert "models_init.actions" in imported
+    assert {name.partition(".")[0] for name in imported} & _HEAVY == set()
+
+
+def test_nothing_to_do_needs_no_writable_volume(installed: Site) -> None:
+    """A volume that is mounted read-only is good enough to start from."""
+    assert installed.run(through=_read_only(installed.volume)).code == 0
+
+
+# -- plan, status, help
+
+
+def test_a_plan_tells_everything_and_changes_nothing(either: Site, packs: Packs) -> None:
+    """--plan --json says what would be fetched, reused, written, from where, how much disk, and what is activated."""
+    done = either.run("--plan", "--json")
+    assert done.code == 0
+    common, dutch = packs.manifest(COMMON), packs.manifest(DUTCH)
+    plan = done.json
+    fetched = {ref.pack: sum(c.length for f in ref.files for c in f.chunks) for ref in (common, dutch)}
+    assert plan == {
+        "source": plan["source"],
+        "current": None,
+        "activates": {"common": "2026.04", "nl-nl": "2026.04"},
+        "packs": {
+            content.pack: {
+                "version": content.version,
+                "installed": False,
+                "bytes": content.size,
+                "bytes_to_fetch": fetched[content.pack],
+                "bytes_to_reuse": 0,
+                "bytes_to_write": content.size,
+            }
+            for content in (common, dutch)
+        },
+        "bytes_to_fetch": sum(fetched.values()),
+        "bytes_to_reuse": 0,
+        "bytes_to_write": common.size + dutch.size,
+        "disk_bytes_needed": plan["disk_bytes_needed"],
+        "disk_bytes_free": plan["disk_bytes_free"],
+        "fits": True,
+    }
+    assert plan["source"].startswith(either.environment["MODELS_URL"])
+    assert common.size + dutch.size <= plan["disk_bytes_needed"] < plan["disk_bytes_free"]
+    assert not either.volume.exists()
+
+
+def test_a_plan_is_a_table_for_people(site: Site) -> None:
+    """--plan without --json shows packs, sizes and totals, aligned."""
+    lines = site.run("--plan").out.splitlines()
+    assert lines[0] == f"source   {site.environment['MODELS_URL']}"
+    assert re.fullmatch(rf"volume   {site.volume}: 13\.\d MiB needed, .* free", lines[1])
+    assert lines[2:] == [
+        "current  none",
+        "",
+        "PACK    VERSION       SIZE     FETCH  REUSE      WRITE  STATE",
+        "common  2026.04  119.4 KiB  89.1 KiB    0 B  119.4 KiB  to install",
+        "nl-nl   2026.04   13.1 MiB  11.4 MiB    0 B   13.1 MiB  to install",
+        "",
+        "would fetch 11.5 MiB, reuse 0 B, write 13.2 MiB, and activate common 2026.04, nl-nl 2026.04",
+    ]
+
+
+def test_a_plan_for_what_is_installed_needs_no_source(installed: Site) -> None:
+    """The plan of a release that is current is empty, and asks nobody."""
+    plan = installed.run("--plan", "--json", MODELS_URL=NOWHERE).json
+    assert (plan["bytes_to_fetch"], plan["bytes_to_write"], plan["disk_bytes_needed"]) == (0, 0, 0)
+    assert [pack["installed"] for pack in plan["packs"].values()] == [True, True]
+    assert plan["current"] == os.readlink(installed.volume / "current").removeprefix("releases/")
+
+
+def test_a_plan_says_that_the_volume_is_too_small(site: Site) -> None:
+    """A plan that does not fit says so, and is no fault: nothing was tried."""
+    site.volume.mkdir()
+    small = site.run("--plan", "--json", through=_in_tmpfs(site.volume, "10m"))
+    assert (small.code, small.json["fits"]) == (0, False)
+    assert "needed, 10.0 MiB free: TOO LITTLE" in site.run("--plan", through=_in_tmpfs(site.volume, "10m")).out
+
+
+def test_status_of_an_empty_volume(site: Site) -> None:
+    """--status of a volume that is not there is an answer, not a fault; it needs no setting and makes nothing."""
+    done = site.run("--status", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="")
+    assert done.json == {
+        "volume": str(site.volume),
+        "disk_bytes_free": done.json["disk_bytes_free"],
+        "current": None,
+        "releases": [],
+        "packs": [],
+    }
+    assert re.fullmatch(rf"volume   {site.volume}: .* free\ncurrent  none\n", site.run("--status").out)
+    assert not site.volume.exists()
+
+
+def test_status_tells_what_is_there(installed: Site, packs: Packs) -> None:
+    """--status --json names releases and packs, what is current, installed and incomplete, with sizes and versions."""
+    first = os.readlink(installed.volume / "current").removeprefix("releases/")
+    assert installed.run(REALTIME_LANGUAGE_VERSION=NEWER.version).code == 0
+    second = os.readlink(installed.volume / "current").removeprefix("releases/")
+    (installed.volume / "staging/en-us/2026.04@0123456789ab").mkdir(parents=True)
+    status = installed.run("--status", "--json").json
+    assert status == {
+        "volume": str(installed.volume),
+        "disk_bytes_free": status["disk_bytes_free"],
+        "current": second,
+        "releases": [
+            {
+                "release": release,
+                "packs": {"common": "2026.04", "nl-nl": version},
+                "created": known["created"],
+                "source": packs.url,
+            }
+            for release, version, known in zip([first, second], ["2026.04", "2026.07"], status["releases"], strict=True)
+        ],
+        "packs": [
+            {"pack": "common", "version": "2026.04", "bytes": packs.manifest(COMMON).size, "state": "current"},
+            {"pack": "nl-nl", "version": "2026.04", "bytes": packs.manifest(DUTCH).size, "state": "installed"},
+            {"pack": "nl-nl", "version": "2026.07", "bytes": packs.manifest(NEWER).size, "state": "current"},
+            {"pack": "en-us", "version": "2026.04", "bytes": 0, "state": "incomplete"},
+        ],
+    }
+
+
+def test_status_is_a_table_for_people(installed: Site) -> None:
+    """--status without --json shows the same, aligned; a star marks the current release."""
+    release = os.readlink(installed.volume / "current").removeprefix("releases/")
+    out = installed.run("--status").out
+    assert f"current  {release} (common 2026.04, nl-nl 2026.04)\n" in out
+    assert (
+        "PACK    VERSION       SIZE  STATE\ncommon  2026.04  119.4 KiB  current\nnl-nl   2026.04   13.1 MiB  current\n"
+    ) in out
+    assert re.search(rf"\n\*  {release}  20.*  common 2026.04, nl-nl 2026.04  file:///", out)
+
+
+def test_help_lists_every_setting_with_its_default(site: Site) -> None:
+    """--help names each environment variable, its flag, its default, and every exit code."""
+    done = site.run("--help")
+    assert (done.code, done.err) == (0, "")
+    text = " ".join(done.out.split())
+    for setting in SETTINGS:
+        assert setting.variable in text
+        assert (setting.flag or "no flag") in text
+        assert f"{setting.help} [{setting.default or 'not set'}]" in text
+    for code in (0, 1, 2, 10, 11, 20, 21, 22, 30, 40, 41, 42, 43, 44, 45, 130, 143):
+        assert f" {code} " in text
+
+
+def test_the_version_is_told(site: Site) -> None:
+    """--version names program and version."""
+    assert site.run("--version").out == f"models-init {__version__}\n"
+
+
+def test_flags_win_over_the_environment(site: Site, packs: Packs) -> None:
+    """Every setting can be given as a flag, which wins."""
+    flags = ["--dir", str(site.volume), "--url", packs.url, "--languages", "nl-nl", "--language-version", "2026.07"]
+    done = site.run(*flags, "--json", MODELS_DIR="/nowhere/models", MODELS_URL=NOWHERE, REALTIME_LANGUAGES="xx")
+    assert done.json["packs"] == {"common": "2026.04", "nl-nl": "2026.07"}
+
+
+# -- bad input: one line and its exit code
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "fault"),
+    [
+        ({"REALTIME_LANGUAGES": ""}, [], "REALTIME_LANGUAGES is not set; set it to the languages to install"),
+        (
+            {"REALTIME_LANGUAGE_VERSION": ""},
+            [],
+            "REALTIME_LANGUAGE_VERSION is not set; set it to the version that your",
+        ),
+        ({"REALTIME_COMMON_VERSION": ""}, [], "REALTIME_COMMON_VERSION is not set; set it to the version that your"),
+        (
+            {"REALTIME_LANGUAGES": "Nederlands"},
+            [],
+            "REALTIME_LANGUAGES=Nederlands has 'Nederlands', which is no language",
+        ),
+        ({"MODELS_URL": "nowhere"}, [], "MODELS_URL=nowhere is no container URL"),
+        ({"MODELS_LOG_LEVEL": "loud"}, [], "MODELS_LOG_LEVEL=loud is none of debug, info, warning, error"),
+        ({}, ["--plan", "--status"], "argument --status: not allowed with argument --plan; see --help"),
+        ({}, ["--no-such-flag"], "unrecognized arguments: --no-such-flag; see --help"),
+        ({}, ["--languages"], "argument --languages: expected one argument; see --help"),
+    ],
+)
+def test_usage_is_told_in_one_line(site: Site, variables: dict[str, str], arguments: list[str], fault: str) -> None:
+    """A wrong environment or command line is one line and exit code 2, and the volume is not touched."""
+    done = site.run(*arguments, **variables)
+    assert done.code == 2
+    assert done.fault.startswith(fault)
+    assert not site.volume.exists()
+
+
+def test_usage_faults_are_told_together(site: Site) -> None:
+    """Each of several faults has a line of its own."""
+    done = site.run(REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="", MODELS_MEMORY="much")
+    assert done.code == 2
+    assert [fault.partition(" ")[0] for fault in done.faults] == [
+        "MODELS_MEMORY=much", "REALTIME_LANGUAGES", "REALTIME_COMMON_VERSION",
+    ]  # fmt: skip
+
+
+def test_usage_is_told_before_any_socket(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """A malformed environment opens no socket."""
+    trace = tmp_path / "trace"
+    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-o", str(trace)]
+    served = site.but(**in_container(packs, NOWHERE, token()))
+    assert served.run(through=strace, REALTIME_LANGUAGES="Dutch").code == 2
+    assert trace.read_text() == ""
+
+
+def test_a_missing_token_is_told(site: Site, packs: Packs) -> None:
+    """A container without a token is exit code 2 and names both variables."""
+    done = site.but(**in_container(packs, NOWHERE, "")).run()
+    assert done.code == 2
+    assert done.fault.startswith("MODELS_SAS_TOKEN is not set; put the SAS token there, or")
+
+
+def test_an_unknown_pack_is_told(either: Site) -> None:
+    """A pack that is not published is exit code 21, with the packs that are."""
+    done = either.run(REALTIME_LANGUAGES="xx-yy")
+    assert done.code == 21
+    assert done.fault.startswith("there is no pack xx-yy at ")
+    assert done.fault.endswith("; packs are: common, nl-nl")
+
+
+def test_an_unknown_version_is_told(either: Site) -> None:
+    """A version that is not published is exit code 21, with the versions that are."""
+    done = either.run(REALTIME_LANGUAGE_VERSION="1999.01")
+    assert done.code == 21
+    assert done.fault == "nl-nl 1999.01 does not exist; versions of nl-nl are: 2026.04, 2026.07; set one of them"
+
+
+def test_an_unknown_version_without_a_list_is_told(site: Site, packs: Packs, container: Azurite) -> None:
+    """Where the token may not list, an unknown version is exit code 21 nevertheless."""
+    reader = site.but(**in_container(packs, container.container_url, container.sas("r")))
+    done = reader.run(REALTIME_LANGUAGE_VERSION="1999.01")
+    assert done.code == 21
+    assert done.fault.startswith(f"nl-nl 1999.01 is not at {container.container_url}/realtime/ ")
+
+
+def test_a_source_folder_that_is_not_there_is_told(site: Site, tmp_path: Path) -> None:
+    """A folder that is missing is exit code 21 and is named."""
+    done = site.run(MODELS_URL=f"file://{tmp_path}/none")
+    assert done.code == 21
+    assert f"{tmp_path}/none" in done.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("expired", ["the SAS token expired at 20"]),
+        ("not yet valid", ["the SAS token is not valid before 20"]),
+        ("wrong signature", ["its signature is wrong, or it was made for another container or account"]),
+        ("other container", ["its signature is wrong, or it was made for another container or account"]),
+        ("no read permission", ["the SAS token has no permission to read (sp=l)"]),
+        ("one blob", ["the SAS token is for one blob, not for the container (sr=b)"]),
+        ("cut", ["the SAS token has a broken signature (field sig): it was cut or changed when it was copied; "]),
+    ],
+)
+def test_a_token_that_does_not_open_the_container_is_told(
+    site: Site, packs: Packs, container: Azurite, fault: str, words: list[str]
+) -> None:
+    """Exit code 22 and one line that says which: expired, signature, permission, scope; and what to do."""
+    good = container.sas()
+    tokens = {
+        "expired": container.sas(expires_in=-60),
+        "not yet valid": container.sas(starts_in=600),
+        "wrong signature": good.partition("sig=")[0] + token().rpartition("&")[2],
+        "other container": container.fresh_container().sas(),
+        "no read permission": container.sas("l"),
+        "one blob": container.blob_sas(archive_key(DUTCH)),
+        "cut": good[:-5],
+    }
+    done = site.but(**in_container(packs, container.container_url, tokens[fault])).run()
+    assert done.code == 22
+    assert all(text in done.fault for text in words)
+    assert "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE and run again" in done.fault
+
+
+def test_a_source_that_is_down_is_told(site: Site, packs: Packs) -> None:
+    """Nobody at the address is exit code 20 after as long as the setting says; retries are told."""
+    address = f"http://127.0.0.1:{parts.free_port()}/models"
+    done = site.but(**in_container(packs, address, token())).run(MODELS_RETRY_SECONDS="0.5")
+    assert done.code == 20
+    assert "127.0.0.1" in done.fault
+    assert "cannot be reached" in done.fault
+
+
+@pytest.fixture
+def spoiled(site: Site, packs: Packs, tmp_path: Path) -> Site:
+    """A site whose source is a copy of the folder, for spoiling."""
+    shutil.copytree(packs.folder, tmp_path / "spoiled")
+    return site.but(MODELS_URL=f"file://{tmp_path}/spoiled")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "fault"),
+    [
+        (b"", 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (b"<html>not found</html>", 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (b'{"schema": 1}', 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (b'{"schema": "1"}', 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (b'{"schema": 1, "pack": "nl-nl"', 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (b"[" * 100_000, 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (b"\xff\xfe\x00", 10, "the manifest of nl-nl 2026.04 cannot be used: "),
+        (
+            b'{"schema": 2, "new": true}',
+            11,
+            "the manifest of nl-nl 2026.04 has schema 2, and this version of models_init",
+        ),
+    ],
+    ids=["empty", "HTML", "half", "schema as text", "cut", "nested", "no UTF-8", "newer schema"],
+)
+def test_a_manifest_that_cannot_be_used_is_told(spoiled: Site, content: bytes, code: int, fault: str) -> None:
+    """What is no manifest is exit code 10, what is one of the future 11, in one line that names the pack."""
+    (_source(spoiled) / "nl-nl/2026.04/manifest.json").write_bytes(content)
+    done = spoiled.run()
+    assert done.code == code
+    assert done.fault.startswith(fault)
+    assert not (spoiled.volume / "current").exists()
+
+
+def test_another_packs_manifest_is_told(spoiled: Site) -> None:
+    """A manifest that describes another pack is exit code 10 and names both."""
+    folder = _source(spoiled)
+    shutil.copy(folder / "common/2026.04/manifest.json", folder / "nl-nl/2026.04/manifest.json")
+    done = spoiled.run()
+    assert done.code == 10
+    assert done.fault.startswith("the manifest of nl-nl 2026.04 is that of common 2026.04")
+
+
+def test_an_archive_that_is_too_short_is_told(spoiled: Site) -> None:
+    """An archive that ends before its manifest's chunks do is a fault of the source, named, and keeps the rest."""
+    archive = _source(spoiled) / "nl-nl/2026.04/pack.tar.zst"
+    os.truncate(archive, archive.stat().st_size // 2)
+    done = spoiled.run()
+    assert done.code in (20, 30)
+    assert "pack.tar.zst" in done.fault
+    assert not (spoiled.volume / "current").exists()
+
+
+def test_a_flipped_byte_is_asked_for_once_more_and_named(site: Site, packs: Packs) -> None:
+    """A wrong chunk gets one fresh try, then exit code 30 names chunk and file; everything else is kept.
+
+    When the publisher has mended it, the next run fetches that chunk alone.
+    """
+    chosen = next(file for file in packs.manifest(DUTCH).files if file.path.endswith(".weights"))
+    chunk = chosen.chunks[2]
+    objects = packs.objects()
+    good = objects[archive_key(DUTCH)]
+    objects[archive_key(DUTCH)] = _flipped(good, chunk.offset + chunk.length // 2)
+
+    async def scenario() -> tuple[Done, Done]:
+        async with FaultyServer(objects) as server:
+            served = site.but(**in_container(packs, server.url, token()))
+            failed = await asyncio.to_thread(served.run)
+            tries = [seen.range for seen in server.seen if seen.range and _covers(seen.range, chunk.offset)]
+            assert len(tries) == 2
+            assert tries[1] == (chunk.offset, chunk.offset + chunk.length)
+            server.objects[archive_key(DUTCH)] = good
+            return failed, await asyncio.to_thread(served.run, "--json")
+
+    failed, mended = asyncio.run(scenario())
+    assert failed.code == 30
+    place = f"the chunk at {chunk.offset} of pack.tar.zst ({chosen.path}, byte {2 * chosen.chunks[0].size})"
+    assert f"nl-nl 2026.04: {place} is wrong, and was again when asked anew" in failed.fault
+    assert mended.json["bytes_fetched"] == chunk.length
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def _covers(asked: tuple[int, int], at: int) -> bool:
+    return asked[0] <= at < asked[1]
+
+
+def _source(site: Site) -> Path:
+    return Path(site.environment["MODELS_URL"].removeprefix("file://"))
+
+
+# -- faults that pass
+
+
+async def test_faults_that_pass_are_retried_and_told(site: Site, packs: Packs) -> None:
+    """Busy, cut and reset answers cost retries, which are told and counted; the release arrives nevertheless."""
+    key = archive_key(DUTCH)
+    faults = [throttled(times=2), Cut(at=100_000, on=key), Reset(at=1_000_000, on=key), throttled(429, retry_after=0)]
+    async with FaultyServer(packs.objects(), faults) as server:
+        done = await asyncio.to_thread(site.but(**in_container(packs, server.url, token())).run, "--json")
+    assert (done.code, done.json["activated"], done.json["retries"]) == (0, True, 5)
+    assert done.steps.count("retrying") == 5
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+async def test_a_token_file_that_is_renewed_is_used_at_once(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """A token that expires amid the install is read again from its file: no retry, no fault."""
+    secret = tmp_path / "token"
+    old, new = token(), token(sv="2026-01-01")
+    secret.write_text(old + "\n")
+    async with FaultyServer(packs.objects(), [Stall(at=1000, on=archive_key(COMMON))], token=old) as server:
+        served = site.but(**in_container(packs, server.url, ""), MODELS_SAS_TOKEN_FILE=str(secret))
+        running = asyncio.create_task(asyncio.to_thread(served.run, "--json", MODELS_IDLE_SECONDS="1"))
+        await eventually(lambda: any(seen.key == archive_key(COMMON) for seen in server.seen), "the first range")
+        secret.write_text(new)
+        server.token = new
+        done = await running
+    assert (done.code, done.json["activated"], done.json["retries"]) == (0, True, 1)
+
+
+async def test_a_token_that_expires_amid_the_install_keeps_what_came(site: Site, packs: Packs) -> None:
+    """An access fault amid the fetch is exit code 22, and the next run goes on from there."""
+    late = replace(expired(), on=archive_key(DUTCH), after=1)
+    async with FaultyServer(packs.objects(), [late]) as server:
+        served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
+        failed = await asyncio.to_thread(served.run)
+        server.script()
+        done = await asyncio.to_thread(served.run, "--json")
+    assert failed.code == 22
+    assert "the SAS token is not valid at this time" in failed.fault
+    assert done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
+
+
+# -- the volume
+
+
+def _in_tmpfs(folder: Path, options: str) -> list[str]:
+    """Run the rest of the command with a file system of its own on the folder, which is gone afterwards."""
+    parts.require_root()
+    script = f'mount -t tmpfs -o size={options} tmpfs "{folder}" && exec "$@"'
+    return [parts.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
+
+
+def _read_only(folder: Path) -> list[str]:
+    """Run the rest of the command with the folder mounted read-only."""
+    parts.require_root()
+    script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}" && exec "$@"'
+    return [parts.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
+
+
+def _powerless() -> list[str]:
+    """Run the rest of the command as a user who is master of no other user's folders."""
+    parts.require_root()
+    return [parts.require_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def test_a_read_only_volume_is_told(site: Site) -> None:
+    """A volume that is mounted read-only is exit code 43, and says what to do."""
+    site.volume.mkdir()
+    done = site.run(through=_read_only(site.volume))
+    assert done.code == 43
+    assert str(site.volume) in done.fault
+    assert "Read-only file system; mount the volume read-write" in done.fault
+
+
+def test_somebody_elses_volume_is_told(site: Site) -> None:
+    """A volume of another user is exit code 43, and names the user who wants it."""
+    site.volume.mkdir()
+    os.chown(site.volume, 65534, 65534)
+    done = site.run(through=_powerless())
+    assert done.code == 43
+    assert "Permission denied; mount the volume read-write and give it to user 0" in done.fault
+
+
+@pytest.mark.parametrize("arguments", [[], ["--plan"], ["--status"], ["--verify"]])
+def test_a_volume_that_cannot_be_entered_is_told(site: Site, arguments: list[str]) -> None:
+    """A volume below a folder that is closed to this user is exit code 43 for every action, never a bug."""
+    closed = site.volume / "closed"
+    (closed / "models").mkdir(parents=True)
+    closed.chmod(0o700)
+    os.chown(closed, 65534, 65534)
+    done = site.run(*arguments, through=_powerless(), MODELS_DIR=str(closed / "models"))
+    assert done.code == 43
+    assert "Permission denied" in done.fault
+
+
+@pytest.mark.parametrize("arguments", [[], ["--plan"], ["--status"]])
+def test_a_volume_whose_packs_cannot_be_entered_is_told(installed: Site, arguments: list[str]) -> None:
+    """Packs that are closed to this user are exit code 43, and are not taken for packs that are not there."""
+    closed = installed.volume / "packs"
+    closed.chmod(0o700)
+    os.chown(closed, 65534, 65534)
+    done = installed.run(*arguments, through=_powerless())
+    assert done.code == 43
+    assert "Permission denied" in done.fault
+
+
+def test_a_volume_that_is_no_folder_is_told(site: Site) -> None:
+    """A file where the volume ought to be is exit code 43."""
+    site.volume.write_text("a file")
+    done = site.run()
+    assert (done.code, done.fault) == (43, f"{site.volume} is not a folder; check MODELS_DIR")
+
+
+def test_a_volume_without_a_parent_is_told(site: Site, tmp_path: Path) -> None:
+    """A mistyped MODELS_DIR is exit code 43, and no folders are made."""
+    done = site.run(MODELS_DIR=str(tmp_path / "none/models"))
+    assert done.code == 43
+    assert done.fault == f"{tmp_path}/none/models is not there and neither is its parent folder; check MODELS_DIR"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_volume_with_an_impossible_name_is_told(site: Site, tmp_path: Path) -> None:
+    """A name that no file system takes is a fault of the volume, not a bug."""
+    done = site.run(MODELS_DIR=str(tmp_path / ("x" * 300)))
+    assert 40 <= done.code < 50
+    assert "File name too long" in done.fault
+
+
+def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, packs: Packs) -> None:
+    """Too little room is exit code 41, says how much is missing, and no archive is asked for."""
+    site.volume.mkdir()
+
+    async def scenario() -> Done:
+        async with FaultyServer(packs.objects()) as server:
+            served = site.but(**in_container(packs, server.url, token()))
+            done = await asyncio.to_thread(served.run, through=_in_tmpfs(site.volume, "20m"))
+            assert [seen.key for seen in server.seen if "manifest" not in seen.key] == []
+            return done
+
+    done = asyncio.run(scenario())
+    assert done.code == 41
+    assert re.match(r"the volume lacks 0\.01 GB: 0\.01 GB are needed and 0\.02 GB are free; make room", done.fault)
+
+
+def test_a_volume_with_too_few_inodes_is_told_before_the_download(site: Site) -> None:
+    """Too few inodes are exit code 41, and the message says that it is inodes that are missing."""
+    site.volume.mkdir()
+    done = site.run(through=_in_tmpfs(site.volume, "1g,nr_inodes=30"))
+    assert done.code == 41
+    assert re.match(r"the volume lacks \d+ inodes: \d+ files and folders are to be made; make room", done.fault)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "code"),
+    [
+        ("fallocate", "ENOSPC", 41),
+        ("pwrite64", "ENOSPC", 41),
+        ("pwrite64", "EDQUOT", 41),
+        ("pwrite64", "EIO", 40),
+        ("fsync", "EROFS", 43),
+        ("syncfs", "EIO", 40),
+    ],
+)
+def test_a_disk_that_fails_amid_the_work_is_told(site: Site, packs: Packs, call: str, error: str, code: int) -> None:
+    """A disk that fills up, breaks or turns read-only amid the work ends it with the fault's code; the next run mends.
+
+    Nothing is ever current that was not synced.
+    """
+    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", f"trace={call}", "-o", os.devnull]
+    done = site.run(through=[*strace, "-e", f"inject={call}:error={error}:when=1+"])
+    assert done.code == code
+    assert len(done.faults) == 1
+    assert not (site.volume / "current").exists()
+    assert site.run().code == 0
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def test_a_locked_volume_is_told(site: Site) -> None:
+    """A volume on which another run works for too long is exit code 42, and names the other."""
+    site.volume.mkdir()
+    lock = site.volume / ".lock"
+    holder = ["flock", str(lock), "sh", "-c", 'echo "install by process 7" >"$0"; exec "$@"', str(lock)]
+    done = site.run(through=[parts.require_tool(holder[0]), *holder[1:]], MODELS_LOCK_SECONDS="0.3")
+    assert done.code == 42
+    assert f"{site.volume} is in use (install by process 7), for longer than 0 s" in done.fault
+    assert "waiting" in done.steps
+
+
+# -- signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_signal_amid_the_fetch_keeps_what_came(
+    site: Site, packs: Packs, number: signal.Signals, code: int
+) -> None:
+    """SIGTERM and SIGINT end an install within two seconds with 143 and 130; the next run goes on from there.
+
+    The second range of the archive stalls, so that the process is amid its work for sure when the signal comes.
+    """
+    key = archive_key(DUTCH)
+    async with FaultyServer(packs.objects(), [Stall(at=1000, on=key, after=1, times=FOREVER)]) as server:
+        served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
+        with served.start() as process:
+            await eventually(lambda: _has(served, packs), "writing the first chunks")
+            process.send_signal(number)
+            began = time.monotonic()
+            out, err = await asyncio.to_thread(process.communicate, timeout=60)
+            assert time.monotonic() - began < 2.0
+        assert (process.returncode, out) == (code, "")
+        assert "Traceback" not in err
+        assert err.splitlines()[-1].split()[1:3] == ["info", "stopped"]
+        assert f"signal={number.name}" in err
+        assert not (site.volume / "current").exists()
+        server.script()
+        done = await asyncio.to_thread(served.run, "--json")
+    assert 0 < done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
+    assert done.json["bytes_reused"] > 0
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def _has(site: Site, packs: Packs) -> bool:
+    """Tell whether the first MiB of the first large file is there."""
+    name = "am/final-0.weights"
+    wanted = (packs.trees[DUTCH] / name).read_bytes()[: 1 << 20]
+    found = [folder / name for folder in site.staging(DUTCH)]
+    return any(path.exists() and path.read_bytes().startswith(wanted) for path in found)
+
+
+# -- who watches
+
+
+def test_a_terminal_gets_a_bar(site: Site) -> None:
+    """On a terminal standard error shows a bar with bytes, rate and time, below the lines; it ends complete."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    with open(terminal, "w") as stderr, site.start("--json", stderr=stderr) as process:
+        stderr.close()
+        shown = _read_all(controller)
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["activated"]) == (0, True)
+    assert re.search(r"\r100%\|█+\| 11\.5M/11\.5M \[[0-9:]+<00:00, .*B/s\]", shown)
+    assert " activated " in shown
+
+
+def _read_all(controller: int) -> str:
+    shown = b""
+    while select.select([controller], [], [], 60)[0]:
+        try:
+            piece = os.read(controller, 65536)
+        except OSError:  # the terminal is closed
+            break
+        shown += piece
+    os.close(controller)
+    return shown.decode()
+
+
+def test_a_pipe_gets_lines(site: Site) -> None:
+    """Anything but a terminal gets whole lines, without carriage returns or colours."""
+    err = site.run().err
+    assert err.endswith("\n")
+    assert not re.search(r"[\r\x1b]", err)
+
+
+def test_a_reader_that_went_away_is_no_fault(site: Site) -> None:
+    """Where standard error is closed or nobody reads it, the install goes on and its result counts."""
+    assert site.run("--json", through=["sh", "-c", 'exec "$@" 2>&-', "sh"]).json["activated"]
