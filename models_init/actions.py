@@ -74,6 +74,15 @@ def choose(settings: Settings, name: str, *, back: bool) -> Result:
     )
 
 
+def render_overlay(settings: Settings) -> Result:
+    """Write the compose overlay for the languages that the environment names."""
+    from models_init.overlay import languages, overlay  # noqa: PLC0415 - by need
+
+    named = languages(settings.packs)
+    text = overlay(named)
+    return Result({"languages": named, "overlay": text}, text.removesuffix("\n"))
+
+
 def hold(settings: Settings, name: str, program: tuple[str, ...]) -> NoReturn:
     """Become the program, holding a release as long as it lives. Raises `VolumeError`, `UsageError`."""
     from models_init.hold import become  # noqa: PLC0415 - by need
@@ -85,9 +94,12 @@ def hold(settings: Settings, name: str, program: tuple[str, ...]) -> NoReturn:
 def _named(volume: Volume, name: str) -> Release:
     """A release by name; nothing and "current" mean the current one. It may be damaged."""
     if name not in ("", "current"):
-        return Switch(volume).find(name)
-    if release := volume.current_record():
+        return Switch(volume).find(name, whole=False)
+    current = volume.current_name()
+    if release := volume.record(current) or volume.inferred(current):
         return release
+    if current:
+        raise DamagedError(f"release {current} has lost its record; run without an action to mend it")
     raise NoSuchReleaseError(f"no release is current on {volume.root}; run without an action to install one")
 
 

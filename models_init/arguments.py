@@ -30,7 +30,7 @@ exit codes:
   130  interrupted              143  terminated: what was fetched is kept
 """
 
-_ACTIONS = ("plan", "status", "verify", "repair", "rollback", "activate", "prune", "hold")
+_ACTIONS = ("plan", "status", "verify", "repair", "rollback", "activate", "prune", "hold", "render_overlay")
 _PREVIOUS = ""  # what `--rollback` stands for without a release
 
 
@@ -114,6 +114,9 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prune", action="store_true", help="remove what neither current nor rollback needs")
     group.add_argument(
         "--hold", metavar="RELEASE", help="run a program that --prune respects: --hold current -- PROGRAM ..."
+    )
+    group.add_argument(
+        "--render-overlay", action="store_true", help="print a compose overlay with one engine for each language"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -28,11 +29,13 @@ _WINDOW_LIMIT = 2 * CHUNK_LIMIT
 
 _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o644
 
+_FS_GROUP = stat.S_ISGID | stat.S_IWGRP
+
 _CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # ELOOP: a link where a file ought to be
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # a link, a socket where a file ought to be
 
 
 class WrongChunkError(Exception):
@@ -42,6 +45,16 @@ class WrongChunkError(Exception):
 def mode(file: File) -> int:
     """Permission bits that the file has on the volume, whatever the umask."""
     return _EXECUTABLE_MODE if file.executable else _FILE_MODE
+
+
+def is_same(status: os.stat_result, file: File) -> bool:
+    """Tell whether something on the disk is of the file's type, size and mode; its bytes are another matter."""
+    return stat.S_ISREG(status.st_mode) and permissions(status) == mode(file) and status.st_size == file.size
+
+
+def permissions(status: os.stat_result) -> int:
+    """Permission bits, without those that Kubernetes adds to all of a volume at each start of a pod with an fsGroup."""
+    return stat.S_IMODE(status.st_mode) & ~_FS_GROUP
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> str:
@@ -99,12 +112,9 @@ def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
     """
     found: list[Placement] = []
     for path, group in groupby(wanted, key=lambda placement: placement.file.path):
-        try:
-            descriptor = os.open(f"{root}/{path}", _READ)
-        except OSError as error:
-            if error.errno in _NO_FILE:
-                continue
-            raise
+        descriptor = _opened(f"{root}/{path}")
+        if descriptor is None:
+            continue
         try:
             found += [placement for placement in group if _is_sound(descriptor, placement)]
         finally:
@@ -114,12 +124,9 @@ def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
 
 def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
     """Copy a chunk that ought to lie in the file `origin` at `start`, if it is there and right."""
-    try:
-        descriptor = os.open(origin, _READ)
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            return False
-        raise
+    descriptor = _opened(origin)
+    if descriptor is None:
+        return False
     try:
         view = _scratch.view[: placement.chunk.size]
         if not _read_all(descriptor, view, start) or digest_of(view) != placement.chunk.digest:
@@ -128,6 +135,20 @@ def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
         os.close(descriptor)
     write(root, placement, view)
     return True
+
+
+def _opened(path: str) -> int | None:
+    """A descriptor of a regular file, None where there is none; a fifo without a writer keeps nobody waiting."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _is_sound(descriptor: int, placement: Placement) -> bool:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from models_init.watch import Watcher
 
 
+_PLAIN = {"status": actions.status, "render_overlay": actions.render_overlay}
+"""Actions that need nothing but the settings."""
+
+
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one action; return the exit code that `--help` lists."""
     raise_on_signals()
@@ -26,10 +30,11 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     register(environment.get("MODELS_SAS_TOKEN", ""))
     facts: dict[str, object]
     log_format, level = environment.get("MODELS_LOG_FORMAT", "text"), environment.get("MODELS_LOG_LEVEL", "info")
+    termination_log = environment.get("MODELS_TERMINATION_LOG", "")
     try:
         command = arguments.parse(argv, environment)
         settings = load(command.values, with_packs=_names_packs(command))
-        log_format, level = settings.log_format, settings.log_level
+        log_format, level, termination_log = settings.log_format, settings.log_level, settings.termination_log
         result = _act(command, settings)
         if command.as_json and (refused := result.content.get("rolled_back_from")):  # else the result says it loudly
             facts = {"stays": result.content["release"], "not": refused, "text": result.text}
@@ -41,6 +46,7 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         console.note("stopped", facts, log_format=log_format, level=level)
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - the last hop: whatever is no expected fault is told as a bug
+        console.leave(error, termination_log)
         return console.fault(error, log_format=log_format, level=level)
 
 
@@ -48,13 +54,13 @@ def _names_packs(command: Command) -> bool:
     """Tell whether the environment has to name packs; for pruning it may."""
     if command.action == "prune":
         return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
-    return command.action in {"install", "plan"}
+    return command.action in {"install", "plan", "render_overlay"}
 
 
 def _act(command: Command, settings: Settings) -> Result:
+    if plain := _PLAIN.get(command.action):
+        return plain(settings)
     match command.action:
-        case "status":
-            return actions.status(settings)
         case "rollback" | "activate":
             return actions.choose(settings, command.release, back=command.action == "rollback")
         case "hold":

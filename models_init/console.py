@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from models_init.progress import Bar, Lines
     from models_init.watch import Watcher
 
-__all__ = ["fault", "human_rate", "human_size", "human_time", "note", "result", "table", "watching"]
+__all__ = ["fault", "human_rate", "human_size", "human_time", "leave", "note", "result", "table", "watching"]
 
 HEARTBEAT_SECONDS = 10.0
+TERMINATION_LOG_BYTES = 4096  # what Kubernetes reads of one
 FRAME_SECONDS = 1.0
+_GAP = b" [...] "
 
 
 @contextmanager
@@ -81,6 +83,22 @@ def fault(
             told = f"{facts.get('traceback', '')}{program}: error: {text}"
         _tell(sys.stderr if stream is None else stream, told)
     return code
+
+
+def leave(error: BaseException, path: str) -> None:
+    """Leave an error in a file for whoever asks what became of the container: cause and remedy, a line for each fault.
+
+    No path is no file. What does not fit goes from the middle, for the cause stands in front and the remedy at the end.
+    """
+    if path:
+        told = redact("\n".join(_faults(error))).encode(errors="backslashreplace")
+        with suppress(OSError, ValueError), open(path, "wb") as file:  # stderr and the exit code tell it all the same
+            file.write(told if len(told) < TERMINATION_LOG_BYTES else _ends(told))
+
+
+def _ends(text: bytes) -> bytes:
+    half = (TERMINATION_LOG_BYTES - len(_GAP) - 1) // 2
+    return _GAP.join(part.decode(errors="ignore").encode() for part in (text[:half], text[-half:]))
 
 
 def note(

@@ -114,7 +114,8 @@ class _Delivery:
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
         batch = Batch(start, stop, (placement,))
         arrived: list[memoryview] = []
-        await self._bring(Span(start, stop, (batch,)), lambda _, buffer: arrived.append(buffer))
+        async with self._fetcher.connections:
+            await self._bring(Span(start, stop, (batch,)), lambda _, buffer: arrived.append(buffer))
         self.lost += await self._write(batch, arrived[0])
 
     async def _write(self, batch: Batch, buffer: memoryview) -> list[WrongChunk]:

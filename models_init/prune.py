@@ -52,8 +52,9 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
 
 
 def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> Held:
-    now = time.time()
-    whole = {release.id: {pack.ref for pack in release.packs} for release in Switch(volume).in_order()}
+    now, switch = time.time(), Switch(volume)
+    whole = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
+    left = switch.left()
     return Held(
         current=volume.current_name() or None,
         releases=whole,
@@ -64,6 +65,7 @@ def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection
         manifests=volume.manifests(),
         staged=volume.staged(),
         debris=[(path, now - _changed(path)) for path in volume.debris()],
+        left=left.id if left else None,
     )
 
 

@@ -19,9 +19,9 @@ YOUNG = 60.0
 class Held:
     """What lies on the volume.
 
-    `releases` holds the packs of each release, by id, the one that was current last of all at the end; `unfinished`
-    are folders of releases that are not whole; `wanted` are the packs that the environment names, None where it names
-    none; `debris` holds ages in seconds.
+    `releases` holds the packs of each release, by id, in the order in which one goes back through them; `left` is the
+    one that the operator turned away from; `unfinished` are folders of releases that are not whole; `wanted` are the
+    packs that the environment names, None where it names none; `debris` holds ages in seconds.
     """
 
     current: str | None
@@ -33,6 +33,7 @@ class Held:
     manifests: Sequence[PackRef]
     staged: Sequence[tuple[PackRef, Path]]
     debris: Sequence[tuple[Path, float]]
+    left: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,16 @@ def judge(held: Held, keep: int) -> list[Verdict]:
 
 
 def _releases(held: Held, keep: int) -> Iterator[Verdict]:
-    others = [name for name in held.releases if name != held.current]
-    for_rollback = set(others[len(others) - keep :] if keep else ())
+    order = list(held.releases)
+    at = order.index(held.current) if held.current in order else len(order)
+    for_rollback = set([*order[at + 1 :], *order[:at]][-keep:] if keep else ())
     for name in held.releases:
         if name == held.current:
             yield Verdict("release", name, True, "is current", name)
         elif name in held.in_use:
             yield Verdict("release", name, True, "is held by a reader", name)
+        elif name == held.left:
+            yield Verdict("release", name, True, "was rolled back, and can be gone forward to", name)
         elif name in for_rollback:
             yield Verdict("release", name, True, "is kept for rollback", name)
         else:

@@ -45,11 +45,13 @@ async def repair(means: Means, release: Release) -> Repaired:
     state = await verify(means.volume, release, means.workers, means.watcher)
     fetched = 0
     for pack in state.packs:
-        await means.workers.run(_tidy, means.volume, pack)
+        await means.workers.run(_clear if pack.gone else _tidy, means.volume, pack)
         if pack.broken:
             fetched += (await _refill(means, pack)).fetched
     with volume_faults(means.volume.root):
         Switch(means.volume).mend(release)
+        for installed in release.packs:
+            means.volume.drop_staged(means.volume.staging_path(installed.ref, installed.manifest))
     return Repaired(state, fetched)
 
 
@@ -74,18 +76,25 @@ def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
 
 
 async def _refill(means: Means, pack: PackState) -> Traffic:
-    """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back."""
+    """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back.
+
+    A pack that is gone comes back as a whole, for nothing half may have its name.
+    """
     content = pack.content
     if content is None:
         raise TypeError("a pack without a manifest has no broken files")
-    part = manifest.Resolved(replace(content, files=tuple(pack.broken), directories=()), pack.pack.manifest)
+    wanted = content if pack.gone else replace(content, files=tuple(pack.broken), directories=())
+    part = manifest.Resolved(wanted, pack.pack.manifest)
     plan = decide(await stage.survey(means, [part]))
     stage.require_space(plan, *means.volume.free())
     fetcher = means.fetcher(plan)
     means.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
     means.watcher.expect(plan.fetch_bytes)
     await stage.bring(means, plan.packs[0], fetcher)
-    await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
+    if pack.gone:
+        await means.workers.run(means.volume.publish, pack.pack.ref, part.digest)
+    else:
+        await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
     return fetcher.traffic
 
 
@@ -102,7 +111,6 @@ def _put_back(volume: Volume, pack: PackState, staging: Path) -> None:
                 os.rename(name, place)
             _put(volume, staging / file.path, root / file.path)
         sync_file_system(volume.root)
-        volume.drop_staged(staging)
 
 
 def _put(volume: Volume, new: Path, place: Path) -> None:
@@ -137,6 +145,12 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _clear(volume: Volume, pack: PackState) -> None:
+    """Take away what has the pack's name and is no tree."""
+    with volume_faults(volume.root):
+        volume.discard(volume.pack_path(pack.pack.ref))
 
 
 def _tidy(volume: Volume, pack: PackState) -> None:

@@ -53,6 +53,7 @@ class Settings:
     lock_seconds: float
     log_format: str
     log_level: str
+    termination_log: str
 
     def read_token(self) -> str:
         """The newest token: its file is read each time. Raises `UsageError` where there is none."""
@@ -96,6 +97,7 @@ def load(values: Mapping[str, str], *, with_packs: bool) -> Settings:
         lock_seconds=found["MODELS_LOCK_SECONDS"],
         log_format=found["MODELS_LOG_FORMAT"],
         log_level=found["MODELS_LOG_LEVEL"],
+        termination_log=found["MODELS_TERMINATION_LOG"],
     )
 
 
@@ -310,5 +312,12 @@ SETTINGS = (
         "info",
         _choice("debug", "info", "warning", "error"),
         "debug, info, warning or error",
+    ),
+    Setting(
+        "MODELS_TERMINATION_LOG",
+        "--termination-log",
+        "",
+        _text,
+        "file that a failure's cause is left in, too: Kubernetes shows what stands in /dev/termination-log",
     ),
 )

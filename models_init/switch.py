@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from models_init.volume import Volume
 
 
+_BACK = "back-to"
+"""Stands in the history before a release that the operator went back to."""
+
+
 class Switch:
     """Turns `volume` from one release to another, by one rename each time."""
 
@@ -36,18 +40,19 @@ class Switch:
 
     def rolled_back(self, wanted: Iterable[PackRef]) -> Release | None:
         """The release of these packs, if the operator turned away from it and it is not current."""
-        try:
-            release = releases.parse(self._mark.read_bytes())
-        except (OSError, ValueError):
-            return None
-        current = self._volume.current()
-        stays = release.holds(wanted) and current is not None and current.id != release.id
-        return release if stays else None
+        left = self.left()
+        return left if left and left.holds(wanted) and self._volume.current() else None
+
+    def left(self) -> Release | None:
+        """The release that the operator turned away from, if there is one."""
+        marked = self._marked()
+        return marked if marked and marked.id != self._volume.current_name() else None
 
     def settle(self, wanted: Iterable[PackRef]) -> None:
         """Forget what was rolled back once the environment names another set; a volume that is read-only keeps it."""
-        with suppress(OSError, ValueError):
-            if not releases.parse(self._mark.read_bytes()).holds(wanted):
+        marked = self._marked()
+        if marked and not marked.holds(wanted):
+            with suppress(OSError):
                 self._volume.discard(self._mark)
 
     def install(self, release: Release) -> None:
@@ -55,23 +60,28 @@ class Switch:
         with volume_faults(self._volume.root):
             self._build(release)
             self._flip(release)
+            self._note(release.id)
             if self._mark.exists():
                 self._volume.discard(self._mark)
 
-    def choose(self, release: Release) -> None:
+    def choose(self, release: Release, *, back: bool) -> None:
         """Make a release current, as the operator wants it: later runs keep to that.
 
-        Until the environment names another set than it does now, or the operator chooses again.
+        Until the environment names another set than it does now, or the operator chooses again. `back` says that it is
+        not the newest one from now on, but one gone back to.
         """
-        current = self._volume.current()
         with volume_faults(self._volume.root):
-            self._remember(release, current)
+            self._volume.staging.mkdir(mode=0o755, exist_ok=True)
+            self._remember(release)
             self._build(release)
             self._flip(release)
+            self._note(f"{_BACK} {release.id}" if back else release.id)
+            self._forget(release)
 
-    def find(self, name: str) -> Release:
-        """A release by its id or the beginning of it. Raises `NoSuchReleaseError`."""
-        found = [release for release in self._volume.releases() if release.id.startswith(name)]
+    def find(self, name: str, *, whole: bool = True) -> Release:
+        """A release, or only a `whole` one, by its id or the beginning of it. Raises `NoSuchReleaseError`."""
+        among = self._volume.releases() if whole else self._volume.recorded()
+        found = [release for release in among if release.id.startswith(name)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -79,40 +89,66 @@ class Switch:
         raise NoSuchReleaseError(f"there is no release {name}; {self._choices()}")
 
     def previous(self) -> Release:
-        """The release that was current before this one. Raises `NoSuchReleaseError`."""
-        current = self._volume.current()
-        for name in reversed([*(release.id for release in self._volume.releases()), *self._activations()]):
-            release = self._volume.release(name)
-            if release and (not current or release.id != current.id):
+        """The release to go back to: the one before what was installed or activated last.
+
+        Where the operator has gone back already it is the current one: asking twice, as after a crash, leads neither
+        further nor forward again. Raises `NoSuchReleaseError`.
+        """
+        current, trail = self._volume.current(), self._trail()
+        if current and current.id in trail[:-1]:
+            return current
+        for name in reversed(trail[:-1]):
+            if release := self._volume.release(name):
                 return release
         raise NoSuchReleaseError(f"there is no release to go back to; {self._choices()}")
 
     def in_order(self) -> list[Release]:
-        """All whole releases, the one that was current last of all at the end."""
-        last = {name: position for position, name in enumerate(self._activations())}
+        """All whole releases in the order in which one goes back through them, the last first to be left."""
+        last = {name: position for position, name in enumerate(self._trail())}
         return sorted(self._volume.releases(), key=lambda release: last.get(release.id, -1))
 
     def _choices(self) -> str:
         names = ", ".join(map(str, self._volume.releases()))
         return f"releases are: {names}" if names else "nothing is installed yet"
 
-    def _activations(self) -> list[str]:
-        """Ids, oldest first; torn lines name no release and do no harm."""
+    def _trail(self) -> list[str]:
+        """Ids as they were installed or activated, oldest first; a release that is taken up again ends there.
+
+        What no note tells of, after a crash, is older than the rest, but the current one is the newest.
+        """
+        noted, current = self._noted(), self._volume.current_name()
+        trail = [release.id for release in self._volume.releases() if release.id not in {*noted, current}]
+        for name in [*noted, *({current} - {*noted, ""})]:
+            if name in trail:
+                del trail[trail.index(name) :]
+            trail.append(name)
+        return trail
+
+    def _noted(self) -> list[str]:
+        """What was installed or activated; torn lines name no release and do no harm."""
         try:
             lines = self._history.read_text("utf-8", "replace").splitlines()
         except OSError:
             return []
-        return [line.split()[-1] for line in lines if line.strip()]
+        return [words[-1] for line in lines if (words := line.split()) and words[-2:-1] != [_BACK]]
 
-    def _remember(self, chosen: Release, current: Release | None) -> None:
+    def _remember(self, chosen: Release) -> None:
         """Note what is turned away from, before it is: a crash in between leaves a note that means nothing."""
-        with suppress(OSError, ValueError):
-            marked = releases.parse(self._mark.read_bytes())
-            if marked.id == chosen.id:
-                self._volume.discard(self._mark)
-            return
-        if current and current.id != chosen.id:
+        current = self._volume.current_record()
+        if current and current.id != chosen.id and not self._marked():
             self._volume.replace(self._mark, current.encode())
+
+    def _forget(self, chosen: Release) -> None:
+        """Drop the note once the operator is back at what it names."""
+        marked = self._marked()
+        if marked and marked.id == chosen.id:
+            self._volume.discard(self._mark)
+
+    def _marked(self) -> Release | None:
+        try:
+            return releases.parse(self._mark.read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def _build(self, release: Release) -> None:
         """Give the release its public name, or mend what is wrong with the one that has it."""
@@ -134,6 +170,8 @@ class Switch:
         volume, path = self._volume, self._volume.release_path(release.id)
         if not self.has_record(release):
             volume.replace(path / "release.json", release.encode())
+        for stray in self.strays(release):
+            volume.discard(path / stray)
         for link in self.wrong_links(release):
             name = aside(volume.staging, "link")
             os.symlink(links_of(release)[link], name)
@@ -151,6 +189,12 @@ class Switch:
         path = self._volume.release_path(release.id)
         return [link for link, target in links_of(release).items() if _leads_to(path / link) != target]
 
+    def strays(self, release: Release) -> list[str]:
+        """What lies in the release's folder and is no part of it."""
+        with suppress(OSError):
+            return sorted({*os.listdir(self._volume.release_path(release.id))} - {"release.json", *links_of(release)})
+        return []
+
     def _flip(self, release: Release) -> None:
         """Make `current` lead to the release; what it leads to is on the disk."""
         volume = self._volume
@@ -161,10 +205,9 @@ class Switch:
         os.symlink(f"releases/{release.id}", link)
         os.rename(link, volume.root / "current")
         sync_path(volume.root)
-        self._note(release)
 
-    def _note(self, release: Release) -> None:
-        line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {release.id}\n"
+    def _note(self, what: str) -> None:
+        line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
         descriptor = os.open(self._history, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, line.encode())

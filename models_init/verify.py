@@ -34,8 +34,8 @@ _NEEDS_BYTES = {"missing", "type", "size", "bytes"}
 class Damage:
     """One thing that is not as it was published.
 
-    `kind` is manifest, link, missing, type, size, mode, bytes or extra; `where` is the pack or the release, and `path`
-    lies in it; `detail` is for people.
+    `kind` is manifest, record, link, missing, type, size, mode, bytes or extra; `where` is the pack or the release,
+    and `path` lies in it; `detail` is for people.
     """
 
     where: str
@@ -57,6 +57,11 @@ class PackState:
         """The files that need other bytes than they have."""
         paths = {damage.path for damage in self.damages if damage.kind in _NEEDS_BYTES}
         return [file for file in self.content.files if file.path in paths] if self.content else []
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether there is no tree at all."""
+        return any(damage.path == "." and damage.kind in {"missing", "type"} for damage in self.damages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,17 @@ class State:
 async def verify(volume: Volume, release: Release, workers: Workers, watcher: Watcher) -> State:
     """Hash all files of the release on all cores; compare names, types, sizes and modes. Raises `VolumeError`."""
     packs = tuple([await _verify_pack(volume, pack, workers, watcher) for pack in release.packs])
-    wrong = Switch(volume).wrong_links(release)
-    links = tuple(Damage(f"release {release.id}", name, "link", "does not lead to its pack") for name in wrong)
-    return State(release, packs, links)
+    return State(release, packs, tuple(_verify_folder(volume, release)))
+
+
+def _verify_folder(volume: Volume, release: Release) -> Iterator[Damage]:
+    switch, where = Switch(volume), f"release {release.id}"
+    if not switch.has_record(release):
+        yield Damage(where, "release.json", "record", "is missing or damaged")
+    for name in switch.wrong_links(release):
+        yield Damage(where, name, "link", "does not lead to its pack")
+    for name in switch.strays(release):
+        yield Damage(where, name, "extra", "is not part of the release")
 
 
 def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
@@ -112,7 +125,9 @@ async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, wa
 
 def _scan(root: Path) -> dict[str, os.stat_result]:
     """Everything in the tree, by relative path."""
-    found = {}
+    found = {".": os.lstat(root)} if os.path.lexists(root) else {}
+    if root.is_symlink():
+        return found
     for parent, folders, names in os.walk(root):
         prefix = "" if parent == str(root) else os.path.relpath(parent, root) + "/"
         for name in (*folders, *names):
@@ -122,7 +137,7 @@ def _scan(root: Path) -> dict[str, os.stat_result]:
 
 def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result]) -> Iterator[Damage]:
     expected: dict[str, tuple[int, int, int | None]] = dict.fromkeys(
-        content.folders(), (stat.S_IFDIR, _DIRECTORY_MODE, None)
+        [".", *content.folders()], (stat.S_IFDIR, _DIRECTORY_MODE, None)
     )
     expected |= {file.path: (stat.S_IFREG, chunks.mode(file), file.size) for file in content.files}
     for path, (kind, mode, size) in expected.items():
@@ -134,7 +149,7 @@ def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result])
         else:
             if size is not None and status.st_size != size:
                 yield Damage(where, path, "size", f"has {status.st_size} bytes, not {size}")
-            if stat.S_IMODE(status.st_mode) != mode:
+            if chunks.permissions(status) != mode:
                 yield Damage(where, path, "mode", f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}")
     for path in sorted(found.keys() - expected.keys()):
         yield Damage(where, path, "extra", "is not part of the pack")

@@ -7,25 +7,28 @@ What has a public name (below `packs/`, `releases/`, `manifests/`) is complete a
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init import release as releases
 from models_init.errors import NotWritableError, VolumeError
 from models_init.faults import volume_faults
-from models_init.files import aside, sync_file_system, sync_path, write_file
+from models_init.files import aside, exchange, sync_file_system, sync_path, write_file
 from models_init.names import PackRef
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from models_init.release import Release
 
 _PARTS = ("packs", "manifests", "releases", "staging")
 _DIGEST_DIGITS = 12  # of a manifest's digest in the name of its staging folder: tells manifests of one version apart
+_NO_LINK = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
 _DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
 
 
@@ -82,10 +85,13 @@ class Volume:
 
     def current_name(self) -> str:
         """The release that `current` leads to, whatever its state; empty where there is no such link."""
-        try:
-            return os.path.basename(os.readlink(self.root / "current"))
-        except OSError:
-            return ""
+        with volume_faults(self.root):
+            try:
+                return os.path.basename(os.readlink(self.root / "current"))
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                return ""
 
     def release(self, release_id: str) -> Release | None:
         """One release, if its record is readable and all its packs are installed."""
@@ -98,6 +104,19 @@ class Volume:
             release = releases.parse((self.release_path(release_id) / "release.json").read_bytes())
         except (OSError, ValueError):
             return None
+        return release if release.id == release_id else None
+
+    def inferred(self, release_id: str) -> Release | None:
+        """A release whose record is lost, as its links and the manifests of their packs tell it: if its id follows."""
+        folder = self.release_path(release_id)
+        try:
+            links = [os.readlink(folder / name) for name in os.listdir(folder) if (folder / name).is_symlink()]
+            refs = [PackRef.make(*link.split("/")[-2:]) for link in links]
+            packs = {ref: _digest(self.manifest_path(ref)) for ref in refs}
+            created = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        except (OSError, ValueError, TypeError):
+            return None
+        release = releases.release_of(packs, created, source="unknown", program="unknown")
         return release if release.id == release_id else None
 
     def recorded(self) -> list[Release]:
@@ -194,9 +213,11 @@ class Volume:
                 path.parent.mkdir(mode=0o755, exist_ok=True)
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
-                self.discard(pack)
+                if os.path.lexists(pack):
+                    self._replace_tree(staging, pack)
                 self._rename(_beside(staging), self.manifest_path(ref))
-                self._rename(staging, pack)
+                if not pack.is_dir():
+                    self._rename(staging, pack)
             if not self.is_installed(ref):
                 raise VolumeError(f"{ref} is gone from staging; run again")
             self.drop_staged(staging)
@@ -205,6 +226,15 @@ class Volume:
         """Remove a folder in staging and the manifest beside it. Raises `OSError`."""
         self.discard(path)
         self.discard(_beside(path))
+
+    def _replace_tree(self, new: Path, old: Path) -> None:
+        """Put a tree in place of one that readers may have open; where that cannot be done at once, in two steps."""
+        try:
+            if not exchange(new, old):
+                self.discard(old)
+        except FileNotFoundError:  # a run beside this one did it
+            return
+        sync_path(old.parent)
 
     def _rename(self, old: Path, new: Path) -> None:
         """Rename, unless a run beside this one did."""
@@ -261,6 +291,10 @@ class Volume:
 def _beside(staging: Path) -> Path:
     """Where the manifest of a folder in staging lies."""
     return staging.parent / f"{staging.name}.json"
+
+
+def _digest(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def remove_tree(path: Path) -> None:

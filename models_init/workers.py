@@ -48,5 +48,7 @@ async def each(step: Callable[[U], Awaitable[T]], items: Iterable[U]) -> list[T]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(item)) for item in items]
     except BaseExceptionGroup as errors:
-        raise first_fault(errors) from errors
-    return [task.result() for task in tasks]
+        fault = first_fault(errors)
+    else:
+        return [task.result() for task in tasks]
+    raise fault  # not in the handler, and not from the group: it keeps the cause that it has

@@ -758,6 +758,7 @@ def test_a_volume_with_too_few_inodes_is_told_before_the_download(site: Site) ->
         ("pwrite64", "EIO", 40),
         ("fsync", "EROFS", 43),
         ("syncfs", "EIO", 40),
+        ("symlink", "EPERM", 43),
     ],
 )
 def test_a_disk_that_fails_amid_the_work_is_told(site: Site, packs: Packs, call: str, error: str, code: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-CANARY = "CANARY/canary+CANARY/canary+CANARY/canaryAA="
-"""A signature as Azure writes them (32 bytes in base64), with both characters that must be percent-encoded."""
+_WORD = "kanarie"
+CANARY = "KANARIE/kanarie+KANARIE/kanarie+KANARIE/kan="
+"""A signature as Azure writes them (32 bytes in base64), with all characters that must be percent-encoded."""
 
 
 def token(**fields: str) -> str:
@@ -15,9 +16,7 @@ def token(**fields: str) -> str:
     return "&".join(f"{name}={quote(value, safe='')}" for name, value in merged.items() if value)
 
 
-def leaks(text: str) -> list[str]:
-    """Return each form of the canary that stands in the text: as it is, percent-encoded, decoded once or twice."""
-    encoded = quote(CANARY, safe="")
-    forms = {CANARY, encoded, encoded.lower(), quote(encoded, safe=""), CANARY.replace("+", " "), "CANARY", "canary"}
-    texts = (text, unquote(text), unquote(unquote(text)))
-    return sorted(form for form in forms if any(form in each for each in texts))
+def leaks(text: str | bytes) -> list[str]:
+    """Return what of the canary stands in the text: its letters survive every way of encoding and escaping."""
+    text = text if isinstance(text, bytes) else text.encode(errors="backslashreplace")
+    return [CANARY] if _WORD.encode() in text.lower() else []

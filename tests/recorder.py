@@ -1,0 +1,40 @@
+"""A watcher that remembers what it was told, and insists on the rules for telling."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Recorder:
+    """What was told: events with their facts, archive bytes announced, archive bytes verified."""
+
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    expected: int = 0
+    done: int = 0
+    _thread: int = field(default_factory=threading.get_ident)
+
+    @property
+    def names(self) -> list[str]:
+        """The events, in order."""
+        return [name for name, _ in self.events]
+
+    def event(self, name: str, **facts: object) -> None:
+        """See `Watcher.event`."""
+        self._judge(0)
+        self.events.append((name, facts))
+
+    def expect(self, count: int) -> None:
+        """See `Watcher.expect`."""
+        self._judge(count)
+        self.expected += count
+
+    def advance(self, count: int) -> None:
+        """See `Watcher.advance`."""
+        self._judge(count)
+        self.done += count
+
+    def _judge(self, count: int) -> None:
+        assert threading.get_ident() == self._thread, "a watcher is called from the event loop's thread only"
+        assert count >= 0, "progress never sinks"

@@ -1,0 +1,147 @@
+"""The main job on input of real size: packs of over 1 GiB in a real container, and a process that is often killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests import big
+from tests.big import COMMON, DUTCH
+from tests.parts.relay import Relay
+from tests.samples import MIB, same_tree
+from tests.site import COMMON as OLD_COMMON
+from tests.site import DUTCH as OLD_DUTCH
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.parts.azurite import Azurite
+    from tests.site import Packs
+
+_KILLS = 20
+_IN_FLIGHT = 64 * MIB
+"""Bytes that a kill may cost at most."""
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Path]:
+    """A folder for gigabytes that pytest would keep."""
+    with tempfile.TemporaryDirectory(prefix="big-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def big_packs(ground: Path) -> Packs:
+    return big.build(ground / "vendor")
+
+
+@pytest.fixture(scope="module")
+def published(azurite: Azurite, big_packs: Packs) -> Azurite:
+    container = azurite.fresh_container()
+    big.publish(big_packs, container)
+    return container
+
+
+@pytest.fixture
+def volume(ground: Path) -> Iterator[Path]:
+    folder = ground / "models"
+    yield folder
+    shutil.rmtree(folder)
+
+
+def differences(packs: Packs, site: Site) -> str:
+    """Let `diff -r` compare what is active with what was published."""
+    pairs = [(packs.trees[ref], site.active(ref.name).resolve()) for ref in (COMMON, DUTCH)]
+    told = [subprocess.run(["diff", "-r", *pair], capture_output=True, text=True, check=False) for pair in pairs]
+    return "".join(done.stdout + done.stderr for done in told)
+
+
+def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Packs, volume: Path) -> None:
+    """Two packs of over 1 GiB and 3,000 files, one of them over 512 MiB, arrive as published, in one release."""
+    manifests = [big_packs.manifest(ref) for ref in (COMMON, DUTCH)]
+    assert sum(manifest.size for manifest in manifests) > 1 << 30
+    assert sum(len(manifest.files) for manifest in manifests) > 3000
+    assert max(file.size for manifest in manifests for file in manifest.files) > 512 * MIB
+    site = Site(volume, big.environment(published.container_url, published.sas("rl")))
+    done = site.run("--json")
+    assert (done.code, done.json["activated"]) == (0, True)
+    assert differences(big_packs, site) == ""
+    assert [same_tree(big_packs.trees[ref], site.active(ref.name).resolve()) for ref in (COMMON, DUTCH)] == [[], []]
+    assert done.json["bytes_fetched"] <= sum(manifest.archive.size for manifest in manifests)
+
+
+async def test_twenty_kills_cost_what_was_in_flight(
+    published: Azurite, big_packs: Packs, packs: Packs, volume: Path
+) -> None:
+    """After each of 20 kills `current` is there and whole; then one run ends the install, and the trees are identical.
+
+    What all runs together have brought over the line is the archives and at most 64 MiB for each kill.
+    """
+    old = Site(volume, packs.environment)
+    assert old.run().code == 0
+    assert packs.differences(old, OLD_COMMON, OLD_DUTCH) == []
+    absent: list[int] = []
+
+    def look() -> None:
+        if not (volume / "current/nl-nl/am").is_dir():
+            absent.append(relay.carried)
+
+    there = urlsplit(published.origin)
+    async with Relay(there.hostname or "", there.port or 0, look) as relay:
+        url = published.container_url.replace(f":{there.port}/", f":{relay.port}/")
+        site = Site(volume, {**big.environment(url, published.sas("rl")), "MODELS_LOG_FORMAT": "json"})
+        for share in _shares():
+            await _killed(site, relay, share)
+            assert _whole(site, packs, big_packs), f"current is not whole after a kill at {relay.carried} bytes"
+        done = await asyncio.to_thread(site.run, "--json")
+        assert done.code == 0
+        total = relay.carried
+    assert absent == []
+    assert differences(big_packs, site) == ""
+    archives = sum(big_packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
+    assert archives <= total <= archives + _KILLS * _IN_FLIGHT
+
+
+def _shares() -> list[float | None]:
+    """When to kill: after a share of what a run lacks, all of about the same bytes; None: when a pack is whole."""
+    chance = random.Random("twenty kills")
+    return [min(2 * chance.random() / left, 0.99) for left in range(_KILLS - 2, 0, -1)] + [None, None]
+
+
+async def _killed(site: Site, relay: Relay, share: float | None) -> None:
+    """Start a run and kill it after a share of what it lacks has come; with None, when a pack or all is in place."""
+    with site.start("--json") as process:
+        missing = await _told(process, "fetching")
+        if share is None:
+            await _told(process, "published", "activated")
+        else:
+            await relay.carries(int(share * missing))
+        process.kill()
+        await asyncio.to_thread(process.wait)
+
+
+async def _told(process: subprocess.Popen[str], *events: str) -> int:
+    """Wait for one of these events; return its bytes."""
+    assert process.stderr
+    while line := await asyncio.to_thread(process.stderr.readline):
+        told = json.loads(line)
+        if told["event"] in events:
+            return int(told.get("bytes", 0))
+    raise AssertionError(f"the process ended before {' or '.join(events)}")
+
+
+def _whole(site: Site, packs: Packs, big_packs: Packs) -> bool:
+    """Tell whether the current set is the old one or the new one, as published."""
+    if site.active("nl-nl").resolve().name == OLD_DUTCH.version:
+        return packs.differences(site, OLD_COMMON, OLD_DUTCH) == []
+    return big_packs.differences(site, COMMON, DUTCH) == []

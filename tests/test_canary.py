@@ -1,0 +1,244 @@
+"""The token is a secret: whatever happens, it is in nothing that the program writes, nor in the list of processes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.eventually import eventually
+from tests.parts.faults import (
+    Answer,
+    Cut,
+    FlippedBit,
+    Raw,
+    Stall,
+    WholeObject,
+    expired,
+    not_public,
+    redirect,
+    refused,
+    throttled,
+)
+from tests.parts.faulty import FOREVER, FaultyServer, Reply
+from tests.site import COMMON, DUTCH, archive_key, in_container
+from tests.tokens import CANARY, leaks, token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.parts.faulty import Fault
+    from tests.site import Done, Packs, Site
+
+_HEADERS = {"x-ms-error-code": token(), "Content-Type": "application/xml"}
+_ECHO = Answer(Reply(400, _HEADERS, f"<Error><Code>{CANARY}</Code></Error>".encode()), times=FOREVER)
+
+_BUGS = """
+import asyncio, logging, os, sys, threading, urllib.parse, warnings
+from models_init.sources import azure
+
+def fail(text):
+    raise RuntimeError(text)
+
+def chained(text):
+    try:
+        fail(text)
+    except RuntimeError as error:
+        raise KeyError("bug") from error
+
+def noted(text):
+    error = RuntimeError("bug")
+    error.add_note(text)
+    raise error
+
+def in_thread(text):
+    thread = threading.Thread(target=fail, args=[text])
+    thread.start()
+    thread.join()
+
+async def bug(self, key, start, stop, sink):
+    query = self._token.query
+    {
+        "raised": lambda: fail(f"GET https://host/x?{query} failed"),
+        "raised decoded": lambda: fail(urllib.parse.unquote(query)),
+        "raised encoded twice": lambda: fail(urllib.parse.quote(query, safe="")),
+        "raised signature": lambda: fail(self._token.field("sig")),
+        "raised repr": lambda: fail(repr({"url": [query], "sig": self._token.field("sig")})),
+        "chained": lambda: chained(query),
+        "noted": lambda: noted(self._token.field("sig")),
+        "printed": lambda: print(query, self._token.field("sig"), file=sys.stderr),
+        "warned": lambda: warnings.warn(query),
+        "logged": lambda: logging.getLogger("aiohttp.client").error("GET %s", query),
+        "handler": lambda: asyncio.get_running_loop().call_exception_handler({"message": query}),
+        "in a thread": lambda: in_thread(query),
+    }[os.environ["BUG"]]()
+    raise RuntimeError("bug")
+
+azure.AzureSource.get_range = bug
+"""
+
+
+@dataclass(frozen=True)
+class Secretive:
+    """A site with the canary for a token, at the most talkative level."""
+
+    site: Site
+    packs: Packs
+
+    async def run(self, server: FaultyServer, *arguments: str, **variables: str) -> Done:
+        """Run it against a server."""
+        served = self.site.but(**in_container(self.packs, server.url, token()), MODELS_LOG_LEVEL="debug")
+        return await asyncio.to_thread(served.run, *arguments, **variables)
+
+    def leaks(self, done: Done) -> list[str]:
+        """Where the canary is: on a stream, in a file of the volume, or in a name there."""
+        found = [name for name, text in (("stdout", done.out), ("stderr", done.err)) if leaks(text)]
+        files = sorted(self.site.volume.rglob("*"))
+        return found + [
+            str(path) for path in files if leaks(str(path)) or (path.is_file() and leaks(path.read_bytes()))
+        ]
+
+
+@pytest.fixture
+def secretive(site: Site, packs: Packs) -> Secretive:
+    return Secretive(site, packs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "log_format"),
+    [([], "text"), (["--json"], "json"), (["--plan"], "json"), (["--plan", "--json"], "text"), (["--status"], "text")],
+)
+async def test_success_tells_no_token(secretive: Secretive, arguments: list[str], log_format: str) -> None:
+    """An install, a plan, a status: neither result nor log nor any file of the volume has the token."""
+    async with FaultyServer(secretive.packs.objects(), [throttled(times=2)], token=token()) as server:
+        done = await secretive.run(server, *arguments, MODELS_LOG_FORMAT=log_format)
+    assert done.code == 0
+    assert secretive.leaks(done) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (expired(), 22),
+        (not_public(), 22),
+        (refused(403, "AuthenticationFailed", f"Signature did not match. sig={CANARY}"), 22),
+        (_ECHO, 20),
+        (throttled(times=FOREVER), 20),
+        (redirect(f"https://elsewhere.invalid/?{token()}"), 20),
+        (Raw(f"HTTP/1.1 {token()}\r\n\r\n".encode(), times=FOREVER), 20),
+        (Cut(times=FOREVER), 20),
+        (WholeObject(on="*.zst", times=FOREVER), 20),
+        (FlippedBit(at=1000, on="*.zst", times=FOREVER), 30),
+        (Answer(Reply(200, {}, token().encode()), on="*.json", times=FOREVER), 10),
+        (Answer(Reply(200, {}, f'{{"schema": "{token()}"}}'.encode()), on="*.json", times=FOREVER), 10),
+        (Answer(Reply(404, _HEADERS), times=FOREVER), 21),
+    ],
+    ids=repr,
+)
+async def test_a_failing_source_tells_no_token(secretive: Secretive, fault: Fault, code: int) -> None:
+    """Refusals, garbage, wrong bytes, even a server that echoes the token: no message has it."""
+    async with FaultyServer(secretive.packs.objects(), [fault]) as server:
+        done = await secretive.run(server, "--json", MODELS_LOG_FORMAT="json", MODELS_RETRY_SECONDS="0.1")
+    assert done.code == code
+    assert secretive.leaks(done) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code"),
+    [
+        (["--sas-token", token()], {}, 2),
+        ([f"--sas-token={token()}"], {}, 2),
+        ([token()], {}, 2),
+        (["--url", f"https://host/models?{token()}"], {}, 2),
+        ([], {"MODELS_URL": f"https://host/models?{token()}"}, 2),
+        ([], {"MODELS_PREFIX": f"?{token()}"}, 21),
+        ([], {"REALTIME_LANGUAGES": token()}, 2),
+        ([], {"MODELS_LOG_LEVEL": token()}, 2),
+        ([], {"MODELS_LOG_FORMAT": token()}, 2),
+        ([], {"MODELS_SAS_TOKEN_FILE": token()}, 2),
+        ([], {"MODELS_CA_FILE": f"/{token()}"}, 2),
+        ([], {"MODELS_SAS_TOKEN": token(sp="l")}, 22),
+        ([], {"MODELS_SAS_TOKEN": token()[:-4]}, 22),
+        ([], {"MODELS_SAS_TOKEN": f"{token()} {token()}"}, 22),
+        ([], {"REALTIME_LANGUAGE_VERSION": "1999.01"}, 21),
+        ([], {"MODELS_DIR": "/proc/models"}, 40),
+    ],
+)
+async def test_a_wrong_environment_tells_no_token(
+    secretive: Secretive, arguments: list[str], variables: Mapping[str, str], code: int
+) -> None:
+    """A token that stands where it does not belong is not repeated when that is told."""
+    async with FaultyServer(secretive.packs.objects(), token=token()) as server:
+        done = await secretive.run(server, *arguments, **variables)
+    assert done.code // 10 == code // 10
+    assert secretive.leaks(done) == []
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        *("raised", "raised decoded", "raised encoded twice", "raised signature", "raised repr", "chained", "noted"),
+        *("printed", "warned", "logged", "handler", "in a thread"),
+    ],
+)
+async def test_a_bug_tells_no_token(secretive: Secretive, tmp_path: Path, bug: str) -> None:
+    """A bug amid the work that raises, prints, logs or warns with the token in hand gives a traceback without it.
+
+    The token comes from a file, where the program meets it late.
+    """
+    (tmp_path / "bugs").mkdir()
+    (tmp_path / "bugs/sitecustomize.py").write_text(_BUGS)
+    (tmp_path / "token").write_text(token() + "\n")
+    secret = {"MODELS_SAS_TOKEN": "", "MODELS_SAS_TOKEN_FILE": str(tmp_path / "token")}
+    async with FaultyServer(secretive.packs.objects(), token=token()) as server:
+        done = await secretive.run(server, PYTHONPATH=str(tmp_path / "bugs"), BUG=bug, **secret)
+    assert done.code == 1
+    assert "Traceback (most recent call last)" in done.err
+    assert "this is a bug in this program" in done.err
+    assert "[redacted]" in done.err
+    assert secretive.leaks(done) == []
+
+
+async def test_pythons_own_debugging_tells_no_token(secretive: Secretive) -> None:
+    """In Python's development mode, with asyncio's debugging, what they write has no token."""
+    faults = [Cut(at=1000, on=archive_key(DUTCH)), throttled(), expired(times=FOREVER)]
+    async with FaultyServer(secretive.packs.objects(), faults) as server:
+        done = await secretive.run(server, PYTHONDEVMODE="1", PYTHONASYNCIODEBUG="1")
+    assert done.code == 22
+    assert secretive.leaks(done) == []
+
+
+async def test_the_list_of_processes_has_no_token(secretive: Secretive) -> None:
+    """Amid the work no command line of the process or of a child of it has the token."""
+    stall = Stall(on=archive_key(COMMON), times=FOREVER)
+    async with FaultyServer(secretive.packs.objects(), [stall]) as server:
+        served = secretive.site.but(**in_container(secretive.packs, server.url, token()))
+        with served.start() as process:
+            await eventually(lambda: any(seen.key == archive_key(COMMON) for seen in server.seen), "the first range")
+            shown = b"".join(_command_lines())
+            assert str(process.pid).encode() in shown
+    assert b"models_init" in shown
+    assert not leaks(shown)
+
+
+def _command_lines() -> list[bytes]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found.append(folder.name.encode() + b" " + (folder / "cmdline").read_bytes())
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+async def test_the_canary_would_be_found(secretive: Secretive) -> None:
+    """The search of these tests finds the token on a stream, in a name, and in a file."""
+    async with FaultyServer(secretive.packs.objects()) as server:
+        done = await secretive.run(server)
+    assert secretive.leaks(replace(done, err=done.err + token(), out=CANARY)) == ["stdout", "stderr"]
+    (secretive.site.volume / f"x-{token()}").touch()
+    (secretive.site.volume / "packs/common/2026.04/y").write_text(f"y{CANARY}")
+    assert len(secretive.leaks(done)) == 2

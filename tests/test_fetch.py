@@ -1,0 +1,307 @@
+"""Chunks move from a source into staging: all of them, verified, within bounds of connections and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.errors import AccessError, ModelsInitError, NoSpaceError, UnavailableError, WrongBytesError
+from models_init.fetch import Buffers, Fetcher
+from models_init.plan import BATCH_SIZE, GAP, spans
+from models_init.staging import Staging
+from models_init.workers import Workers, each
+from tests.eventually import eventually
+from tests.publish.packs import REF, archive_of, pack
+from tests.recorder import Recorder
+from tests.samples import same_tree
+from tests.sources.fake import FOREVER, Broken, Call, FakeSource, Flipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from models_init.manifest import Chunk, Manifest, Placement
+    from tests.sources.fake import Fault
+
+_KEY = "nl-nl/2026.04/pack.tar.zst"
+_KIB = 1 << 10
+
+
+@dataclass(frozen=True)
+class Published:
+    """A pack: its tree, its manifest, its archive."""
+
+    tree: Path
+    manifest: Manifest
+    archive: bytes
+
+    @property
+    def placements(self) -> list[Placement]:
+        """All chunks, in archive order."""
+        return list(self.manifest.placements())
+
+    def chunk(self, path: str, number: int = 0) -> Chunk:
+        """One chunk of a file."""
+        (file,) = (file for file in self.manifest.files if file.path == path)
+        return file.chunks[number]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """Twelve MiB that nothing compresses, in small chunks, with small files before and behind."""
+    folder, chance = tmp_path_factory.mktemp("published"), random.Random("fetch")
+    files = {f"a/{number:02}": chance.randbytes(100 * number) for number in range(30)}
+    files |= {"b/large": chance.randbytes(12_000 * _KIB), "c/empty": b"", "d/last": chance.randbytes(100 * _KIB)}
+    built = pack(folder, files, chunk_size=64 * _KIB, level=1)
+    return Published(folder / f"source-{REF.name}-{REF.version}", built.parsed(), archive_of(built).read_bytes())
+
+
+class Counted(Buffers):
+    """Buffers that count what is lent, and spoil what is given back."""
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__(count, size)
+        self.lent = self.most = 0
+
+    async def borrow(self) -> memoryview:
+        """Count it."""
+        buffer = await super().borrow()
+        self.lent += 1
+        self.most = max(self.most, self.lent)
+        return buffer
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Whoever still reads it gets rubbish."""
+        buffer[:] = bytes([0x5A]) * len(buffer)
+        self.lent -= 1
+        super().give_back(buffer)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A fetcher at work on a fake source."""
+
+    published: Published
+    source: FakeSource
+    staging: Staging
+    watcher: Recorder
+    buffers: Counted
+    fetcher: Fetcher
+
+    async def fetch(self, missing: Sequence[Placement] | None = None) -> None:
+        """Fetch as the program does: the first error alone comes out."""
+        wanted = self.published.placements if missing is None else missing
+        self.staging.prepare(wanted, ())
+        await each(lambda chunks: self.fetcher.fetch(self.staging, chunks), [wanted])
+
+    def sound(self) -> list[Placement]:
+        """The chunks that lie in staging and are right."""
+        return self.staging.sound(self.published.placements)
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    made = Workers()
+    yield made
+    made.close()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Makes work with a source of these faults."""
+
+    published: Published
+    workers: Workers
+    folder: Path
+
+    def work(self, *faults: Fault, connections: int = 4, buffers: int = 8, piece: int = 60_000) -> Work:
+        """Return it."""
+        source = FakeSource({_KEY: self.published.archive}, *faults, piece=piece)
+        staging = Staging(self.folder / "staging", self.published.manifest)
+        watcher, counted = Recorder(), Counted(buffers, BATCH_SIZE)
+        fetcher = Fetcher(source, self.workers, watcher, asyncio.Semaphore(connections), counted)
+        return Work(self.published, source, staging, watcher, counted, fetcher)
+
+
+@pytest.fixture
+def bench(published: Published, workers: Workers, tmp_path: Path) -> Bench:
+    return Bench(published, workers, tmp_path)
+
+
+@pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (1, 8), (4, 2), (16, 1), (16, 48)])
+async def test_everything_arrives(bench: Bench, connections: int, buffers: int) -> None:
+    """With any number of connections and buffers, even one for all, every byte arrives; bounds are kept."""
+    work = bench.work(connections=connections, buffers=buffers)
+    await work.fetch()
+    assert same_tree(bench.published.tree, work.staging.root) == []
+    assert work.source.most_at_once <= connections
+    assert work.buffers.most <= buffers
+    assert work.buffers.lent == 0
+
+
+@pytest.mark.parametrize("piece", [1_000, 65_536, 1 << 20, 1 << 24])
+async def test_pieces_of_any_size_will_do(bench: Bench, piece: int) -> None:
+    """It does not matter how the source cuts the bytes."""
+    work = bench.work(piece=piece)
+    await work.fetch()
+    assert same_tree(bench.published.tree, work.staging.root) == []
+
+
+async def test_what_came_is_counted(bench: Bench) -> None:
+    """Traffic counts all bytes that came and all plain bytes that were written; progress the bytes of chunks alone."""
+    work = bench.work()
+    await work.fetch()
+    chunks = [placement.chunk for placement in bench.published.placements]
+    asked = sum(stop - start for start, stop in work.source.ranges())
+    assert work.fetcher.traffic.fetched == asked
+    assert work.fetcher.traffic.written == bench.published.manifest.size
+    assert work.watcher.done == sum(chunk.length for chunk in chunks) < asked
+
+
+async def test_only_what_is_missing_is_fetched(bench: Bench) -> None:
+    """Ranges are the spans of the missing chunks: no byte beside them, but for small gaps."""
+    missing = bench.published.placements[3::40]
+    work = bench.work()
+    await work.fetch(missing)
+    assert sorted(work.source.ranges()) == [(span.start, span.stop) for span in spans(missing)]
+    assert work.sound() == missing
+    wasted = work.fetcher.traffic.fetched - sum(placement.chunk.length for placement in missing)
+    assert wasted <= GAP * len(missing)
+
+
+async def test_nothing_missing_asks_for_nothing(bench: Bench) -> None:
+    """Without missing chunks the source is not asked."""
+    work = bench.work()
+    await work.fetch([])
+    assert work.source.calls == []
+
+
+async def test_a_chunk_that_was_wrong_on_the_way_is_fetched_again(bench: Bench) -> None:
+    """A wrong chunk gets one fresh try, alone; when that is right, nobody hears of it."""
+    chunk = bench.published.chunk("b/large", 50)
+    work = bench.work(Flipped(at=chunk.offset + 100, times=1), connections=1)
+    await work.fetch()
+    assert same_tree(bench.published.tree, work.staging.root) == []
+    assert (chunk.offset, chunk.offset + chunk.length) in work.source.ranges()
+    assert len(work.source.ranges()) == len(list(spans(bench.published.placements))) + 1
+    assert work.watcher.done == sum(placement.chunk.length for placement in bench.published.placements)
+
+
+async def test_a_chunk_that_stays_wrong_is_named_and_all_else_is_kept(bench: Bench) -> None:
+    """After one fresh try the error names pack, chunk, file and reason; every other chunk is in place and counted."""
+    chunk = bench.published.chunk("b/large", 50)
+    work = bench.work(Flipped(at=chunk.offset + 100, times=FOREVER))
+    with pytest.raises(WrongBytesError) as wrong:
+        await work.fetch()
+    place = f"nl-nl 2026.04: the chunk at {chunk.offset} of pack.tar.zst (b/large, byte {50 * 64 * _KIB})"
+    assert str(wrong.value).startswith(f"{place} is wrong, and was again when asked anew: ")
+    assert "more" not in str(wrong.value)
+    assert [call for call in work.source.calls if call.start == chunk.offset] == [
+        Call("get_range", _KEY, chunk.offset, chunk.offset + chunk.length)
+    ]
+    others = [placement for placement in bench.published.placements if placement.chunk != chunk]
+    assert work.sound() == others
+    assert work.watcher.done == sum(placement.chunk.length for placement in others)
+    assert work.buffers.lent == 0
+
+
+async def test_of_small_neighbours_only_the_wrong_one_is_fetched_again(bench: Bench) -> None:
+    """A wrong chunk in a batch of many costs its own bytes again, not the batch's."""
+    chunk = bench.published.chunk("a/07")
+    work = bench.work(Flipped(at=chunk.offset + 5, times=FOREVER))
+    with pytest.raises(WrongBytesError, match=r"\(a/07, byte 0\)"):
+        await work.fetch()
+    assert len(work.sound()) == len(bench.published.placements) - 1
+    assert (chunk.offset, chunk.offset + chunk.length) in work.source.ranges()
+
+
+async def test_an_archive_that_is_all_wrong_stays_within_bounds(bench: Bench) -> None:
+    """Where every chunk is wrong, fresh tries count as connections and buffers like any other; all are counted."""
+    work = bench.work(connections=3, buffers=5)
+    work.source.objects[_KEY] = bytes(len(bench.published.archive))
+    with pytest.raises(WrongBytesError) as wrong:
+        await work.fetch()
+    assert f", and {len(bench.published.placements) - 1} more; " in str(wrong.value)
+    assert work.source.most_at_once <= 3
+    assert work.buffers.most <= 5
+    assert (work.watcher.done, work.fetcher.traffic.written, work.sound()) == (0, 0, [])
+
+
+@pytest.mark.parametrize("error", [AccessError("expired"), UnavailableError("down"), WrongBytesError("replaced")])
+async def test_an_error_of_the_source_ends_the_fetch(bench: Bench, error: ModelsInitError) -> None:
+    """The source's error itself comes out; what was verified before is kept, and nothing goes on behind the back."""
+    work = bench.work(Broken(error, after=1, times=FOREVER), connections=1)
+    with pytest.raises(type(error)) as raised:
+        await work.fetch()
+    assert raised.value is error
+    assert len(work.source.calls) == 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert work.watcher.done <= sum(placement.chunk.length for placement in work.sound())
+
+
+async def test_an_error_amid_a_range_keeps_whole_batches(bench: Bench) -> None:
+    """What a broken range brought before it broke is written as far as it was whole; buffers come back."""
+    work = bench.work(Broken(AccessError("expired"), at=3 << 20), connections=1)
+    with pytest.raises(AccessError):
+        await work.fetch()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert all(placement.chunk.offset < 3 << 20 for placement in work.sound())
+
+
+async def test_an_error_of_the_volume_ends_the_fetch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk ends it at once; nothing goes on behind the back."""
+    full = NoSpaceError("full")
+
+    def fail(*_: object) -> None:
+        raise full
+
+    monkeypatch.setattr(Staging, "write", fail)
+    work = bench.work()
+    with pytest.raises(NoSpaceError) as raised:
+        await work.fetch()
+    assert raised.value is full
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert work.watcher.done == 0
+
+
+async def test_a_fetch_can_be_cancelled(bench: Bench) -> None:
+    """A cancelled fetch ends, leaves no task behind, and keeps what was verified."""
+    work = bench.work(connections=2)
+    task = asyncio.create_task(work.fetch())
+    await eventually(lambda: work.watcher.done, "the first verified bytes")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(work.sound()) > 0
+
+
+async def test_packs_share_connections_and_buffers(bench: Bench, tmp_path: Path) -> None:
+    """Several packs that are fetched at once keep to one bound together."""
+    work = bench.work(connections=3, buffers=2)
+    stagings = [Staging(tmp_path / f"pack-{number}", bench.published.manifest) for number in range(3)]
+    for staging in stagings:
+        staging.prepare(bench.published.placements, ())
+    await each(lambda staging: work.fetcher.fetch(staging, bench.published.placements), stagings)
+    assert [same_tree(bench.published.tree, staging.root) for staging in stagings] == [[], [], []]
+    assert work.source.most_at_once <= 3
+    assert work.buffers.most <= 2
+
+
+async def test_buffers_are_made_by_need() -> None:
+    """Memory is taken when it is first wanted, used again before more is made, and waited for when all is lent."""
+    buffers = Buffers(2, 10)
+    one = await buffers.borrow()
+    buffers.give_back(one)
+    assert await buffers.borrow() is one
+    two = await buffers.borrow()
+    assert two is not one
+    third = asyncio.create_task(buffers.borrow())
+    await asyncio.sleep(0)
+    assert not third.done()
+    buffers.give_back(two)
+    assert await third is two

@@ -1,0 +1,251 @@
+"""A pack on its way in: its content is its only record, and only verified bytes are ever written."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from models_init.chunks import digest_of
+from models_init.errors import VolumeError
+from models_init.plan import Batch, batches
+from models_init.publish.folders import VersionFolder
+from models_init.reuse import Copy, Link
+from models_init.staging import Staging
+from tests.publish.packs import archive_of, write
+from tests.publish.packs import built as packed
+from tests.samples import same_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models_init.manifest import File, Manifest, Placement
+
+_LARGE = random.Random("staging").randbytes(300 << 10)
+_FILES = {"a/large": _LARGE, "b/small": b"small\n", "b/empty": b"", "run": b"#!/bin/sh\n", "none/": b""}
+_CHUNK = 64 << 10
+
+
+class Pack:
+    """A built pack: its tree, its manifest, its archive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tree = write(folder / "tree", _FILES)
+        (self.tree / "run").chmod(0o755)
+        built = VersionFolder(packed(self.tree, folder / "out", chunk_size=_CHUNK, level=1).folder)
+        self.manifest: Manifest = built.parsed()
+        self.archive = archive_of(built).read_bytes()
+
+    @property
+    def placements(self) -> list[Placement]:
+        """All chunks."""
+        return list(self.manifest.placements())
+
+    def file(self, path: str) -> File:
+        """One file."""
+        return next(file for file in self.manifest.files if file.path == path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    return Pack(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def staging(built: Pack, tmp_path: Path) -> Staging:
+    """An empty one, below two folders as on a volume."""
+    (tmp_path / "staging").mkdir()
+    return Staging(tmp_path / "staging/nl-nl/2026.04@0", built.manifest)
+
+
+def fill(staging: Staging, built: Pack) -> None:
+    """Bring everything."""
+    staging.prepare(built.placements, ())
+    for batch in batches(built.placements):
+        assert staging.write(batch, memoryview(built.archive)[batch.start : batch.stop]) == []
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_filled_staging_is_the_published_tree(staging: Staging, built: Pack) -> None:
+    """Names, modes, empty folders, empty files, bytes: all as published."""
+    assert not staging.exists()
+    fill(staging, built)
+    assert staging.exists()
+    assert same_tree(built.tree, staging.root) == []
+    assert staging.sound(built.placements) == built.placements
+
+
+def test_files_get_their_size_before_their_bytes(staging: Staging, built: Pack) -> None:
+    """A file of several chunks takes its room on the disk at once; one of a single chunk is made with its bytes."""
+    staging.prepare(built.placements, ())
+    large = staging.root / "a/large"
+    assert (large.stat().st_size, mode(large)) == (len(_LARGE), 0o644)
+    assert large.stat().st_blocks * 512 >= len(_LARGE)
+    assert not (staging.root / "b/small").exists()
+    assert (staging.root / "b/empty").stat().st_size == 0
+    assert (staging.root / "none").is_dir()
+    assert staging.sound(built.placements) == []
+    allocated, inodes = staging.allocated()
+    assert len(_LARGE) <= allocated
+    assert inodes == 6
+
+
+def test_preparing_again_keeps_what_is_there(staging: Staging, built: Pack) -> None:
+    """A second preparation, whatever it is told to be missing, loses no byte."""
+    fill(staging, built)
+    staging.prepare(built.placements, ())
+    assert staging.sound(built.placements) == built.placements
+
+
+def test_strays_are_taken_out(staging: Staging, built: Pack, tmp_path: Path) -> None:
+    """What the manifest does not name goes: files, folders, links, and what is of another kind than it says.
+
+    What a link leads to is not touched.
+    """
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "keep").write_text("keep")
+    root = staging.root
+    (root / "stray/deep").mkdir(parents=True)
+    (root / "stray/deep/file").touch()
+    (root / "stray.txt").touch()
+    (root / "link").symlink_to(outside)
+    (root / "a").symlink_to(outside)
+    (root / "b/small").mkdir(parents=True)
+    (root / "b/empty").symlink_to(outside / "keep")
+    (root / "none").touch()
+    (root / "run").write_bytes(b"x" * 100_000)
+    (root / "run").chmod(0o755)
+    fill(staging, built)
+    assert same_tree(built.tree, root) == []
+    assert os.listdir(outside) == ["keep"]
+    assert (outside / "keep").read_text() == "keep"
+
+
+@pytest.mark.parametrize("spoiled", ["bytes", "length", "empty", "garbage", "another"])
+def test_a_wrong_chunk_is_not_written(staging: Staging, built: Pack, spoiled: str) -> None:
+    """A chunk that is no frame, holds too much or too little, or hashes wrong, is returned with the reason.
+
+    Its neighbours of the same batch are written.
+    """
+    staging.prepare(built.placements, ())
+    batch = next(batches(built.placements))
+    placement, other = batch.placements[1], batch.placements[2]
+    begin = placement.chunk.offset - batch.start
+    data = bytearray(built.archive[batch.start : batch.stop])
+    frame = slice(begin, begin + placement.chunk.length)
+    if spoiled == "bytes":
+        data[begin + placement.chunk.length // 2] ^= 1
+    elif spoiled == "another":
+        begin = other.chunk.offset - batch.start
+        data[frame] = data[begin : begin + placement.chunk.length]
+    else:
+        data[frame] = {"length": data[frame][:-1] + b"\0", "empty": b"\0" * len(data[frame])}.get(
+            spoiled, random.Random(spoiled).randbytes(len(data[frame]))
+        )
+    before = (staging.root / "a/large").read_bytes()[placement.start :][: placement.chunk.size]
+    (wrong,) = staging.write(batch, memoryview(bytes(data)))
+    assert wrong.placement == placement
+    assert wrong.reason
+    assert (staging.root / "a/large").read_bytes()[placement.start :][: placement.chunk.size] == before
+    assert staging.sound(built.placements) == [each for each in batch.placements if each != placement]
+
+
+def test_only_bytes_are_proof(staging: Staging, built: Pack) -> None:
+    """A chunk counts as there if its bytes hash right, whatever sizes and times say."""
+    fill(staging, built)
+    large = staging.root / "a/large"
+    data = bytearray(large.read_bytes())
+    data[_CHUNK + 5] ^= 1
+    times = large.stat().st_mtime_ns
+    large.write_bytes(data)
+    os.utime(large, ns=(times, times))
+    (staging.root / "b/small").unlink()
+    (staging.root / "run").write_bytes(b"#!")
+    left = [
+        placement for placement in built.placements if placement.file.path == "a/large" and placement.start != _CHUNK
+    ]
+    assert staging.sound(built.placements) == left
+    os.truncate(large, _CHUNK + 100)
+    assert staging.sound(built.placements) == left[:1]
+
+
+def test_a_folder_or_link_in_a_files_place_is_not_sound(staging: Staging, built: Pack) -> None:
+    """What is no regular file has no sound chunk: a link is not followed, a fifo not waited for."""
+    fill(staging, built)
+    small, run = staging.root / "b/small", staging.root / "run"
+    small.rename(staging.root / "elsewhere")
+    small.symlink_to(staging.root / "elsewhere")
+    run.unlink()
+    run.mkdir()
+    assert {placement.file.path for placement in staging.sound(built.placements)} == {"a/large"}
+    run.rmdir()
+    os.mkfifo(run)
+    assert {placement.file.path for placement in staging.sound(built.placements)} == {"a/large"}
+
+
+def test_a_link_is_never_written_through(staging: Staging, built: Pack, tmp_path: Path) -> None:
+    """A link that somebody puts into staging amid the work is a fault of the volume; its target stays as it is."""
+    (tmp_path / "victim").write_text("victim")
+    staging.prepare(built.placements, ())
+    (staging.root / "b/small").symlink_to(tmp_path / "victim")
+    whole = Batch(0, len(built.archive), tuple(built.placements))
+    with pytest.raises(VolumeError, match="b/small"):
+        staging.write(whole, memoryview(built.archive))
+    assert (tmp_path / "victim").read_text() == "victim"
+
+
+def test_a_file_is_linked_from_an_installed_tree(staging: Staging, built: Pack) -> None:
+    """A link is the same inode, under a name that appears at once and replaces what lay there."""
+    staging.prepare(built.placements, ())
+    origin = built.tree / "b/small"
+    assert staging.link(Link(built.file("b/small"), str(built.tree), built.file("b/small")))
+    assert (staging.root / "b/small").stat().st_ino == origin.stat().st_ino
+    assert [name for name in os.listdir(staging.root.parents[1]) if name.startswith(".")] == []
+
+
+def test_what_cannot_be_linked_is_said(staging: Staging, built: Pack) -> None:
+    """A file that is not there any more, or whose mode somebody changed, is not linked: it is to be copied."""
+    staging.prepare(built.placements, ())
+    tree = built.tree.parent / "changed"
+    tree.mkdir()
+    (tree / "small").write_bytes(_FILES["b/small"])
+    (tree / "small").chmod(0o600)
+    small = built.file("b/small")
+    gone, changed = (replace(small, path=path) for path in ("none", "small"))
+    assert not staging.link(Link(small, str(tree), gone))
+    assert not staging.link(Link(small, str(tree), changed))
+    assert not (staging.root / "b/small").exists()
+    assert [name for name in os.listdir(staging.root.parents[1]) if name.startswith(".")] == []
+
+
+def test_chunks_are_copied_if_they_are_right(staging: Staging, built: Pack) -> None:
+    """A chunk is taken from where it ought to lie if it hashes right there; the others are named."""
+    staging.prepare(built.placements, ())
+    large = [placement for placement in built.placements if placement.file.path == "a/large"]
+    right = [Copy(placement, str(built.tree), "a/large", placement.start) for placement in large[:2]]
+    wrong = [
+        Copy(large[2], str(built.tree), "a/large", large[2].start + 1),
+        Copy(large[3], str(built.tree), "b/small", 0),
+        Copy(large[4], str(built.tree), "none", 0),
+    ]
+    assert staging.copy([*right, *wrong]) == large[2:5]
+    assert staging.sound(built.placements) == large[:2]
+
+
+def test_a_batch_may_begin_anywhere(staging: Staging, built: Pack) -> None:
+    """Chunks are found in a batch by their offsets, and a frame is never read beyond its length."""
+    staging.prepare(built.placements, ())
+    placement = built.placements[1]
+    start, stop = placement.chunk.offset - 10, placement.chunk.offset + placement.chunk.length + 10
+    batch = Batch(start, stop, (placement,))
+    assert staging.write(batch, memoryview(built.archive)[start:stop]) == []
+    written = (staging.root / placement.file.path).read_bytes()[placement.start :][: placement.chunk.size]
+    assert digest_of(written) == placement.chunk.digest
