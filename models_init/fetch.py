@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from models_init.errors import WrongBytesError
 from models_init.plan import Batch, Span, spans
+from models_init.workers import one_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,11 +72,12 @@ class Fetcher:
         end, when everything else is in place.
         """
         delivery = _Delivery(self, staging)
-        async with asyncio.TaskGroup() as group:
-            for span in spans(missing):
-                await self.connections.acquire()
-                bringing = group.create_task(delivery.bring(span, group))
-                bringing.add_done_callback(lambda _: self.connections.release())
+        with one_fault():
+            async with asyncio.TaskGroup() as group:
+                for span in spans(missing):
+                    await self.connections.acquire()
+                    bringing = group.create_task(delivery.bring(span, group))
+                    bringing.add_done_callback(lambda _: self.connections.release())
         if delivery.lost:
             raise WrongBytesError(_lament(staging, delivery.lost))
 

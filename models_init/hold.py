@@ -6,11 +6,11 @@ Any program may take it by itself, even on a volume that is mounted read-only: o
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from models_init.errors import NoSuchReleaseError, UsageError
+from models_init.errors import UsageError
+from models_init.lock import lease
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
 def become(volume: Volume, release: Release, program: tuple[str, ...]) -> NoReturn:
     """Take the lease and become the program, which inherits it. Raises `NoSuchReleaseError`, `UsageError`."""
-    path = volume.release_path(release.id) / "release.json"
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise NoSuchReleaseError(f"{path} cannot be opened: {error.strerror}") from error
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    os.set_inheritable(descriptor, True)
-    if not path.exists():  # pruned while this waited for the lock
-        raise NoSuchReleaseError(f"release {release.id} was pruned just now; hold another one")
+    os.set_inheritable(lease(volume.record_path(release.id)), True)
     try:
         os.execvp(program[0], program)  # noqa: S606 - no shell is the point
     except OSError as error:

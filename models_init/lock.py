@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -9,12 +10,42 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from models_init.errors import NoSuchReleaseError
 from models_init.faults import volume_faults
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _NOTE_LIMIT = 500  # bytes of a holder's note that are shown
+
+
+def flock(descriptor: int, operation: int) -> bool:
+    """Lock an open file; False where another holds it. A file system that has no locks grants them all. `OSError`."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in {errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise
+    return True
+
+
+def lease(record: Path) -> int:
+    """Share the lock on a release's record, waiting for a prune that is about to remove the release.
+
+    Returns a descriptor, which the lease lasts as long as. Raises `NoSuchReleaseError`.
+    """
+    try:
+        descriptor = os.open(record, os.O_RDONLY | os.O_CLOEXEC)
+        flock(descriptor, fcntl.LOCK_SH)
+        if os.path.samestat(os.fstat(descriptor), record.stat()):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise NoSuchReleaseError(f"{record} cannot be opened and locked: {error.strerror}") from error
+    raise NoSuchReleaseError(f"release {record.parent.name} was pruned just now; choose another one")
 
 
 class Lock:
@@ -31,17 +62,16 @@ class Lock:
         """Lock it, without waiting; False where another holds it. Raises `VolumeError`."""
         with volume_faults(self._path):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 os.close(descriptor)
                 return False
             self._descriptor = descriptor
             note = (
                 f"{doing} by process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%H:%M:%S} UTC\n"
             )
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, note.encode(), 0)
+            with suppress(OSError):  # on a full disk the lock is worth more than the note
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, note.encode(), 0)
             return True
 
     def holder(self) -> str:

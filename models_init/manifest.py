@@ -36,7 +36,8 @@ _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 # One regular expression judges a path: no control character (C0, DEL, C1, line and paragraph separators), no
-# surrogate, no sign that turns the direction of writing (U+202E makes "gpj.exe" of "exe.jpg"), no empty part, no "." or "..", no leading or trailing slash.
+# surrogate, no sign that turns the direction of writing (U+202E makes "gpj.exe" of "exe.jpg"), no empty part, no "."
+# or "..", no leading or trailing slash.
 _PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
 _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
 _PATH_BYTES = 1024  # with MODELS_DIR before it well below Linux' PATH_MAX of 4096

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from models_init.errors import DamagedError
 from models_init.faults import volume_faults
 from models_init.files import Reckoning, aside, sync_path
+from models_init.lock import flock
 from models_init.names import PackRef
 from models_init.pruning import Held, Verdict, judge
 from models_init.switch import Switch
 from models_init.volume import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from models_init.volume import Volume
@@ -40,13 +41,18 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
     """
     if volume.current_name() and not volume.current():
         raise DamagedError("the current release is not whole; run without an action to mend it, then prune")
-    with ExitStack() as leases, volume_faults(volume.root):
-        in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
-        verdicts = judge(_held(volume, wanted, in_use), keep)
-        reckoning = Reckoning()
-        freed = [0 if verdict.stays else reckoning.remove(_path(volume, verdict)) for verdict in verdicts]
-        for verdict in verdicts if not dry_run else ():
-            if not verdict.stays:
+    with volume_faults(volume.root):
+        with ExitStack() as leases:  # until the releases are gone: who wants one to be current waits no longer
+            in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
+            verdicts = judge(_held(volume, wanted, in_use), keep)
+            reckoning = Reckoning()
+            freed = [0 if verdict.stays else reckoning.remove(_path(volume, verdict)) for verdict in verdicts]
+            going = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
+            for verdict in going:
+                if verdict.kind == "release":
+                    _remove(volume, verdict)
+        for verdict in going:
+            if verdict.kind != "release":
                 _remove(volume, verdict)
     return [Pruned(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
 
@@ -75,19 +81,11 @@ def _unread(volume: Volume, release_id: str) -> Iterator[bool]:
     descriptor = -1
     try:
         with suppress(FileNotFoundError):
-            descriptor = os.open(volume.release_path(release_id) / "release.json", os.O_RDONLY | os.O_CLOEXEC)
-        yield descriptor < 0 or _locked(descriptor)
+            descriptor = os.open(volume.record_path(release_id), os.O_RDWR | os.O_CLOEXEC)  # NFS wants to write to lock
+        yield descriptor < 0 or flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _path(volume: Volume, verdict: Verdict) -> Path:
@@ -104,28 +102,34 @@ def _path(volume: Volume, verdict: Verdict) -> Path:
 
 def _remove(volume: Volume, verdict: Verdict) -> None:
     path = _path(volume, verdict)
-    if verdict.kind == "debris":
-        remove_tree(path)
-    elif isinstance(verdict.subject, PackRef) and verdict.kind == "pack":
-        _remove_pack(volume, verdict.subject)
-    elif verdict.kind == "staging":
-        volume.drop_staged(path)
-    else:
-        volume.discard(path)
+    match verdict.kind, verdict.subject:
+        case "debris", _:
+            remove_tree(path)
+        case "staging", _:
+            volume.drop_staged(path)
+        case "release", str(name):
+            _take_away(volume, path, lambda: volume.current_name() == name)
+        case "pack", PackRef() as ref:
+            _take_away(volume, path, lambda: any(pack.ref == ref for one in volume.recorded() for pack in one.packs))
+        case "manifest", PackRef() as ref:
+            _take_away(volume, path, lambda: volume.pack_path(ref).is_dir())
 
 
-def _remove_pack(volume: Volume, ref: PackRef) -> None:
-    """Where locks do not hold, an install may have taken the pack since it was judged: then it is put back."""
-    path, trash = volume.pack_path(ref), aside(volume.staging, "trash")
-    os.rename(path, trash)
-    sync_path(path.parent)
-    if any(ref in {pack.ref for pack in release.packs} for release in volume.recorded()):
-        os.rename(trash, path)
-        sync_path(path.parent)
+def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> None:
+    """Where locks do not hold, an install may have come to need it since it was judged: then it is put back."""
+    trash = aside(volume.staging, "trash")
+    try:
+        os.rename(path, trash)
+    except FileNotFoundError:
         return
+    sync_path(path.parent)
+    if is_needed():
+        with suppress(OSError):  # that install has brought it anew
+            os.rename(trash, path)
+            sync_path(path.parent)
+            return
     remove_tree(trash)
-    with suppress(OSError):  # another version is there
-        path.parent.rmdir()
+    volume.drop_empty(path.parent)
 
 
 def _changed(path: Path) -> float:

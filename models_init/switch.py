@@ -16,6 +16,7 @@ from models_init import release as releases
 from models_init.errors import NoSuchReleaseError
 from models_init.faults import volume_faults
 from models_init.files import aside, sync_path, write_file
+from models_init.lock import lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,11 +73,15 @@ class Switch:
         """
         with volume_faults(self._volume.root):
             self._volume.staging.mkdir(mode=0o755, exist_ok=True)
-            self._remember(release)
-            self._build(release)
-            self._flip(release)
-            self._note(f"{_BACK} {release.id}" if back else release.id)
-            self._forget(release)
+            held = lease(self._volume.record_path(release.id))  # or a prune might remove what this is about to choose
+            try:
+                self._remember(release)
+                self._build(release)
+                self._flip(release)
+                self._note(f"{_BACK} {release.id}" if back else release.id)
+                self._forget(release)
+            finally:
+                os.close(held)
 
     def find(self, name: str, *, whole: bool = True) -> Release:
         """A release, or only a `whole` one, by its id or the beginning of it. Raises `NoSuchReleaseError`."""
@@ -201,10 +206,18 @@ class Switch:
         missing = [pack.ref for pack in release.packs if not volume.is_installed(pack.ref)]
         if missing:  # where locks do not hold, a prune beside this run may have taken one
             raise NoSuchReleaseError(f"{missing[0]} is gone again; run again to install it")
-        link = aside(volume.staging, "current")
-        os.symlink(f"releases/{release.id}", link)
-        os.rename(link, volume.root / "current")
-        sync_path(volume.root)
+        before = volume.current_name()
+        self._lead_to(release.id)
+        if not volume.release(release.id):  # the same, in the last moment: prune looks once more, and so does this
+            if volume.release(before):
+                self._lead_to(before)
+            raise NoSuchReleaseError(f"release {release.id} is gone again; run again to install it")
+
+    def _lead_to(self, release_id: str) -> None:
+        link = aside(self._volume.staging, "current")
+        os.symlink(f"releases/{release_id}", link)
+        os.rename(link, self._volume.root / "current")
+        sync_path(self._volume.root)
 
     def _note(self, what: str) -> None:
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"

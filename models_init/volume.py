@@ -73,6 +73,10 @@ class Volume:
         """A release."""
         return self.root / "releases" / release_id
 
+    def record_path(self, release_id: str) -> Path:
+        """What a release consists of; the file whose lock is a reader's lease."""
+        return self.release_path(release_id) / "release.json"
+
     # -- what is there
 
     def current(self) -> Release | None:
@@ -101,7 +105,7 @@ class Volume:
     def record(self, release_id: str) -> Release | None:
         """What is recorded of a release, whether its packs are there or not."""
         try:
-            release = releases.parse((self.release_path(release_id) / "release.json").read_bytes())
+            release = releases.parse(self.record_path(release_id).read_bytes())
         except (OSError, ValueError):
             return None
         return release if release.id == release_id else None
@@ -216,7 +220,7 @@ class Volume:
                 if os.path.lexists(pack):
                     self._replace_tree(staging, pack)
                 self._rename(_beside(staging), self.manifest_path(ref))
-                if not pack.is_dir():
+                if self.manifest_path(ref).is_file() and not pack.is_dir():
                     self._rename(staging, pack)
             if not self.is_installed(ref):
                 raise VolumeError(f"{ref} is gone from staging; run again")
@@ -264,9 +268,9 @@ class Volume:
             return
         sync_path(path.parent)
         remove_tree(trash)
-        self._drop_empty(path.parent)
+        self.drop_empty(path.parent)
 
-    def _drop_empty(self, folder: Path) -> None:
+    def drop_empty(self, folder: Path) -> None:
         """Remove the folder of a pack's name once no version is left in it."""
         if folder.parent.name in _PARTS:
             with suppress(OSError):  # another version is there

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from models_init.errors import first_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -44,11 +45,19 @@ async def each(step: Callable[[U], Awaitable[T]], items: Iterable[U]) -> list[T]
     async def one(item: U) -> T:
         return await step(item)
 
-    try:
+    with one_fault():
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(item)) for item in items]
+    return [task.result() for task in tasks]
+
+
+@contextmanager
+def one_fault() -> Iterator[None]:
+    """Raise the first error of a task group in the block, alone."""
+    try:
+        yield
     except BaseExceptionGroup as errors:
         fault = first_fault(errors)
     else:
-        return [task.result() for task in tasks]
+        return
     raise fault  # not in the handler, and not from the group: it keeps the cause that it has

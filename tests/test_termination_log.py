@@ -53,7 +53,7 @@ def test_success_leaves_nothing(log: Path, tmp_path: Path) -> None:
 def test_it_holds_no_token(log: Path) -> None:
     """What stands there is redacted as everything else is."""
     leave(AccessError(f"refused: https://host/container?{token()}"), str(log))
-    assert leaks(log.read_text()) == []
+    assert not leaks(log.read_text())
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "🙂"])

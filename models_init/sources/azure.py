@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree as ET
 
 import aiohttp
@@ -154,7 +155,7 @@ class AzureSource:
                 headers={"User-Agent": f"models_init/{__version__}", "Accept-Encoding": "identity"},
                 auto_decompress=False,
                 read_bufsize=_READ_SIZE,
-                trust_env=True,
+                proxy=_proxy(self._base),
             )
         return self._session
 
@@ -277,26 +278,38 @@ class _translated:  # noqa: N801 - reads as a statement
 
 
 def _fault(error: Exception, host: str) -> ModelsInitError:
+    final = _final(error, host)
+    return SourceError(final) if final else UnavailableError(_passing(error, host))
+
+
+def _final(error: Exception, host: str) -> str:
+    """What another try will not change, or an empty string."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             why = getattr(error.certificate_error, "verify_message", "no reason given")
-            return SourceError(
-                f"the certificate of {host} is not trusted ({why}); name your CA's file in MODELS_CA_FILE"
-            )
+            return f"the certificate of {host} is not trusted: {why}; name your CA's file in MODELS_CA_FILE"
         case aiohttp.ClientSSLError():
-            return SourceError(f"{host} does not speak TLS as it should; check MODELS_URL and the proxy")
-        case aiohttp.ClientConnectorDNSError():
-            return UnavailableError(f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
-        case aiohttp.ClientProxyConnectionError():
-            return UnavailableError("the proxy cannot be reached; check HTTPS_PROXY")
-        case aiohttp.ClientConnectorError():
-            return UnavailableError(f"{host} cannot be reached: {error.strerror or 'no connection'}; check the network")
-        case TimeoutError():
-            return UnavailableError(f"{host} did not answer in time; check the network")
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
-            return UnavailableError(f"{host} broke off the connection; check the network")
+            return f"{host} does not speak TLS as it should; check MODELS_URL and the proxy"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refuses to connect to {host}: it answered {error.status}; check HTTPS_PROXY"
         case _:
-            return UnavailableError(f"{host} answered with something that is not HTTP; check MODELS_URL and the proxy")
+            return ""
+
+
+def _passing(error: Exception, host: str) -> str:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy"
+        case aiohttp.ClientProxyConnectionError():
+            return "the proxy cannot be reached; check HTTPS_PROXY"
+        case aiohttp.ClientConnectorError():
+            return f"{host} cannot be reached: {error.strerror or 'no connection'}; check the network"
+        case TimeoutError():
+            return f"{host} did not answer in time; check the network"
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
+            return f"{host} broke off the connection; check the network"
+        case _:
+            return f"{host} answered with something that is not HTTP; check MODELS_URL and the proxy"
 
 
 def _republished(key: str) -> WrongBytesError:
@@ -310,6 +323,12 @@ def _tls(ca_file: str) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"MODELS_CA_FILE={ca_file} cannot be read as certificates: {error}") from error
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy. Not `trust_env`: that adds what ~/.netrc says, and Azure refuses that beside a token."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _path(response: aiohttp.ClientResponse) -> str:

@@ -61,9 +61,9 @@ class RetryingSource:
         async def attempt(effort: _Effort) -> None:
             async def counted(piece: memoryview) -> None:
                 nonlocal position
+                await sink(piece)
                 position += len(piece)
                 effort.progress()
-                await sink(piece)
 
             if position < stop or position == start:  # a fault after the last byte costs nothing
                 await self._inner.get_range(key, position, stop, counted)

@@ -586,6 +586,39 @@ async def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch
     assert "the proxy cannot be reached" in str(error)
 
 
+async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests go through the proxy of the environment, unless the host is exempt."""
+    async with FaultyServer({f"http://nowhere.invalid/models/{_KEY}": _DATA, _KEY: _DATA}) as server:
+        monkeypatch.setenv("http_proxy", server.url.removesuffix("/models"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        for url in ("http://nowhere.invalid/models", server.url):
+            async with opened(url) as source:
+                assert (await fetched(source)).error is None
+        assert [seen.key for seen in server.seen] == [f"http://nowhere.invalid/models/{_KEY}", _KEY]
+
+
+@pytest.mark.parametrize("status", [403, 407])
+async def test_a_proxy_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """A proxy that does not let the host through, or wants a password, is one permanent error that accuses it."""
+    answer = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    async with without_tls(answer) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.replace("https:", "http:").removesuffix("/models"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with opened("https://nowhere.invalid/models") as source:
+            error = (await fetched(source)).error
+    assert type(error) is SourceError
+    assert f"the proxy refuses to connect to nowhere.invalid: it answered {status}" in str(error)
+
+
+async def test_a_netrc_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What ~/.netrc holds for any host is not sent: Azure refuses it beside a token, and it is none of its business."""
+    (tmp_path / "netrc").write_text("default login anonymous password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
+        assert (await fetched(source)).error is None
+        assert "authorization" not in server.seen[0].headers
+
+
 # -- the secret
 
 

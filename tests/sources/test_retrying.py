@@ -144,6 +144,17 @@ async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
     assert 50.0 < time.now - began <= 100.0
 
 
+async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
+    """The time that the sink takes (a disk that stalls) is not the source's."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=1_000))
+
+    async def slow(_piece: memoryview) -> None:
+        time.now += 1000.0
+
+    await patient(time, inner, seconds=10.0).get_range(_KEY, 0, 2_000, slow)
+    assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
+
+
 async def test_a_source_that_is_down_is_asked_ten_times(time: Time) -> None:
     """What `--help` says of MODELS_RETRY_SECONDS: for so long, or ten times, whichever ends first."""
     inner = FakeSource({_KEY: _DATA}, broken(times=FOREVER))

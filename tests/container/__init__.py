@@ -1,0 +1,1 @@
+"""The image, the compose files, a real Docker engine that runs them."""

@@ -1,0 +1,94 @@
+"""A Docker engine with the images, a bucket with packs, and sites to install on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.names import PackRef
+from tests.container import base, images
+from tests.container.daemon import Docker, engine, require_compose
+from tests.container.site import Site
+from tests.publish.packs import built
+from tests.samples import MIB, Shape, upgrade, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.parts.azurite import Azurite
+
+_SMALL = Shape(texts=12, weights=(3 * MIB,), dense=(2 * MIB + 1,))
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """Run a Docker engine that has the base image."""
+    with engine() as docker:
+        images.import_base(docker, base.tarball())
+        yield docker
+
+
+@pytest.fixture(scope="session")
+def compose(docker: Docker) -> Docker:
+    """The engine, where compose v2 is there too."""
+    require_compose(docker.program)
+    return docker
+
+
+@pytest.fixture(scope="session")
+def image(docker: Docker) -> str:
+    """Build the image with docker, as a release does."""
+    images.build("docker", images.IMAGE, environment=docker.environment)
+    return images.IMAGE
+
+
+@pytest.fixture(scope="session")
+def stocked(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
+    """A bucket with two languages, one of them in two versions, and the pack that they share."""
+    folder, bucket = tmp_path_factory.mktemp("packs"), azurite.fresh_container()
+    for name in ("nl-nl", "en-us", "common"):
+        tree = write_tree(folder / "trees" / name, _SMALL, name)
+        built(tree, folder / "out", PackRef(name, "2026.04"), level=1)
+    upgrade(folder / "trees/nl-nl")
+    built(folder / "trees/nl-nl", folder / "out", PackRef("nl-nl", "2026.07"), level=1)
+    bucket.put_tree(folder / "out", "realtime/")
+    return bucket
+
+
+@pytest.fixture(scope="session")
+def ready(compose: Docker, image: str) -> Docker:
+    """The engine with all images, asr-server's stand-in among them."""
+    images.build_stand_in(compose, image)
+    return compose
+
+
+@pytest.fixture
+def site(ready: Docker, tmp_path: Path) -> Iterator[Site]:
+    """A folder as a customer has it, and nothing started yet."""
+    site = Site(ready, tmp_path / "site")
+    try:
+        yield site
+    finally:
+        site.close()
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tell something that was measured, at the end of the run."""
+    return lambda text: record_property("figure", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was measured."""
+    figures = [
+        text
+        for report in terminalreporter.getreports("passed")
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if figures:
+        terminalreporter.section("measured in containers")
+        for text in figures:
+            terminalreporter.line(str(text))

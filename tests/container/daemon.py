@@ -1,0 +1,164 @@
+"""A Docker engine of its own: own folders, own socket, own addresses; at its end nothing of it is left.
+
+It changes no firewall rule and forwards nothing, so a container has the networks among containers, or the machine's own
+(`network_mode: host`), and reaches nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_OPTIONS = (
+    "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none",
+    "--default-address-pool", "base=10.213.0.0/16,size=24",
+)  # fmt: skip
+_DRIVERS = ("overlay2", "vfs")
+_START_SECONDS = 30.0
+_PAUSE = 0.05
+
+
+class Outcome(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    text: str
+    code: int
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The command line of one engine, seen with an environment that has nothing of this process's but PATH."""
+
+    program: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs to find this engine, and no other."""
+        return {
+            "DOCKER_HOST": f"unix://{self.folder}/socket",
+            "DOCKER_CONFIG": str(self.folder),
+            "HOME": str(self.folder),
+            "PATH": f"{Path(self.program).parent}:{os.environ['PATH']}",
+        }
+
+    def start(
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        more: Mapping[str, str] | None = None,
+        stderr: int = subprocess.STDOUT,
+    ) -> subprocess.Popen[str]:
+        """Start `docker ARGUMENTS`, with `more` variables; standard error goes into `stdout` unless told otherwise."""
+        return subprocess.Popen(
+            [self.program, *arguments], text=True, cwd=cwd, env=self.environment | dict(more or {}),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+        )  # fmt: skip
+
+    def try_run(self, *arguments: str, **more: Any) -> Outcome:
+        """Run `docker ARGUMENTS`, whatever comes of it; `more` is as for `start`."""
+        with self.start(*arguments, **more) as process:
+            return Outcome(process.communicate()[0].strip(), process.returncode)
+
+    def run(self, *arguments: str, **more: Any) -> str:
+        """Run `docker ARGUMENTS`; return what it printed; `more` is as for `start`."""
+        text, code = self.try_run(*arguments, **more)
+        assert code == 0, f"docker {' '.join(arguments)} ended with {code}:\n{text}"
+        return text
+
+    def inspect(self, name: str, kind: str = "container") -> dict[str, Any]:
+        """What the engine knows about a container, an image or a volume."""
+        found: list[dict[str, Any]] = json.loads(self.run("inspect", "--type", kind, name))
+        return found[0]
+
+
+def until(happened: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    """Return as soon as it is true; fail when it does not become true in time."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(_PAUSE)
+
+
+def program(name: str) -> str:
+    """Debian's own before another one on PATH: only that has BuildKit without a further package."""
+    path = shutil.which(name, path=f"/usr/bin:/usr/sbin:{os.environ['PATH']}")
+    return path or parts.missing(f"no {name}", "as root on Debian, run .ci/install-docker")
+
+
+def require_compose(docker: str) -> None:
+    """Go on only with compose v2; no engine is asked."""
+    if subprocess.run([docker, "compose", "version"], check=False, capture_output=True).returncode:
+        parts.missing("no compose v2", "as root on Debian, run .ci/install-docker")
+
+
+@contextlib.contextmanager
+def engine() -> Iterator[Docker]:
+    """Run one, with overlay2 where the file system allows it."""
+    parts.require_root()
+    daemon, docker = program("dockerd"), program("docker")
+    folder = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, for the socket's sake
+    try:
+        with contextlib.ExitStack() as stack:
+            yield stack.enter_context(_started(daemon, Docker(docker, folder)))
+    finally:
+        _unmount(folder)
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _started(daemon: str, docker: Docker) -> Iterator[Docker]:
+    for driver in _DRIVERS:
+        with (docker.folder / f"log-{driver}").open("w") as log:
+            process = subprocess.Popen(_command(daemon, docker, driver), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            if _answers(docker, process):
+                yield docker
+                return
+        finally:
+            _stop(docker, process)
+    logs = "".join(path.read_text()[-2000:] for path in docker.folder.glob("log-*"))
+    raise RuntimeError(f"dockerd does not start:\n{logs}")
+
+
+def _command(daemon: str, docker: Docker, driver: str) -> list[str]:
+    folder = docker.folder
+    places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+    return [daemon, *places, "--host", f"unix://{folder}/socket", "--storage-driver", driver, *_OPTIONS]
+
+
+def _answers(docker: Docker, process: subprocess.Popen[bytes]) -> bool:
+    def decided() -> bool:
+        return process.poll() is not None or docker.try_run("version").code == 0
+
+    until(decided, "the start of dockerd", _START_SECONDS)
+    return process.poll() is None
+
+
+def _stop(docker: Docker, process: subprocess.Popen[bytes]) -> None:
+    """End all containers, remove the networks' devices, end the engine."""
+    if process.poll() is None:
+        if containers := docker.try_run("ps", "--all", "--quiet").text.split():
+            docker.try_run("rm", "--force", *containers)
+        docker.try_run("network", "prune", "--force")
+        process.terminate()
+    process.wait()
+
+
+def _unmount(folder: Path) -> None:
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{folder}/")]):
+        subprocess.run(["umount", "--lazy", mount], check=False)

@@ -1,0 +1,128 @@
+"""A customer's folder: the product's base file, our overlays, the env file, and what `docker compose` makes of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import TYPE_CHECKING, Any
+
+from tests.container.images import BASE, REGISTRY, ROOT
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from tests.container.daemon import Docker, Outcome
+    from tests.parts.azurite import Azurite
+
+INIT = "realtime-models-init"
+ENGINE = "asr-server"
+BUCKET = "docker-compose.realtime.bucket.yml"
+SECRET = "docker-compose.realtime.secret.yml"
+LANGUAGES = "docker-compose.realtime.languages.yml"
+ONPREM = "docker-compose.onprem.yml"
+HOST_NETWORK = "docker-compose.host.yml"
+NO_NETWORK = "docker-compose.offline.yml"
+
+_COMPOSE = ROOT / "deploy/compose"
+_FIXTURES = Path(__file__).parent / "fixtures"
+_IMAGES = {
+    "REALTIME_REGISTRY": REGISTRY,
+    "REALTIME_IMAGE_TAG": "dev",
+    "MODELS_INIT_TAG": "dev",
+    "REALTIME_GATEWAY_IMAGE": BASE,
+}
+
+
+@dataclass
+class Site:
+    """One installation; `files` are the compose files that every command is given."""
+
+    docker: Docker
+    folder: Path
+    files: list[str] = field(default_factory=lambda: [ONPREM, BUCKET, HOST_NETWORK])
+    settings: dict[str, str] = field(default_factory=lambda: dict(_IMAGES))
+
+    def __post_init__(self) -> None:
+        """Fill the folder as docs/deploy-compose.md says."""
+        shutil.copytree(_COMPOSE, self.folder)
+        for path in _FIXTURES.glob("*.yml"):
+            shutil.copy(path, self.folder)
+        (self.folder / "config").mkdir()
+        (self.folder / "config/license.dat").write_text("a license\n")
+        self.set()
+
+    @property
+    def project(self) -> str:
+        """What compose names its containers and volumes after."""
+        return re.sub("[^a-z0-9]", "", self.folder.parent.name.lower())
+
+    @property
+    def volume(self) -> Path:
+        """Where the volume lies on this machine."""
+        return Path(self.docker.inspect(f"{self.project}_models", "volume")["Mountpoint"])
+
+    def set(self, **settings: str) -> None:
+        """Write the env file anew, with these settings changed."""
+        self.settings |= settings
+        text = "".join(f"{name}={value}\n" for name, value in self.settings.items())
+        (self.folder / ".env.onprem").write_text(text)
+
+    def use(self, bucket: Azurite, token: str | None = None, **settings: str) -> None:
+        """Point the env file at a bucket; without settings, at the first Dutch release."""
+        first = {"REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE": "nl-nl"}
+        first |= {"REALTIME_LANGUAGE_VERSION": "2026.04", "REALTIME_COMMON_VERSION": "2026.04"}
+        token = bucket.sas() if token is None else token
+        self.set(**first | {"MODELS_URL": bucket.container_url, "MODELS_SAS_TOKEN": token} | settings)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The words of `docker compose ARGUMENTS`, as a customer types them."""
+        files = [word for file in self.files for word in ("-f", file)]
+        return ["compose", *files, "--env-file", ".env.onprem", "--ansi", "never", *arguments]
+
+    @property
+    def surroundings(self) -> dict[str, Any]:
+        """Where a command runs, and with which variables."""
+        return {"cwd": self.folder, "more": {"COMPOSE_PROJECT_NAME": self.project}}
+
+    def try_compose(self, *arguments: str) -> Outcome:
+        """Run `docker compose ARGUMENTS`, whatever comes of it."""
+        return self.docker.try_run(*self.command(*arguments), **self.surroundings)
+
+    def compose(self, *arguments: str, **more: Any) -> str:
+        """Run `docker compose ARGUMENTS`; return what it printed."""
+        return self.docker.run(*self.command(*arguments), **self.surroundings, **more)
+
+    def run_init(self, *arguments: str) -> str:
+        """Run `docker compose run --rm realtime-models-init ARGUMENTS`; return what the program said on stdout."""
+        return self.compose("run", "--rm", "-T", INIT, *arguments, stderr=DEVNULL)
+
+    def starting(self) -> Popen[str]:
+        """Run `docker compose up` beside the test."""
+        return self.docker.start(*self.command("up", "--detach"), **self.surroundings)
+
+    def container(self, service: str = INIT) -> dict[str, Any]:
+        """What `docker inspect` says about a service's container."""
+        return self.docker.inspect(f"{self.project}-{service}-1")
+
+    def log(self, service: str = INIT) -> list[str]:
+        """The lines of a service's log, all that its container ever wrote."""
+        text = self.compose("logs", "--no-log-prefix", "--no-color", service)
+        return text.replace("\x1b[2K", "").splitlines()  # which compose 2.26 writes whatever it is asked
+
+    def config(self, *arguments: str) -> dict[str, Any]:
+        """What compose makes of the files."""
+        config: dict[str, Any] = json.loads(self.compose("config", "--format", "json", *arguments))
+        return config
+
+    def address(self, service: str = ENGINE) -> str:
+        """HOST:PORT of a service as other containers, and this machine, reach it."""
+        networks = self.container(service)["NetworkSettings"]["Networks"]
+        return f"{networks[f'{self.project}_default']['IPAddress']}:8890"
+
+    def close(self) -> None:
+        """Remove the containers, the network, the volume."""
+        self.try_compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "1")

@@ -1,0 +1,112 @@
+"""The compose files: every combination is valid, and what is written in several places is the same."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from models_init.overlay import overlay
+from models_init.settings import SETTINGS, load
+from tests.container.daemon import program, require_compose
+from tests.container.images import ROOT
+from tests.container.site import BUCKET, ENGINE, INIT, LANGUAGES, ONPREM, SECRET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FOLDER = ROOT / "deploy/compose"
+_ONPREM = ROOT / "tests/container/fixtures" / ONPREM
+_EXAMPLE = ".env.onprem.example"
+_ELSEWHERE = {"MODELS_DIR", "MODELS_TERMINATION_LOG"}  # the volume has its place; the log is Kubernetes's
+_OPTIONAL = (SECRET, LANGUAGES)
+_COMBINATIONS = [chosen for count in range(len(_OPTIONAL) + 1) for chosen in itertools.combinations(_OPTIONAL, count)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A customer's folder, with an overlay for two languages."""
+    shutil.copytree(_FOLDER, tmp_path / "site")
+    shutil.copy(_ONPREM, tmp_path / "site")
+    (tmp_path / "site" / LANGUAGES).write_text(overlay(["en-us", "nl-nl"]))
+    return tmp_path / "site"
+
+
+def config(folder: Path, *overlays: str, env_file: str = _EXAMPLE) -> dict[str, Any]:
+    """What compose makes of the files, with nothing of this process's environment; no engine is asked."""
+    docker = program("docker")
+    require_compose(docker)
+    files = [word for file in (ONPREM, BUCKET, *overlays) for word in ("-f", file)]
+    command = [docker, "compose", *files, "--env-file", env_file, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=folder, env={"PATH": "/usr/bin"}, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("overlays", _COMBINATIONS, ids=lambda overlays: "+".join(overlays) or "bucket alone")
+def test_every_combination_is_valid(folder: Path, overlays: tuple[str, ...]) -> None:
+    """With the example as the env file, compose accepts it; and the engine waits for init, whatever is on top."""
+    services = config(folder, *overlays)["services"]
+    engines = [name for name in services if name.startswith(ENGINE)]
+    assert len(engines) == (3 if LANGUAGES in overlays else 1)
+    for name in engines:
+        assert services[name]["depends_on"][INIT]["condition"] == "service_completed_successfully"
+    environment = services[INIT]["environment"]
+    assert ("MODELS_SAS_TOKEN_FILE" in environment) == (SECRET in overlays)
+
+
+def test_init_is_confined_and_does_not_start_again_by_itself(folder: Path) -> None:
+    """Read-only root, no capability, no new privileges, bounded memory and logs; a fault is no storm of restarts."""
+    init = config(folder)["services"][INIT]
+    assert (init["read_only"], init["cap_drop"], init["restart"]) == (True, ["ALL"], "no")
+    assert init["security_opt"] == ["no-new-privileges:true"]
+    assert (init["mem_limit"], init["logging"]["options"]) == (str(192 << 20), {"max-size": "10m", "max-file": "3"})
+
+
+def test_every_setting_can_be_set_in_the_env_file(folder: Path) -> None:
+    """Each setting of the program has a line with a comment in the example, and reaches the container."""
+    example = (_FOLDER / _EXAMPLE).read_text()
+    named = set(re.findall(r"(?m)^# .+\n([A-Z_]+)=", example))
+    variables = {setting.variable for setting in SETTINGS} - _ELSEWHERE
+    assert variables - named == set()
+    changed = "".join(f"{variable}=changed\n" for variable in sorted(variables))
+    (folder / ".env").write_text(changed)
+    environment = config(folder, env_file=".env")["services"][INIT]["environment"]
+    assert {name for name, value in environment.items() if value == "changed"} == variables - {"MODELS_SAS_TOKEN_FILE"}
+    settings = {name: value for name, value in re.findall(r"(?m)^([A-Z_]+)=(.*)$", example) if name in variables}
+    assert load(settings, with_packs=True).url.startswith("https://")
+
+
+def test_a_proxy_is_passed_on_where_one_is_set(folder: Path) -> None:
+    """Set empty, it would hide the proxy of Docker's own configuration."""
+    (folder / ".env").write_text("HTTPS_PROXY=http://proxy.example:3128\n")
+    assert config(folder, env_file=".env")["services"][INIT]["environment"]["HTTPS_PROXY"].endswith(":3128")
+    assert config(folder)["services"][INIT]["environment"]["HTTPS_PROXY"] is None
+
+
+def test_every_variable_of_the_files_is_in_the_example() -> None:
+    """What a compose file asks for can be looked up."""
+    texts = [path.read_text() for path in _FOLDER.glob("*.yml")] + [overlay(["nl-nl"])]
+    asked = {name for text in texts for name in re.findall(r"\$\{([A-Z_]+)", text)}
+    assert asked - set(re.findall(r"(?m)^([A-Z_]+)=", (_FOLDER / _EXAMPLE).read_text())) == set()
+
+
+def test_kubernetes_uses_settings_that_there_are() -> None:
+    """The examples name settings of the program, and the engine's one."""
+    texts = [path.read_text() for path in (ROOT / "deploy/kubernetes").glob("*.yaml")]
+    used = {name for text in texts for name in re.findall(r"name: ([A-Z_]+), value", text)}
+    assert "MODELS_TERMINATION_LOG" in used
+    assert used - {setting.variable for setting in SETTINGS} == set()
+
+
+def test_the_token_is_not_in_the_config_when_it_is_a_secret(folder: Path) -> None:
+    """Not even when the env file still has it."""
+    (folder / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
+    assert "canary" not in json.dumps(config(folder, SECRET, env_file=".env"))
+    assert "canary" in json.dumps(config(folder, env_file=".env"))

@@ -1,0 +1,77 @@
+"""Several languages: the rendered overlay, judged by nginx, tried over WebSockets."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from tests import parts
+from tests.container.site import ENGINE, LANGUAGES
+from tests.container.test_compose import ask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.container.site import Site
+    from tests.parts.azurite import Azurite
+
+
+def render(site: Site) -> None:
+    """Make the overlay as docs/deploy-compose.md says."""
+    text = site.run_init("--render-overlay")
+    (site.folder / LANGUAGES).write_text(f"{text}\n")
+    site.files.insert(2, LANGUAGES)
+
+
+def judge(configuration: str, file: Path) -> None:
+    """Have nginx itself check a configuration."""
+    file.write_text(configuration)
+    nginx = [parts.require_tool("nginx"), "-e", "stderr", "-t", "-c", str(file)]
+    judged = subprocess.run(nginx, check=False, capture_output=True, text=True)
+    assert (judged.returncode, judged.stderr.count("successful"), "warn" in judged.stderr) == (0, 1, False), judged
+
+
+async def say(address: str, path: str) -> dict[str, Any]:
+    """Open a WebSocket, say something, return the answer."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"ws://{address}{path}") as socket:
+        await socket.send_str("hallo")
+        answer: dict[str, Any] = await socket.receive_json(timeout=10)
+        return answer
+
+
+async def test_a_gateway_leads_to_each_language(site: Site, stocked: Azurite, tmp_path: Path) -> None:
+    """One engine per language; nginx finds its configuration good, and leads ws://…/LANGUAGE to the engine."""
+    site.use(stocked, REALTIME_LANGUAGES="nl-nl@2026.07,en-us")
+    render(site)
+    judge(site.config()["configs"]["gateway"]["content"].replace("$$", "$"), tmp_path / "nginx.conf")
+
+    site.compose("up", "--detach")
+    for language in ("nl-nl", "en-us"):
+        assert ask(site, f"{ENGINE}-{language}")["language"] == language
+    address = site.address()
+    dutch, english = await say(address, "/nl-nl"), await say(address, "/en-us/v1/listen?token=secret&rate=16000")
+    assert (dutch["packs"], dutch["path"], dutch["heard"]) == ({"nl-nl": "2026.07", "common": "2026.04"}, "/", "hallo")
+    assert (english["language"], english["path"]) == ("en-us", "/v1/listen?token=secret&rate=16000")
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}/nl-nlx") as answer:
+        assert (answer.status, await answer.text()) == (404, "no such language; there are: /en-us /nl-nl\n")
+    logged = [line.split('"')[1] for line in site.log(ENGINE)]
+    assert logged == ["GET /nl-nl", "GET /en-us/v1/listen", "GET /nl-nlx"]
+
+
+async def test_the_gateway_follows_its_languages(site: Site, stocked: Azurite) -> None:
+    """From one language to two and back by `up` alone: asr-server becomes the gateway, then the engine again."""
+    site.use(stocked)
+    site.compose("up", "--detach")
+    assert ask(site)["language"] == "nl-nl"
+    site.set(REALTIME_LANGUAGES="nl-nl,en-us")
+    render(site)
+    site.compose("up", "--detach")
+    assert ask(site, f"{ENGINE}-en-us")["language"] == "en-us"
+    assert (await say(site.address(), "/en-us"))["language"] == "en-us"
+    site.set(REALTIME_LANGUAGES="nl-nl")
+    site.files.remove(LANGUAGES)
+    site.compose("up", "--detach", "--remove-orphans")
+    assert ask(site)["language"] == "nl-nl"
+    assert "en-us" not in site.compose("ps", "--all", "--services")

@@ -1,0 +1,141 @@
+"""The image: what it holds, how it may be confined, that anybody can build the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+import models_init
+from tests import parts
+from tests.container import base, images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.container.daemon import Docker
+
+_CONFINED = (
+    "--rm", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none",
+    "--volume=/dev/null:/usr/bin/dash:ro", "--volume=/dev/null:/usr/bin/bash:ro",
+)  # fmt: skip
+_MIB = 1 << 20
+
+
+def test_it_runs_confined(docker: Docker, image: str) -> None:
+    """It needs no shell, no capability, no writable root."""
+    assert docker.run("run", *_CONFINED, image, "--version", stderr=subprocess.DEVNULL) == (
+        f"models-init {models_init.__version__}"
+    )
+
+
+def test_a_failure_is_left_where_kubernetes_looks(docker: Docker, image: str, tmp_path: Path) -> None:
+    """Confined as ever, it writes the file that a kubelet mounts: open to everybody, empty."""
+    log = tmp_path / "termination-log"
+    log.touch()
+    log.chmod(0o666)
+    mounted = [f"--volume={log}:/dev/termination-log", "--env=MODELS_TERMINATION_LOG=/dev/termination-log"]
+    done = docker.try_run("run", *_CONFINED, *mounted, "--env=REALTIME_LANGUAGES=nl-nl@1", image)
+    assert done.code == 2
+    assert (
+        log.read_text()
+        == "REALTIME_COMMON_VERSION is not set; set it to the version that your license names, e.g. 2026.04"
+    )
+
+
+def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable[[str], None]) -> None:
+    """The packages of requirements.lock, and neither pip nor the vendor's side; labels, user, no volume of its own."""
+    found = docker.inspect(image, "image")
+    config, size = found["Config"], found["Size"]
+    labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
+    assert (labels["title"], labels["version"]) == ("models-init", models_init.__version__)
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?|unknown", labels["revision"])
+    assert (config["User"], config.get("Volumes"), config.get("Healthcheck")) == ("10001:10001", None, None)
+    ours = size - docker.inspect(images.BASE, "image")["Size"]
+    figure(f"image {size / _MIB:.0f} MiB, of which {ours / _MIB:.0f} MiB are ours")
+
+    files = docker.run(
+        "run", *_CONFINED, "--entrypoint=find", image, "/opt/models-init", "-type", "f", stderr=subprocess.DEVNULL
+    )
+    installed = {re.sub("-.*", "", name) for name in re.findall(r"site-packages/([^/]+)\.dist-info/METADATA", files)}
+    locked = set(re.findall(r"(?m)^([\w-]+)==[^;\n]*\\$", (images.ROOT / "requirements.lock").read_text()))
+    assert {name.replace("_", "-") for name in installed} - locked == set()
+    assert "/models_init/cli.py" in files
+    assert "/models_init/publish/" not in files
+
+
+def test_nothing_is_compiled_when_it_starts(docker: Docker, image: str) -> None:
+    """Every module that a start needs is there compiled, also for a start that asks a source."""
+    settings = {
+        "REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE_VERSION": "1", "REALTIME_COMMON_VERSION": "1",
+        "MODELS_URL": "http://127.0.0.1:9/nobody/listens", "MODELS_RETRY_SECONDS": "0.01",
+        "MODELS_SAS_TOKEN": "sv=2024-11-04&se=2099-01-01T00:00:00Z&sr=c&sp=rl&sig=" + "A" * 43 + "%3D",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }  # fmt: skip
+    variables = [f"--env={name}={value}" for name, value in settings.items()]
+    done = docker.try_run("run", "--name=compiling", "--user=0", "--network=none", *variables, image)
+    try:
+        changed = docker.run("diff", "compiling").splitlines()
+    finally:
+        docker.run("rm", "compiling")
+    assert done.code == 20, done.text
+    assert [line for line in changed if line.endswith(".pyc")] == []
+
+
+@pytest.fixture
+def buildah(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a buildah that has a storage of its own, with the base image in it."""
+    parts.require_root()
+    parts.require_tool("buildah")
+    storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{tmp_path}/storage"\nrunroot = "{tmp_path}/run"\n'
+    (tmp_path / "storage.conf").write_text(storage)
+    environment = os.environ | {
+        "CONTAINERS_STORAGE_CONF": str(tmp_path / "storage.conf"),
+        "BUILDAH_ISOLATION": "chroot",
+    }
+    container = _buildah(environment, "from", "scratch")
+    _buildah(environment, "add", container, str(base.tarball()), "/")
+    _buildah(environment, "config", "--env", images.PATH, container)
+    _buildah(environment, "commit", "--rm", container, images.BASE)
+    yield environment
+    _buildah(environment, "rmi", "--all", "--force")
+
+
+def _buildah(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(["buildah", *arguments], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_same_commit_gives_the_same_digest(
+    buildah: dict[str, str], tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    """Two builds with buildah, from checkouts that differ in modes and times: one image, one digest."""
+    digests = set()
+    for number, mode in enumerate((0o600, 0o644)):
+        root = _checkout(tmp_path / f"checkout-{number}", mode)
+        images.build("buildah", f"localhost/try-{number}", "--no-cache", "--pull-never", root=root, environment=buildah)
+        listed = _buildah(buildah, "images", "--format={{.ID}} {{.Digest}}", f"localhost/try-{number}")
+        digests.add(listed.splitlines()[0])  # once for each tag
+    assert len(digests) == 1
+    figure(f"built twice with buildah: {digests.pop()}")
+
+
+def _checkout(folder: Path, mode: int) -> Path:
+    """Copy what the image is made of, with other modes, at another time."""
+    for name in ("Containerfile", ".dockerignore", "requirements.lock", "models_init", "scripts"):
+        source = images.ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
+        else:
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(source, folder / name)
+    for path in folder.rglob("*"):
+        path.chmod(mode | 0o700 if path.is_dir() else mode)
+    (folder / "scripts/image").chmod(0o755)
+    return folder

@@ -1,0 +1,112 @@
+"""One large pack: stopped, killed, resumed, within the memory that the compose file allows."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.names import PackRef
+from tests.container.daemon import until
+from tests.container.site import INIT
+from tests.container.test_compose import ask, report
+from tests.publish.packs import built, write
+from tests.samples import Shape, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from subprocess import Popen
+
+    from tests.container.site import Site
+    from tests.parts.azurite import Azurite
+
+_GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def gigabyte(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
+    """A bucket with a language pack of 1 GiB."""
+    folder, bucket = tmp_path_factory.mktemp("gigabyte"), azurite.fresh_container()
+    built(write_tree(folder / "nl-nl", Shape.of_size(_GIB)), folder / "out", PackRef("nl-nl", "2026.04"), level=1)
+    built(write(folder / "common", {"a": b"b"}), folder / "out", PackRef("common", "2026.04"))
+    bucket.put_tree(folder / "out", "realtime/")
+    return bucket
+
+
+class PeakMemory:
+    """The most memory that the container's process has had, as the kernel tells until it ends."""
+
+    def __init__(self, site: Site) -> None:
+        self.mib = 0
+        self._status = Path(f"/proc/{site.container()['State']['Pid']}/status")
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def join(self) -> int:
+        """Wait for the process's end; return the peak."""
+        self._reader.join()
+        return self.mib
+
+    def _read(self) -> None:
+        while True:
+            try:
+                found = re.search(r"VmHWM:\s+(\d+) kB", self._status.read_text())
+            except OSError:
+                return
+            if not found:  # ended, and not yet waited for
+                return
+            self.mib = max(self.mib, int(found[1]) >> 10)
+            time.sleep(0.02)
+
+
+def in_the_midst(site: Site, bucket: Azurite, spans: int) -> Popen[str]:
+    """Run `up`; return when so many more spans were fetched."""
+    before = fetched_spans(bucket)
+    up = site.starting()
+    until(lambda: up.poll() is not None or fetched_spans(bucket) - before >= spans, "the fetching")
+    assert site.container()["State"]["Running"], site.log()[-3:]
+    return up
+
+
+def fetched_spans(bucket: Azurite) -> int:
+    """Requests that brought a piece of the archive."""
+    return sum(request.path.endswith("pack.tar.zst") and request.status == 206 for request in bucket.requests())
+
+
+def outcome(up: Popen[str]) -> str:
+    """What `up` said at its end."""
+    return up.communicate()[0].splitlines()[-1]
+
+
+def test_stopped_killed_resumed_within_its_memory(site: Site, gigabyte: Azurite, figure: Callable[[str], None]) -> None:
+    """`docker stop` ends it within 2 s with 143; after that, and after a kill, `up` goes on; 192 MiB are enough."""
+    site.use(gigabyte)
+    name = f"{site.project}-{INIT}-1"
+
+    up = in_the_midst(site, gigabyte, spans=8)
+    began = time.monotonic()
+    site.docker.run("stop", "--time=2", name)  # whatever takes longer is killed, and ends with 137
+    figure(f"docker stop took {time.monotonic() - began:.2f} s")
+    assert site.container()["State"]["ExitCode"] == 143
+    assert outcome(up) == f'service "{INIT}" didn\'t complete successfully: exit 143'
+
+    up = in_the_midst(site, gigabyte, spans=8)
+    site.docker.run("kill", name)
+    assert outcome(up) == f'service "{INIT}" didn\'t complete successfully: exit 137'
+    assert not site.container()["State"]["OOMKilled"]
+
+    up = in_the_midst(site, gigabyte, spans=1)
+    peak = PeakMemory(site)
+    last = outcome(up)
+    assert up.returncode == 0, last
+    state, limit = site.container()["State"], site.container()["HostConfig"]["Memory"]
+    fetched, reused = report(site)
+    figure(f"peak memory {peak.join()} MiB of {limit >> 20}; {site.log()[-1]}")
+    assert (state["ExitCode"], state["OOMKilled"], limit) == (0, False, 192 << 20)
+    assert reused > 16 << 20
+    assert fetched + reused > 0.7 * _GIB
+    assert ask(site)["packs"]["nl-nl"] == "2026.04"

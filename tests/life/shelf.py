@@ -1,0 +1,127 @@
+"""Tiny packs with everything that a pack can have, and the trees that they must become on a volume."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.manifest import MANIFEST_NAME, Manifest
+from models_init.manifest import parse as parse_manifest
+from models_init.names import PackRef
+from tests.publish.packs import built, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+CHUNK = 4 << 10
+COMMON, ONE, TWO, THREE = PackRef("common", "1"), PackRef("nl-nl", "1"), PackRef("nl-nl", "2"), PackRef("nl-nl", "3")
+
+Entry = tuple[str, int, str]
+Tree = dict[str, Entry]
+"""What lies where: kind, permission bits, and the digest of a file or the target of a link. The top is ".". """
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Built packs in a folder, and the tree of each."""
+
+    folder: Path
+    trees: Mapping[PackRef, Tree]
+
+    def manifest(self, ref: PackRef) -> Manifest:
+        """What the pack consists of."""
+        return parse_manifest(self.document(ref), ref)
+
+    def document(self, ref: PackRef) -> bytes:
+        """The manifest as it is published."""
+        return (self.folder / ref.name / ref.version / MANIFEST_NAME).read_bytes()
+
+    def environment(self, volume: Path, *refs: PackRef, **variables: str) -> dict[str, str]:
+        """What an operator sets for some packs, `common` among them."""
+        versions = dict(refs)
+        languages = [f"{name}@{version}" for name, version in versions.items() if name != COMMON.name]
+        return {
+            "MODELS_DIR": str(volume),
+            "MODELS_URL": self.folder.as_uri(),
+            "REALTIME_LANGUAGES": ",".join(languages),
+            "REALTIME_COMMON_VERSION": versions[COMMON.name],
+            **variables,
+        }
+
+
+def stock(folder: Path) -> Shelf:
+    """Build one version of `common` and three of `nl-nl`, each a little different from the one before."""
+    contents = {COMMON: _common(), ONE: _first(), TWO: _second(), THREE: _third()}
+    return Shelf(folder / "packs", {ref: publish(folder, ref, files) for ref, files in contents.items()})
+
+
+def publish(
+    folder: Path, ref: PackRef, files: Mapping[str, bytes], executable: Iterable[str] = ("bin/decode",)
+) -> Tree:
+    """Build a pack below `folder/packs`; return its tree."""
+    source = write(folder / f"{ref.name}-{ref.version}", files)
+    for path in (source, *source.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or str(path.relative_to(source)) in executable else 0o644)
+    built(source, folder / "packs", ref, chunk_size=CHUNK, level=1)
+    return tree_of(source)
+
+
+def tree_of(root: Path) -> Tree:
+    """Everything below `root`, and `root` itself."""
+    found = {".": _entry(str(root))}
+    for parent, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            path = f"{parent}/{name}"
+            found[os.path.relpath(path, root)] = _entry(path)
+    return found
+
+
+def _entry(path: str) -> Entry:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISREG(mode):
+        with open(path, "rb") as file:
+            return "file", stat.S_IMODE(mode), hashlib.sha256(file.read()).hexdigest()
+    if stat.S_ISLNK(mode):
+        return "link", 0, os.readlink(path)
+    return "folder" if stat.S_ISDIR(mode) else "other", stat.S_IMODE(mode), ""
+
+
+def noise(size: int, seed: str) -> bytes:
+    """Bytes that nothing can compress, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def _common() -> dict[str, bytes]:
+    return {"phones.txt": b"a b c\n", "dict/words.bin": noise(CHUNK + 500, "words")}
+
+
+def _first() -> dict[str, bytes]:
+    return {
+        "am/final.mdl": noise(2 * CHUNK + 100, "model"),
+        "bin/decode": b"#!/bin/sh\n",
+        "conf/empty.conf": b"",
+        "lexicon.txt": b"huis h ui s\n" * 20,
+        "graph/HCLG.fst": noise(CHUNK, "graph"),
+        "spare/": b"",
+    }
+
+
+def _second() -> dict[str, bytes]:
+    """One chunk of a large file is other, a file has moved, one is new."""
+    files = _first()
+    model = files["am/final.mdl"]
+    changed = model[:CHUNK] + noise(CHUNK, "better") + model[2 * CHUNK :]
+    return files | {
+        "am/final.mdl": changed,
+        "text/lexicon.txt": files.pop("lexicon.txt"),
+        "conf/new.conf": b"beam=13\n",
+    }
+
+
+def _third() -> dict[str, bytes]:
+    return _second() | {"graph/HCLG.fst": noise(2 * CHUNK, "larger graph")}
