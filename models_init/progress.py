@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Never
 
-from models_init.lines import LEVELS, logger
+from models_init.lines import LEVELS, line, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,7 @@ class Journal:
     def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
         self._settings = (write, log_format, level)
         self._logger: FilteringBoundLogger | None = None
+        self._opening = False
         self.last: str | None = None
 
     def event(self, name: str, **facts: object) -> None:
@@ -71,9 +72,20 @@ class Journal:
     def write(self, name: str, facts: dict[str, object]) -> None:
         """Write one event that is none of the work's."""
         level = facts.pop("level", "info")
-        self._logger = self._logger or logger(*self._settings)
+        if self._opening:  # somebody wrote to stderr while structlog was imported
+            write, log_format, _ = self._settings
+            write(f"{line(log_format, str(level), name, **facts)}\n")
+            return
+        self._logger = self._logger or self._opened()
         # Bound first, so that a fact called `event` is no second argument of that name.
         getattr(self._logger.bind(**facts), level if level in LEVELS else "info")(name)
+
+    def _opened(self) -> FilteringBoundLogger:
+        self._opening = True
+        try:
+            return logger(*self._settings)
+        finally:
+            self._opening = False
 
 
 class Lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,11 @@ class Settings:
             try:
                 token = Path(self.token_file).read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"MODELS_SAS_TOKEN_FILE={self.token_file} cannot be read: {error}") from error
+                reason = getattr(error, "strerror", "") or "it is no text"
+                raise UsageError(
+                    f"MODELS_SAS_TOKEN_FILE={self.token_file} cannot be read: {reason}; name the file that holds the "
+                    f"token, and let user {os.geteuid()} read it"
+                ) from error
             register(token)
             return token
         if not self.token:

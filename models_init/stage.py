@@ -10,6 +10,7 @@ from models_init import manifest
 from models_init.adopt import adopt
 from models_init.errors import ManifestError, NoSpaceError
 from models_init.fetch import Buffers, Fetcher
+from models_init.figures import human_size
 from models_init.plan import SPARE, Facts, portions
 from models_init.reuse import Search
 from models_init.staging import Staging
@@ -72,8 +73,8 @@ def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
     lacking = plan.disk_bytes + SPARE - free_bytes
     if plan.disk_bytes and lacking > 0:
         raise NoSpaceError(
-            f"the volume lacks {lacking / 1e9:.2f} GB: {plan.disk_bytes / 1e9:.2f} GB are needed and "
-            f"{free_bytes / 1e9:.2f} GB are free; make room or run with --prune, then run again"
+            f"the volume lacks {human_size(lacking)}: {human_size(plan.disk_bytes + SPARE)} are needed and "
+            f"{human_size(free_bytes)} are free; make room or run with --prune, then run again"
         )
     if plan.disk_inodes > free_inodes:
         raise NoSpaceError(

@@ -209,7 +209,9 @@ class Switch:
         before = volume.current_name()
         self._lead_to(release.id)
         if not volume.release(release.id):  # the same, in the last moment: prune looks once more, and so does this
-            if volume.release(before):
+            if before in ("", release.id):
+                os.unlink(volume.root / "current")
+            else:
                 self._lead_to(before)
             raise NoSuchReleaseError(f"release {release.id} is gone again; run again to install it")
 

@@ -8,13 +8,14 @@ import os
 import re
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from models_init import outlet as outlet_module
+from models_init import progress
 from models_init.outlet import PENDING, Outlet
-from models_init.progress import RATE_BEATS, Heartbeat, Lines, Progress
+from models_init.progress import RATE_BEATS, Heartbeat, Journal, Lines, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,3 +220,19 @@ def test_an_outlet_tells_no_secret() -> None:
     with closing(Outlet(stream)) as outlet:
         outlet.write("?sv=1&sig=abc\n")
     assert re.fullmatch(r"\?\[redacted\]\n", stream.getvalue())
+
+
+def test_what_is_written_while_the_logger_opens_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning that Python tells while structlog is being imported is written, and does not open it once more."""
+    shown: list[str] = []
+    journal = Journal(shown.append, "text", "info")
+    real = progress.logger
+
+    def warns(*settings: Any) -> Any:
+        journal.write("stderr", {"level": "warning", "text": "deprecated"})
+        return real(*settings)
+
+    monkeypatch.setattr(progress, "logger", warns)
+    journal.event("resolved", pack="nl-nl")
+
+    assert [line.split()[1:3] for line in shown] == [["warning", "stderr"], ["info", "resolved"]]
