@@ -14,6 +14,7 @@ import pytest
 
 from models_init import outlet as outlet_module
 from models_init import progress
+from models_init.lines import logger
 from models_init.outlet import PENDING, Outlet
 from models_init.progress import RATE_BEATS, Heartbeat, Journal, Lines, Progress
 
@@ -226,7 +227,7 @@ def test_what_is_written_while_the_logger_opens_is_a_line_too(monkeypatch: pytes
     """A warning that Python tells while structlog is being imported is written, and does not open it once more."""
     shown: list[str] = []
     journal = Journal(shown.append, "text", "info")
-    real = progress.logger
+    real = logger
 
     def warns(*settings: Any) -> Any:
         journal.write("stderr", {"level": "warning", "text": "deprecated"})
