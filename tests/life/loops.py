@@ -8,13 +8,13 @@ import struct
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.parts import require_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 LOSE_THE_LOG, KEEP_THE_LOG = 2, 1  # what has not been flushed by then: all of it, or the data but not the names
@@ -54,9 +54,16 @@ class Disk:
         """Unmount it; nobody has a file open on it."""
         _run(require_tool("umount"), str(self.top))
 
-    def remount(self, option: str) -> None:
-        """Change an option, such as `ro`, while it is in use."""
-        _run(require_tool("mount"), "-o", f"remount,{option}", str(self.top))
+    def find_an_error(self) -> None:
+        """Let ext4 believe that it has found an error: with `errors=remount-ro` it turns read-only."""
+        device = os.path.basename(os.path.realpath(_source(self.top)))
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a test\n")
+
+    def mend(self) -> None:
+        """Check it, and mount it again."""
+        self.unmount()
+        _run(require_tool("e2fsck"), "-p", "-f", str(self.folder / "image"), good=(0, 1))
+        self.mount()
 
     def cut_the_power(self, flag: int) -> None:
         """Let nothing reach the disk any more; what programs write from now on fails."""
@@ -92,6 +99,12 @@ def flush(folder: Path) -> None:
     _run("sync", "-f", str(folder))
 
 
-def _run(*command: str) -> None:
+def _source(top: Path) -> str:
+    """The device that is mounted there."""
+    command = (require_tool("findmnt"), "-n", "-o", "SOURCE", str(top))
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _run(*command: str, good: Sequence[int] = (0,)) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert done.returncode in good, f"{command}: {done.stdout}{done.stderr}"

@@ -1,0 +1,94 @@
+"""Two versions of a pack of ten large files, of which one differs, and what an upgrade costs; printed when run.
+
+python -m tests.upgrades [FOLDER]     1 GiB in FOLDER; scripts/measure-upgrade calls it
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.figures import human_size
+from models_init.files import Reckoning
+from models_init.manifest import MIB, Manifest
+from tests.publish.packs import built, write
+from tests.site import COMMON, DUTCH, NEWER, Packs, Site
+
+if TYPE_CHECKING:
+    from models_init.names import PackRef
+
+CHANGED = "weights/3.bin"
+
+
+def build(folder: Path, size: int) -> Packs:
+    """Build `COMMON`, and two versions of a pack of ten files with `size` bytes each."""
+    trees = {
+        COMMON: write(folder / "common", {"phones.txt": b"a b c\n"}),
+        DUTCH: write_weights(folder / "old", size, {}),
+        NEWER: write_weights(folder / "new", size, {3: "changed"}),
+    }
+    for ref, tree in trees.items():
+        built(tree, folder / "packs", ref, level=1)
+    return Packs(folder / "packs", trees)
+
+
+def write_weights(folder: Path, size: int, seeds: dict[int, str]) -> Path:
+    """Write ten files of random bytes, a MiB at a time; a file's content depends on its seed, "same" without one."""
+    (folder / "weights").mkdir(parents=True)
+    for number in range(10):
+        source = random.Random(f"{number} {seeds.get(number, 'same')}")
+        with (folder / "weights" / f"{number}.bin").open("wb") as file:
+            for start in range(0, size, MIB):
+                file.write(source.randbytes(min(MIB, size - start)))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
+def newer(site: Site) -> Site:
+    """The same site after the operator has named the newer version."""
+    return site.but(REALTIME_LANGUAGE_VERSION=NEWER.version)
+
+
+def ideal(manifest: Manifest, path: str) -> int:
+    """Bytes of the archive that hold this file."""
+    return sum(chunk.length for file in manifest.files if file.path == path for chunk in file.chunks)
+
+
+def on_disk(volume: Path) -> int:
+    """Bytes that removing all of it would free: hard links count once."""
+    return Reckoning().remove(volume)
+
+
+def shares_inode(site: Site, old: PackRef, new: PackRef, path: str) -> bool:
+    """Tell whether a file of two versions is one file."""
+    one, other = (os.stat(site.volume / "packs" / ref.name / ref.version / path) for ref in (old, new))
+    return one.st_ino == other.st_ino
+
+
+def main() -> None:
+    """Measure an upgrade of 1 GiB."""
+    with tempfile.TemporaryDirectory(prefix="measure-", dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
+        packs = build(Path(folder), 103 * MIB)
+        site = Site(Path(folder, "models"), packs.environment)
+        first = site.run("--json").json
+        before = on_disk(site.volume)
+        upgrade = newer(site).run("--json").json
+        wanted = ideal(packs.manifest(NEWER), CHANGED)
+        grown = on_disk(site.volume) - before
+        shared = sum(shares_inode(site, DUTCH, NEWER, f"weights/{number}.bin") for number in range(10))
+        sys.stdout.write(
+            f"first install  {human_size(first['bytes_fetched'])} fetched in {first['seconds']:.1f} s\n"
+            f"upgrade        {human_size(upgrade['bytes_fetched'])} fetched in {upgrade['seconds']:.1f} s: "
+            f"{upgrade['bytes_fetched'] / wanted:.4f} of the changed file's chunks\n"
+            f"disk           {human_size(grown)} more: {grown / wanted:.4f} of these\n"
+            f"same inode     {shared} of 10 files\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
