@@ -115,6 +115,13 @@ async def install(settings: Settings, watcher: Watcher) -> Result:
     async with _means(settings, watcher, retries) as means, _locked(means, "install", settings.lock_seconds):
         if done := nothing_to_do(settings):  # the run that held the lock did it
             return done
+        if not means.volume.hard_links:
+            watcher.event(
+                "no_hard_links",
+                level="warning",
+                text="this file system refuses hard links, so an upgrade copies what did not change; "
+                "a local file system or NFS for MODELS_DIR saves that room",
+            )
         report = await Installation(settings.packs, means).run()
     content = _installed(report.release) | {
         "bytes_fetched": report.bytes_fetched,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from models_init.files import reserve
 from models_init.manifest import CHUNK_LIMIT
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def allocate(root: str, file: File) -> None:
     descriptor = os.open(f"{root}/{file.path}", _CREATE, mode(file))
     try:
         if file.size:
-            os.posix_fallocate(descriptor, 0, file.size)
+            reserve(descriptor, file.size)
         _cut(descriptor, file)
     finally:
         os.close(descriptor)

@@ -16,7 +16,7 @@ from models_init.lock import flock
 from models_init.names import PackRef
 from models_init.pruning import Held, Verdict, judge
 from models_init.switch import Switch
-from models_init.volume import remove_tree
+from models_init.volume import beside, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -46,7 +46,9 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
             in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
             verdicts = judge(_held(volume, wanted, in_use), keep)
             reckoning = Reckoning()
-            freed = [0 if verdict.stays else reckoning.remove(_path(volume, verdict)) for verdict in verdicts]
+            freed = [
+                0 if verdict.stays else sum(map(reckoning.remove, _paths(volume, verdict))) for verdict in verdicts
+            ]
             going = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
             for verdict in going:
                 if verdict.kind == "release":
@@ -98,6 +100,11 @@ def _path(volume: Volume, verdict: Verdict) -> Path:
             return volume.manifest_path(ref)
         case _, path:
             return path  # type: ignore[return-value]  # staging and debris are paths
+
+
+def _paths(volume: Volume, verdict: Verdict) -> list[Path]:
+    path = _path(volume, verdict)
+    return [path, beside(path)] if verdict.kind == "staging" else [path]
 
 
 def _remove(volume: Volume, verdict: Verdict) -> None:

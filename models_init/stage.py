@@ -100,7 +100,7 @@ async def _search(means: Means, packs: Sequence[Resolved], searches: Sequence[Se
             continue
         if held := await means.workers.run(_held, holding):
             for search in wanting:
-                search.look(str(holding.root), held, whole=holding.whole)
+                search.look(str(holding.root), held, whole=holding.whole and means.volume.hard_links)
 
 
 def _held(holding: Holding) -> Manifest | None:

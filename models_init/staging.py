@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from models_init.manifest import Chunk, Manifest, Placement
+    from models_init.manifest import Chunk, File, Manifest, Placement
     from models_init.plan import Batch
     from models_init.reuse import Copy, Link
 
@@ -118,14 +119,16 @@ class Staging:
         return wrong
 
     def _take_out_strays(self) -> None:
-        files = {file.path for file in self.manifest.files}
+        """Remove what is not part of the pack; what is gets its mode, and no more than its size."""
+        files = {file.path: file for file in self.manifest.files}
         folders = set(self.manifest.folders())
         for folder, subfolders, names in os.walk(self._root):
             inside = os.path.relpath(folder, self._root)
             prefix = "" if inside == "." else f"{inside}/"
+            if chunks.permissions(os.lstat(folder)) != _DIRECTORY_MODE:
+                os.chmod(folder, _DIRECTORY_MODE)
             for name in names:
-                if prefix + name not in files or os.path.islink(f"{folder}/{name}"):
-                    os.unlink(f"{folder}/{name}")
+                _settle(f"{folder}/{name}", files.get(prefix + name))
             for name in list(subfolders):
                 if os.path.islink(f"{folder}/{name}"):
                     os.unlink(f"{folder}/{name}")
@@ -138,6 +141,17 @@ class Staging:
         for folder in (self._root, *(f"{self._root}/{path}" for path in self.manifest.folders())):
             with suppress(FileExistsError):
                 os.mkdir(folder, _DIRECTORY_MODE)
+
+
+def _settle(path: str, file: File | None) -> None:
+    status = os.lstat(path)
+    if file is None or not stat.S_ISREG(status.st_mode):
+        os.unlink(path)
+        return
+    if chunks.permissions(status) != chunks.mode(file):
+        os.chmod(path, chunks.mode(file))
+    if status.st_size > file.size:
+        os.truncate(path, file.size)
 
 
 def _frame(data: memoryview, batch: Batch, chunk: Chunk) -> memoryview:

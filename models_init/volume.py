@@ -21,7 +21,7 @@ from models_init.files import aside, exchange, sync_file_system, sync_path, writ
 from models_init.names import PackRef
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from models_init.release import Release
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _PARTS = ("packs", "manifests", "releases", "staging")
 _DIGEST_DIGITS = 12  # of a manifest's digest in the name of its staging folder: tells manifests of one version apart
 _NO_LINK = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
+_REFUSED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
 
 
@@ -54,6 +56,7 @@ class Volume:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.staging = root / "staging"
+        self.hard_links = True  # until `prepare` finds otherwise
 
     # -- where things lie
 
@@ -166,7 +169,7 @@ class Volume:
         """The trees whose chunks may be of use: packs named in `first`, newest version first, then all others."""
         packs = sorted(self.packs(), key=lambda ref: (ref.name in first, ref.version), reverse=True)
         installed = [Holding(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
-        staged = [Holding(ref, path, _beside(path), whole=False) for ref, path in self.staged() if path.is_dir()]
+        staged = [Holding(ref, path, beside(path), whole=False) for ref, path in self.staged() if path.is_dir()]
         return installed + staged
 
     def debris(self) -> list[Path]:
@@ -202,7 +205,7 @@ class Volume:
         """Put the manifest beside the folder in staging that is to become its pack."""
         with volume_faults(self.root):
             (self.staging / ref.name).mkdir(mode=0o755, exist_ok=True)
-            self.replace(_beside(self.staging_path(ref, digest)), document)
+            self.replace(beside(self.staging_path(ref, digest)), document)
 
     def publish(self, ref: PackRef, digest: str) -> None:
         """Give the complete, verified tree in staging its public name, with the manifest that is kept beside it.
@@ -219,7 +222,7 @@ class Volume:
             if not self.is_installed(ref):
                 if os.path.lexists(pack):
                     self._replace_tree(staging, pack)
-                self._rename(_beside(staging), self.manifest_path(ref))
+                self._rename(beside(staging), self.manifest_path(ref))
                 if self.manifest_path(ref).is_file() and not pack.is_dir():
                     self._rename(staging, pack)
             if not self.is_installed(ref):
@@ -229,7 +232,7 @@ class Volume:
     def drop_staged(self, path: Path) -> None:
         """Remove a folder in staging and the manifest beside it. Raises `OSError`."""
         self.discard(path)
-        self.discard(_beside(path))
+        self.discard(beside(path))
 
     def _replace_tree(self, new: Path, old: Path) -> None:
         """Put a tree in place of one that readers may have open; where that cannot be done at once, in two steps."""
@@ -277,22 +280,37 @@ class Volume:
                 folder.rmdir()
 
     def _try_links(self) -> None:
-        """Symbolic links are what activation consists of; some network and USB file systems refuse them."""
-        link = aside(self.staging, "probe")
+        """Symbolic links are what activation consists of; some network and USB file systems refuse them.
+
+        Hard links save room; where they are refused, `hard_links` says so from now on.
+        """
+        link, other = aside(self.staging, "probe"), aside(self.staging, "probe")
         with volume_faults(self.root):
-            try:
-                os.symlink("nowhere", link)
-            except OSError as error:
-                if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
-                    raise
+            if not _is_granted(lambda: os.symlink("nowhere", link)):
                 raise NotWritableError(
                     f"{self.root} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
                     "system or NFS for MODELS_DIR"
-                ) from error
-            os.unlink(link)
+                )
+            link.unlink(missing_ok=True)
+            _is_granted(lambda: os.close(os.open(link, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
+            if link.exists():
+                self.hard_links = _is_granted(lambda: os.link(link, other))
+            link.unlink(missing_ok=True)
+            other.unlink(missing_ok=True)
 
 
-def _beside(staging: Path) -> Path:
+def _is_granted(step: Callable[[], object]) -> bool:
+    """Tell whether the file system does such things at all; one that is full does. Raises `OSError`."""
+    try:
+        step()
+    except OSError as error:
+        if error.errno not in _REFUSED | _FULL:
+            raise
+        return error.errno in _FULL
+    return True
+
+
+def beside(staging: Path) -> Path:
     """Where the manifest of a folder in staging lies."""
     return staging.parent / f"{staging.name}.json"
 

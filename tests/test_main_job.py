@@ -737,7 +737,9 @@ def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, pack
 
     done = asyncio.run(scenario())
     assert done.code == 41
-    assert re.match(r"the volume lacks [\d.]+ MiB: [\d.]+ MiB are needed and [\d.]+ MiB are free; make room", done.fault)
+    assert re.match(
+        r"the volume lacks [\d.]+ MiB: [\d.]+ MiB are needed and [\d.]+ MiB are free; make room", done.fault
+    )
 
 
 def test_a_volume_with_too_few_inodes_is_told_before_the_download(site: Site) -> None:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from models_init.names import PackRef
     from tests.life.shelf import Shelf, Tree
-    from tests.life.syscalls import Call
+    from tests.life.syscalls import Before
     from tests.life.warm import Outcome
 
 OLD, NEW, NEXT = frozenset({COMMON, ONE}), frozenset({COMMON, TWO}), frozenset({COMMON, THREE})
-_LONG_AGO = 1_700_000_000
+LONG_AGO = 1_700_000_000
 GOAL = "the release of the goal"
 
 
@@ -48,7 +48,7 @@ class Scenario:
         """Run it undisturbed."""
         return self.program(volume, shelf).run(*self.options(volume))
 
-    def followed(self, volume: Path, shelf: Shelf, before: Callable[[Call], bool]) -> Outcome:
+    def followed(self, volume: Path, shelf: Shelf, before: Before) -> Outcome:
         """Run it, asking before each change of the volume."""
         return self.program(volume, shelf).followed(str(volume), before, *self.options(volume))
 
@@ -165,7 +165,7 @@ def _full_of_things(volume: Path, shelf: Shelf) -> None:
     (volume / "staging/.trash-0123/am/final.mdl").write_bytes(b"gone")
     (volume / "staging/.file-4567").write_bytes(b"gone")
     for name in (".trash-0123", ".file-4567"):
-        os.utime(volume / "staging" / name, (_LONG_AGO, _LONG_AGO))
+        os.utime(volume / "staging" / name, (LONG_AGO, LONG_AGO))
 
 
 def _damaged(volume: Path, shelf: Shelf) -> None:

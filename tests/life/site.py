@@ -27,14 +27,18 @@ class Site:
     shelf: Shelf
     pool: Pool
 
-    def run(self, *arguments: str, wanted: frozenset[PackRef] = NEW, **variables: str) -> Outcome:
+    def run(
+        self, *arguments: str, wanted: frozenset[PackRef] = NEW, lying_locks: bool = False, **variables: str
+    ) -> Outcome:
         """Run the program to its end, in an environment that names these packs."""
-        program = Program(self.shelf.environment(self.volume, *sorted(wanted), **variables), one_cpu=False)
-        return self.pool.do(_run, program, arguments)
+        environment = self.shelf.environment(self.volume, *sorted(wanted), **variables)
+        return self.pool.do(_run, Program(environment, one_cpu=False, lying_locks=lying_locks), arguments)
 
-    def done(self, *arguments: str, wanted: frozenset[PackRef] = NEW, **variables: str) -> Outcome:
+    def done(
+        self, *arguments: str, wanted: frozenset[PackRef] = NEW, lying_locks: bool = False, **variables: str
+    ) -> Outcome:
         """Run it; it ends well."""
-        outcome = self.run(*arguments, wanted=wanted, **variables)
+        outcome = self.run(*arguments, wanted=wanted, lying_locks=lying_locks, **variables)
         assert outcome.code == 0, outcome
         return outcome
 

@@ -1,7 +1,7 @@
 """Follow a process, stopped before each system call that changes a folder, by ptrace(2) and a seccomp filter.
 
 What strace does with `-f --seccomp-bpf`, but with one count over all threads, and with the process standing still while
-the caller decides: let it go on, kill it, or cut the power first.
+the caller decides: let it go on, kill it, cut the power first, or have the disk fail.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import platform
 import re
 import signal
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.parts import missing
@@ -19,7 +20,10 @@ from tests.parts import missing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 7, 0x4200, 0x420E
+    Before = Callable[["Call"], "bool | Fail"]
+
+_TRACEME, _POKE_USER, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 6, 7, 0x4200, 0x420E
+_RESULT, _NUMBER = 80, 120  # where x86-64 keeps a call's result (rax) and its number (orig_rax)
 _FOLLOW = 0x2 | 0x4 | 0x8  # fork, vfork, clone
 _SECCOMP_STOPS, _EXITKILL = 0x80, 0x100000
 _EVENT_SECCOMP = 7
@@ -91,6 +95,13 @@ class Call(NamedTuple):
         return _RANDOM_NAME.sub("*", f"{self.name} {' '.join(self.paths)}")
 
 
+@dataclass(frozen=True)
+class Fail:
+    """Let the call fail with this errno, as if the disk had said so."""
+
+    number: int
+
+
 def require_tracing() -> None:
     """Go on only where the table above holds."""
     if platform.machine() != "x86_64":
@@ -108,8 +119,8 @@ def submit_to_tracing() -> None:
     _checked(_libc.prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.create_string_buffer(head, len(head)), 0, 0))
 
 
-def follow(child: int, folder: str, before: Callable[[Call], bool]) -> int:
-    """Run a child that submits to it, calling `before` each change below `folder`; where that says no, kill it.
+def follow(child: int, folder: str, before: Before) -> int:
+    """Run a child that submits to it, asking `before` each change below `folder` whether to go on, kill it, or `Fail`.
 
     Returns the exit code, or -9. The caller's other children are waited for by `reap` alone.
     """
@@ -128,7 +139,10 @@ def follow(child: int, folder: str, before: Callable[[Call], bool]) -> int:
             continue
         if alive and status >> 16 == _EVENT_SECCOMP:
             call = _call(thread, folder)
-            if call and not before(call):
+            answer = before(call) if call else True
+            if isinstance(answer, Fail):
+                _fail(thread, answer.number)
+            elif not answer:
                 alive = False
                 os.kill(child, signal.SIGKILL)
                 continue
@@ -151,6 +165,12 @@ def _signal(thread: int, status: int, known: set[int]) -> int:
 
 def _resume(thread: int, number: int) -> None:
     _libc.ptrace(_CONT, thread, None, number)  # fails for a thread that was killed meanwhile, rightly
+
+
+def _fail(thread: int, number: int) -> None:
+    """Skip the call that the thread is about to make, and give it an error for it."""
+    _checked(_libc.ptrace(_POKE_USER, thread, _NUMBER, -1))
+    _checked(_libc.ptrace(_POKE_USER, thread, _RESULT, -number))
 
 
 def _call(thread: int, folder: str) -> Call | None:

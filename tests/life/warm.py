@@ -28,7 +28,7 @@ from tests.life.syscalls import follow, reap, submit_to_tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tests.life.syscalls import Call
+    from tests.life.syscalls import Before
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -106,7 +106,7 @@ class Program:
         self._become(arguments, first, out, err)
         raise AssertionError("the child has left")
 
-    def exec_followed(self, folder: str, before: Callable[[Call], bool], *arguments: str) -> Outcome:
+    def exec_followed(self, folder: str, before: Before, *arguments: str) -> Outcome:
         """Run it as a process of its own, followed: `python -m models_init`."""
         command = [sys.executable, "-m", "models_init", *arguments]
 
@@ -117,8 +117,8 @@ class Program:
         run = self.start(first=become)
         return run.ended(follow(run.pid, folder, before))
 
-    def followed(self, folder: str, before: Callable[[Call], bool], *arguments: str) -> Outcome:
-        """Run it, calling `before` each change below `folder`; where that says no, it is killed."""
+    def followed(self, folder: str, before: Before, *arguments: str) -> Outcome:
+        """Run it, asking `before` each change below `folder`; see `follow`."""
         run = self.start(*arguments, first=submit_to_tracing)
         return run.ended(follow(run.pid, folder, before))
 
