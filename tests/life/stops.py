@@ -2,18 +2,20 @@
 
     python -m tests.life.stops [--pairs N] [--only SCENARIO] [FOLDER]
 
-covers every stopping point of every scenario, and for each scenario N runs that are stopped twice. It wants a FOLDER in
-memory: the program flushes the file system it works on.
+covers every stopping point of every scenario: by a kill, by disks that fail in four ways; and for each scenario N runs
+that are killed twice. It wants a FOLDER in memory: the program flushes the file system it works on.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import random
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +25,11 @@ from typing import TYPE_CHECKING
 from tests.life import look
 from tests.life.scenarios import SCENARIOS, Scenario, copy_volume
 from tests.life.shelf import stock
+from tests.life.syscalls import Fail
 from tests.life.warm import KILLED, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.life.shelf import Shelf
     from tests.life.syscalls import Call
@@ -72,10 +75,11 @@ class Stop:
 
     number: int
     call: Call | None
-    fault: str = ""
+    fault: str
+    code: int = KILLED
 
     def __str__(self) -> str:
-        return f"stopped before change {self.number}, {self.call.site if self.call else 'none'}: {self.fault}"
+        return f"change {self.number}, {self.call.site if self.call else 'none'}: {self.fault}"
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,10 @@ class Coverage:
         reached = [stop.call for stop in self.stops if stop.call]
         kinds = {call.name for call in reached}
         sites = {call.site for call in reached}
+        codes = dict(sorted(Counter(stop.code for stop in self.stops).items()))
         return (
             f"{self.name}: {self.points} stopping points ({len(sites)} different calls of {len(kinds)} kinds), "
-            f"{len(self.faults)} broken promises, {self.seconds:.0f} s"
+            f"exit codes {codes}, {len(self.faults)} broken promises, {self.seconds:.0f} s"
         )
 
 
@@ -171,6 +176,56 @@ def _run_again(ground: Ground, volume: Path, state: dict[str, object]) -> None:
     assert not wrong, f"another state than that of an undisturbed run: {wrong}"
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """A disk that fails with an errno from one change on (in calls of these kinds, or in all), or once."""
+
+    number: int
+    kinds: frozenset[str] = frozenset()
+    once: bool = False
+
+    def __str__(self) -> str:
+        return f"{errno.errorcode[self.number]}{' once' if self.once else ''}"
+
+
+def fail_at(ground: Ground, state: dict[str, object], trouble: Trouble, number: int) -> Stop:
+    """Have the disk fail from change `number` on; judge how the run ends, and the volume; then run without trouble."""
+    volume = ground.volume(os.getpid())
+    fault, code = "", 0
+    disk = _FailingDisk(trouble, number)
+    try:
+        ended = ground.scenario.followed(volume, ground.shelf, disk.before)
+        code = ended.code
+        assert code == 0 or 40 <= code < 50, str(ended)
+        ground.scenario.assert_promise(volume, ground.shelf, ground.start)
+        if code == 0:
+            ground.scenario.assert_converged(volume, ground.shelf)
+        _run_again(ground, volume, state)
+    except (AssertionError, OSError, ValueError) as error:
+        fault = f"{type(error).__name__}: {error}"
+    finally:
+        shutil.rmtree(volume, ignore_errors=True)
+    return Stop(number, disk.failed, fault, code)
+
+
+class _FailingDisk:
+    """Answers before each change; `failed` is the first that failed."""
+
+    def __init__(self, trouble: Trouble, number: int) -> None:
+        self.failed: Call | None = None
+        self._trouble = trouble
+        self._left = number
+
+    def before(self, call: Call) -> bool | Fail:
+        self._left -= 1
+        trouble = self._trouble
+        spared = trouble.kinds and call.name not in trouble.kinds
+        if self._left > 0 or spared or (trouble.once and self.failed):
+            return True
+        self.failed = self.failed or call
+        return Fail(trouble.number)
+
+
 def cover(pool: Pool, ground: Ground) -> Coverage:
     """Stop at every point."""
     began = monotonic()
@@ -190,20 +245,35 @@ def cover_pairs(pool: Pool, ground: Ground, count: int) -> Coverage:
     return Coverage(f"{ground.name}, twice", stops, monotonic() - began)
 
 
+def cover_trouble(pool: Pool, ground: Ground, trouble: Trouble) -> Coverage:
+    """Have the disk fail at every point."""
+    began = monotonic()
+    told = pool.do(undisturbed, ground)
+    numbers = [at for at, call in enumerate(told.calls, 1) if not trouble.kinds or call.name in trouble.kinds]
+    stops = pool.each(partial(fail_at, ground, told.state, trouble), numbers)
+    return Coverage(f"{ground.name}, {trouble}", stops, monotonic() - began)
+
+
+NEEDS_ROOM = frozenset({"openat", "mkdir", "symlink", "link", "linkat", "write", "pwrite64", "fallocate"})
+TROUBLES = (Trouble(errno.EIO, once=True), Trouble(errno.EIO), Trouble(errno.ENOSPC, NEEDS_ROOM), Trouble(errno.EROFS))
+
+
 def main() -> int:
     """Cover everything, print what was covered."""
     parser = argparse.ArgumentParser(prog="python -m tests.life.stops", description=__doc__.partition("\n")[0])
-    parser.add_argument("--pairs", type=int, default=100, help="runs of each scenario that are stopped twice")
+    parser.add_argument("--pairs", type=int, default=100, help="runs of each scenario that are killed twice")
     parser.add_argument("--only", choices=SCENARIOS, action="append", help="this scenario, instead of all")
     parser.add_argument("folder", type=Path, nargs="?", default=MEMORY if MEMORY.is_dir() else None)
     options = parser.parse_args()
     found: list[Coverage] = []
     pool = Pool()
+    ways: list[Callable[[Pool, Ground], Coverage]] = [cover, partial(cover_pairs, count=options.pairs)]
+    ways += [partial(cover_trouble, trouble=trouble) for trouble in TROUBLES]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         shelf = stock(Path(folder))
         for name in options.only or SCENARIOS:
-            for how in (cover, partial(cover_pairs, count=options.pairs)):
-                coverage = how(pool, Ground(name, shelf, Path(folder, f"ground-{len(found)}")))
+            for way in ways:
+                coverage = way(pool, Ground(name, shelf, Path(folder, f"ground-{len(found)}")))
                 found.append(coverage)
                 sys.stdout.write("\n    ".join([str(coverage), *coverage.faults]) + "\n")
                 sys.stdout.flush()
