@@ -3,52 +3,58 @@
 Only `UnavailableError` is worth another try. Waits grow exponentially with full jitter
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), never shorter than the service's
 `Retry-After`. A range goes on where it broke off, and bytes that came count as success: patience is measured from the
-last byte, not from the first.
+last of them, not from the beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from models_init.errors import UnavailableError
+from models_init.sources.around import SourceAround
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from models_init.sources.approach import Approach, Credential, Greeting
     from models_init.sources.source import Sink, Source
 
 T = TypeVar("T")
 
+_WORTH = 64 << 10
+"""Bytes that are worth waiting for once more: who brings a byte now and then is not taken for a source that works."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to go on: `attempts` in a row and `seconds` without a single byte, whichever ends first."""
+    """How long to go on: `attempts` in a row without a byte, `seconds` with none to speak of; whichever ends first.
 
-    attempts: int = 10
+    A source that has never answered is likelier to be named wrong than to be down: for that, `first_seconds`. Ten
+    attempts take a minute, 60 take a quarter of an hour: seconds are what ends it.
+    """
+
+    attempts: int = 60
     seconds: float = 300.0
+    first_seconds: float = 60.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-class RetryingSource:
+class RetryingSource(SourceAround):
     """Asks `inner` again as long as `patience` lasts; `on_retry` is told each error and the wait in seconds."""
 
     def __init__(self, inner: Source, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._patience = patience
         self._on_retry = on_retry
-
-    @property
-    def name(self) -> str:
-        """The inner source's name."""
-        return self._inner.name
+        self._answered = False
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
@@ -61,9 +67,10 @@ class RetryingSource:
         async def attempt(effort: _Effort) -> None:
             async def counted(piece: memoryview) -> None:
                 nonlocal position
+                began = monotonic()
                 await sink(piece)
                 position += len(piece)
-                effort.progress()
+                effort.progress(len(piece), monotonic() - began)
 
             if position < stop or position == start:  # a fault after the last byte costs nothing
                 await self._inner.get_range(key, position, stop, counted)
@@ -74,12 +81,32 @@ class RetryingSource:
         """See `Source.names`."""
         return await self._again(lambda _: self._inner.names(folder))
 
-    async def close(self) -> None:
-        """Close the inner source."""
-        await self._inner.close()
-
     async def _again(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
-        return await _Effort(self._patience, self._on_retry).make(call)
+        first, seconds = self._patience.first_seconds, self._patience.seconds
+        patience = self._patience if self._answered else replace(self._patience, seconds=min(first, seconds))
+        result = await _Effort(patience, self._tell).make(call)
+        self._answered = True
+        return result
+
+    def _tell(self, error: UnavailableError, wait: float) -> None:
+        self._answered = self._answered or error.overloaded
+        self._on_retry(error, wait)
+
+
+class PatientApproach:
+    """Asks `inner` for its greeting again, by the same rules."""
+
+    def __init__(self, inner: Approach, patience: Patience) -> None:
+        self._inner = inner
+        self._patience = patience
+
+    async def greet(self) -> Greeting:
+        """See `Approach.greet`."""
+        return await patiently(self._inner.greet, self._patience)
+
+    def credential(self) -> Credential | None:
+        """See `Approach.credential`."""
+        return self._inner.credential()
 
 
 async def patiently(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
@@ -94,7 +121,8 @@ class _Effort:
         self._patience = patience
         self._on_retry = on_retry
         self._fruitless = 0
-        self._last_byte = monotonic()
+        self._gain = 0
+        self._last_gain = monotonic()
 
     async def make(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
@@ -111,9 +139,13 @@ class _Effort:
 
         return await retrying(attempt)
 
-    def progress(self) -> None:
+    def progress(self, count: int, busy: float) -> None:
+        """Note bytes that came, and the seconds that the sink took for them: those are not the source's."""
         self._fruitless = 0
-        self._last_byte = monotonic()
+        self._gain += count
+        self._last_gain += busy
+        if self._gain >= _WORTH:
+            self._gain, self._last_gain = 0, monotonic()
 
     def _wait(self, state: RetryCallState) -> float:
         self._fruitless += 1
@@ -122,7 +154,7 @@ class _Effort:
         return max(random.uniform(0, ceiling), _fault(state).retry_after or 0.0)  # noqa: S311 - jitter is no secret
 
     def _stop(self, state: RetryCallState) -> bool:
-        waited = monotonic() - self._last_byte + state.upcoming_sleep
+        waited = monotonic() - self._last_gain + state.upcoming_sleep
         return self._fruitless >= self._patience.attempts or waited > self._patience.seconds
 
     def _tell(self, state: RetryCallState) -> None:

@@ -39,8 +39,8 @@ class SasToken:
         """When it begins, if it says so."""
         return _moment(self.field("st"))
 
-    def flaw(self) -> str:
-        """Name what makes it useless whatever the clock says, or return an empty string."""
+    def flaw(self, scheme: str = "https") -> str:
+        """Name what makes it useless over `scheme` whatever the clock says, or return an empty string."""
         if not self.query:
             return "is empty"
         if not self.field("sig"):
@@ -49,6 +49,8 @@ class SasToken:
             return "has a broken signature (field sig): it was cut or changed when it was copied"
         if not all("!" <= char <= "~" for char in self.query):
             return "has a space or line break inside, or what is no plain letter: it was changed when it was copied"
+        if scheme == "http" and self.field("spr") == "https":
+            return "is for https only (spr=https), and MODELS_URL begins with http:"
         return self._scope_flaw()
 
     def _scope_flaw(self) -> str:
@@ -62,6 +64,13 @@ class SasToken:
         if self.field("srt") and "o" not in self.field("srt"):
             return f"is not for objects (srt={self.field('srt')})"
         return ""
+
+    def scope(self) -> str:
+        """What it opens, and for whom, in words."""
+        opens = {"c": "the container", "d": "one directory"}.get(self.field("sr"), "the account")
+        fields = {"sp": "permissions", "sip": "only from IP", "si": "by the stored policy"}
+        told = [f"{words} {self.field(key)}" for key, words in fields.items() if self.field(key)]
+        return ", ".join([f"for {opens}", *told])
 
     def time_flaw(self, now: datetime) -> str:
         """Name what is wrong with it at `now`, or return an empty string."""

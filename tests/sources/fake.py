@@ -139,6 +139,14 @@ class FakeSource:
         prefix = f"{folder}/" if folder else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in self.objects if key.startswith(prefix)})
 
+    def lacks(self, _key: str, _start: int, _stop: int) -> str:
+        """See `Source.lacks`."""
+        return ""
+
+    def remedy(self, _key: str, _start: int) -> str:
+        """See `Source.remedy`."""
+        return "mend the fake"
+
     async def close(self) -> None:
         """See `Source.close`."""
         self.closed = True

@@ -23,7 +23,8 @@ from models_init.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.azure import Access, AzureSource
+from models_init.sources.azure import Access, AzureSource, Renewal
+from models_init.sources.http import Line
 from models_init.sources.retrying import Patience, RetryingSource
 from tests.parts import free_port
 from tests.parts.faults import (
@@ -74,9 +75,15 @@ class Got:
 
 @asynccontextmanager
 async def opened(
-    url: str, prefix: str = "", read_token: Callable[[], str] = token, *, ca_file: str = "", idle_limit: float = _IDLE
+    url: str,
+    prefix: str = "",
+    read_token: Callable[[], str] = token,
+    *,
+    ca_file: str = "",
+    idle_limit: float = _IDLE,
+    renewal: Renewal | None = None,
 ) -> AsyncIterator[AzureSource]:
-    source = AzureSource(Access(url, prefix, read_token, idle_limit=idle_limit, ca_file=ca_file))
+    source = AzureSource(Access(url, prefix, read_token, Line(idle_limit, ca_file), renewal))
     try:
         yield source
     finally:
@@ -145,7 +152,6 @@ def container(azurite: Azurite) -> Azurite:
         ("not yet valid", ["the SAS token is not valid before 20"]),
         ("wrong signature", ["its signature is wrong", "another container or account"]),
         ("other container", ["its signature is wrong", "another container or account"]),
-        ("https only", ["is for https only"]),
     ],
 )
 async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: list[str]) -> None:
@@ -159,7 +165,6 @@ async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: li
         "not yet valid": container.sas(starts_in=600),
         "wrong signature": good.partition("sig=")[0] + token().rpartition("&")[2],
         "other container": container.fresh_container().sas(),
-        "https only": container.sas(protocol="https"),
     }[fault]
     async with opened(container.container_url, read_token=lambda: bad) as source:
         with pytest.raises(AccessError) as read:
@@ -286,6 +291,82 @@ async def test_a_refused_token_that_was_not_renewed_is_not_tried_again() -> None
         ):
             assert isinstance((await fetched(source)).error, AccessError)
             assert len(server.seen) == 1
+
+
+class Waiting:
+    """A file whose token is replaced while the source waits for it, if ever; counts what happens meanwhile."""
+
+    def __init__(self, *later: str) -> None:
+        self.text = token()
+        self.sleeps = 0
+        self.told: list[AccessError] = []
+        self._later = list(later)
+
+    def read(self) -> str:
+        """The token, or the fault of a file that is just being replaced."""
+        if self.text == "gone":
+            raise UsageError("no such file")
+        return self.text
+
+    async def sleep(self, _seconds: float) -> None:
+        """Replace it after a while."""
+        self.sleeps += 1
+        await asyncio.sleep(0)
+        if self._later:
+            self.text = self._later.pop(0)
+
+    def renewal(self, seconds: float = 60.0) -> Renewal:
+        """As the program waits."""
+        return Renewal(seconds, self.told.append, self.sleep)
+
+
+async def test_a_token_that_worked_and_dies_is_waited_for() -> None:
+    """All requests wait together for a newer one in the file, are told of once, and go on with it."""
+    old, new = token(), token(sv="2026-01-01")
+    waiting = Waiting(old, "gone", "", old, new)
+    async with (
+        FaultyServer({_KEY: _DATA}, token=old) as server,
+        opened(server.url, read_token=waiting.read, renewal=waiting.renewal()) as source,
+    ):
+        assert (await fetched(source)).error is None
+        server.token = new
+        results = await asyncio.gather(*(fetched(source) for _ in range(8)))
+        assert [(got.error, got.data) for got in results] == [(None, _DATA[_START:_STOP])] * 8
+        assert len(waiting.told) == 1
+        assert waiting.sleeps == 5
+
+
+async def test_waiting_for_a_token_ends() -> None:
+    """Without a newer one the refusal comes out for all, after one wait for all."""
+    waiting = Waiting()
+    async with (
+        FaultyServer({_KEY: _DATA}, token=token()) as server,
+        opened(server.url, read_token=waiting.read, renewal=waiting.renewal(seconds=0.2)) as source,
+    ):
+        assert (await fetched(source)).error is None
+        server.token = "another"
+        results = await asyncio.gather(*(fetched(source) for _ in range(8)))
+        assert {type(got.error) for got in results} == {AccessError}
+        assert len(waiting.told) == 1
+        assert len(server.seen) == 1 + 8
+
+
+async def test_a_token_that_never_worked_is_not_waited_for() -> None:
+    """A wrong token at the start is told at once."""
+    waiting = Waiting(token(sv="2026-01-01"))
+    async with (
+        FaultyServer({_KEY: _DATA}, token="another") as server,
+        opened(server.url, read_token=waiting.read, renewal=waiting.renewal()) as source,
+    ):
+        assert isinstance((await fetched(source)).error, AccessError)
+        assert (waiting.sleeps, waiting.told) == (0, [])
+
+
+def test_a_token_for_https_only_is_told_before_any_socket() -> None:
+    """Over http the service would refuse it."""
+    with pytest.raises(AccessError, match="is for https only"):
+        AzureSource(Access("http://127.0.0.1:1/models", "", lambda: token(spr="https")))
+    AzureSource(Access("http://127.0.0.1:1/models", "", lambda: token(spr="https,http")))
 
 
 async def test_a_good_token_is_read_once() -> None:
@@ -629,7 +710,7 @@ async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFix
     told: list[str] = []
     faults: Sequence[Fault] = [
         *(expired(times=1), not_public(times=1), refused(400, "InvalidInput", times=1), throttled()),
-        *(redirect("/?sig=x", times=1), Raw(), WholeObject(), OtherRange(later=1)),
+        *(redirect("http://127.0.0.1:1/?sig=x", times=1), Raw(), WholeObject(), OtherRange(later=1)),
         *(Cut(times=2), Cut(at=10), Reset(times=2), Reset(at=10), Stall(), Stall(at=10)),
     ]
     async with FaultyServer({_KEY: _DATA}, faults) as server, opened(server.url, idle_limit=0.05) as source:
@@ -638,7 +719,7 @@ async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFix
         told += [repr(source), str(source), source.name, repr(source._access), repr(source._token)]
     async with opened(f"http://127.0.0.1:{free_port()}/models") as source:
         told.append((await fetched(source)).told())
-    assert len(told) == len(faults) + 5 + 1
+    assert len(told) == sum(fault.times for fault in faults) + 5 + 1
     assert not [text for text in told if leaks(text)]
     assert not leaks("\n".join(f"{record.name} {record.getMessage()} {record.exc_text}" for record in caplog.records))
 

@@ -14,9 +14,12 @@ import pytest
 
 from models_init.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
 from models_init.sources.azure import Access, AzureSource
+from models_init.sources.bundle import BundleSource
 from models_init.sources.deferred import DeferredSource
 from models_init.sources.directory import DirectorySource
+from models_init.sources.http import Line
 from models_init.sources.retrying import Patience, RetryingSource
+from tests.bundle import media
 from tests.eventually import eventually
 from tests.sources.fake import Broken, FakeSource
 
@@ -40,6 +43,7 @@ OBJECTS = {
     "odd/a b+c%20d#e?f&g=h 語/x": b"odd",
 }
 _PREFIX = "realtime/"
+_PARTS = {"bundle": 0, "bundle in parts": 3 * _MIB + 5}
 
 
 def _never_told(error: UnavailableError, wait: float) -> None:
@@ -79,16 +83,20 @@ def _stocked(container: Azurite) -> Azurite:
 
 def _azure(container: Azurite) -> AzureSource:
     ca_file = str(container.certificate_authority or "")
-    return AzureSource(Access(container.container_url, _PREFIX, container.sas, ca_file=ca_file))
+    return AzureSource(Access(container.container_url, _PREFIX, container.sas, Line(ca_file=ca_file)))
 
 
-@pytest.fixture(params=["fake", "directory", "azure", "azure over TLS", "retrying", "deferred"])
+@pytest.fixture(
+    params=["fake", "directory", "bundle", "bundle in parts", "azure", "azure over TLS", "retrying", "deferred"]
+)
 def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
     """How to open a source of one kind; each holds `OBJECTS`."""
     need = request.getfixturevalue
     match request.param:
         case "directory":
             return partial(DirectorySource, need("object_folder"))
+        case "bundle" | "bundle in parts" as kind:
+            return partial(BundleSource, media.write(need("tmp_path") / "site.tar", OBJECTS, _PARTS[kind]))
         case "azure":
             return partial(_azure, need("container"))
         case "azure over TLS":

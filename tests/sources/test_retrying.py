@@ -54,7 +54,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 def patient(
     time: Time, inner: FakeSource, *, attempts: int = 8, seconds: float = 300.0, first_wait: float = 0.5
 ) -> RetryingSource:
-    return RetryingSource(inner, Patience(attempts, seconds, first_wait, sleep=time.sleep), time.tell)
+    return RetryingSource(inner, Patience(attempts, seconds, seconds, first_wait, sleep=time.sleep), time.tell)
 
 
 async def fetched(source: RetryingSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
@@ -119,9 +119,9 @@ async def test_attempts_in_a_row_are_counted(time: Time) -> None:
 
 async def test_bytes_that_came_count_as_success(time: Time) -> None:
     """However often it breaks: as long as bytes come, patience begins anew, and so do the waits."""
-    inner = FakeSource({_KEY: _DATA}, broken(at=1_000, times=FOREVER))
+    inner = FakeSource({_KEY: _DATA}, broken(at=100_000, times=FOREVER))
     assert await fetched(patient(time, inner, attempts=2, seconds=1.0)) == _DATA
-    assert len(inner.calls) == len(_DATA) // 1_000
+    assert len(inner.calls) == len(_DATA) // 100_000
     assert max(time.waits) <= 0.5
 
 
@@ -155,12 +155,33 @@ async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
     assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
 
 
-async def test_a_source_that_is_down_is_asked_ten_times(time: Time) -> None:
-    """What `--help` says of MODELS_RETRY_SECONDS: for so long, or ten times, whichever ends first."""
-    inner = FakeSource({_KEY: _DATA}, broken(times=FOREVER))
+async def test_a_byte_now_and_then_is_no_success(time: Time) -> None:
+    """Where a few bytes come each time and never more, patience ends by its seconds."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=10, times=FOREVER))
+    began = time.now
     with pytest.raises(UnavailableError):
-        await RetryingSource(inner, Patience(sleep=time.sleep), time.tell).read(_KEY, 100)
-    assert len(inner.calls) == 10
+        await fetched(patient(time, inner, attempts=2, seconds=20.0))
+    assert 15.0 < time.now - began <= 20.0
+
+
+async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> None:
+    """It is likelier to be named wrong than to be down: a minute, against five once it has answered."""
+
+    async def given_up_after(source: RetryingSource) -> float:
+        began = time.now
+        with pytest.raises(UnavailableError):
+            await source.read(_KEY, len(_DATA))
+        return time.now - began
+
+    def source(*faults: Fault) -> RetryingSource:
+        return RetryingSource(FakeSource({_KEY: _DATA}, *faults), Patience(sleep=time.sleep), time.tell)
+
+    down = broken(times=FOREVER)
+    assert 25.0 < await given_up_after(source(down)) <= 60.0
+    busy = broken(error=UnavailableError("busy", overloaded=True), times=2)
+    answered = source(busy, broken(times=FOREVER, after=1))
+    assert await answered.read(_KEY, len(_DATA)) == _DATA
+    assert 250.0 < await given_up_after(answered) <= 300.0
 
 
 async def test_waits_grow_with_full_jitter(time: Time) -> None:
@@ -236,7 +257,7 @@ async def test_each_call_has_its_own_patience(time: Time) -> None:
 async def test_a_wait_can_be_cancelled() -> None:
     """A cancelled call does not wait to its end."""
     reached = asyncio.Event()
-    patience = Patience(first_wait=1e5, longest_wait=1e5, seconds=1e9)
+    patience = Patience(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
     source = RetryingSource(FakeSource({}, broken(times=FOREVER)), patience, lambda *_: reached.set())
     task = asyncio.create_task(source.read(_KEY, 1))
     await reached.wait()

@@ -1,0 +1,44 @@
+"""A source around a source: hands everything on, for those that change one thing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models_init.sources.source import Sink, Source
+
+
+class SourceAround:
+    """Is what `inner` is."""
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+
+    @property
+    def name(self) -> str:
+        """The inner source's name."""
+        return self._inner.name
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        return await self._inner.read(key, limit)
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`."""
+        await self._inner.get_range(key, start, stop, sink)
+
+    async def names(self, folder: str) -> list[str]:
+        """See `Source.names`."""
+        return await self._inner.names(folder)
+
+    def lacks(self, key: str, start: int, stop: int) -> str:
+        """See `Source.lacks`."""
+        return self._inner.lacks(key, start, stop)
+
+    def remedy(self, key: str, start: int) -> str:
+        """See `Source.remedy`."""
+        return self._inner.remedy(key, start)
+
+    async def close(self) -> None:
+        """Close the inner source."""
+        await self._inner.close()

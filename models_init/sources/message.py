@@ -1,0 +1,150 @@
+"""What an HTTP/1.1 answer consists of (RFC 9112): a head that is judged strictly, a body with or without a length.
+
+Anything that could be read in two ways is no answer: then somebody in between reads it in the other one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models_init.sources.wire import Wire
+
+_HEAD_LIMIT = 64 << 10  # bytes of a status line with all headers
+_LINE_LIMIT = 4 << 10  # bytes of a chunk's size with its extensions, or of one trailer
+_TRAILERS = 100
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\Z")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r\n\Z")
+_BODILESS = {204, 304}
+
+
+class NotHttpError(Exception):
+    """What came is no HTTP, or not quite."""
+
+
+class Head:
+    """A status and headers; of a header that stands twice the values are joined with a comma."""
+
+    def __init__(self, raw: bytes) -> None:
+        first, *lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        status = _STATUS.match(first)
+        if not status:
+            raise NotHttpError
+        self.status = int(status[2])
+        self.headers: dict[str, str] = {}
+        for name, value in map(_header, lines):
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+        self.length = _length(self.headers, self.status)
+        self.in_chunks = "transfer-encoding" in self.headers
+        self.keeps_alive = status[1] == b"1" and "close" not in self.get("Connection").lower()
+
+    def get(self, name: str) -> str:
+        """A header's value, or an empty string."""
+        return self.headers.get(name.lower(), "")
+
+
+async def head(wire: Wire) -> Head:
+    """Read one, passing over those that only announce another. Raises `NotHttpError`, `EOFError`, `OSError`."""
+    try:
+        while True:
+            found = Head(await wire.until(b"\r\n\r\n", _HEAD_LIMIT))
+            if found.status >= 200:
+                return found
+            if found.status == 101:
+                raise NotHttpError
+    except ValueError:
+        raise NotHttpError from None
+
+
+class Body:
+    """The bytes that follow a head; `is_whole` once all of them are taken."""
+
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self._wire = wire
+        self._in_chunks = head.in_chunks
+        self._left = 0 if head.in_chunks else head.length
+        self._given = 0
+        self._began = False
+        self.is_whole = not head.in_chunks and head.length == 0
+
+    async def piece(self) -> memoryview:
+        """The next bytes, valid until the next call; empty at the end.
+
+        Raises `EOFError` where it ends too early, `NotHttpError`, `OSError`.
+        """
+        self._free()
+        if self._in_chunks and not self.is_whole and self._left == 0:
+            await self._next_chunk()
+        if self.is_whole:
+            return memoryview(b"")
+        there = await self._wire.some()
+        if not there:
+            if self._left is not None:
+                raise EOFError
+            self.is_whole = True
+            return there
+        given = there if self._left is None else there[: self._left]
+        self._given = len(given)
+        return given
+
+    def _free(self) -> None:
+        """Take what was given, now that nobody reads it any more."""
+        self._wire.take(self._given)
+        if self._left is not None:
+            self._left -= self._given
+            self.is_whole = self.is_whole or (self._left == 0 and not self._in_chunks)
+        self._given = 0
+
+    def finish(self) -> bool:
+        """Take what was given; tell whether that was all, so that the connection can be used again."""
+        self._free()
+        return self.is_whole and self._left is not None
+
+    async def _next_chunk(self) -> None:
+        try:
+            if self._began and await self._wire.until(b"\r\n", 2) != b"\r\n":
+                raise NotHttpError
+            size = _SIZE.match(await self._wire.until(b"\r\n", _LINE_LIMIT))
+            if not size:
+                raise NotHttpError
+            self._began, self._left = True, int(size[1], 16)
+            if self._left == 0:
+                for _ in range(_TRAILERS):
+                    if await self._wire.until(b"\r\n", _LINE_LIMIT) == b"\r\n":
+                        self.is_whole = True
+                        return
+                raise NotHttpError
+        except ValueError:
+            raise NotHttpError from None
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    match = _HEADER.match(line)
+    if not match:
+        raise NotHttpError
+    return match[1].decode("ascii").lower(), match[2].decode("latin-1")
+
+
+def _length(headers: dict[str, str], status: int) -> int | None:
+    """Bytes of the body, None where only its end will tell."""
+    encoding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    if encoding is not None:
+        if encoding.lower() != "chunked" or length is not None:
+            raise NotHttpError
+        return None
+    if status in _BODILESS:
+        return 0
+    if length is None:
+        return None
+    values = set(_listed(length))
+    if len(values) != 1 or not re.fullmatch(r"[0-9]{1,15}", min(values)):
+        raise NotHttpError
+    return int(min(values))
+
+
+def _listed(value: str) -> Iterator[str]:
+    yield from (part.strip() for part in value.split(","))

@@ -1,0 +1,65 @@
+"""A token that will expire before the fetch ends is told of, once, as soon as the rate is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from models_init.outlook import Outlook
+from tests.recorder import Recorder
+
+_MB = 10**6
+
+
+@dataclass
+class Clock:
+    """Moves by hand."""
+
+    now: float = 0.0
+
+
+def fetched(expires: datetime | None, seconds: int) -> Recorder:
+    """Fetch 100 MB at 1 MB/s for so many seconds."""
+    recorder, clock = Recorder(), Clock()
+    outlook = Outlook(recorder, lambda: expires, lambda: clock.now)
+    outlook.event("fetching", bytes=100 * _MB)
+    outlook.expect(100 * _MB)
+    for _ in range(seconds):
+        clock.now += 1.0
+        outlook.advance(_MB)
+    assert (recorder.expected, recorder.done, recorder.names[0]) == (100 * _MB, seconds * _MB, "fetching")
+    return recorder
+
+
+def in_seconds(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def test_an_early_end_is_told_once() -> None:
+    """After three seconds there are 97 left; a token with 60 will not do."""
+    recorder = fetched(in_seconds(60), 50)
+    [(name, facts)] = recorder.events[1:]
+    assert name == "token_expires_early"
+    assert facts["level"] == "warning"
+    assert "MODELS_SAS_TOKEN_FILE" in str(facts["text"])
+    assert str(facts["expires"]) < str(facts["estimated_end"])
+
+
+@pytest.mark.parametrize(("expires_in", "seconds"), [(150, 100), (None, 100), (60, 2)])
+def test_a_token_that_lives_long_enough_is_not_told_of(expires_in: float | None, seconds: int) -> None:
+    """Nor one that never expires, nor any before the rate is known."""
+    recorder = fetched(None if expires_in is None else in_seconds(expires_in), seconds)
+    assert recorder.names == ["fetching"]
+
+
+def test_a_renewed_token_is_judged_by_its_own_end() -> None:
+    """The end is asked for each time."""
+    recorder, clock, ends = Recorder(), Clock(), [in_seconds(500), in_seconds(10)]
+    outlook = Outlook(recorder, lambda: ends.pop(0), lambda: clock.now)
+    outlook.expect(100 * _MB)
+    for _ in range(20):
+        clock.now += 1.0
+        outlook.advance(_MB)
+    assert recorder.names == ["token_expires_early"]

@@ -1,0 +1,107 @@
+"""The number of connections finds what the line and the service bear; a simulated line, no real time."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.pace import FIRST, Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SPAN = 8 << 20
+
+
+@dataclass
+class Line:
+    """Requests on a simulated line: `rate(n)` is the bytes a second that `n` of them bring together."""
+
+    rate: Callable[[int], float]
+    most: int = 16
+    now: float = 0.0
+    limits: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.connections = Connections(self.most, clock=lambda: self.now)
+
+    async def bring(self, spans: int, refused: Callable[[int], bool] = lambda _: False) -> None:
+        """Bring as many spans as the connections allow at once; tell of refusals."""
+        ends: list[float] = []
+        for number in range(spans):
+            while len(ends) >= self.connections.limit:
+                self._end(ends)
+            await self.connections.acquire()
+            if refused(len(ends) + 1):
+                self.connections.overloaded()
+            each = self.rate(len(ends) + 1) / (len(ends) + 1)
+            heapq.heappush(ends, self.now + _SPAN / each * (1 + 0.01 * (number % 3)))
+            self.limits.append(self.connections.limit)
+        while ends:
+            self._end(ends)
+
+    def _end(self, ends: list[float]) -> None:
+        self.now = max(self.now, heapq.heappop(ends))
+        self.connections.count(_SPAN)
+        self.connections.release()
+
+
+async def test_it_grows_while_that_brings_more() -> None:
+    """Where each connection is held to a rate of its own, as Azure does, all that are allowed are used soon."""
+    line = Line(lambda count: count * 60e6)
+    await line.bring(100)
+    assert line.limits[0] == FIRST
+    assert line.limits[40] == 16
+    assert line.limits[-1] == 16
+
+
+async def test_it_stays_where_more_brings_nothing() -> None:
+    """A line that four connections fill keeps four; more are tried now and then, and given up."""
+    line = Line(lambda _: 12.5e6)
+    await line.bring(400)
+    assert sorted(set(line.limits)) == [FIRST, 2 * FIRST]
+    assert line.limits.count(FIRST) > 0.7 * len(line.limits)
+
+
+async def test_a_line_that_opens_up_is_noticed() -> None:
+    """What brought nothing once is tried again later."""
+    line = Line(lambda _: 12.5e6)
+    await line.bring(100)
+    line.rate = lambda count: count * 60e6
+    await line.bring(300)
+    assert line.limits[-1] == 16
+
+
+async def test_it_shrinks_where_the_service_is_overloaded() -> None:
+    """It halves with each round of refusals, down to what is borne, and is never none."""
+    line = Line(lambda count: count * 60e6)
+    await line.bring(100)
+    await line.bring(200, refused=lambda count: count > 5)
+    assert line.limits[-1] <= 8
+    assert min(line.limits[100:]) >= 2
+    await line.bring(100, refused=lambda _: True)
+    assert line.limits[-1] == 1
+
+
+async def test_refusals_of_one_moment_count_once() -> None:
+    """Sixteen connections that are refused together halve it once, not sixteen times."""
+    line = Line(lambda count: count * 60e6)
+    await line.bring(100)
+    for _ in range(16):
+        line.connections.overloaded()
+    assert line.connections.limit == 8
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 64])
+async def test_it_never_exceeds_what_is_set(most: int) -> None:
+    """MODELS_CONNECTIONS is an upper limit, and slots are neither lost nor made of nothing."""
+    line = Line(lambda count: count * 60e6, most)
+    await line.bring(500)
+    assert max(line.limits) == most
+    await line.bring(50, refused=lambda count: count > 2)
+    for _ in range(line.connections.limit):
+        await line.connections.acquire()
+    assert line.connections._slots.locked()
