@@ -1,0 +1,252 @@
+"""What somebody might do to a signed pack: to DUTCH, as it lies on a shelf."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from models_init.publish.keys import SecretKey
+from models_init.signature import HASHED, LEGACY, Signature, binding
+from tests.signing.vendor import KEY, OTHER, REMARK, forged
+from tests.site import COMMON, DUTCH, NEWER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.signing.vendor import Shelf
+
+
+@dataclass(frozen=True)
+class Tampering:
+    """One way, and a part of what the site is told about it."""
+
+    name: str
+    do: Callable[[Shelf], None]
+    told: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CHANGED, CUT, WRONG_NAME, STRANGER, UNSIGNED = (
+    "does not fit the manifest",
+    "cannot be used",
+    "is not for nl-nl 2026.04",
+    "is not trusted here",
+    "is not signed at",
+)
+
+
+def _on_manifest(change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
+    def do(shelf: Shelf) -> None:
+        path = shelf.manifest(DUTCH)
+        before = path.read_bytes()
+        path.write_bytes(change(before))
+        assert path.read_bytes() != before
+
+    return do
+
+
+def _on_signature(change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
+    def do(shelf: Shelf) -> None:
+        path = shelf.signature(DUTCH)
+        before = path.read_bytes()
+        path.write_bytes(change(before))
+        assert path.read_bytes() != before
+
+    return do
+
+
+def _on_part(**parts: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
+    """Change the bytes of a signature's parts, and write them down rightly again."""
+
+    def change(document: bytes) -> bytes:
+        read = Signature.parse(document)
+        return replace(read, **{name: part(getattr(read, name)) for name, part in parts.items()}).encoded(REMARK)
+
+    return _on_signature(change)
+
+
+def _flip(at: int, bit: int = 1) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        spoilt = bytearray(data)
+        spoilt[at] ^= bit
+        return bytes(spoilt)
+
+    return change
+
+
+def _line(number: int, change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
+    def whole(document: bytes) -> bytes:
+        lines = document.split(b"\n")
+        lines[number] = change(lines[number])
+        return b"\n".join(lines)
+
+    return _on_signature(whole)
+
+
+def _signed(key: SecretKey, comment: bytes, algorithm: bytes = HASHED) -> Callable[[Shelf], None]:
+    def do(shelf: Shelf) -> None:
+        document = shelf.manifest(DUTCH).read_bytes()
+        shelf.signature(DUTCH).write_bytes(forged(key, document, comment, algorithm).encoded(REMARK))
+
+    return do
+
+
+def _swap_signatures(shelf: Shelf) -> None:
+    one, other = shelf.signature(DUTCH), shelf.signature(COMMON)
+    ours, theirs = one.read_bytes(), other.read_bytes()
+    one.write_bytes(theirs)
+    other.write_bytes(ours)
+
+
+def _swap_manifests(shelf: Shelf) -> None:
+    _swap_signatures(shelf)
+    one, other = shelf.manifest(DUTCH), shelf.manifest(COMMON)
+    ours, theirs = one.read_bytes(), other.read_bytes()
+    one.write_bytes(theirs)
+    other.write_bytes(ours)
+
+
+def _rename_version(shelf: Shelf) -> None:
+    """Put the other version in its place, wholly: the archive, the manifest, the signature."""
+    shutil.rmtree(shelf.manifest(DUTCH).parent)
+    shutil.copytree(shelf.manifest(NEWER).parent, shelf.manifest(DUTCH).parent)
+
+
+def _relabel_version(shelf: Shelf) -> None:
+    """Put the other version in its place, its manifest edited to bear the name."""
+    _rename_version(shelf)
+    manifest = shelf.manifest(DUTCH)
+    manifest.write_bytes(manifest.read_bytes().replace(b'"2026.07"', b'"2026.04"'))
+
+
+def _other_manifest(shelf: Shelf) -> None:
+    shutil.copy(shelf.manifest(NEWER), shelf.manifest(DUTCH))
+
+
+def _other_signature(shelf: Shelf) -> None:
+    shutil.copy(shelf.signature(NEWER), shelf.signature(DUTCH))
+
+
+def _comment_of_another(shelf: Shelf) -> None:
+    """Join a good signature with the comment and seal that another key made for it."""
+    ours = Signature.parse(shelf.signature(DUTCH).read_bytes())
+    theirs = forged(OTHER, shelf.manifest(DUTCH).read_bytes(), ours.comment)
+    shelf.signature(DUTCH).write_bytes(replace(ours, seal=theirs.seal).encoded(REMARK))
+
+
+def _seal_of_another_pack(shelf: Shelf) -> None:
+    ours, theirs = (Signature.parse(shelf.signature(ref).read_bytes()) for ref in (DUTCH, NEWER))
+    spliced = replace(theirs, comment=ours.comment, seal=ours.seal)
+    shelf.signature(DUTCH).write_bytes(spliced.encoded(REMARK))
+
+
+def _hash_as_document(shelf: Shelf) -> None:
+    """A signature of a hash is a legacy signature of a document that is this hash."""
+    document = shelf.manifest(DUTCH).read_bytes()
+    shelf.manifest(DUTCH).write_bytes(hashlib.blake2b(document).digest())
+
+
+def _remove(shelf: Shelf) -> None:
+    shelf.signature(DUTCH).unlink()
+
+
+def _folder(shelf: Shelf) -> None:
+    _remove(shelf)
+    shelf.signature(DUTCH).mkdir()
+
+
+def _digit(document: bytes) -> bytes:
+    """Change a digest that the manifest holds: it stays a valid manifest."""
+    at = document.index(b'"digest":"sha256:') + 30
+    return document[:at] + (b"0" if document[at : at + 1] != b"0" else b"1") + document[at + 1 :]
+
+
+def _respelled(line: bytes) -> bytes:
+    """Use bits of base64 that decode to nothing."""
+    end = line.index(b"=")
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    spelled = alphabet[alphabet.index(line[end - 1]) + 1]
+    changed = line[: end - 1] + bytes([spelled]) + line[end:]
+    assert b64decode(changed) == b64decode(line)
+    return changed
+
+
+_BOUND = binding(DUTCH).encode()
+_ALIKE = SecretKey(KEY.number, OTHER.seed)
+"""Another key with the trusted one's number: numbers are drawn, not earned."""
+
+WAYS = [
+    Tampering("manifest: first byte", _on_manifest(_flip(0)), CHANGED),
+    Tampering("manifest: byte in the middle", _on_manifest(_flip(400)), CHANGED),
+    Tampering("manifest: last byte", _on_manifest(_flip(-1)), CHANGED),
+    Tampering("manifest: a digest", _on_manifest(_digit), CHANGED),
+    Tampering(
+        "manifest: the archive's name", _on_manifest(lambda text: text.replace(b"pack.tar", b"park.tar")), CHANGED
+    ),
+    Tampering("manifest: a byte more", _on_manifest(lambda text: text + b"\n"), CHANGED),
+    Tampering("manifest: a byte less", _on_manifest(lambda text: text[:-1]), CHANGED),
+    Tampering("manifest: empty", _on_manifest(lambda _: b""), CHANGED),
+    Tampering("manifest: CRLF", _on_manifest(lambda text: text.replace(b"\n", b"\r\n")), CHANGED),
+    Tampering("manifest: of another version", _other_manifest, CHANGED),
+    Tampering("manifest: the hash that was signed", _hash_as_document, CHANGED),
+    Tampering("signature: missing", _remove, UNSIGNED),
+    Tampering("signature: a folder", _folder, UNSIGNED),
+    Tampering("signature: empty", _on_signature(lambda _: b""), CUT),
+    Tampering("signature: two lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:2]) + b"\n"), CUT),
+    Tampering("signature: three lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:3]) + b"\n"), CUT),
+    Tampering("signature: last byte cut off", _on_signature(lambda text: text[:-1]), CUT),
+    Tampering("signature: half of it", _on_signature(lambda text: text[: len(text) // 2]), CUT),
+    Tampering("signature: two glued", _on_signature(lambda text: text + text), CUT),
+    Tampering("signature: a line more", _on_signature(lambda text: text + b"\n"), CUT),
+    Tampering("signature: something before it", _on_signature(lambda text: b"\n" + text), CUT),
+    Tampering("signature: CRLF", _on_signature(lambda text: text.replace(b"\n", b"\r\n")), CUT),
+    Tampering("signature: no text", _on_signature(lambda text: b"\xff\xfe" + text), CUT),
+    Tampering(
+        "signature: a public key", _on_signature(lambda _: f"untrusted comment: x\n{KEY.public}\n".encode()), CUT
+    ),
+    Tampering("signature: base64 spelled anew", _line(1, _respelled), CUT),
+    Tampering("seal: base64 spelled anew", _line(3, _respelled), CUT),
+    Tampering("signature: blank behind the base64", _line(1, lambda line: line + b" "), CUT),
+    Tampering("signature: no base64", _line(1, lambda line: b"*" + line[1:]), CUT),
+    Tampering("signature: too short", _line(1, lambda line: b64encode(b64decode(line)[:-1])), CUT),
+    Tampering("signature: no comment that is trusted", _line(2, lambda line: line[2:]), CUT),
+    Tampering("signature: no comment that is not", _line(0, lambda line: line[2:]), CUT),
+    Tampering("signature: algorithm unknown", _on_part(algorithm=lambda _: b"EX"), CUT),
+    Tampering("signature: algorithm the older one", _on_part(algorithm=lambda _: LEGACY), CHANGED),
+    Tampering("signature: first byte", _on_part(signature=_flip(0)), CHANGED),
+    Tampering("signature: last byte", _on_part(signature=_flip(-1, 0x10)), CHANGED),
+    Tampering("signature: nothing but zeros", _on_part(signature=lambda _: bytes(64)), CHANGED),
+    Tampering("key id: a byte", _on_part(number=_flip(0)), STRANGER),
+    Tampering("key id: another's", _on_part(number=lambda _: OTHER.number), STRANGER),
+    Tampering("seal: first byte", _on_part(seal=_flip(0)), CHANGED),
+    Tampering("seal: last byte", _on_part(seal=_flip(-1, 0x10)), CHANGED),
+    Tampering("comment: a letter", _on_part(comment=_flip(2)), CHANGED),
+    Tampering("comment: a blank more", _on_part(comment=lambda text: text + b" "), CHANGED),
+    Tampering("comment: gone", _on_part(comment=lambda _: b""), CHANGED),
+    Tampering("comment: its case", _line(2, bytes.upper), CUT),
+    Tampering("comment and seal: by another key", _comment_of_another, CHANGED),
+    Tampering("comment and seal: of this pack, signature of another", _seal_of_another_pack, CHANGED),
+    Tampering("swapped: signatures of two packs", _swap_signatures, CHANGED),
+    Tampering("swapped: manifests with signatures of two packs", _swap_manifests, "is not for"),
+    Tampering("swapped: signature of another version", _other_signature, CHANGED),
+    Tampering("another version under this name", _rename_version, WRONG_NAME),
+    Tampering("another version under this name, relabelled", _relabel_version, CHANGED),
+    Tampering("signed by a stranger", _signed(OTHER, _BOUND), STRANGER),
+    Tampering("signed by a stranger, as minisign did it", _signed(OTHER, _BOUND, LEGACY), STRANGER),
+    Tampering("signed by a stranger with the trusted number", _signed(_ALIKE, _BOUND), CHANGED),
+    Tampering("bound to nothing", _signed(KEY, b"timestamp:1795354140\tfile:manifest.json\thashed"), WRONG_NAME),
+    Tampering("bound to no version", _signed(KEY, b"pack=nl-nl"), WRONG_NAME),
+    Tampering("bound to no pack", _signed(KEY, b"version=2026.04"), WRONG_NAME),
+    Tampering("bound to another version", _signed(KEY, b"pack=nl-nl version=2026.07"), WRONG_NAME),
+    Tampering("bound to another pack", _signed(KEY, b"pack=nl version=2026.04"), WRONG_NAME),
+    Tampering("bound to two packs", _signed(KEY, _BOUND + b" pack=common"), WRONG_NAME),
+    Tampering("bound to two versions", _signed(KEY, b"version=2026.07 " + _BOUND), WRONG_NAME),
+    Tampering("bound by half a word", _signed(KEY, b"xpack=nl-nl version=2026.04"), WRONG_NAME),
+    Tampering("bound by what is no text", _signed(KEY, b"\xff" + _BOUND), WRONG_NAME),
+    Tampering("bound in capitals", _signed(KEY, _BOUND.upper()), WRONG_NAME),
+]

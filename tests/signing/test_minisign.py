@@ -1,0 +1,99 @@
+"""In both directions with the real minisign: its keys and signatures here, ours there."""
+
+from __future__ import annotations
+
+import shutil
+from base64 import b64decode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.publish.__main__ import main
+from models_init.publish.keys import public_key_text
+from models_init.signature import binding, public_keys
+from tests.signing.vendor import KEY, minisign, unencrypted
+from tests.site import COMMON, DUTCH, NEWER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.signing.vendor import Shelf
+
+PASSWORD = "correct horse, battery"
+EVERY = (COMMON, DUTCH, NEWER)
+
+
+def packs_signed_by_minisign(shelf: Shelf, key: Path, *options: str) -> None:
+    for ref in EVERY:
+        minisign("-S", "-s", key, "-m", shelf.manifest(ref), "-t", binding(ref), *options)
+
+
+@pytest.mark.parametrize("options", [(), ("-l",)], ids=["hashed", "legacy"])
+def test_its_signatures_are_accepted(options: tuple[str, ...], shelf: Shelf, tmp_path: Path) -> None:
+    """A key and signatures of minisign, with the trusted comment that binds: installed; an altered manifest is not."""
+    secret, public = tmp_path / "its.key", tmp_path / "its.pub"
+    minisign("-G", "-W", "-s", secret, "-p", public)
+    packs_signed_by_minisign(shelf, secret, *options)
+    site = shelf.site(tmp_path / "models").but(MODELS_PUBLIC_KEY_FILE=str(public))
+    document = shelf.manifest(DUTCH).read_bytes()
+    shelf.manifest(DUTCH).write_bytes(document + b"\n")
+    assert site.run().code == 13
+    shelf.manifest(DUTCH).write_bytes(document)
+    assert site.run().code == 0
+
+
+def test_it_accepts_our_signatures(shelf: Shelf, tmp_path: Path) -> None:
+    """A key of ours verifies there, and shows the trusted comment; an altered manifest does not verify."""
+    assert main(["keygen", "--out", str(tmp_path / "ours"), "--no-password"]) == 0
+    assert main(["sign", str(shelf.folder), "--key", str(tmp_path / "ours.key"), "--force"]) == 0
+    for ref in EVERY:
+        out = minisign("-V", "-p", tmp_path / "ours.pub", "-m", shelf.manifest(ref))
+        assert f"Trusted comment: {binding(ref)}\n" in out
+    shelf.manifest(DUTCH).write_bytes(b"{}")
+    minisign("-V", "-p", tmp_path / "ours.pub", "-m", shelf.manifest(DUTCH), code=1)
+
+
+def test_it_makes_the_same_signature(shelf: Shelf, tmp_path: Path) -> None:
+    """With the same key, manifest and trusted comment all bytes but the remark's are equal."""
+    (tmp_path / "a.key").write_text(unencrypted(KEY))
+    (tmp_path / "a.pub").write_text(public_key_text(KEY.public))
+    ours = shelf.signature(DUTCH).read_bytes().splitlines()
+    packs_signed_by_minisign(shelf, tmp_path / "a.key")
+    assert shelf.signature(DUTCH).read_bytes().splitlines()[1:] == ours[1:]
+    minisign("-V", "-p", tmp_path / "a.pub", "-m", shelf.manifest(DUTCH))
+
+
+def test_it_uses_our_keys_without_a_password(tmp_path: Path) -> None:
+    """It signs with a key of `keygen --no-password`, and makes the same public key of it, with the same id."""
+    assert main(["keygen", "--out", str(tmp_path / "ours"), "--no-password"]) == 0
+    (tmp_path / "file").write_bytes(b"anything")
+    minisign("-S", "-s", tmp_path / "ours.key", "-m", tmp_path / "file")
+    minisign("-V", "-p", tmp_path / "ours.pub", "-m", tmp_path / "file")
+    minisign("-R", "-s", tmp_path / "ours.key", "-p", tmp_path / "again.pub")
+    assert (tmp_path / "again.pub").read_bytes() == (tmp_path / "ours.pub").read_bytes()
+
+
+def test_it_uses_our_keys_with_a_password(tmp_path: Path) -> None:
+    """It opens with the password a key that `keygen` has encrypted wholly, and signs what the public key verifies."""
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    arguments = ["keygen", "--out", str(tmp_path / "ours"), "--password-file", str(tmp_path / "password")]
+    assert main(arguments) == 0
+    (key,) = public_keys((tmp_path / "ours.pub").read_text())
+    raw = b64decode((tmp_path / "ours.key").read_text().splitlines()[1])
+    assert key.point not in raw
+    assert key.number not in raw
+    (tmp_path / "file").write_bytes(b"anything")
+    minisign("-S", "-s", tmp_path / "ours.key", "-m", tmp_path / "file", password=PASSWORD)
+    minisign("-V", "-p", tmp_path / "ours.pub", "-m", tmp_path / "file")
+
+
+def test_we_use_its_keys_with_a_password(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sign` opens a key that minisign has encrypted, and minisign verifies what it signs."""
+    secret, public = tmp_path / "its.key", tmp_path / "its.pub"
+    minisign("-G", "-s", secret, "-p", public, password=PASSWORD)
+    shutil.rmtree(shelf.folder / COMMON.name)
+    shelf.signature(NEWER).unlink()
+    monkeypatch.setenv("MODELS_KEY_PASSWORD", PASSWORD)
+    assert main(["sign", str(shelf.folder), "--key", str(secret), "--force"]) == 0
+    for ref in (DUTCH, NEWER):
+        minisign("-V", "-p", public, "-m", shelf.manifest(ref))
