@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from models_init.sources.source import Sink, Source
 
 _SHORTEST = 0.002  # seconds: the clock of an event loop is not much finer
+_CREDIT = 0.2  # seconds by which it may lag behind and catch up: sleeping on a busy machine takes longer than asked for
 
 
 class LimitedSource(SourceAround):
     """Takes at most `rate` bytes a second from `inner`, over all its ranges; who waits stops reading its connection.
 
-    Nothing is saved up while nothing is read, so that no second brings more.
+    Next to nothing is saved up while nothing is read, so that hardly a second brings more.
     """
 
     def __init__(self, inner: Source, rate: int, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         super().__init__(inner)
         self._rate = rate
         self._sleep = sleep
-        self._due = 0.0
+        self._due = 0.0  # when the bytes that came so far are within the rate
+        self._begun = False
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
@@ -46,6 +48,7 @@ class LimitedSource(SourceAround):
     async def _pay(self, size: int) -> None:
         """Wait until the bytes that came are within the rate."""
         now = monotonic()
-        self._due = max(self._due, now) + size / self._rate
+        self._due = max(self._due, now - _CREDIT if self._begun else now) + size / self._rate
+        self._begun = True
         if self._due - now > _SHORTEST:
             await self._sleep(self._due - now)

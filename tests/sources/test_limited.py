@@ -32,7 +32,7 @@ class Time:
     async def run(self, *work: asyncio.Task[None]) -> None:
         """Move the clock until the work is done."""
         while not all(task.done() for task in work):
-            for _ in range(50):
+            for _ in range(20):
                 await asyncio.sleep(0)
             if self.sleepers:
                 self.sleepers.sort(key=lambda sleeper: sleeper[0])
@@ -47,7 +47,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return fake
 
 
-@pytest.mark.parametrize(("ranges", "piece"), [(1, 60_000), (7, 60_000), (16, 1_000), (3, 700_000)])
+@pytest.mark.parametrize(("ranges", "piece"), [(1, 60_000), (7, 60_000), (16, 20_000), (3, 700_000)])
 async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
     """Bytes over seconds is the rate, within a piece; everything arrives."""
     source = LimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
@@ -73,13 +73,32 @@ async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
         assert total <= (moment - began) * _RATE * 1.001 + 500
 
 
+async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
+    """A machine so busy that each sleep takes a tenth of a second more has the rate nevertheless."""
+    late = FakeSource({"pack": _DATA}, piece=20_000)
+
+    async def sleep(seconds: float) -> None:
+        await time.sleep(seconds + 0.1)
+
+    began = time.now
+    await time.run(asyncio.create_task(_fetch(LimitedSource(late, _RATE, sleep))))
+    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
+
+
 async def test_nothing_is_saved_up(time: Time) -> None:
     """After an hour without a byte the next ones come at the rate, too; documents count."""
     source = LimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
     time.now += 3600.0
     began = time.now
     await time.run(asyncio.create_task(_read(source)))
-    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.01)
+    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
+
+
+async def _fetch(source: LimitedSource) -> None:
+    async def sink(_piece: memoryview) -> None:
+        pass
+
+    await source.get_range("pack", 0, len(_DATA), sink)
 
 
 async def _read(source: LimitedSource) -> None:
