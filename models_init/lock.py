@@ -48,6 +48,29 @@ def lease(record: Path) -> int:
     raise NoSuchReleaseError(f"release {record.parent.name} was pruned just now; choose another one")
 
 
+def refuses_a_second(path: Path) -> bool:
+    """Tell whether the file system refuses a second lock on a file, made here; some grant it to all. `OSError`."""
+    descriptors = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for _ in range(2)]
+    try:
+        return [flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) for descriptor in descriptors] == [True, False]
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def keeps_out(path: Path) -> bool:
+    """Tell whether the lock on `path`, which this run holds, keeps others out: where locks lie, it is granted again."""
+    with volume_faults(path):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+
+
 class Lock:
     """The file `path`, locked by the process that works, with a note in it that says which.
 
@@ -61,7 +84,7 @@ class Lock:
     def take(self, doing: str) -> bool:
         """Lock it, without waiting; False where another holds it. Raises `VolumeError`."""
         with volume_faults(self._path):
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             if not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 os.close(descriptor)
                 return False
@@ -73,6 +96,17 @@ class Lock:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, note.encode(), 0)
             return True
+
+    def is_held(self) -> bool:
+        """Tell whether another has it now; nothing is made, and who looks for it this very moment looks again."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
 
     def holder(self) -> str:
         """What the holder wrote about itself, for people."""

@@ -1,4 +1,4 @@
-"""How much memory this process may use, by the limits of its control groups."""
+"""How much memory this process may use, by the limits of its control groups and by what the machine has left."""
 
 from __future__ import annotations
 
@@ -12,12 +12,33 @@ BASE = 80 * MIB
 FLOOR = 8 * MIB
 """Below this nothing works well; a limit that leaves less is somebody's mistake that the kernel will tell."""
 
+_LEAST_SHARE, _MOST_SHARE = 16 * MIB, 8192 * MIB
+
 
 def buffer_bytes(setting: int, limit: int | None) -> int:
     """Bytes for buffers: what is set, or three quarters of what the control group leaves, whichever is less."""
     if limit is None:
         return setting
     return max(FLOOR, min(setting, (limit - BASE) * 3 // 4))
+
+
+def cache_share(available: int | None, limit: int | None) -> int:
+    """Bytes of what was installed that may stay in the page cache: a quarter of what is free or can be freed.
+
+    The engine loads its models right after an install, so what fits stays. At least 16 MiB, so that no write waits for
+    the disk; at most 8 GiB, so that the list of what stays is short.
+    """
+    known = [number for number in (available, limit) if number is not None]
+    return max(_LEAST_SHARE, min(_MOST_SHARE, min(known, default=0) // 4))
+
+
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Memory of the machine that is free or can be freed without swapping, None where the kernel does not tell."""
+    for line in _lines(meminfo):
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            return int(rest.split()[0]) << 10
+    return None
 
 
 def limit_bytes(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -358,7 +358,7 @@ def test_help_lists_every_setting_with_its_default(site: Site) -> None:
         assert setting.variable in text
         assert (setting.flag or "no flag") in text
         assert f"{setting.help} [{setting.default or 'not set'}]" in text
-    for code in (0, 1, 2, 10, 11, 20, 21, 22, 30, 40, 41, 42, 43, 44, 45, 130, 143):
+    for code in (0, 1, 2, 10, 11, 12, 13, 20, 21, 22, 30, 40, 41, 42, 43, 44, 45, 130, 143):
         assert f" {code} " in text
 
 
@@ -636,6 +636,29 @@ async def test_a_token_that_expires_amid_the_install_keeps_what_came(site: Site,
     assert failed.code == 22
     assert "the SAS token is not valid at this time" in failed.fault
     assert done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
+
+
+async def test_a_run_can_be_given_an_end(site: Site, packs: Packs) -> None:
+    """MODELS_TOTAL_SECONDS ends a run amid the fetch with exit code 20; the next one goes on from there."""
+    rest = Stall(at=2 << 20, on=archive_key(DUTCH), times=FOREVER)
+    async with FaultyServer(packs.objects(), [rest]) as server:
+        served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
+        ended = await asyncio.to_thread(served.run, MODELS_TOTAL_SECONDS="4", MODELS_IDLE_SECONDS="60")
+        server.script()
+        done = await asyncio.to_thread(served.run, "--json", MODELS_TOTAL_SECONDS="600")
+    assert (ended.code, done.code) == (20, 0)
+    assert ended.fault.endswith("was ended after MODELS_TOTAL_SECONDS=4; what was verified is kept, run again to go on")
+    assert done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
+
+
+async def test_a_limited_rate_is_no_fault(site: Site, packs: Packs) -> None:
+    """With MODELS_MAX_RATE the same tree comes, only later."""
+    async with FaultyServer(packs.objects()) as server:
+        served = site.but(**in_container(packs, server.url, token()))
+        done = await asyncio.to_thread(served.run, "--json", MODELS_MAX_RATE="8MB/s")
+    assert (done.code, done.json["retries"]) == (0, 0)
+    assert done.json["seconds"] >= done.json["bytes_fetched"] / 8e6
+    assert packs.differences(site, COMMON, DUTCH) == []
 
 
 # -- the volume

@@ -26,6 +26,7 @@ LANGUAGES = "docker-compose.realtime.languages.yml"
 ONPREM = "docker-compose.onprem.yml"
 HOST_NETWORK = "docker-compose.host.yml"
 NO_NETWORK = "docker-compose.offline.yml"
+TIGHT = "docker-compose.tight.yml"
 
 _COMPOSE = ROOT / "deploy/compose"
 _FIXTURES = Path(__file__).parent / "fixtures"

@@ -13,6 +13,7 @@ import pytest
 import models_init
 from tests import parts
 from tests.container import base, images
+from tests.signing.vendor import KEY, OTHER, stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,6 +68,16 @@ def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable
     assert {name.replace("_", "-") for name in installed} - locked == set()
     assert "/models_init/cli.py" in files
     assert "/models_init/publish/" not in files
+
+
+def test_it_checks_signatures(docker: Docker, image: str, tmp_path: Path) -> None:
+    """With a public key set, signed packs are taken, and others are refused with 13: the library for it is whole."""
+    shelf = stock(tmp_path)
+    for key, code in ((KEY, 0), (OTHER, 13)):
+        site = shelf.site(tmp_path, key).but(MODELS_URL="file:///source")
+        variables = [f"--env={name}={value}" for name, value in site.environment.items()]
+        done = docker.try_run("run", *_CONFINED, f"--volume={shelf.folder}:/source:ro", *variables, image, "--plan")
+        assert done.code == code, done.text
 
 
 def test_nothing_is_compiled_when_it_starts(docker: Docker, image: str) -> None:
