@@ -35,6 +35,14 @@ class DeferredSource:
         """See `Source.names`."""
         return await self._opened().names(folder)
 
+    def lacks(self, key: str, start: int, stop: int) -> str:
+        """See `Source.lacks`; nothing is known of what is not open."""
+        return self._source.lacks(key, start, stop) if self._source else ""
+
+    def remedy(self, key: str, start: int) -> str:
+        """See `Source.remedy`."""
+        return self._opened().remedy(key, start)
+
     async def close(self) -> None:
         """Close what was opened."""
         if self._source:

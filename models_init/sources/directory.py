@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
@@ -54,12 +56,20 @@ class DirectorySource:
         except OSError as error:
             raise _translated(error, self._folder / folder) from error
 
+    def lacks(self, _key: str, _start: int, _stop: int) -> str:
+        """See `Source.lacks`: an archive is whole, or it is damaged."""
+        return ""
+
+    def remedy(self, _key: str, _start: int) -> str:
+        """See `Source.remedy`."""
+        return "copy the pack into the folder anew"
+
     async def close(self) -> None:
         """Nothing is kept open between calls."""
 
     def _read(self, key: str, limit: int) -> bytes:
         try:
-            with (self._folder / key).open("rb") as file:
+            with os.fdopen(_opened(self._folder / key), "rb") as file:
                 content = file.read(limit + 1)
         except OSError as error:
             raise _translated(error, self._folder / key) from error
@@ -70,7 +80,7 @@ class DirectorySource:
     def _open_range(self, key: str, start: int, stop: int) -> int:
         path = self._folder / key
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _opened(path)
             size = os.fstat(descriptor).st_size
         except OSError as error:
             raise _translated(error, path) from error
@@ -87,6 +97,18 @@ class DirectorySource:
         if count == 0:
             raise UnavailableError(f"{self._folder / key} became shorter while it was read")
         return count
+
+
+def _opened(path: Path) -> int:
+    """Open what somebody else may have put there: a fifo without a writer keeps nobody waiting. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind == stat.S_IFREG:
+        return descriptor
+    os.close(descriptor)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise SourceError(f"{path} is no regular file: this is not what it should be")
 
 
 def _translated(error: OSError, path: Path) -> ModelsInitError:

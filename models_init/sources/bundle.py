@@ -1,0 +1,238 @@
+"""An offline bundle as a source: read where it lies, nothing is unpacked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from models_init import bundle
+from models_init.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
+from models_init.figures import human_size
+from models_init.sources.media import Medium, missing_parts, part_name, parts_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models_init.bundle import Contents, Member
+    from models_init.sources.source import Sink
+
+_PIECE = 512 << 10  # bytes read at once, as from a folder
+
+
+class BundleSource:
+    """The packs in a bundle: `path` is its file, its first part, or a folder with all its parts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._bundle: Bundle | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """The bundle as a URL."""
+        return self._path.absolute().as_uri()
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`. Documents are there twice; `WrongBytesError` where both are damaged."""
+        opened = await self._opened()
+        return await asyncio.to_thread(opened.document, key, limit)
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`; what the bundle was made without is a `NotFoundError`."""
+        opened = await self._opened()
+        offset = opened.offset(key, start, stop)
+        buffer = memoryview(bytearray(min(_PIECE, stop - start)))
+        while start < stop:
+            count = await asyncio.to_thread(opened.medium.fill, buffer[: stop - start], offset)
+            if count == 0:
+                raise UnavailableError(f"{self._path} became shorter while it was read")
+            await sink(buffer[:count])
+            start += count
+            offset += count
+
+    async def names(self, folder: str) -> list[str]:
+        """See `Source.names`."""
+        opened = await self._opened()
+        prefix = f"{folder.rstrip('/')}/" if folder else ""
+        return sorted({key[len(prefix) :].split("/")[0] for key in opened.objects if key.startswith(prefix)})
+
+    def lacks(self, key: str, start: int, stop: int) -> str:
+        """See `Source.lacks`; nothing is known of what is not open."""
+        return self._bundle.lacks(key, start, stop) if self._bundle else ""
+
+    def remedy(self, key: str, start: int) -> str:
+        """See `Source.remedy`."""
+        where = self._bundle.place(key, start) if self._bundle else self._path
+        return f"it lies at {where}: take another copy of the bundle, or let MODELS_URL name the network, and run again"
+
+    async def close(self) -> None:
+        """Close the files."""
+        if self._bundle:
+            self._bundle.medium.close()
+            self._bundle = None
+
+    async def _opened(self) -> Bundle:
+        async with self._opening:
+            if not self._bundle:
+                await asyncio.to_thread(self._open)
+        if not self._bundle:
+            raise SourceError(f"{self._path} is closed")
+        return self._bundle
+
+    def _open(self) -> None:
+        """Set it here, in the thread: whoever waits may be cancelled, and the files must be closed nevertheless."""
+        self._bundle = Bundle.open(self._path)
+
+
+class Bundle:
+    """A bundle whose table of contents was found, and whose files are those that the table tells of."""
+
+    def __init__(self, medium: Medium, contents: Contents) -> None:
+        self.medium = medium
+        self.contents = contents
+        self.objects: defaultdict[str, list[Member]] = defaultdict(list)
+        for member in contents.members:
+            if member.key:
+                self.objects[member.key].append(member)
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Open all files and find out whether they are whole and in order.
+
+        Raises `UsageError` for what is no bundle, `SourceError` for one that is damaged or not complete, and what
+        `Medium` raises.
+        """
+        medium = Medium(parts_of(path))
+        try:
+            contents = _contents(medium, path)
+            _check_order(medium, contents)
+            _check_sizes(medium, contents)
+        except BaseException:
+            medium.close()
+            raise
+        return cls(medium, contents)
+
+    def document(self, key: str, limit: int) -> bytes:
+        """A small object whose digest is right, from the first of its copies that is."""
+        for member in self._pieces(key):
+            if member.start or member.size > limit:
+                raise SourceError(f"{key} in the bundle is larger than {limit} bytes: this is not what it should be")
+            data = self.medium.read(member.offset, member.size)
+            if f"sha256:{hashlib.sha256(data).hexdigest()}" == member.digest:
+                return data
+        raise WrongBytesError(
+            f"{key} is damaged in the bundle, in both copies ({self.medium.place(member.offset)}); take another copy "
+            "of the bundle, or let MODELS_URL name the network, and run again"
+        )
+
+    def offset(self, key: str, start: int, stop: int) -> int:
+        """Where in the whole a range begins that lies in one piece."""
+        pieces = self._pieces(key)
+        if not 0 <= start < stop:
+            raise SourceError(f"bytes {start} to {stop} of {key} are no range")
+        for piece in pieces:
+            if piece.start <= start and stop <= piece.stop:
+                return piece.offset + start - piece.start
+        if stop > max(piece.stop for piece in pieces):
+            raise SourceError(f"bytes {start} to {stop} of {key} are not in the bundle: it was made of another pack")
+        raise NotFoundError(f"bytes {start} to {stop} of {key} are not in the bundle: {self._reason()}")
+
+    def lacks(self, key: str, start: int, stop: int) -> str:
+        """See `Source.lacks`."""
+        held = any(piece.start <= start and stop <= piece.stop for piece in self.objects.get(key, ()))
+        return "" if held or not self.contents.since else self._reason()
+
+    def place(self, key: str, start: int) -> str:
+        """Where a byte of an object lies."""
+        for piece in self.objects.get(key, ()):
+            if piece.start <= start < piece.stop:
+                return str(self.medium.place(piece.offset + start - piece.start))
+        return str(self.medium.paths[0])
+
+    def _pieces(self, key: str) -> list[Member]:
+        if key not in self.objects:
+            raise NotFoundError(f"there is no {key} in the bundle {self.medium.paths[0]}")
+        return self.objects[key]
+
+    def _reason(self) -> str:
+        since = self.contents.since
+        if not since:
+            return "it holds whole packs only"
+        release = f"release {since.release} (" if since.release else "("
+        return f"it was made for a volume that holds {release}{', '.join(sorted(since.packs))})"
+
+
+def _contents(medium: Medium, path: Path) -> Contents:
+    """The table, by its text at the beginning or by the copy at the end."""
+    bounds = medium.bounds()
+    for index, (start, _) in enumerate(bounds):
+        if found := _at_start(medium, start):
+            if index:
+                raise _disorder(medium, index, 0)
+            return found
+    for index, (_, stop) in reversed(list(enumerate(bounds))):
+        if found := _at_end(medium, stop):
+            if index < len(found.parts) - 1 and len(bounds) == len(found.parts):
+                raise _disorder(medium, index, len(found.parts) - 1)
+            return found
+    raise _unreadable(medium, path)
+
+
+def _at_start(medium: Medium, start: int) -> Contents | None:
+    begin = start + bundle.CONTENTS_START
+    length = bundle.length_by_head(medium.read(begin, bundle.HEAD_SIZE))
+    return bundle.decode(medium.read(begin, length)) if length else None
+
+
+def _at_end(medium: Medium, stop: int) -> Contents | None:
+    end = stop - bundle.TAR_END
+    length = bundle.length_by_seal(medium.read(end - bundle.SEAL_SIZE, bundle.SEAL_SIZE)) if end > 0 else 0
+    return bundle.decode(medium.read(end - length, length)) if 0 < length <= end else None
+
+
+def _unreadable(medium: Medium, path: Path) -> UsageError | SourceError:
+    begin = medium.read(0, bundle.CONTENTS_START + bundle.HEAD_SIZE)
+    if not begin:
+        return SourceError(f"{medium.paths[0]} is empty: the copy is incomplete; copy the bundle anew")
+    if bundle.CONTENTS_NAME.encode() in begin or bundle.length_by_head(begin[bundle.CONTENTS_START :]):
+        return SourceError(
+            f"the table of contents of the bundle {path} is damaged, and its copy at the end is damaged or missing, "
+            "too; copy the bundle anew"
+        )
+    return UsageError(f"{path} is no bundle: name a file that `models-pack bundle` wrote, or its first part")
+
+
+def _check_order(medium: Medium, contents: Contents) -> None:
+    """A part that is another one by its first bytes is in the wrong place; one that is none is damaged, no more."""
+    if len(medium.paths) != len(contents.parts):
+        return
+    for index, found in enumerate(bundle.fingerprints(contents, medium.bounds(), medium.read)):
+        if found and found != contents.parts[index] and found in contents.parts:
+            raise _disorder(medium, index, contents.parts.index(found))
+
+
+def _disorder(medium: Medium, index: int, real: int) -> SourceError:
+    return SourceError(
+        f"the parts are in the wrong order: {medium.paths[index]} is part {real + 1} of the bundle, "
+        f"by its name it would be part {index + 1}; give the parts their names back, then run again"
+    )
+
+
+def _check_sizes(medium: Medium, contents: Contents) -> None:
+    wanted = contents.part_sizes()
+    first = medium.paths[0]
+    if len(medium.paths) < len(wanted):
+        names = [part_name(first.stem, number + 1) for number in range(len(medium.paths), len(wanted))]
+        raise missing_parts(first.parent, names)
+    if len(medium.paths) > len(wanted):
+        raise SourceError(
+            f"{medium.paths[len(wanted)]} does not belong to the bundle, which has {len(wanted)} parts; move it away"
+        )
+    for path, size, due in zip(medium.paths, medium.sizes, wanted, strict=True):
+        if size != due:
+            raise SourceError(
+                f"{path} has {size} bytes of {due} ({human_size(size)} of {human_size(due)}): the copy is "
+                f"{'incomplete' if size < due else 'not what was made'}; copy it anew, then run again"
+            )

@@ -1,0 +1,31 @@
+"""A whole bundle of the sample packs, made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bundle import vendor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.site import Packs
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
+    """A bundle with the packs COMMON and DUTCH; nobody changes it."""
+    out = tmp_path_factory.mktemp("bundle") / "site.tar"
+    vendor.bundled("--out", out, **packs.environment)
+    return out
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
+    """The folder of the same bundle in five parts; nobody changes it."""
+    folder = tmp_path_factory.mktemp("parts")
+    vendor.bundled("--out", folder / "site.tar", "--split", "2500KB", **packs.environment)
+    assert sorted(path.name for path in folder.iterdir()) == [f"site.tar.00{number}" for number in range(1, 6)]
+    return folder

@@ -1,0 +1,61 @@
+"""Bundles as they lie on a stick: written from objects in memory, damaged, cut, carried elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from models_init import bundle
+from models_init.bundle import Contents
+from models_init.publish.berth import names
+from models_init.publish.stowage import Entry, stow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
+    """Write a bundle that holds these objects whole; return its file, or its first part."""
+    entries = [Entry(key, len(data), _digest(data), key) for key, data in objects.items()]
+    layout = stow(Contents(bundle.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
+    whole = bytearray(layout.contents.size)
+
+    def put(offset: int, data: bytes) -> None:
+        whole[offset : offset + len(data)] = data
+
+    for filler in layout.fillers():
+        put(filler.offset, filler.data)
+    for member in layout.contents.members:
+        put(member.offset, objects[member.key])
+    paths, sizes = names(out, layout.contents), layout.contents.part_sizes()
+    bounds = [(sum(sizes[:number]), sum(sizes[: number + 1])) for number in range(len(sizes))]
+    prints = bundle.fingerprints(layout.contents, bounds, lambda at, size: bytes(whole[at : at + size]))
+    text = layout.text(replace(layout.contents, parts=tuple(prints)))
+    put(bundle.CONTENTS_START, text)
+    put(layout.copy_offset, text)
+    for path, (start, stop) in zip(paths, bounds, strict=True):
+        path.write_bytes(whole[start:stop])
+    return paths[0]
+
+
+def flip(path: Path, bit: int) -> int:
+    """Turn one bit of a file around; return the byte that it is in."""
+    with path.open("r+b") as file:
+        file.seek(bit // 8)
+        (byte,) = file.read(1)
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
+    return bit // 8
+
+
+def some_bits(path: Path, count: int, seed: str) -> list[int]:
+    """Bits of a file at random, the same for the same seed and size."""
+    return random.Random(seed).sample(range(8 * path.stat().st_size), count)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

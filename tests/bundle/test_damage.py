@@ -1,0 +1,312 @@
+"""Media have faults: each is found, named, and costs no more than what it hit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init import actions, bundle
+from models_init.errors import ModelsInitError, SourceError, WrongBytesError
+from models_init.publish.inspect import inspect
+from models_init.publish.stowage import layout_of
+from models_init.settings import load
+from models_init.sources.bundle import Bundle
+from models_init.watch import Silence
+from models_init.workers import Workers
+from tests.bundle import media, vendor
+from tests.bundle.test_install import untouched
+from tests.publish.packs import built
+from tests.samples import Shape, same_tree, write_tree
+from tests.site import COMMON, DUTCH, Packs, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from models_init.publish.inspect import Damage
+
+_FLIPS = 100
+_KIB = 1 << 10
+
+
+@dataclass(frozen=True)
+class Stick:
+    """A small bundle, and a copy of it that may be damaged."""
+
+    packs: Packs
+    good: Path
+    copy: Path
+
+    def environment(self, volume: Path, source: Path) -> dict[str, str]:
+        """What an operator sets."""
+        return {**self.packs.environment, "MODELS_URL": str(source), "MODELS_DIR": str(volume)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Packs:
+    """Packs of about 300 KiB, in chunks of 16 KiB."""
+    folder = tmp_path_factory.mktemp("small")
+    shapes = {COMMON: Shape(texts=5, weights=(), dense=()), DUTCH: Shape(4, (150 * _KIB,), (90 * _KIB + 1,))}
+    trees = {ref: write_tree(folder / ref.name, shape, ref.name) for ref, shape in shapes.items()}
+    for ref, tree in trees.items():
+        built(tree, folder / "packs", ref, level=1, chunk_size=16 * _KIB)
+    return Packs(folder / "packs", trees)
+
+
+@pytest.fixture(scope="module")
+def stick(small: Packs, tmp_path_factory: pytest.TempPathFactory) -> Stick:
+    """The bundle, and a copy."""
+    folder = tmp_path_factory.mktemp("stick")
+    vendor.bundled("--out", folder / "good.tar", **small.environment)
+    return Stick(small, folder / "good.tar", folder / "site.tar")
+
+
+@pytest.fixture
+def damaged(stick: Stick) -> Stick:
+    """The copy, as good as the original for now."""
+    shutil.copy(stick.good, stick.copy)
+    return stick
+
+
+def _install(environment: dict[str, str]) -> dict[str, object]:
+    return asyncio.run(actions.install(load(environment, with_packs=True), Silence())).content
+
+
+def _inspected(path: Path) -> tuple[Damage, ...]:
+    workers = Workers()
+    try:
+        return asyncio.run(inspect(path, workers, Silence())).damages
+    finally:
+        workers.close()
+
+
+@pytest.mark.parametrize("number", range(_FLIPS))
+def test_a_flipped_bit_costs_what_it_hit(damaged: Stick, tmp_path: Path, number: int) -> None:
+    """It is found and named; what it hit is not installed, all else is; the good copy fills the gap."""
+    (bit,) = media.some_bits(damaged.copy, 1, f"flip {number}")
+    byte = media.flip(damaged.copy, bit)
+    (damage,) = _inspected(damaged.copy)
+    assert damage.path == str(damaged.copy)
+    assert damage.offset <= byte
+    volume = tmp_path / "models"
+    if lament := _lament(damaged.environment(volume, damaged.copy)):
+        assert damage.what.startswith("the chunk of ")
+        assert byte < damage.offset + 20 * _KIB
+        assert f"byte {damage.offset} of {damaged.copy}" in lament
+        assert "take another copy of the bundle, or let MODELS_URL name the network" in lament
+        assert not (volume / "current").exists()
+        fetched = _install(damaged.environment(volume, damaged.good))["bytes_fetched"]
+        assert isinstance(fetched, int)
+        assert 0 < fetched < 20 * _KIB
+    else:
+        assert not damage.what.startswith("the chunk of ")
+    assert damaged.packs.differences(Site(volume), COMMON, DUTCH) == []
+
+
+def _lament(environment: dict[str, str]) -> str:
+    """What an install says of wrong bytes; empty where there are none."""
+    try:
+        _install(environment)
+    except WrongBytesError as error:
+        return str(error)
+    return ""
+
+
+def _table(contents: bundle.Contents, name: str, at: int) -> int:
+    layout = layout_of(contents)
+    return {"head": bundle.CONTENTS_START, "copy": layout.copy_offset}[name] + at
+
+
+_PLACES: dict[str, Callable[[bundle.Contents], int]] = {
+    "the table's first line": lambda contents: _table(contents, "head", 14),
+    "the table": lambda contents: _table(contents, "head", 200),
+    "the table's header": lambda _: 130,
+    "the copy of the table": lambda contents: _table(contents, "copy", 200),
+    "the copy's last line": lambda contents: _table(contents, "copy", layout_of(contents).length - 20),
+    "the end": lambda contents: contents.size - 1,
+    "a member's header": lambda contents: contents.members[4].offset - 512 + 124,
+    "padding": lambda contents: contents.members[0].offset + contents.members[0].size,
+    "instructions": lambda contents: contents.members[0].offset,
+    "a manifest": lambda contents: _member(contents, "common/2026.04/manifest.json"),
+    "its copy": lambda contents: _member(contents, "copies/common/2026.04/manifest.json"),
+    "between chunks": lambda contents: _member(contents, "common/2026.04/pack.tar.zst"),
+}
+
+
+def _member(contents: bundle.Contents, name: str) -> int:
+    return next(member.offset for member in contents.members if member.name == name)
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_what_is_no_chunk_keeps_nobody_from_installing(damaged: Stick, tmp_path: Path, place: str) -> None:
+    """Tables and manifests are there twice, headers are not needed: inspect names the damage, the site installs."""
+    opened = Bundle.open(damaged.copy)
+    opened.medium.close()
+    byte = media.flip(damaged.copy, 8 * _PLACES[place](opened.contents) + 3)
+    (damage,) = _inspected(damaged.copy)
+    assert damage.offset <= byte
+    _install(damaged.environment(tmp_path / "models", damaged.copy))
+    assert damaged.packs.differences(Site(tmp_path / "models"), COMMON, DUTCH) == []
+
+
+def test_both_copies_of_a_manifest(damaged: Stick, tmp_path: Path) -> None:
+    """A manifest that is damaged twice is wrong bytes, with its place; nothing is installed."""
+    opened = Bundle.open(damaged.copy)
+    opened.medium.close()
+    for name in ("common/2026.04/manifest.json", "copies/common/2026.04/manifest.json"):
+        media.flip(damaged.copy, 8 * _member(opened.contents, name))
+    with pytest.raises(WrongBytesError, match=r"manifest\.json is damaged in the bundle, in both copies"):
+        _install(damaged.environment(tmp_path / "models", damaged.copy))
+
+
+def test_every_bit_of_the_table_is_covered() -> None:
+    """Whatever bit of the text flips, it is not believed."""
+    contents = bundle.Contents(bundle.SCHEMA, "x", {}, {}, 1 << 20, (bundle.Member("a", 0, 5, bundle.UNKNOWN_DIGEST),))
+    text = bytearray(bundle.encode(contents))
+    assert bundle.decode(bytes(text)) == contents
+    for bit in range(0, 8 * len(text), 7):
+        text[bit // 8] ^= 1 << bit % 8
+        assert bundle.decode(bytes(text)) is None
+        text[bit // 8] ^= 1 << bit % 8
+
+
+def test_inspect_tells_the_damage_and_ends_with_30(damaged: Stick) -> None:
+    """A table with member, damage and place, or JSON with the same; one line on standard error."""
+    opened = Bundle.open(damaged.copy)
+    opened.medium.close()
+    media.flip(damaged.copy, 8 * (_member(opened.contents, "nl-nl/2026.04/pack.tar.zst") + 60_000))
+    done = vendor.run("inspect", damaged.copy)
+    assert done.code == 30
+    assert "nl-nl/2026.04/pack.tar.zst  the chunk of " in done.out
+    assert "1 damage in" in vendor.fault(done)
+    told = json.loads(vendor.run("inspect", damaged.copy, "--json").out)
+    assert (told["whole"], told["damage_count"], told["damages"][0]["file"]) == (False, 1, str(damaged.copy))
+
+
+# --- media that are not complete: nothing is touched ---
+
+
+def _swap(folder: Path, one: str, other: str) -> None:
+    (folder / one).rename(folder / "aside")
+    (folder / other).rename(folder / one)
+    (folder / "aside").rename(folder / other)
+
+
+def _remove(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+def _spoil(path: Path) -> None:
+    media.flip(path, 8 * 2000)
+    _cut(path, 9_000_000)
+
+
+def _cut(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(size)
+
+
+_PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "the first is missing": (lambda folder: (folder / "site.tar.001").unlink(), "site.tar.001 is missing in "),
+    "one in the middle is missing": (lambda folder: (folder / "site.tar.003").unlink(), "site.tar.003 is missing in "),
+    "the last is missing": (lambda folder: (folder / "site.tar.005").unlink(), "site.tar.005 is missing in "),
+    "two are missing": (
+        lambda folder: _remove(folder, "site.tar.002", "site.tar.005"),
+        "site.tar.002 is missing in ",
+    ),
+    "one is cut": (
+        lambda folder: _cut(folder / "site.tar.002", 1_000_000),
+        "site.tar.002 has 1000000 bytes of 2500000",
+    ),
+    "one is empty": (lambda folder: _cut(folder / "site.tar.004", 0), "site.tar.004 has 0 bytes of 2500000"),
+    "two in the middle changed places": (
+        lambda folder: _swap(folder, "site.tar.002", "site.tar.004"),
+        "site.tar.002 is part 4 of the bundle, by its name it would be part 2",
+    ),
+    "the first changed places": (
+        lambda folder: _swap(folder, "site.tar.001", "site.tar.003"),
+        "site.tar.003 is part 1 of the bundle, by its name it would be part 3",
+    ),
+    "the last changed places": (
+        lambda folder: _swap(folder, "site.tar.005", "site.tar.002"),
+        "site.tar.002 is part 5 of the bundle, by its name it would be part 2",
+    ),
+    "first and last changed places": (
+        lambda folder: _swap(folder, "site.tar.001", "site.tar.005"),
+        "site.tar.005 is part 1 of the bundle, by its name it would be part 5",
+    ),
+    "one too many": (
+        lambda folder: shutil.copy(folder / "site.tar.002", folder / "site.tar.006"),
+        "site.tar.006 does not belong to the bundle, which has 5 parts",
+    ),
+    "another bundle beside it": (
+        lambda folder: shutil.copy(folder / "site.tar.002", folder / "other.tar.001"),
+        "holds parts of several bundles (other.tar, site.tar.*)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", _PARTS)
+def test_parts_that_are_not_all_there(site: Site, parts: Path, tmp_path: Path, what: str) -> None:
+    """Missing, cut, in the wrong order: the message names the file, the code is 20, nothing is touched."""
+    folder = shutil.copytree(parts, tmp_path / "stick")
+    damage, told = _PARTS[what]
+    damage(folder)
+    done = site.run(MODELS_URL=str(folder))
+    assert done.code == 20
+    assert told in done.fault
+    assert untouched(site.volume)
+    with pytest.raises(SourceError, match=re.escape(told)):
+        _inspected(folder)
+
+
+_FILES: dict[str, tuple[Callable[[Path], object], int, str]] = {
+    "cut": (lambda path: _cut(path, 5_000_000), 20, "site.tar has 5000000 bytes of 1"),
+    "longer": (lambda path: _cut(path, 20_000_000), 20, "site.tar has 20000000 bytes of 1"),
+    "empty": (lambda path: _cut(path, 0), 20, "site.tar is empty: the copy is incomplete"),
+    "not there": (lambda path: path.unlink(), 20, "there is no "),
+    "both tables damaged": (
+        _spoil,
+        20,
+        "is damaged, and its copy at the end is damaged or missing, too; copy the bundle anew",
+    ),
+    "no bundle": (lambda path: path.write_bytes(b"\x1f\x8b something else" * 100), 2, "site.tar is no bundle"),
+    "a text": (lambda path: path.write_text("hello"), 2, "site.tar is no bundle"),
+}
+
+
+@pytest.mark.parametrize("what", _FILES)
+def test_a_file_that_is_not_a_whole_bundle(site: Site, whole: Path, tmp_path: Path, what: str) -> None:
+    """Cut, empty, absent: 20, for the medium may be mended; something else altogether: 2. Nothing is touched."""
+    stick = tmp_path / "site.tar"
+    shutil.copy(whole, stick)
+    damage, code, told = _FILES[what]
+    damage(stick)
+    done = site.run(MODELS_URL=str(stick))
+    assert done.code == code
+    assert told in done.fault
+    assert untouched(site.volume)
+    with pytest.raises(ModelsInitError, match=re.escape(told)) as refused:
+        _inspected(stick)
+    assert refused.value.exit_code == code
+
+
+def test_the_network_fills_the_gap(site: Site, packs: Packs, whole: Path, tmp_path: Path) -> None:
+    """After a run from a damaged stick, a run from the network fetches the chunk that was wrong, and no more."""
+    stick = tmp_path / "site.tar"
+    shutil.copy(whole, stick)
+    media.flip(stick, 8 * 6_000_000)
+    failed = site.run(MODELS_URL=str(stick))
+    assert failed.code == 30
+    assert f"{stick}: take another copy of the bundle" in failed.fault
+    done = site.run("--json")
+    assert (done.code, done.json["activated"]) == (0, True)
+    assert done.json["bytes_fetched"] <= 257 * _KIB
+    assert same_tree(packs.trees[DUTCH], site.active("nl-nl").resolve()) == []
