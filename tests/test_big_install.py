@@ -10,13 +10,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests import big
 from tests.big import COMMON, DUTCH
-from tests.parts.relay import Relay
+from tests.parts.faultproxy import FaultProxy
 from tests.samples import MIB, same_tree
 from tests.site import COMMON as OLD_COMMON
 from tests.site import DUTCH as OLD_DUTCH
@@ -94,18 +93,17 @@ async def test_twenty_kills_cost_what_was_in_flight(
 
     def look() -> None:
         if not (volume / "current/nl-nl/am").is_dir():
-            absent.append(relay.carried)
+            absent.append(proxy.carried)
 
-    there = urlsplit(published.origin)
-    async with Relay(there.hostname or "", there.port or 0, look) as relay:
-        url = published.container_url.replace(f":{there.port}/", f":{relay.port}/")
+    async with FaultProxy(published.origin, on_piece=look) as proxy:
+        url = proxy.url(published.container_url)
         site = Site(volume, {**big.environment(url, published.sas("rl")), "MODELS_LOG_FORMAT": "json"})
         for share in _shares():
-            await _killed(site, relay, share)
-            assert _whole(site, packs, big_packs), f"current is not whole after a kill at {relay.carried} bytes"
+            await _killed(site, proxy, share)
+            assert _whole(site, packs, big_packs), f"current is not whole after a kill at {proxy.carried} bytes"
         done = await asyncio.to_thread(site.run, "--json")
         assert done.code == 0
-        total = relay.carried
+        total = proxy.carried
     assert absent == []
     assert differences(big_packs, site) == ""
     archives = sum(big_packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
@@ -118,14 +116,14 @@ def _shares() -> list[float | None]:
     return [min(2 * chance.random() / left, 0.99) for left in range(_KILLS - 2, 0, -1)] + [None, None]
 
 
-async def _killed(site: Site, relay: Relay, share: float | None) -> None:
+async def _killed(site: Site, proxy: FaultProxy, share: float | None) -> None:
     """Start a run and kill it after a share of what it lacks has come; with None, when a pack or all is in place."""
     with site.start("--json") as process:
         missing = await _told(process, "fetching")
         if share is None:
             await _told(process, "published", "activated")
         else:
-            await relay.carries(int(share * missing))
+            await proxy.carries(int(share * missing))
         process.kill()
         await asyncio.to_thread(process.wait)
 

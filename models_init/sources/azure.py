@@ -91,6 +91,11 @@ class AzureSource:
         """See `Source.read`."""
         async with self._get(self._blob(key)) as answer:
             self._expect(answer, 200)
+            if answer.header("Content-Type").startswith("text/html"):
+                raise UnavailableError(
+                    f"{self._http.host} answered with a web page instead of {key}, as networks do that want a login; "
+                    "check the network and the proxy"
+                )
             return await answer.body(limit, key)
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:

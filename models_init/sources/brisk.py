@@ -59,19 +59,23 @@ class BriskSource(SourceAround):
 
 
 class _Stopwatch:
-    """How fast `size` bytes come; the time that the sink takes is not the source's."""
+    """How fast `size` bytes come, from the first piece on: how long that takes is the idle limit's affair.
+
+    The time that the sink takes is not the source's.
+    """
 
     def __init__(self, size: int) -> None:
         self.left = size
         self._came = 0
         self._seconds = 0.0
-        self._since = monotonic()
+        self._since: float | None = None
         self._looked = 0.0
 
     def arrived(self, count: int) -> None:
-        self._seconds += monotonic() - self._since
-        self._came += count
         self.left -= count
+        if self._since is not None:
+            self._seconds += monotonic() - self._since
+            self._came += count
 
     def resume(self) -> None:
         self._since = monotonic()

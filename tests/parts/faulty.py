@@ -26,11 +26,12 @@ from urllib.parse import unquote
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 FOREVER = sys.maxsize
 SIGNATURE_MISMATCH = "Signature did not match. String to sign used was rl"
 _CONTAINER = "models"
+_TICK = 0.05  # seconds between two pieces on a line with a rate
 _TAG_BITS = (1 << 64) - 1
 
 
@@ -81,13 +82,14 @@ class Fault:
 
 @dataclass
 class Seen:
-    """A request that came in, and the status that was sent so far (0: none)."""
+    """A request that came in, and the status that was sent so far (0: none); `path` is as it was sent."""
 
     method: str
     key: str
     query: str
     headers: Mapping[str, str]
     status: int = 0
+    path: str = ""
 
     @property
     def range(self) -> tuple[int, int] | None:
@@ -103,11 +105,12 @@ class Seen:
 
 
 class Line:
-    """One connection, from the server's side."""
+    """One connection, from the server's side; `rate`, if set, is the bytes a second that it carries to the client."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, closing: asyncio.Event) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server) -> None:
+        self.rate = 0.0
         self._reader, self._writer = reader, writer
-        self._closing = closing
+        self._server = server
         self._seen = Seen("", "", "", {})
 
     async def request(self) -> Seen:
@@ -118,7 +121,7 @@ class Line:
         path, _, query = target.partition("?")
         fields = (field.partition(":") for field in rest)
         headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-        self._seen = Seen(method, unquote(path).removeprefix(f"/{_CONTAINER}").lstrip("/"), query, headers)
+        self._seen = Seen(method, unquote(path).removeprefix(f"/{_CONTAINER}").lstrip("/"), query, headers, path=path)
         return self._seen
 
     async def send(self, reply: Reply, at: int | None = FOREVER) -> None:
@@ -126,21 +129,31 @@ class Line:
         if at is None:
             return
         headers = {"Content-Length": str(len(reply.body)), **reply.headers}
-        lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}", *map(": ".join, headers.items())]
-        self._seen.status = reply.status
-        await self.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        await self.head(reply.status, headers.items())
         if self._seen.method != "HEAD":
             await self.write(memoryview(reply.body)[:at])
 
+    async def head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Send a status line and headers as they are."""
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *map(": ".join, headers)]
+        self._seen.status = status
+        await self.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
     async def write(self, data: bytes | memoryview) -> None:
-        """Send bytes as they are."""
-        self._writer.write(data)
-        await self._writer.drain()
+        """Send bytes as they are, at the line's rate, and count them."""
+        step = max(1, int(self.rate * _TICK)) if self.rate else max(1, len(data))
+        for start in range(0, len(data), step):
+            piece = data[start : start + step]
+            self._writer.write(piece)
+            await self._writer.drain()
+            await self._server.count(len(piece))
+            if self.rate:
+                await self.server_closes(len(piece) / self.rate)
 
     async def server_closes(self, within: float | None = None) -> bool:
         """Wait for the server's end, at most `within` seconds; say whether it came."""
         try:
-            return await asyncio.wait_for(self._closing.wait(), within)
+            return await asyncio.wait_for(self._server.closing.wait(), within)
         except TimeoutError:
             return False
 
@@ -166,7 +179,80 @@ class Line:
         return self._writer.transport.is_closing()
 
 
-class FaultyServer:
+class Server:
+    """Answers what comes in on a loopback port: `seen` are the requests, `carried` counts bytes that went to clients.
+
+    `on_piece` is called after each piece of these. With `tls` it speaks https.
+    """
+
+    def __init__(
+        self, *, port: int = 0, tls: ssl.SSLContext | None = None, on_piece: Callable[[], object] = lambda: None
+    ) -> None:
+        self.seen: list[Seen] = []
+        self.carried = 0
+        self.closing = asyncio.Event()
+        self._wanted_port = port
+        self._tls = tls
+        self._on_piece = on_piece
+        self._enough = asyncio.Condition()
+        self._lines: dict[asyncio.Task[object] | None, Line] = {}
+
+    @property
+    def port(self) -> int:
+        """Where clients connect, on 127.0.0.1."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return len(self._lines)
+
+    async def carries(self, count: int) -> None:
+        """Wait until as many bytes more have gone to clients."""
+        until = self.carried + count
+        async with self._enough:
+            await self._enough.wait_for(lambda: self.carried >= until)
+
+    async def count(self, size: int) -> None:
+        """Note that as many bytes went to a client."""
+        self.carried += size
+        self._on_piece()
+        async with self._enough:
+            self._enough.notify_all()
+
+    async def answer(self, seen: Seen, line: Line) -> None:
+        """Answer one request."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._talk, "127.0.0.1", self._wanted_port, ssl=self._tls, limit=1 << 20
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.closing.set()
+        self._server.close()
+        await asyncio.gather(*(line.abort() for line in self._lines.values()))
+        await asyncio.gather(*filter(None, self._lines))  # an error of this server itself comes out here
+        await self._server.wait_closed()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = self._lines[asyncio.current_task()] = Line(reader, writer, self)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may go when it likes
+            while not line.ended:
+                seen = await line.request()
+                self.seen.append(seen)
+                await self.answer(seen, line)
+        line.close()
+
+
+class FaultyServer(Server):
     """Serves `objects` below `url`, each request subject to `faults`; `seen` is what came in.
 
     With `token` every request must bear exactly this query. `tls` makes it https. Objects, token and script may be
@@ -181,49 +267,24 @@ class FaultyServer:
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__(tls=tls)
         self.objects = dict(objects)
         self.token = token
-        self.seen: list[Seen] = []
-        self._tls = tls
         self.script(*faults)
-        self._closing = asyncio.Event()
-        self._lines: dict[asyncio.Task[object] | None, Line] = {}
 
     @property
     def url(self) -> str:
         """The container's URL, without a token."""
-        port = self._server.sockets[0].getsockname()[1]
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{port}/{_CONTAINER}"
-
-    @property
-    def connections(self) -> int:
-        """How many connections were made so far."""
-        return len(self._lines)
+        return f"{self.origin}/{_CONTAINER}"
 
     def script(self, *faults: Fault) -> None:
         """Let these be the faults from now on, each with all its times before it."""
         self._script = [(fault, itertools.count()) for fault in faults]
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls, limit=1 << 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._closing.set()
-        self._server.close()
-        await asyncio.gather(*(line.abort() for line in self._lines.values()))
-        await asyncio.gather(*filter(None, self._lines))  # an error of this server itself comes out here
-        await self._server.wait_closed()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = self._lines[asyncio.current_task()] = Line(reader, writer, self._closing)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may go when it likes
-            while not line.ended:
-                seen = await line.request()
-                self.seen.append(seen)
-                fault = self._fault(seen.key)
-                await fault.send(fault.spoil(self._right(seen), self.objects.get(seen.key, b"")), line)
-        line.close()
+    async def answer(self, seen: Seen, line: Line) -> None:
+        """Give the right answer, or what the script makes of it."""
+        fault = self._fault(seen.key)
+        await fault.send(fault.spoil(self._right(seen), self.objects.get(seen.key, b"")), line)
 
     def _fault(self, key: str) -> Fault:
         for fault, met in self._script:

@@ -553,6 +553,15 @@ def _page(*names: str, marker: str = "") -> Answer:
     return Answer(Reply(200, {}, f"<?xml version='1.0'?><EnumerationResults>{body}</EnumerationResults>".encode()))
 
 
+async def test_a_login_page_is_no_document() -> None:
+    """A network that wants a login answers 200 with a web page: that may pass, and is told as what it is."""
+    page = Answer(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>please log in</html>"))
+    async with FaultyServer({_KEY: _DATA}, [page]) as server, opened(server.url) as source:
+        with pytest.raises(UnavailableError, match="answered with a web page instead of"):
+            await source.read(_KEY, len(_DATA))
+        assert await source.read(_KEY, len(_DATA)) == _DATA
+
+
 async def test_a_list_of_many_pages_is_read_to_its_end() -> None:
     """Each page's marker, whatever characters it has, asks for the next page."""
     pages = [_page("realtime/b/", marker="2!8&=?+/"), _page(marker="3"), _page("realtime/a/", "realtime/c/")]

@@ -41,10 +41,12 @@ class Timed(FakeSource):
     def __init__(self, time: Time) -> None:
         super().__init__({"pack": _DATA}, piece=_PIECE)
         self.rate = 20.0 * _MB
+        self.delay = 0.0
         self._time = time
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """Let the time pass before each piece."""
+        self._time.now += self.delay
 
         async def late(piece: memoryview) -> None:
             self._time.now += len(piece) / self.rate
@@ -129,3 +131,13 @@ async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
     inner.rate = 1.0 * _MB
     size = 2 * _MB + 9 * _PIECE
     assert await fetch(source, 0, size) == _DATA[:size]
+
+
+async def test_waiting_for_the_answer_is_no_crawling(time: Time) -> None:
+    """An answer that begins late (a token was waited for) and then runs is not cut off."""
+    inner = Timed(time)
+    source = BriskSource(inner)
+    for _ in range(4):
+        await fetch(source)
+    inner.delay = 60.0
+    assert await fetch(source) == _DATA

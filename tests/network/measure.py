@@ -1,0 +1,160 @@
+"""What bad networks cost: each fault once over a few answers and once over all, as a table; printed, not judged.
+
+    python -m tests.network.measure [--size MIB] [--write] [FOLDER]     scripts/measure-faults calls it
+
+Azurite, the proxy and the program share this machine's cores: the seconds are those of single runs, and say little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import shutil
+import sys
+import tempfile
+from itertools import chain
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from models_init.figures import human_size
+from tests.network.cases import CASES, CRAWL
+from tests.network.dying import CONNECTIONS, Dying
+from tests.network.trial import build_packs, publish, run, run_at_random, run_case
+from tests.parts import azurite
+from tests.parts.faultproxy import FaultProxy
+from tests.samples import MIB
+
+if TYPE_CHECKING:
+    from tests.network.cases import Case
+from tests.network.trial import Outcome, Stock
+
+_PAGE = Path(__file__).parents[2] / "docs/reliability.md"
+_HEADING = "## Bad networks\n"
+_COLUMNS = ("fault", "in a few answers", "bytes more", "seconds lost", "in every answer")
+_SEEDS = 5
+_SLOWED = 16  # seconds that a run is made to take in which a token dies
+
+
+class Bench:
+    """Makes runs in a folder, one after the other, and knows what an undisturbed one takes."""
+
+    def __init__(self, stock: Stock, folder: Path) -> None:
+        self._stock = stock
+        self._volume = folder / "models"
+        self._bytes = 0
+        self._seconds = 0.0
+
+    async def calibrate(self) -> str:
+        """Make undisturbed runs; tell what they take."""
+        runs = []
+        for _ in range(3):
+            async with FaultProxy(self._stock.container.origin) as proxy:
+                runs.append(self._tidy(await run(self._stock, proxy, self._volume)))
+        self._bytes = min(each.carried for each in runs)
+        self._seconds = median(each.seconds for each in runs)
+        return f"undisturbed: {human_size(self._bytes)} in {self._seconds:.1f} s"
+
+    async def row(self, case: Case) -> str:
+        """Try a fault, in a few answers and in every one; tell as a row of the table."""
+        few, more, lost, every = "-", "-", "-", "-"
+        if case.few:
+            outcome = self._tidy(await run_case(self._stock, case, self._volume))
+            few = f"{_verdict(outcome)}, {outcome.struck} met"
+            more, lost = self._more(outcome), f"{outcome.seconds - self._seconds:.1f}"
+        if case is not CRAWL:
+            outcome = self._tidy(await run_case(self._stock, case, self._volume, always=True))
+            cost = f", {self._more(outcome)}, {outcome.seconds - self._seconds:.1f} s"
+            every = _verdict(outcome) + (cost if outcome.done.code == 0 else f": {_told(outcome, case)}")
+        return _row(case.title, few, more, lost, every)
+
+    async def at_random(self, share: float) -> str:
+        """Let all faults befall a share of all answers, for some seeds; tell as a row of the table."""
+        runs = [
+            self._tidy(await run_at_random(self._stock, self._volume, share, f"measured {seed}"))
+            for seed in range(_SEEDS)
+        ]
+        verdicts = ", ".join(sorted({_verdict(each) for each in runs}))
+        excess = sum(each.carried - self._bytes for each in runs)
+        lost = sum(each.seconds - self._seconds for each in runs) / _SEEDS
+        return _row(
+            f"all of these at random in {share:.0%} of all answers, {_SEEDS} runs",
+            f"{verdicts}, {sum(each.struck for each in runs)} met",
+            f"{human_size(max(0, excess))}, {excess / self._bytes / _SEEDS:+.1%}",
+            f"{lost:.1f} a run",
+            "-",
+        )
+
+    async def dying(self, token_file: Path) -> str:
+        """Let a token expire midway, and renew it three seconds later; tell as a row of the table."""
+        dying = Dying(self._stock, self._bytes / CONNECTIONS / _SLOWED, seconds=_SLOWED / 2)
+        outcome = self._tidy(await dying.renewed(self._volume, token_file, after=3))
+        title = f"the token expires midway and is renewed 3 s later, {CONNECTIONS} connections"
+        return _row(title, _verdict(outcome), self._more(outcome), "-", "-")
+
+    def _more(self, outcome: Outcome) -> str:
+        return human_size(max(0, outcome.carried - self._bytes))
+
+    def _tidy(self, outcome: Outcome) -> Outcome:
+        shutil.rmtree(self._volume, ignore_errors=True)
+        return outcome
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.differences:
+        return "WRONG TREES"
+    return f"exit {outcome.done.code}" if outcome.done.code else "survived"
+
+
+def _told(outcome: Outcome, case: Case) -> str:
+    """The part of the message that tells this fault from others, or all of it."""
+    line = outcome.done.err.splitlines()[-1]
+    found = re.search(case.words, line)
+    return f"“{found[0] if found else line}”"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _write(table: str) -> None:
+    """Put the table in the place of the one on the page."""
+    page = _PAGE.read_text()
+    before, heading, section = page.partition(_HEADING)
+    if not heading:
+        raise SystemExit(f"{_PAGE} has no section {_HEADING.strip()!r}")
+    _PAGE.write_text(before + heading + re.sub(r"(^\|.*\n)+", lambda _: table, section, count=1, flags=re.MULTILINE))
+
+
+async def _measure(stock: Stock, folder: Path) -> str:
+    bench = Bench(stock, folder)
+    sys.stdout.write(f"{await bench.calibrate()}\n\n")
+    table = f"{_row(*_COLUMNS)}\n{_row('---', '---', '---:', '---:', '---')}\n"
+    sys.stdout.write(table)
+    shares = map(bench.at_random, (0.05, 0.4))
+    for row in chain(map(bench.row, (*CASES, CRAWL)), shares, map(bench.dying, [folder / "token"])):
+        line = f"{await row}\n"
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        table += line
+    return table
+
+
+def main() -> None:
+    """Measure in a temporary folder."""
+    parser = argparse.ArgumentParser(prog="scripts/measure-faults", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", help="where to work")
+    parser.add_argument("--size", type=int, default=64, metavar="MIB", help="of the pack's archive (64)")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="measure-", dir=options.folder) as folder:
+        packs = build_packs(Path(folder, "vendor"), options.size * MIB)
+        with azurite.serve(azurite.install()) as service:
+            table = asyncio.run(_measure(publish(packs, service), Path(folder)))
+    if options.write:
+        _write(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The main job over lines that are slow, broken, or lie: it survives, or ends with the code that is documented."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.network.cases import ARCHIVES, CASES, CRAWL
+from tests.network.trial import run, run_at_random, run_case, side_by_side
+from tests.parts.faultproxy import FaultProxy
+from tests.parts.proxyfaults import CATALOGUE, fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.network.cases import Case
+    from tests.network.trial import Outcome, Stock
+    from tests.parts.faulty import Seen
+
+_HEADS = 256 << 10
+"""Bytes of manifests and of answers' heads, at most."""
+
+_PASSING = [case for case in CASES if case.few]
+
+
+async def _run_all(stock: Stock, ground: Path, runs: list[tuple[Case, bool]]) -> list[Outcome]:
+    async def one(number: int) -> Outcome:
+        case, always = runs[number]
+        folder = ground / str(number)
+        outcome = await run_case(stock, case, folder, always=always)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return outcome
+
+    return await side_by_side(map(one, range(len(runs))))
+
+
+@pytest.fixture(scope="module")
+def outcomes(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Outcome]:
+    """Run every case, some at a time: by its title, and whether every answer was spoiled."""
+    runs = [(case, False) for case in _PASSING] + [(case, True) for case in CASES]
+    done = asyncio.run(_run_all(stock, tmp_path_factory.mktemp("cases"), runs))
+    return {(case.title, always): outcome for (case, always), outcome in zip(runs, done, strict=True)}
+
+
+def test_every_fault_is_tried() -> None:
+    """No fault that the proxy knows is left out."""
+    assert {case.fault for case in CASES} == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("case", _PASSING, ids=lambda case: case.title)
+def test_a_fault_that_passes_is_survived(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
+    """Four answers are spoiled: one run, and the trees are those that were published."""
+    outcome = outcomes[case.title, False]
+    assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
+    assert outcome.struck == case.few
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+def test_a_fault_that_stays_is_survived_or_told(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
+    """Every answer is spoiled: the trees are right all the same, or one line says why not, with the exit code."""
+    outcome = outcomes[case.title, True]
+    assert (outcome.done.code, outcome.differences) == (case.code, []), outcome.done.err
+    assert outcome.struck > 0
+    if case.code:
+        assert re.search(case.words, outcome.done.fault)
+
+
+async def test_a_connection_that_crawls_is_left_for_another(stock: Stock, volume: Path) -> None:
+    """A range on a line that is far slower than the others is asked again from where it is, and the run goes on.
+
+    At that rate the range would take six minutes.
+    """
+    outcome = await run_case(stock, CRAWL, volume)
+    assert (outcome.done.code, outcome.differences, outcome.struck) == (0, [], 1), outcome.done.err
+    assert outcome.carried <= stock.archives + _HEADS
+
+
+async def test_a_stalled_connection_costs_one_more_request(stock: Stock, volume: Path) -> None:
+    """After one idle limit the rest of its range is asked for, from the byte at which it fell silent, and once."""
+    struck: list[Seen] = []
+    stall = fault("stall", "3000000", on=f"*/nl-nl{ARCHIVES}", times=1)
+    async with FaultProxy(stock.container.origin, stall) as proxy:
+        proxy.on_fault = lambda _fault, seen: struck.append(seen)
+        outcome = await run(stock, proxy, volume)
+    assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
+    assert outcome.done.json["retries"] == 1
+    (stalled,) = struck
+    assert stalled.range
+    start, stop = stalled.range
+    asked = [seen.range for seen in proxy.seen if seen.path == stalled.path and seen.range]
+    assert [found for found in asked if found[1] == stop] == [(start, stop), (start + 3_000_000, stop)]
+    assert outcome.carried <= stock.archives + _HEADS
+
+
+async def test_all_faults_at_random_thirty_times(stock: Stock, volume: Path) -> None:
+    """With two answers of five spoiled in any way that may pass, thirty runs of thirty give identical trees."""
+
+    async def one(seed: int) -> Outcome:
+        folder = volume.with_name(f"models-{seed}")
+        outcome = await run_at_random(stock, folder, 0.4, seed)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return outcome
+
+    done = await side_by_side(map(one, range(30)), at_once=10)
+    failed = {seed: outcome.done.err for seed, outcome in enumerate(done) if outcome.done.code}
+    assert failed == {}
+    assert [outcome.differences for outcome in done] == [[]] * 30
+    assert sum(outcome.struck for outcome in done) > 100
+
+
+async def test_one_answer_of_twenty_spoiled_costs_at_most_15_percent(large: Stock, volume: Path) -> None:
+    """With 5 % of all answers spoiled, what comes over the line is at most 1.15 times the archives."""
+    done = await side_by_side(
+        (run_at_random(large, volume.with_name(f"models-{seed}"), 0.05, seed) for seed in range(3, 7)), at_once=2
+    )
+    assert [(outcome.done.code, outcome.differences) for outcome in done] == [(0, [])] * 4
+    assert sum(outcome.struck for outcome in done) >= 3
+    assert sum(outcome.carried for outcome in done) <= 1.15 * 4 * large.archives
+    assert max(outcome.carried for outcome in done) <= 1.15 * large.archives

@@ -1,0 +1,46 @@
+"""A real token that expires in the middle of an install: with a newer one the run goes on, without it the next does."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.network.dying import CONNECTIONS, IN_FLIGHT, Dying
+from tests.parts.faultproxy import FaultProxy
+from tests.samples import MIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.network.trial import Stock
+
+
+def _dying(large: Stock) -> Dying:
+    """Six seconds of fetching at least, and four of life."""
+    return Dying(large, rate=large.archives / CONNECTIONS / 6, seconds=4)
+
+
+async def test_a_token_that_is_renewed_in_time_ends_nothing(large: Stock, volume: Path, tmp_path: Path) -> None:
+    """Three seconds after the refusal there is a newer one in its file: one run, exit 0, whole trees.
+
+    Nothing comes twice but what was in flight.
+
+    It is told once that the token was refused and a newer one is waited for.
+    """
+    outcome = await _dying(large).renewed(volume, tmp_path / "token", after=3)
+    assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
+    assert outcome.carried <= large.archives + CONNECTIONS * IN_FLIGHT
+    assert outcome.done.err.count("token_refused") == 1
+
+
+async def test_a_token_that_is_not_renewed_costs_no_byte(large: Stock, volume: Path, tmp_path: Path) -> None:
+    """The run ends with 22 and says when the token expired; the next one, with another token, fetches the rest."""
+    dying = _dying(large)
+    first = await dying.not_renewed(volume, tmp_path / "token")
+    assert first.done.code == 22, first.done.err
+    assert re.search(r"expired at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", first.done.fault)
+    assert first.carried > 8 * MIB
+    async with FaultProxy(large.container.origin) as proxy:
+        second = await dying.run(proxy, volume, MODELS_SAS_TOKEN=large.container.sas())
+    assert (second.done.code, second.differences) == (0, []), second.done.err
+    assert first.carried + second.carried <= large.archives + CONNECTIONS * IN_FLIGHT

@@ -1,0 +1,38 @@
+"""A pack that is published anew, under the same version, while it is fetched."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.network.trial import Stock, build_packs, publish, run
+from tests.parts.faultproxy import FaultProxy
+from tests.samples import MIB, upgrade
+from tests.site import DUTCH, PREFIX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.parts.azurite import Azurite
+
+
+async def test_a_pack_republished_mid_run_is_noticed_and_never_mixed(
+    azurite: Azurite, volume: Path, tmp_path: Path
+) -> None:
+    """The run ends with 30 and says so, with nothing activated; the next one installs the new pack whole."""
+    old = build_packs(tmp_path / "old", 48 * MIB)
+    new = build_packs(tmp_path / "new", 48 * MIB, changed=upgrade)
+    assert old.manifest(DUTCH).archive != new.manifest(DUTCH).archive
+    stock = publish(old, azurite)
+    async with FaultProxy(stock.container.origin) as proxy:
+        running = asyncio.create_task(run(stock, proxy, volume, MODELS_CONNECTIONS="2", MODELS_IDLE_SECONDS="30"))
+        await proxy.carries(20 * MIB)
+        proxy.gate.clear()
+        await asyncio.to_thread(stock.container.put_tree, new.folder, PREFIX)
+        proxy.gate.set()
+        first = await running
+        assert first.done.code == 30, first.done.err
+        assert "was replaced while it was fetched" in first.done.fault
+        assert not (volume / "current").exists()
+        second = await run(Stock(new, stock.container), proxy, volume)
+    assert (second.done.code, second.differences) == (0, []), second.done.err

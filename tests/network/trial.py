@@ -1,0 +1,131 @@
+"""One run of the program through the fault proxy, and what it cost.
+
+Nothing here needs pytest: `scripts/measure-faults` uses it, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from models_init.publish.build import Recipe, build
+from models_init.publish.tree import scan
+from models_init.watch import Silence
+from tests.network.cases import ARCHIVES, ELSEWHERE, at_random, times
+from tests.parts.faultproxy import FaultProxy
+from tests.parts.proxyfaults import fault
+from tests.samples import MIB, Shape, write_tree
+from tests.site import COMMON, DUTCH, Done, Packs, Site, stocked
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from tests.network.cases import Case
+    from tests.parts.azurite import Azurite
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Packs in a real container."""
+
+    packs: Packs
+    container: Azurite
+
+    @property
+    def archives(self) -> int:
+        """Bytes of all archives that a site installs."""
+        return sum(self.packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
+
+    def site(self, proxy: FaultProxy, volume: Path, **variables: str) -> Site:
+        """A site that reaches the container through the proxy; the idle limit is a second."""
+        usual = {
+            "MODELS_URL": proxy.url(self.container.container_url),
+            "MODELS_SAS_TOKEN": self.container.sas(),
+            "MODELS_IDLE_SECONDS": "1",
+        }
+        return Site(volume, {**self.packs.environment, **usual, **variables})
+
+    def differences(self, site: Site) -> list[str]:
+        """What is active against what was published; a line for each difference."""
+        return self.packs.differences(site, COMMON, DUTCH)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; `carried` counts bytes from the proxy to the program, `struck` answers that were spoiled."""
+
+    done: Done
+    differences: list[str]
+    carried: int
+    struck: int
+    seconds: float
+
+
+def build_packs(folder: Path, size: int, changed: Callable[[Path], None] = lambda _: None) -> Packs:
+    """Build a small pack `COMMON`, and `DUTCH` with an archive of about `size` bytes that compression cannot shrink.
+
+    The tree of `DUTCH` is `changed` before.
+    """
+    shapes = {
+        COMMON: Shape(texts=6, weights=(), dense=(100_000,)),
+        DUTCH: Shape(texts=24, weights=(), dense=(size // 2, size - size // 2)),
+    }
+    trees = {ref: write_tree(folder / ref.name, shape, f"network {ref.name}") for ref, shape in shapes.items()}
+    changed(trees[DUTCH])
+    for ref, tree in trees.items():
+        build(scan(tree), Recipe(ref, level=1, chunk_size=MIB), folder / "packs", Silence())
+    return Packs(folder / "packs", trees)
+
+
+def publish(packs: Packs, azurite: Azurite) -> Stock:
+    """Put the packs into a container of their own."""
+    return Stock(packs, stocked(azurite, packs))
+
+
+async def run_case(stock: Stock, case: Case, volume: Path, *, always: bool = False) -> Outcome:
+    """Run the program once while the fault of a case befalls a few answers that bring an archive, or every one."""
+    container = stock.container
+    async with FaultProxy(container.origin, sign=container.sas()) as elsewhere:
+        value = elsewhere.origin if case.value == ELSEWHERE else case.value
+        broken = fault(case.fault, value, on=ARCHIVES, times=times(case, always=always))
+        async with FaultProxy(container.origin, broken, seed=case.title) as proxy:
+            outcome = await run(stock, proxy, volume, MODELS_RETRY_SECONDS="3")
+        return replace(outcome, carried=outcome.carried + elsewhere.carried)
+
+
+async def run_at_random(stock: Stock, volume: Path, share: float, seed: object) -> Outcome:
+    """Run the program once while all faults befall a share of all answers."""
+    container = stock.container
+    async with FaultProxy(container.origin, sign=container.sas()) as elsewhere:
+        async with FaultProxy(container.origin, *at_random(elsewhere.origin), share=share, seed=seed) as proxy:
+            outcome = await run(stock, proxy, volume)
+        return replace(outcome, carried=outcome.carried + elsewhere.carried)
+
+
+async def side_by_side(runs: Iterable[Awaitable[Outcome]], at_once: int = 4) -> list[Outcome]:
+    """Make several runs, so many at once: mostly they wait."""
+    slots = asyncio.Semaphore(at_once)
+
+    async def one(run: Awaitable[Outcome]) -> Outcome:
+        async with slots:
+            return await run
+
+    return await asyncio.gather(*map(one, runs))
+
+
+async def run(stock: Stock, proxy: FaultProxy, volume: Path, **variables: str) -> Outcome:
+    """Run the program once; the proxy runs already."""
+    site = stock.site(proxy, volume, **variables)
+    before, began = proxy.carried, monotonic()
+    try:
+        done = await asyncio.to_thread(site.run, "--json")
+    except subprocess.TimeoutExpired:
+        done = Done(-signal.SIGKILL, "", "the run did not end by itself")
+    seconds = monotonic() - began
+    differences = await asyncio.to_thread(stock.differences, site) if done.code == 0 else []
+    return Outcome(done, differences, proxy.carried - before, sum(fault.met for fault in proxy.faults), seconds)
