@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from models_init.errors import EXIT_OK, DamagedError, LockedError, NoSuchReleaseError
+from models_init.errors import EXIT_OK, DamagedError, LockedError, NoSuchReleaseError, UnavailableError, UsageError
 from models_init.switch import Switch
 from models_init.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from typing import NoReturn
 
+    from models_init.names import PackRef
     from models_init.release import Release
     from models_init.settings import Settings
-    from models_init.sources.source import Source
     from models_init.stage import Means
     from models_init.watch import Watcher
 
+_CHECK_SECONDS = 5.0  # of patience with a source that is only to be tried
 _LOCK_PAUSE = 0.2  # seconds between two looks at a lock that another run holds
 
 
@@ -72,6 +73,36 @@ def choose(settings: Settings, name: str, *, back: bool) -> Result:
         _installed(release) | {"activated": True},
         f"release {release} is current; later runs keep it until the environment names another set",
     )
+
+
+def receipt(settings: Settings, file: str) -> Result:
+    """Write what is installed, for whoever makes a bundle; `-` stands for stdout. Raises `UsageError`."""
+    import json  # noqa: PLC0415 - by need
+    from pathlib import Path  # noqa: PLC0415 - by need
+
+    from models_init.errors import UsageError  # noqa: PLC0415 - by need
+    from models_init.receipt import Receipt  # noqa: PLC0415 - by need
+
+    volume = Volume(settings.folder)
+    current = volume.current()
+    found = Receipt({ref: _published(volume, ref) for ref in volume.packs()}, current.id if current else "")
+    text = found.encode()
+    if file != "-":
+        try:
+            Path(file).write_bytes(text)
+        except OSError as error:
+            raise UsageError(f"--receipt {file} cannot be written: {error.strerror}; name another file") from error
+    names = ", ".join(map(str, sorted(found.packs))) or "no packs"
+    return Result(json.loads(text), text.decode().rstrip() if file == "-" else f"{file}: {names}")
+
+
+def _published(volume: Volume, ref: PackRef) -> str:
+    """The digest of the manifest as it was published, also where a site has derived its own. Raises `DamagedError`."""
+    from models_init.resolve import installed  # noqa: PLC0415 - by need
+
+    found = installed(volume, ref)
+    plain = found.manifest.plain
+    return plain.derived_from if plain and plain.derived_from else found.digest
 
 
 def render_overlay(settings: Settings) -> Result:
@@ -144,6 +175,41 @@ async def plan(settings: Settings, watcher: Watcher) -> Result:
         return Result(*views.plan(found, means.volume, means.source.name))
 
 
+async def check(settings: Settings, watcher: Watcher) -> Result:
+    """Say whether an install would work, and all that would keep it from working."""
+    from models_init import views  # noqa: PLC0415 - by need
+    from models_init.preflight import Preflight  # noqa: PLC0415 - by need
+    from models_init.watch import Silence  # noqa: PLC0415 - by need
+    from models_init.wiring import approach_of  # noqa: PLC0415 - by need
+
+    settings = _with_usable_keys(_hurried(settings))
+    known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
+    somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
+    async with _means(settings, Silence(), _Retries(watcher)) as means:
+        approach = approach_of(settings, means.source) if somewhere else None
+        report = await Preflight(settings.packs if known else (), means, approach).run(settings.faults)
+    return Result(*views.checked(report), exit_code=report.found.exit_code)
+
+
+def _hurried(settings: Settings) -> Settings:
+    """The same with little patience: who checks waits for the answer."""
+    return replace(
+        settings,
+        retry_seconds=min(settings.retry_seconds, _CHECK_SECONDS),
+        idle_seconds=min(settings.idle_seconds, 2 * _CHECK_SECONDS),
+        token_seconds=0.0,
+    )
+
+
+def _with_usable_keys(settings: Settings) -> Settings:
+    """The same; where the file of public keys cannot be used, without it, and with a fault that says so."""
+    try:
+        settings.read_public_keys()
+    except UsageError as error:
+        return replace(settings, public_key_file="", faults=(*settings.faults, *error.faults))
+    return settings
+
+
 async def verify(settings: Settings, watcher: Watcher, name: str) -> Result:
     """Hash what is installed."""
     from models_init import views  # noqa: PLC0415 - by need
@@ -187,42 +253,47 @@ class _Retries:
 
 
 @asynccontextmanager
-async def _means(settings: Settings, watcher: Watcher, on_retry: _Retries) -> AsyncIterator[Means]:
+async def _means(settings: Settings, watcher: Watcher, retries: _Retries) -> AsyncIterator[Means]:
     from models_init import memory  # noqa: PLC0415 - by need
+    from models_init.outlook import Outlook  # noqa: PLC0415 - by need
+    from models_init.pace import Connections  # noqa: PLC0415 - by need
     from models_init.stage import Means  # noqa: PLC0415 - by need
+    from models_init.wiring import source_of, token_expires, trust_of  # noqa: PLC0415 - by need
     from models_init.workers import Workers  # noqa: PLC0415 - by need
 
-    workers, source = Workers(), _source(settings, on_retry)
+    trust = trust_of(settings, watcher)
+    connections = Connections(settings.connections)
+
+    def on_retry(error: UnavailableError, wait: float) -> None:
+        if error.overloaded:
+            connections.overloaded()
+        retries(error, wait)
+
+    watcher = Outlook(watcher, lambda: token_expires(settings))
+    workers, source = Workers(), source_of(settings, watcher, on_retry)
     buffers = memory.buffer_bytes(settings.memory, memory.limit_bytes())
     try:
-        yield Means(Volume(settings.folder), source, workers, watcher, settings.connections, buffers)
+        async with _limited(settings.total_seconds):
+            yield Means(Volume(settings.folder), source, trust, workers, watcher, connections, buffers)
     finally:
         workers.close()
         await source.close()
 
 
-def _source(settings: Settings, on_retry: Callable[[Exception, float], None]) -> Source:
-    """The source that MODELS_URL names, opened when it is first asked."""
-    from models_init.settings import local_folder  # noqa: PLC0415 - by need
-    from models_init.sources.deferred import DeferredSource  # noqa: PLC0415 - by need
-    from models_init.sources.retrying import Patience, RetryingSource  # noqa: PLC0415 - by need
+@asynccontextmanager
+async def _limited(seconds: float) -> AsyncIterator[None]:
+    """End the block after so many seconds, 0 is never. Raises `UnavailableError`."""
+    import asyncio  # noqa: PLC0415 - by need
 
-    folder = local_folder(settings.url)
-    if folder:
-        from models_init.sources.directory import DirectorySource  # noqa: PLC0415 - by need
-
-        inner: Source = DirectorySource(folder)
-    else:
-        inner = DeferredSource(f"{settings.url.rstrip('/')}/{settings.prefix}", lambda: _container(settings))
-    return RetryingSource(inner, Patience(seconds=settings.retry_seconds), on_retry)
-
-
-def _container(settings: Settings) -> Source:
-    from models_init.sources.azure import Access, AzureSource  # noqa: PLC0415 - aiohttp takes a third of a second
-
-    return AzureSource(
-        Access(settings.url, settings.prefix, settings.read_token, settings.idle_seconds, settings.ca_file)
-    )
+    try:
+        async with asyncio.timeout(seconds or None) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise UnavailableError(
+            f"the run was ended after MODELS_TOTAL_SECONDS={seconds:g}; what was verified is kept, run again to go on"
+        ) from None
 
 
 @asynccontextmanager

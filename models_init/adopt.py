@@ -7,6 +7,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from models_init import chunks
 from models_init.manifest import placements
 from models_init.plan import portions
@@ -46,23 +48,34 @@ async def adopt(staging: Staging, pack: PackPlan, workers: Workers) -> Adopted:
 async def _link(staging: Staging, links: Sequence[Link], workers: Workers) -> list[Link]:
     """Link what is sound; return the others."""
     sound = await _sound(links, workers)
-    unsound = [link for link in links if (link.root, link.origin.path) not in sound]
-    good = [link for link in links if (link.root, link.origin.path) in sound]
+    unsound = [link for link in links if _key(link) not in sound]
+    good = [link for link in links if _key(link) in sound]
     refused = await workers.each(
         lambda group: [link for link in group if not staging.link(link)], _groups(good, _LINKS)
     )
     return unsound + [link for group in refused for link in group]
 
 
-async def _sound(links: Sequence[Link], workers: Workers) -> set[tuple[str, str]]:
-    """The origins (tree and path) whose every chunk hashes right."""
+_Key = tuple[str, str, tuple[str, ...]]
+
+
+def _key(link: Link) -> _Key:
+    """What is hashed for a link: a file of a tree, for the chunks that are wanted.
+
+    Not for those that its own manifest promises: the digest of a file of several chunks is that manifest's word alone.
+    """
+    return link.root, link.origin.path, tuple(chunk.digest for chunk in link.file.chunks)
+
+
+async def _sound(links: Sequence[Link], workers: Workers) -> set[_Key]:
+    """The links whose every chunk hashes right where it is to come from."""
     whole = set()
     for root, group in groupby(links, key=lambda link: link.root):
-        origins = {link.origin.path: link.origin for link in group}
-        wanted = portions(placement for origin in origins.values() for placement in placements(origin))
+        sought = {_key(link): replace(link.file, path=link.origin.path) for link in group}
+        wanted = portions(placement for file in sought.values() for placement in placements(file))
         found = await workers.each(partial(chunks.sound, root), wanted)
-        counts = Counter(placement.file.path for part in found for placement in part)
-        whole |= {(root, path) for path, origin in origins.items() if counts[path] == len(origin.chunks)}
+        counts = Counter(id(placement.file) for part in found for placement in part)
+        whole |= {key for key, file in sought.items() if counts[id(file)] == len(file.chunks)}
     return whole
 
 

@@ -21,6 +21,7 @@ exit codes:
   2    usage or environment
   10   manifest unreadable      11   manifest of an unknown schema
   12   versions that do not work together
+  13   not signed by a key that is trusted here
   20   source unreachable; may pass, run again
   21   no such pack or version
   22   access denied: the SAS token
@@ -30,13 +31,18 @@ exit codes:
   130  interrupted              143  terminated: what was fetched is kept
 """
 
-_ACTIONS = ("plan", "status", "verify", "repair", "rollback", "activate", "prune", "hold", "render_overlay")
+_ACTIONS = (
+    *("plan", "check", "status", "verify", "repair", "rollback", "activate"),
+    *("prune", "hold", "receipt", "render_overlay"),
+)
 _PREVIOUS = ""  # what `--rollback` stands for without a release
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is asked for: `action` is "install" without a flag; `release` is empty where none is named.
+    """What is asked for: `action` is "install" without a flag.
+
+    `release` is empty where none is named, and for "receipt" it is the file.
 
     `values` are the texts of the settings by variable: flags win over the environment.
     """
@@ -106,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("actions (without one: install)").add_mutually_exclusive_group()
     group.add_argument("--plan", action="store_true", help="say what would be fetched, reused, written and activated")
+    group.add_argument("--check", action="store_true", help="say whether an install would work; change nothing")
     group.add_argument("--status", action="store_true", help="say what is installed, current and staged")
     _add_release(group, "--verify", "hash all files of a release [current], and name every difference")
     _add_release(group, "--repair", "put back what --verify finds, fetching the damaged chunks alone")
@@ -114,6 +121,9 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prune", action="store_true", help="remove what neither current nor rollback needs")
     group.add_argument(
         "--hold", metavar="RELEASE", help="run a program that --prune respects: --hold current -- PROGRAM ..."
+    )
+    group.add_argument(
+        "--receipt", metavar="FILE", help="write what is installed, for a bundle that leaves it out; - for stdout"
     )
     group.add_argument(
         "--render-overlay", action="store_true", help="print a compose overlay with one engine for each language"

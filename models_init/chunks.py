@@ -1,7 +1,7 @@
 """Decompress, verify, read and write one chunk of a tree of files.
 
 Everything here runs in worker threads; the heavy calls (zstd, SHA-256, pread, pwrite) leave the interpreter lock.
-Each thread keeps one buffer of a chunk's size: a new 4 MiB object for every chunk costs a thousand page faults.
+Each thread keeps one buffer of a chunk's size to read into.
 Faults of the file system come out as `OSError`.
 """
 
@@ -64,23 +64,37 @@ def digest_of(data: bytes | bytearray | memoryview) -> str:
 
 
 def plain(frame: memoryview, chunk: Chunk) -> memoryview:
-    """Decompress one frame and verify it; the result is this thread's buffer, valid until its next chunk.
+    """Decompress one frame and verify it.
 
-    Raises `WrongChunkError`: no frame, more or fewer bytes than declared, or another digest. Never holds more than
-    the declared size.
+    Raises `WrongChunkError`: not exactly one frame, one that declares another size or asks for more than it may, or
+    another digest. Never takes more memory than the chunk's size, whatever the frame says.
     """
-    out = _scratch.view[: chunk.size]
+    _check_head(frame, chunk)
     try:
-        reader = _scratch.decompressor.stream_reader(frame, closefd=False)
-        filled = reader.readinto(out)
-        more = reader.read(1) if filled == chunk.size else b""
+        data = _scratch.decompressor.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
-        raise WrongChunkError(f"not a readable zstd frame ({error})") from error
-    if filled != chunk.size or more:
-        raise WrongChunkError(f"it holds {'more' if more else filled} bytes, not {chunk.size}")
-    if digest_of(out) != chunk.digest:
+        raise WrongChunkError(f"it is not exactly one whole zstd frame: {error}") from error
+    if digest_of(data) != chunk.digest:
         raise WrongChunkError("its SHA-256 differs")
-    return out
+    return memoryview(data)
+
+
+def _check_head(frame: memoryview, chunk: Chunk) -> None:
+    """Believe no frame about what it takes: memory is taken for what its head says, before a byte is decompressed."""
+    if bytes(frame[: len(zstandard.FRAME_HEADER)]) != zstandard.FRAME_HEADER:
+        raise WrongChunkError("it does not begin as a zstd frame")
+    try:
+        head = zstandard.get_frame_parameters(frame)
+    except zstandard.ZstdError as error:
+        raise WrongChunkError(f"its frame's head cannot be read: {error}") from error
+    if head.content_size == zstandard.CONTENTSIZE_UNKNOWN:
+        raise WrongChunkError("its frame does not tell the content's size")
+    if head.content_size != chunk.size:
+        raise WrongChunkError(f"its frame holds {head.content_size} bytes, not {chunk.size}")
+    if head.window_size > _WINDOW_LIMIT:
+        raise WrongChunkError(f"its frame asks for a window of {head.window_size} bytes, more than {_WINDOW_LIMIT}")
+    if head.dict_id:
+        raise WrongChunkError(f"its frame asks for the dictionary {head.dict_id}, and there is none")
 
 
 def write(root: str, placement: Placement, data: memoryview) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models_init import actions, arguments, console
 from models_init.redaction import register
 from models_init.running import StoppedError, raise_on_signals, run
-from models_init.settings import Settings, load
+from models_init.settings import Settings, load, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 _PLAIN = {"status": actions.status, "render_overlay": actions.render_overlay}
 """Actions that need nothing but the settings."""
 
+_WITH_SETTINGS = {"plan": actions.plan, "check": actions.check}
+"""Those that need an event loop and somebody who watches, too."""
+
+_OF_A_RELEASE = {"verify": actions.verify, "repair": actions.repair}
+"""Actions that need a release and a source."""
+
 
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one action; return the exit code that `--help` lists."""
@@ -33,7 +39,7 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     termination_log = environment.get("MODELS_TERMINATION_LOG", "")
     try:
         command = arguments.parse(argv, environment)
-        settings = load(command.values, with_packs=_names_packs(command))
+        settings = (read if command.action == "check" else load)(command.values, with_packs=_names_packs(command))
         log_format, level, termination_log = settings.log_format, settings.log_level, settings.termination_log
         result = _act(command, settings)
         if command.as_json and (refused := result.content.get("rolled_back_from")):  # else the result says it loudly
@@ -54,7 +60,7 @@ def _names_packs(command: Command) -> bool:
     """Tell whether the environment has to name packs; for pruning it may."""
     if command.action == "prune":
         return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
-    return command.action in {"install", "plan", "render_overlay"}
+    return command.action in {"install", "plan", "check", "render_overlay"}
 
 
 def _act(command: Command, settings: Settings) -> Result:
@@ -65,12 +71,12 @@ def _act(command: Command, settings: Settings) -> Result:
             return actions.choose(settings, command.release, back=command.action == "rollback")
         case "hold":
             return actions.hold(settings, command.release, command.program)
-        case "plan":
-            return _watched(actions.plan, settings)
-        case "verify":
-            return _watched(partial(actions.verify, name=command.release), settings)
-        case "repair":
-            return _watched(partial(actions.repair, name=command.release), settings)
+        case "receipt":
+            return actions.receipt(settings, command.release)
+        case "plan" | "check":
+            return _watched(_WITH_SETTINGS[command.action], settings)
+        case "verify" | "repair":
+            return _watched(partial(_OF_A_RELEASE[command.action], name=command.release), settings)
         case "prune":
             return _watched(partial(actions.prune, keep=command.keep, dry_run=command.dry_run), settings)
         case _:

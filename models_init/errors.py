@@ -4,7 +4,9 @@
     ├── UsageError              2   the command line or the environment            → operator
     ├── ManifestError          10   unreadable, or about another pack              → publisher
     │   ├── UnsupportedError   11   written for another version of this program    → operator upgrades
-    │   └── IncompatibleError  12   versions that do not work together             → operator
+    │   ├── IncompatibleError  12   versions that do not work together             → operator
+    │   ├── SignatureError     13   not signed by a key that is trusted here       → publisher
+    │   └── ArchiveError       10   a plain archive that breaks the rules          → publisher
     ├── SourceError            20   the source gave no usable answer               → network
     │   └── UnavailableError   20   … and may give one later: worth another try
     ├── NotFoundError          21   no such pack or version                        → operator
@@ -67,6 +69,16 @@ class IncompatibleError(ManifestError):
     exit_code = 12
 
 
+class SignatureError(ManifestError):
+    """A manifest is not signed, or not by a key that is trusted here, or not as that of this pack and version."""
+
+    exit_code = 13
+
+
+class ArchiveError(ManifestError):
+    """A plain archive is what its manifest says, and no pack: not to be read, or more than regular files in folders."""
+
+
 class SourceError(ModelsInitError):
     """The source answered in a way that cannot be used, and will do so again."""
 
@@ -76,12 +88,14 @@ class SourceError(ModelsInitError):
 class UnavailableError(SourceError):
     """The source gave no answer now and may give one later.
 
-    `retry_after` is how long the service asked to be left alone, in seconds, if it did.
+    `retry_after` is how long the service asked to be left alone, in seconds, if it did; `overloaded` is whether it
+    said that it is asked too much.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, overloaded: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.overloaded = overloaded
 
 
 class NotFoundError(ModelsInitError):

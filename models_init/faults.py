@@ -33,4 +33,9 @@ def volume_faults(path: str | Path) -> Iterator[None]:
                 f"{where} cannot be written: {error.strerror}; mount the volume read-write and give it to user "
                 f"{os.geteuid()}"
             ) from error
+        if error.errno == errno.ELOOP:
+            raise NotWritableError(
+                f"{where} is a link, and nothing is written through one: the volume's own files and folders must be "
+                "real; remove it, then run again"
+            ) from error
         raise VolumeError(f"{where} failed: {error.strerror or error}; check the disk, then run again") from error

@@ -9,29 +9,43 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from models_init.errors import WrongBytesError
 from models_init.plan import Batch, Span, spans
 from models_init.workers import one_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from models_init.manifest import Placement
+    from models_init.manifest import Manifest, Placement
+    from models_init.pace import Connections
+    from models_init.plan import WrongChunk
     from models_init.sources.source import Source
-    from models_init.staging import Staging, WrongChunk
     from models_init.watch import Watcher
     from models_init.workers import Workers
 
 
+class Target(Protocol):
+    """Where chunks of the pack that `manifest` describes are written: staging, or a bundle that is being made."""
+
+    manifest: Manifest
+
+    def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
+        """Verify and write the chunks of a batch, whose bytes are `data`; return the wrong ones. In worker threads."""
+
+
 @dataclass(slots=True)
 class Traffic:
-    """Bytes that came from the source, wanted or not; plain bytes that were written of these, and that were copied."""
+    """Bytes that came from the source, wanted or not; plain bytes that were written of these, and that were copied.
+
+    `unpacked` are the plain bytes that came in plain archives.
+    """
 
     fetched: int = 0
     written: int = 0
     copied: int = 0
+    unpacked: int = 0
 
 
 class Buffers:
@@ -61,35 +75,38 @@ class Fetcher:
     source: Source
     workers: Workers
     watcher: Watcher
-    connections: asyncio.Semaphore
+    connections: Connections
     buffers: Buffers
     traffic: Traffic = field(default_factory=Traffic)
 
-    async def fetch(self, staging: Staging, missing: Sequence[Placement]) -> None:
-        """Bring the missing chunks, given in archive order, into the prepared staging.
+    async def fetch(self, target: Target, missing: Sequence[Placement]) -> None:
+        """Bring the missing chunks, given in archive order; raises as `bring` does."""
+        await self.bring(target, spans(missing))
+
+    async def bring(self, target: Target, wanted: Iterable[Span]) -> None:
+        """Bring the chunks of these spans to where they belong.
 
         Raises the source's errors and the volume's at once; `WrongBytesError` for chunks that were wrong twice at the
         end, when everything else is in place.
         """
-        delivery = _Delivery(self, staging)
+        delivery = _Delivery(self, target)
         with one_fault():
             async with asyncio.TaskGroup() as group:
-                for span in spans(missing):
+                for span in wanted:
                     await self.connections.acquire()
                     bringing = group.create_task(delivery.bring(span, group))
                     bringing.add_done_callback(lambda _: self.connections.release())
         if delivery.lost:
-            raise WrongBytesError(_lament(staging, delivery.lost))
+            raise WrongBytesError(delivery.lament())
 
 
 class _Delivery:
     """One pack's chunks on their way."""
 
-    def __init__(self, fetcher: Fetcher, staging: Staging) -> None:
-        manifest = staging.manifest
+    def __init__(self, fetcher: Fetcher, target: Target) -> None:
         self._fetcher = fetcher
-        self._staging = staging
-        self._key = f"{manifest.pack}/{manifest.version}/{manifest.archive.file}"
+        self._target = target
+        self._key = target.manifest.archive_key
         self.lost: list[WrongChunk] = []
 
     async def bring(self, span: Span, group: asyncio.TaskGroup) -> None:
@@ -124,7 +141,7 @@ class _Delivery:
         """Verify and write in a worker thread, give the buffer back, account for what was right."""
         fetcher, data = self._fetcher, buffer[: batch.stop - batch.start]
         try:
-            wrong = await fetcher.workers.run(self._staging.write, batch, data)
+            wrong = await fetcher.workers.run(self._target.write, batch, data)
         finally:
             fetcher.buffers.give_back(buffer)
         bad = {id(chunk.placement) for chunk in wrong}
@@ -132,6 +149,17 @@ class _Delivery:
         fetcher.traffic.written += sum(chunk.size for chunk in right)
         fetcher.watcher.advance(sum(chunk.length for chunk in right))
         return wrong
+
+    def lament(self) -> str:
+        """Say which chunk was wrong, where it lies, and what to do."""
+        first, manifest = self.lost[0], self._target.manifest
+        chunk = first.placement.chunk
+        others = f", and {len(self.lost) - 1} more" if len(self.lost) > 1 else ""
+        return (
+            f"{manifest.ref}: the chunk at {chunk.offset} of {manifest.archive.file} "
+            f"({first.placement.file.path}, byte {first.placement.start}) is wrong, and was again when asked anew: "
+            f"{first.reason}{others}; {self._fetcher.source.remedy(self._key, chunk.offset)}; all other chunks are kept"
+        )
 
 
 class _Receiver:
@@ -148,6 +176,7 @@ class _Receiver:
     async def feed(self, piece: memoryview) -> None:
         """Take the next bytes; waits while all memory is in use."""
         self._fetcher.traffic.fetched += len(piece)
+        self._fetcher.connections.count(len(piece))
         while piece:
             taken = await self._take(piece)
             self._position += taken
@@ -177,13 +206,3 @@ class _Receiver:
         if self._buffer is not None:
             self._fetcher.buffers.give_back(self._buffer)
             self._buffer = None
-
-
-def _lament(staging: Staging, lost: Sequence[WrongChunk]) -> str:
-    first, manifest = lost[0], staging.manifest
-    others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
-    return (
-        f"{manifest.ref}: the chunk at {first.placement.chunk.offset} of {manifest.archive.file} "
-        f"({first.placement.file.path}, byte {first.placement.start}) is wrong, and was again when asked anew: "
-        f"{first.reason}{others}; the publisher must upload the pack anew, all other chunks are kept"
-    )

@@ -8,14 +8,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from models_init import __version__, manifest, resolve, stage
-from models_init.errors import WrongBytesError
+from models_init.errors import ArchiveError, WrongBytesError
 from models_init.plan import Facts, Plan, decide, require_fit
 from models_init.release import release_of
 from models_init.switch import Switch
 from models_init.workers import each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from models_init.fetch import Fetcher
     from models_init.manifest import Resolved
@@ -45,10 +45,17 @@ class Installation:
     wanted: Sequence[PackRef]
     means: Means
     began: float = field(default_factory=monotonic)
+    held_back: list[tuple[PackRef, str, bytes]] = field(default_factory=list)
 
     async def plan(self) -> Plan:
         """Find out what is missing and what it costs; change nothing."""
         return await self._plan(lambda _ref, _digest, _document: None)
+
+    async def look_up(self, ref: PackRef) -> Resolved:
+        """What one pack consists of, by the volume or by the source; change nothing."""
+        if self.means.volume.is_installed(ref):
+            return resolve.installed(self.means.volume, ref)
+        return await self._resolve(ref, lambda _ref, _digest, _document: None)
 
     async def run(self) -> Report:
         """Do it; the volume is prepared and locked.
@@ -57,45 +64,71 @@ class Installation:
         """
         volume, watcher = self.means.volume, self.means.watcher
         plan = await self._plan(volume.keep_manifest)
+        while self.held_back:
+            await self.means.workers.run(volume.keep_manifest, *self.held_back.pop())
         stage.require_space(plan, *volume.free())
         watcher.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.means.source.name)
         watcher.expect(plan.fetch_bytes)
         fetcher = self.means.fetcher(plan)
-        wrong = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
-        for error in filter(None, wrong):
-            raise error
-        return await self._activate(plan, fetcher)
+        brought = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
+        digests = {}
+        for pack, result in zip(plan.packs, brought, strict=True):
+            if not isinstance(result, str):
+                raise result
+            digests[pack.manifest.ref] = result
+        return await self._activate(plan, digests, fetcher)
 
     async def _plan(self, keep: Keep) -> Plan:
         here = [ref for ref in self.wanted if self.means.volume.is_installed(ref)]
         known = [resolve.installed(self.means.volume, ref) for ref in here]
         new = await each(lambda ref: self._resolve(ref, keep), [ref for ref in self.wanted if ref not in here])
         require_fit([pack.manifest for pack in known + new])
-        return decide([*(Facts(pack, installed=True) for pack in known), *await stage.survey(self.means, new)])
+        return await self.weigh([*known, *new])
+
+    async def weigh(self, packs: Sequence[Resolved]) -> Plan:
+        """What it takes to bring these packs, that fit together or not; change nothing."""
+        here = {ref for ref in self.wanted if self.means.volume.is_installed(ref)}
+        known = [pack for pack in packs if pack.manifest.ref in here]
+        new = [pack for pack in packs if pack.manifest.ref not in here]
+        plan = decide([*(Facts(pack, installed=True) for pack in known), *await stage.survey(self.means, new)])
+        stage.require_held(plan, self.means.source)
+        return plan
 
     async def _resolve(self, ref: PackRef, keep: Keep) -> Resolved:
-        document = await resolve.fetch_document(self.means.source, ref)
-        resolved = manifest.resolved(document, ref)
+        document = await resolve.fetch_document(self.means.source, self.means.trust, ref)
+        resolved = manifest.published(document, ref)
         self.means.watcher.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
-        await self.means.workers.run(keep, ref, resolved.digest, document)
+        if self.means.source.lacks(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
+            self.held_back.append((ref, resolved.digest, document))  # until it is sure that the volume has the rest
+        else:
+            await self.means.workers.run(keep, ref, resolved.digest, document)
         return resolved
 
-    async def _bring(self, pack: PackPlan, fetcher: Fetcher) -> WrongBytesError | None:
-        """Fetch and publish one pack. Wrong bytes are returned, so that they do not keep other packs from coming."""
-        if pack.installed:
-            return None
-        ref = pack.manifest.ref
-        try:
-            await stage.bring(self.means, pack, fetcher)
-        except WrongBytesError as error:
-            return error
-        await self.means.workers.run(self.means.volume.publish, ref, pack.digest)
-        self.means.watcher.event("published", pack=ref.name, version=ref.version, bytes=pack.manifest.size)
-        return None
+    async def _bring(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
+        """Fetch and publish one pack; return the digest of the manifest that it was verified against.
 
-    async def _activate(self, plan: Plan, fetcher: Fetcher) -> Report:
+        A publisher's fault is returned, too, so that it does not keep other packs from coming.
+        """
+        ref, volume = pack.manifest.ref, self.means.volume
+        if pack.installed:
+            if pack.manifest.is_derived:  # a run may have been killed just before it let go of the spool
+                origin = volume.staging_path(ref, manifest.origin(pack.manifest).digest)
+                await self.means.workers.run(volume.forget, origin)
+            return pack.digest
+        try:
+            found = await stage.bring(self.means, pack, fetcher)
+        except (WrongBytesError, ArchiveError) as error:
+            return error
+        await self.means.workers.run(volume.publish, ref, found.digest)
+        if pack.is_unknown:
+            fetcher.traffic.unpacked += found.manifest.size
+            await self.means.workers.run(volume.forget, volume.staging_path(ref, pack.digest))
+        self.means.watcher.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
+        return found.digest
+
+    async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> Report:
         release = release_of(
-            {pack.manifest.ref: pack.digest for pack in plan.packs},
+            digests,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             source=self.means.source.name,
             program=f"models_init {__version__}",
@@ -105,7 +138,7 @@ class Installation:
         return Report(
             release=release,
             bytes_fetched=fetcher.traffic.fetched,
-            bytes_reused=plan.size - fetcher.traffic.written,
-            bytes_written=fetcher.traffic.written + fetcher.traffic.copied,
+            bytes_reused=plan.known_size - fetcher.traffic.written,
+            bytes_written=fetcher.traffic.written + fetcher.traffic.copied + fetcher.traffic.unpacked,
             seconds=round(monotonic() - self.began, 3),
         )

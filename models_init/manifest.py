@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
+from msgspec.structs import force_setattr, replace
 
 from models_init.errors import ManifestError, UnsupportedError
 from models_init.names import NAME_PATTERN, VERSION_PATTERN, PackRef
@@ -31,6 +32,7 @@ MANIFEST_LIMIT = 128 * MIB
 """Bytes of a manifest, at most. 100,000 small files need about 28 MiB."""
 
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = f"{MANIFEST_NAME}.minisig"
 
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -51,6 +53,7 @@ EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
 PackName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="a pack's name, e.g. nl-nl or common")]
 Version = Annotated[str, msgspec.Meta(pattern=VERSION_PATTERN, description="a pack's version, e.g. 2026.04")]
 Digest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the plain bytes")]
+_ManifestDigest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the published manifest")]
 Size = Annotated[int, msgspec.Meta(ge=0, le=_SIZE_LIMIT)]
 Path = Annotated[
     str,
@@ -103,6 +106,7 @@ class File(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, om
         only = self.chunks[0].digest if len(self.chunks) == 1 else self.digest if self.chunks else EMPTY_DIGEST
         if only != self.digest:
             raise ValueError(f"{self.path}: the file has another digest than its only chunk (or than no bytes)")
+        force_setattr(self, "digest", only)  # one string where two are equal: an eighth of a pack of small files
 
 
 class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,11 +136,31 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             PackRef.make(self.pack, version)
 
 
+class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """That the archive is a plain one (.tar, .tar.gz, .tar.zst) of which no chunk can be fetched alone.
+
+    As published: `size` bytes of all files and `entries` files and directories are in it, if the publisher says so, and
+    the manifest lists none of them. A site that has unpacked it writes down what it found, and in `derived_from` the
+    digest of the manifest that was published: then a chunk's offset counts the bytes of all files, in order.
+    """
+
+    size: Size | None = None
+    entries: Size | None = None
+    derived_from: _ManifestDigest | None = None
+
+    def __post_init__(self) -> None:
+        if any(number is not None and not 0 <= number <= _SIZE_LIMIT for number in (self.size, self.entries)):
+            raise ValueError(f"a plain archive of {self.size} bytes in {self.entries} entries is out of bounds")
+        if self.derived_from is not None and not _is_digest(self.derived_from):
+            raise ValueError(f"{self.derived_from!r} is no digest")
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
 
     `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` says
-    which versions of other packs this one works with, in ascending order of pack.
+    which versions of other packs this one works with, in ascending order of pack. With `plain` the archive is a plain
+    one, and no file is listed unless a site has derived the manifest.
     """
 
     schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
@@ -146,6 +170,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     files: tuple[File, ...]
     directories: tuple[Path, ...] = ()
     requires: tuple[Requirement, ...] = ()
+    plain: Plain | None = None
 
     def __post_init__(self) -> None:
         PackRef.make(self.pack, self.version)
@@ -155,7 +180,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             check_path(path)
         _check_requirements(self.pack, self.requires)
         _check_tree(self.files, self.directories)
-        _check_extents(self.files, self.archive.size)
+        if self.plain:
+            _check_plain(self, self.plain)
+        else:
+            _check_extents(self.files, self.archive.size)
 
     @property
     def ref(self) -> PackRef:
@@ -164,8 +192,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files; at least the archive's, about, where it is a plain one that does not tell."""
+        if self.plain and not self.plain.derived_from:
+            return self.archive.size if self.plain.size is None else self.plain.size
         return sum(file.size for file in self.files)
+
+    @property
+    def is_derived(self) -> bool:
+        """Tell whether a site wrote it down after it had unpacked a plain archive: nobody publishes such a manifest."""
+        return self.plain is not None and self.plain.derived_from is not None
+
+    @property
+    def archive_key(self) -> str:
+        """Where the archive lies in a source."""
+        return f"{self.pack}/{self.version}/{self.archive.file}"
 
     def placements(self) -> Iterator[Placement]:
         """Every chunk at its place, in archive order."""
@@ -200,10 +240,12 @@ def parse(document: bytes, ref: PackRef) -> Manifest:
     another pack's.
     """
     try:
+        _check_kind(document[:64].lstrip())
         schema = msgspec.json.decode(document, type=_Head).schema
         if schema != SCHEMA:
             raise UnsupportedError(
-                f"the manifest of {ref} has schema {schema}, and this version of models_init reads schema {SCHEMA}: "
+                f"the manifest of {ref} has schema {_shortened(str(schema), 40)}, and this version of models_init "
+                f"reads schema {SCHEMA}: "
                 f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer pack'}"
             )
         manifest = msgspec.json.decode(document, type=Manifest)
@@ -230,6 +272,25 @@ def resolved(document: bytes, ref: PackRef) -> Resolved:
     return Resolved(parse(document, ref), f"sha256:{hashlib.sha256(document).hexdigest()}")
 
 
+def published(document: bytes, ref: PackRef) -> Resolved:
+    """Read the manifest of `ref` as a publisher wrote it; raises as `parse` does, and for one that a site derived."""
+    found = resolved(document, ref)
+    if found.manifest.is_derived:
+        raise ManifestError(
+            f"the manifest of {ref} is one that a site wrote for itself when it unpacked a plain archive: the "
+            "publisher must publish what `models-pack describe` wrote"
+        )
+    return found
+
+
+def origin(derived: Manifest) -> Resolved:
+    """What the manifest was derived from, as far as it tells: enough to bring the archive once more."""
+    if derived.plain is None or derived.plain.derived_from is None:
+        raise ValueError(f"the manifest of {derived.ref} is not derived")
+    plain = Plain(derived.plain.size, derived.plain.entries)
+    return Resolved(replace(derived, files=(), directories=(), plain=plain), derived.plain.derived_from)
+
+
 def encode(manifest: Manifest) -> bytes:
     """Write the document: the same manifest gives the same bytes, one file a line so that a diff can be read."""
     text = msgspec.json.encode(manifest)
@@ -249,11 +310,47 @@ def json_schema() -> bytes:
 def check_path(path: str) -> None:
     """Accept a path that stays inside its folder and can be shown on one line; raise `ValueError` otherwise."""
     if not _PATH.match(path):
-        raise ValueError(f"{path!r} is no relative path of plain names")
+        raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
     if not path.isascii() or len(path) > _PART_BYTES:
         encoded = path.encode()
         if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
-            raise ValueError(f"{_shortened(path)!r} is too long for a path")
+            raise ValueError(
+                f"{_shortened(path)!r} is too long for a path: {len(encoded)} bytes of at most {_PATH_BYTES}, "
+                f"or a part of more than {_PART_BYTES}"
+            )
+
+
+def _path_flaw(path: str) -> str:
+    parts = path.split("/")
+    if path.startswith("/"):
+        return "it is absolute"
+    if ".." in parts:
+        return "it leads upwards"
+    if "." in parts:
+        return "it has a part '.'"
+    if "" in parts:
+        return "it has an empty part"
+    hidden = next(char for char in path if char != "/" and not _PATH.match(char + "_"))
+    return f"it holds the character U+{ord(hidden):04X}"
+
+
+def _check_kind(start: bytes) -> None:
+    if not start:
+        raise ValueError("it is empty")
+    for magic, kind in _FOREIGN:
+        if start.startswith(magic):
+            raise ValueError(kind)
+
+
+_FOREIGN = (
+    (b"\x1f\x8b", "it is compressed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd"),
+    (b"\xef\xbb\xbf", "it begins with a byte order mark"),
+    (b"\xff\xfe", "it is UTF-16"),
+    (b"\xfe\xff", "it is UTF-16"),
+    (b"<", "it is a web page or XML, as a proxy in between may send it"),
+)
+"""What is found where a manifest ought to be, by its first bytes."""
 
 
 class _Head(msgspec.Struct):
@@ -298,6 +395,21 @@ def _check_requirements(pack: str, requires: tuple[Requirement, ...]) -> None:
         before = requirement.pack
 
 
+def _check_plain(manifest: Manifest, plain: Plain) -> None:
+    if plain.derived_from is None:
+        if manifest.files or manifest.directories:
+            raise ValueError("its archive is a plain one, and it lists files: a site alone can know them")
+        return
+    end = 0
+    for placement in manifest.placements():
+        if placement.chunk.offset != end or placement.chunk.length != placement.chunk.size:
+            raise ValueError(f"{placement.file.path}: the chunk at {placement.chunk.offset} does not lie at {end}")
+        end += placement.chunk.size
+    entries = len(manifest.files) + len(manifest.folders())
+    if (plain.size, plain.entries) != (end, entries):
+        raise ValueError(f"it lists {end} bytes in {entries} entries, not {plain.size} in {plain.entries}")
+
+
 def _check_extents(files: tuple[File, ...], archive_size: int) -> None:
     end = 0
     for file in files:
@@ -310,5 +422,6 @@ def _check_extents(files: tuple[File, ...], archive_size: int) -> None:
 
 
 def _shortened(text: str, limit: int = 300) -> str:
+    """Take out the middle: what it is about stands in front, and what is wrong with it at the end."""
     text = text if text.isprintable() else repr(text)  # a field's name may hold line breaks
-    return text if len(text) <= limit else text[:limit] + "…"
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-limit // 2 :]}"

@@ -45,6 +45,14 @@ class Span:
     batches: tuple[Batch, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WrongChunk:
+    """A chunk that did not verify, and why; nothing of it was written."""
+
+    placement: Placement
+    reason: str
+
+
 def batches(missing: Iterable[Placement], size: int = BATCH_SIZE) -> Iterator[Batch]:
     """Group chunks, in archive order, into batches of at most `size` bytes (or a single chunk), without large gaps."""
     group: list[Placement] = []
@@ -65,8 +73,13 @@ def batches(missing: Iterable[Placement], size: int = BATCH_SIZE) -> Iterator[Ba
 
 def spans(missing: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[Span]:
     """Group chunks, in archive order, into spans of about `size` bytes; lazily, for a pack may have a million."""
+    return joined(batches(missing), size)
+
+
+def joined(batches: Iterable[Batch], size: int = SPAN_SIZE) -> Iterator[Span]:
+    """Group batches, in archive order, into spans of about `size` bytes."""
     group: list[Batch] = []
-    for batch in batches(missing):
+    for batch in batches:
         if group and (batch.stop - group[0].start > size or batch.start - group[-1].stop > GAP):
             yield Span(group[0].start, group[-1].stop, tuple(group))
             group = []
@@ -93,7 +106,8 @@ def portions(wanted: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[lis
 class Facts:
     """What is known about one pack: what the volume holds of it, and in which order its chunks are looked for.
 
-    `reuse` says where what does not lie in staging may be found; `staged_bytes` is what staging takes on the disk.
+    `reuse` says where what does not lie in staging may be found; `staged_bytes` is what staging takes on the disk;
+    `spooled_bytes` are those of a plain archive that need not be fetched.
     """
 
     resolved: Resolved
@@ -101,11 +115,15 @@ class Facts:
     reuse: Reuse = NOTHING
     staged_bytes: int = 0
     staged_inodes: int = 0
+    spooled_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """What one pack needs: files to link, chunks to copy, chunks to fetch (`missing`, in archive order)."""
+    """What one pack needs: files to link, chunks to copy, chunks to fetch (`missing`, in archive order).
+
+    Of a plain archive nothing but `unspooled` is known, the bytes of it to fetch.
+    """
 
     resolved: Resolved
     installed: bool
@@ -114,6 +132,7 @@ class PackPlan:
     missing: tuple[Placement, ...]
     disk_bytes: int
     disk_inodes: int
+    unspooled: int = 0
 
     @property
     def manifest(self) -> Manifest:
@@ -128,16 +147,25 @@ class PackPlan:
     @property
     def fetch_bytes(self) -> int:
         """Bytes of the archive that are missing."""
-        return sum(placement.chunk.length for placement in self.missing)
+        return sum(placement.chunk.length for placement in self.missing) + self.unspooled
+
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether it comes as a plain archive, so that nobody knows what is in it: all of it is written."""
+        return self.manifest.plain is not None and not self.manifest.is_derived
 
     @property
     def write_bytes(self) -> int:
         """Plain bytes that are written, fetched or copied."""
+        if self.is_unknown:
+            return self.manifest.size
         return sum(p.chunk.size for p in self.missing) + sum(copy.placement.chunk.size for copy in self.copies)
 
     @property
     def reused_bytes(self) -> int:
         """Plain bytes that the volume holds already."""
+        if self.is_unknown:
+            return 0
         return self.manifest.size - sum(placement.chunk.size for placement in self.missing)
 
 
@@ -151,6 +179,11 @@ class Plan:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(pack.manifest.size for pack in self.packs)
+
+    @property
+    def known_size(self) -> int:
+        """Bytes of all files of the packs that are not plain archives still."""
+        return sum(pack.manifest.size for pack in self.packs if not pack.is_unknown)
 
     @property
     def fetch_bytes(self) -> int:
@@ -178,6 +211,11 @@ class Plan:
         return sum(pack.disk_inodes for pack in self.packs)
 
     @property
+    def chunks(self) -> int:
+        """How many chunks the manifests of all packs describe."""
+        return sum(len(file.chunks) for pack in self.packs for file in pack.manifest.files)
+
+    @property
     def largest_batch(self) -> int:
         """Bytes of the largest piece that a worker will take at once, of whatever may have to be fetched."""
         chunks = (
@@ -202,6 +240,8 @@ def _decide(fact: Facts) -> PackPlan:
     if fact.installed:
         return PackPlan(fact.resolved, True, (), (), (), 0, 0)
     manifest, reuse = fact.resolved.manifest, fact.reuse
+    if manifest.plain and not manifest.is_derived:
+        return _decide_plain(fact, manifest.archive.size, manifest.size, manifest.plain.entries or 0)
     linked = {link.file.path for link in reuse.links}
     own = [file for file in manifest.files if file.path not in linked]
     size = sum(-(-file.size // BLOCK) * BLOCK for file in own)
@@ -214,6 +254,21 @@ def _decide(fact: Facts) -> PackPlan:
         reuse.missing,
         max(0, size - fact.staged_bytes),
         max(0, inodes - fact.staged_inodes),
+    )
+
+
+def _decide_plain(fact: Facts, archive: int, unpacked: int, entries: int) -> PackPlan:
+    """The archive lies on the volume until all of it is unpacked; each file may take half a block more, on average."""
+    size, parts = archive + unpacked + entries * BLOCK // 2, -(-archive // SPAN_SIZE)
+    return PackPlan(
+        fact.resolved,
+        False,
+        (),
+        (),
+        (),
+        max(0, size - fact.staged_bytes),
+        max(0, entries + parts + 3 - fact.staged_inodes),
+        archive - fact.spooled_bytes,
     )
 
 

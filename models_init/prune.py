@@ -16,7 +16,7 @@ from models_init.lock import flock
 from models_init.names import PackRef
 from models_init.pruning import Held, Verdict, judge
 from models_init.switch import Switch
-from models_init.volume import beside, remove_tree
+from models_init.volume import beside, remove_tree, spool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -104,7 +104,7 @@ def _path(volume: Volume, verdict: Verdict) -> Path:
 
 def _paths(volume: Volume, verdict: Verdict) -> list[Path]:
     path = _path(volume, verdict)
-    return [path, beside(path)] if verdict.kind == "staging" else [path]
+    return [path, beside(path), spool_of(path)] if verdict.kind == "staging" else [path]
 
 
 def _remove(volume: Volume, verdict: Verdict) -> None:

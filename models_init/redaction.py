@@ -10,7 +10,7 @@ Limits: a registered secret is found whole, not a part of it; one shorter than `
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Secrets:
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._patterns: dict[bool, re.Pattern[str]] = {}
 
     def add(self, secret: str) -> None:
         """Look for this text from now on, and for each value in it that has a secret's name (the `sig` of a token).
@@ -77,16 +77,22 @@ class Secrets:
         Spaces, quotes, `?` and `&` around it, as people paste it, are not part of it.
         """
         self._known |= {text for text in _plain_forms(secret.strip(" \t\r\n'\"?&")) if len(text) >= SHORTEST}
-        if self._known:
-            # The longest first: the whole token rather than the signature inside it.
-            ordered = sorted(self._known, key=lambda text: (-len(text), text))
-            self._pattern = re.compile("|".join("".join(map(_spelled, _parts(text))) for text in ordered))
+        self._patterns.clear()
 
     def redact(self, text: str) -> str:
         """Return the text with `MARK` in place of every registered secret, and of whatever looks like one."""
-        if self._pattern:
-            text = self._pattern.sub(MARK, text)
+        if self._known:
+            text = self._pattern(letters_too="%" in text).sub(MARK, text)
         return _credential().sub(_marked, text) if _may_hold_credential(text) else text
+
+    def _pattern(self, *, letters_too: bool) -> re.Pattern[str]:
+        """Compile every way to write the secrets; letters and digits in percent-encoding where the text has any."""
+        if letters_too not in self._patterns:
+            spelled = partial(_spelled, letters_too=letters_too)
+            # The longest first: the whole token rather than the signature inside it.
+            ordered = sorted(self._known, key=lambda text: (-len(text), text))
+            self._patterns[letters_too] = re.compile("|".join("".join(map(spelled, _parts(text))) for text in ordered))
+        return self._patterns[letters_too]
 
 
 def _plain_forms(secret: str) -> Iterator[str]:
@@ -112,18 +118,32 @@ def _parts(text: str) -> list[str]:
 _NAMED = {"&": "|&amp;", "<": "|&lt;", ">": "|&gt;", '"': "|&quot;", "'": "|&apos;", "+": "| |%20", " ": r"|\+"}
 
 
-def _spelled(part: str) -> str:
-    """Return a pattern of every way to write a character (or a run of backslashes) of a secret."""
+def _spelled(part: str, *, letters_too: bool = False) -> str:
+    """Return a pattern of every way to write a character (or a run of backslashes) of a secret.
+
+    `letters_too`: also those in which letters and digits are percent-encoded, which nothing needs and anything may do.
+    """
+    if part.isascii() and part.isalnum() and letters_too:
+        return f"(?:{part}|(?i:{_percent(ord(part), letters_too=True)}))"
     if part.isascii() and part.isalnum():
         return part
     code = ord(part[0])
-    encoded = "".join(f"%(?:25)*{byte:02X}" for byte in part[0].encode(errors="surrogatepass"))
+    encoded = "".join(_percent(byte, letters_too=letters_too) for byte in part[0].encode(errors="surrogatepass"))
+    if 0xDC80 <= code <= 0xDCFF:  # what `_unquoted` makes of a byte that is no UTF-8
+        encoded += f"|{_percent(code & 0xFF, letters_too=letters_too)}"
     utf16 = part[0].encode("utf-16-be", errors="surrogatepass").hex()
     escaped = "".join(rf"\\+u{utf16[at : at + 4]}" for at in range(0, len(utf16), 4))
     entity = f"&\\#(?:x0*{code:x}|0*{code});"
     if part[0] == "\\":
         return rf"(?i:\\|{encoded}|{entity})+"
     return rf"(?i:\\*{re.escape(part)}|{encoded}|{escaped}|\\+x{code:02x}|{entity}{_NAMED.get(part, '')})"
+
+
+def _percent(byte: int, *, letters_too: bool) -> str:
+    digits = f"{byte:02X}"
+    if letters_too:
+        digits = "".join(f"(?:{digit}|%(?:25)*(?:{ord(digit):X}|{ord(digit.lower()):X}))" for digit in digits)
+    return f"%(?:25)*{digits}"
 
 
 _secrets = Secrets()

@@ -71,12 +71,12 @@ def release_of(packs: Mapping[PackRef, str], created: str, source: str, program:
 
 def parse(document: bytes) -> Release:
     """Read `release.json`; raise `ValueError` for anything that we have not written."""
-    content: Any = json.loads(document)
     try:
+        content: Any = json.loads(document)
         packs = {PackRef.make(name, pack["version"]): str(pack["manifest"]) for name, pack in content["packs"].items()}
         release = release_of(packs, str(content["created"]), str(content["source"]), str(content["program"]))
         recorded = content["release"]
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no release: {error!r}") from error
     if recorded != release.id:
         raise ValueError(f"the record of release {recorded} describes {release.id}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.fetch import Traffic
+    from models_init.manifest import Resolved
     from models_init.release import InstalledPack, Release
     from models_init.stage import Means
     from models_init.verify import Damage, PackState, State
@@ -41,31 +41,53 @@ async def repair(means: Means, release: Release) -> Repaired:
 
     The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
     """
-    await _mend_manifests(means, release)
+    fetched = await _mend_manifests(means, release)
     state = await verify(means.volume, release, means.workers, means.watcher)
-    fetched = 0
     for pack in state.packs:
         await means.workers.run(_clear if pack.gone else _tidy, means.volume, pack)
         if pack.broken:
-            fetched += (await _refill(means, pack)).fetched
+            fetched += await _refill(means, pack)
     with volume_faults(means.volume.root):
         Switch(means.volume).mend(release)
         for installed in release.packs:
             means.volume.drop_staged(means.volume.staging_path(installed.ref, installed.manifest))
+        for pack in state.packs:
+            if pack.content and pack.content.is_derived:
+                origin = manifest.origin(pack.content).digest
+                means.volume.drop_staged(means.volume.staging_path(pack.pack.ref, origin))
     return Repaired(state, fetched)
 
 
-async def _mend_manifests(means: Means, release: Release) -> None:
-    """Fetch the manifests that are not those of the release; nothing can be judged without them."""
+async def _mend_manifests(means: Means, release: Release) -> int:
+    """Fetch the manifests that are not those of the release; nothing can be judged without them.
+
+    Of a plain archive that takes the archive. Returns the bytes of archives that were fetched.
+    """
+    fetched = 0
     for pack in release.packs:
         if not installed_manifest(means.volume, pack):
-            document = await resolve.fetch_document(means.source, pack.ref)
-            if manifest.resolved(document, pack.ref).digest != pack.manifest:
+            document = await resolve.fetch_document(means.source, means.trust, pack.ref)
+            found = manifest.published(document, pack.ref)
+            if found.manifest.plain:
+                found, count = await _unpack(means, found)
+                fetched, document = fetched + count, manifest.encode(found.manifest)
+            if found.digest != pack.manifest:
                 raise DamagedError(
                     f"the manifest of the installed {pack.ref} is damaged, and the source has another one by now; "
                     "install another version, or ask the publisher for the old manifest"
                 )
             await means.workers.run(_put_manifest, means.volume, pack, document)
+    return fetched
+
+
+async def _unpack(means: Means, published: Resolved) -> tuple[Resolved, int]:
+    """Fetch a plain archive and lay into staging what is in it; return that, and the bytes that were fetched."""
+    plan = decide(await stage.survey(means, [published]))
+    stage.require_space(plan, *means.volume.free())
+    stage.require_held(plan, means.source)
+    fetcher = means.fetcher(plan)
+    means.watcher.expect(plan.fetch_bytes)
+    return await stage.bring(means, plan.packs[0], fetcher), fetcher.traffic.fetched
 
 
 def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
@@ -75,18 +97,23 @@ def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
         volume.replace(path, document)
 
 
-async def _refill(means: Means, pack: PackState) -> Traffic:
+async def _refill(means: Means, pack: PackState) -> int:
     """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back.
 
-    A pack that is gone comes back as a whole, for nothing half may have its name.
+    A pack that is gone comes back as a whole, for nothing half may have its name. A plain archive is fetched as a
+    whole, for no part of it can be fetched alone. Returns the bytes that were fetched.
     """
     content = pack.content
     if content is None:
         raise TypeError("a pack without a manifest has no broken files")
-    wanted = content if pack.gone else replace(content, files=tuple(pack.broken), directories=())
+    fetched = 0
+    if content.is_derived:
+        _, fetched = await _unpack(means, manifest.origin(content))
+    wanted = content if pack.gone or content.is_derived else replace(content, files=tuple(pack.broken), directories=())
     part = manifest.Resolved(wanted, pack.pack.manifest)
     plan = decide(await stage.survey(means, [part]))
     stage.require_space(plan, *means.volume.free())
+    stage.require_held(plan, means.source)
     fetcher = means.fetcher(plan)
     means.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
     means.watcher.expect(plan.fetch_bytes)
@@ -95,7 +122,7 @@ async def _refill(means: Means, pack: PackState) -> Traffic:
         await means.workers.run(means.volume.publish, pack.pack.ref, part.digest)
     else:
         await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
-    return fetcher.traffic
+    return fetched + fetcher.traffic.fetched
 
 
 def _put_back(volume: Volume, pack: PackState, staging: Path) -> None:

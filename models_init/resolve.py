@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from models_init.manifest import Resolved
     from models_init.names import PackRef
     from models_init.sources.source import Source
+    from models_init.trust import Trust
     from models_init.volume import Volume
 
 
-async def fetch_document(source: Source, ref: PackRef) -> bytes:
-    """The manifest as it is published. Raises `NotFoundError` with what there is instead, and the source's errors."""
+async def fetch_document(source: Source, trust: Trust, ref: PackRef) -> bytes:
+    """The manifest as it is published, believed and not yet read.
+
+    Raises `NotFoundError` with what there is instead, `SignatureError`, and the source's errors.
+    """
     try:
-        return await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
+        document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
     except NotFoundError as error:
         raise await _absence(source, ref, error) from error
+    await trust.check(source, ref, document)
+    return document
 
 
 def installed(volume: Volume, ref: PackRef) -> Resolved:
@@ -39,6 +45,8 @@ async def _absence(source: Source, ref: PackRef, error: NotFoundError) -> NotFou
         packs = [] if versions else await source.names("")
     except ModelsInitError:
         return NotFoundError(f"{ref} is not at {source.name} ({error}); check its name and version")
+    if ref.version in versions:
+        return NotFoundError(f"{ref} has no manifest: its publishing is not finished; run again later, or set another")
     if versions:
         return NotFoundError(f"{ref} does not exist; versions of {ref.name} are: {_list(versions)}; set one of them")
     return NotFoundError(f"there is no pack {ref.name} at {source.name}; packs are: {_list(packs)}")

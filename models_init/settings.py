@@ -16,8 +16,10 @@ from models_init.redaction import redact, register
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from models_init.signature import PublicKey
+
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\Z")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\Z", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
 _PLAIN = re.compile(r"[!-~]+\Z")
@@ -38,7 +40,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """All settings, valid. Sizes in bytes, times in seconds. Has no repr that could leak the token."""
+    """All settings, valid. Sizes in bytes, times in seconds. Has no repr that could leak the token.
+
+    `faults` is empty but for who asked for that (`read`).
+    """
 
     packs: tuple[PackRef, ...]
     url: str
@@ -46,15 +51,21 @@ class Settings:
     folder: Path
     token: str
     token_file: str
+    public_keys: tuple[PublicKey, ...]
+    public_key_file: str
     connections: int
     memory: int
+    max_rate: int
     ca_file: str
     idle_seconds: float
     retry_seconds: float
+    token_seconds: float
+    total_seconds: float
     lock_seconds: float
     log_format: str
     log_level: str
     termination_log: str
+    faults: tuple[str, ...] = ()
 
     def read_token(self) -> str:
         """The newest token: its file is read each time. Raises `UsageError` where there is none."""
@@ -75,30 +86,61 @@ class Settings:
             )
         return self.token
 
+    def read_public_keys(self) -> tuple[PublicKey, ...]:
+        """The keys that packs must be signed by: those of the variable and those of the file; none if neither is set.
+
+        Raises `UsageError` for a file that cannot be read or holds no key: that must not look like none is set.
+        """
+        if not self.public_key_file:
+            return self.public_keys
+        from models_init.signature import public_keys  # noqa: PLC0415 - by need
+
+        try:
+            in_file = public_keys(Path(self.public_key_file).read_text())
+        except OSError as error:
+            fault = f"cannot be read: {error.strerror}; name the file that holds the publisher's public keys"
+        except ValueError as error:  # UnicodeDecodeError is one
+            fault = "is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        else:
+            return tuple(dict.fromkeys(self.public_keys + in_file))
+        raise UsageError(f"MODELS_PUBLIC_KEY_FILE={self.public_key_file} {fault}")
+
 
 def load(values: Mapping[str, str], *, with_packs: bool) -> Settings:
     """Make settings of environment variables; raise one `UsageError` with all faults.
 
     `with_packs`: the action needs to know which packs the environment names.
     """
+    settings = read(values, with_packs=with_packs)
+    if settings.faults:
+        raise UsageError(*settings.faults)
+    return settings
+
+
+def read(values: Mapping[str, str], *, with_packs: bool) -> Settings:
+    """Make settings as `load` does, with defaults in place of what is malformed, and `faults` that say what that is."""
     faults: list[str] = []
     found = {setting.variable: _value(setting, values, faults) for setting in SETTINGS}
     packs = _packs(found, faults) if with_packs else ()
     faults += _contradictions(found)
-    if faults:
-        raise UsageError(*faults)
     return Settings(
+        faults=tuple(faults),
         packs=packs,
         url=found["MODELS_URL"],
         prefix=found["MODELS_PREFIX"],
         folder=found["MODELS_DIR"],
         token=found["MODELS_SAS_TOKEN"],
         token_file=found["MODELS_SAS_TOKEN_FILE"],
+        public_keys=found["MODELS_PUBLIC_KEY"],
+        public_key_file=found["MODELS_PUBLIC_KEY_FILE"],
         connections=found["MODELS_CONNECTIONS"],
         memory=found["MODELS_MEMORY"],
+        max_rate=found["MODELS_MAX_RATE"],
         ca_file=found["MODELS_CA_FILE"],
         idle_seconds=found["MODELS_IDLE_SECONDS"],
         retry_seconds=found["MODELS_RETRY_SECONDS"],
+        token_seconds=found["MODELS_TOKEN_SECONDS"],
+        total_seconds=found["MODELS_TOTAL_SECONDS"],
         lock_seconds=found["MODELS_LOCK_SECONDS"],
         log_format=found["MODELS_LOG_FORMAT"],
         log_level=found["MODELS_LOG_LEVEL"],
@@ -204,7 +246,8 @@ def _url(text: str) -> str:
     is_address = url.hostname and url.port != 0 and _PLAIN.match(text)  # `port` raises ValueError where it is none
     if url.scheme not in {"https", "http"} or not is_address or not url.path.strip("/"):
         raise ValueError(
-            "is no container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, nor file:///FOLDER"
+            "is no container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, nor file:///FOLDER, nor a "
+            "bundle such as /PATH/site.tar"
         )
     return text
 
@@ -212,6 +255,14 @@ def _url(text: str) -> str:
 def _prefix(text: str) -> str:
     text = text.strip("/")
     return f"{text}/" if text else ""
+
+
+def _public_keys(text: str) -> tuple[PublicKey, ...]:
+    if not text:
+        return ()
+    from models_init.signature import public_keys  # noqa: PLC0415 - by need
+
+    return public_keys(text)
 
 
 def _count(low: int, high: int) -> Callable[[str], int]:
@@ -233,6 +284,10 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _seconds_or_none(text: str) -> float:
+    return _seconds(text) if text else 0.0
+
+
 def size(text: str) -> int:
     """Bytes of a text such as `64MiB` or `20MB`; raise `ValueError`."""
     match = _SIZE.match(text)
@@ -246,6 +301,13 @@ def _memory(text: str) -> int:
     if memory < 8 << 20:
         raise ValueError("is too little: at least 8MiB")
     return memory
+
+
+def _rate(text: str) -> int:
+    rate = size(re.sub(r"/s\Z", "", text)) if text else 0
+    if text and rate < 10**4:
+        raise ValueError("is too little: at least 10KB")
+    return rate
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -283,11 +345,19 @@ SETTINGS = (
     Setting("MODELS_SAS_TOKEN", None, "", _text, "SAS token of the container"),
     Setting("MODELS_SAS_TOKEN_FILE", "--sas-token-file", "", _text, "file with the SAS token; read again when refused"),
     Setting(
+        "MODELS_PUBLIC_KEY",
+        "--public-key",
+        "",
+        _public_keys,
+        "refuse packs that none of these minisign keys has signed; several after commas",
+    ),
+    Setting("MODELS_PUBLIC_KEY_FILE", "--public-key-file", "", _text, "file with such keys, as well or instead"),
+    Setting(
         "MODELS_URL",
         "--url",
         "https://scriptixmodels.blob.core.windows.net/models",
         _url,
-        "container URL, or file:///FOLDER",
+        "container URL, file:///FOLDER, or a bundle: /PATH/site.tar",
     ),
     Setting("MODELS_PREFIX", "--prefix", "realtime/", _prefix, "folder of the packs inside the container; / for none"),
     Setting("MODELS_DIR", "--dir", "/models", Path, "the volume"),
@@ -295,6 +365,7 @@ SETTINGS = (
     Setting(
         "MODELS_MEMORY", "--memory", "48MiB", _memory, "memory for buffers, at most; less under a container's limit"
     ),
+    Setting("MODELS_MAX_RATE", "--max-rate", "", _rate, "bytes a second from the source, at most, e.g. 20MB"),
     Setting(
         "MODELS_CA_FILE", "--ca-file", "", _text, "file with the CA certificates to trust, instead of the system's"
     ),
@@ -305,7 +376,21 @@ SETTINGS = (
         "--retry-seconds",
         "300",
         _seconds,
-        "give up a source that brings nothing for so long (or 10 times)",
+        "give up a source that brings nothing for so long (at most 60 if it never answered)",
+    ),
+    Setting(
+        "MODELS_TOKEN_SECONDS",
+        "--token-seconds",
+        "60",
+        _seconds,
+        "when a token that worked is refused, wait so long for a newer one in MODELS_SAS_TOKEN_FILE",
+    ),
+    Setting(
+        "MODELS_TOTAL_SECONDS",
+        "--total-seconds",
+        "",
+        _seconds_or_none,
+        "end a run after so long, whatever it is doing; what was verified is kept",
     ),
     Setting(
         "MODELS_LOCK_SECONDS", "--lock-seconds", "3600", _seconds, "wait for another run on the volume for so long"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from models_init import manifest
 from models_init.adopt import adopt
-from models_init.errors import ManifestError, NoSpaceError
+from models_init.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError
 from models_init.fetch import Buffers, Fetcher
 from models_init.figures import human_size
-from models_init.plan import SPARE, Facts, portions
+from models_init.pages import Share
+from models_init.plain.bring import Delivery
+from models_init.plan import SPARE, Facts, portions, spans
 from models_init.reuse import Search
 from models_init.staging import Staging
 from models_init.workers import each
@@ -20,33 +21,46 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models_init.manifest import Manifest, Placement, Resolved
+    from models_init.pace import Connections
+    from models_init.pages import Pages
     from models_init.plan import PackPlan, Plan
     from models_init.sources.source import Source
+    from models_init.trust import Trust
     from models_init.volume import Holding, Volume
     from models_init.watch import Watcher
     from models_init.workers import Workers
 
 
+_RECORD = 512
+"""Bytes that a chunk's record takes in memory, about: the manifest of 100,000 small files leaves less for buffers."""
+
+_LEAST_MEMORY = 16 << 20
+"""Bytes for buffers that are used whatever the manifests take, if the settings allow as many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What the work is done with; `connections` to the source and bytes of `memory` for buffers are upper limits."""
+    """What the work is done with; bytes of `memory` for buffers are an upper limit."""
 
     volume: Volume
     source: Source
+    trust: Trust
     workers: Workers
     watcher: Watcher
-    connections: int
+    connections: Connections
     memory: int
+    pages: Pages = field(default_factory=Share.of_this_machine)
 
     def staging(self, pack: Resolved) -> Staging:
         """The folder in which the pack grows."""
-        return Staging(self.volume.staging_path(pack.manifest.ref, pack.digest), pack.manifest)
+        return Staging(self.volume.staging_path(pack.manifest.ref, pack.digest), pack.manifest, self.pages)
 
     def fetcher(self, plan: Plan) -> Fetcher:
         """A fetcher for all packs of the plan."""
         size = plan.largest_batch
-        buffers = Buffers(max(1, self.memory // size), size)
-        return Fetcher(self.source, self.workers, self.watcher, asyncio.Semaphore(self.connections), buffers)
+        memory = max(min(self.memory, _LEAST_MEMORY), self.memory - plan.chunks * _RECORD)
+        buffers = Buffers(max(1, memory // size), size)
+        return Fetcher(self.source, self.workers, self.watcher, self.connections, buffers)
 
 
 async def survey(means: Means, packs: Sequence[Resolved]) -> list[Facts]:
@@ -57,15 +71,25 @@ async def survey(means: Means, packs: Sequence[Resolved]) -> list[Facts]:
     return [await _facts(means, pack, search) for pack, search in zip(packs, searches, strict=True)]
 
 
-async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> None:
-    """Make staging whole: link, copy, fetch. Raises `WrongBytesError` and the errors of source and volume."""
+async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Resolved:
+    """Make staging whole: link, copy, fetch; return what lies there then.
+
+    That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
+    the errors of source and volume.
+    """
+    if pack.is_unknown:
+        return await Delivery(means.volume, means.pages, pack.resolved).bring(fetcher)
     staging = means.staging(pack.resolved)
     await means.workers.run(staging.prepare, pack.missing, pack.copies)
     lost, copied = await adopt(staging, pack, means.workers)
     fetcher.traffic.copied += copied
     means.watcher.expect(sum(placement.chunk.length for placement in lost))
     missing = sorted([*pack.missing, *lost], key=lambda placement: placement.chunk.offset) if lost else pack.missing
+    if missing and pack.manifest.is_derived:
+        raise VolumeError(f"{pack.manifest.ref}: what was unpacked is damaged already; check the disk, then run again")
     await fetcher.fetch(staging, missing)
+    await means.workers.run(staging.complete)
+    return pack.resolved
 
 
 def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
@@ -80,6 +104,25 @@ def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
         raise NoSpaceError(
             f"the volume lacks {plan.disk_inodes - free_inodes} inodes: {plan.disk_inodes} files and folders are to be "
             "made; make room or run with --prune, then run again"
+        )
+
+
+def require_held(plan: Plan, source: Source) -> None:
+    """Raise `NotFoundError` where the source was made without what the volume lacks, before anything is fetched."""
+    lacking, reason = [], ""
+    for pack in plan.packs:
+        key, size = pack.manifest.archive_key, 0
+        for span in spans(pack.missing) if source.lacks(key, 0, pack.manifest.archive.size) else ():
+            if why := source.lacks(key, span.start, span.stop):
+                size, reason = size + span.stop - span.start, why
+        if pack.unspooled and (why := source.lacks(key, 0, pack.manifest.archive.size)):
+            size, reason = pack.unspooled, why
+        if size:
+            lacking.append(f"{human_size(size)} of {pack.manifest.ref}")
+    if lacking:
+        raise NotFoundError(
+            f"{source.name} lacks {', '.join(lacking)}, and so does this volume: {reason}; install that first, or ask "
+            "for a bundle that is made with this volume's receipt (--receipt), or for a whole one"
         )
 
 
@@ -112,5 +155,14 @@ def _held(holding: Holding) -> Manifest | None:
 
 
 async def _facts(means: Means, pack: Resolved, search: Search) -> Facts:
+    if pack.manifest.plain and not pack.manifest.is_derived:
+        staged = await means.workers.run(Delivery(means.volume, means.pages, pack).staged)
+        return Facts(
+            pack,
+            installed=False,
+            staged_bytes=staged.disk_bytes,
+            staged_inodes=staged.disk_inodes,
+            spooled_bytes=staged.spooled_bytes,
+        )
     staged_bytes, staged_inodes = await means.workers.run(means.staging(pack).allocated)
     return Facts(pack, installed=False, reuse=search.found(), staged_bytes=staged_bytes, staged_inodes=staged_inodes)

@@ -7,18 +7,20 @@ import os
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models_init import chunks
 from models_init.faults import volume_faults
-from models_init.files import aside, disk_usage
+from models_init.files import aside, disk_usage, make_folder
+from models_init.pages import AllStay
+from models_init.plan import WrongChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from models_init.manifest import Chunk, File, Manifest, Placement
+    from models_init.pages import Pages
     from models_init.plan import Batch
     from models_init.reuse import Copy, Link
 
@@ -31,28 +33,21 @@ _NO_LINK = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WrongChunk:
-    """A chunk that did not verify, and why; nothing of it was written."""
-
-    placement: Placement
-    reason: str
-
-
 class Staging:
-    """The folder `root`, which is to become the tree that `manifest` describes.
+    """The folder `root`, which is to become the tree that `manifest` describes; `pages` is told what passes through.
 
     Only verified bytes are ever written, each at its place: two runs may work on one folder and cannot harm each other.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, manifest: Manifest, pages: Pages | None = None) -> None:
         self.root = root
         self.manifest = manifest
+        self._pages = pages or AllStay()
         self._root = str(root)
 
     def exists(self) -> bool:
-        """Tell whether an earlier run left something to take up."""
-        return self.root.is_dir()
+        """Tell whether an earlier run left something to take up; where somebody put links to folders, it did not."""
+        return self.root.is_dir() and not _is_tangled(self._root)
 
     def allocated(self) -> tuple[int, int]:
         """How much the folder takes on the disk already, in bytes and in inodes."""
@@ -61,19 +56,25 @@ class Staging:
     def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
         """Read what lies there of these chunks and return those that are right. Blocks: for worker threads."""
         with volume_faults(self.root):
-            return chunks.sound(self._root, wanted)
+            found = chunks.sound(self._root, wanted)
+            for placement in found:
+                self._passed(placement)
+            return found
 
     def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
         """Take out what the manifest does not name, make the folders, and give files their full size.
 
         A file of one chunk is made when its chunk comes: writing it is one step anyway.
         """
-        grown = {placement.file.path for placement in missing} | {copy.placement.file.path for copy in copies}
         with volume_faults(self.root):
-            self._take_out_strays()
+            if self.root.is_symlink():
+                os.unlink(self.root)
+            if self.root.exists():
+                self._take_out_strays(_grown(missing, copies))
             self._make_folders()
+            grown = _grown(missing, copies, least=2)
             for file in self.manifest.files:
-                if not file.chunks or (len(file.chunks) > 1 and file.path in grown):
+                if not file.chunks or file.path in grown:
                     chunks.allocate(self._root, file)
 
     def link(self, link: Link) -> bool:
@@ -94,12 +95,14 @@ class Staging:
 
     def copy(self, copies: Sequence[Copy]) -> list[Placement]:
         """Copy chunks from where they ought to lie; return those that were not there. Blocks: for worker threads."""
+        gone = []
         with volume_faults(self.root):
-            return [
-                copy.placement
-                for copy in copies
-                if not chunks.copy(f"{copy.root}/{copy.path}", copy.start, self._root, copy.placement)
-            ]
+            for copy in copies:
+                if chunks.copy(f"{copy.root}/{copy.path}", copy.start, self._root, copy.placement):
+                    self._passed(copy.placement)
+                else:
+                    gone.append(copy.placement)
+        return gone
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """Verify and write the chunks of a batch, whose bytes of the archive are `data`; return the wrong ones.
@@ -116,10 +119,22 @@ class Staging:
                 continue
             with volume_faults(self.root):
                 chunks.write(self._root, placement, plain)
+                self._passed(placement)
         return wrong
 
-    def _take_out_strays(self) -> None:
-        """Remove what is not part of the pack; what is gets its mode, and no more than its size."""
+    def complete(self) -> None:
+        """Nothing more will be written: it is whole. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            self._pages.leave(self._root)
+
+    def _passed(self, placement: Placement) -> None:
+        self._pages.passed(f"{self._root}/{placement.file.path}", placement.start, placement.chunk.size)
+
+    def _take_out_strays(self, grown: Collection[str]) -> None:
+        """Remove what is not part of the pack; what is gets its mode, and no more than its size.
+
+        What is to be written then has no other name, which could lie outside the volume.
+        """
         files = {file.path: file for file in self.manifest.files}
         folders = set(self.manifest.folders())
         for folder, subfolders, names in os.walk(self._root):
@@ -128,7 +143,7 @@ class Staging:
             if chunks.permissions(os.lstat(folder)) != _DIRECTORY_MODE:
                 os.chmod(folder, _DIRECTORY_MODE)
             for name in names:
-                _settle(f"{folder}/{name}", files.get(prefix + name))
+                self._settle(f"{folder}/{name}", files.get(prefix + name), grows=prefix + name in grown)
             for name in list(subfolders):
                 if os.path.islink(f"{folder}/{name}"):
                     os.unlink(f"{folder}/{name}")
@@ -136,22 +151,40 @@ class Staging:
                     subfolders.remove(name)
                     shutil.rmtree(f"{folder}/{name}")
 
+    def _settle(self, path: str, file: File | None, *, grows: bool) -> None:
+        status = os.lstat(path)
+        if file is None or not stat.S_ISREG(status.st_mode):
+            os.unlink(path)
+            return
+        has_mode, is_longer = chunks.permissions(status) == chunks.mode(file), status.st_size > file.size
+        if status.st_nlink > 1 and (grows or is_longer or not has_mode):
+            name = aside(self.root.parents[1], "own")
+            shutil.copyfile(path, name)
+            os.rename(name, path)
+            has_mode = False
+        if not has_mode:
+            os.chmod(path, chunks.mode(file))
+        if is_longer:
+            os.truncate(path, file.size)
+
     def _make_folders(self) -> None:
-        self.root.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        make_folder(self.root.parent)
         for folder in (self._root, *(f"{self._root}/{path}" for path in self.manifest.folders())):
             with suppress(FileExistsError):
                 os.mkdir(folder, _DIRECTORY_MODE)
 
 
-def _settle(path: str, file: File | None) -> None:
-    status = os.lstat(path)
-    if file is None or not stat.S_ISREG(status.st_mode):
-        os.unlink(path)
-        return
-    if chunks.permissions(status) != chunks.mode(file):
-        os.chmod(path, chunks.mode(file))
-    if status.st_size > file.size:
-        os.truncate(path, file.size)
+def _grown(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:
+    """The files of `least` chunks or more of which something is still to be written."""
+    written = (*missing, *(copy.placement for copy in copies)) if copies else missing
+    return {placement.file.path for placement in written if len(placement.file.chunks) >= least}
+
+
+def _is_tangled(root: str) -> bool:
+    """Tell whether the tree is, or holds, a link to a folder: what lies behind it is not there once it is taken out."""
+    return os.path.islink(root) or any(
+        os.path.islink(f"{folder}/{name}") for folder, subfolders, _ in os.walk(root) for name in subfolders
+    )
 
 
 def _frame(data: memoryview, batch: Batch, chunk: Chunk) -> memoryview:

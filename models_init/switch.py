@@ -72,7 +72,7 @@ class Switch:
         not the newest one from now on, but one gone back to.
         """
         with volume_faults(self._volume.root):
-            self._volume.staging.mkdir(mode=0o755, exist_ok=True)
+            self._volume.make_parts()
             held = lease(self._volume.record_path(release.id))  # or a prune might remove what this is about to choose
             try:
                 self._remember(release)
@@ -223,7 +223,10 @@ class Switch:
 
     def _note(self, what: str) -> None:
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
-        descriptor = os.open(self._history, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        if self._history.is_symlink():  # somebody else's file would grow
+            os.unlink(self._history)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._history, flags, 0o644)
         try:
             os.write(descriptor, line.encode())
             os.fsync(descriptor)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models_init import manifest
-from models_init.errors import ManifestError
+from models_init.errors import EXIT_OK, ManifestError
 from models_init.figures import human_size, human_time, table
 from models_init.files import disk_usage
+from models_init.findings import FAILED, WARNING
+from models_init.lines import one_line
 from models_init.plan import SPARE
+from models_init.volume import spool_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from models_init.install import Report
     from models_init.names import PackRef
     from models_init.plan import PackPlan, Plan
+    from models_init.preflight import Report as Checked
     from models_init.prune import Pruned
     from models_init.repair import Repaired
     from models_init.verify import State
@@ -71,7 +75,7 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
     active = {pack.ref for pack in current.packs} if current else set()
     free_bytes, _ = volume.free()
     packs = [(ref, _size(volume, ref), "current" if ref in active else "installed") for ref in volume.packs()]
-    staged = [(ref, disk_usage(path)[0], "incomplete") for ref, path in volume.staged()]
+    staged = [(ref, disk_usage(path)[0] + disk_usage(spool_of(path))[0], "incomplete") for ref, path in volume.staged()]
     content = {
         "volume": str(volume.root),
         "disk_bytes_free": free_bytes,
@@ -100,6 +104,46 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         ]
         lines += ["", table(shown, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))]
     return content, "\n".join(lines)
+
+
+def checked(report: Checked) -> tuple[dict[str, Any], str]:
+    """What the checks before an install have found: an object, and a table that fits on a screen."""
+    code, plan = report.found.exit_code, report.plan
+    content = {
+        "ready": code == EXIT_OK,
+        "exit_code": code,
+        "source": report.source,
+        "volume": report.volume,
+        "checks": [
+            {
+                "check": finding.check,
+                "state": finding.state,
+                "text": one_line(finding.text),
+                "exit_code": finding.exit_code,
+            }
+            for finding in report.found.all
+        ],
+        "bytes_to_fetch": plan.fetch_bytes if plan else None,
+        "disk_bytes_needed": plan.disk_bytes if plan else None,
+        "disk_bytes_free": report.free_bytes,
+        "inodes_needed": plan.disk_inodes if plan else None,
+        "inodes_free": report.free_inodes,
+        "token_expires": report.expires.isoformat() if report.expires else None,
+        "clock_ahead_seconds": None if report.clock_ahead is None else round(report.clock_ahead, 1),
+        "bytes_per_second": None if report.rate is None else round(report.rate),
+        "seconds_to_fetch": None if report.seconds is None else round(report.seconds, 3),
+    }
+    shown = [
+        (finding.check, finding.state.upper() if finding.exit_code else finding.state, one_line(finding.text))
+        for finding in report.found.all
+    ]
+    states = [finding.state for finding in report.found.all]
+    warnings = f", {states.count(WARNING)} warnings" if WARNING in states else ""
+    if code:
+        verdict = f"NOT READY: {states.count(FAILED)} failed{warnings}; exit code {code}"
+    else:
+        verdict = f"ready to install{warnings}"
+    return content, f"{table(shown, ('CHECK', 'STATE', 'FOUND'))}\n\n{verdict}"
 
 
 def installed(report: Report, retries: int) -> str:

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from models_init import release as releases
 from models_init.errors import NotWritableError, VolumeError
 from models_init.faults import volume_faults
-from models_init.files import aside, exchange, sync_file_system, sync_path, write_file
+from models_init.files import aside, exchange, make_folder, sync_file_system, sync_path, write_file
 from models_init.names import PackRef
+from models_init.probes import has_hard_links, require_symbolic_links
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from models_init.release import Release
 
 _PARTS = ("packs", "manifests", "releases", "staging")
+_SPOOL = ".spool"
 _DIGEST_DIGITS = 12  # of a manifest's digest in the name of its staging folder: tells manifests of one version apart
 _NO_LINK = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
-_REFUSED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
 
 
@@ -161,7 +161,7 @@ class Volume:
         for name in _names(self.staging):
             for folder in _names(self.staging / name):
                 with suppress(ValueError):
-                    path = self.staging / name / folder.removesuffix(".json")
+                    path = self.staging / name / folder.removesuffix(".json").removesuffix(_SPOOL)
                     found.append(Staged(PackRef.make(name, folder.partition("@")[0]), path))
         return sorted(set(found))
 
@@ -193,18 +193,31 @@ class Volume:
     def prepare(self) -> None:
         """Make the folders of the tree and try what the work will need. Raises `NotWritableError`, `VolumeError`."""
         with volume_faults(self.root):
-            if not self.root.absolute().parent.is_dir():
-                raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
-            if self.root.exists() and not self.root.is_dir():
-                raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
-            for folder in (self.root, *(self.root / part for part in _PARTS)):
-                folder.mkdir(mode=0o755, exist_ok=True)
+            self.require_place()
+            self.root.mkdir(mode=0o755, exist_ok=True)
+            self.make_parts()
         self._try_links()
+
+    def require_place(self) -> None:
+        """Raise `NotWritableError` where there is no folder and none can be made; `OSError`."""
+        if not self.root.absolute().parent.is_dir():
+            raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
+        if self.root.exists() and not self.root.is_dir():
+            raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
+
+    def parts(self) -> list[Path]:
+        """The folders that a prepared volume consists of."""
+        return [self.root / part for part in _PARTS]
+
+    def make_parts(self) -> None:
+        """Make the folders below the root. Raises `OSError` where one is a link, too."""
+        for folder in self.parts():
+            make_folder(folder)
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
         """Put the manifest beside the folder in staging that is to become its pack."""
         with volume_faults(self.root):
-            (self.staging / ref.name).mkdir(mode=0o755, exist_ok=True)
+            make_folder(self.staging / ref.name)
             self.replace(beside(self.staging_path(ref, digest)), document)
 
     def publish(self, ref: PackRef, digest: str) -> None:
@@ -217,7 +230,7 @@ class Volume:
         with volume_faults(self.root):
             sync_file_system(self.root)
             for path in (pack, self.manifest_path(ref)):
-                path.parent.mkdir(mode=0o755, exist_ok=True)
+                make_folder(path.parent)
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
                 if os.path.lexists(pack):
@@ -229,10 +242,17 @@ class Volume:
                 raise VolumeError(f"{ref} is gone from staging; run again")
             self.drop_staged(staging)
 
+    def forget(self, path: Path) -> None:
+        """Remove a folder in staging, and what lies beside it for it, that nothing will take up. `VolumeError`."""
+        with volume_faults(path):
+            self.drop_staged(path)
+
     def drop_staged(self, path: Path) -> None:
-        """Remove a folder in staging and the manifest beside it. Raises `OSError`."""
+        """Remove a folder in staging, the manifest beside it, and the spool of a plain archive. Raises `OSError`."""
         self.discard(path)
         self.discard(beside(path))
+        if spool_of(path).exists():
+            self.discard(spool_of(path))
 
     def _replace_tree(self, new: Path, old: Path) -> None:
         """Put a tree in place of one that readers may have open; where that cannot be done at once, in two steps."""
@@ -280,39 +300,20 @@ class Volume:
                 folder.rmdir()
 
     def _try_links(self) -> None:
-        """Symbolic links are what activation consists of; some network and USB file systems refuse them.
-
-        Hard links save room; where they are refused, `hard_links` says so from now on.
-        """
-        link, other = aside(self.staging, "probe"), aside(self.staging, "probe")
+        """Symbolic links there must be; where hard links are refused, `hard_links` says so from now on."""
         with volume_faults(self.root):
-            if not _is_granted(lambda: os.symlink("nowhere", link)):
-                raise NotWritableError(
-                    f"{self.root} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
-                    "system or NFS for MODELS_DIR"
-                )
-            link.unlink(missing_ok=True)
-            _is_granted(lambda: os.close(os.open(link, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
-            if link.exists():
-                self.hard_links = _is_granted(lambda: os.link(link, other))
-            link.unlink(missing_ok=True)
-            other.unlink(missing_ok=True)
-
-
-def _is_granted(step: Callable[[], object]) -> bool:
-    """Tell whether the file system does such things at all; one that is full does. Raises `OSError`."""
-    try:
-        step()
-    except OSError as error:
-        if error.errno not in _REFUSED | _FULL:
-            raise
-        return error.errno in _FULL
-    return True
+            require_symbolic_links(self.staging, self.root)
+            self.hard_links = has_hard_links(self.staging)
 
 
 def beside(staging: Path) -> Path:
     """Where the manifest of a folder in staging lies."""
     return staging.parent / f"{staging.name}.json"
+
+
+def spool_of(staging: Path) -> Path:
+    """Where the parts of a plain archive lie until it is unpacked."""
+    return staging.parent / f"{staging.name}{_SPOOL}"
 
 
 def _digest(path: Path) -> str:
@@ -329,6 +330,8 @@ def remove_tree(path: Path) -> None:
 
 def _refs(folder: Path) -> Iterator[PackRef]:
     for name in _names(folder):
+        if (folder / name).is_symlink():  # what lies there is not the volume's, and least of all to be pruned
+            continue
         for version in _names(folder / name):
             with suppress(ValueError):
                 yield PackRef.make(name, version)

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests import parts
+from tests.canary import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -21,6 +22,11 @@ _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
 hypothesis.settings.register_profile("models", deadline=None, derandomize=parts.IN_CI)  # speed is never asserted
 hypothesis.settings.load_profile("models")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have everything that the suite prints, logs and writes searched for tokens."""
+    config.pluginmanager.register(Canary(config), "canary")
 
 
 @pytest.hookimpl(wrapper=True)

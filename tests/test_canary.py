@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +74,7 @@ async def bug(self, key, start, stop, sink):
         "noted": lambda: noted(self._token.field("sig")),
         "printed": lambda: print(query, self._token.field("sig"), file=sys.stderr),
         "warned": lambda: warnings.warn(query),
-        "logged": lambda: logging.getLogger("aiohttp.client").error("GET %s", query),
+        "logged": lambda: logging.getLogger("library").error("GET %s", query),
         "handler": lambda: asyncio.get_running_loop().call_exception_handler({"message": query}),
         "in a thread": lambda: in_thread(query),
     }[os.environ["BUG"]]()
@@ -235,3 +239,62 @@ async def test_the_canary_would_be_found(secretive: Secretive) -> None:
     (secretive.site.volume / f"x-{token()}").touch()
     (secretive.site.volume / "packs/common/2026.04/y").write_text(f"y{CANARY}")
     assert len(secretive.leaks(done)) == 2
+    shutil.rmtree(secretive.site.volume)  # or the session's own search finds it
+
+
+_SAMPLE = """
+import logging, subprocess, sys
+from tests.tokens import real, token
+
+def test_prints():
+    print(token())
+
+def test_logs():
+    logging.getLogger("x").warning("https://host/x?%s", token())
+
+def test_writes(tmp_path):
+    (tmp_path / "some.log").write_text("GET /x?" + token())
+
+def test_names(tmp_path):
+    (tmp_path / token()).touch()
+
+def test_links(tmp_path):
+    (tmp_path / "link").symlink_to(token())
+
+def test_runs_a_process():
+    subprocess.run([sys.executable, "-c", "import sys; sys.stderr.write(sys.stdin.read())"], input=token(), text=True,
+        capture_output=True)
+
+def test_reads_its_own_output(capsys):
+    print(token())
+    capsys.readouterr()
+
+def test_signs(tmp_path):
+    signed = real("sv=1&sig=aaaaBBBBccccDDDDeeeeFFFF%2Bggg%3D")
+    (tmp_path / "some.json").write_text("GET /x?" + signed.replace("%2B", "-"))
+
+def test_is_innocent(tmp_path):
+    print("nothing")
+    (tmp_path / "token").write_text(token())
+"""
+
+
+_PLACES = [
+    *("test_prints: Captured stdout call", "test_logs: Captured log call", "/some.log", "the name of a file in "),
+    *("/link, a link", "test_runs_a_process: stderr of python", "test_reads_its_own_output: stdout", "/some.json"),
+]
+
+
+@pytest.mark.parametrize(("chosen", "places"), [("not innocent", _PLACES), ("innocent", [])])
+def test_the_whole_suite_is_searched(chosen: str, places: list[str], tmp_path: Path) -> None:
+    """Tests that pass and leak a token, wherever, fail the session, which says where and does not repeat it."""
+    (tmp_path / "test_sample.py").write_text(_SAMPLE)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.canary", "-p", "no:cacheprovider", "-k", chosen]
+    command += ["-c", os.devnull, f"--rootdir={tmp_path}", f"--basetemp={tmp_path / 'base'}", "test_sample.py"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == bool(places), done.stdout
+    assert f"{len(places) or 1} passed" in done.stdout
+    assert [place for place in places if place not in done.stdout] == []
+    assert not leaks(done.stdout + done.stderr)
+    shutil.rmtree(tmp_path / "base", ignore_errors=True)

@@ -32,7 +32,6 @@ HEAVY = (
     "structlog",
     "tqdm",
     "asyncio",
-    "aiohttp",
     "json",
     "threading",
     "traceback",
@@ -166,7 +165,7 @@ async def work():
 with console.watching(log_format="json", level="debug"):
     warnings.simplefilter("always")
     warnings.warn(f"from a warning: {secret}")
-    logging.getLogger("aiohttp").error(f"from a log: {secret}")
+    logging.getLogger("library").error(f"from a log: {secret}")
     Closing()
     thread = threading.Thread(target=fail)
     thread.start()

@@ -11,6 +11,7 @@ import pytest
 
 from models_init.errors import AccessError, ModelsInitError, NoSpaceError, UnavailableError, WrongBytesError
 from models_init.fetch import Buffers, Fetcher
+from models_init.pace import Connections
 from models_init.plan import BATCH_SIZE, GAP, spans
 from models_init.staging import Staging
 from models_init.workers import Workers, each
@@ -123,7 +124,7 @@ class Bench:
         source = FakeSource({_KEY: self.published.archive}, *faults, piece=piece)
         staging = Staging(self.folder / "staging", self.published.manifest)
         watcher, counted = Recorder(), Counted(buffers, BATCH_SIZE)
-        fetcher = Fetcher(source, self.workers, watcher, asyncio.Semaphore(connections), counted)
+        fetcher = Fetcher(source, self.workers, watcher, Connections(connections), counted)
         return Work(self.published, source, staging, watcher, counted, fetcher)
 
 
@@ -197,7 +198,8 @@ async def test_a_chunk_that_stays_wrong_is_named_and_all_else_is_kept(bench: Ben
     work = bench.work(Flipped(at=chunk.offset + 100, times=FOREVER))
     with pytest.raises(WrongBytesError) as wrong:
         await work.fetch()
-    place = f"nl-nl 2026.04: the chunk at {chunk.offset} of pack.tar.zst (b/large, byte {50 * 64 * _KIB})"
+    start = sum(bench.published.chunk("b/large", number).size for number in range(50))
+    place = f"nl-nl 2026.04: the chunk at {chunk.offset} of pack.tar.zst (b/large, byte {start})"
     assert str(wrong.value).startswith(f"{place} is wrong, and was again when asked anew: ")
     assert "more" not in str(wrong.value)
     assert [call for call in work.source.calls if call.start == chunk.offset] == [

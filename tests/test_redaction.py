@@ -110,6 +110,10 @@ WAYS: dict[str, Callable[[str], str]] = {
     "percent-encoded in lower case": lambda text: quote(text, safe="").replace("%2F", "%2f").replace("%3D", "%3d"),
     "percent-encoded twice": lambda text: quote(quote(text, safe=""), safe=""),
     "percent-encoded for a form": quote_plus,
+    "percent-encoded to the last letter": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "percent-encoded to the last letter, within JSON within JSON": lambda text: json.dumps(
+        json.dumps("".join(f"%25{byte:02x}" for byte in text.encode()))
+    ),
     "decoded": unquote,
     "JSON": json.dumps,
     "JSON within JSON": lambda text: json.dumps(json.dumps(text)),

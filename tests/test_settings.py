@@ -186,6 +186,7 @@ def test_the_defaults_are_those_of_the_product() -> None:
         "https://scriptixmodels.blob.core.windows.net/models", "realtime/", Path("/models"),
     )  # fmt: skip
     assert (found.connections, found.memory, found.ca_file) == (16, 48 << 20, "")
+    assert (found.max_rate, found.token_seconds, found.total_seconds) == (0, 60.0, 0.0)
     assert (found.idle_seconds, found.retry_seconds, found.lock_seconds) == (30.0, 300.0, 3600.0)
     assert (found.log_format, found.log_level, found.token, found.token_file) == ("text", "info", "", "")
 
@@ -221,6 +222,10 @@ def test_empty_is_unset() -> None:
         ("MODELS_MEMORY", "10000000", "memory", 10_000_000),
         ("MODELS_IDLE_SECONDS", "0.5", "idle_seconds", 0.5),
         ("MODELS_RETRY_SECONDS", "3600", "retry_seconds", 3600.0),
+        ("MODELS_MAX_RATE", "20MB", "max_rate", 20_000_000),
+        ("MODELS_MAX_RATE", "1.5 MiB/s", "max_rate", 3 << 19),
+        ("MODELS_TOKEN_SECONDS", "5", "token_seconds", 5.0),
+        ("MODELS_TOTAL_SECONDS", "7200", "total_seconds", 7200.0),
         ("MODELS_LOG_FORMAT", "JSON", "log_format", "json"),
         ("MODELS_LOG_LEVEL", "Warning", "log_level", "warning"),
     ],
@@ -263,6 +268,9 @@ def test_values_are_parsed(variable: str, text: str, attribute: str, value: obje
         ("MODELS_IDLE_SECONDS", "nan", "is no number of seconds above 0"),
         ("MODELS_IDLE_SECONDS", "inf", "is no number of seconds above 0"),
         ("MODELS_RETRY_SECONDS", "5 min", "is no number of seconds above 0"),
+        ("MODELS_TOTAL_SECONDS", "0", "is no number of seconds above 0"),
+        ("MODELS_MAX_RATE", "20Mbit", "is no size such as 64MiB or 20MB"),
+        ("MODELS_MAX_RATE", "1KB", "is too little: at least 10KB"),
         ("MODELS_LOCK_SECONDS", "x", "is no number of seconds above 0"),
         ("MODELS_ALLOW_HTTP", "perhaps", "is neither yes nor no"),
         ("MODELS_LOG_FORMAT", "xml", "is none of text, json"),
@@ -305,6 +313,7 @@ def test_a_token_in_the_url_is_refused_and_not_shown(url: str) -> None:
 def test_a_token_elsewhere_is_not_shown() -> None:
     """A token in a variable that wants something else is told as wrong, without it."""
     free = {"MODELS_SAS_TOKEN", "MODELS_SAS_TOKEN_FILE", "MODELS_DIR", "MODELS_CA_FILE", "MODELS_PREFIX"}
+    free |= {"MODELS_PUBLIC_KEY_FILE"}
     for variable in {setting.variable for setting in SETTINGS} - free - {"MODELS_TERMINATION_LOG"}:
         assert not leaks("; ".join(faults(**{variable: token()})))
 

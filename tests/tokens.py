@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import re
+from urllib.parse import quote, unquote
 
 _WORD = "kanarie"
 CANARY = "KANARIE/kanarie+KANARIE/kanarie+KANARIE/kan="
@@ -16,7 +17,19 @@ def token(**fields: str) -> str:
     return "&".join(f"{name}={quote(value, safe='')}" for name, value in merged.items() if value)
 
 
+_real: dict[bytes, str] = {}
+"""Signatures that a service has made, by a part of each that survives every way of encoding and escaping."""
+
+
+def real(token: str) -> str:
+    """Have a token that was signed by a service looked for, too; return it."""
+    signature = unquote(token.partition("sig=")[2].partition("&")[0])
+    _real[max(re.findall(r"[A-Za-z0-9]+", signature), key=len).encode()] = signature
+    return token
+
+
 def leaks(text: str | bytes) -> list[str]:
-    """Return what of the canary stands in the text: its letters survive every way of encoding and escaping."""
+    """Return the signatures of which something stands in the text: of the canary, and of real ones."""
     text = text if isinstance(text, bytes) else text.encode(errors="backslashreplace")
-    return [CANARY] if _WORD.encode() in text.lower() else []
+    found = [signature for part, signature in _real.items() if part in text]
+    return found + ([CANARY] if _WORD.encode() in text.lower() else [])

@@ -12,7 +12,7 @@ import msgspec
 
 from models_init import __version__
 from models_init.errors import EXIT_INTERRUPTED, ModelsInitError, UsageError
-from models_init.publish.commands import build, check, compare, upload
+from models_init.publish.commands import build, bundle, check, compare, describe, inspect, keygen, sign, upload
 from models_init.redaction import redact
 from models_init.running import StoppedError, raise_on_signals
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "models-pack"
 
-COMMANDS: tuple[Command, ...] = (build, check, upload, compare)
+COMMANDS: tuple[Command, ...] = (build, describe, check, keygen, sign, upload, compare, bundle, inspect)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

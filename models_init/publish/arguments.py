@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models_init import signature
+from models_init.errors import UsageError
 from models_init.manifest import CHUNK_LIMIT, MIB, Requirement
+from models_init.settings import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?\Z")
 _UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": MIB}
@@ -23,10 +28,18 @@ def chunk_size(text: str) -> int:
     match = _SIZE.match(text)
     if not match:
         raise ArgumentTypeError(f"{text!r} is no size: write it like 512KiB or 1MiB")
-    size = int(match[1]) * _UNITS[match[2]]
-    if not CHUNK_LEAST <= size <= CHUNK_LIMIT:
+    count = int(match[1]) * _UNITS[match[2]]
+    if not CHUNK_LEAST <= count <= CHUNK_LIMIT:
         raise ArgumentTypeError(f"{text} is out of bounds: a chunk has from 4KiB to 4MiB")
-    return size
+    return count
+
+
+def large_size(text: str) -> int:
+    """Read a size such as `4G`, `4GB` (both 4·10⁹ bytes: what fits on a FAT32 medium) or `4GiB`."""
+    try:
+        return size(f"{text}B" if text[-1:] in "KMGkmg" else text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} {error}, nor 4G") from error
 
 
 def requirement(text: str) -> Requirement:
@@ -36,6 +49,25 @@ def requirement(text: str) -> Requirement:
         return Requirement(name, tuple(versions.split(",")))
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r}: {error}; write it like common=2026.04,2026.07") from error
+
+
+def requirements(named: Sequence[Requirement]) -> tuple[Requirement, ...]:
+    """Put requirements in order; `UsageError` where two name the same pack."""
+    found = sorted(named, key=lambda requirement: requirement.pack)
+    for before, after in pairwise(found):
+        if before.pack == after.pack:
+            raise UsageError(f"--requires names {after.pack} twice; name all its versions at once, after commas")
+    return tuple(found)
+
+
+def public_keys(text: str) -> tuple[signature.PublicKey, ...]:
+    """Read public keys, or a file of them."""
+    path = Path(text)
+    try:
+        return signature.public_keys(path.read_text() if path.is_file() else text)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ArgumentTypeError(f"{why}; or name a file that there is") from error
 
 
 def between(least: int, most: int) -> Callable[[str], int]:

@@ -8,44 +8,61 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import zstandard
-
 from models_init import chunks
-from models_init.errors import ManifestError, ModelsInitError, WrongBytesError
+from models_init.errors import ManifestError, ModelsInitError, SignatureError, WrongBytesError
 from models_init.manifest import placements
 from models_init.plan import batches
 from models_init.publish import contents
+from models_init.publish.describe import plain_faults
 from models_init.publish.parallel import cores, in_order, workers
+from models_init.publish.sign import signer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from models_init.manifest import Chunk, Manifest
     from models_init.plan import Batch
     from models_init.publish.folders import VersionFolder
+    from models_init.signature import PublicKey
     from models_init.watch import Watcher
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found in one version folder; `error` is the class of fault if there is any."""
+    """What was found in one version folder; `error` is the class of fault if there is any.
+
+    `key` is the id of the trusted key that has signed it, empty where none was asked for.
+    """
 
     folder: VersionFolder
     manifest: Manifest | None
     faults: tuple[str, ...] = ()
     error: type[ModelsInitError] | None = None
+    key: str = ""
 
 
-def check(folder: VersionFolder, watcher: Watcher) -> Verdict:
-    """Judge one version folder; watch archive bytes whose chunks were verified."""
+def check(folder: VersionFolder, watcher: Watcher, keys: Sequence[PublicKey] = ()) -> Verdict:
+    """Judge one version folder; watch archive bytes whose chunks were verified.
+
+    Where there are keys, one of them must have signed it, as a site wants it that trusts them.
+    """
     try:
         manifest = folder.parsed()
     except ManifestError as error:
         return Verdict(folder, None, (str(error),), ManifestError)
-    found = tuple(_archive_faults(folder.path / manifest.archive.file, manifest, watcher))
-    return Verdict(folder, manifest, found, WrongBytesError if found else None)
+    archive = folder.path / manifest.archive.file
+    kind: type[ModelsInitError] | None
+    if manifest.plain:
+        found, kind = plain_faults(archive, manifest.archive, manifest.plain, watcher)
+    else:
+        found = tuple(_archive_faults(archive, manifest, watcher))
+        kind = WrongBytesError if found else None
+    try:
+        return Verdict(folder, manifest, found, kind, signer(folder, keys) if keys else "")
+    except SignatureError as error:
+        return Verdict(folder, manifest, (str(error), *found), kind or SignatureError)
 
 
 def _archive_faults(archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
@@ -96,29 +113,11 @@ def _batch_faults(descriptor: int, batch: Batch) -> tuple[int, list[str]]:
 
 
 def _chunk_fault(frame: memoryview, chunk: Chunk) -> str | None:
-    """Read a chunk as sites do, then look closer: exactly one frame, which tells its content's size."""
+    """Read a chunk as sites do."""
     if len(frame) != chunk.length:
         return "the archive ends before it does"
     try:
         chunks.plain(frame, chunk)
     except chunks.WrongChunkError as error:
         return str(error)
-    if zstandard.frame_content_size(frame) != chunk.size:
-        return "its frame does not tell the content's size"
-    length = _frame_length(frame)
-    if length != chunk.length:
-        return "its frame is not whole" if length > chunk.length else "something follows its frame"
     return None
-
-
-def _frame_length(data: memoryview) -> int:
-    """Walk the blocks of a frame (RFC 8878, 3.1.1); return how many bytes it takes, at least if its end is missing."""
-    at = zstandard.frame_header_size(data)
-    last = 0
-    while not last and at < len(data):
-        block = int.from_bytes(data[at : at + 3], "little")
-        last, kind, size = block & 1, block >> 1 & 3, block >> 3
-        at += 3 + (1 if kind == 1 else size)  # kind 1 repeats one byte
-    if not last:
-        return at + 3
-    return at + 4 * zstandard.get_frame_parameters(data).has_checksum

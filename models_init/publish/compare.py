@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models_init.manifest import placements
-from models_init.plan import spans
+from models_init.plan import SPAN_SIZE, spans
 from models_init.reuse import Search
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Difference:
 
 def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
     """Plan as a site would that has installed `old`; `document_bytes` is the size of the new manifest's document."""
+    if new.plain:
+        return Difference(old, new, 0, 0, 0, new.size, document_bytes + new.archive.size, 1 + _parts(new.archive.size))
     search = Search(new, ())
     search.look("", old, whole=True)
     found = search.found()
@@ -50,3 +52,8 @@ def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
         bytes_fetched=document_bytes + sum(span.stop - span.start for span in ranges),
         requests=1 + len(ranges),
     )
+
+
+def _parts(size: int) -> int:
+    """Ranges in which a plain archive is fetched, of which no site has anything."""
+    return -(-size // SPAN_SIZE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from models_init.errors import LockedError, ManifestError, NoSpaceError, NotWritableError, UsageError, VolumeError
 from models_init.figures import human_size
-from models_init.manifest import MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse
+from models_init.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME, Manifest, published
 from models_init.names import PackRef
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARCHIVE_NAME = "pack.tar.zst"
-SIGNATURE_NAME = f"{MANIFEST_NAME}.minisig"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
@@ -59,7 +58,18 @@ class VersionFolder:
 
     def parsed(self) -> Manifest:
         """Read what the manifest says; `ManifestError` for whatever is wrong with it."""
-        return parse(self.document(), self.ref())
+        return published(self.document(), self.ref()).manifest
+
+    def stands(self, document: bytes) -> bool:
+        """Say whether this very version stands there; `UsageError` if it does with other content."""
+        if not self.manifest.exists():
+            return False
+        if self.document() != document:
+            raise UsageError(
+                f"{self.path} holds another pack under that name and version, and a version never changes: "
+                "choose another --version, or remove that folder if it was never published"
+            )
+        return True
 
 
 def find(folder: Path) -> list[VersionFolder]:
@@ -135,9 +145,9 @@ def told(path: Path) -> Iterator[None]:
     except OSError as error:
         why = f"{path} cannot be written: {error.strerror}"
         if error.errno in _FULL:
-            raise NoSpaceError(f"{why}; make room or choose another --out") from error
+            raise NoSpaceError(f"{why}; make room or choose another folder") from error
         if error.errno in _REFUSED:
-            raise NotWritableError(f"{why}; choose another --out") from error
+            raise NotWritableError(f"{why}; choose another folder, or get the right to write there") from error
         raise VolumeError(f"{why}; look at the disk") from error
 
 

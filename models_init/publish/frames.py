@@ -7,7 +7,6 @@ whole, so four bytes of xxHash a frame would prove nothing more.
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,15 +14,11 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from models_init.chunks import digest_of
-from models_init.errors import UsageError
 from models_init.publish.cut import Filler
+from models_init.publish.reading import read
 
 if TYPE_CHECKING:
-    from models_init.publish.cut import Piece, Slice
-    from models_init.publish.tree import SourceFile
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Not a link, nor a fifo that would make us wait: the entry may have been exchanged since it was judged."""
+    from models_init.publish.cut import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +44,5 @@ class Compressor(threading.local):
     def _frame(self, piece: Piece) -> Frame:
         if isinstance(piece, Filler):
             return Frame(piece, self._zstd.compress(piece.data))
-        plain = _read(piece)
+        plain = read(piece.file, piece.start, piece.size)
         return Frame(piece, self._zstd.compress(plain), plain, digest_of(plain))
-
-
-def _read(piece: Slice) -> bytes:
-    file = piece.file
-    try:
-        descriptor = os.open(file.real, _READ)
-        try:
-            data = os.pread(descriptor, piece.size, piece.start)
-            status = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise UsageError(f"{file.path} cannot be read: {error.strerror}; make it readable, then build again") from error
-    if len(data) != piece.size or _changed(file, status):
-        raise UsageError(f"{file.path} changed while it was read: build again when nobody writes to the folder")
-    return data
-
-
-def _changed(file: SourceFile, status: os.stat_result) -> bool:
-    return (status.st_size, status.st_mtime_ns) != (file.size, file.mtime)

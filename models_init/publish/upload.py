@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from models_init.errors import UsageError, WrongBytesError, first_fault
-from models_init.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, parse
+from models_init.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
 from models_init.publish.container import ConflictError, Container, Document, Facts
-from models_init.publish.folders import SIGNATURE_NAME
+from models_init.signature import SIGNATURE_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,16 +32,18 @@ BLOCK_SIZE = 8 * MIB
 BLOCK_COUNT = 50_000
 """Blocks that a blob may have."""
 
-_SIGNATURE_LIMIT = 64 << 10
-
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How to publish: below which prefix, how many blocks at once, whether over an upload that was never finished."""
+    """How to publish: below which prefix, how many blocks at once, whether over an upload that was never finished.
+
+    `replace_signatures`: whether over another signature of the same manifest.
+    """
 
     prefix: str
     connections: int
     replace_unfinished: bool = False
+    replace_signatures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,17 @@ async def upload(folder: VersionFolder, container: Container, way: Way, watcher:
     archive is not what its manifest says, `ManifestError` for the manifest, and what `Container` raises.
     """
     document = folder.document()
-    manifest = parse(document, folder.ref())
+    manifest = published(document, folder.ref()).manifest
     _check_size(folder.path / manifest.archive.file, manifest.archive)
     job = _Upload(manifest.ref, container, way, watcher)
-    published = await job.is_published(document)
+    is_published = await job.is_published(document)
     sent = await job.archive(folder.path / manifest.archive.file, manifest.archive)
     if folder.signature.exists():
-        await job.document(SIGNATURE_NAME, folder.signature.read_bytes(), "text/plain; charset=utf-8")
-    if not published:
+        await job.signature(folder.signature.read_bytes())
+    if not is_published:
         await job.manifest(document)
     url = f"{container.url}/{job.key('')}".rstrip("/")
-    return Uploaded(manifest.ref, url, not published, sent, manifest.archive.size - sent)
+    return Uploaded(manifest.ref, url, not is_published, sent, manifest.archive.size - sent)
 
 
 class _Upload:
@@ -116,15 +118,15 @@ class _Upload:
             raise self._in_the_way(key)
         return sent
 
-    async def document(self, name: str, data: bytes, content_type: str) -> None:
-        """Bring a small file there unless it is."""
-        key = self.key(name)
-        there = await self._container.read(key, _SIGNATURE_LIMIT)
+    async def signature(self, data: bytes) -> None:
+        """Bring it there unless it is."""
+        key = self.key(SIGNATURE_NAME)
+        there = await self._container.read(key, SIGNATURE_LIMIT)
         if there and there.data == data:
             return
-        if there and not self._may_replace:
-            raise self._in_the_way(key)
-        await self._put(key, data, content_type, there)
+        if there and not (self._may_replace or self._way.replace_signatures):
+            raise self._in_the_way(key, "; if you have signed it anew, repeat with --replace-signatures")
+        await self._put(key, data, "text/plain; charset=utf-8", there)
 
     async def manifest(self, document: bytes) -> None:
         """Publish: from here on the version is what it is."""
@@ -138,7 +140,7 @@ class _Upload:
         try:
             await self._container.put(key, data, content_type, there.etag if there else None)
         except ConflictError:
-            now = await self._container.read(key, _SIGNATURE_LIMIT)
+            now = await self._container.read(key, SIGNATURE_LIMIT)
             if not now or now.data != data:
                 raise self._in_the_way(key) from None
 
@@ -179,10 +181,11 @@ class _Upload:
             slots.release()
         self._watcher.advance(len(block.data))
 
-    def _in_the_way(self, key: str) -> UsageError:
+    def _in_the_way(self, key: str, remedy: str = "") -> UsageError:
         return UsageError(
             f"{key} stands in {self._container.url} with other bytes than here: another upload of {self._ref} is under "
             "way, or was never finished (then repeat with --replace-unfinished), or somebody changed what is published"
+            + remedy
         )
 
 

@@ -15,12 +15,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from models_init import __version__
 from models_init.errors import ModelsInitError, SourceError, UnavailableError, UsageError
 from models_init.sources import message
+from models_init.sources.dial import dial
 from models_init.sources.message import Body, NotHttpError
 from models_init.sources.wire import Wire
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 CONNECT_LIMIT = 15.0
 """Seconds for a TCP connection with TLS."""
 
-_NEXT_ADDRESS = 0.25  # seconds until a server's next address is tried beside the first (RFC 8305)
+_KEPT = 15.0  # seconds; firewalls and balancers forget a silent connection after minutes, and tell nobody
 _LEAST = 1 << 10  # bytes a second; who brings less over an idle limit's time brings nothing
 _REDIRECTS = 5
 _MOVED = {301, 302, 303, 307, 308}
@@ -52,18 +53,42 @@ class Line:
     receive_buffer: int = 0
 
 
-class _Peer(NamedTuple):
-    """What a connection leads to: a server, through a proxy if there is one."""
+class _Origin(NamedTuple):
+    """A server: the host is an IPv6 address without brackets, too; the port is never left out."""
 
     scheme: str
     host: str
     port: int
-    proxy: str
+
+    @staticmethod
+    def of(url: str) -> _Origin:
+        parts = urlsplit(url)
+        return _Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def name(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        """As in a header, or a message: a URL may hold a user's name and more."""
+        return self.address.removesuffix(f":{_DEFAULT_PORTS[self.scheme]}")
+
+    @property
+    def tls_name(self) -> str:
+        """What the certificate says: a dot at the end only keeps the resolver from looking further."""
+        return self.host.rstrip(".")
+
+
+class _Peer(NamedTuple):
+    """What a connection leads to: a server, through a proxy if there is one."""
+
+    origin: _Origin
+    proxy: str
+
+    @property
+    def has_tunnel(self) -> bool:
+        return bool(self.proxy) and self.origin.scheme == "https"
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -77,7 +102,7 @@ class Http:
         self._line = line
         self._idle: defaultdict[_Peer, list[Wire]] = defaultdict(list)
         self._busy: set[Wire] = set()
-        self._peers: dict[tuple[str, str, int], _Peer] = {}
+        self._peers: dict[_Origin, _Peer] = {}
         self._context: ssl.SSLContext | None = None
         self._tls: ssl.SSLObject | None = None  # of the last connection
         self._closed = False
@@ -85,14 +110,13 @@ class Http:
     @property
     def host(self) -> str:
         """Name and port, for messages."""
-        return urlsplit(self._base).netloc
+        return _Origin.of(self._base).name
 
     @property
     def way(self) -> str:
         """How the last connection was made, in words: through which proxy, with which TLS, and trusted by whom."""
-        proxy = urlsplit(_proxy(self._base))
-        port = f":{proxy.port}" if proxy.port else ""
-        through = f"through the proxy {proxy.hostname}{port}" if proxy.hostname else "directly"
+        proxy = self._peer(self._base).proxy
+        through = f"through the proxy {_Origin.of(proxy).name}" if proxy else "directly"
         return f"{through}, {_encryption(self._tls, self._line.ca_file) if self._tls else 'without encryption'}"
 
     async def get(self, url: str, secret: str, headers: Mapping[str, str]) -> Answer:
@@ -122,26 +146,25 @@ class Http:
         """Keep a connection for the next request, or close it where that cannot be."""
         self._busy.discard(wire)
         if whole and wire.is_silent and not self._closed:
-            wire.used = True
+            wire.idle_since = monotonic()
             self._idle[peer].append(wire)
         else:
             wire.abort()
 
     def _moved(self, asked: str, location: str, secret: str) -> str:
         """Where a redirect leads: to the same server with the secret, to another without it, never out of TLS."""
-        target = urlsplit(urljoin(asked, location))
-        if target.scheme not in {"https", "http"} or not target.hostname:
+        moved = _web_address(location, asked)
+        if not moved:
             raise SourceError(f"{self.host} redirects to what is no web address; check MODELS_URL and the proxy")
-        if target.scheme == "http" and urlsplit(self._base).scheme == "https":
+        base, target = _Origin.of(self._base), _Origin.of(moved)
+        if target.scheme == "http" and base.scheme == "https":
             raise SourceError(
-                f"{self.host} redirects to http://{target.netloc}, without encryption; check MODELS_URL and the proxy"
+                f"{self.host} redirects to http://{target.name}, without encryption; check MODELS_URL and the proxy"
             )
-        moved = urlunsplit(target)
-        if not _PLAIN.match(moved):
-            raise SourceError(f"{self.host} redirects to what is no web address; check MODELS_URL and the proxy")
-        if _origin(moved) == _origin(self._base):
-            return moved if _holds(target.query, secret) else _with_query(moved, secret)
-        return urlunsplit(target._replace(query="")) if _holds(target.query, secret) else moved
+        query = urlsplit(moved).query
+        if target == base:
+            return moved if _holds(query, secret) else _with_query(moved, secret)
+        return urlsplit(moved)._replace(query="").geturl() if _holds(query, secret) else moved
 
     async def _send(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Ask once; once more where a connection that was kept open turns out to be closed by the server."""
@@ -150,70 +173,65 @@ class Http:
         parts = urlsplit(url)
         peer = self._peer(url)
         while True:
-            wire = await self._connected(peer, parts.netloc)
+            wire = await self._connected(peer)
             try:
                 wire.write(_request(parts.path or "/", parts.query, peer, headers))
                 head = await message.head(wire)
+                _check_proxy(head, peer)
             except (OSError, EOFError, NotHttpError) as error:
                 self.take_back(wire, peer, whole=False)
-                if wire.used and isinstance(error, (ConnectionError, EOFError)):
+                if wire.idle_since is not None and isinstance(error, (ConnectionError, EOFError)):
                     continue
-                raise _told(error, parts.netloc) from None
-            except asyncio.CancelledError:
+                raise _told(error, peer.origin.name) from None
+            except BaseException:
                 self.take_back(wire, peer, whole=False)
                 raise
             return Answer(self, wire, peer, head, parts.path.lstrip("/"))
 
     def _peer(self, url: str) -> _Peer:
         """What a URL leads to; looking for a proxy goes through the whole environment."""
-        origin = _origin(url)
+        origin = _Origin.of(url)
         if origin not in self._peers:
-            self._peers[origin] = _Peer(*origin, _proxy(url))
+            self._peers[origin] = _Peer(origin, _proxy(origin))
         return self._peers[origin]
 
-    async def _connected(self, peer: _Peer, host: str) -> Wire:
+    async def _connected(self, peer: _Peer) -> Wire:
         idle = self._idle[peer]
         while idle:
             wire = idle.pop()
-            if wire.is_silent:
+            if wire.is_silent and monotonic() - (wire.idle_since or 0.0) < _KEPT:
                 self._busy.add(wire)
                 return wire
             wire.abort()
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 wire = await self._connect(peer)
-        except (OSError, EOFError, NotHttpError) as error:
-            raise _unreached(error, host, peer.proxy) from None
+        except (OSError, EOFError, NotHttpError, UnicodeError) as error:  # a name may be none that DNS could have
+            raise _unreached(error, peer) from None
         self._busy.add(wire)
         return wire
 
     async def _connect(self, peer: _Peer) -> Wire:
-        proxy = urlsplit(peer.proxy)
-        tunnel = peer.proxy and peer.scheme == "https"
-        host, port = (proxy.hostname or "", proxy.port or 80) if peer.proxy else (peer.host, peer.port)
-        encrypted = peer.scheme == "https"
-        made = Wire(self._line.idle_limit)
+        first = _Origin.of(peer.proxy) if peer.proxy else peer.origin
+        context, name = (self._trusted(), first.tls_name) if first.scheme == "https" else (None, None)
+        made, sock = Wire(self._line.idle_limit), await dial(first.host, first.port)
         try:
             await asyncio.get_running_loop().create_connection(
-                lambda: made,
-                host,
-                port,
-                ssl=self._trusted() if encrypted and not tunnel else None,
-                happy_eyeballs_delay=_NEXT_ADDRESS,
+                lambda: made, sock=sock, ssl=context, server_hostname=name
             )
             self._limit(made)
-            if tunnel:
+            if peer.has_tunnel:
                 await _tunnel(made, peer)
-                await made.encrypt(self._trusted(), peer.host)
+                await made.encrypt(self._trusted(), peer.origin.tls_name)
         except BaseException:
             made.abort()
             raise
-        self._tls = made.transport.get_extra_info("ssl_object") if encrypted else None
+        self._tls = made.transport.get_extra_info("ssl_object") if peer.origin.scheme == "https" else None
         return made
 
     def _limit(self, wire: Wire) -> None:
         sock = wire.transport.get_extra_info("socket")
-        if self._line.receive_buffer:
+        if self._line.receive_buffer and sock:  # none where the server has gone already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._line.receive_buffer)
 
     def _trusted(self) -> ssl.SSLContext:
@@ -258,9 +276,9 @@ class Answer:
         try:
             piece = await self._body.piece()
         except (OSError, EOFError, NotHttpError) as error:
-            raise _told(error, self._peer.name) from None
+            raise _told(error, self._peer.origin.name) from None
         if self._pulse.is_weak(len(piece), monotonic() - began):
-            raise UnavailableError(f"{self._peer.name} sends next to nothing; check the network")
+            raise UnavailableError(f"{self._peer.origin.name} sends next to nothing; check the network")
         return piece
 
     async def body(self, limit: int, what: str) -> bytes:
@@ -270,7 +288,7 @@ class Answer:
             body += piece
             if len(body) > limit:
                 raise SourceError(
-                    f"{what} on {self._peer.name} is larger than {limit} bytes: it is not what it should be"
+                    f"{what} on {self._peer.origin.name} is larger than {limit} bytes: it is not what it should be"
                 )
         return bytes(body)
 
@@ -304,25 +322,41 @@ class _Pulse:
 def _request(path: str, query: str, peer: _Peer, headers: Mapping[str, str]) -> bytes:
     target = f"{path}?{query}" if query else path
     lines = {
-        "Host": peer.name,
+        "Host": peer.origin.name,
         "User-Agent": f"models_init/{__version__}",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         **headers,
     }
-    if peer.proxy and peer.scheme == "http":
-        target = f"http://{peer.name}{target}"
+    if peer.proxy and not peer.has_tunnel:
+        target = f"http://{peer.origin.name}{target}"
         lines |= _proxy_authorization(peer.proxy)
     return _lines(f"GET {target} HTTP/1.1", lines)
 
 
 async def _tunnel(wire: Wire, peer: _Peer) -> None:
     """Have the proxy connect to the server. Raises `SourceError`, and what `message.head` raises."""
-    address = f"{f'[{peer.host}]' if ':' in peer.host else peer.host}:{peer.port}"
+    address = peer.origin.address
     wire.write(_lines(f"CONNECT {address} HTTP/1.1", {"Host": address, **_proxy_authorization(peer.proxy)}))
     head = await message.head(wire)
-    if head.status != 200:
-        raise SourceError(f"the proxy refuses to connect to {peer.name}: it answered {head.status}; check HTTPS_PROXY")
+    if head.status in (408, 429) or head.status >= 500:
+        raise UnavailableError(f"the proxy has no connection to {peer.origin.name} now: it answered {head.status}")
+    if not 200 <= head.status < 300:
+        raise _refused(head, peer)
+    if not wire.is_silent:  # or the proxy could put an answer before the server's own
+        raise NotHttpError
+
+
+def _check_proxy(head: Head, peer: _Peer) -> None:
+    if head.status == 407 and peer.proxy:
+        raise _refused(head, peer)
+
+
+def _refused(head: Head, peer: _Peer) -> SourceError:
+    variable = f"{peer.origin.scheme.upper()}_PROXY"
+    return SourceError(
+        f"the proxy refuses to connect to {peer.origin.name}: it answered {head.status}; check {variable}"
+    )
 
 
 def _proxy_authorization(proxy: str) -> dict[str, str]:
@@ -334,11 +368,12 @@ def _proxy_authorization(proxy: str) -> dict[str, str]:
 
 
 def _lines(first: str, headers: Mapping[str, str]) -> bytes:
-    return "\r\n".join([first, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode("ascii")
+    return "\r\n".join([first, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode("latin-1")
 
 
-def _unreached(error: Exception, host: str, proxy: str) -> ModelsInitError:
-    """What kept us from connecting; `host` may be reached through a proxy."""
+def _unreached(error: Exception, peer: _Peer) -> ModelsInitError:
+    """What kept us from connecting."""
+    host = peer.origin.name
     match error:
         case ssl.SSLCertVerificationError():
             return SourceError(
@@ -348,10 +383,10 @@ def _unreached(error: Exception, host: str, proxy: str) -> ModelsInitError:
         case ssl.SSLError():
             return SourceError(f"{host} does not speak TLS as it should; check MODELS_URL and the proxy")
         case TimeoutError() | ConnectionResetError() | ConnectionAbortedError() | EOFError() | NotHttpError():
-            return _told(error, host)
-        case OSError() if proxy:
-            return UnavailableError("the proxy cannot be reached; check HTTPS_PROXY")
-        case socket.gaierror():
+            return _told(error, f"{host} (through a proxy)" if peer.proxy else host)
+        case _ if peer.proxy:
+            return UnavailableError(f"the proxy cannot be reached; check {peer.origin.scheme.upper()}_PROXY")
+        case socket.gaierror() | UnicodeError():
             return UnavailableError(f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
         case _:
             number = getattr(error, "errno", None)
@@ -380,20 +415,29 @@ def _encryption(tls: ssl.SSLObject, ca_file: str) -> str:
     return f"{tls.version()}, certificate by {by}, trusted by {trusted}"
 
 
-def _proxy(url: str) -> str:
-    """The environment's proxy, or an empty string."""
-    parts = urlsplit(url)
-    proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
-    return proxy if "//" in proxy or not proxy else f"http://{proxy}"
+def _proxy(origin: _Origin) -> str:
+    """The environment's proxy for a server, or an empty string. Raises `UsageError`, which does not show it."""
+    proxy = "" if proxy_bypass(f"{origin.host}:{origin.port}") else getproxies().get(origin.scheme, "")
+    if not proxy:
+        return ""
+    address = _web_address(proxy if "://" in proxy else f"http://{proxy}")
+    if not address:
+        raise UsageError(f"{origin.scheme.upper()}_PROXY is no proxy's address, such as http://proxy.example:3128")
+    return address
 
 
 def _with_query(url: str, query: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
+def _web_address(url: str, base: str = "") -> str:
+    """A URL without a fragment, relative to another one if there is one; empty where it is no web address."""
+    try:
+        parts = urlsplit(urljoin(base, url))._replace(fragment="")
+        is_one = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError:  # brackets, or a port, that are none
+        return ""
+    return parts.geturl() if is_one and _PLAIN.match(parts.geturl()) else ""
 
 
 def _holds(query: str, secret: str) -> bool:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 _HEAD_LIMIT = 64 << 10  # bytes of a status line with all headers
 _LINE_LIMIT = 4 << 10  # bytes of a chunk's size with its extensions, or of one trailer
-_TRAILERS = 100
+_TRAILERS = 10
+_INTERIM = 10  # answers (1xx) before the one that counts
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\Z")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)\Z")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r\n\Z")
 _BODILESS = {204, 304}
 
@@ -39,8 +41,11 @@ class Head:
         for name, value in map(_header, lines):
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
         self.length = _length(self.headers, self.status)
-        self.in_chunks = "transfer-encoding" in self.headers
-        self.keeps_alive = status[1] == b"1" and "close" not in self.get("Connection").lower()
+        self.in_chunks = self.length is None and "transfer-encoding" in self.headers
+        is_old = status[1] == b"0"
+        if is_old and self.in_chunks:
+            raise NotHttpError
+        self.keeps_alive = not is_old and "close" not in self.get("Connection").lower()
 
     def get(self, name: str) -> str:
         """A header's value, or an empty string."""
@@ -50,14 +55,15 @@ class Head:
 async def head(wire: Wire) -> Head:
     """Read one, passing over those that only announce another. Raises `NotHttpError`, `EOFError`, `OSError`."""
     try:
-        while True:
+        for _ in range(_INTERIM + 1):
             found = Head(await wire.until(b"\r\n\r\n", _HEAD_LIMIT))
             if found.status >= 200:
                 return found
             if found.status == 101:
-                raise NotHttpError
+                break
     except ValueError:
         raise NotHttpError from None
+    raise NotHttpError
 
 
 class Body:
@@ -102,6 +108,8 @@ class Body:
     def finish(self) -> bool:
         """Take what was given; tell whether that was all, so that the connection can be used again."""
         self._free()
+        if self._in_chunks and self._began and self._left == 0 and not self.is_whole:
+            self.is_whole = self._wire.skip(_LAST_CHUNK)  # who knows the length asks for no piece after the last
         return self.is_whole and self._left is not None
 
     async def _next_chunk(self) -> None:
@@ -113,29 +121,32 @@ class Body:
                 raise NotHttpError
             self._began, self._left = True, int(size[1], 16)
             if self._left == 0:
-                for _ in range(_TRAILERS):
-                    if await self._wire.until(b"\r\n", _LINE_LIMIT) == b"\r\n":
-                        self.is_whole = True
-                        return
-                raise NotHttpError
+                await self._pass_over_trailers()
         except ValueError:
             raise NotHttpError from None
+
+    async def _pass_over_trailers(self) -> None:
+        for _ in range(_TRAILERS + 1):
+            line = await self._wire.until(b"\r\n", _LINE_LIMIT)
+            if line == b"\r\n":
+                self.is_whole = True
+                return
+            _header(line[:-2])
+        raise NotHttpError
 
 
 def _header(line: bytes) -> tuple[str, str]:
     match = _HEADER.match(line)
     if not match:
         raise NotHttpError
-    return match[1].decode("ascii").lower(), match[2].decode("latin-1")
+    return match[1].decode("ascii").lower(), match[2].strip(b" \t").decode("latin-1")
 
 
 def _length(headers: dict[str, str], status: int) -> int | None:
     """Bytes of the body, None where only its end will tell."""
     encoding, length = headers.get("transfer-encoding"), headers.get("content-length")
-    if encoding is not None:
-        if encoding.lower() != "chunked" or length is not None:
-            raise NotHttpError
-        return None
+    if encoding is not None and (encoding.lower() != "chunked" or length is not None):
+        raise NotHttpError
     if status in _BODILESS:
         return 0
     if length is None:
@@ -147,4 +158,4 @@ def _length(headers: dict[str, str], status: int) -> int | None:
 
 
 def _listed(value: str) -> Iterator[str]:
-    yield from (part.strip() for part in value.split(","))
+    yield from (part.strip(" \t") for part in value.split(","))

@@ -17,26 +17,29 @@ MEMORY = 512 << 10
 
 _GULP = MEMORY // 2
 """Bytes that one call of the kernel gives at most: the reader has its turn before the next call, so that reading is
-paused (two more calls) only where the reader itself is held up."""
+paused (two more calls) only where the reader itself is held up. Not below asyncio's buffer for TLS (256 KiB): what that
+still holds at the connection's end is given in one call, and the rest of it would be dropped."""
 
 
 class Wire(asyncio.BufferedProtocol):
     """Bytes that come, in order, each until it is taken; who waits `idle_limit` seconds in vain gets `TimeoutError`.
 
-    Reading stops while the memory is full, so that TCP tells the server to wait.
+    Reading stops while the memory is full, so that TCP tells the server to wait. The end of TLS is an end like any
+    other, announced or not: who reads to the end must know from what was read that nothing is missing.
     """
 
     def __init__(self, idle_limit: float) -> None:
         self.idle_limit = idle_limit
         self._loop = asyncio.get_running_loop()
-        self._memory = memoryview(bytearray(MEMORY))
+        self._bytes = bytearray(MEMORY)
+        self._memory = memoryview(self._bytes)
         self._begin = self._end = 0
         self._full = self._ended = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._since = 0.0
+        self._due = 0.0  # when the wait that is under way is too long
         self._timer: asyncio.TimerHandle | None = None
-        self.used = False  # for an earlier request
+        self.idle_since: float | None = None  # the end of an earlier request, on the monotonic clock
         self._transport: asyncio.Transport | None = None
 
     # -- for whoever reads
@@ -51,25 +54,29 @@ class Wire(asyncio.BufferedProtocol):
                 raise self._error
             if self._ended:
                 break
-            await self._wait()
+            await self._wait(self._loop.time() + self.idle_limit)
         return self._memory[self._begin : self._end]
 
     async def until(self, mark: bytes, limit: int) -> bytes:
-        """Take all up to `mark`, and that; `ValueError` if that is more than `limit` bytes, `EOFError` at the end."""
+        """Take all up to `mark`, and that; `ValueError` if that is more than `limit` bytes, `EOFError` at the end.
+
+        All of it must come within `idle_limit`: a byte now and then is no progress here. Raises `OSError`, too.
+        """
+        due = self._loop.time() + self.idle_limit
         while True:
-            found = bytes(self._memory[self._begin : min(self._end, self._begin + limit)])
-            if mark in found:
-                taken = found[: found.index(mark) + len(mark)]
+            found = self._bytes.find(mark, self._begin, min(self._end, self._begin + limit))
+            if found >= 0:
+                taken = bytes(self._memory[self._begin : found + len(mark)])
                 self.take(len(taken))
                 return taken
-            if len(found) >= limit:
+            if self._end - self._begin >= limit:
                 raise ValueError(f"no end within {limit} bytes")
             if self._error:
                 raise self._error
             if self._ended:
                 raise EOFError
             self._compact()
-            await self._wait()
+            await self._wait(due)
 
     def take(self, count: int) -> None:
         """Give the memory of `count` bytes free."""
@@ -79,6 +86,13 @@ class Wire(asyncio.BufferedProtocol):
             if self._full:
                 self._full = False
                 self.transport.resume_reading()
+
+    def skip(self, data: bytes) -> bool:
+        """Take exactly this, if it is there already."""
+        is_there = self._memory[self._begin : min(self._end, self._begin + len(data))] == data
+        if is_there:
+            self.take(len(data))
+        return is_there
 
     def write(self, data: bytes) -> None:
         """Send."""
@@ -102,15 +116,20 @@ class Wire(asyncio.BufferedProtocol):
             self._transport.abort()
 
     async def encrypt(self, context: ssl.SSLContext, host: str) -> None:
-        """Speak TLS from now on. Raises `OSError`."""
-        encrypted = await self._loop.start_tls(self.transport, self, context, server_hostname=host)
-        self._transport = cast("asyncio.Transport", encrypted)
+        """Speak TLS from now on, on a wire that `is_silent`: what came before would pass for encrypted.
 
-    async def _wait(self) -> None:
+        Raises `OSError`.
+        """
+        encrypted = await self._loop.start_tls(self.transport, self, context, server_hostname=host)
+        if not encrypted:
+            raise ConnectionResetError
+        self._transport = encrypted
+
+    async def _wait(self, due: float) -> None:
         self._waiter = self._loop.create_future()
-        self._since = self._loop.time()
+        self._due = due
         if not self._timer:
-            self._timer = self._loop.call_later(self.idle_limit, self._look)
+            self._timer = self._loop.call_at(due, self._look)
         try:
             await self._waiter
         finally:
@@ -119,10 +138,9 @@ class Wire(asyncio.BufferedProtocol):
     def _look(self) -> None:
         """One timer for many waits: it looks whether the one that is under way is too long, and is set anew."""
         self._timer = None
-        if self._waiter:
-            left = self._since + self.idle_limit - self._loop.time()
-            if left > 0:
-                self._timer = self._loop.call_later(left, self._look)
+        if self._waiter and not self._waiter.done():
+            if self._loop.time() < self._due:
+                self._timer = self._loop.call_at(self._due, self._look)
             else:
                 self._error = TimeoutError("idle")
                 self._wake()

@@ -50,7 +50,7 @@ class Stick:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Packs:
-    """Packs of about 300 KiB, in chunks of 16 KiB."""
+    """Packs of about 300 KiB, in chunks of about 16 KiB, at most 28."""
     folder = tmp_path_factory.mktemp("small")
     shapes = {COMMON: Shape(texts=5, weights=(), dense=()), DUTCH: Shape(4, (150 * _KIB,), (90 * _KIB + 1,))}
     trees = {ref: write_tree(folder / ref.name, shape, ref.name) for ref, shape in shapes.items()}
@@ -97,13 +97,13 @@ def test_a_flipped_bit_costs_what_it_hit(damaged: Stick, tmp_path: Path, number:
     volume = tmp_path / "models"
     if lament := _lament(damaged.environment(volume, damaged.copy)):
         assert damage.what.startswith("the chunk of ")
-        assert byte < damage.offset + 20 * _KIB
+        assert byte < damage.offset + 30 * _KIB
         assert f"byte {damage.offset} of {damaged.copy}" in lament
         assert "take another copy of the bundle, or let MODELS_URL name the network" in lament
         assert not (volume / "current").exists()
         fetched = _install(damaged.environment(volume, damaged.good))["bytes_fetched"]
         assert isinstance(fetched, int)
-        assert 0 < fetched < 20 * _KIB
+        assert 0 < fetched < 30 * _KIB
     else:
         assert not damage.what.startswith("the chunk of ")
     assert damaged.packs.differences(Site(volume), COMMON, DUTCH) == []
@@ -308,5 +308,5 @@ def test_the_network_fills_the_gap(site: Site, packs: Packs, whole: Path, tmp_pa
     assert f"{stick}: take another copy of the bundle" in failed.fault
     done = site.run("--json")
     assert (done.code, done.json["activated"]) == (0, True)
-    assert done.json["bytes_fetched"] <= 257 * _KIB
+    assert done.json["bytes_fetched"] <= 450 * _KIB  # the largest chunk of those of 256 KiB on average
     assert same_tree(packs.trees[DUTCH], site.active("nl-nl").resolve()) == []

@@ -38,7 +38,7 @@ def build(builder: str, tag: str, *options: str, root: Path = ROOT, environment:
 
 
 def build_stand_in(docker: Docker, image: str) -> None:
-    """Build asr-server's stand-in on the image under test, whose Python and aiohttp it uses."""
+    """Build asr-server's stand-in on the image under test, whose Python it uses."""
     docker.run(
         "build", "--quiet", "--network=host", f"--build-arg=BASE={image}", f"--tag={REGISTRY}/server:dev",
         f"--file={_ENGINE}/Containerfile", str(_ENGINE), more={"DOCKER_BUILDKIT": "1"},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.life import look
-from tests.life.shelf import COMMON, ONE, THREE, TWO, tree_of
+from tests.life.shelf import COMMON, ONE, PLAIN, THREE, TWO, tree_of
 from tests.life.warm import KILLED, Program
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.life.warm import Outcome
 
 OLD, NEW, NEXT = frozenset({COMMON, ONE}), frozenset({COMMON, TWO}), frozenset({COMMON, THREE})
+UNPACKED = frozenset({COMMON, PLAIN})
 LONG_AGO = 1_700_000_000
 GOAL = "the release of the goal"
 
@@ -189,6 +190,16 @@ def _without_pack(volume: Path, shelf: Shelf) -> None:
     shutil.rmtree(volume / "packs/common/1")
 
 
+def _unpacked_and_damaged(volume: Path, shelf: Shelf) -> None:
+    """One damage of each kind to what came as a plain archive, but for its manifest."""
+    install(volume, shelf, UNPACKED)
+    pack = volume / "packs/nl-nl/4"
+    os.truncate(pack / "am/final.mdl", 5000)
+    (pack / "bin/decode").unlink()
+    (pack / "conf/extra").write_bytes(b"mine")
+    (pack / "conf/new.conf").chmod(0o600)
+
+
 def _without_manifest(volume: Path, shelf: Shelf) -> None:
     _upgraded(volume, shelf)
     (volume / "manifests/nl-nl/2.json").unlink()
@@ -200,11 +211,21 @@ SCENARIOS = {
         Scenario("install", _empty, OLD, None, OLD),
         Scenario("install again after a kill", _half, OLD, None, OLD),
         Scenario("upgrade", _old, NEW, OLD, NEW),
+        Scenario("install a plain archive", _empty, UNPACKED, None, UNPACKED),
         Scenario("roll back", _upgraded, NEW, NEW, OLD, ("--rollback",)),
         Scenario("activate", _rolled_back, NEW, OLD, NEW, ("--activate", GOAL)),
         Scenario("upgrade after a rollback", _rolled_back, NEXT, OLD, NEXT),
         Scenario("prune", _full_of_things, NEXT, NEXT, NEXT, ("--prune",)),
         Scenario("repair", _damaged, NEW, NEW, NEW, ("--repair",), damaged=True),
+        Scenario(
+            "repair a plain archive",
+            _unpacked_and_damaged,
+            UNPACKED,
+            UNPACKED,
+            UNPACKED,
+            ("--repair",),
+            damaged=True,
+        ),
         Scenario("repair where a pack is gone", _without_pack, NEW, NEW, NEW, ("--repair",), damaged=True),
         Scenario("install where a pack is gone", _without_pack, NEW, NEW, NEW, (), damaged=True),
         Scenario(

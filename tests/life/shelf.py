@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import random
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models_init.manifest import MANIFEST_NAME, Manifest
+from models_init.manifest import MANIFEST_NAME, Manifest, Plain, encode
 from models_init.manifest import parse as parse_manifest
 from models_init.names import PackRef
+from models_init.plain.study import limits_of, study
+from tests.plain.archives import packed
+from tests.plain.archives import publish as publish_archive
 from tests.publish.packs import built, write
 
 if TYPE_CHECKING:
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 
 CHUNK = 4 << 10
 COMMON, ONE, TWO, THREE = PackRef("common", "1"), PackRef("nl-nl", "1"), PackRef("nl-nl", "2"), PackRef("nl-nl", "3")
+PLAIN = PackRef("nl-nl", "4")
+"""What is in TWO, as a plain archive."""
 
 Entry = tuple[str, int, str]
 Tree = dict[str, Entry]
@@ -32,14 +39,15 @@ class Shelf:
 
     folder: Path
     trees: Mapping[PackRef, Tree]
+    derived: Mapping[PackRef, bytes] = field(default_factory=dict)
 
     def manifest(self, ref: PackRef) -> Manifest:
         """What the pack consists of."""
         return parse_manifest(self.document(ref), ref)
 
     def document(self, ref: PackRef) -> bytes:
-        """The manifest as it is published."""
-        return (self.folder / ref.name / ref.version / MANIFEST_NAME).read_bytes()
+        """The manifest that a volume has: as it is published, or derived from that where the archive is a plain one."""
+        return self.derived.get(ref) or (self.folder / ref.name / ref.version / MANIFEST_NAME).read_bytes()
 
     def environment(self, volume: Path, *refs: PackRef, **variables: str) -> dict[str, str]:
         """What an operator sets for some packs, `common` among them."""
@@ -57,7 +65,17 @@ class Shelf:
 def stock(folder: Path) -> Shelf:
     """Build one version of `common` and three of `nl-nl`, each a little different from the one before."""
     contents = {COMMON: _common(), ONE: _first(), TWO: _second(), THREE: _third()}
-    return Shelf(folder / "packs", {ref: publish(folder, ref, files) for ref, files in contents.items()})
+    trees = {ref: publish(folder, ref, files) for ref, files in contents.items()}
+    derived = publish_plain(folder, PLAIN, folder / f"{TWO.name}-{TWO.version}")
+    return Shelf(folder / "packs", {**trees, PLAIN: trees[TWO]}, {PLAIN: derived})
+
+
+def publish_plain(folder: Path, ref: PackRef, source: Path) -> bytes:
+    """Publish a folder as a plain archive below `folder/packs`; return the manifest that a site derives."""
+    archive = gzip.compress(packed(source), mtime=0)
+    manifest = publish_archive(folder / "packs", archive, ref, "model.tar.gz")
+    outcome = study(io.BytesIO(archive), limits_of(manifest.archive, Plain()), Plain())
+    return encode(outcome.ledger.derived(manifest, f"sha256:{hashlib.sha256(encode(manifest)).hexdigest()}"))
 
 
 def publish(

@@ -11,7 +11,7 @@ import pytest
 from models_init.manifest import MIB
 from tests import upgrades
 from tests.parts import require_tool
-from tests.publish.packs import built
+from tests.publish.packs import KIB, built
 from tests.site import COMMON, DUTCH, NEWER, Packs, Site
 
 if TYPE_CHECKING:
@@ -84,14 +84,24 @@ def test_a_changed_chunk_costs_itself(installed: Site, versions: Packs, tmp_path
 
     done = upgraded(installed, packs)
 
-    (chunk,) = {
-        chunk.length
-        for file in packs.manifest(NEWER).files
-        if file.path == upgrades.CHANGED
-        for chunk in file.chunks[4:5]
-    }
+    (chunk,) = (
+        placement.chunk.length
+        for placement in packs.manifest(NEWER).placements()
+        if placement.file.path == upgrades.CHANGED
+        and placement.start <= 4 * MIB + 7 < placement.start + placement.chunk.size
+    )
     assert done["bytes_fetched"] == chunk
     assert done["bytes_written"] == SIZE
+
+
+def test_bytes_inserted_at_the_front_cost_the_chunks_there(installed: Site, versions: Packs, tmp_path: Path) -> None:
+    """All that follows is found where it lay before; the chunks at the front of a file have about 64 KiB."""
+    tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
+    for path in (tree / "weights").iterdir():
+        path.write_bytes(b"a longer header" * 7 + path.read_bytes())
+    done = upgraded(installed, rebuilt(versions, tmp_path, tree))
+    assert done["bytes_fetched"] <= 10 * 112 * KIB
+    assert done["bytes_written"] == 10 * (SIZE + 105)
 
 
 def test_a_moved_file_is_linked(installed: Site, versions: Packs, tmp_path: Path) -> None:

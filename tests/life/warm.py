@@ -158,7 +158,7 @@ class Pool:
 
     def __init__(self, count: int = 2) -> None:
         context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(count, mp_context=context, initializer=_warm_up)
+        self._executor = ProcessPoolExecutor(count, mp_context=context, initializer=warm_up)
 
     def each(self, call: Callable[[U], T], items: Iterable[U]) -> list[T]:
         """Call for all items, two at a time."""
@@ -173,7 +173,7 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Import what the program imports by need, so that forks find it."""
     for name in _THIRD_PARTIES:
         importlib.import_module(name)

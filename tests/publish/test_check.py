@@ -94,7 +94,9 @@ def test_a_flipped_bit_is_found_and_placed(tmp_path: Path) -> None:
     archive_of(folder).write_bytes(data)
     found = faults(folder)
     assert "the archive's SHA-256 differs" in found
-    assert any(fault.startswith("a.bin: the chunk of bytes 16384 to 24576 is wrong: ") for fault in found)
+    start = sum(before.size for before in folder.parsed().files[0].chunks[:2])
+    told = f"a.bin: the chunk of bytes {start} to {start + chunk.size} is wrong: "
+    assert any(fault.startswith(told) for fault in found)
     assert sum("the chunk of bytes" in fault for fault in found) == 1
 
 
@@ -140,19 +142,15 @@ def test_a_missing_archive_is_found(tmp_path: Path) -> None:
     assert faults(folder) == ("the archive pack.tar.zst cannot be read: No such file or directory",)
 
 
-@pytest.mark.parametrize(
-    ("rest", "told"),
-    [
-        (zstandard.compress(b"more"), "it holds more bytes, not 500"),
-        (zstandard.compress(b""), "something follows its frame"),
-    ],
-    ids=["of more bytes", "of none"],
-)
-def test_a_chunk_of_two_frames_is_found(tmp_path: Path, rest: bytes, told: str) -> None:
+_NOT_ONE = "a: the chunk of bytes 0 to 500 is wrong: it is not exactly one whole zstd frame: "
+
+
+@pytest.mark.parametrize("rest", [zstandard.compress(b"more"), zstandard.compress(b"")], ids=["of more", "of none"])
+def test_a_chunk_of_two_frames_is_found(tmp_path: Path, rest: bytes) -> None:
     """A chunk is exactly one frame, even if the next frame would add nothing to its content."""
     folder = pack(tmp_path, {"a": b"first" * 100})
     replace_frame(folder, lambda frame: frame + rest)
-    assert f"a: the chunk of bytes 0 to 500 is wrong: {told}" in faults(folder)
+    assert any(_NOT_ONE in fault and "unused data" in fault for fault in faults(folder))
 
 
 def test_a_chunk_that_does_not_tell_its_size_is_found(tmp_path: Path) -> None:
@@ -175,7 +173,7 @@ def test_a_frame_that_lacks_its_last_block_is_found(tmp_path: Path) -> None:
         return begun
 
     replace_frame(folder, in_two_blocks)
-    assert "a: the chunk of bytes 0 to 500 is wrong: its frame is not whole" in faults(folder)
+    assert any(_NOT_ONE in fault and "full frame" in fault for fault in faults(folder))
 
 
 def test_frames_with_checksums_and_repeated_bytes_are_measured_rightly(tmp_path: Path) -> None:

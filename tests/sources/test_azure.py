@@ -460,7 +460,7 @@ async def test_other_refusals_are_final(status: int) -> None:
 async def test_a_lie_is_never_taken_for_good(fault: Fault, kind: type[ModelsInitError]) -> None:
     """Whatever is wrong with an answer gives the right error, and the sink has seen a correct prefix or nothing.
 
-    aiohttp itself repeats a GET once where a connection breaks before the answer, so the fault comes more than once.
+    A GET goes out again by itself where a connection that was kept open breaks, so the fault comes more than once.
     """
     async with FaultyServer({_KEY: _DATA}, [replace(fault, times=9)]) as server, opened(server.url) as source:
         got = await fetched(source)
@@ -713,7 +713,7 @@ async def test_a_netrc_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Not in a message, repr or traceback of any fault, nor in any log at debug level, be it asyncio's or aiohttp's."""
+    """Not in a message, repr or traceback of any fault, nor in any log at debug level, asyncio's included."""
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(enabled=True)
     told: list[str] = []

@@ -72,7 +72,20 @@ async def test_a_circle_ends() -> None:
         assert not leaks(str(error.value))
 
 
-@pytest.mark.parametrize("location", ["ftp://example.com/x", "file:///etc/passwd", "https:///nothing"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        *(
+            "ftp://example.com/x",
+            "file:///etc/passwd",
+            "https:///nothing",
+            "http://x:99999/",
+            "http://x:y/",
+            "http://x:0/",
+        ),
+        *("http://[::1/x", "http://[x]/", "/a b", "/\xe9"),
+    ],
+)
 async def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
     """Only web addresses are followed."""
     async with FaultyServer({_KEY: _DATA}) as server:
@@ -81,11 +94,19 @@ async def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
             await asked(server)
 
 
+async def test_a_redirects_fragment_is_of_no_account() -> None:
+    """The token goes into the query, not behind what is never sent."""
+    async with FaultyServer({_KEY: _DATA, "moved": _DATA}) as server:
+        server.script(redirect(f"{server.url}/moved#part", times=1))
+        assert await asked(server) == _DATA[:10]
+        assert (server.seen[1].key, server.seen[1].query) == ("moved", token())
+
+
 async def test_no_redirect_leads_out_of_tls() -> None:
     """What began with https goes on with https, or not at all."""
     http = Http("https://models.invalid/x", Line())
     with pytest.raises(SourceError, match=r"redirects to http://elsewhere\.invalid, without encryption"):
-        http._moved("https://models.invalid/x/y", "http://elsewhere.invalid/y", token())
+        http._moved("https://models.invalid/x/y", "http://user:secret@elsewhere.invalid/y", token())
 
 
 async def test_a_drip_is_no_answer() -> None:

@@ -5,14 +5,13 @@ The same files give the same bytes, whatever their times and owners. A version t
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.errors import UsageError
 from models_init.figures import human_size
 from models_init.names import PackRef
-from models_init.publish.arguments import between, chunk_size, requirement
+from models_init.publish.arguments import between, chunk_size, requirement, requirements
 from models_init.publish.build import CHUNK_SIZE, LEVEL, Built, Recipe, build
 from models_init.publish.parallel import cores
 from models_init.publish.progress import bar
@@ -22,8 +21,6 @@ from models_init.publish.wording import count
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-
-    from models_init.manifest import Requirement
 
 NAME = "build"
 HELP = "make a pack of a folder"
@@ -37,7 +34,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="write DIR/NAME/VERSION/")
     parser.add_argument("--level", type=between(1, 22), default=LEVEL, metavar="N", help="zstd's level (%(default)s)")
     parser.add_argument(
-        "--chunk-size", type=chunk_size, default=CHUNK_SIZE, metavar="SIZE", help="of a chunk, at most 4MiB (1MiB)"
+        "--chunk-size",
+        type=chunk_size,
+        default=CHUNK_SIZE,
+        metavar="SIZE",
+        help="of a chunk on average; none has more than 4MiB (1MiB)",
     )
     parser.add_argument(
         "--requires",
@@ -55,7 +56,9 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Judge the folder, build the pack, tell its size."""
-    recipe = Recipe(_ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, _requirements(arguments))
+    recipe = Recipe(
+        _ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, requirements(arguments.requires)
+    )
     _check_apart(arguments.folder, arguments.out)
     tree = scan(arguments.folder, dereference=arguments.dereference)
     with bar(f"{recipe.ref}") as watcher:
@@ -67,14 +70,6 @@ def _ref(arguments: Namespace) -> PackRef:
         return PackRef.make(arguments.name, arguments.version)
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _requirements(arguments: Namespace) -> tuple[Requirement, ...]:
-    found = sorted(arguments.requires, key=lambda requirement: requirement.pack)
-    for before, after in pairwise(found):
-        if before.pack == after.pack:
-            raise UsageError(f"--requires names {after.pack} twice; name all its versions at once, after commas")
-    return tuple(found)
 
 
 def _check_apart(folder: Path, out: Path) -> None:

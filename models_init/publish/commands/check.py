@@ -1,6 +1,7 @@
 """Judge packs: whether each archive holds what its manifest says, chunk by chunk and as a tar stream.
 
-Exit code 30 if bytes are wrong, 10 if a manifest cannot be used, 0 if there is no fault.
+Exit code 30 if bytes are wrong, 10 if a manifest cannot be used, 13 if no trusted key has signed it, 0 if there is no
+fault.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.errors import ManifestError, ModelsInitError, WrongBytesError
+from models_init.errors import ArchiveError, ManifestError, ModelsInitError, SignatureError, WrongBytesError
 from models_init.figures import human_size
+from models_init.publish.arguments import public_keys
 from models_init.publish.check import Verdict, check
 from models_init.publish.folders import find
 from models_init.publish.progress import bar
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 NAME = "check"
 HELP = "judge packs that were built"
 
+_BY_WEIGHT = (WrongBytesError, ArchiveError, ManifestError, SignatureError)
+
 _SHOWN = 50
 """Faults of a pack that are told; the rest is counted."""
 
@@ -31,13 +35,20 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="a folder NAME/VERSION, or one that holds such folders"
     )
+    parser.add_argument(
+        "--public-key",
+        type=public_keys,
+        default=(),
+        metavar="KEY_OR_FILE",
+        help="a minisign key, or a file of them: one of them must have signed each manifest",
+    )
 
 
 def run(arguments: Namespace) -> Report:
     """Judge every version folder, tell of each whether it is sound."""
     found = find(arguments.folder)
     with bar("check") as watcher:
-        verdicts = [check(folder, watcher) for folder in found]
+        verdicts = [check(folder, watcher, arguments.public_key) for folder in found]
     text = "\n".join(line for verdict in verdicts for line in _lines(verdict))
     return Report(text, {"packs": [_facts(verdict) for verdict in verdicts]}, _error(verdicts))
 
@@ -47,7 +58,10 @@ def _lines(verdict: Verdict) -> list[str]:
     if verdict.manifest and not verdict.faults:
         files, archive = verdict.manifest.files, verdict.manifest.archive
         sizes = f"{human_size(verdict.manifest.size)}, archive {human_size(archive.size)}"
-        return [f"{name}: sound: {count(len(files), 'file')}, {sizes}"]
+        signed = f", signed by {verdict.key}" if verdict.key else ""
+        plain = verdict.manifest.plain
+        held = "a plain archive" if plain else count(len(files), "file")
+        return [f"{name}: sound: {held}, {sizes}{signed}"]
     more = len(verdict.faults) - _SHOWN
     return [f"{name}: {fault}" for fault in verdict.faults[:_SHOWN]] + (
         [f"{name}: and {count(more, 'more fault')}"] if more > 0 else []
@@ -60,15 +74,21 @@ def _facts(verdict: Verdict) -> dict[str, object]:
         "sound": not verdict.faults,
         "faults": verdict.faults[:_SHOWN],
         "fault_count": len(verdict.faults),
+        "signed_by": verdict.key or None,
     }
 
 
 def _error(verdicts: list[Verdict]) -> ModelsInitError | None:
-    """Sum up; wrong bytes weigh more than a manifest that cannot be used."""
+    """Sum up: wrong bytes weigh more than a manifest that cannot be used, and that more than a signature."""
     faulty = [verdict for verdict in verdicts if verdict.error]
     if not faulty:
         return None
-    error = WrongBytesError if any(verdict.error is WrongBytesError for verdict in faulty) else ManifestError
+    found = {verdict.error for verdict in faulty}
+    error = next(error for error in _BY_WEIGHT if error in found)
+    if error is SignatureError:
+        return error(
+            f"{', '.join(map(_name, faulty))}: no site that trusts these keys will install it; see models-pack sign"
+        )
     faults = sum(len(verdict.faults) for verdict in faulty)
     names = ", ".join(map(_name, faulty))
     return error(

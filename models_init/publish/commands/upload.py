@@ -60,6 +60,11 @@ def configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="replace the archive of a version whose manifest was never published; only while nobody else uploads it",
     )
+    parser.add_argument(
+        "--replace-signatures",
+        action="store_true",
+        help="replace other signatures of the same manifests: after a new key",
+    )
 
 
 def run(arguments: Namespace) -> Report:
@@ -89,7 +94,7 @@ async def _upload(
 
     token = settings.read_token()
     register(token)
-    way = Way(settings.prefix, arguments.connections, arguments.replace_unfinished)
+    way = Way(settings.prefix, arguments.connections, arguments.replace_unfinished, arguments.replace_signatures)
     target = Target(settings.url, token, Patience(seconds=settings.retry_seconds), settings.ca_file)
     async with opened(target) as container:
         return [await upload(folder, container, way, watcher) for folder in found]
