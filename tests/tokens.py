@@ -28,8 +28,11 @@ def real(token: str) -> str:
     return token
 
 
-def leaks(text: str | bytes) -> list[str]:
-    """Return the signatures of which something stands in the text: of the canary, and of real ones."""
+def leaks(text: str | bytes, *, made_up_alone: bool = False) -> list[str]:
+    """Return the signatures of which something stands in the text: of the canary, and of real ones.
+
+    Of the made-up canary alone is faster: it is one, and the real ones of a session are hundreds.
+    """
     text = text if isinstance(text, bytes) else text.encode(errors="backslashreplace")
-    found = [signature for part, signature in _real.items() if part in text]
+    found = [] if made_up_alone else [signature for part, signature in _real.items() if part in text]
     return found + ([CANARY] if _WORD.encode() in text.lower() else [])

@@ -1,0 +1,241 @@
+"""One run of the bench: where it works, how it measures, what it keeps."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import models_init
+from tests.bench import tools, trees
+from tests.bench.contenders import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.bench.contenders import Case, Command, Contender
+    from tests.bench.servers import Nginx
+    from tests.bench.trees import Listing
+
+_ROOT = Path(__file__).parents[2]
+_METER = Path(__file__).parent / "meter.py"
+_LIMIT = 1200  # seconds of a run
+_MEMORY_DISK = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run took: seconds, CPU seconds, bytes of the largest process, bytes that the server sent."""
+
+    wall: float
+    cpu: float
+    rss: int
+    sent: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Figures of a contender in one round of a case."""
+
+    case: str
+    contender: str
+    round: int
+    wall: float
+    cpu: float
+    rss: int
+    sent: int = 0
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Row:
+    """All runs of one row, and who could not take part."""
+
+    name: str
+    runs: list[Run] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+class Contest(NamedTuple):
+    """A case: its name, how it is set up in an empty folder, and who counts the bytes, if anybody does."""
+
+    name: str
+    setting: Callable[[Path], Case]
+    server: Nginx | None = None
+
+
+class FailedError(Exception):
+    """A run failed, or brought something else than was asked for."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`work` keeps packs and trees for the next time; `volumes` is on tmpfs, `disk` is not; `full` is the real size."""
+
+    work: Path
+    volumes: Path
+    disk: Path
+    out: Path
+    pairs: int
+    full: bool
+    program: Program
+
+    def scaled(self, size: int) -> int:
+        """Bytes at full size; a 64th of that in the small form."""
+        return size if self.full else size // 64
+
+    def measure(self, command: Command, cwd: Path, *, sync: bool = False) -> Figures:
+        """Run it to its end. Raises `FailedError`."""
+        result, told = self.volumes / "figures.json", self.volumes / "told"
+        options = ["--sync"] if sync else []
+        with told.open("wb") as log:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", str(_METER), str(result), *options, "--", *command.arguments],
+                cwd=command.cwd or cwd,
+                env=_environment(command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=_LIMIT,
+                check=False,
+            )
+        if done.returncode:
+            end = told.read_text(errors="replace")[-2000:]
+            raise FailedError(f"{command.arguments} failed with {done.returncode}:\n{end}")
+        return Figures(**json.loads(result.read_text()))
+
+    def told(self) -> str:
+        """What the last run printed."""
+        return (self.volumes / "told").read_text(errors="replace")
+
+    @contextmanager
+    def folder(self, *, on_disk: bool = False) -> Iterator[Path]:
+        """Lend an empty folder."""
+        path = Path(tempfile.mkdtemp(dir=self.disk if on_disk else self.volumes))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
+    def save(self, row: Row) -> None:
+        """Keep what was measured."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        content = {**asdict(row), **self._circumstances()}
+        (self.out / f"{row.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+    def _circumstances(self) -> dict[str, Any]:
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="minutes"),
+            "machine": _machine(),
+            "options": f"--pairs {self.pairs} --size {'full' if self.full else 'small'}",
+            "version": models_init.__version__,
+        }
+
+
+@contextmanager
+def opened(work: Path, out: Path, pairs: int, *, full: bool) -> Iterator[Bench]:
+    """Set up; what is temporary is removed at the end."""
+    on_memory = _MEMORY_DISK if _MEMORY_DISK.is_dir() else None
+    work.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="models-bench-", dir=on_memory) as volumes,
+        tempfile.TemporaryDirectory(prefix="volume-", dir=work) as disk,
+    ):
+        program = Program(Path(volumes, "program"), _site_python(_ROOT / ".cache" / "bench" / "site"))
+        shutil.copytree(_ROOT / "models_init", program.folder / "models_init")
+        compileall.compile_dir(program.folder, quiet=1)
+        yield Bench(work, Path(volumes), Path(disk), out, pairs, full, program)
+
+
+def _site_python(folder: Path) -> Path:
+    """An environment with what a site installs, as the image has it: compiled."""
+    lock, stamp, python = _ROOT / "requirements.lock", folder / "lock", folder / "bin" / "python"
+    if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+        sys.stdout.write("bench: installing requirements.lock into an environment of its own ...\n")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-qq", "--compile"]
+        subprocess.run([*pip, "--require-hashes", "-r", str(lock)], check=True)
+        stamp.write_bytes(lock.read_bytes())
+    return python
+
+
+def able(row: Row, contenders: Sequence[Contender]) -> list[Contender]:
+    """Those whose tools are here; who is not able is told."""
+    for contender in contenders:
+        if lacking := tools.absent(contender.tools):
+            row.skipped[contender.name] = tools.remedy(lacking)
+    return [contender for contender in contenders if contender.name not in row.skipped]
+
+
+def rounds(bench: Bench, contenders: Sequence[Contender], pairs: int = 0) -> Iterator[tuple[int, Contender]]:
+    """Everybody in turn, each round beginning with another one."""
+    for number in range(pairs or bench.pairs):
+        turn = number % len(contenders)
+        for contender in [*contenders[turn:], *contenders[:turn]]:
+            yield number, contender
+
+
+def compete(
+    bench: Bench,
+    row: Row,
+    contest: Contest,
+    contenders: Sequence[Contender],
+    *,
+    on_disk: bool = False,
+    pairs: int = 0,
+) -> None:
+    """Have them bring the same thing in turns; a result that is not what was asked for ends it."""
+    present = able(row, contenders)
+    name, setting, server = contest
+    case = setting(bench.volumes)
+    wanted = case.stock.listing(case.version)
+    for number, contender in rounds(bench, present, pairs):
+        with bench.folder(on_disk=on_disk) as folder:
+            case = setting(folder)
+            if server:
+                server.forget()
+            figures = bench.measure(contender.make(case), folder, sync=on_disk)
+            sent = server.sent() if server else 0
+            require_same(contender.name, contender.result(case), wanted)
+        enter(bench, row, Run(name, contender.name, number, figures.wall, figures.cpu, figures.rss, sent))
+
+
+def enter(bench: Bench, row: Row, run: Run) -> None:
+    """Keep a run, and tell it."""
+    row.runs.append(run)
+    bench.save(row)
+    sys.stdout.write(
+        f"{row.name:<10} {run.case:<18} {run.contender:<17} {run.wall:8.3f} s  {run.cpu:7.2f} CPU s  "
+        f"{run.rss >> 20:5} MiB  {run.sent / 1e6:8.1f} MB\n"
+    )
+    sys.stdout.flush()
+
+
+def require_same(name: str, tree: Path, wanted: Listing) -> None:
+    """Raise `FailedError` where the tree is another."""
+    if lines := trees.differences(tree, wanted):
+        raise FailedError(f"{name} brought something else: " + "; ".join(lines[:3]))
+
+
+def _environment(command: Command) -> dict[str, str]:
+    """What a clean machine has, without what keeps Python from using compiled modules."""
+    usual = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
+    return {**usual, **{name: value for name, value in command.environment.items() if value}}
+
+
+def _machine() -> str:
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    models = {line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    system = f"{platform.system()} {platform.release()}, CPython {platform.python_version()}"
+    return f"{tools.cores()} cores ({', '.join(sorted(models)) or platform.machine()}), {memory} GiB, {system}"

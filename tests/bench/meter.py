@@ -1,0 +1,47 @@
+"""Runs a command and tells what it and all its children took: seconds, CPU seconds, the largest process's peak memory.
+
+    python -I -S meter.py RESULT [--sync] -- COMMAND...
+
+Runs as a script in a small interpreter of its own: a process inherits the peak of the one that starts it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> int:
+    """Measure; the command's exit code is ours."""
+    split = sys.argv.index("--")
+    result, options, command = sys.argv[1], sys.argv[2:split], sys.argv[split + 1 :]
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # who is left behind by its parent counts, too
+    began = time.monotonic()
+    code = subprocess.call(command)
+    _reap()
+    if "--sync" in options:
+        os.sync()
+    wall = time.monotonic() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with open(result, "w", encoding="utf-8") as file:
+        json.dump({"wall": wall, "cpu": used.ru_utime + used.ru_stime, "rss": used.ru_maxrss << 10}, file)
+    return code
+
+
+def _reap() -> None:
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Servers on loopback that show a site: nginx without TLS and with it, rsync's daemon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests import parts
+from tests.bench import tools
+from tests.parts import certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.parts.certificates import Certificates
+
+_QUIET = 0.05  # seconds after which nginx has told of all that it has sent
+_NGINX = """
+daemon off;
+{user}
+worker_processes {cores};
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    log_format brief '$body_bytes_sent $uri';
+    access_log {folder}/access.log brief;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    types {{ }}
+    server {{
+        listen 127.0.0.1:{port}{tls};
+        location /models/ {{ root {site}; }}
+        location / {{ root {site}/../foreign; }}
+    }}
+}}
+"""
+_TLS = """ ssl;
+        ssl_protocols TLSv1.3;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key}"""
+_RSYNC = """
+use chroot = no
+port = {port}
+address = 127.0.0.1
+pid file = {folder}/pid
+log file = {folder}/log
+[trees]
+path = {trees}
+read only = yes
+"""
+
+
+class Nginx:
+    """A running nginx, and what it has sent."""
+
+    def __init__(self, folder: Path, port: int, authority: Path | None) -> None:
+        self._log = folder / "access.log"
+        self.port = port
+        self.authority = authority
+
+    @property
+    def origin(self) -> str:
+        """What its addresses begin with."""
+        return f"{'https' if self.authority else 'http'}://127.0.0.1:{self.port}"
+
+    def forget(self) -> None:
+        """Count from here."""
+        time.sleep(_QUIET)
+        os.truncate(self._log, 0)
+
+    def sent(self, below: str = "/") -> int:
+        """Bytes of all bodies whose path begins so, since `forget`."""
+        time.sleep(_QUIET)
+        lines = (line.split(" ", 1) for line in self._log.read_text().splitlines())
+        return sum(int(size) for size, path in lines if path.startswith(below))
+
+
+@contextmanager
+def nginx(site: Path, folder: Path, *, tls: bool = False) -> Iterator[Nginx]:
+    """Show the site."""
+    folder.mkdir(parents=True)
+    issued = certificates.issue(folder) if tls else None
+    port = parts.free_port()
+    user = "user root;" if os.geteuid() == 0 else ""  # who may read the folders of this run
+    content = _NGINX.format(user=user, cores=tools.cores(), folder=folder, port=port, tls=_tls(issued), site=site)
+    (folder / "nginx.conf").write_text(content)
+    command = [tools.find("nginx") or "nginx", "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
+    with subprocess.Popen(command) as process:
+        try:
+            _await(folder / "pid", process)
+            yield Nginx(folder, port, issued.authority if issued else None)
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def rsync(trees: Path, folder: Path) -> Iterator[str]:
+    """Show trees to rsync; yields what their addresses begin with."""
+    folder.mkdir(parents=True)
+    port = parts.free_port()
+    (folder / "conf").write_text(_RSYNC.format(folder=folder, port=port, trees=trees))
+    with subprocess.Popen(["rsync", "--daemon", "--no-detach", f"--config={folder / 'conf'}"]) as process:
+        try:
+            _await(folder / "pid", process)
+            yield f"rsync://127.0.0.1:{port}/trees"
+        finally:
+            process.terminate()
+
+
+def _tls(issued: Certificates | None) -> str:
+    return _TLS.format(certificate=issued.certificate, key=issued.key) if issued else ""
+
+
+def _await(sign: Path, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        if sign.exists():
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(_QUIET)
+    raise RuntimeError(f"a server does not start; see {sign.parent}")

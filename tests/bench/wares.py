@@ -1,0 +1,197 @@
+"""A pack in some versions, in every format that a peer takes; made once and kept for the next time.
+
+`site-…/models/` is what a container is; `foreign/` holds what is shown beside it; `trees/` are the files.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init import publish
+from models_init.manifest import MANIFEST_NAME
+from models_init.manifest import parse as parse_manifest
+from models_init.names import PackRef
+from models_init.publish.build import Recipe, build
+from models_init.publish.folders import ARCHIVE_NAME
+from models_init.publish.tree import scan
+from models_init.watch import Silence
+from tests.bench import tools, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from models_init.manifest import Manifest
+    from tests.bench.trees import Large, Small
+
+PACK = "nl-nl"
+COMMON = PackRef("common", "1")
+FIRST, SECOND = "1", "2"
+_LEVEL = 3
+_DAY = 86_400
+_COMMON_BYTES = b"a b c\n"
+
+
+@dataclass(frozen=True)
+class Ware:
+    """One pack: how its first version's tree is made, and how each further one's is made of that."""
+
+    name: str
+    tree: Small | Large
+    changes: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    pack: str = PACK
+
+    def stocked(self, shelf: Path, *, foreign: bool) -> Stock:
+        """Make what is not there yet; with `foreign` the peers' own formats, too, as far as their tools are here."""
+        stock = Stock(shelf / f"{self.name}-{_recipe(self)}", self.pack)
+        _once(stock.folder / "trees" / FIRST, self._write)
+        for version, change in self.changes.items():
+            _once(stock.folder / "trees" / version, partial(_changed, stock, change))
+        for version in (FIRST, *self.changes):
+            _list(stock, version)
+            _pack(stock, version)
+            if foreign:
+                _zchunk(stock, version)
+                _casync(stock, version)
+        return stock
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir()
+        self.tree.write(folder, self.name)
+        trees.settle(folder)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Where everything of a ware lies."""
+
+    folder: Path
+    pack: str = PACK
+
+    @property
+    def site(self) -> Path:
+        """What a server shows, with the folder `foreign` beside it."""
+        return self.folder / f"site-{_builder()}"
+
+    def tree(self, version: str = FIRST) -> Path:
+        """The files."""
+        return self.folder / "trees" / version
+
+    def listing(self, version: str = FIRST) -> trees.Listing:
+        """What a result must be."""
+        return trees.load(self.folder / f"{version}.json")
+
+    def archive(self, version: str = FIRST) -> Path:
+        """The archive that everybody installs from, but those with a format of their own."""
+        return self.site / "models" / self.pack / version / ARCHIVE_NAME
+
+    def manifest(self, version: str = FIRST) -> Manifest:
+        """What the program knows of it."""
+        document = (self.archive(version).parent / MANIFEST_NAME).read_bytes()
+        return parse_manifest(document, PackRef(self.pack, version))
+
+    def digest(self, version: str = FIRST) -> str:
+        """The archive's SHA-256."""
+        return self.manifest(version).archive.digest.removeprefix("sha256:")
+
+    def zck(self, version: str = FIRST) -> Path:
+        """The same files for zchunk."""
+        return self.folder / "foreign" / "zck" / f"{version}.tar.zck"
+
+    def casync(self, version: str = FIRST) -> Path:
+        """The same files for casync; the chunks lie in `store` beside it."""
+        return self.folder / "foreign" / "casync" / f"{version}.caidx"
+
+
+def _recipe(ware: Ware) -> str:
+    """Whatever the trees depend on."""
+    program = ast.dump(ast.parse(Path(trees.__file__).read_bytes()))
+    return hashlib.sha256(f"{ware.tree} {sorted(ware.changes)} {program}".encode()).hexdigest()[:8]
+
+
+def _builder() -> str:
+    """Whatever a pack depends on beside its tree."""
+    names = ("borders", "build", "cut", "frames", "marks", "tarstream")
+    sources = [Path(publish.__file__).parent / f"{name}.py" for name in names]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.exists())).hexdigest()[:8]
+
+
+def _once(path: Path, make: Callable[[Path], None]) -> None:
+    """Make it aside, so that what is there is whole."""
+    if path.exists():
+        return
+    aside = path.with_name(f"{path.name}.part")
+    if aside.is_dir():
+        shutil.rmtree(aside)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make(aside)
+    aside.rename(path)
+
+
+def _changed(stock: Stock, change: Callable[[Path], None], folder: Path) -> None:
+    shutil.copytree(stock.tree(), folder)
+    change(folder)
+    trees.settle(folder)
+    for path in sorted(folder.rglob("*")):  # what changed is a day younger: rsync believes times, to the second
+        old = stock.tree() / path.relative_to(folder)
+        if path.is_file() and path.stat().st_mtime_ns != old.stat().st_mtime_ns:
+            os.utime(path, (path.stat().st_atime, old.stat().st_mtime + _DAY))
+
+
+def _list(stock: Stock, version: str) -> None:
+    path = stock.folder / f"{version}.json"
+    _once(path, lambda aside: trees.save(trees.listing(stock.tree(version)), aside))
+
+
+def _pack(stock: Stock, version: str) -> None:
+    common = stock.folder / "trees" / "common"
+    _once(common, _write_common)
+    for tree, ref in ((stock.tree(version), PackRef(stock.pack, version)), (common, COMMON)):
+        out = stock.site / "models" / ref.name / ref.version
+        _once(out, partial(_build, tree, ref))
+
+
+def _write_common(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "phones.txt").write_bytes(_COMMON_BYTES)
+    trees.settle(folder)
+
+
+def _build(tree: Path, ref: PackRef, folder: Path) -> None:
+    out = folder.with_name(f"{folder.name}-out")
+    if out.exists():
+        shutil.rmtree(out)
+    build(scan(tree), Recipe(ref, level=_LEVEL), out, Silence())
+    (out / ref.name / ref.version).rename(folder)
+    shutil.rmtree(out)
+
+
+def _zchunk(stock: Stock, version: str) -> None:
+    if not tools.absent(["zck", "tar"]):
+        _once(stock.zck(version), lambda aside: _make_zck(stock, version, aside))
+
+
+def _make_zck(stock: Stock, version: str, path: Path) -> None:
+    archive = path.with_suffix(".tar")
+    subprocess.run(["tar", "-C", stock.tree(version), "--sort=name", "-cf", archive, "."], check=True)
+    subprocess.run(["zck", "-o", path, archive], check=True)
+    archive.unlink()
+
+
+def _casync(stock: Stock, version: str) -> None:
+    if not tools.absent(["casync"]):
+        _once(stock.casync(version), lambda aside: _make_casync(stock, version, aside))
+
+
+def _make_casync(stock: Stock, version: str, path: Path) -> None:
+    index, store = path.with_name(f"part-{version}.caidx"), path.parent / "store"
+    options = ["--without=privileged", "--compression=zstd", f"--store={store}"]
+    subprocess.run(["casync", "make", *options, index, stock.tree(version)], check=True, stdout=subprocess.DEVNULL)
+    index.rename(path)

@@ -1,0 +1,132 @@
+"""Looks for tokens in all that the suite prints, logs and writes, and fails the session where it finds one.
+
+A plugin of pytest, which `tests/conftest.py` registers. It sees what pytest captures, what tests read from `capsys` and
+its kin, what processes print that a test waits for with `communicate`, and each file below the session's temporary
+folder when all tests have ended. Messages say where, and never what.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.tokens import leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LARGE = 4 << 20
+"""Bytes of a file that may be a model; what logs, records and traces are called is looked through at any size."""
+
+_HEAD = 4096
+"""Bytes at the beginning of a file that show whether it is a model, an archive, a disk's image."""
+
+_ALWAYS = {".log", ".json", ".txt", ".out", ".err", ".yml"}
+
+_INPUT = re.compile(rb"\s*[\"'?]*[a-z]{2,4}=[^\s\"']*\bsig=[^\s\"']*[\"']?\s*")
+"""What an operator's token file holds: a token and nothing else."""
+
+_SHOW_THE_ENVIRONMENT = {"config", "inspect"}
+"""Commands of docker that print what the operator has set."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take part in the session."""
+    config.pluginmanager.register(Canary(config), "canary")
+
+
+class Canary:
+    """Collects the places where a token was."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._found: dict[str, None] = {}
+        self._undo = [
+            _wrapped(subprocess.Popen, "communicate", self._look_at_process),
+            _wrapped(pytest.CaptureFixture, "readouterr", self._look_at_capture),
+        ]
+
+    def look(self, where: str, text: str | bytes | None, *, made_up_alone: bool = False) -> None:
+        """Note the place if there is a token in the text."""
+        if text and leaks(text, made_up_alone=made_up_alone):
+            self._found[where] = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Look at what pytest has captured."""
+        if report.when == "teardown":  # it has the sections of all phases
+            for name, text in report.sections:
+                self.look(f"{report.nodeid}: {name}", text)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Look at what was written, and fail if anything was found anywhere."""
+        for undo in self._undo:
+            undo()
+        folder: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # no public way
+        for path in _written(folder):
+            with suppress(OSError):  # it has vanished, or is another user's
+                self._look_at_file(path)
+        if self._found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say where."""
+        if self._found:
+            terminalreporter.section("a token was found", red=True)
+            for where in self._found:
+                terminalreporter.line(where)
+
+    def _look_at_process(self, process: subprocess.Popen[Any], said: tuple[Any, Any]) -> None:
+        words: Any = process.args
+        command = [os.fsdecode(word) for word in (words if isinstance(words, (list, tuple)) else [words])]
+        if os.path.basename(command[0]) == "docker" and _SHOW_THE_ENVIRONMENT.intersection(command):
+            return
+        for name, text in zip(("stdout", "stderr"), said, strict=True):
+            self.look(f"{_current_test()}: {name} of {os.path.basename(command[0])} {' '.join(command[1:4])}", text)
+
+    def _look_at_capture(self, _: object, said: tuple[Any, Any]) -> None:
+        for name, text in zip(("stdout", "stderr"), said, strict=True):
+            self.look(f"{_current_test()}: {name}", text)
+
+    def _look_at_file(self, path: Path) -> None:
+        self.look(f"the name of a file in {path.parent}", path.name)
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            self.look(f"{path}, a link", os.readlink(path))
+        elif stat.S_ISREG(status.st_mode) and (status.st_size < _LARGE or path.suffix in _ALWAYS):
+            content = path.read_bytes()
+            if not _INPUT.fullmatch(content) and not path.name.startswith(".env"):
+                self.look(str(path), content, made_up_alone=b"\0" in content[:_HEAD])
+
+
+def _current_test() -> str:
+    return os.environ.get("PYTEST_CURRENT_TEST", "between tests").partition(" (")[0]
+
+
+def _written(folder: Path) -> Iterator[Path]:
+    """Everything below the folder; what vanishes meanwhile belongs to another session."""
+    for parent, folders, names in os.walk(folder):
+        yield from (Path(parent, name) for name in (*folders, *names) if os.path.lexists(f"{parent}/{name}"))
+
+
+def _wrapped(kind: type, method: str, look: Callable[[Any, Any], None]) -> Callable[[], None]:
+    """Have a method's result looked at; return what undoes that."""
+    inner = getattr(kind, method)
+
+    @wraps(inner)
+    def outer(self: object, *arguments: Any, **keywords: Any) -> Any:
+        result = inner(self, *arguments, **keywords)
+        look(self, result)
+        return result
+
+    setattr(kind, method, outer)
+    return lambda: setattr(kind, method, inner)

@@ -1,0 +1,156 @@
+"""Any bytes are a plain archive whose entries another tar reader sees alike, or refused; never more than its limits."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import tarfile
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from models_init.manifest import check_path
+from models_init.plain.bad import BadArchiveError
+from models_init.plain.reader import Limits, read
+from models_init.plain.streams import opened
+from tests.fuzz import judge_complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGEST = 32 << 10
+"""Bytes of an input, at most."""
+
+_LIMITS = Limits(size=1 << 20, entries=200)
+_STREAM_LIMIT = 8 << 20  # bytes of a tar stream: 200 entries, their padding, extended headers, zeros at the end
+_BLOCK = 512
+_SUM = slice(148, 156)
+
+Entries = list[tuple[str, bytes | None]]
+
+
+def check(data: bytes) -> None:
+    """Read it; fail where the reader breaks a promise."""
+    try:
+        found = _entries(data)
+    except BadArchiveError as error:
+        judge_complaint(error)
+        return
+    theirs = _independently(_stream(data))
+    assert found[: len(theirs)] == theirs, "other readers see the same, as far as they read"
+
+
+def _entries(data: bytes) -> Entries:
+    found: Entries = []
+    total = 0
+    for entry in read(io.BytesIO(data), _LIMITS):
+        check_path(entry.path)
+        content = b"".join(entry.content)
+        total += len(content)
+        assert len(content) == entry.size, "no byte more or less than announced"
+        assert total <= _LIMITS.size, "no more than the limit"
+        assert not (entry.is_folder and content)
+        found.append((entry.path, None if entry.is_folder else content))
+    assert len({path for path, _ in found}) == len(found) <= _LIMITS.entries, "nothing stands twice"
+    return found
+
+
+def _stream(data: bytes) -> bytes:
+    source, stream = opened(io.BytesIO(data)), b""
+    while piece := source.read(1 << 20):
+        stream += piece
+        assert len(stream) <= _STREAM_LIMIT, "what was accepted is not endless"
+    return stream
+
+
+def _independently(stream: bytes) -> Entries:
+    """What the standard library makes of it, which takes an owner that is no number for the end of all."""
+    found: Entries = []
+    with (
+        suppress(tarfile.ReadError),
+        tarfile.open(fileobj=io.BytesIO(stream), mode="r:", encoding="utf-8", errors="surrogateescape") as tar,
+    ):
+        for member in tar:
+            content = tar.extractfile(member)
+            assert member.isdir() or content, "regular files and directories only"
+            path = member.name.removeprefix("./")
+            if path != ".":
+                found.append((path, content.read() if content else None))
+    return found
+
+
+def mutate(data: bytes, seed: int) -> bytes | None:
+    """Change the tar stream within its compression; checksums of headers are right, more often than not."""
+    chance = random.Random(seed)
+    stream, pack = _unpacked(data)
+    if stream is None or len(stream) < _BLOCK:
+        return None
+    changed = bytearray(stream)
+    for _ in range(chance.randint(1, 4)):
+        _change(changed, chance)
+    if chance.random() < 0.95:
+        _mend_sums(changed)
+    return pack(bytes(changed))
+
+
+def _unpacked(data: bytes) -> tuple[bytes | None, Callable[[bytes], bytes]]:
+    """Return the tar stream, if there is one, and what packs it again."""
+    try:
+        if data[:2] == b"\x1f\x8b":
+            return gzip.decompress(data)[: 4 * LARGEST], gzip.compress
+        if data[:4] == b"\x28\xb5\x2f\xfd":
+            reader = zstandard.ZstdDecompressor(max_window_size=1 << 20).stream_reader(data, read_across_frames=True)
+            return reader.read(4 * LARGEST), zstandard.compress
+    except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError):
+        return None, bytes
+    return data, bytes
+
+
+_FIELDS = ((0, 100), (100, 8), (124, 12), (156, 1), (257, 8), (345, 155))  # name, mode, size, kind, magic, prefix
+_BITS: tuple[bytes, ...] = (
+    b"../",
+    b"/",
+    b"./",
+    b"a/",
+    b"\0",
+    b"..",
+    b"\xff",
+    b"00000000777",
+    b"\x80\0\0\0\0\0\0\0\0\0\2\0",
+    b"ustar\x0000",
+)
+_BITS += (b"ustar  \0", b"12 path=a/b\n", b"10 size=1\n", b"25 GNU.sparse.realsize=9\n", b"14 linkpath=a\n")
+
+
+def _change(stream: bytearray, chance: random.Random) -> None:
+    block = chance.randrange(max(1, len(stream) // _BLOCK)) * _BLOCK
+    match chance.randrange(7):
+        case 0:  # a block twice
+            stream[block:block] = stream[block : block + _BLOCK]
+        case 1:
+            del stream[block : block + _BLOCK]
+        case 2:  # the kind of an entry
+            stream[block + 156 : block + 157] = bytes([chance.choice(b"0057LxgK1234SDVNX\0")])
+        case 3:
+            start, length = chance.choice(_FIELDS)
+            bit = chance.choice(_BITS)[:length]
+            stream[block + start : block + start + len(bit)] = bit
+        case 4:
+            stream[block + 124 : block + 136] = b"%011o\0" % chance.choice((0, 1, 511, 512, 513, 1 << 20, 1 << 33))
+        case 5:  # what extended headers hold
+            bit = chance.choice(_BITS)
+            stream[block : block + len(bit)] = bit
+        case _:
+            if stream:
+                stream[chance.randrange(len(stream))] = chance.randrange(256)
+
+
+def _mend_sums(stream: bytearray) -> None:
+    for start in range(0, len(stream) - _BLOCK + 1, _BLOCK):
+        block = stream[start : start + _BLOCK]
+        if block[257:262] == b"ustar":
+            block[_SUM] = b" " * 8
+            stream[start + 148 : start + 156] = b"%06o\0 " % sum(block)

@@ -1,0 +1,99 @@
+"""Any bytes are a manifest that keeps all its promises, or a complaint of one line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from models_init.errors import ManifestError
+from models_init.manifest import CHUNK_LIMIT, FRAME_LIMIT, encode, parse
+from models_init.names import PackRef
+from models_init.plan import spans
+from tests.fuzz import judge_complaint
+
+if TYPE_CHECKING:
+    from models_init.manifest import Manifest
+
+REF = PackRef("nl-nl", "2026.04")
+LARGEST = 16 << 10
+"""Bytes of an input, at most."""
+
+_VALUES: tuple[object, ...] = (
+    *(None, True, False, 0, 1, -1, 2**53 - 1, 2**53, 2**63, 2**64, 10**999, 0.5, 1e300, CHUNK_LIMIT, FRAME_LIMIT + 1),
+    *("", "nl-nl", "../x", "/x", "a/b", "a\0", "\u202e", "n" * 256, "sha256:" + "0" * 64, "sha256:" + "A" * 64),
+    *([], {}, [[]], {"size": 1, "entries": 1}, [{"pack": "common", "versions": ["1"]}]),
+)
+
+
+def check(data: bytes) -> None:
+    """Read it; fail where the reader breaks a promise."""
+    try:
+        found = parse(data, REF)
+    except ManifestError as error:
+        judge_complaint(error)
+        return
+    assert found.ref == REF
+    again = parse(encode(found), REF)
+    assert again == found, "what is written is what was read"
+    _check_paths(found)
+    _check_extents(found)
+
+
+def _check_paths(found: Manifest) -> None:
+    paths = [*(file.path for file in found.files), *found.folders()]
+    assert len(set(paths)) == len(paths), "nothing stands twice"
+    for path in paths:
+        assert os.path.normpath(f"/root/{path}") == f"/root/{path}", "no path leads out"
+        assert max(map(len, os.fsencode(path).split(b"/"))) <= 255
+        assert "\0" not in path
+
+
+def _check_extents(found: Manifest) -> None:
+    placed = list(found.placements())
+    assert sum(placement.chunk.size for placement in placed) <= found.size
+    for before, after in pairwise(placement.chunk for placement in placed):
+        assert before.offset + before.length <= after.offset, "frames do not overlap"
+    brought = [placement for span in spans(placed) for batch in span.batches for placement in batch.placements]
+    assert brought == placed, "every chunk is fetched once"
+
+
+def mutate(data: bytes, seed: int) -> bytes | None:
+    """Change a document as one who knows what it looks like; None for bytes that are none."""
+    chance = random.Random(seed)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    for _ in range(chance.randint(1, 4)):
+        _change(document, chance)
+    return json.dumps(document, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
+
+
+def _change(document: Any, chance: random.Random) -> None:
+    """Go down at random; replace, remove, copy or exchange what is there."""
+    inner = document
+    while isinstance(inner, (dict, list)) and inner:
+        key = chance.choice(sorted(inner)) if isinstance(inner, dict) else chance.randrange(len(inner))
+        child = inner[key]
+        if isinstance(child, (dict, list)) and child and chance.random() < 0.8:
+            inner = child
+            continue
+        match chance.randrange(6):
+            case 0:
+                del inner[key]
+            case 1 if isinstance(inner, list):
+                inner.insert(key, child)
+            case 2 if isinstance(inner, list):
+                chance.shuffle(inner)
+            case 3 if isinstance(child, int):
+                inner[key] = child + chance.choice((-1, 1, 4096, -4096))
+            case 4 if isinstance(child, str) and child:
+                at = chance.randrange(len(child))
+                inner[key] = child[:at] + chance.choice("./\0é\u202e%9z") + child[at + 1 :]
+            case _:
+                inner[key] = copy.deepcopy(chance.choice(_VALUES))
+        return

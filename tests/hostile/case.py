@@ -1,0 +1,179 @@
+"""One lie: how it is made, and how the program is to answer."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+from models_init.manifest import MANIFEST_NAME, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+PACK, VERSION, COMMON = "nl-nl", "2026.04", "common"
+ARCHIVE = "pack.tar.zst"
+
+Document = dict[str, Any]
+
+FILES: Mapping[str, Sequence[bytes]] = {
+    "am/final.mdl": [b"first " * 20_000, b"second " * 10_000],
+    "conf/mfcc.conf": [b"--sample-frequency=16000\n"],
+    "run.sh": [],
+    "words.txt": [b"aap noot mies\n" * 100],
+}
+"""The chunks of the honest pack, by path."""
+
+COMMON_FILES = {"am/common.mdl": [b"common"]}
+"""Those of the pack that the honest one stands beside."""
+
+
+def digest(data: bytes) -> str:
+    """The digest as manifests write it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def honest(files: Mapping[str, Sequence[bytes]] = FILES, pack: str = PACK) -> tuple[Document, bytes]:
+    """Describe a pack of these chunks truly; return the document and the archive."""
+    archive, described = zstandard.compress(b"what no manifest names"), []
+    for path in sorted(files):
+        chunks = []
+        for plain in files[path]:
+            frame = zstandard.compress(plain)
+            chunks.append({"offset": len(archive), "length": len(frame), "size": len(plain), "digest": digest(plain)})
+            archive += frame
+        whole = b"".join(files[path])
+        described.append({"path": path, "size": len(whole), "digest": digest(whole), "chunks": chunks})
+    about = {"file": ARCHIVE, "size": len(archive), "digest": digest(archive)}
+    document = {"schema": 1, "pack": pack, "version": VERSION, "archive": about, "files": described}
+    return document, archive
+
+
+_HONEST, _ARCHIVE = honest()
+
+
+def truth() -> Document:
+    """The honest pack's document, to be spoiled."""
+    return copy.deepcopy(_HONEST)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where one case happens: a source, a volume, and a folder outside of both that nobody may touch."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        """The folder that MODELS_URL names."""
+        return self.root / "source"
+
+    @property
+    def pack(self) -> Path:
+        """The version folder of the pack that lies."""
+        return self.source / PACK / VERSION
+
+    @property
+    def volume(self) -> Path:
+        """MODELS_DIR."""
+        return self.root / "volume"
+
+    @property
+    def outside(self) -> Path:
+        """Somebody else's."""
+        return self.root / "outside"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the operator sets."""
+        return {
+            "REALTIME_LANGUAGES": PACK,
+            "REALTIME_LANGUAGE_VERSION": VERSION,
+            "REALTIME_COMMON_VERSION": VERSION,
+            "MODELS_URL": self.source.as_uri(),
+            "MODELS_DIR": str(self.volume),
+            "MODELS_RETRY_SECONDS": "0.1",
+        }
+
+    def lay(self) -> None:
+        """Make it, with honest packs and somebody else's files."""
+        (self.outside / "am").mkdir(parents=True)
+        (self.outside / "precious").write_bytes(b"precious")
+        (self.outside / "am/final.mdl").write_bytes(b"".join(FILES["am/final.mdl"]))
+        self.volume.mkdir()
+        publish(self.source / COMMON / VERSION, *honest(COMMON_FILES, COMMON))
+        publish(self.pack, _HONEST, _ARCHIVE)
+
+    def write(self, document: bytes) -> None:
+        """Put something in the manifest's place."""
+        (self.pack / MANIFEST_NAME).write_bytes(document)
+
+
+def publish(folder: Path, document: Document, archive: bytes) -> None:
+    """Write both files of a pack."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST_NAME).write_text(json.dumps(document))
+    (folder / ARCHIVE).write_bytes(archive)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A lie, and the answer: the exit code, and words that no other fault's message has; with 0 it does no harm.
+
+    `installed`: the honest packs are on the volume already. `memory` (bytes) is what the answer may take, the warm
+    interpreter's 60 MiB included; `inodes` are all that the volume has; `{outside}` in `variables` is that folder.
+    """
+
+    name: str
+    words: str
+    prepare: Callable[[Ground], object]
+    code: int = 10
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    installed: bool = False
+    memory: int = 100 * MIB
+    inodes: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+    def environment(self, ground: Ground) -> dict[str, str]:
+        """What the operator sets."""
+        own = {name: value.format(outside=ground.outside) for name, value in self.variables.items()}
+        return {**ground.environment, **own}
+
+
+def put(path: Path, what: str) -> None:
+    """Put something that is no file there: a "fifo", a "folder", something "endless"; or "nothing"."""
+    match what:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "endless":
+            path.symlink_to("/dev/zero")
+
+
+def raw(change: Callable[[bytes], bytes]) -> Callable[[Ground], None]:
+    """Write the manifest as these bytes make of the honest one's."""
+    return lambda ground: ground.write(change(json.dumps(truth()).encode()))
+
+
+def said(*keys: str | int, to: object) -> Callable[[Ground], None]:
+    """Write the manifest with another value at one place."""
+
+    def prepare(ground: Ground) -> None:
+        document = truth()
+        inner: Any = document
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = to
+        ground.write(json.dumps(document).encode())
+
+    return prepare

@@ -1,0 +1,151 @@
+"""Links that somebody has put on the volume, so that the program writes, reads or removes elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from models_init.manifest import MANIFEST_NAME
+from models_init.names import PackRef
+from models_init.release import release_of
+from tests.hostile.case import COMMON, COMMON_FILES, FILES, PACK, VERSION, Case, Ground, digest, honest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_MODEL = "am/final.mdl"
+
+
+def _link(place: str, target: str = ".") -> Callable[[Ground], None]:
+    """Lead a place of the volume to somebody else's folder, or to a file in it."""
+
+    def prepare(ground: Ground) -> None:
+        (ground.volume / place).parent.mkdir(parents=True, exist_ok=True)
+        (ground.volume / place).symlink_to(ground.outside / target)
+
+    return prepare
+
+
+def staging_of(ground: Ground) -> Path:
+    """The folder in which the pack grows."""
+    digest = hashlib.sha256((ground.pack / MANIFEST_NAME).read_bytes()).hexdigest()
+    folder = ground.volume / "staging" / PACK / f"{VERSION}@{digest[:12]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _staging_is_a_link(ground: Ground) -> None:
+    staging_of(ground).symlink_to(ground.outside)
+
+
+def _folder_in_staging(ground: Ground) -> None:
+    """What lies behind the link is right, byte for byte: it must not count as there."""
+    staging_of(ground).mkdir()
+    (staging_of(ground) / "am").symlink_to(ground.outside / "am")
+
+
+def _file_in_staging(ground: Ground) -> None:
+    (staging_of(ground) / "am").mkdir(parents=True)
+    (staging_of(ground) / _MODEL).symlink_to(ground.outside / _MODEL)
+
+
+def _stray_in_staging(ground: Ground) -> None:
+    staging_of(ground).mkdir()
+    (staging_of(ground) / "stray").symlink_to(ground.outside)
+
+
+def _second_name(content: bytes, mode: int = 0o644) -> Callable[[Ground], None]:
+    """Give somebody else's file a second name in staging, where a model ought to be."""
+
+    def prepare(ground: Ground) -> None:
+        theirs = ground.outside / "theirs"
+        theirs.write_bytes(content)
+        theirs.chmod(mode)
+        (staging_of(ground) / "am").mkdir(parents=True)
+        os.link(theirs, staging_of(ground) / _MODEL)
+
+    return prepare
+
+
+def _second_name_of_an_empty_file(ground: Ground) -> None:
+    staging_of(ground).mkdir()
+    os.link(ground.outside / "precious", staging_of(ground) / "run.sh")
+
+
+def _others_to_prune(ground: Ground) -> None:
+    """Let a pack's name lead to somebody else's folder, which has folders with names like versions."""
+    (ground.outside / "1999.01").mkdir()
+    (ground.outside / "1999.01/precious").write_bytes(b"precious")
+    _link(f"packs/{PACK}")(ground)
+    _link(f"manifests/{PACK}")(ground)
+
+
+def _right_model() -> bytes:
+    return b"".join(FILES[_MODEL])
+
+
+def _moved(place: str, target: str = ".") -> Callable[[Ground], None]:
+    """Put what is installed out of the way, and a link in its place."""
+
+    def prepare(ground: Ground) -> None:
+        shutil.move(ground.volume / place, ground.root / "moved")
+        (ground.volume / place).symlink_to(ground.outside / target)
+
+    return prepare
+
+
+def _refused(name: str, prepare: Callable[[Ground], object], *arguments: str, installed: bool = False) -> Case:
+    words = "is a link, and nothing is written through one"
+    return Case(name, words, prepare, code=43, arguments=arguments, installed=installed)
+
+
+def _taken_out(name: str, prepare: Callable[[Ground], object], *arguments: str, installed: bool = False) -> Case:
+    return Case(name, "", prepare, code=0, arguments=arguments, installed=installed)
+
+
+def _installed() -> str:
+    """The release of the honest packs."""
+    packs = {PACK: honest(), COMMON: honest(COMMON_FILES, COMMON)}
+    digests = {PackRef(name, VERSION): digest(json.dumps(document).encode()) for name, (document, _) in packs.items()}
+    return release_of(digests, created="", source="", program="").id
+
+
+_PLACES = ("staging", "packs", "manifests", "releases", f"staging/{PACK}", f"packs/{PACK}", f"manifests/{PACK}")
+_IN_PACKS = {
+    "a folder": (f"{PACK}/{VERSION}/am", "am"),
+    "a file": (f"{PACK}/{VERSION}/{_MODEL}", _MODEL),
+    "all": (f"{COMMON}/{VERSION}", "."),
+}
+
+CASES = [
+    *(_refused(f"{place} is a link", _link(place)) for place in _PLACES),
+    _refused("the lock is a link", _link(".lock", "precious")),
+    _refused("the lock is a link to what is not there", _link(".lock", "new")),
+    _refused("mending where staging is a link", _moved("staging"), "--repair", installed=True),
+    _refused("activating where staging is a link", _moved("staging"), "--activate", _installed(), installed=True),
+    _taken_out("the history is a link", _link("releases/.history", "precious")),
+    _taken_out("the note of a rollback is a link", _link("releases/.rolled-back.json", "precious")),
+    _taken_out("current is a link to elsewhere", _link("current")),
+    _taken_out("a pack's staging is a link", _staging_is_a_link),
+    _taken_out("a folder in staging is a link", _folder_in_staging),
+    _taken_out("a file in staging is a link", _file_in_staging),
+    _taken_out("a stray in staging is a link", _stray_in_staging),
+    _taken_out("a file in staging has a second name elsewhere", _second_name(b"theirs")),
+    _taken_out("a longer one has a second name elsewhere", _second_name(_right_model() + b"theirs")),
+    _taken_out("one of the right size has a second name elsewhere", _second_name(bytes(len(_right_model())))),
+    _taken_out("the right one has a second name elsewhere, and another mode", _second_name(_right_model(), 0o600)),
+    _taken_out("an empty file in staging has a second name elsewhere", _second_name_of_an_empty_file),
+    _taken_out("a pack that is to be installed is a link", _link(f"packs/{PACK}/{VERSION}")),
+    _taken_out("what pruning finds is elsewhere", _others_to_prune, "--prune"),
+    _taken_out("what a killed run has left is a link", _link("staging/.trash-0"), "--prune"),
+    *(
+        _taken_out(
+            f"mending where {what} of a pack is a link", _moved(f"packs/{place}", target), "--repair", installed=True
+        )
+        for what, (place, target) in _IN_PACKS.items()
+    ),
+]

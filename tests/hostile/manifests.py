@@ -1,0 +1,270 @@
+"""Manifests that lie."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from models_init.manifest import CHUNK_LIMIT, EMPTY_DIGEST, FRAME_LIMIT, MANIFEST_LIMIT, MANIFEST_NAME, MIB
+from tests.hostile.case import COMMON, PACK, VERSION, Case, Ground, digest, put, raw, said, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FIRST = ("files", 0, "chunks", 0)
+_A_MILLION = 1_000_000
+
+
+def _file(path: str) -> dict[str, object]:
+    return {"path": path, "size": 0, "digest": EMPTY_DIGEST}
+
+
+def _paths(*paths: str, directories: tuple[str, ...] = ()) -> Callable[[Ground], None]:
+    def prepare(ground: Ground) -> None:
+        document = truth() | {"files": [_file(path) for path in paths], "directories": list(directories)}
+        ground.write(json.dumps(document).encode())
+
+    return prepare
+
+
+def _chunk(**values: int) -> Callable[[Ground], None]:
+    """Change the first chunk."""
+
+    def prepare(ground: Ground) -> None:
+        document = truth()
+        document["files"][0]["chunks"][0].update(values)
+        ground.write(json.dumps(document).encode())
+
+    return prepare
+
+
+def _swapped(ground: Ground) -> None:
+    document = truth()
+    document["files"][0]["chunks"].reverse()
+    ground.write(json.dumps(document).encode())
+
+
+def _same_extent(ground: Ground) -> None:
+    document = truth()
+    first, second = document["files"][0]["chunks"]
+    second["offset"] = first["offset"]
+    ground.write(json.dumps(document).encode())
+
+
+def _requires(*requirements: dict[str, object]) -> Callable[[Ground], None]:
+    return said("requires", to=list(requirements))
+
+
+def _number(text: str) -> Callable[[Ground], None]:
+    """Write the first file's size as this text: JSON that `json` would not write."""
+    return raw(lambda good: good.replace(b'"size": 190000', f'"size": {text}'.encode()))
+
+
+def _larger_than_the_cap(ground: Ground) -> None:
+    os.truncate(ground.pack / MANIFEST_NAME, MANIFEST_LIMIT + MIB)
+
+
+def _a_million_files(ground: Ground) -> None:
+    head = json.dumps(truth() | {"files": []}).removesuffix("]}")
+    with (ground.pack / MANIFEST_NAME).open("w") as file:
+        file.write(head)
+        for number in range(_A_MILLION):
+            file.write(f'{"," if number else ""}{{"path":"{number:07}","size":0,"digest":"{EMPTY_DIGEST}"}}')
+        file.write("]}")
+
+
+def _many_chunks(ground: Ground) -> None:
+    """Describe one file in chunks of one byte each, the last of which is beyond the archive."""
+    document = truth()
+    document["files"] = []
+    head = json.dumps(document).removesuffix("]}")
+    count, own = 200_000, digest(b"?")
+    chunks = ",".join(f'{{"offset":{at},"length":1,"size":1,"digest":"{own}"}}' for at in range(count))
+    ground.write(f'{head}{{"path":"a","size":{count},"digest":"{own}","chunks":[{chunks}]}}]}}'.encode())
+
+
+def _another_place(place: str) -> Callable[[Ground], object]:
+    """Put this kind of thing in the manifest's place."""
+
+    def prepare(ground: Ground) -> None:
+        path = ground.pack / MANIFEST_NAME
+        path.unlink()
+        put(path, place)
+
+    return prepare
+
+
+def _listed(*names: str) -> Callable[[Ground], None]:
+    """Publish other versions, under these names."""
+
+    def prepare(ground: Ground) -> None:
+        ground.pack.rename(ground.pack.with_name("elsewhere"))
+        for name in names:
+            (ground.source / PACK / name).mkdir()
+
+    return prepare
+
+
+def _truncated(tenth: int) -> Case:
+    words = "it is empty" if tenth == 0 else "Input data was truncated"
+    return Case(f"cut after {tenth} tenths", words, raw(lambda good: good[: len(good) * tenth // 10]))
+
+
+def _path(name: str, path: str, flaw: str) -> Case:
+    return Case(f"a path {name}", flaw, _paths(path))
+
+
+_UPWARDS, _ABSOLUTE, _DOT, _EMPTY = "it leads upwards", "it is absolute", "it has a part '.'", "it has an empty part"
+_TOO_LONG = "is too long for a path"
+
+_PATHS = [
+    _path("out of the pack", "../x", _UPWARDS),
+    _path("out of the pack and deep into another", "../../../packs/common/2026.04/am/common.mdl", _UPWARDS),
+    _path("that goes down and up", "a/../../x", _UPWARDS),
+    _path("that ends upwards", "a/..", _UPWARDS),
+    _path("that is absolute", "/etc/passwd", _ABSOLUTE),
+    _path("with two slashes in front", "//etc/passwd", _ABSOLUTE),
+    _path("that begins here", "./x", _DOT),
+    _path("that ends here", "a/.", _DOT),
+    _path("with an empty part", "a//b", _EMPTY),
+    _path("with a slash at its end", "a/", _EMPTY),
+    _path("without anything", "", "of length >= 1 - at `$.files[0].path`"),
+    _path("with a zero byte", "a\0b", "the character U+0000"),
+    _path("of two lines", "a\nb", "the character U+000A"),
+    _path("that clears the screen", "\x1b[2Ja", "the character U+001B"),
+    _path("with an eight-bit escape", "a\x9bb", "the character U+009B"),
+    _path("that reads backwards", "models/\u202eldm.exe", "the character U+202E"),
+    _path("with a part of 256 bytes", "n" * 256, _TOO_LONG),
+    _path("with a part of 258 bytes in few letters", "語" * 86, _TOO_LONG),
+    _path("of 1025 letters", "/".join(["n" * 204] * 5) + "/n", "of length <= 1024 - at `$.files[0].path`"),
+    Case(
+        "a path with half a letter", "unexpected end of hex escape", raw(lambda good: good.replace(b"am/", b"\\ud800/"))
+    ),
+    Case("a path twice", "stands twice, or after", _paths("a", "a")),
+    Case("a file below a file", "is both a file (or an empty directory) and a directory", _paths("a", "a/b")),
+    Case("a file that is a directory, too", "is both a file and a directory", _paths("a", directories=("a",))),
+    Case("a directory out of the pack", _UPWARDS, _paths(directories=("..",))),
+]
+
+_NAMES = [
+    Case("a pack's name that is a path", "- at `$.pack`", said("pack", to="../nl-nl")),
+    Case("a version that is a path", "- at `$.version`", said("version", to="../../2026.04")),
+    Case("a version of two lines", "is no version", said("version", to="2026.04\n")),
+    Case("an archive elsewhere", "- at `$.archive.file`", said("archive", "file", to=f"../../{COMMON}/{VERSION}/x")),
+    Case("a manifest for an archive", "is no name for an archive", said("archive", "file", to=MANIFEST_NAME)),
+    Case("another pack's manifest", f"is that of en-us {VERSION}", said("pack", to="en-us")),
+    Case("another version's manifest", f"is that of {PACK} 2026.05", said("version", to="2026.05")),
+    *(
+        Case(f"a digest that is {what}", f"[0-9a-f]{{64}}$' - at `$.{where}`", said(*keys, to=wrong))
+        for what, wrong, where, keys in [
+            ("a path", "sha256:../../../../etc/passwd", "files[0].digest", ("files", 0, "digest")),
+            ("in capitals", "sha256:" + "A" * 64, "files[1].digest", ("files", 1, "digest")),
+            ("cut", "sha256:" + "a" * 63, "files[2].digest", ("files", 2, "digest")),
+            ("of another kind", "md5:" + "a" * 32, "files[0].chunks[0].digest", (*_FIRST, "digest")),
+            ("empty", "", "archive.digest", ("archive", "digest")),
+        ]
+    ),
+    Case("a digest with a line end", "is no digest", said("files", 0, "digest", to=digest(b"") + "\n")),
+    Case("a pack that needs itself", "in its own pack", _requires({"pack": PACK, "versions": ["1"]})),
+    Case("a need of a path", "- at `$.requires[0].pack`", _requires({"pack": "../x", "versions": ["1"]})),
+    Case("a need of nothing", "of length >= 1 - at `$.requires[0].versions`", _requires({"pack": "x", "versions": []})),
+    Case(
+        "a need that nobody can meet",
+        f"works with {COMMON} 1999.01, and the environment names {VERSION}",
+        _requires({"pack": COMMON, "versions": ["1999.01"]}),
+        code=12,
+    ),
+]
+
+_NUMBERS = [
+    Case("a size below zero", ">= 0 - at `$.files[0].size`", _number("-1")),
+    Case("a size of 2**53", "<= 9007199254740991 - at `$.files[0].size`", _number(str(2**53))),
+    Case("a size of 2**63", "<= 9007199254740991 - at `$.files[0].size`", _number(str(2**63))),
+    Case("a size of ten thousand digits", "Integer value out of range", _number("9" * 10_000)),
+    Case("a size with a point", "got `float` - at `$.files[0].size`", _number("190000.0")),
+    Case("a size beyond all floats", "Number out of range", _number("1e400")),
+    Case("a size that is no number", "invalid character", _number("NaN")),
+    Case("a size in quotes", "got `str` - at `$.files[0].size`", _number('"190000"')),
+    Case("a size that is true", "got `bool` - at `$.files[0].size`", _number("true")),
+    Case("a size that its chunks do not reach", "its chunks hold 190000 bytes, its size is 190001", _number("190001")),
+    Case("a size that its chunks exceed", "its chunks hold 190000 bytes, its size is 1", _number("1")),
+    Case("chunks of nothing", ">= 1 - at `$.files[0].chunks[0].size`", _chunk(size=0)),
+    Case("a chunk larger than any may be", f"<= {CHUNK_LIMIT} - at", _chunk(size=CHUNK_LIMIT + 1)),
+    Case("a frame of nothing", ">= 1 - at `$.files[0].chunks[0].length`", _chunk(length=0)),
+    Case("a frame larger than any may be", f"<= {FRAME_LIMIT} - at", _chunk(length=FRAME_LIMIT + 1)),
+    Case("a frame before the archive", ">= 0 - at `$.files[0].chunks[0].offset`", _chunk(offset=-1)),
+    Case("frames that overlap", "overlaps the one before it", _chunk(length=4000)),
+    Case("frames that run backwards", "overlaps the one before it", _swapped),
+    Case("two chunks of one frame", "overlaps the one before it", _same_extent),
+    Case("frames beyond the archive", "the archive ends at 10", said("archive", "size", to=10)),
+    Case(
+        "an empty file with a digest", "another digest than its only chunk", said("files", 2, "digest", to=digest(b"?"))
+    ),
+    Case("two hundred thousand chunks", "chunks reach to 200000", _many_chunks, memory=160 * MIB),
+    Case("a million files", "inodes: 1000", _a_million_files, code=41, memory=600 * MIB, inodes=1000),
+]
+
+_DOCUMENTS = [
+    *(_truncated(tenth) for tenth in range(10)),
+    Case("a manifest compressed with gzip", "compressed with gzip", raw(gzip.compress)),
+    Case("a manifest compressed with zstd", "compressed with zstd", raw(zstandard.compress)),
+    Case("a sign-in page", "it is a web page", raw(lambda _: b"\n<!DOCTYPE html><title>Welcome to our hotel</title>")),
+    Case("a byte order mark", "byte order mark", raw(lambda good: b"\xef\xbb\xbf" + good)),
+    Case("UTF-16", "it is UTF-16", raw(lambda good: good.decode().encode("utf-16"))),
+    Case("bytes that are no UTF-8", "can't decode byte 0xff", raw(lambda good: good.replace(b"am/", b"\xff/"))),
+    Case("a second document behind the first", "trailing characters", raw(lambda good: good + good)),
+    Case("a list of manifests", "Expected `object`, got `array`", raw(lambda good: b"[" + good + b"]")),
+    Case("ten million brackets", "recursion depth", raw(lambda _: b'{"x":' + b"[" * 10_000_000)),
+    Case("a field that nobody knows", "unknown field `post_install`", said("post_install", to="rm -rf /")),
+    Case("a file that is a link", "unknown field `target`", said("files", 0, "target", to="/etc/passwd")),
+    Case("a chunk from elsewhere", "unknown field `url`", said(*_FIRST, "url", to="https://elsewhere.invalid")),
+    Case("files that are none", "Expected `array`, got `object`", said("files", to={})),
+    Case("a field's name of two lines and an escape", "unknown field `a\\nb\\x1b[2J`", said("a\nb\x1b[2J", to=1)),
+    Case("schema 0", "has schema 0", said("schema", to=0), code=11),
+    Case("schema 2", "has schema 2", said("schema", to=2), code=11),
+    Case("schema -1", "has schema -1", said("schema", to=-1), code=11),
+    Case("a schema in quotes", "got `str` - at `$.schema`", said("schema", to="1")),
+    Case("a schema that is true", "got `bool` - at `$.schema`", said("schema", to=True)),
+    Case(
+        "a manifest larger than any may be",
+        "is larger than 134217728 bytes",
+        _larger_than_the_cap,
+        code=20,
+        memory=250 * MIB,
+    ),
+    Case("a manifest without end", "is no regular file", _another_place("endless"), code=20),
+    Case("a manifest that nobody writes", "is no regular file", _another_place("fifo"), code=20),
+    Case("a manifest that is a folder", "has no manifest", _another_place("folder"), code=21),
+    Case("versions whose names are commands", "?[2J?]0;x?", _listed("\x1b[2J\x1b]0;x\a"), code=21),
+]
+
+CASES = [*_PATHS, *_NAMES, *_NUMBERS, *_DOCUMENTS]
+
+
+def _twice(key: str, first: object) -> Callable[[bytes], bytes]:
+    """Let a field stand twice, with another value where it stands first."""
+    return lambda good: good.replace(b"{", b"{" + f'"{key}": {json.dumps(first)}, '.encode(), 1)
+
+
+def _named(*paths: str) -> Callable[[Ground], None]:
+    return _paths(*sorted(paths))
+
+
+_HARMLESS = [
+    ("files twice, of which the last counts", raw(_twice("files", []))),
+    (
+        "fields in any order, with all the room in the world",
+        raw(lambda good: json.dumps(dict(reversed(json.loads(good).items())), indent=8).encode()),
+    ),
+    ("what is usual, said", said("requires", to=[])),
+    ("backslashes, spaces, drive letters, devices", _named("..\\..\\x", "C:\\x", " ", "~", "-rf", "con", "...")),
+    ("letters that look alike", _named("é", "e\u0301", "E", "e", "\u00a0")),
+    ("a part of 255 bytes", _named("n" * 255)),
+    ("1023 bytes in folders", _named("/".join(["n" * 203] * 5))),
+]
+
+CASES += [Case(name, "", prepare, code=0) for name, prepare in _HARMLESS]

@@ -1,0 +1,652 @@
+"""Connections: kept, given up and replaced as they should be, through proxies and TLS; none is left open."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import hashlib
+import itertools
+import os
+import random
+import socket
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from models_init.errors import SourceError, UnavailableError, UsageError
+from models_init.publish.build import Recipe, build
+from models_init.publish.tree import scan
+from models_init.sources import dial, http
+from models_init.sources.http import Http, Line
+from models_init.sources.wire import MEMORY, Wire
+from models_init.watch import Silence
+from tests.eventually import eventually
+from tests.parts.connect import CONNECTED, ConnectProxy
+from tests.parts.faults import Answer, Cut, Headers, Reset
+from tests.parts.faulty import FOREVER, Fault, FaultyServer, Reply
+from tests.samples import MIB, Shape, write_tree
+from tests.site import COMMON, DUTCH, Packs, Site, in_container
+from tests.sources.feed import Feed
+from tests.tokens import leaks, token
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from tests.parts import faulty
+    from tests.parts.certificates import Certificates
+
+_KEY = "nl-nl/2026.04/manifest.json"
+_DATA = b"0123456789" * 1000
+_BIG = random.Random("big").randbytes(MIB) * 80
+_DIGEST = hashlib.sha256(_BIG).hexdigest()
+
+
+@dataclass(frozen=True)
+class Said(Fault):
+    """An answer as it is, on a connection that stays open."""
+
+    data: bytes
+
+    async def send(self, _reply: Reply, line: faulty.Line) -> None:
+        """Say it."""
+        await line.write(self.data)
+
+
+@dataclass(frozen=True)
+class Dripping(Fault):
+    """A head that comes byte by byte, and never to its end."""
+
+    async def send(self, _reply: Reply, line: faulty.Line) -> None:
+        """Drip until the server closes or the client has gone."""
+        for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\n"):
+            await line.write(bytes([byte]))
+            if await line.server_closes(0.02):
+                break
+
+
+@dataclass(frozen=True)
+class Truncated(Fault):
+    """The connection ends after `at` bytes of the body, without a word in TLS, and in order below it."""
+
+    at: int
+
+    async def send(self, reply: Reply, line: faulty.Line) -> None:
+        """Say less than promised."""
+        await line.send(reply, self.at)
+        await eventually(lambda: not _unsent(line._writer.transport))
+        line._writer.transport.abort()
+
+
+def _unsent(transport: Any) -> int:
+    if not transport:  # the client has gone
+        return 0
+    below = getattr(transport, "_ssl_protocol", None)
+    return int(transport.get_write_buffer_size()) + (_unsent(below._transport) if below else 0)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine's own leads elsewhere."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@asynccontextmanager
+async def opened(url: str, *, idle_limit: float = 30.0, ca_file: object = "") -> AsyncIterator[Http]:
+    client = Http(url, Line(idle_limit, str(ca_file)))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def got(client: Http, url: str, **headers: str) -> bytes:
+    """Ask, and read the answer to its end."""
+    answer = await client.get(f"{url}/{_KEY}", token(), headers)
+    try:
+        return await answer.body(1 << 20, "it")
+    finally:
+        answer.release()
+
+
+# -- the memory of a wire
+
+
+async def test_reading_stops_while_the_memory_is_full() -> None:
+    """Who does not read is brought no more than one memory; when it reads on, nothing is missing."""
+    wire = Wire(60.0)
+    feed = Feed(wire, (bytes([number % 251]) * 70_001 for number in itertools.count()))
+    await eventually(lambda: feed.pauses)
+    assert feed.given == MEMORY
+    seen = bytearray()
+    while len(seen) < 4 * MEMORY:
+        piece = await wire.some()
+        seen += piece
+        wire.take(len(piece))
+        if len(seen) % 3 == 0:
+            await eventually(lambda: feed.pauses)
+    expected = b"".join(bytes([number % 251]) * 70_001 for number in range(len(seen) // 70_001 + 1))
+    assert seen == expected[: len(seen)]
+    assert feed.given - len(seen) <= MEMORY
+    feed.abort()
+    await asyncio.sleep(0)
+
+
+async def test_a_line_is_found_behind_much_else() -> None:
+    """What is looked for may lie across the memory's end: room is made for the rest of it."""
+    wire = Wire(60.0)
+    feed = Feed(wire, [b"x" * (MEMORY - 3), b"some", b"thing\r\n", b"y" * MEMORY])
+    await eventually(lambda: feed.pauses)
+    await wire.some()
+    wire.take(MEMORY - 3)
+    assert await wire.until(b"\r\n", 100) == b"something\r\n"
+    feed.abort()
+    await asyncio.sleep(0)
+
+
+async def test_a_head_that_drips_is_given_up() -> None:
+    """A byte now and then would keep an idle limit from firing for days: a head has that long as a whole."""
+    async with FaultyServer({}, [Dripping()]) as server, opened(server.url, idle_limit=0.2) as client:
+        with pytest.raises(UnavailableError, match="did not answer in time"):
+            await got(client, server.url)
+        assert server.carried < 50
+
+
+# -- which connections are used again
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 1, id="whole"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 1, id="empty"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", 1, id="no content"),
+        pytest.param(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 1, id="not modified"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 1, id="chunks"),
+        pytest.param(b"HTTP/1.1 103 \r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 1, id="announced"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: Close\r\n\r\nhi", 3, id="close"),
+        pytest.param(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", 3, id="version 1.0"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!", 3, id="more than announced"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\nhi", 3, id="more than nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nhi", 3, id="more than chunks"),
+    ],
+)
+async def test_a_connection_is_used_again_where_that_is_safe(answer: bytes, connections: int) -> None:
+    """After a whole answer, and nothing beyond it, on a connection that both sides keep."""
+    async with FaultyServer({}, [Said(answer, times=3)]) as server, opened(server.url) as client:
+        for _ in range(3):
+            await got(client, server.url)
+        assert (len(server.seen), server.connections) == (3, connections)
+
+
+@pytest.mark.parametrize(("ending", "connections"), [(b"0\r\n\r\n", 1), (b"0\r\nX: y\r\n\r\n", 2), (b"", 2)])
+async def test_who_knows_the_length_need_not_ask_for_the_end(ending: bytes, connections: int) -> None:
+    """An answer in chunks of which all bytes were taken is whole, if its plain end is there already."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + ending
+    async with FaultyServer({}, [Said(answer, times=2)]) as server, opened(server.url) as client:
+        for _ in range(2):
+            reply = await client.get(f"{server.url}/x", "", {})
+            assert bytes(await reply.piece()) == b"hi"
+            reply.release()
+        assert server.connections == connections
+
+
+async def test_an_answer_that_was_not_read_costs_its_connection() -> None:
+    """What is left of a body would be taken for the next answer."""
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as client:
+        (await client.get(f"{server.url}/{_KEY}", "", {})).release()
+        assert await got(client, server.url) == _DATA
+        assert server.connections == 2
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
+    """Closed while idle, it is not even tried."""
+    async with FaultyServer({_KEY: _DATA}, [Cut(at=FOREVER)]) as server, opened(server.url) as client:
+        await got(client, server.url)
+        [wires] = client._idle.values()
+        await eventually(lambda: not (wires and wires[0].is_silent))
+        assert await got(client, server.url) == _DATA
+        assert (len(server.seen), server.connections) == (2, 2)
+
+
+@pytest.mark.parametrize("fault", [Cut(after=1), Reset(after=1), Said(b"", after=1)], ids=["FIN", "RST", "silence"])
+async def test_a_connection_that_is_closed_meanwhile_is_replaced(fault: Fault) -> None:
+    """Where the server closes just when it is used again, the request goes out once more; not where it is silent."""
+    async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url, idle_limit=0.2) as client:
+        await got(client, server.url)
+        if isinstance(fault, Said):
+            with pytest.raises(UnavailableError, match="did not answer in time"):
+                await got(client, server.url)
+        assert await got(client, server.url) == _DATA
+        assert (len(server.seen), server.connections) == (3, 2)
+
+
+async def test_a_new_connection_that_breaks_is_told() -> None:
+    """Only who was kept waiting in vain is tried again in silence."""
+    async with FaultyServer({_KEY: _DATA}, [Cut()]) as server, opened(server.url) as client:
+        with pytest.raises(UnavailableError, match="broke off the connection"):
+            await got(client, server.url)
+        assert len(server.seen) == 1
+
+
+async def test_an_old_connection_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall may have forgotten it: the request would be lost without a word."""
+    monkeypatch.setattr(http, "_KEPT", 0.0)
+    async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as client:
+        assert [await got(client, server.url) for _ in range(3)] == [_DATA] * 3
+        assert server.connections == 3
+
+
+async def test_an_odd_etag_is_sent_back() -> None:
+    """Headers are bytes: what the server says is said to it, byte by byte."""
+    async with FaultyServer({_KEY: _DATA}, [Headers({"ETag": '"\xe9"'})]) as server, opened(server.url) as client:
+        answer = await client.get(f"{server.url}/{_KEY}", "", {})
+        answer.release()
+        await got(client, server.url, **{"If-None-Match": answer.header("ETag")})
+        assert server.seen[1].headers["if-none-match"] == '"\xe9"'
+
+
+# -- TLS
+
+
+@asynccontextmanager
+async def serving(
+    way: str,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    *faults: Fault,
+    objects: dict[str, bytes] | None = None,
+) -> AsyncIterator[tuple[FaultyServer, str]]:
+    """Run a server, and tell its URL: for plain HTTP, TLS, TLS through a proxy, or through one that speaks TLS."""
+    tls = None if way == "plain" else certificates.server_context()
+    async with FaultyServer(objects or {_KEY: _DATA}, faults, tls=tls) as server:
+        if way in {"plain", "TLS"}:
+            yield server, server.url
+            return
+        inner = certificates.server_context() if way == "TLS in TLS" else None
+        async with ConnectProxy(server.port, tls=inner) as proxy:
+            monkeypatch.setenv("https_proxy", f"{'https' if inner else 'http'}://127.0.0.1:{proxy.port}")
+            yield server, server.url
+
+
+_WAYS = ["plain", "TLS", "TLS through a proxy", "TLS in TLS"]
+
+
+@pytest.mark.parametrize("way", _WAYS)
+@pytest.mark.parametrize("fault", [Fault(), Cut(at=FOREVER), Truncated(at=FOREVER)], ids=["kept", "closed", "cut"])
+async def test_a_slow_reader_misses_nothing(
+    way: str, fault: Fault, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """80 MiB for a reader that waits until no more is brought, again and again, and a server that closes at the end."""
+    async with (
+        serving(way, certificates, monkeypatch, fault, objects={_KEY: _BIG}) as (_, url),
+        opened(url, ca_file=certificates.authority) as client,
+    ):
+        answer = await client.get(f"{url}/{_KEY}", token(), {})
+        wire, digest, read, pauses = answer._wire, hashlib.sha256(), 0, 0
+        assert wire
+        while read < len(_BIG):
+            if read >= pauses * 8 * MIB and len(_BIG) - read > MIB:
+                await eventually(lambda: wire._full, "the memory is full")
+                pauses += 1
+            piece = await answer.piece()
+            digest.update(piece)
+            read += len(piece)
+        assert not await answer.piece()
+        answer.release()
+        assert (read, digest.hexdigest(), pauses) == (len(_BIG), _DIGEST, 10)
+
+
+@pytest.mark.parametrize("end", [0, 1, 100_000, 255 << 10, 256 << 10, 400_000, MEMORY - 1, MEMORY, MEMORY + 200_000])
+@pytest.mark.parametrize("fault", [Cut(at=FOREVER), Truncated(at=FOREVER)], ids=["closed", "cut"])
+async def test_what_came_before_the_end_of_tls_is_not_lost(end: int, fault: Fault, certificates: Certificates) -> None:
+    """The end of the connection overtakes nothing that is still to be decrypted, whatever is left for the reader."""
+    data = _BIG[: 3 * MIB + end]
+    async with (
+        FaultyServer({_KEY: data}, [fault], tls=certificates.server_context()) as server,
+        opened(server.url, ca_file=certificates.authority) as client,
+    ):
+        answer = await client.get(f"{server.url}/{_KEY}", token(), {})
+        wire, read = answer._wire, b""
+        assert wire
+        while len(read) < len(data):
+            await eventually(lambda: wire._full or wire._ended or wire.transport.is_closing())
+            read += await answer.piece()
+        answer.release()
+        assert read == data
+
+
+@pytest.mark.parametrize("way", _WAYS)
+@pytest.mark.parametrize("fault", [Truncated(at=5_000), Reset(at=5_000), Cut(at=5_000)], ids=["cut", "RST", "closed"])
+async def test_a_body_that_breaks_off_is_told(
+    way: str, fault: Fault, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether TLS says that it ends or not, a body that was promised is not whole."""
+    async with (
+        serving(way, certificates, monkeypatch, fault) as (server, url),
+        opened(url, ca_file=certificates.authority) as client,
+    ):
+        with pytest.raises(UnavailableError, match="broke off the connection"):
+            await got(client, url)
+        assert await got(client, url) == _DATA
+        assert len(server.seen) == 2
+
+
+async def test_a_name_with_a_dot_at_its_end_is_the_same(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full name keeps the resolver from searching; the certificate has no such dot."""
+    async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
+        url = server.url.replace("127.0.0.1", "localhost.")
+        async with opened(url, ca_file=certificates.authority) as client:
+            with resolved(monkeypatch, "127.0.0.1"):
+                assert await got(client, url) == _DATA
+            assert server.seen[0].headers["host"] == f"localhost.:{server.port}"
+
+
+_PROGRAM = """
+import asyncio, sys
+from models_init.sources.http import Http, Line
+
+async def main(url):
+    http = Http(url, Line())
+    try:
+        answer = await http.get(url, "", {})
+        print(len(await answer.body(1 << 20, "it")), http.way)
+        answer.release()
+    finally:
+        await http.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_the_systems_own_authorities_are_trusted(certificates: Certificates) -> None:
+    """Without MODELS_CA_FILE it is OpenSSL's list that counts, which SSL_CERT_FILE may replace."""
+    async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _PROGRAM, f"{server.url}/{_KEY}"),
+            env={"PATH": os.environ["PATH"], "SSL_CERT_FILE": str(certificates.authority)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    assert out.decode().startswith(f"{len(_DATA)} directly, TLSv1.3, certificate by test authority, trusted by ")
+
+
+@pytest.mark.parametrize("way", ["TLS", "TLS through a proxy"])
+async def test_a_large_pack_is_installed_over_tls(
+    way: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over 64 MiB, by the program itself, in little memory, trusting what the system trusts."""
+    packs = _large(tmp_path)
+    async with serving(way, certificates, monkeypatch, objects=packs.objects()) as (server, url):
+        site = Site(tmp_path / "models", in_container(packs, url, token())).but(
+            SSL_CERT_FILE=str(certificates.authority),
+            HTTPS_PROXY=os.environ.get("https_proxy", ""),
+            MODELS_MEMORY="8MiB",
+        )
+        done = await asyncio.to_thread(site.run, "--json")
+        assert (done.code, done.json["activated"]) == (0, True), done.err
+        assert done.json["bytes_fetched"] > 64 * MIB
+        assert server.connections <= 17  # at most 16 at a time, and they are kept
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def _large(folder: Path) -> Packs:
+    shapes = {COMMON: Shape(texts=6, weights=(), dense=()), DUTCH: Shape(texts=6, weights=(), dense=(70 * MIB,))}
+    trees = {ref: write_tree(folder / "trees" / ref.name, shape, ref.name) for ref, shape in shapes.items()}
+    for ref, tree in trees.items():
+        build(scan(tree), Recipe(ref, level=1), folder / "packs", Silence())
+    return Packs(folder / "packs", trees)
+
+
+# -- proxies
+
+
+@pytest.mark.parametrize("userinfo", ["", "us%40er:p%3Ass@", "user@"])
+async def test_a_proxy_is_asked_to_connect(
+    userinfo: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the user and password of its URL, which the server does not see; one tunnel serves many requests."""
+    async with (
+        FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
+        ConnectProxy(server.port) as proxy,
+        opened(server.url, ca_file=certificates.authority) as client,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{userinfo}127.0.0.1:{proxy.port}")
+        assert [await got(client, server.url) for _ in range(3)] == [_DATA] * 3
+        assert client.way.startswith(f"through the proxy 127.0.0.1:{proxy.port}, TLSv1.3, ")
+        assert [seen.headers.get("proxy-authorization") for seen in server.seen] == [None] * 3
+        address = f"127.0.0.1:{server.port}"
+    [asked] = proxy.seen
+    assert (asked.method, asked.path, asked.headers["host"], server.connections) == ("CONNECT", address, address, 1)
+    expected = {"": None, "us%40er:p%3Ass@": b"us@er:p:ss", "user@": b"user:"}[userinfo]
+    told = asked.headers.get("proxy-authorization")
+    assert told == (expected and f"Basic {base64.b64encode(expected).decode()}")
+    assert not leaks(f"{asked}")
+
+
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:{port}", "example.com, 127.0.0.1", "*"])
+async def test_no_proxy_is_honoured(exempt: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is exempt, with its port or without, is asked directly."""
+    async with (
+        FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
+        ConnectProxy(server.port) as proxy,
+        opened(server.url, ca_file=certificates.authority) as client,
+    ):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", exempt.format(port=server.port))
+        assert await got(client, server.url) == _DATA
+        assert client.way.startswith("directly, ")
+    assert proxy.seen == []
+
+
+async def test_a_proxy_cannot_answer_for_the_server(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a proxy says behind its own answer, before TLS, is not taken for what the server says in TLS."""
+    forged = CONNECTED + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    async with (
+        FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
+        ConnectProxy(server.port, forged) as proxy,
+        opened(server.url, ca_file=certificates.authority) as client,
+    ):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(UnavailableError, match="not HTTP"):
+            await got(client, server.url)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (b"HTTP/1.1 407 Who are you?\r\n\r\n", SourceError, "refuses to connect to .* 407; check HTTPS_PROXY"),
+        (b"HTTP/1.1 302 Elsewhere\r\nLocation: http://x/\r\n\r\n", SourceError, "refuses to connect to .* 302"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", UnavailableError, "the proxy has no connection to .* 502"),
+        (b"HTTP/1.1 429 Slowly\r\n\r\n", UnavailableError, "the proxy has no connection to .* 429"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", UnavailableError, "not HTTP; check MODELS_URL and the proxy"),
+        (b"", UnavailableError, r"\(through a proxy\) did not answer in time"),
+    ],
+)
+async def test_a_proxy_that_does_not_connect_is_told(
+    answer: bytes, kind: type[SourceError], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may pass is worth another try; what needs an operator is not."""
+    async with (
+        ConnectProxy(1, answer) as proxy,
+        opened("https://models.invalid/x", idle_limit=0.2) as client,
+    ):
+        monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        with pytest.raises(SourceError, match=words) as error:
+            await got(client, "https://models.invalid/x")
+    assert (type(error.value), "secret" in str(error.value)) == (kind, False)
+
+
+async def test_a_proxy_for_http_may_want_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TLS it is the proxy that answers 407, not the server."""
+    async with FaultyServer({}, [Answer(Reply(407, {}))]) as proxy, opened("http://models.invalid/x") as client:
+        monkeypatch.setenv("http_proxy", f"user:secret@127.0.0.1:{proxy.port}")
+        with pytest.raises(SourceError, match=r"the proxy refuses .* 407; check HTTP_PROXY"):
+            await got(client, "http://models.invalid/x")
+        [seen] = proxy.seen
+    assert (seen.path, seen.headers["host"]) == (f"http://models.invalid/x/{_KEY}", "models.invalid")
+    assert seen.headers["proxy-authorization"] == f"Basic {base64.b64encode(b'user:secret').decode()}"
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://secret@:3128", "http://secret@h:p", "socks5://secret@h:1080", "http://secret@[::1", "secret@h:0"]
+)
+async def test_a_proxy_that_is_none_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, which does not show it: it may hold a password."""
+    monkeypatch.setenv("https_proxy", proxy)
+    async with opened("https://models.invalid/x") as client:
+        with pytest.raises(UsageError, match="HTTPS_PROXY is no proxy's address") as error:
+            await got(client, "https://models.invalid/x")
+    assert "secret" not in str(error.value)
+
+
+# -- names and addresses
+
+
+@contextmanager
+def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> Iterator[None]:
+    """Let every name have these addresses, in this order."""
+
+    async def look_up(_loop: object, _host: str, port: int, **_more: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
+        yield
+
+
+@contextmanager
+def silent(address: str, port: int) -> Iterator[None]:
+    """Have an address that answers no attempt to connect, as behind a firewall: its queue is full."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind((address, port))
+        full.listen(0)
+        for client in (first, second):
+            client.setblocking(False)
+            client.connect_ex((address, port))
+        yield
+
+
+async def test_a_silent_address_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of several addresses leads nowhere, the next one is tried long before the limit."""
+    monkeypatch.setattr(dial, "_NEXT_ADDRESS", 0.02)
+    async with FaultyServer({_KEY: _DATA}) as server:
+        url = server.url.replace("127.0.0.1", "models.invalid")
+        with silent("127.0.0.2", server.port), resolved(monkeypatch, "127.0.0.2", "127.0.0.1"):
+            async with opened(url) as client:
+                assert await got(client, url) == _DATA
+        assert server.connections == 1
+
+
+async def test_addresses_that_all_refuse_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is told, be there one address or several."""
+    with resolved(monkeypatch, "127.0.0.1", "127.0.0.2"):
+        async with opened("http://models.invalid:1/x") as client:
+            with pytest.raises(UnavailableError, match=r"models\.invalid:1 cannot be reached: Connection refused"):
+                await got(client, "http://models.invalid:1/x")
+
+
+async def test_a_server_that_lets_nobody_connect_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting has a limit of its own."""
+    monkeypatch.setattr(http, "CONNECT_LIMIT", 0.1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        port = probe.getsockname()[1]
+    with silent("127.0.0.2", port):
+        async with opened(f"http://127.0.0.2:{port}/x") as client:
+            with pytest.raises(UnavailableError, match="did not answer in time"):
+                await got(client, f"http://127.0.0.2:{port}/x")
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.invalid", f"{'a.' * 200}invalid"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_name_that_cannot_be_one_is_told(scheme: str, host: str) -> None:
+    """What DNS could never have is a name that is not found, and nothing worse."""
+    url = f"{scheme}://{host}/x"
+    async with opened(url) as client:
+        with pytest.raises(UnavailableError, match="cannot be resolved"):
+            await got(client, url)
+
+
+async def test_an_ipv6_address_stands_in_brackets() -> None:
+    """In the Host header, in messages, with its port."""
+    try:
+        server = await asyncio.start_server(_tell_host, "::1", 0)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    async with server:
+        url = f"http://user:secret@[::1]:{server.sockets[0].getsockname()[1]}/x"
+        async with opened(url) as client:
+            assert await got(client, url) == client.host.encode()
+            assert client.host == url.removeprefix("http://user:secret@").removesuffix("/x")
+
+
+async def _tell_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+    [host] = [line.removeprefix(b"Host: ") for line in lines if line.startswith(b"Host: ")]
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(host), host))
+    await writer.drain()
+    writer.close()
+
+
+# -- nothing is left
+
+
+@pytest.mark.parametrize("way", _WAYS)
+async def test_who_is_cancelled_leaves_no_connection(
+    way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whatever turn of the event loop a request is cancelled, its connection is closed or kept for the next one."""
+    async with serving(way, certificates, monkeypatch) as (_, url):
+        before, turns = _sockets(), 0
+        for turns in itertools.count():
+            async with opened(url, ca_file=certificates.authority) as client:
+                task = asyncio.create_task(got(client, url))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                done = (await asyncio.gather(task, return_exceptions=True))[0]
+                assert client._busy == set()
+                assert sum(map(len, client._idle.values())) <= 1
+                if done == _DATA:
+                    break
+                assert isinstance(done, asyncio.CancelledError)
+            gc.collect()  # a transport that nobody closed would warn
+        assert turns > 3
+        await eventually(lambda: _sockets() <= before, "closing every socket")
+
+
+def _sockets() -> int:
+    def target(number: str) -> str:
+        try:
+            return os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:
+            return ""
+
+    return sum(target(number).startswith("socket:") for number in os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("way", _WAYS)
+async def test_no_timer_is_left(way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all is closed the event loop has nothing more to do, whatever went wrong before."""
+    loop: Any = asyncio.get_running_loop()
+    faults = [Cut(), Reset(), Cut(at=10), Reset(at=10), Truncated(at=10)]
+    async with serving(way, certificates, monkeypatch, *faults) as (_, url):
+        async with opened(url, ca_file=certificates.authority) as client:
+            for _ in faults:
+                with pytest.raises(UnavailableError):
+                    await got(client, url)
+            assert await got(client, url) == _DATA
+        ours: Callable[[Any], bool] = lambda timer: isinstance(getattr(timer._callback, "__self__", None), Wire)  # noqa: E731
+        await eventually(lambda: not [timer for timer in loop._scheduled if not timer.cancelled() and ours(timer)])
