@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def _dying(large: Stock) -> Dying:
-    """Six seconds of fetching at least, and four of life."""
-    return Dying(large, rate=large.archives / CONNECTIONS / 6, seconds=4)
+    """Twelve seconds of fetching at least, and eight of life: a busy machine takes two or three to begin."""
+    return Dying(large, rate=large.archives / CONNECTIONS / 12, seconds=8)
 
 
 async def test_a_token_that_is_renewed_in_time_ends_nothing(large: Stock, volume: Path, tmp_path: Path) -> None:
