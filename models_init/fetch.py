@@ -140,8 +140,9 @@ class _Delivery:
     async def _write(self, batch: Batch, buffer: memoryview) -> list[WrongChunk]:
         """Verify and write in a worker thread, give the buffer back, account for what was right."""
         fetcher, data = self._fetcher, buffer[: batch.stop - batch.start]
+        run = fetcher.workers.run_in_turn if batch.is_fine else fetcher.workers.run
         try:
-            wrong = await fetcher.workers.run(self._target.write, batch, data)
+            wrong = await run(self._target.write, batch, data)
         finally:
             fetcher.buffers.give_back(buffer)
         bad = {id(chunk.placement) for chunk in wrong}

@@ -22,6 +22,9 @@ Azure's own advice for block blobs is 4 to 16 MiB; sixteen connections of 8 MiB 
 BATCH_SIZE = MIB
 """Bytes of neighbouring chunks that a worker takes at once: a hundred small files cost one hand-over, not a hundred."""
 
+_FINE = 32 << 10
+"""Bytes of a chunk below which two threads are no faster than one: they wait for each other's interpreter lock."""
+
 GAP = 64 << 10
 """Bytes between two wanted chunks that are cheaper to fetch and drop than to ask twice for: a fraction of the
 bandwidth-delay product of any line that needs several connections."""
@@ -34,6 +37,11 @@ class Batch:
     start: int
     stop: int
     placements: tuple[Placement, ...]
+
+    @property
+    def is_fine(self) -> bool:
+        """Tell whether its chunks are so small that handling them costs more than hashing and decompressing them."""
+        return self.stop - self.start < len(self.placements) * _FINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,19 @@ class Workers:
     def __init__(self) -> None:
         count = min(_MOST, len(os.sched_getaffinity(0)))
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="worker")
+        self._single = ThreadPoolExecutor(1, thread_name_prefix="single")
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
         """Call in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
+    async def run_in_turn(self, call: Callable[..., T], *arguments: object) -> T:
+        """Call in a thread, one such call after the other.
+
+        Many small steps hold the interpreter lock most of the time: two threads of them wait for each other at every
+        step. 100,000 small files took 0.7 of the time and half the CPU with one (measured).
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._single, call, *arguments)
 
     async def each(self, call: Callable[[U], T], items: Iterable[U]) -> list[T]:
         """Call for all items, as many side by side as there are threads; the first error is raised alone."""
@@ -36,7 +45,8 @@ class Workers:
 
     def close(self) -> None:
         """Wait for the calls that run, and drop those that wait."""
-        self._executor.shutdown(cancel_futures=True)
+        for executor in (self._executor, self._single):
+            executor.shutdown(cancel_futures=True)
 
 
 async def each(step: Callable[[U], Awaitable[T]], items: Iterable[U]) -> list[T]:
