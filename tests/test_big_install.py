@@ -120,22 +120,24 @@ async def _killed(site: Site, proxy: FaultProxy, share: float | None) -> None:
     """Start a run and kill it after a share of what it lacks has come; with None, when a pack or all is in place."""
     with site.start("--json") as process:
         missing = await _told(process, "fetching")
-        if share is None:
+        if share is None:  # a run that was late to be killed has ended well, and the next has nothing to do
+            assert missing is not None or await asyncio.to_thread(process.wait) == 0
             await _told(process, "published", "activated")
         else:
+            assert missing is not None, "the process ended before fetching"
             await proxy.carries(int(share * missing))
         process.kill()
         await asyncio.to_thread(process.wait)
 
 
-async def _told(process: subprocess.Popen[str], *events: str) -> int:
-    """Wait for one of these events; return its bytes."""
+async def _told(process: subprocess.Popen[str], *events: str) -> int | None:
+    """Wait for one of these events; return its bytes, None if the process ends without it."""
     assert process.stderr
     while line := await asyncio.to_thread(process.stderr.readline):
         told = json.loads(line)
         if told["event"] in events:
             return int(told.get("bytes", 0))
-    raise AssertionError(f"the process ended before {' or '.join(events)}")
+    return None
 
 
 def _whole(site: Site, packs: Packs, big_packs: Packs) -> bool:

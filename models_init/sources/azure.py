@@ -217,6 +217,8 @@ class AzureSource:
 
     async def _refusal(self, answer: Answer, used: SasToken) -> ModelsInitError:
         """Tell in our words what a status of 400 or above means."""
+        if answer.elsewhere:  # the token did not go there, so it is not to blame
+            return _fault_elsewhere(self._http.host, answer)
         code, detail = answer.header("x-ms-error-code"), ""
         with suppress(ModelsInitError, ET.ParseError):
             body = ET.fromstring(await answer.body(_ERROR_LIMIT, "an error"))  # noqa: S314 - expat caps it
@@ -293,6 +295,13 @@ _MEANINGS = {
     "AuthorizationProtocolMismatch": "is for https only",
     "AuthorizationSourceIPMismatch": "is for another IP address than this machine's (sip=)",
 }
+
+
+def _fault_elsewhere(host: str, answer: Answer) -> SourceError:
+    said = f"{host} redirects to {answer.elsewhere}, which answered {answer.status}"
+    if answer.status in (408, 429) or answer.status >= 500:
+        return UnavailableError(f"{said}: it is overloaded or down", retry_after=_retry_after(answer))
+    return SourceError(f"{said}; the token goes to {host} alone: check MODELS_URL and the proxy")
 
 
 def _republished(key: str) -> WrongBytesError:

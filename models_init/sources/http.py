@@ -142,6 +142,10 @@ class Http:
         self._idle.clear()
         await asyncio.sleep(0)  # for the event loop to take note
 
+    def is_home(self, peer: _Peer) -> bool:
+        """Tell whether this is the server of `base`: the one that may see the token."""
+        return peer.origin == _Origin.of(self._base)
+
     def take_back(self, wire: Wire, peer: _Peer, *, whole: bool) -> None:
         """Keep a connection for the next request, or close it where that cannot be."""
         self._busy.discard(wire)
@@ -260,6 +264,11 @@ class Answer:
     def status(self) -> int:
         """The status code."""
         return self._head.status
+
+    @property
+    def elsewhere(self) -> str:
+        """The host that answered, where a redirect has led to another than was asked; else an empty string."""
+        return "" if self._http.is_home(self._peer) else self._peer.origin.name
 
     @property
     def length(self) -> int | None:

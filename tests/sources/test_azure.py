@@ -553,6 +553,21 @@ def _page(*names: str, marker: str = "") -> Answer:
     return Answer(Reply(200, {}, f"<?xml version='1.0'?><EnumerationResults>{body}</EnumerationResults>".encode()))
 
 
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [(not_public(), SourceError), (refused(404, "BlobNotFound"), SourceError), (throttled(), UnavailableError)],
+)
+async def test_where_a_redirect_leads_the_token_is_not_accused(refusal: Answer, kind: type[ModelsInitError]) -> None:
+    """Another host was not shown the token: what it refuses is told as its refusal."""
+    async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}, [refusal]) as other:
+        server.script(redirect(f"{other.url}/{_KEY}"))
+        async with opened(server.url) as source:
+            error = (await fetched(source)).error
+    assert type(error) is kind
+    assert "redirects to 127.0.0.1" in str(error)
+    assert "the SAS token" not in str(error)
+
+
 async def test_a_login_page_is_no_document() -> None:
     """A network that wants a login answers 200 with a web page: that may pass, and is told as what it is."""
     page = Answer(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>please log in</html>"))
