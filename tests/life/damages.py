@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models_init.manifest import placements
 from tests.life import look
 from tests.life.scenarios import NEW
 from tests.life.shelf import CHUNK
@@ -21,6 +22,7 @@ _PACK, _OTHER = "packs/nl-nl/2", "packs/common/1"
 _MODEL, _GRAPH, _DECODER = f"{_PACK}/am/final.mdl", f"{_PACK}/graph/HCLG.fst", f"{_PACK}/bin/decode"
 _NEW, _EMPTY = f"{_PACK}/conf/new.conf", f"{_PACK}/conf/empty.conf"
 _MANIFEST, _LINK = "manifests/nl-nl/2.json", "current/nl-nl"
+_NOTHING = range(0)
 _ALL_MISSING = ((".", "missing"), ("dict", "missing"), ("dict/words.bin", "missing"), ("phones.txt", "missing"))
 
 
@@ -28,12 +30,12 @@ _ALL_MISSING = ((".", "missing"), ("dict", "missing"), ("dict/words.bin", "missi
 class Harm:
     """Something that is done to a volume; `named` is what is told: path and kind.
 
-    `chunks` counts the damaged chunks of the one file that is damaged in place; None where whole files are.
+    `spoiled` are the bytes that are wrong in the one file that is damaged in place; None where whole files are.
     """
 
     do: Callable[[Path], object]
     named: tuple[tuple[str, str], ...]
-    chunks: tuple[int, ...] | None = None
+    spoiled: range | None = None
     leaves: str = ""  # what is none of the release's business
 
     def damaged_bytes(self, manifests: Iterable[Manifest]) -> int:
@@ -46,8 +48,8 @@ class Harm:
             chunk
             for file in manifest.files
             if file.path in paths
-            for number, chunk in enumerate(file.chunks)
-            if self.chunks is None or number in self.chunks
+            for _, chunk, start in placements(file)
+            if self.spoiled is None or (start < self.spoiled.stop and start + chunk.size > self.spoiled.start)
         ]
         return chunks[-1].offset + chunks[-1].length - chunks[0].offset if chunks else 0
 
@@ -110,23 +112,29 @@ HARMS = {
     "an empty file is deleted": Harm(lambda v: (v / _EMPTY).unlink(), (("conf/empty.conf", "missing"),)),
     "an executable is deleted": Harm(lambda v: (v / _DECODER).unlink(), (("bin/decode", "missing"),)),
     "a file is truncated": Harm(
-        lambda v: os.truncate(v / _MODEL, CHUNK + 5), (("am/final.mdl", "size"), ("am/final.mdl", "bytes")), (1, 2)
+        lambda v: os.truncate(v / _MODEL, CHUNK + 5),
+        (("am/final.mdl", "size"), ("am/final.mdl", "bytes")),
+        range(CHUNK + 5, 1 << 40),
     ),
     "a file is emptied": Harm(
         lambda v: os.truncate(v / _GRAPH, 0), (("graph/HCLG.fst", "size"), ("graph/HCLG.fst", "bytes"))
     ),
-    "a file has grown": Harm(lambda v: _append(v / _MODEL, b"?"), (("am/final.mdl", "size"),), ()),
-    "a shared file has grown": Harm(lambda v: _append(v / _GRAPH, b"?" * 9000), (("graph/HCLG.fst", "size"),), ()),
+    "a file has grown": Harm(lambda v: _append(v / _MODEL, b"?"), (("am/final.mdl", "size"),), _NOTHING),
+    "a shared file has grown": Harm(
+        lambda v: _append(v / _GRAPH, b"?" * 9000), (("graph/HCLG.fst", "size"),), _NOTHING
+    ),
     "an empty file has grown": Harm(lambda v: _append(v / _EMPTY, b"?"), (("conf/empty.conf", "size"),)),
-    "a chunk is zeroed": Harm(lambda v: _write(v / _MODEL, b"\0" * CHUNK, CHUNK), (("am/final.mdl", "bytes"),), (1,)),
+    "a chunk is zeroed": Harm(
+        lambda v: _write(v / _MODEL, b"\0" * CHUNK, CHUNK), (("am/final.mdl", "bytes"),), range(CHUNK, 2 * CHUNK)
+    ),
     "a file is added": Harm(lambda v: (v / f"{_PACK}/am/mine").write_bytes(b"?"), (("am/mine", "extra"),)),
     "a folder is added": Harm(
         lambda v: _add_folder(v / f"{_PACK}/mine"), (("mine", "extra"), ("mine/inside", "extra"))
     ),
     "a link is added": Harm(lambda v: (v / f"{_PACK}/mine").symlink_to("am"), (("mine", "extra"),)),
-    "a file is not readable": Harm(lambda v: (v / _MODEL).chmod(0), (("am/final.mdl", "mode"),), ()),
-    "an executable is not executable": Harm(lambda v: (v / _DECODER).chmod(0o644), (("bin/decode", "mode"),), ()),
-    "a file is executable": Harm(lambda v: (v / _GRAPH).chmod(0o755), (("graph/HCLG.fst", "mode"),), ()),
+    "a file is not readable": Harm(lambda v: (v / _MODEL).chmod(0), (("am/final.mdl", "mode"),), _NOTHING),
+    "an executable is not executable": Harm(lambda v: (v / _DECODER).chmod(0o644), (("bin/decode", "mode"),), _NOTHING),
+    "a file is executable": Harm(lambda v: (v / _GRAPH).chmod(0o755), (("graph/HCLG.fst", "mode"),), _NOTHING),
     "a folder cannot be entered": Harm(lambda v: (v / f"{_PACK}/am").chmod(0o600), (("am", "mode"),)),
     "the pack cannot be entered": Harm(lambda v: (v / _PACK).chmod(0o700), ((".", "mode"),)),
     "a file is a link to its copy": Harm(
