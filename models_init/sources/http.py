@@ -6,23 +6,21 @@ Every fault of the way there and back is told here in our words. A URL is only e
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import re
 import socket
 import ssl
 from collections import defaultdict
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from models_init import __version__
-from models_init.errors import ModelsInitError, SourceError, UnavailableError, UsageError
+from models_init.errors import SourceError, UnavailableError, UsageError
 from models_init.sources import message
 from models_init.sources.dial import dial
 from models_init.sources.message import Body, NotHttpError
+from models_init.sources.peer import Origin, Peer, proxy_authorization, proxy_of, web_address
+from models_init.sources.troubles import told, unreached
 from models_init.sources.wire import Wire
 
 if TYPE_CHECKING:
@@ -37,7 +35,6 @@ _KEPT = 15.0  # seconds; firewalls and balancers forget a silent connection afte
 _LEAST = 1 << 10  # bytes a second; who brings less over an idle limit's time brings nothing
 _REDIRECTS = 5
 _MOVED = {301, 302, 303, 307, 308}
-_PLAIN = re.compile(r"[!-~]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,56 +50,15 @@ class Line:
     receive_buffer: int = 0
 
 
-class _Origin(NamedTuple):
-    """A server: the host is an IPv6 address without brackets, too; the port is never left out."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @staticmethod
-    def of(url: str) -> _Origin:
-        parts = urlsplit(url)
-        return _Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
-
-    @property
-    def address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def name(self) -> str:
-        """As in a header, or a message: a URL may hold a user's name and more."""
-        return self.address.removesuffix(f":{_DEFAULT_PORTS[self.scheme]}")
-
-    @property
-    def tls_name(self) -> str:
-        """What the certificate says: a dot at the end only keeps the resolver from looking further."""
-        return self.host.rstrip(".")
-
-
-class _Peer(NamedTuple):
-    """What a connection leads to: a server, through a proxy if there is one."""
-
-    origin: _Origin
-    proxy: str
-
-    @property
-    def has_tunnel(self) -> bool:
-        return bool(self.proxy) and self.origin.scheme == "https"
-
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
 class Http:
     """Connections to the server of `base`, kept open between requests."""
 
     def __init__(self, base: str, line: Line) -> None:
         self._base = base
         self._line = line
-        self._idle: defaultdict[_Peer, list[Wire]] = defaultdict(list)
+        self._idle: defaultdict[Peer, list[Wire]] = defaultdict(list)
         self._busy: set[Wire] = set()
-        self._peers: dict[_Origin, _Peer] = {}
+        self._peers: dict[Origin, Peer] = {}
         self._context: ssl.SSLContext | None = None
         self._tls: ssl.SSLObject | None = None  # of the last connection
         self._closed = False
@@ -110,13 +66,13 @@ class Http:
     @property
     def host(self) -> str:
         """Name and port, for messages."""
-        return _Origin.of(self._base).name
+        return Origin.of(self._base).name
 
     @property
     def way(self) -> str:
         """How the last connection was made, in words: through which proxy, with which TLS, and trusted by whom."""
         proxy = self._peer(self._base).proxy
-        through = f"through the proxy {_Origin.of(proxy).name}" if proxy else "directly"
+        through = f"through the proxy {Origin.of(proxy).name}" if proxy else "directly"
         return f"{through}, {_encryption(self._tls, self._line.ca_file) if self._tls else 'without encryption'}"
 
     async def get(self, url: str, secret: str, headers: Mapping[str, str]) -> Answer:
@@ -142,11 +98,11 @@ class Http:
         self._idle.clear()
         await asyncio.sleep(0)  # for the event loop to take note
 
-    def is_home(self, peer: _Peer) -> bool:
+    def is_home(self, peer: Peer) -> bool:
         """Tell whether this is the server of `base`: the one that may see the token."""
-        return peer.origin == _Origin.of(self._base)
+        return peer.origin == Origin.of(self._base)
 
-    def take_back(self, wire: Wire, peer: _Peer, *, whole: bool) -> None:
+    def take_back(self, wire: Wire, peer: Peer, *, whole: bool) -> None:
         """Keep a connection for the next request, or close it where that cannot be."""
         self._busy.discard(wire)
         if whole and wire.is_silent and not self._closed:
@@ -157,10 +113,10 @@ class Http:
 
     def _moved(self, asked: str, location: str, secret: str) -> str:
         """Where a redirect leads: to the same server with the secret, to another without it, never out of TLS."""
-        moved = _web_address(location, asked)
+        moved = web_address(location, asked)
         if not moved:
             raise SourceError(f"{self.host} redirects to what is no web address; check MODELS_URL and the proxy")
-        base, target = _Origin.of(self._base), _Origin.of(moved)
+        base, target = Origin.of(self._base), Origin.of(moved)
         if target.scheme == "http" and base.scheme == "https":
             raise SourceError(
                 f"{self.host} redirects to http://{target.name}, without encryption; check MODELS_URL and the proxy"
@@ -186,20 +142,20 @@ class Http:
                 self.take_back(wire, peer, whole=False)
                 if wire.idle_since is not None and isinstance(error, (ConnectionError, EOFError)):
                     continue
-                raise _told(error, peer.origin.name) from None
+                raise told(error, peer.origin.name) from None
             except BaseException:
                 self.take_back(wire, peer, whole=False)
                 raise
             return Answer(self, wire, peer, head, parts.path.lstrip("/"))
 
-    def _peer(self, url: str) -> _Peer:
+    def _peer(self, url: str) -> Peer:
         """What a URL leads to; looking for a proxy goes through the whole environment."""
-        origin = _Origin.of(url)
+        origin = Origin.of(url)
         if origin not in self._peers:
-            self._peers[origin] = _Peer(origin, _proxy(origin))
+            self._peers[origin] = Peer(origin, proxy_of(origin))
         return self._peers[origin]
 
-    async def _connected(self, peer: _Peer) -> Wire:
+    async def _connected(self, peer: Peer) -> Wire:
         idle = self._idle[peer]
         while idle:
             wire = idle.pop()
@@ -211,12 +167,12 @@ class Http:
             async with asyncio.timeout(CONNECT_LIMIT):
                 wire = await self._connect(peer)
         except (OSError, EOFError, NotHttpError, UnicodeError) as error:  # a name may be none that DNS could have
-            raise _unreached(error, peer) from None
+            raise unreached(error, peer) from None
         self._busy.add(wire)
         return wire
 
-    async def _connect(self, peer: _Peer) -> Wire:
-        first = _Origin.of(peer.proxy) if peer.proxy else peer.origin
+    async def _connect(self, peer: Peer) -> Wire:
+        first = Origin.of(peer.proxy) if peer.proxy else peer.origin
         context, name = (self._trusted(), first.tls_name) if first.scheme == "https" else (None, None)
         made, sock = Wire(self._line.idle_limit), await dial(first.host, first.port)
         try:
@@ -251,7 +207,7 @@ class Http:
 class Answer:
     """A status, headers, and a body that has not been read yet. Ends with `release`, read or not."""
 
-    def __init__(self, http: Http, wire: Wire, peer: _Peer, head: Head, path: str) -> None:
+    def __init__(self, http: Http, wire: Wire, peer: Peer, head: Head, path: str) -> None:
         self._http = http
         self._wire: Wire | None = wire
         self._peer = peer
@@ -285,7 +241,7 @@ class Answer:
         try:
             piece = await self._body.piece()
         except (OSError, EOFError, NotHttpError) as error:
-            raise _told(error, self._peer.origin.name) from None
+            raise told(error, self._peer.origin.name) from None
         if self._pulse.is_weak(len(piece), monotonic() - began):
             raise UnavailableError(f"{self._peer.origin.name} sends next to nothing; check the network")
         return piece
@@ -328,7 +284,7 @@ class _Pulse:
         return weak
 
 
-def _request(path: str, query: str, peer: _Peer, headers: Mapping[str, str]) -> bytes:
+def _request(path: str, query: str, peer: Peer, headers: Mapping[str, str]) -> bytes:
     target = f"{path}?{query}" if query else path
     lines = {
         "Host": peer.origin.name,
@@ -339,14 +295,14 @@ def _request(path: str, query: str, peer: _Peer, headers: Mapping[str, str]) -> 
     }
     if peer.proxy and not peer.has_tunnel:
         target = f"http://{peer.origin.name}{target}"
-        lines |= _proxy_authorization(peer.proxy)
+        lines |= proxy_authorization(peer.proxy)
     return _lines(f"GET {target} HTTP/1.1", lines)
 
 
-async def _tunnel(wire: Wire, peer: _Peer) -> None:
+async def _tunnel(wire: Wire, peer: Peer) -> None:
     """Have the proxy connect to the server. Raises `SourceError`, and what `message.head` raises."""
     address = peer.origin.address
-    wire.write(_lines(f"CONNECT {address} HTTP/1.1", {"Host": address, **_proxy_authorization(peer.proxy)}))
+    wire.write(_lines(f"CONNECT {address} HTTP/1.1", {"Host": address, **proxy_authorization(peer.proxy)}))
     head = await message.head(wire)
     if head.status in (408, 429) or head.status >= 500:
         raise UnavailableError(f"the proxy has no connection to {peer.origin.name} now: it answered {head.status}")
@@ -356,62 +312,20 @@ async def _tunnel(wire: Wire, peer: _Peer) -> None:
         raise NotHttpError
 
 
-def _check_proxy(head: Head, peer: _Peer) -> None:
+def _check_proxy(head: Head, peer: Peer) -> None:
     if head.status == 407 and peer.proxy:
         raise _refused(head, peer)
 
 
-def _refused(head: Head, peer: _Peer) -> SourceError:
+def _refused(head: Head, peer: Peer) -> SourceError:
     variable = f"{peer.origin.scheme.upper()}_PROXY"
     return SourceError(
         f"the proxy refuses to connect to {peer.origin.name}: it answered {head.status}; check {variable}"
     )
 
 
-def _proxy_authorization(proxy: str) -> dict[str, str]:
-    parts = urlsplit(proxy)
-    if parts.username is None:
-        return {}
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
 def _lines(first: str, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([first, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode("latin-1")
-
-
-def _unreached(error: Exception, peer: _Peer) -> ModelsInitError:
-    """What kept us from connecting."""
-    host = peer.origin.name
-    match error:
-        case ssl.SSLCertVerificationError():
-            return SourceError(
-                f"the certificate of {host} is not trusted: {error.verify_message}; "
-                "name your CA's file in MODELS_CA_FILE"
-            )
-        case ssl.SSLError():
-            return SourceError(f"{host} does not speak TLS as it should; check MODELS_URL and the proxy")
-        case TimeoutError() | ConnectionResetError() | ConnectionAbortedError() | EOFError() | NotHttpError():
-            return _told(error, f"{host} (through a proxy)" if peer.proxy else host)
-        case _ if peer.proxy:
-            return UnavailableError(f"the proxy cannot be reached; check {peer.origin.scheme.upper()}_PROXY")
-        case socket.gaierror() | UnicodeError():
-            return UnavailableError(f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
-        case _:
-            number = getattr(error, "errno", None)
-            why = os.strerror(number) if number else "no connection"
-            return UnavailableError(f"{host} cannot be reached: {why}; check the network")
-
-
-def _told(error: Exception, host: str) -> UnavailableError:
-    """What went wrong once there was a connection; another try may help."""
-    match error:
-        case TimeoutError():
-            return UnavailableError(f"{host} did not answer in time; check the network")
-        case NotHttpError():
-            return UnavailableError(f"{host} answered with something that is not HTTP; check MODELS_URL and the proxy")
-        case _:
-            return UnavailableError(f"{host} broke off the connection; check the network")
 
 
 def _encryption(tls: ssl.SSLObject, ca_file: str) -> str:
@@ -424,29 +338,8 @@ def _encryption(tls: ssl.SSLObject, ca_file: str) -> str:
     return f"{tls.version()}, certificate by {by}, trusted by {trusted}"
 
 
-def _proxy(origin: _Origin) -> str:
-    """The environment's proxy for a server, or an empty string. Raises `UsageError`, which does not show it."""
-    proxy = "" if proxy_bypass(f"{origin.host}:{origin.port}") else getproxies().get(origin.scheme, "")
-    if not proxy:
-        return ""
-    address = _web_address(proxy if "://" in proxy else f"http://{proxy}")
-    if not address:
-        raise UsageError(f"{origin.scheme.upper()}_PROXY is no proxy's address, such as http://proxy.example:3128")
-    return address
-
-
 def _with_query(url: str, query: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
-
-
-def _web_address(url: str, base: str = "") -> str:
-    """A URL without a fragment, relative to another one if there is one; empty where it is no web address."""
-    try:
-        parts = urlsplit(urljoin(base, url))._replace(fragment="")
-        is_one = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0
-    except ValueError:  # brackets, or a port, that are none
-        return ""
-    return parts.geturl() if is_one and _PLAIN.match(parts.geturl()) else ""
 
 
 def _holds(query: str, secret: str) -> bool:
