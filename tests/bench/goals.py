@@ -91,8 +91,10 @@ def _of_upgrades(rows: Mapping[str, Runs]) -> list[Verdict]:
         best = best_peer(rows["upgrade"], "one-in-ten")
         told = f"upgrade, one file in ten changed: wall over the best peer ({best})"
         found += _beside(rows.get("upgrade", []), "one-in-ten", best, _wall, (told, 0.5))
-    told = "bytes inserted at the front of large files: bytes over casync's"
-    return found + _beside(rows.get("upgrade", []), "inserted", CASYNC, _sent, (told, 1.0))
+    for row, sizes in (("upgrade", "51 MiB"), ("inserted", "128 MiB to 1 GiB")):
+        told = f"bytes inserted at the front of files of {sizes}: bytes over casync's"
+        found += _beside(rows.get(row, []), "inserted", CASYNC, _sent, (told, 1.0))
+    return found
 
 
 def _of_the_rest(rows: Mapping[str, Runs]) -> list[Verdict]:

@@ -41,13 +41,14 @@ async def test_another_host_gets_no_token(stock: Stock, volume: Path, echo: str)
 
 
 async def test_another_host_that_wants_a_token_gets_none(stock: Stock, volume: Path) -> None:
-    """Where the other server refuses, the run ends, and nothing was told all the same."""
+    """Where the other server refuses, that is told as its refusal (20), and the token was not told all the same."""
     async with (
         FaultProxy(stock.container.origin) as other,
         FaultProxy(stock.container.origin, fault("redirect", other.origin)) as proxy,
     ):
         outcome = await run(stock, proxy, volume)
-    assert outcome.done.code == 22, outcome.done.err
+    assert outcome.done.code == 20, outcome.done.err
+    assert "which answered 403; the token goes to" in outcome.done.fault
     assert len(other.seen) > 0
     assert "sig=" not in _told(other.seen)
 

@@ -94,7 +94,7 @@ async def run_case(stock: Stock, case: Case, volume: Path, *, always: bool = Fal
         value = elsewhere.origin if case.value == ELSEWHERE else case.value
         broken = fault(case.fault, value, on=ARCHIVES, times=times(case, always=always))
         async with FaultProxy(container.origin, broken, seed=case.title) as proxy:
-            outcome = await run(stock, proxy, volume, MODELS_RETRY_SECONDS="3")
+            outcome = await run(stock, proxy, volume, MODELS_RETRY_SECONDS="3" if always else "60")
         return replace(outcome, carried=outcome.carried + elsewhere.carried)
 
 
