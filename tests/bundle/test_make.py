@@ -279,7 +279,7 @@ def test_signatures_go_along_as_they_are(packs: Packs, tmp_path: Path, site: Sit
                 content = file.extractfile(at)
                 assert content
                 assert content.read() == (shelf / name).read_bytes()
-    number = key.with_suffix(".pub").read_text().splitlines()[0].split()[-1].zfill(16)  # minisign leaves out leading zeros
+    number = key.with_suffix(".pub").read_text().splitlines()[0].split()[-1].zfill(16)  # minisign drops leading zeros
     told = json.loads(vendor.run("inspect", out, "--json").out)
     assert {pack["signed_by"] for pack in told["packs"]} == {number}
     signed = site.run(MODELS_URL=str(out), MODELS_PUBLIC_KEY_FILE=f"{key}.pub")
