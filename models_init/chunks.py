@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import threading
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,11 @@ from models_init.files import reserve
 from models_init.manifest import CHUNK_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from models_init.manifest import Chunk, File, Placement
+
+    Passed = Callable[[str, int, int, int], None]
 
 _WINDOW_LIMIT = 2 * CHUNK_LIMIT
 """Bytes of window that a frame may ask for: no frame of at most CHUNK_LIMIT bytes has use for more."""
@@ -97,14 +100,15 @@ def _check_head(frame: memoryview, chunk: Chunk) -> None:
         raise WrongChunkError(f"its frame asks for the dictionary {head.dict_id}, and there is none")
 
 
-def write(root: str, placement: Placement, data: memoryview) -> None:
-    """Write a verified chunk at its place, creating the file if need be; its folder exists."""
+def write(root: str, placement: Placement, data: memoryview, passed: Passed | None = None) -> None:
+    """Write a verified chunk at its place, creating the file if need be; its folder exists. Then tell `passed`."""
     file = placement.file
-    descriptor = os.open(f"{root}/{file.path}", _CREATE, mode(file))
+    path = f"{root}/{file.path}"
+    descriptor = os.open(path, _CREATE, mode(file))
     try:
         _write_all(descriptor, data, placement.start)
-        if len(file.chunks) == 1:
-            _cut(descriptor, file)
+        if passed:
+            passed(path, placement.start, len(data), descriptor)
     finally:
         os.close(descriptor)
 
@@ -181,8 +185,12 @@ class _Scratch(threading.local):
     """What one worker thread keeps between chunks."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(CHUNK_LIMIT))
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT)
+
+    @cached_property
+    def view(self) -> memoryview:
+        """Memory for a chunk that is read; a thread that only writes needs none."""
+        return memoryview(bytearray(CHUNK_LIMIT))
 
 
 _scratch = _Scratch()

@@ -1,14 +1,16 @@
 """Move missing chunks from a source into staging, many at a time.
 
-Each connection brings one span after the other; what arrives is laid into a buffer batch by batch, and a worker thread
-verifies and writes each full one. The buffers are the only memory that grows with the number of connections: one that
-finds none free stops reading, and TCP tells the server to wait.
+Each connection brings one span after the other into a buffer of its own, batch by batch; its thread verifies and writes
+each full one before it reads on, and TCP tells the server to wait. The buffers are the only memory that grows with the
+number of connections.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from models_init.errors import WrongBytesError
@@ -16,7 +18,7 @@ from models_init.plan import Batch, Span, spans
 from models_init.workers import one_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from models_init.manifest import Manifest, Placement
     from models_init.pace import Connections
@@ -32,7 +34,7 @@ class Target(Protocol):
     manifest: Manifest
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
-        """Verify and write the chunks of a batch, whose bytes are `data`; return the wrong ones. In worker threads."""
+        """Verify and write the chunks of a batch, whose bytes are `data`; return the wrong ones. In threads."""
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class Fetcher:
     connections: Connections
     buffers: Buffers
     traffic: Traffic = field(default_factory=Traffic)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
 
     async def fetch(self, target: Target, missing: Sequence[Placement]) -> None:
         """Bring the missing chunks, given in archive order; raises as `bring` does."""
@@ -99,6 +102,14 @@ class Fetcher:
         if delivery.lost:
             raise WrongBytesError(delivery.lament())
 
+    def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
+        """Account for bytes that came, that were written, and that may be told as progress; from any thread."""
+        with self._guard:
+            self.traffic.fetched += fetched
+            self.traffic.written += written
+            if verified:
+                self.watcher.advance(verified)
+
 
 class _Delivery:
     """One pack's chunks on their way."""
@@ -110,46 +121,26 @@ class _Delivery:
         self.lost: list[WrongChunk] = []
 
     async def bring(self, span: Span, group: asyncio.TaskGroup) -> None:
-        """Bring one span; what arrives is stored by tasks of their own."""
-
-        def accept(batch: Batch, buffer: memoryview) -> None:
-            group.create_task(self._store(batch, buffer))
-
-        await self._bring(span, accept)
-
-    async def _bring(self, span: Span, accept: Callable[[Batch, memoryview], None]) -> None:
-        receiver = _Receiver(span, self._fetcher, accept)
-        try:
-            await self._fetcher.source.get_range(self._key, span.start, span.stop, receiver.feed)
-        finally:
-            receiver.close()
-
-    async def _store(self, batch: Batch, buffer: memoryview) -> None:
-        for bad in await self._write(batch, buffer):
-            await self._once_more(bad.placement)
+        """Bring one span; what is wrong of it is asked for once more by tasks of their own."""
+        for bad in await self._bring(span):
+            group.create_task(self._once_more(bad.placement))
 
     async def _once_more(self, placement: Placement) -> None:
         """A wrong chunk gets one fresh try: the fault may lie on the way and not at the source."""
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
-        batch = Batch(start, stop, (placement,))
-        arrived: list[memoryview] = []
         async with self._fetcher.connections:
-            await self._bring(Span(start, stop, (batch,)), lambda _, buffer: arrived.append(buffer))
-        self.lost += await self._write(batch, arrived[0])
+            self.lost += await self._bring(Span(start, stop, (Batch(start, stop, (placement,)),)))
 
-    async def _write(self, batch: Batch, buffer: memoryview) -> list[WrongChunk]:
-        """Verify and write in a worker thread, give the buffer back, account for what was right."""
-        fetcher, data = self._fetcher, buffer[: batch.stop - batch.start]
-        run = fetcher.workers.run_in_turn if batch.is_fine else fetcher.workers.run
+    async def _bring(self, span: Span) -> list[WrongChunk]:
+        """Have the source fill a buffer, again and again, and its thread store what is in it; return what is wrong."""
+        fetcher = self._fetcher
+        buffer = await fetcher.buffers.borrow()
+        receiver = _Receiver(span, buffer, fetcher, self._target)
         try:
-            wrong = await run(self._target.write, batch, data)
+            await fetcher.source.get_range(self._key, span.start, span.stop, receiver)
         finally:
             fetcher.buffers.give_back(buffer)
-        bad = {id(chunk.placement) for chunk in wrong}
-        right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
-        fetcher.traffic.written += sum(chunk.size for chunk in right)
-        fetcher.watcher.advance(sum(chunk.length for chunk in right))
-        return wrong
+        return receiver.wrong
 
     def lament(self) -> str:
         """Say which chunk was wrong, where it lies, and what to do."""
@@ -164,46 +155,42 @@ class _Delivery:
 
 
 class _Receiver:
-    """Lays the bytes of one span, as they come, into a buffer for each batch, and drops those between batches."""
+    """A sink for one span: batch by batch the bytes fill the buffer, and are stored; those between are dropped.
 
-    def __init__(self, span: Span, fetcher: Fetcher, accept: Callable[[Batch, memoryview], None]) -> None:
+    `wrong` is what did not verify. Who brings the last byte of a batch stores it: the bytes are in that core's cache.
+    """
+
+    def __init__(self, span: Span, buffer: memoryview, fetcher: Fetcher, target: Target) -> None:
+        self._buffer = buffer
         self._fetcher = fetcher
-        self._accept = accept
+        self._target = target
         self._position = span.start
         self._batches = iter(span.batches)
         self._batch = next(self._batches)
-        self._buffer: memoryview | None = None
+        self.wrong: list[WrongChunk] = []
 
-    async def feed(self, piece: memoryview) -> None:
-        """Take the next bytes; waits while all memory is in use."""
-        self._fetcher.traffic.fetched += len(piece)
-        self._fetcher.connections.count(len(piece))
-        while piece:
-            taken = await self._take(piece)
-            self._position += taken
-            piece = piece[taken:]
-            if self._position == self._batch.stop:
-                self._hand_over()
+    def room(self) -> memoryview:
+        """See `Sink.room`."""
+        batch, position = self._batch, self._position
+        if position < batch.start:
+            return self._buffer[: batch.start - position]
+        return self._buffer[position - batch.start : batch.stop - batch.start]
 
-    async def _take(self, piece: memoryview) -> int:
-        """Use the beginning of the piece; return how much of it is used up."""
-        if self._position < self._batch.start:
-            return min(len(piece), self._batch.start - self._position)
-        if self._buffer is None:
-            self._buffer = await self._fetcher.buffers.borrow()
-        count = min(len(piece), self._batch.stop - self._position)
-        begin = self._position - self._batch.start
-        self._buffer[begin : begin + count] = piece[:count]
-        return count
+    def advance(self, count: int) -> None:
+        """See `Sink.advance`. Raises what the target raises."""
+        self._position += count
+        self._fetcher.count(fetched=count)
+        began = monotonic()
+        if self._position == self._batch.stop:
+            self._store(self._batch)
+            self._batch = next(self._batches, self._batch)
+        self._fetcher.connections.count(count, monotonic() - began)
 
-    def _hand_over(self) -> None:
-        batch, buffer, self._buffer = self._batch, self._buffer, None
-        self._batch = next(self._batches, batch)
-        if buffer is not None:
-            self._accept(batch, buffer)
-
-    def close(self) -> None:
-        """Give up what is half-filled."""
-        if self._buffer is not None:
-            self._fetcher.buffers.give_back(self._buffer)
-            self._buffer = None
+    def _store(self, batch: Batch) -> None:
+        """Verify and write, account for what was right."""
+        with self._fetcher.workers.turn(fine=batch.is_fine):
+            wrong = self._target.write(batch, self._buffer[: batch.stop - batch.start])
+        bad = {id(chunk.placement) for chunk in wrong}
+        right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
+        self._fetcher.count(written=sum(chunk.size for chunk in right), verified=sum(chunk.length for chunk in right))
+        self.wrong += wrong

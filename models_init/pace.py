@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ FIRST = 4
 """Connections to begin with: on loopback and on lines of up to 100 Mbit/s more bring nothing."""
 
 _GAIN = 1.05  # times the best rate so far: less is noise
+_IDLE = 0.5  # of the time: who is busy for more of it would not get on with more connections
 _REST = 8  # rounds without a try, once a try has brought nothing
 _SHORTEST = 0.05  # seconds of a round: a rate over less is noise
 
@@ -21,7 +23,8 @@ class Connections:
     """Slots for requests, at most `most` and `FIRST` to begin with; use as `async with`, one slot each.
 
     Their number doubles as long as that makes the bytes come faster, is tried anew now and then, and halves when the
-    service is overloaded: additive growth would take a minute to fill a line that sixteen connections fill.
+    service is overloaded: additive growth would take a minute to fill a line that sixteen connections fill. It does not
+    grow where what came takes longer to be verified and written than more of it to come.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = monotonic) -> None:
@@ -35,7 +38,9 @@ class Connections:
         self._rest = 0  # rounds to go until the next try
         self._began = clock()
         self._bytes = self._requests = 0
+        self._busy = 0.0
         self._shrunk = False  # in this round
+        self._guard = threading.Lock()
 
     async def acquire(self) -> None:
         """Take a slot; wait until there is one."""
@@ -57,9 +62,11 @@ class Connections:
     async def __aexit__(self, *_: object) -> None:
         self.release()
 
-    def count(self, size: int) -> None:
-        """Note that `size` bytes came."""
-        self._bytes += size
+    def count(self, size: int, busy: float = 0.0) -> None:
+        """Note that `size` bytes came, and that a slot's holder was `busy` with some for seconds; from any thread."""
+        with self._guard:
+            self._bytes += size
+            self._busy += busy
 
     def overloaded(self) -> None:
         """The service asks for less: halve, once for all requests that it refused at that time."""
@@ -70,13 +77,16 @@ class Connections:
             self._shrunk = True
 
     def _begin_round(self) -> None:
+        with self._guard:
+            self._bytes, self._busy = 0, 0.0
         self._began = self._clock()
-        self._bytes = self._requests = 0
+        self._requests = 0
         self._shrunk = False
 
     def _judge_round(self) -> None:
         """Every slot was used once, about: keep what was tried, or go back; then try more, or rest."""
-        rate = self._bytes / (self._clock() - self._began)
+        seconds = self._clock() - self._began
+        rate, waiting = self._bytes / seconds, 1 - self._busy / (seconds * self.limit)
         if self._tried_from and rate < self._rate * _GAIN:
             self._set(self._tried_from)
             self._tried_from, self._rest = 0, _REST
@@ -85,8 +95,9 @@ class Connections:
             self._rate = rate
         else:
             self._rate = rate
-            self._tried_from = self.limit if self.limit < self._most else 0
-            self._set(min(self._most, self.limit * 2))
+            self._tried_from = self.limit if self.limit < self._most and waiting > _IDLE else 0
+            if self._tried_from:
+                self._set(min(self._most, self.limit * 2))
         self._begin_round()
 
     def _set(self, limit: int) -> None:

@@ -26,8 +26,11 @@ SMALL = 64 << 10
 class Pages(Protocol):
     """Is told what was written or read, in worker threads."""
 
-    def passed(self, path: str, start: int, size: int) -> None:
-        """Bytes of a file were written or read. Waits for a disk that falls behind; raises what it reports."""
+    def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
+        """Bytes of a file were written or read, by a descriptor that is open still, if it is given.
+
+        Waits for a disk that falls behind; raises what it reports.
+        """
 
     def leave(self, root: str) -> None:
         """No more of the tree `root` will pass, and its name is about to change. Waits and raises as above."""
@@ -36,7 +39,7 @@ class Pages(Protocol):
 class AllStay:
     """Leaves it to the kernel."""
 
-    def passed(self, path: str, start: int, size: int) -> None:
+    def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
         """Let it be."""
 
     def leave(self, root: str) -> None:
@@ -57,12 +60,15 @@ class Share:
         """A share of what this machine, and this process's control group, can spare."""
         return cls(memory.cache_share(memory.available_bytes(), memory.limit_bytes()))
 
-    def passed(self, path: str, start: int, size: int) -> None:
+    def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
         """See `Pages.passed`."""
         if size < SMALL:
             return
         piece = _Piece(path, start, size)
-        piece.begin()
+        if descriptor >= 0:
+            begin_write_back(descriptor, start, size)
+        else:
+            piece.begin()
         for old in self._crowded_out_by(piece):
             old.let_go()
 

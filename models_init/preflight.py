@@ -31,6 +31,7 @@ _SAMPLE = 8 * MIB
 """Bytes that are fetched to see how fast the source is, at most."""
 
 _PIECE = MIB // 2
+_ROOM = 16 << 10  # bytes that are counted at once
 _SAMPLE_SECONDS = 2.0
 _SKEW_SECONDS = 120.0
 """What clocks may differ by: the service grants a token's beginning about so much."""
@@ -163,7 +164,7 @@ class Preflight:
         content, source = pack.manifest, self._means.source
         key, size = content.archive_key, content.archive.size
         if size and not self._means.volume.is_installed(content.ref) and not source.lacks(key, size - 1, size):
-            await source.get_range(key, size - 1, size, _forget)
+            await source.get_range(key, size - 1, size, _Tally())
 
     def _tell_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
         match outcome:
@@ -230,23 +231,19 @@ class Preflight:
 
     async def _sample(self, pack: PackPlan) -> tuple[int, float]:
         """Bytes, and the seconds that they took; connections are opened before that."""
-        count = 0
-
-        async def counted(piece: memoryview) -> None:
-            nonlocal count
-            count += len(piece)
-
-        async def fetch(range_: tuple[int, int]) -> None:
-            await self._means.source.get_range(pack.manifest.archive_key, *range_, counted)
-
         ranges = list(_pieces(pack))
+        tallies = [_Tally() for _ in ranges]
+
+        async def fetch(start: int, stop: int, tally: _Tally) -> None:
+            await self._means.source.get_range(pack.manifest.archive_key, start, stop, tally)
+
         began = monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(_SAMPLE_SECONDS):
-                await each(fetch, [(start, start + 1) for start, _ in ranges])
-                count, began = 0, monotonic()
-                await each(fetch, ranges)
-        return count, max(monotonic() - began, 0.001)
+                await each(lambda range_: fetch(range_[0], range_[0] + 1, _Tally()), ranges)
+                began = monotonic()
+                await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, tallies, strict=True)))
+        return sum(tally.count for tally in tallies), max(monotonic() - began, 0.001)
 
     def _check_time(self) -> None:
         seconds = self.report.seconds
@@ -274,8 +271,20 @@ _NOT_ALL = "not all packs are known"
 _GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE"  # noqa: S105 - no token
 
 
-async def _forget(_piece: memoryview) -> None:
-    pass
+class _Tally:
+    """A sink that counts bytes and forgets them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._memory = memoryview(bytearray(_ROOM))
+
+    def room(self) -> memoryview:
+        """See `Sink.room`."""
+        return self._memory
+
+    def advance(self, count: int) -> None:
+        """See `Sink.advance`."""
+        self.count += count
 
 
 def _pieces(pack: PackPlan) -> Iterator[tuple[int, int]]:

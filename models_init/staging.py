@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from models_init import chunks
 from models_init.faults import volume_faults
 from models_init.files import aside, disk_usage, make_folder
-from models_init.pages import AllStay
+from models_init.pages import SMALL, AllStay
 from models_init.plan import WrongChunk
 
 if TYPE_CHECKING:
@@ -110,16 +110,15 @@ class Staging:
         Blocks: for worker threads.
         """
         wrong = []
-        for placement in batch.placements:
-            chunk = placement.chunk
-            try:
-                plain = chunks.plain(_frame(data, batch, chunk), chunk)
-            except chunks.WrongChunkError as error:
-                wrong.append(WrongChunk(placement, str(error)))
-                continue
-            with volume_faults(self.root):
-                chunks.write(self._root, placement, plain)
-                self._passed(placement)
+        with volume_faults(self.root):
+            for placement in batch.placements:
+                chunk = placement.chunk
+                try:
+                    plain = chunks.plain(_frame(data, batch, chunk), chunk)
+                except chunks.WrongChunkError as error:
+                    wrong.append(WrongChunk(placement, str(error)))
+                else:
+                    chunks.write(self._root, placement, plain, self._pages.passed if chunk.size >= SMALL else None)
         return wrong
 
     def complete(self) -> None:

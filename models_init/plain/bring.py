@@ -112,7 +112,7 @@ class Delivery:
 
         def placed(part: Part) -> None:
             follower.arrived(part)
-            loop.call_soon_threadsafe(fetcher.watcher.advance, part.size)
+            fetcher.count(verified=part.size)
 
         thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker's: it waits for what workers write
 

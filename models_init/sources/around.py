@@ -1,4 +1,4 @@
-"""A source around a source: hands everything on, for those that change one thing."""
+"""A source around a source, a sink around a sink: each hands everything on, for those that change one thing."""
 
 from __future__ import annotations
 
@@ -42,3 +42,18 @@ class SourceAround:
     async def close(self) -> None:
         """Close the inner source."""
         await self._inner.close()
+
+
+class SinkAround:
+    """Takes what `inner` takes."""
+
+    def __init__(self, inner: Sink) -> None:
+        self._inner = inner
+
+    def room(self) -> memoryview:
+        """The inner sink's memory."""
+        return self._inner.room()
+
+    def advance(self, count: int) -> None:
+        """Tell the inner sink."""
+        self._inner.advance(count)

@@ -108,13 +108,8 @@ class AzureSource:
         async with self._get(self._blob(key), headers) as answer:
             self._expect(answer, 206)
             self._check_range(answer, key, start, stop)
-            missing = stop - start
-            while missing:
-                piece = await answer.piece()
-                if not piece:
-                    raise UnavailableError(f"{self._http.host} ended its answer for {key} too early")
-                await sink(piece[:missing])
-                missing -= min(missing, len(piece))
+            if await answer.pour(sink, stop - start) < stop - start:
+                raise UnavailableError(f"{self._http.host} ended its answer for {key} too early")
 
     async def names(self, folder: str) -> list[str]:
         """See `Source.names`."""

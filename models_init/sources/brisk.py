@@ -12,9 +12,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from models_init.errors import UnavailableError
-from models_init.sources.around import SourceAround
+from models_init.sources.around import SinkAround, SourceAround
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models_init.sources.source import Sink, Source
 
 _FAR_BELOW = 4  # times slower than the others
@@ -35,27 +37,43 @@ class BriskSource(SourceAround):
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        watch = _Stopwatch(stop - start)
-
-        async def timed(piece: memoryview) -> None:
-            watch.arrived(len(piece))
-            await sink(piece)
-            if watch.is_time_to_look() and self._crawls(watch) and self._cut_off[key, stop] < _TRIES:
-                self._cut_off[key, stop] += 1
-                raise UnavailableError(
-                    f"a range of {key} came at {watch.pace / 1e6:.2f} MB/s, the others at "
-                    f"{median(self._paces) / 1e6:.2f} MB/s; it is asked for again on another connection"
-                )
-            watch.resume()
-
+        timed = _Timed(sink, stop - start, lambda watch: self._judge(watch, key, stop))
         await super().get_range(key, start, stop, timed)
-        self._paces.append(watch.pace)
+        self._paces.append(timed.watch.pace)
+
+    def _judge(self, watch: _Stopwatch, key: str, stop: int) -> None:
+        if self._crawls(watch) and self._cut_off[key, stop] < _TRIES:
+            self._cut_off[key, stop] += 1
+            raise UnavailableError(
+                f"a range of {key} came at {watch.pace / 1e6:.2f} MB/s, the others at "
+                f"{self._usual() / 1e6:.2f} MB/s; it is asked for again on another connection"
+            )
 
     def _crawls(self, watch: _Stopwatch) -> bool:
         """Tell whether a fresh connection at the others' pace would be done much sooner."""
         if len(self._paces) < _ENOUGH or watch.left < watch.pace * _OVERHEAD:
             return False
-        return watch.pace * _FAR_BELOW < median(self._paces)
+        return watch.pace * _FAR_BELOW < self._usual()
+
+    def _usual(self) -> float:
+        return median(list(self._paces))  # a copy, for others are added meanwhile
+
+
+class _Timed(SinkAround):
+    """Has a stopwatch run while its source does, and now and then somebody `look` at it."""
+
+    def __init__(self, inner: Sink, size: int, look: Callable[[_Stopwatch], None]) -> None:
+        super().__init__(inner)
+        self.watch = _Stopwatch(size)
+        self._look = look
+
+    def advance(self, count: int) -> None:
+        """See `Sink.advance`."""
+        self.watch.arrived(count)
+        super().advance(count)
+        if self.watch.is_time_to_look():
+            self._look(self.watch)
+        self.watch.resume()
 
 
 class _Stopwatch:

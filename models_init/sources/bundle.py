@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from models_init import bundle
 from models_init.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
 from models_init.figures import human_size
 from models_init.sources.media import Medium, missing_parts, part_name, parts_of
+from models_init.sources.threads import Threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,14 +20,13 @@ if TYPE_CHECKING:
     from models_init.bundle import Contents, Member
     from models_init.sources.source import Sink
 
-_PIECE = 512 << 10  # bytes read at once, as from a folder
-
 
 class BundleSource:
     """The packs in a bundle: `path` is its file, its first part, or a folder with all its parts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._threads = Threads()
         self._bundle: Bundle | None = None
         self._opening = asyncio.Lock()
 
@@ -43,14 +44,8 @@ class BundleSource:
         """See `Source.get_range`; what the bundle was made without is a `NotFoundError`."""
         opened = await self._opened()
         offset = opened.offset(key, start, stop)
-        buffer = memoryview(bytearray(min(_PIECE, stop - start)))
-        while start < stop:
-            count = await asyncio.to_thread(opened.medium.fill, buffer[: stop - start], offset)
-            if count == 0:
-                raise UnavailableError(f"{self._path} became shorter while it was read")
-            await sink(buffer[:count])
-            start += count
-            offset += count
+        halt = threading.Event()
+        await self._threads.run(self._lay, opened.medium, (offset, stop - start), sink, halt, stop=halt.set)
 
     async def names(self, folder: str) -> list[str]:
         """See `Source.names`."""
@@ -69,9 +64,20 @@ class BundleSource:
 
     async def close(self) -> None:
         """Close the files."""
+        await self._threads.close()
         if self._bundle:
             self._bundle.medium.close()
             self._bundle = None
+
+    def _lay(self, medium: Medium, wanted: tuple[int, int], sink: Sink, halt: threading.Event) -> None:
+        offset, size = wanted
+        while size and not halt.is_set():
+            count = medium.fill(sink.room()[:size], offset)
+            if count == 0:
+                raise UnavailableError(f"{self._path} became shorter while it was read")
+            sink.advance(count)
+            offset += count
+            size -= count
 
     async def _opened(self) -> Bundle:
         async with self._opening:

@@ -6,16 +6,16 @@ import asyncio
 import errno
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.threads import Threads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.sources.source import Sink
-
-_PIECE = 512 << 10  # bytes read at once: enough to hide the hand-over to a thread, and little for 16 readers at once
 
 
 class DirectorySource:
@@ -23,6 +23,7 @@ class DirectorySource:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._threads = Threads()
 
     @property
     def name(self) -> str:
@@ -35,15 +36,8 @@ class DirectorySource:
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        descriptor = await asyncio.to_thread(self._open_range, key, start, stop)
-        try:
-            buffer = memoryview(bytearray(min(_PIECE, stop - start)))
-            while start < stop:
-                count = await asyncio.to_thread(self._fill, key, descriptor, buffer[: stop - start], start)
-                await sink(buffer[:count])
-                start += count
-        finally:
-            os.close(descriptor)
+        halt = threading.Event()
+        await self._threads.run(self._lay, key, (start, stop), sink, halt, stop=halt.set)
 
     async def names(self, folder: str) -> list[str]:
         """See `Source.names`."""
@@ -65,7 +59,19 @@ class DirectorySource:
         return "copy the pack into the folder anew"
 
     async def close(self) -> None:
-        """Nothing is kept open between calls."""
+        """Wait for the calls that run; nothing is kept open between them."""
+        await self._threads.close()
+
+    def _lay(self, key: str, wanted: tuple[int, int], sink: Sink, halt: threading.Event) -> None:
+        start, stop = wanted
+        descriptor = self._open_range(key, start, stop)
+        try:
+            while start < stop and not halt.is_set():
+                count = self._fill(key, descriptor, sink.room()[: stop - start], start)
+                sink.advance(count)
+                start += count
+        finally:
+            os.close(descriptor)
 
     def _read(self, key: str, limit: int) -> bytes:
         try:

@@ -11,7 +11,7 @@ import ssl
 from collections import defaultdict
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from models_init import __version__
@@ -20,19 +20,24 @@ from models_init.sources import message
 from models_init.sources.dial import dial
 from models_init.sources.message import Body, NotHttpError
 from models_init.sources.peer import Origin, Peer, proxy_authorization, proxy_of, web_address
+from models_init.sources.threads import Threads
 from models_init.sources.troubles import told, unreached
 from models_init.sources.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from models_init.sources.message import Head
+    from models_init.sources.source import Sink
+
+T = TypeVar("T")
 
 CONNECT_LIMIT = 15.0
 """Seconds for a TCP connection with TLS."""
 
 _KEPT = 15.0  # seconds; firewalls and balancers forget a silent connection after minutes, and tell nobody
 _LEAST = 1 << 10  # bytes a second; who brings less over an idle limit's time brings nothing
+_PIECE = 64 << 10  # bytes of a document that are taken in at once
 _REDIRECTS = 5
 _MOVED = {301, 302, 303, 307, 308}
 
@@ -54,6 +59,7 @@ class Http:
     """Connections to the server of `base`, kept open between requests."""
 
     def __init__(self, base: str, line: Line) -> None:
+        self.threads = Threads()
         self._base = base
         self._line = line
         self._idle: defaultdict[Peer, list[Wire]] = defaultdict(list)
@@ -93,10 +99,12 @@ class Http:
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
-        for wire in [*self._busy, *(wire for wires in self._idle.values() for wire in wires)]:
-            wire.abort()
+        for wire in self._busy:
+            wire.abort()  # it is closed when it is taken back
+        for wire in (wire for wires in self._idle.values() for wire in wires):
+            wire.close()
         self._idle.clear()
-        await asyncio.sleep(0)  # for the event loop to take note
+        await self.threads.close()
 
     def is_home(self, peer: Peer) -> bool:
         """Tell whether this is the server of `base`: the one that may see the token."""
@@ -109,7 +117,7 @@ class Http:
             wire.idle_since = monotonic()
             self._idle[peer].append(wire)
         else:
-            wire.abort()
+            wire.close()
 
     def _moved(self, asked: str, location: str, secret: str) -> str:
         """Where a redirect leads: to the same server with the secret, to another without it, never out of TLS."""
@@ -134,9 +142,9 @@ class Http:
         peer = self._peer(url)
         while True:
             wire = await self._connected(peer)
+            request = _request(parts.path or "/", parts.query, peer, headers)
             try:
-                wire.write(_request(parts.path or "/", parts.query, peer, headers))
-                head = await message.head(wire)
+                head = await self.threads.run(_exchange, wire, request, stop=wire.abort)
                 _check_proxy(head, peer)
             except (OSError, EOFError, NotHttpError) as error:
                 self.take_back(wire, peer, whole=False)
@@ -162,7 +170,7 @@ class Http:
             if wire.is_silent and monotonic() - (wire.idle_since or 0.0) < _KEPT:
                 self._busy.add(wire)
                 return wire
-            wire.abort()
+            wire.close()
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 wire = await self._connect(peer)
@@ -173,26 +181,27 @@ class Http:
 
     async def _connect(self, peer: Peer) -> Wire:
         first = Origin.of(peer.proxy) if peer.proxy else peer.origin
-        context, name = (self._trusted(), first.tls_name) if first.scheme == "https" else (None, None)
-        made, sock = Wire(self._line.idle_limit), await dial(first.host, first.port)
+        if "https" in (first.scheme, peer.origin.scheme):
+            self._trusted()
+        sock = await dial(first.host, first.port)
+        made = Wire(sock, self._line.idle_limit)
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: made, sock=sock, ssl=context, server_hostname=name
-            )
-            self._limit(made)
-            if peer.has_tunnel:
-                await _tunnel(made, peer)
-                await made.encrypt(self._trusted(), peer.origin.tls_name)
+            if self._line.receive_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._line.receive_buffer)
+            await self.threads.run(self._prepare, made, first, peer, stop=made.abort)
         except BaseException:
-            made.abort()
+            made.close()
             raise
-        self._tls = made.transport.get_extra_info("ssl_object") if peer.origin.scheme == "https" else None
+        self._tls = made.tls if peer.origin.scheme == "https" else None
         return made
 
-    def _limit(self, wire: Wire) -> None:
-        sock = wire.transport.get_extra_info("socket")
-        if self._line.receive_buffer and sock:  # none where the server has gone already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._line.receive_buffer)
+    def _prepare(self, wire: Wire, first: Origin, peer: Peer) -> None:
+        """Encrypt what is to be, through a proxy if need be. Blocks."""
+        if first.scheme == "https":
+            wire.encrypt(self._trusted(), first.tls_name)
+        if peer.has_tunnel:
+            _tunnel(wire, peer)
+            wire.encrypt(self._trusted(), peer.origin.tls_name)
 
     def _trusted(self) -> ssl.SSLContext:
         if not self._context:
@@ -235,27 +244,51 @@ class Answer:
         """A header's value, or an empty string; case does not matter."""
         return self._head.get(name)
 
-    async def piece(self) -> memoryview:
-        """The next bytes of the body, valid until the next call; empty at its end. Raises `UnavailableError`."""
-        began = monotonic()
-        try:
-            piece = await self._body.piece()
-        except (OSError, EOFError, NotHttpError) as error:
-            raise told(error, self._peer.origin.name) from None
-        if self._pulse.is_weak(len(piece), monotonic() - began):
-            raise UnavailableError(f"{self._peer.origin.name} sends next to nothing; check the network")
-        return piece
+    async def pour(self, sink: Sink, count: int) -> int:
+        """Lay the next `count` bytes of the body into the sink; return how many these are: fewer where it ends.
+
+        Raises `UnavailableError`, and what the sink raises.
+        """
+        return await self._in_thread(self._pour, sink, count)
 
     async def body(self, limit: int, what: str) -> bytes:
-        """The whole body; one of more than `limit` bytes is a `SourceError`."""
-        body = bytearray()
-        while piece := await self.piece():
-            body += piece
+        """The whole body; one of more than `limit` bytes is a `SourceError`. Raises `UnavailableError`."""
+        return await self._in_thread(self._whole, limit, what)
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        if not self._wire:
+            raise TypeError("released already")
+        return await self._http.threads.run(call, *arguments, stop=self._wire.abort)
+
+    def _pour(self, sink: Sink, count: int) -> int:
+        left = count
+        while left:
+            laid = self._into(sink.room()[:left])
+            if not laid:
+                break
+            sink.advance(laid)
+            left -= laid
+        return count - left
+
+    def _whole(self, limit: int, what: str) -> bytes:
+        body, room = bytearray(), memoryview(bytearray(_PIECE))
+        while count := self._into(room):
+            body += room[:count]
             if len(body) > limit:
                 raise SourceError(
                     f"{what} on {self._peer.origin.name} is larger than {limit} bytes: it is not what it should be"
                 )
         return bytes(body)
+
+    def _into(self, room: memoryview) -> int:
+        began = monotonic()
+        try:
+            count = self._body.into(room)
+        except (OSError, EOFError, NotHttpError) as error:
+            raise told(error, self._peer.origin.name) from None
+        if self._pulse.is_weak(count, monotonic() - began):
+            raise UnavailableError(f"{self._peer.origin.name} sends next to nothing; check the network")
+        return count
 
     def release(self) -> None:
         """Give the connection back; close it where the body was not read to its end."""
@@ -299,11 +332,17 @@ def _request(path: str, query: str, peer: Peer, headers: Mapping[str, str]) -> b
     return _lines(f"GET {target} HTTP/1.1", lines)
 
 
-async def _tunnel(wire: Wire, peer: Peer) -> None:
+def _exchange(wire: Wire, request: bytes) -> Head:
+    """Ask, and wait for the head of the answer. Blocks; raises `NotHttpError`, `EOFError`, `OSError`."""
+    wire.write(request)
+    return message.head(wire)
+
+
+def _tunnel(wire: Wire, peer: Peer) -> None:
     """Have the proxy connect to the server. Raises `SourceError`, and what `message.head` raises."""
     address = peer.origin.address
     wire.write(_lines(f"CONNECT {address} HTTP/1.1", {"Host": address, **proxy_authorization(peer.proxy)}))
-    head = await message.head(wire)
+    head = message.head(wire)
     if head.status in (408, 429) or head.status >= 500:
         raise UnavailableError(f"the proxy has no connection to {peer.origin.name} now: it answered {head.status}")
     if not 200 <= head.status < 300:

@@ -52,11 +52,11 @@ class Head:
         return self.headers.get(name.lower(), "")
 
 
-async def head(wire: Wire) -> Head:
+def head(wire: Wire) -> Head:
     """Read one, passing over those that only announce another. Raises `NotHttpError`, `EOFError`, `OSError`."""
     try:
         for _ in range(_INTERIM + 1):
-            found = Head(await wire.until(b"\r\n\r\n", _HEAD_LIMIT))
+            found = Head(wire.until(b"\r\n\r\n", _HEAD_LIMIT))
             if found.status >= 200:
                 return found
             if found.status == 101:
@@ -73,61 +73,50 @@ class Body:
         self._wire = wire
         self._in_chunks = head.in_chunks
         self._left = 0 if head.in_chunks else head.length
-        self._given = 0
         self._began = False
         self.is_whole = not head.in_chunks and head.length == 0
 
-    async def piece(self) -> memoryview:
-        """The next bytes, valid until the next call; empty at the end.
+    def into(self, room: memoryview) -> int:
+        """Lay the next bytes there; 0 at the end.
 
         Raises `EOFError` where it ends too early, `NotHttpError`, `OSError`.
         """
-        self._free()
         if self._in_chunks and not self.is_whole and self._left == 0:
-            await self._next_chunk()
+            self._next_chunk()
         if self.is_whole:
-            return memoryview(b"")
-        there = await self._wire.some()
-        if not there:
-            if self._left is not None:
-                raise EOFError
-            self.is_whole = True
-            return there
-        given = there if self._left is None else there[: self._left]
-        self._given = len(given)
-        return given
-
-    def _free(self) -> None:
-        """Take what was given, now that nobody reads it any more."""
-        self._wire.take(self._given)
-        if self._left is not None:
-            self._left -= self._given
-            self.is_whole = self.is_whole or (self._left == 0 and not self._in_chunks)
-        self._given = 0
+            return 0
+        count = self._wire.into(room if self._left is None else room[: self._left])
+        if self._left is None:
+            self.is_whole = not count
+        elif not count:
+            raise EOFError
+        else:
+            self._left -= count
+            self.is_whole = self._left == 0 and not self._in_chunks
+        return count
 
     def finish(self) -> bool:
-        """Take what was given; tell whether that was all, so that the connection can be used again."""
-        self._free()
+        """Tell whether that was all, so that the connection can be used again."""
         if self._in_chunks and self._began and self._left == 0 and not self.is_whole:
             self.is_whole = self._wire.skip(_LAST_CHUNK)  # who knows the length asks for no piece after the last
         return self.is_whole and self._left is not None
 
-    async def _next_chunk(self) -> None:
+    def _next_chunk(self) -> None:
         try:
-            if self._began and await self._wire.until(b"\r\n", 2) != b"\r\n":
+            if self._began and self._wire.until(b"\r\n", 2) != b"\r\n":
                 raise NotHttpError
-            size = _SIZE.match(await self._wire.until(b"\r\n", _LINE_LIMIT))
+            size = _SIZE.match(self._wire.until(b"\r\n", _LINE_LIMIT))
             if not size:
                 raise NotHttpError
             self._began, self._left = True, int(size[1], 16)
             if self._left == 0:
-                await self._pass_over_trailers()
+                self._pass_over_trailers()
         except ValueError:
             raise NotHttpError from None
 
-    async def _pass_over_trailers(self) -> None:
+    def _pass_over_trailers(self) -> None:
         for _ in range(_TRAILERS + 1):
-            line = await self._wire.until(b"\r\n", _LINE_LIMIT)
+            line = self._wire.until(b"\r\n", _LINE_LIMIT)
             if line == b"\r\n":
                 self.is_whole = True
                 return

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from models_init.errors import UnavailableError
-from models_init.sources.around import SourceAround
+from models_init.sources.around import SinkAround, SourceAround
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,18 +62,16 @@ class RetryingSource(SourceAround):
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`; a broken range is taken up at the byte where it broke."""
-        position = start
+        came = 0
 
         async def attempt(effort: _Effort) -> None:
-            async def counted(piece: memoryview) -> None:
-                nonlocal position
-                began = monotonic()
-                await sink(piece)
-                position += len(piece)
-                effort.progress(len(piece), monotonic() - began)
-
-            if position < stop or position == start:  # a fault after the last byte costs nothing
-                await self._inner.get_range(key, position, stop, counted)
+            nonlocal came
+            if start + came < stop or not came:  # a fault after the last byte costs nothing
+                counted = _Counted(sink, effort)
+                try:
+                    await self._inner.get_range(key, start + came, stop, counted)
+                finally:
+                    came += counted.came
 
         await self._again(attempt)
 
@@ -91,6 +89,22 @@ class RetryingSource(SourceAround):
     def _tell(self, error: UnavailableError, wait: float) -> None:
         self._answered = self._answered or error.overloaded
         self._on_retry(error, wait)
+
+
+class _Counted(SinkAround):
+    """Counts the bytes that came, and tells them as progress."""
+
+    def __init__(self, inner: Sink, effort: _Effort) -> None:
+        super().__init__(inner)
+        self._effort = effort
+        self.came = 0
+
+    def advance(self, count: int) -> None:
+        """See `Sink.advance`."""
+        began = monotonic()
+        super().advance(count)
+        self.came += count
+        self._effort.progress(count, monotonic() - began)
 
 
 class PatientApproach:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-Sink = Callable[[memoryview], Awaitable[None]]
-"""Takes the next bytes of a range. A piece is valid until the sink returns: the source may reuse its memory."""
+
+class Sink(Protocol):
+    """Lends memory for the bytes of a range, in order; used by one thread at a time, which may be kept waiting.
+
+    The source has the bytes laid right where they are wanted: nobody copies them.
+    """
+
+    def room(self) -> memoryview:
+        """Memory for the next bytes, one at least; it is the source's until `advance`."""
+
+    def advance(self, count: int) -> None:
+        """The first `count` bytes of that memory are right now."""
 
 
 class Source(Protocol):
@@ -25,10 +34,10 @@ class Source(Protocol):
         """Return a whole small object; one of more than `limit` bytes is a `SourceError`."""
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """Hand the bytes `start` to `stop` (exclusive) of the object to `sink`: in order, all of them, and no others.
+        """Lay the bytes `start` to `stop` (exclusive) of the object into the sink: in order, all of them, no others.
 
-        On an error the sink has seen a correct prefix. An empty range, or one past the end, is a
-        `SourceError`.
+        On an error the sink has a correct prefix. Once this has ended, also by being cancelled, the sink is used no
+        more. An empty range, or one past the end, is a `SourceError`.
         """
 
     async def names(self, folder: str) -> list[str]:

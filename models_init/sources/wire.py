@@ -1,193 +1,257 @@
-"""One connection, which receives into memory of its own.
+"""One connection, read by a thread that waits in the kernel, straight into the memory where the bytes are wanted.
 
-A stream reader that makes a `bytes` object of everything that comes costs a third of all time on the event loop, page
-faults and copies (measured: 518 against 785 MiB a second and core); here the kernel fills one buffer again and again.
+An event loop is woken for each piece that comes, copies it, and hands it on; that was a third of an install's CPU time.
+A thread is woken when the memory is full, or after a moment (`_TICK`): the loop is then asked twice for each range.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, cast
+import socket
+import ssl
+import struct
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import ssl
+_TICK = 0.25
+"""Seconds for which one call of the kernel waits at most: what has come by then is told, so that a pace can be seen."""
 
-MEMORY = 512 << 10
-"""Bytes that a connection takes in before they are read."""
-
-_GULP = MEMORY // 2
-"""Bytes that one call of the kernel gives at most: the reader has its turn before the next call, so that reading is
-paused (two more calls) only where the reader itself is held up. Not below asyncio's buffer for TLS (256 KiB): what that
-still holds at the connection's end is given in one call, and the rest of it would be dropped."""
+_HEAD = 16 << 10  # bytes that are asked for at once where a head is to come
+_SEALED = 256 << 10
+"""Bytes of TLS that are taken in at once: 16 records for a call, where OpenSSL itself makes two calls for a record."""
 
 
-class Wire(asyncio.BufferedProtocol):
+class Stream(Protocol):
+    """Bytes in both directions. Raises `OSError`."""
+
+    def receive(self, into: memoryview, *, full: bool) -> int:
+        """Wait for bytes and lay them there; 0 at the end. `BlockingIOError` where a moment brings none.
+
+        What is there will do, unless it is to be `full`: then all that comes within a moment is waited for.
+        """
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `receive` would not wait: for there are bytes, or an end."""
+
+
+class Wire:
     """Bytes that come, in order, each until it is taken; who waits `idle_limit` seconds in vain gets `TimeoutError`.
 
-    Reading stops while the memory is full, so that TCP tells the server to wait. The end of TLS is an end like any
-    other, announced or not: who reads to the end must know from what was read that nothing is missing.
+    All but `abort` is for one thread at a time. The end of TLS is an end like any other, announced or not: who reads to
+    the end must know from what was read that nothing is missing.
     """
 
-    def __init__(self, idle_limit: float) -> None:
+    def __init__(self, sock: socket.socket, idle_limit: float) -> None:
+        """Take over a connected socket."""
         self.idle_limit = idle_limit
-        self._loop = asyncio.get_running_loop()
-        self._bytes = bytearray(MEMORY)
-        self._memory = memoryview(self._bytes)
-        self._begin = self._end = 0
-        self._full = self._ended = False
-        self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._due = 0.0  # when the wait that is under way is too long
-        self._timer: asyncio.TimerHandle | None = None
         self.idle_since: float | None = None  # the end of an earlier request, on the monotonic clock
-        self._transport: asyncio.Transport | None = None
+        self.tls: ssl.SSLObject | None = None  # the innermost encryption
+        self._sock = sock
+        self._tick = min(_TICK, idle_limit / 4)
+        self._stream: Stream = _Tcp(sock, self._tick)
+        self._ahead = bytearray()  # what came behind a head
+        self._is_aborted = False
 
-    # -- for whoever reads
-
-    async def some(self) -> memoryview:
-        """What is there, waiting for the first byte; empty at the end. Valid until it is taken.
-
-        Raises `OSError` (`TimeoutError` among them).
-        """
-        while self._begin == self._end:
-            if self._error:
-                raise self._error
-            if self._ended:
-                break
-            await self._wait(self._loop.time() + self.idle_limit)
-        return self._memory[self._begin : self._end]
-
-    async def until(self, mark: bytes, limit: int) -> bytes:
+    def until(self, mark: bytes, limit: int) -> bytes:
         """Take all up to `mark`, and that; `ValueError` if that is more than `limit` bytes, `EOFError` at the end.
 
         All of it must come within `idle_limit`: a byte now and then is no progress here. Raises `OSError`, too.
         """
-        due = self._loop.time() + self.idle_limit
+        due, room = monotonic() + self.idle_limit, memoryview(bytearray(_HEAD))
         while True:
-            found = self._bytes.find(mark, self._begin, min(self._end, self._begin + limit))
+            found = self._ahead.find(mark, 0, limit)
             if found >= 0:
-                taken = bytes(self._memory[self._begin : found + len(mark)])
-                self.take(len(taken))
-                return taken
-            if self._end - self._begin >= limit:
+                return self._take(found + len(mark))
+            if len(self._ahead) >= limit:
                 raise ValueError(f"no end within {limit} bytes")
-            if self._error:
-                raise self._error
-            if self._ended:
+            count = self._receive(room, due, full=False)
+            if not count:
                 raise EOFError
-            self._compact()
-            await self._wait(due)
+            self._ahead += room[:count]
 
-    def take(self, count: int) -> None:
-        """Give the memory of `count` bytes free."""
-        self._begin += count
-        if self._begin == self._end:
-            self._begin = self._end = 0
-            if self._full:
-                self._full = False
-                self.transport.resume_reading()
+    def into(self, room: memoryview) -> int:
+        """Lay the next bytes there, as many as a moment brings; 0 at the end. Raises `OSError`."""
+        if self._ahead:
+            there = self._take(min(len(room), len(self._ahead)))
+            room[: len(there)] = there
+            return len(there)
+        return self._receive(room, monotonic() + self.idle_limit, full=True)
 
     def skip(self, data: bytes) -> bool:
         """Take exactly this, if it is there already."""
-        is_there = self._memory[self._begin : min(self._end, self._begin + len(data))] == data
+        if len(self._ahead) < len(data) and self._stream.is_ready:
+            room = memoryview(bytearray(len(data) - len(self._ahead)))
+            with suppress(OSError):
+                self._ahead += room[: self._stream.receive(room, full=False)]
+        is_there = self._ahead.startswith(data)
         if is_there:
-            self.take(len(data))
+            self._take(len(data))
         return is_there
 
     def write(self, data: bytes) -> None:
-        """Send."""
-        self.transport.write(data)
+        """Send. Raises `OSError`."""
+        self._stream.send(data)
 
     @property
     def is_silent(self) -> bool:
         """Whether it is open, and nothing came that nobody asked for."""
-        return not self._ended and self._begin == self._end and not self.transport.is_closing()
+        return not self._ahead and not self._is_aborted and not self._stream.is_ready
 
-    @property
-    def transport(self) -> asyncio.Transport:
-        """What carries it."""
-        if not self._transport:
-            raise TypeError("not connected yet")
-        return self._transport
-
-    def abort(self) -> None:
-        """Close it at once."""
-        if self._transport:
-            self._transport.abort()
-
-    async def encrypt(self, context: ssl.SSLContext, host: str) -> None:
+    def encrypt(self, context: ssl.SSLContext, host: str | None) -> None:
         """Speak TLS from now on, on a wire that `is_silent`: what came before would pass for encrypted.
 
         Raises `OSError`.
         """
-        encrypted = await self._loop.start_tls(self.transport, self, context, server_hostname=host)
-        if not encrypted:
-            raise ConnectionResetError
-        self._transport = encrypted
+        encrypted = _Tls(self._stream, context, host, self._tick)
+        encrypted.shake_hands(monotonic() + self.idle_limit)
+        self._stream, self.tls = encrypted, encrypted.tls
 
-    async def _wait(self, due: float) -> None:
-        self._waiter = self._loop.create_future()
-        self._due = due
-        if not self._timer:
-            self._timer = self._loop.call_at(due, self._look)
+    def abort(self) -> None:
+        """Have whoever waits for bytes find the end; from any thread."""
+        self._is_aborted = True
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._sock.close()
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._ahead[:count])
+        del self._ahead[:count]
+        return taken
+
+    def _receive(self, room: memoryview, due: float, *, full: bool) -> int:
+        while True:
+            try:
+                return self._stream.receive(room, full=full)
+            except BlockingIOError:
+                _check(due)
+
+
+class _Tcp:
+    """The socket itself; the kernel keeps the time, which spares a call of poll(2) for each of recv(2)."""
+
+    def __init__(self, sock: socket.socket, tick: float) -> None:
+        self._sock = sock
+        sock.setblocking(True)
+        seconds, fraction = divmod(tick, 1.0)
+        timeval = struct.pack("@ll", int(seconds), int(fraction * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
+    def receive(self, into: memoryview, *, full: bool) -> int:
+        """See `Stream.receive`."""
+        return self._sock.recv_into(into, 0, socket.MSG_WAITALL if full else 0)
+
+    def send(self, data: bytes) -> None:
+        """See `Stream.send`."""
+        self._sock.sendall(data)
+
+    @property
+    def is_ready(self) -> bool:
+        """See `Stream.is_ready`."""
         try:
-            await self._waiter
-        finally:
-            self._waiter = None
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
-    def _look(self) -> None:
-        """One timer for many waits: it looks whether the one that is under way is too long, and is set anew."""
-        self._timer = None
-        if self._waiter and not self._waiter.done():
-            if self._loop.time() < self._due:
-                self._timer = self._loop.call_at(self._due, self._look)
-            else:
-                self._error = TimeoutError("idle")
-                self._wake()
 
-    def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
+class _Tls:
+    """TLS over a stream, be that a socket or TLS with a proxy."""
 
-    def _compact(self) -> None:
-        """Make room behind what is there: only a head or a chunk's size must lie in one piece."""
-        if self._end == MEMORY and self._begin:
-            count = self._end - self._begin
-            self._memory[:count] = bytes(self._memory[self._begin : self._end])
-            self._begin, self._end = 0, count
-            if self._full:
-                self._full = False
-                self.transport.resume_reading()
+    def __init__(self, below: Stream, context: ssl.SSLContext, host: str | None, tick: float) -> None:
+        self._below = below
+        self._tick = tick
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._memory = memoryview(bytearray(_SEALED))
+        self._ahead = b""  # a byte that was found by looking
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
-    # -- for the event loop
+    def shake_hands(self, due: float) -> None:
+        """Agree on keys, and on who the other side is. Raises `OSError`."""
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self._flush()
+            except ssl.SSLWantReadError:
+                self._flush()
+            except ssl.SSLError:
+                with suppress(OSError):
+                    self._flush()  # the other side is told why
+                raise
+            try:
+                self._take_in()
+            except BlockingIOError:
+                _check(due)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.BaseProtocol`."""
-        self._transport = cast("asyncio.Transport", transport)
+    def receive(self, into: memoryview, *, full: bool) -> int:
+        """See `Stream.receive`."""
+        got, late = len(self._ahead), monotonic() + self._tick
+        into[:got], self._ahead = self._ahead, b""
+        while got < len(into):
+            try:
+                count = self.tls.read(len(into) - got, into[got:])
+            except ssl.SSLWantReadError:
+                if got and (not full or monotonic() > late):
+                    return got
+                try:
+                    self._take_in()
+                except OSError:
+                    if got:  # it will come again
+                        return got
+                    raise
+                continue
+            except ssl.SSLEOFError:
+                return got
+            if not count:
+                return got
+            got += int(count)
+        return got
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        """See `asyncio.BufferedProtocol`."""
-        return self._memory[self._end : self._end + _GULP]
+    def send(self, data: bytes) -> None:
+        """See `Stream.send`."""
+        self.tls.write(data)
+        self._flush()
 
-    def buffer_updated(self, count: int) -> None:
-        """See `asyncio.BufferedProtocol`."""
-        self._end += count
-        if self._end == MEMORY:
-            self._full = True
-            self.transport.pause_reading()
-        self._wake()
+    @property
+    def is_ready(self) -> bool:
+        """See `Stream.is_ready`; tickets and the like, of which the reader sees nothing, are no bytes."""
+        while not self._ahead:
+            try:
+                self._ahead = self.tls.read(1)
+            except ssl.SSLWantReadError:
+                if not self._below.is_ready:
+                    return False
+                try:
+                    self._take_in()
+                except OSError:
+                    return True
+                continue
+            except OSError:
+                return True
+            return True
+        return True
 
-    def eof_received(self) -> bool:
-        """See `asyncio.BufferedProtocol`: the other side ends, and so does this one."""
-        self._ended = True
-        self._wake()
-        return False
+    def _take_in(self) -> None:
+        self._flush()
+        count = self._below.receive(self._memory, full=False)
+        if count:
+            self._incoming.write(self._memory[:count])
+        else:
+            self._incoming.write_eof()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """See `asyncio.BaseProtocol`."""
-        self._ended = True
-        self._error = self._error or error
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        self._wake()
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._below.send(self._outgoing.read())
+
+
+def _check(due: float) -> None:
+    if monotonic() >= due:
+        raise TimeoutError("idle")
