@@ -184,7 +184,7 @@ class Http:
         if "https" in (first.scheme, peer.origin.scheme):
             self._trusted()
         sock = await dial(first.host, first.port)
-        made = Wire(sock, self._line.idle_limit)
+        made = Wire.of(sock, self._line.idle_limit)
         try:
             if self._line.receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._line.receive_buffer)

@@ -38,6 +38,16 @@ class Stream(Protocol):
         """Whether `receive` would not wait: for there are bytes, or an end."""
 
 
+class Carrier(Stream, Protocol):
+    """A stream that can be ended."""
+
+    def abort(self) -> None:
+        """Have whoever waits for bytes find the end; from any thread."""
+
+    def close(self) -> None:
+        """Give back what it takes."""
+
+
 class Wire:
     """Bytes that come, in order, each until it is taken; who waits `idle_limit` seconds in vain gets `TimeoutError`.
 
@@ -45,16 +55,19 @@ class Wire:
     the end must know from what was read that nothing is missing.
     """
 
-    def __init__(self, sock: socket.socket, idle_limit: float) -> None:
-        """Take over a connected socket."""
+    def __init__(self, carrier: Carrier, idle_limit: float) -> None:
         self.idle_limit = idle_limit
         self.idle_since: float | None = None  # the end of an earlier request, on the monotonic clock
         self.tls: ssl.SSLObject | None = None  # the innermost encryption
-        self._sock = sock
-        self._tick = min(_TICK, idle_limit / 4)
-        self._stream: Stream = _Tcp(sock, self._tick)
+        self._carrier = carrier
+        self._stream: Stream = carrier
         self._ahead = bytearray()  # what came behind a head
         self._is_aborted = False
+
+    @classmethod
+    def of(cls, sock: socket.socket, idle_limit: float) -> Wire:
+        """Take over a connected socket."""
+        return cls(_Tcp(sock, _tick(idle_limit)), idle_limit)
 
     def until(self, mark: bytes, limit: int) -> bytes:
         """Take all up to `mark`, and that; `ValueError` if that is more than `limit` bytes, `EOFError` at the end.
@@ -68,6 +81,7 @@ class Wire:
                 return self._take(found + len(mark))
             if len(self._ahead) >= limit:
                 raise ValueError(f"no end within {limit} bytes")
+            _check(due)
             count = self._receive(room, due, full=False)
             if not count:
                 raise EOFError
@@ -106,19 +120,18 @@ class Wire:
 
         Raises `OSError`.
         """
-        encrypted = _Tls(self._stream, context, host, self._tick)
+        encrypted = _Tls(self._stream, context, host, _tick(self.idle_limit))
         encrypted.shake_hands(monotonic() + self.idle_limit)
         self._stream, self.tls = encrypted, encrypted.tls
 
     def abort(self) -> None:
         """Have whoever waits for bytes find the end; from any thread."""
         self._is_aborted = True
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        self._carrier.abort()
 
     def close(self) -> None:
         """Give the socket back."""
-        self._sock.close()
+        self._carrier.close()
 
     def _take(self, count: int) -> bytes:
         taken = bytes(self._ahead[:count])
@@ -162,6 +175,15 @@ class _Tcp:
             return True
         return True
 
+    def abort(self) -> None:
+        """See `Carrier.abort`."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """See `Carrier.close`."""
+        self._sock.close()
+
 
 class _Tls:
     """TLS over a stream, be that a socket or TLS with a proxy."""
@@ -182,6 +204,8 @@ class _Tls:
                 return self._flush()
             except ssl.SSLWantReadError:
                 self._flush()
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                raise ConnectionResetError from None
             except ssl.SSLError:
                 with suppress(OSError):
                     self._flush()  # the other side is told why
@@ -250,6 +274,10 @@ class _Tls:
     def _flush(self) -> None:
         if self._outgoing.pending:
             self._below.send(self._outgoing.read())
+
+
+def _tick(idle_limit: float) -> float:
+    return min(_TICK, idle_limit / 4)
 
 
 def _check(due: float) -> None:

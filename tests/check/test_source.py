@@ -189,7 +189,7 @@ async def test_no_token(site: Site, packs: Packs, variables: dict[str, str], say
 
 async def test_a_token_that_lives_for_hours(site: Site, packs: Packs) -> None:
     """It is good for this install, and a warning tells when it ends; so does the object."""
-    expires = moment(3 * 3600)
+    expires = moment(3 * 3600 - 30)
     found, _ = await served(site, packs, token(se=expires, sip="127.0.0.1"))
     assert (found.code, found.named("warning")) == (0, ["token"])
     assert "for the container, permissions rl, only from IP 127.0.0.1; until " in found.text("token")

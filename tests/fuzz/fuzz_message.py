@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import io
 import random
@@ -41,12 +40,12 @@ class Seen(NamedTuple):
     is_reusable: bool
 
 
-async def answer(wire: Wire) -> Seen:
+def answer(wire: Wire) -> Seen:
     """Read one to its end. Raises `NotHttpError`, `EOFError`."""
-    head = await message.head(wire)
-    body, data = Body(wire, head), bytearray()
-    while piece := await body.piece():
-        data += piece
+    head = message.head(wire)
+    body, data, room = Body(wire, head), bytearray(), memoryview(bytearray(1000))
+    while count := body.into(room):
+        data += room[:count]
     return Seen(head.status, head.headers, bytes(data), body.finish() and head.keeps_alive)
 
 
@@ -63,12 +62,9 @@ def check(data: bytes) -> None:
 
 def _read(pieces: Iterable[bytes]) -> Seen | None:
     try:
-        return _LOOP.run_until_complete(play(pieces, answer))
+        return play(pieces, answer)
     except (NotHttpError, EOFError):
         return None
-
-
-_LOOP = asyncio.new_event_loop()
 
 
 def _compare(seen: Seen, data: bytes) -> None:

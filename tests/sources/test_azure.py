@@ -44,6 +44,7 @@ from tests.parts.faults import (
     throttled,
 )
 from tests.parts.faulty import SIGNATURE_MISMATCH, FaultyServer, Reply
+from tests.sources.collected import Collected
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
@@ -91,16 +92,12 @@ async def opened(
 
 
 async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, key: str = _KEY) -> Got:
-    data = bytearray()
-
-    async def sink(piece: memoryview) -> None:
-        data.extend(piece)
-
+    sink = Collected()
     try:
         await source.get_range(key, start, stop, sink)
     except Exception as error:  # noqa: BLE001 # whatever it is, the test judges it
-        return Got(bytes(data), error)
-    return Got(bytes(data))
+        return Got(bytes(sink.data), error)
+    return Got(bytes(sink.data))
 
 
 async def asked(*faults: Fault) -> Got:

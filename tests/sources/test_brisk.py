@@ -10,7 +10,9 @@ import pytest
 
 from models_init.errors import UnavailableError
 from models_init.sources import brisk
+from models_init.sources.around import SinkAround
 from models_init.sources.brisk import BriskSource
+from tests.sources.collected import Collected
 from tests.sources.fake import FakeSource
 
 if TYPE_CHECKING:
@@ -35,6 +37,19 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return fake
 
 
+class Late(SinkAround):
+    """Lets the time pass before each piece."""
+
+    def __init__(self, inner: Sink, source: Timed) -> None:
+        super().__init__(inner)
+        self._source = source
+
+    def advance(self, count: int) -> None:
+        """As long as it takes to come."""
+        self._source.time.now += count / self._source.rate
+        super().advance(count)
+
+
 class Timed(FakeSource):
     """Gives its bytes at `rate` bytes a second."""
 
@@ -42,30 +57,22 @@ class Timed(FakeSource):
         super().__init__({"pack": _DATA}, piece=_PIECE)
         self.rate = 20.0 * _MB
         self.delay = 0.0
-        self._time = time
+        self.time = time
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """Let the time pass before each piece."""
-        self._time.now += self.delay
+        self.time.now += self.delay
 
-        async def late(piece: memoryview) -> None:
-            self._time.now += len(piece) / self.rate
-            await sink(piece)
-
-        await super().get_range(key, start, stop, late)
+        await super().get_range(key, start, stop, Late(sink, self))
 
 
 async def fetch(source: BriskSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
-    data = bytearray()
-
-    async def sink(piece: memoryview) -> None:
-        data.extend(piece)
-
+    sink = Collected(size=_PIECE)
     try:
         await source.get_range("pack", start, stop, sink)
     except UnavailableError as error:
         assert "it is asked for again on another connection" in str(error)  # noqa: PT017 - of several outcomes
-    return bytes(data)
+    return bytes(sink.data)
 
 
 async def test_a_crawling_range_is_cut_off(time: Time) -> None:
@@ -112,14 +119,13 @@ async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
     source = BriskSource(Timed(time))
     for _ in range(4):
         await fetch(source)
-    data = bytearray()
 
-    async def slow(piece: memoryview) -> None:
+    def stall(_piece: bytes) -> None:
         time.now += 10.0
-        data.extend(piece)
 
+    slow = Collected(stall, size=_PIECE)
     await source.get_range("pack", 0, len(_DATA), slow)
-    assert data == _DATA
+    assert slow.data == _DATA
 
 
 async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:

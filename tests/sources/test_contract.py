@@ -20,6 +20,7 @@ from models_init.sources.http import Line
 from models_init.sources.retrying import Patience, RetryingSource
 from tests.bundle import media
 from tests.eventually import eventually
+from tests.sources.collected import Collected
 from tests.sources.fake import Broken, FakeSource
 
 if TYPE_CHECKING:
@@ -116,16 +117,10 @@ async def source(make: Callable[[], Source]) -> AsyncIterator[Source]:
 
 
 async def fetched(source: Source, key: str, start: int, stop: int) -> bytes:
-    """Collect a range; each piece is copied while the sink has it."""
-    got = bytearray()
-
-    async def sink(piece: memoryview) -> None:
-        assert 0 < len(piece) <= stop - start - len(got)
-        got.extend(piece)
-        await asyncio.sleep(0)
-
+    """Collect a range."""
+    sink = Collected(lambda _piece: None, size=300_000)
     await source.get_range(key, start, stop, sink)
-    return bytes(got)
+    return bytes(sink.data)
 
 
 @pytest.mark.parametrize("key", OBJECTS)
@@ -177,15 +172,11 @@ async def test_a_range_is_exact(source: Source, start: int, stop: int) -> None:
 )
 async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, stop: int) -> None:
     """An empty range, or one past the end, is a permanent `SourceError`, and what was given before it is right."""
-    got = bytearray()
-
-    async def sink(piece: memoryview) -> None:
-        got.extend(piece)
-
+    sink = Collected()
     with pytest.raises(SourceError) as refused:
         await source.get_range(_PACK, start, stop, sink)
     assert not isinstance(refused.value, UnavailableError)
-    assert OBJECTS[_PACK][start:].startswith(got)
+    assert OBJECTS[_PACK][start:].startswith(sink.data)
 
 
 @pytest.mark.parametrize("key", ["nl-nl/2026.04/none", "nl-nl/1/manifest.json", "none/1/manifest.json", "nl-nl"])
@@ -229,38 +220,35 @@ async def test_names_are_listed_in_order(source: Source, folder: str, expected: 
     ids=repr,
 )
 async def test_what_a_sink_raises_passes_through(source: Source, error: Exception) -> None:
-    """The very exception of the sink comes out, its sink is called no more, and the source can be used afterwards."""
+    """The sink's exception comes out as it is, the sink is called no more, and the source can be used afterwards."""
     calls = 0
 
-    async def sink(_piece: memoryview) -> None:
+    def fail(_piece: bytes) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise error
 
     with pytest.raises(type(error)) as raised:
-        await source.get_range(_PACK, 0, 9 * _MIB, sink)
-    assert raised.value is error
+        await source.get_range(_PACK, 0, 9 * _MIB, Collected(fail))
+    assert repr(raised.value) == repr(error)
     assert calls == 2
     assert await fetched(source, _PACK, 10, 5 * _MIB) == OBJECTS[_PACK][10 : 5 * _MIB]
 
 
 async def test_a_range_can_be_cancelled(source: Source) -> None:
     """A cancelled range ends at once, calls its sink no more, and the source can be used afterwards."""
-    reached, calls = asyncio.Event(), 0
-
-    async def sink(_piece: memoryview) -> None:
-        nonlocal calls
-        calls += 1
-        reached.set()
-        await asyncio.Event().wait()
-
+    sink = Collected(size=1000)
     task = asyncio.create_task(source.get_range(_PACK, 0, _SIZE, sink))
-    await reached.wait()
+    await eventually(lambda: sink.data, "the first bytes")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert calls == 1
+    came = bytes(sink.data)
+    assert len(came) < _SIZE
+    assert OBJECTS[_PACK].startswith(came)
+    await asyncio.sleep(0)
+    assert sink.data == came
     assert await fetched(source, _PACK, 10, 5 * _MIB) == OBJECTS[_PACK][10 : 5 * _MIB]
 
 
@@ -319,11 +307,7 @@ async def test_the_name_says_where(source: Source) -> None:
 async def test_a_correct_prefix_before_a_fault() -> None:
     """When the fake breaks, the sink has seen a correct prefix: what holds for the fake's faults, too."""
     source = FakeSource(OBJECTS, Broken(UnavailableError("gone"), at=100_001))
-    got = bytearray()
-
-    async def sink(piece: memoryview) -> None:
-        got.extend(piece)
-
+    sink = Collected()
     with pytest.raises(UnavailableError):
         await source.get_range(_PACK, 5, _SIZE, sink)
-    assert bytes(got) == OBJECTS[_PACK][5:100_006]
+    assert bytes(sink.data) == OBJECTS[_PACK][5:100_006]

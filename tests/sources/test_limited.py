@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 from models_init.sources import limited
 from models_init.sources.limited import LimitedSource
+from tests.sources.collected import Collected
 from tests.sources.fake import FakeSource
 
 _DATA = random.Random("limited").randbytes(2_000_000)
@@ -18,26 +19,13 @@ _RATE = 100_000
 
 @dataclass
 class Time:
-    """A clock that moves to the next sleeper's end when all sleep."""
+    """A clock that moves when somebody sleeps."""
 
     now: float = 1000.0
-    sleepers: list[tuple[float, asyncio.Future[None]]] = field(default_factory=list)
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait until the clock is there."""
-        future = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.now + seconds, future))
-        await future
-
-    async def run(self, *work: asyncio.Task[None]) -> None:
-        """Move the clock until the work is done."""
-        while not all(task.done() for task in work):
-            for _ in range(20):
-                await asyncio.sleep(0)
-            if self.sleepers:
-                self.sleepers.sort(key=lambda sleeper: sleeper[0])
-                self.now, future = self.sleepers.pop(0)
-                future.set_result(None)
+    def sleep(self, seconds: float) -> None:
+        """Be there at once."""
+        self.now += seconds
 
 
 @pytest.fixture
@@ -52,19 +40,10 @@ async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
     """Bytes over seconds is the rate, within a piece; everything arrives."""
     source = LimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
     came: list[tuple[float, int]] = []
-
-    async def read() -> None:
-        data = bytearray()
-
-        async def sink(part: memoryview) -> None:
-            data.extend(part)
-            came.append((time.now, len(part)))
-
-        await source.get_range("pack", 0, len(_DATA), sink)
-        assert data == _DATA
-
+    sinks = [Collected(lambda part: came.append((time.now, len(part)))) for _ in range(ranges)]
     began = time.now
-    await time.run(*(asyncio.create_task(read()) for _ in range(ranges)))
+    await asyncio.gather(*(source.get_range("pack", 0, len(_DATA), sink) for sink in sinks))
+    assert all(sink.data == _DATA for sink in sinks)
     size = ranges * len(_DATA)
     assert time.now - began == pytest.approx(size / _RATE, rel=0.01)
     total = 0
@@ -74,14 +53,12 @@ async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
 
 
 async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
-    """A machine so busy that each sleep takes a tenth of a second more has the rate nevertheless."""
+    """A machine so busy that each sleep takes half as long again has the rate nevertheless."""
     late = FakeSource({"pack": _DATA}, piece=20_000)
 
-    async def sleep(seconds: float) -> None:
-        await time.sleep(seconds + 0.1)
-
     began = time.now
-    await time.run(asyncio.create_task(_fetch(LimitedSource(late, _RATE, sleep))))
+    source = LimitedSource(late, _RATE, lambda seconds: time.sleep(seconds + 0.01))
+    await source.get_range("pack", 0, len(_DATA), Collected())
     assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
 
 
@@ -90,16 +67,5 @@ async def test_nothing_is_saved_up(time: Time) -> None:
     source = LimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
     time.now += 3600.0
     began = time.now
-    await time.run(asyncio.create_task(_read(source)))
-    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
-
-
-async def _fetch(source: LimitedSource) -> None:
-    async def sink(_piece: memoryview) -> None:
-        pass
-
-    await source.get_range("pack", 0, len(_DATA), sink)
-
-
-async def _read(source: LimitedSource) -> None:
     assert await source.read("pack", len(_DATA)) == _DATA
+    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)

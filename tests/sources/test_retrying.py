@@ -18,6 +18,7 @@ from models_init.errors import (
 )
 from models_init.sources import retrying
 from models_init.sources.retrying import Patience, RetryingSource
+from tests.sources.collected import Collected
 from tests.sources.fake import FOREVER, Broken, FakeSource, Fault
 
 _KEY = "pack"
@@ -58,13 +59,9 @@ def patient(
 
 
 async def fetched(source: RetryingSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
-    data = bytearray()
-
-    async def sink(piece: memoryview) -> None:
-        data.extend(piece)
-
+    sink = Collected()
     await source.get_range(_KEY, start, stop, sink)
-    return bytes(data)
+    return bytes(sink.data)
 
 
 def broken(at: int = 0, *, error: UnavailableError = _DOWN, times: int = 1, after: int = 0) -> Broken:
@@ -130,11 +127,11 @@ async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
     inner = FakeSource({_KEY: _DATA})
     source = patient(time, inner, attempts=FOREVER, seconds=100.0)
 
-    async def slow(_piece: memoryview) -> None:
+    def stall(_piece: bytes) -> None:
         time.now += 90.0  # every piece takes so long
 
     began = time.now
-    await source.get_range(_KEY, 0, 600_000, slow)
+    await source.get_range(_KEY, 0, 600_000, Collected(stall))
     assert time.now - began >= 900.0
 
     inner.script(broken(times=FOREVER))
@@ -148,10 +145,10 @@ async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
     """The time that the sink takes (a disk that stalls) is not the source's."""
     inner = FakeSource({_KEY: _DATA}, broken(at=1_000))
 
-    async def slow(_piece: memoryview) -> None:
+    def stall(_piece: bytes) -> None:
         time.now += 1000.0
 
-    await patient(time, inner, seconds=10.0).get_range(_KEY, 0, 2_000, slow)
+    await patient(time, inner, seconds=10.0).get_range(_KEY, 0, 2_000, Collected(stall))
     assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
 
 
