@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from models_init import manifest
 from models_init.adopt import adopt
-from models_init.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError
+from models_init.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError, WrongBytesError
 from models_init.fetch import Buffers, Fetcher
 from models_init.figures import human_size
 from models_init.pages import Share
-from models_init.plain.bring import Delivery
 from models_init.plan import SPARE, Facts, portions, spans
 from models_init.reuse import Search
 from models_init.staging import Staging
-from models_init.workers import each
+from models_init.workers import each, one_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from models_init.manifest import Manifest, Placement, Resolved
     from models_init.pace import Connections
     from models_init.pages import Pages
+    from models_init.plain.bring import Delivery
     from models_init.plan import PackPlan, Plan
     from models_init.sources.source import Source
     from models_init.trust import Trust
@@ -78,18 +79,34 @@ async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Resolved:
     the errors of source and volume.
     """
     if pack.is_unknown:
-        return await Delivery(means.volume, means.pages, pack.resolved).bring(fetcher)
+        return await _delivery(means, pack.resolved).bring(fetcher)
     staging = means.staging(pack.resolved)
     await means.workers.run(staging.prepare, pack.missing, pack.copies)
-    lost, copied = await adopt(staging, pack, means.workers)
+    with one_fault():
+        async with asyncio.TaskGroup() as group:  # the disk that is read and the network that is waited for are two
+            adopting = group.create_task(adopt(staging, pack, means.workers))
+            fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
+    lost, copied = adopting.result()
     fetcher.traffic.copied += copied
     means.watcher.expect(sum(placement.chunk.length for placement in lost))
-    missing = sorted([*pack.missing, *lost], key=lambda placement: placement.chunk.offset) if lost else pack.missing
-    if missing and pack.manifest.is_derived:
-        raise VolumeError(f"{pack.manifest.ref}: what was unpacked is damaged already; check the disk, then run again")
-    await fetcher.fetch(staging, missing)
+    for fault in (fetching.result(), await _fetch(pack, fetcher, staging, lost)):
+        if fault:
+            raise fault
     await means.workers.run(staging.complete)
     return pack.resolved
+
+
+async def _fetch(
+    pack: PackPlan, fetcher: Fetcher, staging: Staging, missing: Sequence[Placement]
+) -> WrongBytesError | None:
+    """Fetch these chunks; wrong ones are returned as a fault, so that everything else comes first."""
+    if missing and pack.manifest.is_derived:
+        raise VolumeError(f"{pack.manifest.ref}: what was unpacked is damaged already; check the disk, then run again")
+    try:
+        await fetcher.fetch(staging, missing)
+    except WrongBytesError as fault:
+        return fault
+    return None
 
 
 def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
@@ -154,9 +171,15 @@ def _held(holding: Holding) -> Manifest | None:
         return None
 
 
+def _delivery(means: Means, pack: Resolved) -> Delivery:
+    from models_init.plain.bring import Delivery  # noqa: PLC0415 - few packs are plain archives
+
+    return Delivery(means.volume, means.pages, pack)
+
+
 async def _facts(means: Means, pack: Resolved, search: Search) -> Facts:
     if pack.manifest.plain and not pack.manifest.is_derived:
-        staged = await means.workers.run(Delivery(means.volume, means.pages, pack).staged)
+        staged = await means.workers.run(_delivery(means, pack).staged)
         return Facts(
             pack,
             installed=False,

@@ -28,10 +28,10 @@ def sizes(size: int, average: int, marks: Iterator[Marks]) -> Iterator[int]:
 
     `marks` are those of its blocks, in order; they are taken as far as they are needed.
     """
-    start = 0
+    start = number = 0
     near: deque[Marks] = deque()
     while size - start > average:
-        least, most = bounds(start, average)
+        least, most = bounds(number, average)
         first, last = start + least, min(start + most, size)
         while not near or near[-1].stop < last:
             near.append(next(marks))
@@ -39,12 +39,15 @@ def sizes(size: int, average: int, marks: Iterator[Marks]) -> Iterator[int]:
             near.popleft()
         _, end = min(filter(None, (block.best(first, last) for block in near)), default=(0, last))
         yield end - start
-        start = end
+        start, number = end, number + 1
     if start < size:
         yield size - start
 
 
-def bounds(start: int, average: int) -> tuple[int, int]:
-    """Return the least and the most bytes of a chunk at `start`: about as many as lie before it, up to `average`."""
-    wanted = min(average, max(start, average // FRONT, FRONT_LEAST))
+def bounds(number: int, average: int) -> tuple[int, int]:
+    """Return the least and the most bytes of the chunk that so many others precede: about as many as lie before it.
+
+    Were that told by the place itself, an insertion would move the bounds of all chunks at the front.
+    """
+    wanted = min(average, max(average // FRONT, FRONT_LEAST) << max(0, number - 1))
     return wanted // 4, min(wanted * 7 // 4, CHUNK_LIMIT)

@@ -17,7 +17,6 @@ from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
-from xml.etree import ElementTree as ET
 
 from models_init.errors import (
     AccessError,
@@ -34,6 +33,7 @@ from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from xml.etree import ElementTree as ET
 
     from models_init.sources.http import Answer
     from models_init.sources.source import Sink
@@ -215,8 +215,8 @@ class AzureSource:
         if answer.elsewhere:  # the token did not go there, so it is not to blame
             return _fault_elsewhere(self._http.host, answer)
         code, detail = answer.header("x-ms-error-code"), ""
-        with suppress(ModelsInitError, ET.ParseError):
-            body = ET.fromstring(await answer.body(_ERROR_LIMIT, "an error"))  # noqa: S314 - expat caps it
+        with suppress(ModelsInitError):
+            body = _parsed(await answer.body(_ERROR_LIMIT, "an error"))
             code = code or body.findtext("Code") or ""
             detail = body.findtext("AuthenticationErrorDetail") or ""
         said = f"{self._http.host} answered {answer.status} {code}".rstrip()
@@ -330,10 +330,12 @@ def _retry_after(answer: Answer) -> float | None:
 
 
 def _parsed(page: bytes) -> ET.Element:
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - by need
+
     try:
         return ET.fromstring(page)  # noqa: S314 - expat caps entity expansion, the page's size is capped
     except ET.ParseError:
-        raise UnavailableError("the list of blobs is not readable XML; a proxy in between may be changing it") from None
+        raise UnavailableError("an answer is not readable XML; a proxy in between may be changing it") from None
 
 
 def _listed(page: ET.Element) -> list[str]:

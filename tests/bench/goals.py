@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Runs = list[Run]
 
 BARE = "python3 -c 'import json'"
-LIMIT = "the limit"
+LIMIT, WITH_TRANSFER = "the limit", "with the transfer"
 MIB = 1 << 20
 
 
@@ -57,10 +57,11 @@ def verdicts(rows: Mapping[str, Runs]) -> list[Verdict]:
                 found += _beside(
                     rows.get(row, []), case, peer, _wall, (f"first install, {told}, {case}: wall over {peer}", most)
                 )
-    for case in _cases(rows, "first-http"):
-        found += _beside(
-            rows.get("first-http", []), case, LIMIT, _wall, (f"first install, http, {case}: wall over the limit", 1.5)
-        )
+    for limit, told in ((LIMIT, "the limit"), (WITH_TRANSFER, "the limit with the transfer")):
+        for case in _cases(rows, "first-http"):
+            found += _beside(
+                rows.get("first-http", []), case, limit, _wall, (f"first install, http, {case}: wall over {told}", 1.5)
+            )
     found += _on_lines(rows)
     for case in _cases(rows, "first-http"):
         found += _beside(

@@ -15,7 +15,7 @@ import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 from matplotlib import pyplot as plt  # type: ignore[import-not-found, unused-ignore]
 
 from tests.bench.contenders import OURS
-from tests.bench.goals import LIMIT, MIB, verdicts
+from tests.bench.goals import LIMIT, MIB, WITH_TRANSFER, verdicts
 from tests.bench.report import load
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _bars(runs: list[Run], title: str, name: str) -> None:
         who = list(dict.fromkeys(run.contender for run in runs if run.case == case and run.contender != "into nowhere"))
         walls = {one: median(run.wall for run in runs if (run.case, run.contender) == (case, one)) for one in who}
         order = sorted(walls, key=lambda one: -walls[one])
-        colours = [_OWN if one == OURS else "#009e73" if one == LIMIT else _OTHER for one in order]
+        colours = [_OWN if one == OURS else "#009e73" if one in (LIMIT, WITH_TRANSFER) else _OTHER for one in order]
         bars = axes.barh(order, [walls[one] for one in order], color=colours)
         axes.bar_label(bars, fmt="%.1f", padding=2)
         axes.margins(x=0.18)

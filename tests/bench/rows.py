@@ -92,7 +92,7 @@ def _first(bench: Bench, row: Row, *, tls: bool) -> None:
             compete(bench, row, Contest(ware.name, setting, server), asked)
             if not tls:
                 compete(bench, row, Contest(ware.name, setting, server), [PEERS[RCLONE]], pairs=min(_FEW, bench.pairs))
-                _limits(bench, row, ware.name, setting)
+                _limits(bench, row, Contest(ware.name, setting, server))
     if not tls:
         _first_in_chunks(bench, row)
 
@@ -112,11 +112,13 @@ def _from(stock: Stock, server: Nginx, folder: Path) -> Case:
     return Case(stock, folder, server.origin, authority=server.authority)
 
 
-def _limits(bench: Bench, row: Row, name: str, setting: Callable[[Path], Case]) -> None:
-    """What nobody can beat: the work itself on all cores, the server read into nowhere."""
+def _limits(bench: Bench, row: Row, contest: Contest) -> None:
+    """What nobody can beat: the work on all cores; the same with what sending and receiving take of these cores."""
+    name, server = contest.name, contest.server
+    assert server
     for number in range(bench.pairs):
         with bench.folder() as folder:
-            case = setting(folder)
+            case = contest.setting(folder)
             archive = case.stock.archive()
             command = [
                 sys.executable,
@@ -130,8 +132,12 @@ def _limits(bench: Bench, row: Row, name: str, setting: Callable[[Path], Case]) 
             spent = json.loads(done.stdout)
             total = sum(spent.values())
             enter(bench, row, Run(name, "the limit", number, total / tools.cores(), total, 0, facts=spent))
+            before = server.cpu()
             figures = bench.measure(contenders.nowhere(case), folder)
             enter(bench, row, _run(name, "into nowhere", number, figures))
+            spent |= {"receiving": figures.cpu, "sending": server.cpu() - before}
+            total = sum(spent.values())
+            enter(bench, row, Run(name, "with the transfer", number, total / tools.cores(), total, 0, facts=spent))
 
 
 def azurite(bench: Bench, row: Row) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests import parts
@@ -14,7 +15,6 @@ from tests.parts import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.parts.certificates import Certificates
 
@@ -62,9 +62,10 @@ read only = yes
 
 
 class Nginx:
-    """A running nginx, and what it has sent."""
+    """A running nginx, what it has sent, and what that took."""
 
     def __init__(self, folder: Path, port: int, authority: Path | None) -> None:
+        self._folder = folder
         self._log = folder / "access.log"
         self.port = port
         self.authority = authority
@@ -84,6 +85,13 @@ class Nginx:
         time.sleep(_QUIET)
         lines = (line.split(" ", 1) for line in self._log.read_text().splitlines())
         return sum(int(size) for size, path in lines if path.startswith(below))
+
+    def cpu(self) -> float:
+        """CPU seconds of all its processes so far, to a hundredth."""
+        master = (self._folder / "pid").read_text().strip()
+        workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (master, *workers)]
+        return sum(int(ticks) for one in fields for ticks in one[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def new_in(data: bytes, old: bytes, average: int = SMALL) -> int:
 
 def test_the_borders_are_the_same_on_every_machine() -> None:
     """These were written down: another Python, numpy, platform or version of this program must find the same ones."""
-    wanted = [103704, 144346, 396505, 633541, 1537339, 1156963, 786124, 682728, 1439150, 1244961, 263247]
+    wanted = [103704, 25154, 119192, 396505, 633541, 1537339, 1156963, 786124, 682728, 1439150, 1244961, 263247]
     assert [len(chunk) for chunk in cut(noise(1, 8 * MIB), MIB)] == wanted
     content = b"".join(f"{number}: {hashlib.md5(b'%d' % number).hexdigest()}\n".encode() for number in range(20_000))
     wanted = [2209, 6158, 8182, 28103, 32448, 95423, 21314, 107114, 31024, 112424, 18813, 39449, 94146, 50725, 102252]
@@ -84,11 +84,9 @@ def test_chunks_are_the_file_and_keep_their_bounds(data: bytes, average: int) ->
     chunks = cut(data, average)
     assert b"".join(chunks) == data
     assert all(chunks)
-    start = 0
-    for chunk in chunks[:-1]:
-        least, most = bounds(start, average)
+    for number, chunk in enumerate(chunks[:-1]):
+        least, most = bounds(number, average)
         assert least <= len(chunk) <= most <= average * 7 // 4
-        start += len(chunk)
     assert all(len(chunk) <= average * 7 // 4 for chunk in chunks)
 
 
@@ -113,12 +111,7 @@ def test_chunks_at_the_front_are_small_and_grow() -> None:
     chunks = cut(noise(4, 8 * MIB), MIB)
     assert len(chunks[0]) <= 112 * KIB
     assert bounds(0, MIB) == (16 * KIB, 112 * KIB)
-    assert [bounds(start, MIB)[1] for start in (64 * KIB, MIB // 2, MIB, 99 * MIB)] == [
-        112 * KIB,
-        MIB * 7 // 8,
-        MIB * 7 // 4,
-        MIB * 7 // 4,
-    ]
+    assert [bounds(number, MIB)[1] // (28 * KIB) for number in (1, 2, 3, 4, 5, 6, 99)] == [4, 8, 16, 32, 64, 64, 64]
 
 
 @pytest.mark.parametrize("size", [1, 4 * KIB, SMALL])
@@ -140,7 +133,7 @@ def test_a_run_of_one_pattern_is_cut_at_the_largest_size(pattern: bytes) -> None
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 200))
 @settings(deadline=None)
 def test_an_insertion_at_the_front_costs_small_chunks(seed: int, count: int) -> None:
-    """Of 3000 insertions the mean cost a third of a chunk (where the front has quarters), the worst five."""
+    """Of 3000 insertions the mean cost a quarter of a chunk (where the front has quarters), the worst four."""
     old = noise(seed, 40 * SMALL)
     assert new_in(noise(seed + 1, count) + old, old) <= count + 10 * SMALL
 
