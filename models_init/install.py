@@ -129,7 +129,7 @@ class Installation:
     async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> Report:
         release = release_of(
             digests,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             source=self.means.source.name,
             program=f"models_init {__version__}",
         )
