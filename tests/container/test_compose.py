@@ -43,10 +43,11 @@ def seconds(site: Site, service: str = INIT) -> float:
 
 
 def report(site: Site) -> tuple[int, int]:
-    """The bytes fetched and the bytes reused, as the last line of init tells them."""
-    found = re.search(r"([\d.]+ \w+) fetched, ([\d.]+ \w+) reused", site.log()[-1])
+    """The bytes fetched and reused, as init's last result tells them; dockerd may mix up the lines of two streams."""
+    found = re.findall(r"([\d.]+ \w+) fetched, ([\d.]+ \w+) reused", "\n".join(site.log()))
     assert found, site.log()[-5:]
-    return size(found[1]), size(found[2])
+    fetched, reused = found[-1]
+    return size(fetched), size(reused)
 
 
 def archives(bucket: Azurite, seen: int = 0) -> set[str]:
