@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ FIRST = 4
 """Connections to begin with: on loopback and on lines of up to 100 Mbit/s more bring nothing."""
 
 _GAIN = 1.05  # times the best rate so far: less is noise
-_IDLE = 0.5  # of the time: who is busy for more of it would not get on with more connections
+_FULL = 0.5
+"""Share of the time for which the processor is used, or for which who receives is busy with what came: beyond it more
+connections bring nothing but noise, some of which would pass for a gain. The other half may be a server's beside us."""
+
 _REST = 8  # rounds without a try, once a try has brought nothing
 _SHORTEST = 0.05  # seconds of a round: a rate over less is noise
 
@@ -24,26 +28,35 @@ class Connections:
 
     Their number doubles as long as that makes the bytes come faster, is tried anew now and then, and halves when the
     service is overloaded: additive growth would take a minute to fill a line that sixteen connections fill. It does not
-    grow where what came takes longer to be verified and written than more of it to come.
+    grow where it is this machine that keeps bytes from coming faster.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, most: int, clock: Callable[[], float] = monotonic, used: Callable[[], float] = process_time
+    ) -> None:
+        """Take clocks in seconds, one of which counts what this process uses of the processor."""
         self._most = most
         self._clock = clock
+        self._used = used
+        self._cores = len(os.sched_getaffinity(0))
         self._slots = asyncio.Semaphore(min(FIRST, most))
         self._surplus = 0  # slots to take away as they come back
         self.limit = min(FIRST, most)
         self._tried_from = 0  # the limit before the try that is under way, 0 where there is none
         self._rate = 0.0  # bytes a second with the limit that has proved itself
         self._rest = 0  # rounds to go until the next try
-        self._began = clock()
+        self._busy = 0.0  # seconds
         self._bytes = self._requests = 0
-        self._busy = 0.0
         self._shrunk = False  # in this round
+        self._is_first = True
         self._guard = threading.Lock()
+        self._begin_round()
 
     async def acquire(self) -> None:
         """Take a slot; wait until there is one."""
+        if self._is_first:  # what was done until now brought no bytes
+            self._is_first = False
+            self._begin_round()
         await self._slots.acquire()
 
     def release(self) -> None:
@@ -79,14 +92,15 @@ class Connections:
     def _begin_round(self) -> None:
         with self._guard:
             self._bytes, self._busy = 0, 0.0
-        self._began = self._clock()
+        self._began, self._used_before = self._clock(), self._used()
         self._requests = 0
         self._shrunk = False
 
     def _judge_round(self) -> None:
         """Every slot was used once, about: keep what was tried, or go back; then try more, or rest."""
         seconds = self._clock() - self._began
-        rate, waiting = self._bytes / seconds, 1 - self._busy / (seconds * self.limit)
+        rate = self._bytes / seconds
+        load = max(self._busy / self.limit, (self._used() - self._used_before) / self._cores) / seconds
         if self._tried_from and rate < self._rate * _GAIN:
             self._set(self._tried_from)
             self._tried_from, self._rest = 0, _REST
@@ -95,7 +109,7 @@ class Connections:
             self._rate = rate
         else:
             self._rate = rate
-            self._tried_from = self.limit if self.limit < self._most and waiting > _IDLE else 0
+            self._tried_from = self.limit if self.limit < self._most and load < _FULL else 0
             if self._tried_from:
                 self._set(min(self._most, self.limit * 2))
         self._begin_round()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,12 @@ class Line:
     rate: Callable[[int], float]
     most: int = 16
     now: float = 0.0
+    used: float = 0.0  # seconds of the processor a second
+    busy: float = 0.0  # seconds a second for which each of them is busy with what came
     limits: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.connections = Connections(self.most, clock=lambda: self.now)
+        self.connections = Connections(self.most, clock=lambda: self.now, used=lambda: self.now * self.used)
 
     async def bring(self, spans: int, refused: Callable[[int], bool] = lambda _: False) -> None:
         """Bring as many spans as the connections allow at once; tell of refusals."""
@@ -44,9 +47,17 @@ class Line:
             self._end(ends)
 
     def _end(self, ends: list[float]) -> None:
-        self.now = max(self.now, heapq.heappop(ends))
-        self.connections.count(_SPAN)
+        before, self.now = self.now, max(self.now, heapq.heappop(ends))
+        self.connections.count(_SPAN, (self.now - before) * self.busy * self.connections.limit)
         self.connections.release()
+
+
+@pytest.mark.parametrize(("used", "busy", "grows"), [(0.4, 0.4, True), (0.6, 0.0, False), (0.0, 0.6, False)])
+async def test_it_grows_only_where_the_network_is_waited_for(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
+    """Where the processor or the disk is what keeps bytes from coming, a gain would be noise."""
+    line = Line(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
+    await line.bring(100)
+    assert (line.limits[-1] > FIRST) == grows
 
 
 async def test_it_grows_while_that_brings_more() -> None:
