@@ -84,6 +84,7 @@ async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Resolved:
     await means.workers.run(staging.prepare, pack.missing, pack.copies)
     with one_fault():
         async with asyncio.TaskGroup() as group:  # the disk that is read and the network that is waited for are two
+            group.create_task(means.workers.run(staging.allocate, pack.missing, pack.copies))
             adopting = group.create_task(adopt(staging, pack, means.workers))
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
     lost, copied = adopting.result()

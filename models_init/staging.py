@@ -62,19 +62,26 @@ class Staging:
             return found
 
     def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
-        """Take out what the manifest does not name, make the folders, and give files their full size.
-
-        A file of one chunk is made when its chunk comes: writing it is one step anyway.
-        """
+        """Take out what the manifest does not name; make folders and empty files. Blocks: for worker threads."""
         with volume_faults(self.root):
             if self.root.is_symlink():
                 os.unlink(self.root)
             if self.root.exists():
                 self._take_out_strays(_grown(missing, copies))
             self._make_folders()
+            for file in self.manifest.files:
+                if not file.chunks:
+                    chunks.allocate(self._root, file)
+
+    def allocate(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
+        """Give files their full size, so that a full disk shows soon; some of their chunks may be there before.
+
+        A file of one chunk is made when its chunk comes: writing it is one step anyway. Blocks: for worker threads.
+        """
+        with volume_faults(self.root):
             grown = _grown(missing, copies, least=2)
             for file in self.manifest.files:
-                if not file.chunks or file.path in grown:
+                if file.path in grown:
                     chunks.allocate(self._root, file)
 
     def link(self, link: Link) -> bool:

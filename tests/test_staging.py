@@ -65,6 +65,7 @@ def staging(built: Pack, tmp_path: Path) -> Staging:
 def fill(staging: Staging, built: Pack) -> None:
     """Bring everything."""
     staging.prepare(built.placements, ())
+    staging.allocate(built.placements, ())
     for batch in batches(built.placements):
         assert staging.write(batch, memoryview(built.archive)[batch.start : batch.stop]) == []
 
@@ -85,6 +86,7 @@ def test_a_filled_staging_is_the_published_tree(staging: Staging, built: Pack) -
 def test_files_get_their_size_before_their_bytes(staging: Staging, built: Pack) -> None:
     """A file of several chunks takes its room on the disk at once; one of a single chunk is made with its bytes."""
     staging.prepare(built.placements, ())
+    staging.allocate(built.placements, ())
     large = staging.root / "a/large"
     assert (large.stat().st_size, mode(large)) == (len(_LARGE), 0o644)
     assert large.stat().st_blocks * 512 >= len(_LARGE)
@@ -136,6 +138,7 @@ def test_a_wrong_chunk_is_not_written(staging: Staging, built: Pack, spoiled: st
     Its neighbours of the same batch are written.
     """
     staging.prepare(built.placements, ())
+    staging.allocate(built.placements, ())
     batch = next(batches(built.placements))
     placement, other = batch.placements[1], batch.placements[2]
     begin = placement.chunk.offset - batch.start
@@ -228,6 +231,7 @@ def test_what_cannot_be_linked_is_said(staging: Staging, built: Pack) -> None:
 def test_chunks_are_copied_if_they_are_right(staging: Staging, built: Pack) -> None:
     """A chunk is taken from where it ought to lie if it hashes right there; the others are named."""
     staging.prepare(built.placements, ())
+    staging.allocate(built.placements, ())
     large = [placement for placement in built.placements if placement.file.path == "a/large"]
     right = [Copy(placement, str(built.tree), "a/large", placement.start) for placement in large[:2]]
     wrong = [
