@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from xml.etree import ElementTree as ET
 
-    from models_init.sources.http import Answer
+    from models_init.sources.answer import Answer
     from models_init.sources.source import Sink
 
 _LOOK = 1.0  # seconds between two looks for a newer token

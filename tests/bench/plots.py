@@ -66,7 +66,8 @@ def _goals(rows: Mapping[str, list[Run]]) -> None:
     colours = [_OWN if verdict.met else _BAD for verdict in found]
     axes.barh([verdict.what for verdict in found], shares, xerr=errors, color=colours, ecolor="#555555", height=0.7)
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("measured / goal: left of the line is better than asked for; whiskers hold half of the rounds")
+    axes.margins(y=0.01)
+    axes.set_xlabel("measured / goal; whiskers hold the middle half")
     _keep(figure, "goals")
 
 
@@ -104,6 +105,8 @@ def _growth(runs: list[Run]) -> None:
             axes = panels[line][column]
             values = [median(value(run) for run in runs if run.case == f"{kind} {point}") for point in points]
             axes.loglog(points, values, "o-", color=_OWN, markersize=3)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
             if name == "peak MiB":
                 axes.axhline(150, color=_BAD, linewidth=1, linestyle="--")
             axes.set_ylim(min(values) / 2, max(max(values) * 2, 200 if name == "peak MiB" else 0))

@@ -24,6 +24,7 @@ import pytest
 from models_init.errors import SourceError, UnavailableError, UsageError
 from models_init.publish.build import Recipe, build
 from models_init.publish.tree import scan
+from models_init.sources import answer as answers
 from models_init.sources import dial, http
 from models_init.sources.http import Http, Line
 from models_init.sources.wire import Wire
@@ -290,7 +291,7 @@ async def test_a_slow_reader_misses_nothing(
         assert (read, digest.hexdigest()) == (len(_BIG), _DIGEST)
 
 
-def _is_full(answer: http.Answer) -> bool:
+def _is_full(answer: answers.Answer) -> bool:
     """Whether the kernel holds something that nobody has read: how much it takes in is its own affair."""
     wire: Any = answer._wire
     there = array.array("i", [0])
