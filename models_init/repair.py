@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from models_init import chunks, manifest, resolve, stage
+from models_init.chunks import digest_of
 from models_init.errors import DamagedError
 from models_init.faults import volume_faults
 from models_init.files import aside, sync_file_system, sync_path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.manifest import Resolved
+    from models_init.manifest import Manifest, Resolved
     from models_init.release import InstalledPack, Release
     from models_init.stage import Means
     from models_init.verify import Damage, PackState, State
@@ -50,7 +51,8 @@ async def repair(means: Means, release: Release) -> Repaired:
     with volume_faults(means.volume.root):
         Switch(means.volume).mend(release)
         for installed in release.packs:
-            means.volume.drop_staged(means.volume.staging_path(installed.ref, installed.manifest))
+            for digest in (installed.manifest, _name_of_repair(installed)):
+                means.volume.drop_staged(means.volume.staging_path(installed.ref, digest))
         for pack in state.packs:
             if pack.content and pack.content.is_derived:
                 origin = manifest.origin(pack.content).digest
@@ -109,8 +111,7 @@ async def _refill(means: Means, pack: PackState) -> int:
     fetched = 0
     if content.is_derived:
         _, fetched = await _unpack(means, manifest.origin(content))
-    wanted = content if pack.gone or content.is_derived else replace(content, files=tuple(pack.broken), directories=())
-    part = manifest.Resolved(wanted, pack.pack.manifest)
+    part = _part(pack, content)
     plan = decide(await stage.survey(means, [part]))
     stage.require_space(plan, *means.volume.free())
     stage.require_held(plan, means.source)
@@ -123,6 +124,22 @@ async def _refill(means: Means, pack: PackState) -> int:
     else:
         await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
     return fetched + fetcher.traffic.fetched
+
+
+def _part(pack: PackState, content: Manifest) -> Resolved:
+    """What is to be made anew: the pack, or its broken files, which have a place of their own in staging.
+
+    A run beside this one may be bringing all of the pack, and would have taken out what is no part of these files.
+    """
+    if pack.gone or content.is_derived:
+        return manifest.Resolved(content, pack.pack.manifest)
+    broken = replace(content, files=tuple(pack.broken), directories=())
+    return manifest.Resolved(broken, _name_of_repair(pack.pack))
+
+
+def _name_of_repair(pack: InstalledPack) -> str:
+    """Stands for a digest where the place in staging is told: the same one each time, so that it is taken up again."""
+    return digest_of(f"repair {pack.manifest}".encode())
 
 
 def _put_back(volume: Volume, pack: PackState, staging: Path) -> None:

@@ -335,7 +335,7 @@ def _parsed(page: bytes) -> ET.Element:
     try:
         return ET.fromstring(page)  # noqa: S314 - expat caps entity expansion, the page's size is capped
     except ET.ParseError:
-        raise UnavailableError("an answer is not readable XML; a proxy in between may be changing it") from None
+        raise UnavailableError("the list of blobs is not readable XML; a proxy in between may be changing it") from None
 
 
 def _listed(page: ET.Element) -> list[str]:

@@ -60,7 +60,7 @@ def _turn_into_pipe(path: Path) -> None:
 
 
 def _flip(path: Path) -> None:
-    data = path.read_bytes()
+    data = path.read_bytes() or bytes(1)
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
 
 
