@@ -116,10 +116,10 @@ class Installation:
                 await self.means.workers.run(volume.forget, origin)
             return pack.digest
         try:
-            found = await stage.bring(self.means, pack, fetcher)
+            found, is_whole = await stage.bring(self.means, pack, fetcher)
         except (WrongBytesError, ArchiveError) as error:
             return error
-        await self.means.workers.run(volume.publish, ref, found.digest)
+        await self.means.workers.run(volume.publish, ref, found.digest, is_whole)
         if pack.is_unknown:
             fetcher.traffic.unpacked += found.manifest.size
             await self.means.workers.run(volume.forget, volume.staging_path(ref, pack.digest))

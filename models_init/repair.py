@@ -89,7 +89,8 @@ async def _unpack(means: Means, published: Resolved) -> tuple[Resolved, int]:
     stage.require_held(plan, means.source)
     fetcher = means.fetcher(plan)
     means.watcher.expect(plan.fetch_bytes)
-    return await stage.bring(means, plan.packs[0], fetcher), fetcher.traffic.fetched
+    found, _ = await stage.bring(means, plan.packs[0], fetcher)
+    return found, fetcher.traffic.fetched
 
 
 def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
@@ -118,9 +119,9 @@ async def _refill(means: Means, pack: PackState) -> int:
     fetcher = means.fetcher(plan)
     means.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
     means.watcher.expect(plan.fetch_bytes)
-    await stage.bring(means, plan.packs[0], fetcher)
+    _, is_whole = await stage.bring(means, plan.packs[0], fetcher)
     if pack.gone:
-        await means.workers.run(means.volume.publish, pack.pack.ref, part.digest)
+        await means.workers.run(means.volume.publish, pack.pack.ref, part.digest, is_whole)
     else:
         await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
     return fetched + fetcher.traffic.fetched

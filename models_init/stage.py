@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from models_init import manifest
 from models_init.adopt import adopt
@@ -18,7 +18,8 @@ from models_init.staging import Staging
 from models_init.workers import each, one_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from models_init.manifest import Manifest, Placement, Resolved
     from models_init.pace import Connections
@@ -51,10 +52,14 @@ class Means:
     connections: Connections
     memory: int
     pages: Pages = field(default_factory=Share.of_this_machine)
+    _stagings: dict[Path, Staging] = field(default_factory=dict)
 
     def staging(self, pack: Resolved) -> Staging:
-        """The folder in which the pack grows."""
-        return Staging(self.volume.staging_path(pack.manifest.ref, pack.digest), pack.manifest, self.pages)
+        """The folder in which the pack grows: the same object each time, for it knows what was looked at."""
+        path = self.volume.staging_path(pack.manifest.ref, pack.digest)
+        if path not in self._stagings:
+            self._stagings[path] = Staging(path, pack.manifest, self.pages)
+        return self._stagings[path]
 
     def fetcher(self, plan: Plan) -> Fetcher:
         """A fetcher for all packs of the plan."""
@@ -72,14 +77,21 @@ async def survey(means: Means, packs: Sequence[Resolved]) -> list[Facts]:
     return [await _facts(means, pack, search) for pack, search in zip(packs, searches, strict=True)]
 
 
-async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Resolved:
+class Brought(NamedTuple):
+    """What lies in staging now; `is_whole` tells whether it still does, for `Volume.publish`."""
+
+    resolved: Resolved
+    is_whole: Callable[[], bool]
+
+
+async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Brought:
     """Make staging whole: link, copy, fetch; return what lies there then.
 
     That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
     the errors of source and volume.
     """
     if pack.is_unknown:
-        return await _delivery(means, pack.resolved).bring(fetcher)
+        return Brought(await _delivery(means, pack.resolved).bring(fetcher), lambda: True)
     staging = means.staging(pack.resolved)
     await means.workers.run(staging.prepare, pack.missing, pack.copies)
     with one_fault():
@@ -94,7 +106,7 @@ async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Resolved:
         if fault:
             raise fault
     await means.workers.run(staging.complete)
-    return pack.resolved
+    return Brought(pack.resolved, staging.is_as_prepared)
 
 
 async def _fetch(

@@ -6,10 +6,12 @@ import errno
 import os
 import shutil
 import stat
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models_init import chunks
+from models_init.errors import VolumeError
 from models_init.faults import volume_faults
 from models_init.files import aside, disk_usage, make_folder
 from models_init.pages import SMALL, AllStay
@@ -44,10 +46,15 @@ class Staging:
         self.manifest = manifest
         self._pages = pages or AllStay()
         self._root = str(root)
+        self._held = -1  # the folder that was looked at or made; open, so that no other can have its inode number
 
     def exists(self) -> bool:
         """Tell whether an earlier run left something to take up; where somebody put links to folders, it did not."""
-        return self.root.is_dir() and not _is_tangled(self._root)
+        if not self.root.is_dir() or _is_tangled(self._root):
+            return False
+        with volume_faults(self.root), suppress(FileNotFoundError):
+            self._hold()
+        return True
 
     def allocated(self) -> tuple[int, int]:
         """How much the folder takes on the disk already, in bytes and in inodes."""
@@ -68,6 +75,7 @@ class Staging:
                 os.unlink(self.root)
             if self.root.exists():
                 self._take_out_strays(_grown(missing, copies))
+            self._make_root()
             self._make_folders()
             for file in self.manifest.files:
                 if not file.chunks:
@@ -128,6 +136,17 @@ class Staging:
                     chunks.write(self._root, placement, plain, self._pages.passed if chunk.size >= SMALL else None)
         return wrong
 
+    def is_as_prepared(self) -> bool:
+        """Tell whether the folder is the one that was looked at, if there was one, and prepared.
+
+        A run beside this one may have thrown that away, with what was written to it, and another one made it anew.
+        """
+        try:
+            there, held = os.lstat(self._root), os.fstat(self._held)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
     def complete(self) -> None:
         """Nothing more will be written: it is whole. Blocks: for worker threads."""
         with volume_faults(self.root):
@@ -173,11 +192,23 @@ class Staging:
         if is_longer:
             os.truncate(path, file.size)
 
-    def _make_folders(self) -> None:
+    def _make_root(self) -> None:
         make_folder(self.root.parent)
-        for folder in (self._root, *(f"{self._root}/{path}" for path in self.manifest.folders())):
+        with suppress(FileExistsError):
+            os.mkdir(self._root, _DIRECTORY_MODE)
+        if self._held < 0:
+            self._hold()
+        elif not self.is_as_prepared():
+            raise VolumeError(f"a run beside this one has thrown {self.root} away; run again")
+
+    def _hold(self) -> None:
+        self._held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._held)
+
+    def _make_folders(self) -> None:
+        for path in self.manifest.folders():
             with suppress(FileExistsError):
-                os.mkdir(folder, _DIRECTORY_MODE)
+                os.mkdir(f"{self._root}/{path}", _DIRECTORY_MODE)
 
 
 def _grown(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:

@@ -22,7 +22,7 @@ from models_init.names import PackRef
 from models_init.probes import has_hard_links, require_symbolic_links
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from models_init.release import Release
@@ -220,11 +220,12 @@ class Volume:
             make_folder(self.staging / ref.name)
             self.replace(beside(self.staging_path(ref, digest)), document)
 
-    def publish(self, ref: PackRef, digest: str) -> None:
+    def publish(self, ref: PackRef, digest: str, is_whole: Callable[[], bool] = lambda: True) -> None:
         """Give the complete, verified tree in staging its public name, with the manifest that is kept beside it.
 
         Everything is on the disk before the renames. Finding the pack published already, by a run beside this one, is
-        success; a pack whose manifest is gone is replaced, for nobody can say what it is.
+        success; a pack whose manifest is gone is replaced, for nobody can say what it is. `is_whole` is asked last
+        whether what lies in staging still is what was verified; what is not is not published.
         """
         staging, pack = self.staging_path(ref, digest), self.pack_path(ref)
         with volume_faults(self.root):
@@ -233,10 +234,11 @@ class Volume:
                 make_folder(path.parent)
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
-                if os.path.lexists(pack):
+                # A run beside this one may be publishing it, too; what lies in staging then is half made by a third one.
+                if os.path.lexists(pack) and not self.is_installed(ref) and is_whole():
                     self._replace_tree(staging, pack)
                 self._rename(beside(staging), self.manifest_path(ref))
-                if self.manifest_path(ref).is_file() and not pack.is_dir():
+                if self.manifest_path(ref).is_file() and not pack.is_dir() and is_whole():
                     self._rename(staging, pack)
             if not self.is_installed(ref):
                 raise VolumeError(f"{ref} is gone from staging; run again")
