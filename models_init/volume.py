@@ -234,7 +234,7 @@ class Volume:
                 make_folder(path.parent)
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
-                # A run beside this one may be publishing it, too; what lies in staging then is half made by a third one.
+                # A run beside this one may publish it, too; what lies in staging then is half made by a third one.
                 if os.path.lexists(pack) and not self.is_installed(ref) and is_whole():
                     self._replace_tree(staging, pack)
                 self._rename(beside(staging), self.manifest_path(ref))
