@@ -235,7 +235,9 @@ class Volume:
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
                 # A run beside this one may publish it, too; what lies in staging then is half made by a third one.
-                if os.path.lexists(pack) and not self.is_installed(ref) and is_whole():
+                if os.path.lexists(pack) and not self.is_installed(ref):
+                    if not is_whole():  # the manifest would make a pack of whatever lies there
+                        raise VolumeError(f"{ref} is gone from staging; run again")
                     self._replace_tree(staging, pack)
                 self._rename(beside(staging), self.manifest_path(ref))
                 if self.manifest_path(ref).is_file() and not pack.is_dir() and is_whole():

@@ -106,6 +106,18 @@ def test_preparing_again_keeps_what_is_there(staging: Staging, built: Pack) -> N
     assert staging.sound(built.placements) == built.placements
 
 
+def test_a_folder_that_another_run_made_anew_is_told(staging: Staging, built: Pack) -> None:
+    """What was written went with the folder that was thrown away, though there is one of that name again."""
+    fill(staging, built)
+    assert staging.is_as_prepared()
+    staging.root.rename(staging.root.with_name("thrown away"))
+    assert not staging.is_as_prepared()
+    staging.root.mkdir()
+    assert not staging.is_as_prepared()
+    with pytest.raises(VolumeError, match="run again"):
+        staging.prepare(built.placements, ())
+
+
 def test_strays_are_taken_out(staging: Staging, built: Pack, tmp_path: Path) -> None:
     """What the manifest does not name goes: files, folders, links, and what is of another kind than it says.
 

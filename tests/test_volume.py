@@ -120,6 +120,17 @@ def test_publishing_what_is_published_is_success(volume: Volume) -> None:
     assert (volume.staged(), volume.debris()) == ([], [])
 
 
+@pytest.mark.parametrize("junk", [False, True])
+def test_what_is_not_whole_any_more_is_not_published(volume: Volume, junk: bool) -> None:  # noqa: FBT001 - a fact
+    """Neither under a name that is free nor in place of a folder without a manifest, which is no pack then either."""
+    stage(volume, _DUTCH)
+    if junk:
+        volume.pack_path(_DUTCH).mkdir(parents=True)
+    with pytest.raises(VolumeError, match="run again"):
+        volume.publish(_DUTCH, _DIGEST, lambda: False)
+    assert not volume.is_installed(_DUTCH)
+
+
 def test_a_folder_that_nobody_verified_is_no_pack(volume: Volume) -> None:
     """A folder in a pack's place without a manifest is not installed, and gives way to the verified tree."""
     junk = volume.pack_path(_DUTCH)
