@@ -1,14 +1,14 @@
 """Move missing chunks from a source into staging, many at a time.
 
-Each connection brings one span after the other into a buffer of its own, batch by batch; its thread verifies and writes
-each full one before it reads on, and TCP tells the server to wait. The buffers are the only memory that grows with the
-number of connections.
+Each connection fetches one span after the other into a buffer of its own, batch by batch. A worker thread verifies and
+writes each full batch while the event loop goes on receiving for the other connections; this one pauses, and TCP tells
+the server to wait. The buffers, and what the HTTP client reads ahead, are the only memory that grows with the number
+of connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -80,7 +80,6 @@ class Fetcher:
     connections: Connections
     buffers: Buffers
     traffic: Traffic = field(default_factory=Traffic)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
 
     async def fetch(self, target: Target, missing: Sequence[Placement]) -> None:
         """Bring the missing chunks, given in archive order; raises as `bring` does."""
@@ -103,12 +102,11 @@ class Fetcher:
             raise WrongBytesError(delivery.lament())
 
     def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
-        """Account for bytes that came, that were written, and that may be told as progress; from any thread."""
-        with self._guard:
-            self.traffic.fetched += fetched
-            self.traffic.written += written
-            if verified:
-                self.watcher.advance(verified)
+        """Count bytes that were received, that were written, and that are progress."""
+        self.traffic.fetched += fetched
+        self.traffic.written += written
+        if verified:
+            self.watcher.advance(verified)
 
 
 class _Delivery:
@@ -132,7 +130,7 @@ class _Delivery:
             self.lost += await self._bring(Span(start, stop, (Batch(start, stop, (placement,)),)))
 
     async def _bring(self, span: Span) -> list[WrongChunk]:
-        """Have the source fill a buffer, again and again, and its thread store what is in it; return what is wrong."""
+        """Fetch one span into a buffer, batch by batch; return the chunks that are wrong."""
         fetcher = self._fetcher
         buffer = await fetcher.buffers.borrow()
         receiver = _Receiver(span, buffer, fetcher, self._target)
@@ -155,9 +153,9 @@ class _Delivery:
 
 
 class _Receiver:
-    """A sink for one span: batch by batch the bytes fill the buffer, and are stored; those between are dropped.
+    """A sink for one span: each batch fills the buffer and is then stored; bytes between batches are dropped.
 
-    `wrong` is what did not verify. Who brings the last byte of a batch stores it: the bytes are in that core's cache.
+    `wrong` lists the chunks that did not verify.
     """
 
     def __init__(self, span: Span, buffer: memoryview, fetcher: Fetcher, target: Target) -> None:
@@ -169,27 +167,27 @@ class _Receiver:
         self._batch = next(self._batches)
         self.wrong: list[WrongChunk] = []
 
-    def room(self) -> memoryview:
-        """See `Sink.room`."""
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
         batch, position = self._batch, self._position
         if position < batch.start:
             return self._buffer[: batch.start - position]
         return self._buffer[position - batch.start : batch.stop - batch.start]
 
-    def advance(self, count: int) -> None:
-        """See `Sink.advance`. Raises what the target raises."""
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`. Raises what the target raises."""
         self._position += count
         self._fetcher.count(fetched=count)
         began = monotonic()
         if self._position == self._batch.stop:
-            self._store(self._batch)
+            await self._store(self._batch)
             self._batch = next(self._batches, self._batch)
         self._fetcher.connections.count(count, monotonic() - began)
 
-    def _store(self, batch: Batch) -> None:
-        """Verify and write, account for what was right."""
-        with self._fetcher.workers.turn(fine=batch.is_fine):
-            wrong = self._target.write(batch, self._buffer[: batch.stop - batch.start])
+    async def _store(self, batch: Batch) -> None:
+        """Verify and write a batch, and count what was right."""
+        data = self._buffer[: batch.stop - batch.start]
+        wrong = await self._fetcher.workers.run_to_end(self._target.write, batch, data, small=batch.is_fine)
         bad = {id(chunk.placement) for chunk in wrong}
         right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
         self._fetcher.count(written=sum(chunk.size for chunk in right), verified=sum(chunk.length for chunk in right))

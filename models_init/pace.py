@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,6 @@ class Connections:
         self._bytes = self._requests = 0
         self._shrunk = False  # in this round
         self._is_first = True
-        self._guard = threading.Lock()
         self._begin_round()
 
     async def acquire(self) -> None:
@@ -76,10 +74,9 @@ class Connections:
         self.release()
 
     def count(self, size: int, busy: float = 0.0) -> None:
-        """Note that `size` bytes came, and that a slot's holder was `busy` with some for seconds; from any thread."""
-        with self._guard:
-            self._bytes += size
-            self._busy += busy
+        """Note that `size` bytes came, and that a slot's holder was `busy` with some for seconds."""
+        self._bytes += size
+        self._busy += busy
 
     def overloaded(self) -> None:
         """The service asks for less: halve, once for all requests that it refused at that time."""
@@ -90,8 +87,7 @@ class Connections:
             self._shrunk = True
 
     def _begin_round(self) -> None:
-        with self._guard:
-            self._bytes, self._busy = 0, 0.0
+        self._bytes, self._busy = 0, 0.0
         self._began, self._used_before = self._clock(), self._used()
         self._requests = 0
         self._shrunk = False

@@ -278,12 +278,12 @@ class _Tally:
         self.count = 0
         self._memory = memoryview(bytearray(_ROOM))
 
-    def room(self) -> memoryview:
-        """See `Sink.room`."""
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
         return self._memory
 
-    def advance(self, count: int) -> None:
-        """See `Sink.advance`."""
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
         self.count += count
 
 

@@ -50,11 +50,11 @@ def approach_of(settings: Settings, source: Source) -> Approach:
     if local_folder(settings.url):
         return OpenApproach(source)
     from models_init.sources.azure import Access, AzureApproach  # noqa: PLC0415 - by need
-    from models_init.sources.http import Line  # noqa: PLC0415 - by need
+    from models_init.sources.http.client import TransportOptions  # noqa: PLC0415 - by need
     from models_init.sources.retrying import Patience, PatientApproach  # noqa: PLC0415 - by need
 
-    line = Line(settings.idle_seconds, settings.ca_file)
-    access = Access(settings.url, settings.prefix, settings.read_token, line)
+    transport = TransportOptions(settings.idle_seconds, settings.ca_file)
+    access = Access(settings.url, settings.prefix, settings.read_token, transport)
     return PatientApproach(AzureApproach(access), Patience(attempts=3, seconds=settings.retry_seconds))
 
 
@@ -86,7 +86,7 @@ def _plain(settings: Settings, watcher: Watcher) -> Source:
 
 def _container(settings: Settings, watcher: Watcher) -> Source:
     from models_init.sources.azure import Access, AzureSource, Renewal  # noqa: PLC0415 - HTTP takes a third of a second
-    from models_init.sources.http import Line  # noqa: PLC0415 - the same
+    from models_init.sources.http.client import TransportOptions  # noqa: PLC0415 - the same
 
     def tell(refusal: AccessError) -> None:
         watcher.event(
@@ -97,8 +97,8 @@ def _container(settings: Settings, watcher: Watcher) -> Source:
         )
 
     renewal = Renewal(settings.token_seconds, tell) if settings.token_file else None
-    line = Line(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
-    return AzureSource(Access(settings.url, settings.prefix, settings.read_token, line, renewal))
+    transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
+    return AzureSource(Access(settings.url, settings.prefix, settings.read_token, transport, renewal))
 
 
 def _receive_buffer(settings: Settings) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init import lock, manifest
@@ -112,7 +113,7 @@ class Delivery:
 
         def placed(part: Part) -> None:
             follower.arrived(part)
-            fetcher.count(verified=part.size)
+            loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
 
         thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker's: it waits for what workers write
 

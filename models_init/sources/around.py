@@ -50,10 +50,10 @@ class SinkAround:
     def __init__(self, inner: Sink) -> None:
         self._inner = inner
 
-    def room(self) -> memoryview:
-        """The inner sink's memory."""
-        return self._inner.room()
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
+        return self._inner.get_buffer()
 
-    def advance(self, count: int) -> None:
-        """Tell the inner sink."""
-        self._inner.advance(count)
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
+        await self._inner.buffer_updated(count)

@@ -28,14 +28,14 @@ from models_init.errors import (
     WrongBytesError,
 )
 from models_init.sources.approach import Credential, Greeting
-from models_init.sources.http import Http, Line
+from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
 from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from xml.etree import ElementTree as ET
 
-    from models_init.sources.answer import Answer
+    from models_init.sources.http.response import Response
     from models_init.sources.source import Sink
 
 _LOOK = 1.0  # seconds between two looks for a newer token
@@ -63,7 +63,7 @@ class Access:
     url: str
     prefix: str
     read_token: Callable[[], str]
-    line: Line = field(default_factory=Line)
+    transport: TransportOptions = field(default_factory=TransportOptions)
     renewal: Renewal | None = None
 
 
@@ -73,7 +73,7 @@ class AzureSource:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._base = access.url.rstrip("/")
-        self._http = Http(self._base, access.line)
+        self._http = HttpClient(self._base, access.transport)
         self._token = SasToken.make(access.read_token())
         self._etags: dict[str, str] = {}
         self._worked: SasToken | None = None  # the newest token that opened something
@@ -89,26 +89,26 @@ class AzureSource:
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
-        async with self._get(self._blob(key)) as answer:
-            self._expect(answer, 200)
-            if answer.header("Content-Type").startswith("text/html"):
+        async with self._get(self._blob(key)) as response:
+            self._expect(response, 200)
+            if response.header("Content-Type").startswith("text/html"):
                 raise UnavailableError(
                     f"{self._http.host} answered with a web page instead of {key}, as networks do that want a login; "
                     "check the network and the proxy"
                 )
-            return await answer.body(limit, key)
+            return await response.body(limit, key)
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`. A blob that changes between two ranges is a `WrongBytesError`."""
         if not 0 <= start < stop:
             raise SourceError(f"bytes {start} to {stop} of {key} are no range")
         headers = {"Range": f"bytes={start}-{stop - 1}"}
-        if etag := self._etags.get(key):
+        if (etag := self._etags.get(key, "")) and etag.isascii():
             headers["If-Match"] = etag
-        async with self._get(self._blob(key), headers) as answer:
-            self._expect(answer, 206)
-            self._check_range(answer, key, start, stop)
-            if await answer.pour(sink, stop - start) < stop - start:
+        async with self._get(self._blob(key), headers) as response:
+            self._expect(response, 206)
+            self._check_range(response, key, start, stop)
+            if await response.read_into(sink, stop - start) < stop - start:
                 raise UnavailableError(f"{self._http.host} ended its answer for {key} too early")
 
     async def names(self, folder: str) -> list[str]:
@@ -117,9 +117,9 @@ class AzureSource:
         names, marker = set[str](), ""
         while True:
             query = f"restype=container&comp=list&delimiter=%2F&prefix={quote(prefix, safe='')}"
-            async with self._get(f"{self._base}?{query}&marker={quote(marker, safe='')}") as answer:
-                self._expect(answer, 200)
-                page = _parsed(await answer.body(_LIST_LIMIT, "the list of blobs"))
+            async with self._get(f"{self._base}?{query}&marker={quote(marker, safe='')}") as response:
+                self._expect(response, 200)
+                page = _parsed(await response.body(_LIST_LIMIT, "the list of blobs"))
             names.update(name.removeprefix(prefix).rstrip("/") for name in _listed(page))
             marker = page.findtext("NextMarker") or ""
             if not marker:
@@ -145,24 +145,24 @@ class AzureSource:
         return f"{self._base}/{quote(self._access.prefix + key)}"
 
     @asynccontextmanager
-    async def _get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[Answer]:
+    async def _get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[Response]:
         """One GET; where the token is refused and a newer one is there, or comes soon, another one with that."""
-        answer, used = await self._send(url, headers)
+        response, used = await self._send(url, headers)
         try:
-            while answer.status >= 400:
-                refusal = await self._refusal(answer, used)
+            while response.status >= 400:
+                refusal = await self._refusal(response, used)
                 if not isinstance(refusal, AccessError) or not await self._is_renewed(used, refusal):
                     raise refusal
-                answer.release()
-                answer, used = await self._send(url, headers)
+                response.release()
+                response, used = await self._send(url, headers)
             self._worked = used
-            yield answer
+            yield response
         finally:
-            answer.release()
+            response.release()
 
-    async def _send(self, url: str, headers: dict[str, str] | None) -> tuple[Answer, SasToken]:
+    async def _send(self, url: str, headers: dict[str, str] | None) -> tuple[Response, SasToken]:
         used = self._token
-        return await self._http.get(url, used.query, headers or {}), used
+        return await self._http.get(url, headers, Credentials(used.query)), used
 
     async def _is_renewed(self, used: SasToken, refusal: AccessError) -> bool:
         """Tell whether there is another token than `used`; where that one had worked, wait for it, once for all."""
@@ -188,53 +188,55 @@ class AzureSource:
                 self._token = token
         return self._token != used
 
-    def _expect(self, answer: Answer, status: int) -> None:
-        if answer.status != status:
+    def _expect(self, response: Response, status: int) -> None:
+        if response.status != status:
             raise UnavailableError(
-                f"{self._http.host} answered {answer.status} where {status} is due; "
+                f"{self._http.host} answered {response.status} where {status} is due; "
                 "if it goes on, a proxy in between is changing requests"
             )
 
-    def _check_range(self, answer: Answer, key: str, start: int, stop: int) -> None:
+    def _check_range(self, response: Response, key: str, start: int, stop: int) -> None:
         """Believe nothing but the range that was asked for, of the blob that was first seen."""
-        etag = answer.header("ETag")
+        etag = response.header("ETag")
         if self._etags.setdefault(key, etag) != etag:
             raise _republished(key)
-        found = _CONTENT_RANGE.match(answer.header("Content-Range"))
+        found = _CONTENT_RANGE.match(response.header("Content-Range"))
         if not found or (int(found[1]), int(found[2])) != (start, stop - 1):
             if found and int(found[3]) < stop:
                 raise SourceError(
                     f"{key} has {found[3]} bytes, {start} to {stop} were asked for: the publisher must upload it anew"
                 )
             raise UnavailableError(f"{self._http.host} answered with another range of {key} than {start}-{stop - 1}")
-        if answer.length not in (None, stop - start):
-            raise UnavailableError(f"{self._http.host} announced {answer.length} bytes for {stop - start}")
+        if response.length not in (None, stop - start):
+            raise UnavailableError(f"{self._http.host} announced {response.length} bytes for {stop - start}")
 
-    async def _refusal(self, answer: Answer, used: SasToken) -> ModelsInitError:
+    async def _refusal(self, response: Response, used: SasToken) -> ModelsInitError:
         """Tell in our words what a status of 400 or above means."""
-        if answer.elsewhere:  # the token did not go there, so it is not to blame
-            return _fault_elsewhere(self._http.host, answer)
-        code, detail = answer.header("x-ms-error-code"), ""
+        if response.elsewhere:  # the token did not go there, so it is not to blame
+            return _fault_elsewhere(self._http.host, response)
+        code, detail = response.header("x-ms-error-code"), ""
         with suppress(ModelsInitError):
-            body = _parsed(await answer.body(_ERROR_LIMIT, "an error"))
+            body = _parsed(await response.body(_ERROR_LIMIT, "an error"))
             code = code or body.findtext("Code") or ""
             detail = body.findtext("AuthenticationErrorDetail") or ""
-        said = f"{self._http.host} answered {answer.status} {code}".rstrip()
-        if answer.status in (401, 403) or code in _NO_PUBLIC_ACCESS:
-            return AccessError(f"{self._accusation(used, code, detail, _date(answer))} ({said}); {_GET_A_TOKEN}")
-        if answer.status == 404:
-            return self._absence(code, answer)
-        if answer.status == 412:
-            return _republished(answer.path)
-        if answer.status == 416:
-            return SourceError(f"{said}: {answer.path} is shorter than it should be; the publisher must upload it anew")
-        if answer.status in (408, 429) or answer.status >= 500:
+        said = f"{self._http.host} answered {response.status} {code}".rstrip()
+        if response.status in (401, 403) or code in _NO_PUBLIC_ACCESS:
+            return AccessError(f"{self._accusation(used, code, detail, _date(response))} ({said}); {_GET_A_TOKEN}")
+        if response.status == 404:
+            return self._absence(code, response)
+        if response.status == 412:
+            return _republished(response.path)
+        if response.status == 416:
+            return SourceError(
+                f"{said}: {response.path} is shorter than it should be; the publisher must upload it anew"
+            )
+        if response.status in (408, 429) or response.status >= 500:
             return UnavailableError(
                 f"{said}: it is overloaded or down",
-                retry_after=_retry_after(answer),
-                overloaded=answer.status in (429, 503),
+                retry_after=_retry_after(response),
+                overloaded=response.status in (429, 503),
             )
-        return SourceError(f"{said} for {answer.path}; check MODELS_URL and the token")
+        return SourceError(f"{said} for {response.path}; check MODELS_URL and the token")
 
     def _accusation(self, used: SasToken, code: str, detail: str, service_time: datetime | None) -> str:
         """Say what the token lacks: by the service's clock, by its code, or by elimination."""
@@ -250,14 +252,14 @@ class AzureSource:
             "another container or account, or was revoked, or the account's firewall does not admit this machine"
         )
 
-    def _absence(self, code: str, answer: Answer) -> NotFoundError:
+    def _absence(self, code: str, response: Response) -> NotFoundError:
         if code in {"ContainerNotFound", "ContainerBeingDeleted"}:
             return NotFoundError(f"there is no container {self._base}; check MODELS_URL")
-        return NotFoundError(f"{self._http.host} has no {answer.path}")
+        return NotFoundError(f"{self._http.host} has no {response.path}")
 
 
 class AzureApproach:
-    """See `Approach`: asks for the container without the token, which the answer's status says nothing about."""
+    """See `Approach`: asks for the container without the token, which the response's status says nothing about."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -265,13 +267,13 @@ class AzureApproach:
     async def greet(self) -> Greeting:
         """See `Approach.greet`."""
         base = self._access.url.rstrip("/")
-        http = Http(base, self._access.line)
+        http = HttpClient(base, self._access.transport)
         try:
-            answer = await http.get(f"{base}?restype=container", "", {})
-            answer.release()
-            if answer.status in (408, 429) or answer.status >= 500:
-                raise UnavailableError(f"{http.host} answered {answer.status}: it is overloaded or down")
-            return Greeting(http.host, http.way, _date(answer))
+            response = await http.get(f"{base}?restype=container")
+            response.release()
+            if response.status in (408, 429) or response.status >= 500:
+                raise UnavailableError(f"{http.host} answered {response.status}: it is overloaded or down")
+            return Greeting(http.host, http.connection_summary, _date(response))
         finally:
             await http.close()
 
@@ -292,10 +294,10 @@ _MEANINGS = {
 }
 
 
-def _fault_elsewhere(host: str, answer: Answer) -> SourceError:
-    said = f"{host} redirects to {answer.elsewhere}, which answered {answer.status}"
-    if answer.status in (408, 429) or answer.status >= 500:
-        return UnavailableError(f"{said}: it is overloaded or down", retry_after=_retry_after(answer))
+def _fault_elsewhere(host: str, response: Response) -> SourceError:
+    said = f"{host} redirects to {response.elsewhere}, which answered {response.status}"
+    if response.status in (408, 429) or response.status >= 500:
+        return UnavailableError(f"{said}: it is overloaded or down", retry_after=_retry_after(response))
     return SourceError(f"{said}; the token goes to {host} alone: check MODELS_URL and the proxy")
 
 
@@ -303,9 +305,9 @@ def _republished(key: str) -> WrongBytesError:
     return WrongBytesError(f"{key} was replaced while it was fetched; run again to get the new one")
 
 
-def _date(answer: Answer) -> datetime | None:
+def _date(response: Response) -> datetime | None:
     try:
-        return parsedate_to_datetime(answer.header("Date"))
+        return parsedate_to_datetime(response.header("Date"))
     except ValueError:
         return None
 
@@ -319,8 +321,8 @@ def _skew(service_time: datetime | None, tolerated: float = 120.0) -> str:
     return f" (this machine's clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the service's)"
 
 
-def _retry_after(answer: Answer) -> float | None:
-    text = answer.header("Retry-After")
+def _retry_after(response: Response) -> float | None:
+    text = response.header("Retry-After")
     if text.isdecimal():
         return float(text)
     try:

@@ -68,10 +68,10 @@ class _Timed(SinkAround):
         self.watch = _Stopwatch(size)
         self._look = look
 
-    def advance(self, count: int) -> None:
-        """See `Sink.advance`."""
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
         self.watch.arrived(count)
-        super().advance(count)
+        await super().buffer_updated(count)
         if self.watch.is_time_to_look():
             self._look(self.watch)
         self.watch.resume()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from models_init import bundle
 from models_init.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
 from models_init.figures import human_size
 from models_init.sources.media import Medium, missing_parts, part_name, parts_of
-from models_init.sources.threads import Threads
+from models_init.workers import ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +25,6 @@ class BundleSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._threads = Threads()
         self._bundle: Bundle | None = None
         self._opening = asyncio.Lock()
 
@@ -44,8 +42,14 @@ class BundleSource:
         """See `Source.get_range`; what the bundle was made without is a `NotFoundError`."""
         opened = await self._opened()
         offset = opened.offset(key, start, stop)
-        halt = threading.Event()
-        await self._threads.run(self._lay, opened.medium, (offset, stop - start), sink, halt, stop=halt.set)
+        loop, size = asyncio.get_running_loop(), stop - start
+        while size:
+            buffer = sink.get_buffer()[:size]
+            count = await ended(loop.run_in_executor(None, opened.medium.fill, buffer, offset))
+            if count == 0:
+                raise UnavailableError(f"{self._path} became shorter while it was read")
+            await sink.buffer_updated(count)
+            offset, size = offset + count, size - count
 
     async def names(self, folder: str) -> list[str]:
         """See `Source.names`."""
@@ -64,20 +68,9 @@ class BundleSource:
 
     async def close(self) -> None:
         """Close the files."""
-        await self._threads.close()
         if self._bundle:
             self._bundle.medium.close()
             self._bundle = None
-
-    def _lay(self, medium: Medium, wanted: tuple[int, int], sink: Sink, halt: threading.Event) -> None:
-        offset, size = wanted
-        while size and not halt.is_set():
-            count = medium.fill(sink.room()[:size], offset)
-            if count == 0:
-                raise UnavailableError(f"{self._path} became shorter while it was read")
-            sink.advance(count)
-            offset += count
-            size -= count
 
     async def _opened(self) -> Bundle:
         async with self._opening:

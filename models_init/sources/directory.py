@@ -6,11 +6,10 @@ import asyncio
 import errno
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING
 
 from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
-from models_init.sources.threads import Threads
+from models_init.workers import ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +22,6 @@ class DirectorySource:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._threads = Threads()
 
     @property
     def name(self) -> str:
@@ -36,8 +34,16 @@ class DirectorySource:
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        halt = threading.Event()
-        await self._threads.run(self._lay, key, (start, stop), sink, halt, stop=halt.set)
+        loop = asyncio.get_running_loop()
+        descriptor = await ended(loop.run_in_executor(None, self._open_range, key, start, stop))
+        try:
+            while start < stop:
+                buffer = sink.get_buffer()[: stop - start]
+                count = await ended(loop.run_in_executor(None, self._read_into, key, descriptor, buffer, start))
+                await sink.buffer_updated(count)
+                start += count
+        finally:
+            os.close(descriptor)
 
     async def names(self, folder: str) -> list[str]:
         """See `Source.names`."""
@@ -59,19 +65,7 @@ class DirectorySource:
         return "copy the pack into the folder anew"
 
     async def close(self) -> None:
-        """Wait for the calls that run; nothing is kept open between them."""
-        await self._threads.close()
-
-    def _lay(self, key: str, wanted: tuple[int, int], sink: Sink, halt: threading.Event) -> None:
-        start, stop = wanted
-        descriptor = self._open_range(key, start, stop)
-        try:
-            while start < stop and not halt.is_set():
-                count = self._fill(key, descriptor, sink.room()[: stop - start], start)
-                sink.advance(count)
-                start += count
-        finally:
-            os.close(descriptor)
+        """Do nothing: no file is kept open between calls."""
 
     def _read(self, key: str, limit: int) -> bytes:
         try:
@@ -95,7 +89,7 @@ class DirectorySource:
             raise SourceError(f"{path} has {size} bytes, {start} to {stop} were asked for: the copy is incomplete")
         return descriptor
 
-    def _fill(self, key: str, descriptor: int, buffer: memoryview, offset: int) -> int:
+    def _read_into(self, key: str, descriptor: int, buffer: memoryview, offset: int) -> int:
         try:
             count = os.preadv(descriptor, [buffer], offset)
         except OSError as error:

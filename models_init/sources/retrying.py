@@ -99,10 +99,10 @@ class _Counted(SinkAround):
         self._effort = effort
         self.came = 0
 
-    def advance(self, count: int) -> None:
-        """See `Sink.advance`."""
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
         began = monotonic()
-        super().advance(count)
+        await super().buffer_updated(count)
         self.came += count
         self._effort.progress(count, monotonic() - began)
 

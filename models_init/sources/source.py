@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class Sink(Protocol):
-    """Lends memory for the bytes of a range, in order; used by one thread at a time, which may be kept waiting.
+    """Receives the bytes of a range, in order, into memory of its own.
 
-    The source has the bytes laid right where they are wanted: nobody copies them.
+    The methods have the names of `asyncio.BufferedProtocol`. A source calls them by turns, from the event loop.
     """
 
-    def room(self) -> memoryview:
-        """Memory for the next bytes, one at least; it is the source's until `advance`."""
+    def get_buffer(self) -> memoryview:
+        """Return memory for the next bytes, at least one; it belongs to the source until `buffer_updated`."""
 
-    def advance(self, count: int) -> None:
-        """The first `count` bytes of that memory are right now."""
+    async def buffer_updated(self, count: int) -> None:
+        """Take the first `count` bytes of that memory. Waits as long as the sink can take no more (back-pressure)."""
 
 
 class Source(Protocol):
@@ -34,7 +34,7 @@ class Source(Protocol):
         """Return a whole small object; one of more than `limit` bytes is a `SourceError`."""
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """Lay the bytes `start` to `stop` (exclusive) of the object into the sink: in order, all of them, no others.
+        """Copy the bytes `start` to `stop` (exclusive) of the object into the sink: in order, all, and no others.
 
         On an error the sink has a correct prefix. Once this has ended, also by being cancelled, the sink is used no
         more. An empty range, or one past the end, is a `SourceError`.

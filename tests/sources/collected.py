@@ -16,12 +16,12 @@ class Collected:
         self._memory = memoryview(bytearray(size))
         self._each = each
 
-    def room(self) -> memoryview:
-        """See `Sink.room`."""
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
         return self._memory
 
-    def advance(self, count: int) -> None:
-        """See `Sink.advance`."""
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
         assert 0 < count <= len(self._memory)
         piece = bytes(self._memory[:count])
         self._each(piece)

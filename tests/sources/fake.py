@@ -160,12 +160,12 @@ class FakeSource:
         while given < len(data):
             await asyncio.sleep(0)
             fault.check(given)
-            room = sink.room()
+            room = sink.get_buffer()
             assert room, "a sink has room for a byte at least"
             piece = data[given : given + min(self._piece, fault.room(given), len(room))]
             room[: len(piece)] = piece
             room[len(piece) : len(piece) + 16] = bytes([_POISON]) * len(room[len(piece) : len(piece) + 16])
-            sink.advance(len(piece))
+            await sink.buffer_updated(len(piece))
             given += len(piece)
         fault.check(given)
 

@@ -24,7 +24,7 @@ from models_init.errors import (
     WrongBytesError,
 )
 from models_init.sources.azure import Access, AzureSource, Renewal
-from models_init.sources.http import Line
+from models_init.sources.http.client import TransportOptions
 from models_init.sources.retrying import Patience, RetryingSource
 from tests.parts import free_port
 from tests.parts.faults import (
@@ -84,7 +84,7 @@ async def opened(
     idle_limit: float = _IDLE,
     renewal: Renewal | None = None,
 ) -> AsyncIterator[AzureSource]:
-    source = AzureSource(Access(url, prefix, read_token, Line(idle_limit, ca_file), renewal))
+    source = AzureSource(Access(url, prefix, read_token, TransportOptions(idle_limit, ca_file), renewal))
     try:
         yield source
     finally:
@@ -505,6 +505,15 @@ async def test_a_blob_that_changes_between_ranges_is_told() -> None:
         assert replaced.data == b""
 
 
+async def test_etag_beyond_ascii_is_compared_and_not_sent() -> None:
+    """No header of a request may hold such an ETag; a blob that changes is found by the ETag of the response."""
+    odd, new = Headers({"ETag": '"\xe9"'}, times=2), Headers({"ETag": '"new"'}, after=2)
+    async with FaultyServer({_KEY: _DATA}, [odd, new]) as server, opened(server.url) as source:
+        assert [(await fetched(source)).error for _ in range(2)] == [None, None]
+        assert isinstance((await fetched(source)).error, WrongBytesError)
+        assert not any("if-match" in seen.headers for seen in server.seen)
+
+
 async def test_a_new_etag_without_if_match_is_told() -> None:
     """A server that ignores If-Match is caught by the ETag of its answer, before a byte is handed over."""
     async with (
@@ -740,7 +749,8 @@ async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFix
         told += [repr(source), str(source), source.name, repr(source._access), repr(source._token)]
     async with opened(f"http://127.0.0.1:{free_port()}/models") as source:
         told.append((await fetched(source)).told())
-    assert len(told) == sum(fault.times for fault in faults) + 5 + 1
+    repeated = 2  # by aiohttp itself, once where a connection ends before its response
+    assert len(told) == sum(fault.times for fault in faults) - repeated + 5 + 1
     assert not [text for text in told if leaks(text)]
     assert not leaks("\n".join(f"{record.name} {record.getMessage()} {record.exc_text}" for record in caplog.records))
 

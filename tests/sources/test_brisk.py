@@ -44,10 +44,10 @@ class Late(SinkAround):
         super().__init__(inner)
         self._source = source
 
-    def advance(self, count: int) -> None:
+    async def buffer_updated(self, count: int) -> None:
         """As long as it takes to come."""
         self._source.time.now += count / self._source.rate
-        super().advance(count)
+        await super().buffer_updated(count)
 
 
 class Timed(FakeSource):

@@ -16,7 +16,7 @@ from models_init.sources.azure import Access, AzureSource
 from models_init.sources.bundle import BundleSource
 from models_init.sources.deferred import DeferredSource
 from models_init.sources.directory import DirectorySource
-from models_init.sources.http import Line
+from models_init.sources.http.client import TransportOptions
 from models_init.sources.retrying import Patience, RetryingSource
 from tests.bundle import media
 from tests.eventually import eventually
@@ -83,7 +83,7 @@ def _stocked(container: Azurite) -> Azurite:
 
 def _azure(container: Azurite) -> AzureSource:
     ca_file = str(container.certificate_authority or "")
-    return AzureSource(Access(container.container_url, _PREFIX, container.sas, Line(ca_file=ca_file)))
+    return AzureSource(Access(container.container_url, _PREFIX, container.sas, TransportOptions(ca_file=ca_file)))
 
 
 @pytest.fixture(

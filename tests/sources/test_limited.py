@@ -23,7 +23,7 @@ class Time:
 
     now: float = 1000.0
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Be there at once."""
         self.now += seconds
 

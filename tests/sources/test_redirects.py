@@ -1,35 +1,45 @@
-"""Where HTTP may lead, and with what: redirects, drips, and a token that stays at home."""
+"""Redirects: followed with credentials for the first origin only, or returned; and bodies that arrive too slowly."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import pytest
 
 from models_init.errors import SourceError, UnavailableError
-from models_init.sources.http import Http, Line
+from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
 from tests.parts.faults import Trickle, redirect
 from tests.parts.faulty import FaultyServer
 from tests.tokens import CANARY, leaks, token
+
+if TYPE_CHECKING:
+    from tests.parts.certificates import Certificates
 
 _KEY = "nl-nl/2026.04/manifest.json"
 _DATA = b"0123456789" * 10_000
 
 
+_SECRET = f"Bearer {CANARY}"
+
+
 async def asked(server: FaultyServer, *, idle_limit: float = 5.0, size: int = 10) -> bytes:
-    """Ask a server for the object, with the token."""
-    http = Http(server.url, Line(idle_limit))
+    """Request the object with a token and an Authorization header."""
+    client = HttpClient(server.url, TransportOptions(idle_limit))
+    credentials = Credentials(token(), (("Authorization", _SECRET),))
     try:
-        answer = await http.get(f"{server.url}/{_KEY}", token(), {"Range": f"bytes=0-{size - 1}"})
+        response = await client.get(f"{server.url}/{_KEY}", {"Range": f"bytes=0-{size - 1}"}, credentials)
         try:
-            return await answer.body(1 << 20, "it")
+            return await response.body(1 << 20, "it")
         finally:
-            answer.release()
+            response.release()
     finally:
-        await http.close()
+        await client.close()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_on_the_same_server_keeps_the_token(status: int) -> None:
-    """The service itself sends on: the second request bears the token too, once, and the range."""
+    """The second request has the token too, once, the Authorization header and the range."""
     async with FaultyServer({_KEY: _DATA, "moved": _DATA}) as server:
         server.script(redirect(f"{server.url}/moved", status=status, times=1))
         assert await asked(server) == _DATA[:10]
@@ -37,10 +47,11 @@ async def test_a_redirect_on_the_same_server_keeps_the_token(status: int) -> Non
             (_KEY, token(), (0, 10)),
             ("moved", token(), (0, 10)),
         ]
+        assert [seen.headers["authorization"] for seen in server.seen] == [_SECRET] * 2
 
 
 @pytest.mark.parametrize("query", ["", "?a=b", f"?{token()}", f"?x=1&sig={CANARY}"])
-async def test_a_redirect_to_another_host_carries_no_token(query: str) -> None:
+async def test_redirect_to_another_host_carries_no_credentials(query: str) -> None:
     """Another port is another server: it gets neither query nor header of ours, even if the redirect repeats it."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}{query}", times=1))
@@ -48,17 +59,18 @@ async def test_a_redirect_to_another_host_carries_no_token(query: str) -> None:
         [seen] = other.seen
         assert not leaks(f"{seen.path} {seen.query} {dict(seen.headers)}")
         assert not seen.signed
+        assert "authorization" not in seen.headers
         assert seen.range == (0, 10)
         assert seen.query == ("a=b" if query == "?a=b" else "")
 
 
 async def test_a_redirect_there_and_back_is_signed_again() -> None:
-    """Back at the service the token is due again."""
+    """Back at the first origin both credentials are sent again."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}", times=1))
         other.script(redirect(f"{server.url}/{_KEY}", times=1))
         assert await asked(server) == _DATA[:10]
-        assert [seen.query for seen in server.seen] == [token()] * 2
+        assert [(seen.query, seen.headers["authorization"]) for seen in server.seen] == [(token(), _SECRET)] * 2
 
 
 async def test_a_circle_ends() -> None:
@@ -90,7 +102,7 @@ async def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
     """Only web addresses are followed."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(location))
-        with pytest.raises(SourceError, match="no web address"):
+        with pytest.raises(SourceError, match="not a web address"):
             await asked(server)
 
 
@@ -102,15 +114,39 @@ async def test_a_redirects_fragment_is_of_no_account() -> None:
         assert (server.seen[1].key, server.seen[1].query) == ("moved", token())
 
 
-async def test_no_redirect_leads_out_of_tls() -> None:
-    """What began with https goes on with https, or not at all."""
-    http = Http("https://models.invalid/x", Line())
-    with pytest.raises(SourceError, match=r"redirects to http://elsewhere\.invalid, without encryption"):
-        http._moved("https://models.invalid/x/y", "http://user:secret@elsewhere.invalid/y", token())
+async def test_redirect_out_of_tls_is_an_error(certificates: Certificates) -> None:
+    """A request that began with https never goes on without encryption."""
+    async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
+        server.script(redirect("http://user:secret@elsewhere.invalid/y"))
+        client = HttpClient(server.url, TransportOptions(ca_file=str(certificates.authority)))
+        with pytest.raises(SourceError, match=r"redirects to http://elsewhere\.invalid, without encryption"):
+            await client.get(f"{server.url}/{_KEY}")
+        await client.close()
 
 
-async def test_a_drip_is_no_answer() -> None:
-    """A byte now and then keeps the idle limit from firing; less than a kibibyte a second is a fault that may pass."""
+@pytest.mark.parametrize(
+    "location", ["https://elsewhere.invalid/blob?sig=signed", "/blob?sig=signed", "blob?sig=signed"]
+)
+async def test_redirect_can_be_returned_instead_of_followed(location: str) -> None:
+    """With `follow_redirects=False` the caller gets the redirect and the absolute URL that it leads to."""
+    async with FaultyServer({_KEY: _DATA}) as server:
+        server.script(redirect(location))
+        client = HttpClient(server.url, TransportOptions())
+        response = await client.get(f"{server.url}/nl-nl/{_KEY}", follow_redirects=False)
+        response.release()
+        await client.close()
+        folder = f"{server.url}/nl-nl/nl-nl/2026.04/"
+        assert (response.status, response.location) == (307, urljoin(folder, location))
+        assert len(server.seen) == 1
+
+
+async def test_credentials_have_no_repr() -> None:
+    """What could end in a traceback or a log line shows nothing."""
+    assert not leaks(repr(Credentials(token(), (("Authorization", _SECRET),))))
+
+
+async def test_body_that_drips_is_given_up() -> None:
+    """A byte now and then keeps the idle limit from firing; under 1 KiB/s is an error that may pass."""
     async with FaultyServer({_KEY: _DATA}, [Trickle(at=3, every=0.02)]) as server:
         with pytest.raises(UnavailableError, match="sends next to nothing"):
             await asked(server, idle_limit=0.3, size=10_000)

@@ -1,0 +1,244 @@
+"""Send GET requests over kept-alive connections, and follow redirects without giving secrets to another origin.
+
+Connections, TLS, proxies, keep-alive and happy eyeballs are aiohttp's. What it cannot do is here: the rules for
+redirects, limits for a response head that arrives too slowly, and a description of the connection for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from models_init import __version__
+from models_init.errors import SourceError
+from models_init.sources.http.errors import head_error, network_error, proxy_status_error
+from models_init.sources.http.origin import Origin, Route, web_address
+from models_init.sources.http.response import Response
+from models_init.sources.proxies import proxy_of
+from models_init.sources.tls import describe_connection, trusted_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+CONNECT_LIMIT = 15.0
+"""Seconds for a connection: TCP, TLS, and the proxy's answer to CONNECT."""
+
+_KEEP_ALIVE = 15.0  # seconds; firewalls and load balancers forget an idle connection after minutes, without notice
+_READ_BUFFER = 256 << 10  # bytes; aiohttp pauses a connection at twice as many. 1.1 to 1.26 times faster than 64 KiB
+_HEAD_LIMIT = 64 << 10  # bytes of one header: a registry's signed redirect has 2 to 4 KiB
+_REDIRECT_LIMIT = 5
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """How to reach a server: limits in seconds, sizes in bytes.
+
+    A connection that delivers no byte for `idle_limit`, or next to none, is given up. `receive_buffer` caps what the
+    kernel and aiohttp hold of a connection before it is read; 0 leaves that to them. Without a cap a limited rate
+    would begin with a burst.
+    """
+
+    idle_limit: float = 30.0
+    ca_file: str = ""
+    receive_buffer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What proves a client's rights to one origin: `query` is added to the query string, `headers` to the headers.
+
+    They go to the origin of the requested URL, and to no other that a redirect leads to. There is no repr that could
+    show them.
+    """
+
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+ANONYMOUS = Credentials()
+
+
+class HttpClient:
+    """A client for the server of `base`. Its connections belong to one event loop and are kept between requests."""
+
+    def __init__(self, base: str, options: TransportOptions) -> None:
+        self._base = base
+        self._options = options
+        self._routes: dict[Origin, Route] = {}
+        self._trusted: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._connector: _Connector | None = None
+
+    @property
+    def host(self) -> str:
+        """Name and port of the server, for messages."""
+        return Origin.of(self._base).name
+
+    @property
+    def connection_summary(self) -> str:
+        """How the last connection was made: through which proxy, with which TLS, and trusted by whom."""
+        route = self._route(self._base)
+        through = f"through the proxy {Origin.of(route.proxy).name}" if route.proxy else "directly"
+        tls = self._connector.last_tls if self._connector and route.origin.scheme == "https" else None
+        return f"{through}, {describe_connection(tls, self._options.ca_file) if tls else 'without encryption'}"
+
+    async def get(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        credentials: Credentials = ANONYMOUS,
+        *,
+        follow_redirects: bool = True,
+    ) -> Response:
+        """Request `url` and return the response, whatever its status; its body has not been read.
+
+        Redirects are followed, at most five, unless `follow_redirects` is false: then the redirect itself is returned,
+        and `Response.location` tells where it leads.
+
+        Raises:
+            UnavailableError: no connection, or no response in time; may pass.
+            SourceError: a certificate that is not trusted, a proxy that refuses, a redirect that must not be followed.
+            UsageError: a proxy's address or a CA file that cannot be used.
+        """
+        first, target = Origin.of(url), _with_query(url, credentials.query)
+        for _ in range(_REDIRECT_LIMIT + 1):
+            private = dict(credentials.headers) if Origin.of(target) == first else {}
+            response = await self._send(target, {**(headers or {}), **private}, first)
+            location = response.header("Location")
+            if response.status not in _REDIRECTS or not location or not follow_redirects:
+                return response
+            response.release()
+            target = _redirected(target, location, first, credentials.query)
+        raise SourceError(f"{first.name} redirects in a circle, or too often; check MODELS_URL and the proxy")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+            await asyncio.sleep(0)  # transports close their sockets in the next turn of the event loop
+
+    async def _send(self, url: str, headers: Mapping[str, str], first: Origin) -> Response:
+        """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
+        session, route = self._open_session(), self._route(url)
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT + self._options.idle_limit):  # also for a head that drips
+                response = await session.get(
+                    URL(url, encoded=True).with_user(None),
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=route.proxy or None,
+                    ssl=self._context() if route.has_tls else True,
+                )
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a name that DNS could not have
+            raise network_error(error, route) from None
+        if unclear := head_error(response, route):
+            response.close()
+            raise unclear
+        if response.status == 407 and route.proxy:
+            response.close()
+            raise proxy_status_error(407, route)
+        return Response(response, route.origin, self._options.idle_limit, is_elsewhere=route.origin != first)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if not self._session:
+            if self._options.ca_file:
+                self._context()  # a file that cannot be used is reported, whether TLS needs it or not
+            capped = self._options.receive_buffer
+            self._connector = _Connector(
+                limit=0, keepalive_timeout=_KEEP_ALIVE, socket_factory=_small_socket(capped) if capped else None
+            )
+            self._session = aiohttp.ClientSession(
+                connector=self._connector,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=CONNECT_LIMIT, sock_connect=CONNECT_LIMIT, sock_read=self._options.idle_limit
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"models_init/{__version__}", "Accept-Encoding": "identity"},
+                auto_decompress=False,
+                read_bufsize=min(_READ_BUFFER, capped or _READ_BUFFER),
+                max_line_size=_HEAD_LIMIT,
+                max_field_size=_HEAD_LIMIT,
+            )
+        return self._session
+
+    def _route(self, url: str) -> Route:
+        """Return the route to a URL's server; finding its proxy reads the whole environment, so it is kept."""
+        origin = Origin.of(url)
+        if origin not in self._routes:
+            self._routes[origin] = Route(origin, proxy_of(origin))
+        return self._routes[origin]
+
+    def _context(self) -> ssl.SSLContext:
+        if not self._trusted:
+            self._trusted = trusted_context(self._options.ca_file)
+        return self._trusted
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool of connections that remembers the TLS session of the latest one, and drops those that sent too much.
+
+    A short response has given its connection back before its caller can ask the response about it. Bytes that arrived
+    on an idle connection would be taken for the response to the next request.
+    """
+
+    last_tls: ssl.SSLObject | None = None
+
+    async def connect(self, *arguments: Any, **options: Any) -> Any:
+        """See `aiohttp.BaseConnector.connect`."""
+        connection = await super().connect(*arguments, **options)
+        while connection.protocol.should_close:
+            connection.close()
+            connection = await super().connect(*arguments, **options)
+        self.last_tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None
+        return connection
+
+
+def _small_socket(receive_buffer: int) -> Any:
+    """Return a socket factory for aiohttp that caps the kernel's receive buffer, in bytes."""
+
+    def make(address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*address[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        return made
+
+    return make
+
+
+def _redirected(asked: str, location: str, first: Origin, secret: str) -> str:
+    """Return where a redirect leads: to the first origin with the secret, to another without it, never out of TLS."""
+    moved = web_address(location, asked)
+    if not moved:
+        raise SourceError(
+            f"{first.name} redirects to something that is not a web address; check MODELS_URL and the proxy"
+        )
+    target = Origin.of(moved)
+    if target.scheme == "http" and first.scheme == "https":
+        raise SourceError(
+            f"{first.name} redirects to http://{target.name}, without encryption; check MODELS_URL and the proxy"
+        )
+    query = urlsplit(moved).query
+    if target == first:
+        return moved if _holds(query, secret) else _with_query(moved, secret)
+    return urlsplit(moved)._replace(query="").geturl() if _holds(query, secret) else moved
+
+
+def _with_query(url: str, query: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+
+
+def _holds(query: str, secret: str) -> bool:
+    """Return whether a query contains the secret's signature, however it is encoded."""
+    signature = parse_qs(secret).get("sig", [""])[0]
+    return bool(signature) and signature.replace(" ", "+") in unquote(unquote(query)).replace(" ", "+")

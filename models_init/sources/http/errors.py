@@ -1,0 +1,102 @@
+"""Translate network errors into this program's own: foreign ones may contain a URL with its token.
+
+One function for each stage: no connection, a response head that must not be believed, a body that breaks off.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from models_init.errors import ModelsInitError, SourceError, UnavailableError
+
+if TYPE_CHECKING:
+    from models_init.sources.http.origin import Route
+
+_NOT_HTTP = "answered with something that is not HTTP; check MODELS_URL and the proxy"
+
+
+def network_error(error: Exception, route: Route) -> ModelsInitError:
+    """Return what kept a request from being answered."""
+    host = route.origin.name
+    via = f"{host} (through a proxy)" if route.proxy else host
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            return proxy_status_error(error.status, route)
+        case aiohttp.ClientConnectorCertificateError():
+            return _certificate_error(error)
+        case aiohttp.ClientConnectorError():
+            return _connect_error(error.os_error, route, via)
+        case aiohttp.InvalidURL() | UnicodeError():
+            return _name_error(host)
+        case _:
+            return body_error(error, via)
+
+
+def proxy_status_error(status: int, route: Route) -> SourceError:
+    """Return what a proxy's answer to CONNECT means."""
+    host = route.origin.name
+    if _may_pass(status):
+        return UnavailableError(f"the proxy has no connection to {host} now: it answered {status}")
+    variable = f"{route.origin.scheme.upper()}_PROXY"
+    return SourceError(f"the proxy refuses to connect to {host}: it answered {status}; check {variable}")
+
+
+def head_error(response: aiohttp.ClientResponse, route: Route) -> UnavailableError | None:
+    """Return an error for a response head that two programs could read in two ways: then nothing in it is believed.
+
+    aiohttp's parser is lenient with responses (RFC 9112, section 6.3, says what is not).
+    """
+    lengths = response.headers.getall("Content-Length", [])
+    codings = response.headers.getall("Transfer-Encoding", [])
+    is_clear = len(set(lengths)) <= 1 and not codings or (not lengths and [*map(str.lower, codings)] == ["chunked"])
+    return None if is_clear else UnavailableError(f"{route.origin.name} {_NOT_HTTP}")
+
+
+def body_error(error: Exception, host: str) -> UnavailableError:
+    """Return what ended a response before its end; a retry may help."""
+    match error:
+        case TimeoutError():
+            return UnavailableError(f"{host} did not answer in time; check the network")
+        case aiohttp.ClientResponseError():
+            return UnavailableError(f"{host} {_NOT_HTTP}")
+        case _:
+            return UnavailableError(f"{host} broke off the connection; check the network")
+
+
+def _certificate_error(error: aiohttp.ClientConnectorCertificateError) -> SourceError:
+    """Return an error that names the server whose certificate it is: a proxy has one of its own."""
+    cause = error.certificate_error
+    reason = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it does not fit the name"
+    host = error.host if error.port == 443 else f"{error.host}:{error.port}"
+    return SourceError(
+        f"the certificate of {host} is not trusted: {reason}; name the file of your CA's certificate in MODELS_CA_FILE"
+    )
+
+
+def _connect_error(error: OSError, route: Route, via: str) -> ModelsInitError:
+    host = route.origin.name
+    match error:
+        case ssl.SSLError():
+            return SourceError(f"{host} does not speak TLS as it should; check MODELS_URL and the proxy")
+        case TimeoutError() | ConnectionResetError() | ConnectionAbortedError():
+            return body_error(error, via)
+        case _ if route.proxy:
+            return UnavailableError(f"the proxy cannot be reached; check {route.origin.scheme.upper()}_PROXY")
+        case socket.gaierror():
+            return _name_error(host)
+        case _:
+            why = os.strerror(error.errno) if error.errno else "no connection"
+            return UnavailableError(f"{host} cannot be reached: {why}; check the network")
+
+
+def _name_error(host: str) -> UnavailableError:
+    return UnavailableError(f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
+
+
+def _may_pass(status: int) -> bool:
+    return status in (408, 429) or status >= 500
