@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import defaultdict
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from models_init import __version__
-from models_init.errors import SourceError, UnavailableError, UsageError
+from models_init.errors import SourceError, UnavailableError
 from models_init.sources import message
 from models_init.sources.answer import Answer
 from models_init.sources.dial import dial
 from models_init.sources.message import NotHttpError
 from models_init.sources.peer import Origin, Peer, proxy_authorization, proxy_of, web_address
 from models_init.sources.threads import Threads
+from models_init.sources.tls import client_context, describe_connection
 from models_init.sources.troubles import told, unreached
 from models_init.sources.wire import Wire
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from models_init.sources.message import Head
@@ -75,7 +76,7 @@ class Http:
         """How the last connection was made, in words: through which proxy, with which TLS, and trusted by whom."""
         proxy = self._peer(self._base).proxy
         through = f"through the proxy {Origin.of(proxy).name}" if proxy else "directly"
-        return f"{through}, {_encryption(self._tls, self._line.ca_file) if self._tls else 'without encryption'}"
+        return f"{through}, {describe_connection(self._tls, self._line.ca_file) if self._tls else 'without encryption'}"
 
     async def get(self, url: str, secret: str, headers: Mapping[str, str]) -> Answer:
         """Ask for `url` with `secret` added to its query; follow redirects, with the secret only where it belongs.
@@ -201,11 +202,7 @@ class Http:
 
     def _trusted(self) -> ssl.SSLContext:
         if not self._context:
-            ca_file = self._line.ca_file
-            try:
-                self._context = ssl.create_default_context(cafile=ca_file or None)
-            except (OSError, ssl.SSLError) as error:
-                raise UsageError(f"MODELS_CA_FILE={ca_file} cannot be read as certificates: {error}") from error
+            self._context = client_context(self._line.ca_file)
         return self._context
 
 
@@ -257,16 +254,6 @@ def _refused(head: Head, peer: Peer) -> SourceError:
 
 def _lines(first: str, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([first, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode("latin-1")
-
-
-def _encryption(tls: ssl.SSLObject, ca_file: str) -> str:
-    """The protocol, who signed the server's certificate, and which list of authorities makes that good."""
-    certificate: Mapping[str, Any] = tls.getpeercert() or {}
-    issuer = dict(pair for part in certificate.get("issuer", ()) for pair in part)
-    by = issuer.get("commonName") or issuer.get("organizationName") or "nobody in particular"
-    paths = ssl.get_default_verify_paths()
-    trusted = ca_file or paths.cafile or paths.capath or "the system"
-    return f"{tls.version()}, certificate by {by}, trusted by {trusted}"
 
 
 def _with_query(url: str, query: str) -> str:
