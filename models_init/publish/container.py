@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials import AzureSasCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceResponseTimeoutError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import ContainerClient
 
@@ -28,8 +28,8 @@ from models_init.errors import (
     NotFoundError,
     SourceError,
     UnavailableError,
-    UsageError,
 )
+from models_init.sources.http.tls import client_context
 from models_init.sources.retrying import patiently
 from models_init.sources.sas import SasToken
 
@@ -47,6 +47,7 @@ IDLE_LIMIT = 60.0
 """Seconds without any byte of an answer."""
 
 _DIGEST_KEY = "digest"
+_READ_SIZE = 256 << 10  # bytes that an answer is read by, as in the SDK's own transport
 _SINGLE_PUT = 256 << 20  # a manifest goes up in one piece whatever its size: one request that has happened or has not
 _GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE and run again"  # noqa: S105 - no token
 _MEANINGS = {
@@ -96,20 +97,18 @@ async def opened(target: Target) -> AsyncIterator[Container]:
     token = SasToken.make(target.token)
     if flaw := token.flaw() or _write_flaw(token):
         raise AccessError(f"the SAS token {flaw}; {_GET_A_TOKEN}")
-    _check_readable(target.ca_file)
-    client = ContainerClient.from_container_url(
-        target.url,
-        credential=AzureSasCredential(token.query),
-        retry_total=0,  # the SDK ignores Retry-After, does not repeat a 429, and repeats for minutes what is final
-        connection_timeout=CONNECT_LIMIT,
-        read_timeout=IDLE_LIMIT,
-        connection_verify=target.ca_file or True,
-        max_single_put_size=_SINGLE_PUT,
-        permit_redirects=False,  # a token is for one host
-        user_agent=f"models_init/{__version__}",
-    )
-    async with client:
-        yield Container(client, token, target.patience)
+    async with _transport(target) as transport:
+        client = ContainerClient.from_container_url(
+            target.url,
+            credential=AzureSasCredential(token.query),
+            retry_total=0,  # the SDK ignores Retry-After, does not repeat a 429, and repeats for minutes what is final
+            transport=transport,
+            max_single_put_size=_SINGLE_PUT,
+            permit_redirects=False,  # a token is for one host
+            user_agent=f"models_init/{__version__}",
+        )
+        async with client:
+            yield Container(client, token, target.patience)
 
 
 class Container:
@@ -267,9 +266,20 @@ def _condition(over: str | None) -> dict[str, Any]:
     return {"etag": over, "match_condition": MatchConditions.IfNotModified}
 
 
-def _check_readable(ca_file: str) -> None:
-    if ca_file and not Path(ca_file).is_file():
-        raise UsageError(f"MODELS_CA_FILE={ca_file} is no file; name the file of your CA's certificate")
+def _transport(target: Target) -> AioHttpTransport:
+    """The SDK's transport with our TLS context: a path to a CA file costs it a new context and connection a request."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=client_context(target.ca_file)),
+        trust_env=True,
+        cookie_jar=aiohttp.DummyCookieJar(),  # this and the next as in the SDK's own session
+        auto_decompress=False,
+    )
+    return AioHttpTransport(
+        session=session,
+        connection_timeout=CONNECT_LIMIT,
+        read_timeout=IDLE_LIMIT,
+        connection_data_block_size=_READ_SIZE,
+    )
 
 
 def _write_flaw(token: SasToken) -> str:

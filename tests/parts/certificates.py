@@ -34,14 +34,21 @@ class Certificates:
         return context
 
 
-def issue(folder: Path) -> Certificates:
-    """Write a new authority and a certificate for 127.0.0.1 and localhost into the folder."""
+def issue(folder: Path, *, key_identifiers: bool = True) -> Certificates:
+    """Write a new authority and a certificate for 127.0.0.1 and localhost into the folder.
+
+    Without `key_identifiers` neither names the key that signed it, as with many corporate authorities.
+    """
     files = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
     authority_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority = _authority(authority_key)
-    leaf = _leaf(leaf_key, authority, authority_key)
-    files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    files.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    authority, leaf = _authority(authority_key), _leaf(leaf_key)
+    if key_identifiers:
+        subject = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject)
+        authority = authority.add_extension(subject, critical=False)
+        leaf = leaf.add_extension(issuer, critical=False)
+    for path, builder in ((files.authority, authority), (files.certificate, leaf)):
+        path.write_bytes(builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(
         leaf_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -50,36 +57,28 @@ def issue(folder: Path) -> Certificates:
     return files
 
 
-def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = _named("test authority")
+def _authority(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
     )  # fmt: skip
-    builder = _builder(name, name, key.public_key())
+    builder = _builder(_AUTHORITY, key.public_key())
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(usage, critical=True)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    return builder.sign(key, hashes.SHA256())
+    return builder.add_extension(usage, critical=True)
 
 
-def _leaf(
-    key: ec.EllipticCurvePrivateKey, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey
-) -> x509.Certificate:
+def _leaf(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     hosts = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
-    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    builder = _builder(_named("localhost"), authority.subject, key.public_key())
-    builder = builder.add_extension(hosts, critical=False).add_extension(issuer_key, critical=False)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    return builder.sign(authority_key, hashes.SHA256())
+    builder = _builder(_named("localhost"), key.public_key()).add_extension(hosts, critical=False)
+    return builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
+        .issuer_name(_AUTHORITY)
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
@@ -89,3 +88,6 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
 
 def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+_AUTHORITY = _named("test authority")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from models_init.publish.folders import VersionFolder
     from models_init.watch import Watcher
     from tests.parts.azurite import Azurite
+    from tests.parts.certificates import Certificates
 
 FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/empty": b""}
 FOLDER = "realtime/nl-nl/2026.04"
@@ -437,9 +439,17 @@ async def test_a_certificate_that_nobody_vouches_for_is_final(tmp_path: Path, az
     assert (await published(folder, target(fresh.container_url, fresh.sas("rw"), ca_file=authority))).fresh
 
 
+async def test_a_ca_file_may_be_in_der(tmp_path: Path, azurite_tls: Azurite, certificates: Certificates) -> None:
+    """What a site accepts as MODELS_CA_FILE, an upload accepts, too."""
+    fresh, authority = azurite_tls.fresh_container(), tmp_path / "ca.der"
+    authority.write_bytes(ssl.PEM_cert_to_DER_cert(certificates.authority.read_text()))
+    there = target(fresh.container_url, fresh.sas("rw"), ca_file=str(authority))
+    assert (await published(pack(tmp_path, FILES), there)).fresh
+
+
 async def test_a_ca_file_that_is_none_is_told(tmp_path: Path) -> None:
     """Before any request."""
-    with pytest.raises(UsageError, match=r"MODELS_CA_FILE=/missing is no file"):
+    with pytest.raises(UsageError, match=r"MODELS_CA_FILE=/missing cannot be read"):
         await published(pack(tmp_path, FILES), target("https://nowhere.invalid/models", ca_file="/missing"))
 
 

@@ -185,7 +185,7 @@ async def test_a_connection_is_used_again_where_that_is_safe(answer: bytes, conn
 async def test_response_that_can_be_read_in_two_ways_is_refused(raw: bytes) -> None:
     """A retry gets a fresh connection; a program in between may have read the response the other way."""
     async with FaultyServer({_KEY: _DATA}, [Said(raw)]) as server, opened(server.url, idle_limit=0.5) as client:
-        with pytest.raises(UnavailableError, match="not HTTP|broke off"):
+        with pytest.raises(UnavailableError, match=r"not HTTP|broke off"):
             await got(client, server.url)
         assert await got(client, server.url) == _DATA
         assert server.connections == 2
@@ -235,7 +235,7 @@ async def test_a_connection_that_is_closed_meanwhile_is_replaced(fault: Fault) -
 
 
 async def test_request_without_response_is_repeated_once() -> None:
-    """aiohttp repeats a GET once, silently, where the connection ends before the response; then it is an error."""
+    """Aiohttp repeats a GET once, silently, where the connection ends before the response; then it is an error."""
     async with FaultyServer({_KEY: _DATA}, [Cut(times=2)]) as server, opened(server.url) as client:
         with pytest.raises(UnavailableError, match="broke off the connection"):
             await got(client, server.url)

@@ -19,9 +19,9 @@ from models_init import __version__
 from models_init.errors import SourceError
 from models_init.sources.http.errors import head_error, network_error, proxy_status_error
 from models_init.sources.http.origin import Origin, Route, web_address
+from models_init.sources.http.proxies import proxy_of
 from models_init.sources.http.response import Response
-from models_init.sources.proxies import proxy_of
-from models_init.sources.tls import describe_connection, trusted_context
+from models_init.sources.http.tls import client_context, describe_connection
 
 if TYPE_CHECKING:
     import ssl
@@ -182,7 +182,7 @@ class HttpClient:
 
     def _context(self) -> ssl.SSLContext:
         if not self._trusted:
-            self._trusted = trusted_context(self._options.ca_file)
+            self._trusted = client_context(self._options.ca_file)
         return self._trusted
 
 

@@ -53,7 +53,7 @@ def head_error(response: aiohttp.ClientResponse, route: Route) -> UnavailableErr
     """
     lengths = response.headers.getall("Content-Length", [])
     codings = response.headers.getall("Transfer-Encoding", [])
-    is_clear = len(set(lengths)) <= 1 and not codings or (not lengths and [*map(str.lower, codings)] == ["chunked"])
+    is_clear = (len(set(lengths)) <= 1 and not codings) or (not lengths and [*map(str.lower, codings)] == ["chunked"])
     return None if is_clear else UnavailableError(f"{route.origin.name} {_NOT_HTTP}")
 
 

@@ -1,7 +1,9 @@
 """Temporary."""
 
 from __future__ import annotations
+
 from urllib.request import getproxies, proxy_bypass
+
 from models_init.errors import UsageError
 from models_init.sources.http.origin import Origin, web_address
 
