@@ -288,7 +288,7 @@ def test_a_bug_is_called_a_bug() -> None:
 
 
 def test_a_note_needs_no_watcher() -> None:
-    """A start with nothing to do says so in one line, unless only warnings are wanted."""
+    """One event can be logged without a watcher; it is dropped where only warnings are wanted."""
     stream = io.StringIO()
     console.note("up to date", {"release": "r1"}, stream=stream)
     console.note("up to date", {"release": "r1"}, stream=stream, level="warning")
@@ -359,10 +359,11 @@ def test_a_reader_that_does_not_read_does_not_hold_the_program() -> None:
     ("use", "needed"),
     [
         ("", ()),
-        ("console.note('up to date', {'release': 'r1', 'bytes': 1})", ()),
+        ("console.note('up to date', {'release': 'r1', 'bytes': 1}, level='warning')", ()),
         ("console.fault(UsageError('odd'))", ()),
+        ("console.fault(ValueError('odd'))", ()),
         ("console.result(console.table([(console.human_size(1),)], ['SIZE']))", ()),
-        ("console.fault(UsageError('odd'), log_format='json')", ("json",)),
+        ("console.result({'release': 'r1'}, as_json=True)", ("json",)),
         ("console.watching().__enter__()", ("threading",)),
     ],
 )
