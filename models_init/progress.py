@@ -6,15 +6,15 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
-    from tqdm import tqdm
 
     from models_init.outlet import Outlet
+    from models_init.progress_bar import ByteBar
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -138,7 +138,7 @@ class Bar:
     def __init__(self, outlet: Outlet, log_format: str, level: str) -> None:
         self._outlet = outlet
         self.journal = Journal(self._above, log_format, level)
-        self._bar: tqdm[Never] | None = None
+        self._bar: ByteBar | None = None
 
     def event(self, name: str, **facts: object) -> None:
         """Write a line above the bar."""
@@ -174,14 +174,12 @@ class Bar:
             self._bar.write(line, file=self._outlet, end="")
 
 
-def _new_bar(outlet: Outlet, total: int) -> tqdm[Never]:
-    from tqdm import tqdm  # noqa: PLC0415 - 0.05 s, for a terminal only
+def _new_bar(outlet: Outlet, total: int) -> ByteBar:
+    from models_init.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
 
-    tqdm.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
-    tqdm.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
-    return tqdm(
-        total=total, file=outlet, unit="B", unit_scale=True, unit_divisor=1024, smoothing=0.05, dynamic_ncols=True
-    )
+    ByteBar.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
+    ByteBar.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
+    return ByteBar(total=total, file=outlet, smoothing=0.05)
 
 
 class Heartbeat:
