@@ -13,8 +13,7 @@ from io import TextIOBase
 from typing import TYPE_CHECKING, TextIO
 
 from models_init.errors import EXIT_BUG, ModelsInitError, UsageError
-from models_init.figures import human_rate, human_size, human_time, table
-from models_init.lines import line, one_line
+from models_init.figures import human_rate, human_size, human_time, one_line, table
 from models_init.redaction import redact
 
 if TYPE_CHECKING:
@@ -71,17 +70,17 @@ def fault(
 ) -> int:
     """Tell an error on `stream` (stderr), a line for each fault, and return its exit code; after the watcher's end.
 
-    What is no `ModelsInitError` is a bug; its traceback is told at level `debug` only.
+    An error that is not a `ModelsInitError` is a bug; its traceback is written at level `debug` only.
     """
-    expected = isinstance(error, ModelsInitError)
+    stream = sys.stderr if stream is None else stream
     code = error.exit_code if isinstance(error, ModelsInitError) else EXIT_BUG
-    facts = {} if expected or level != "debug" else {"traceback": _traceback(error)}
+    traceback = _traceback(error) if level == "debug" and not isinstance(error, ModelsInitError) else ""
     for text in _faults(error):
         if log_format == "json":
-            told = line("json", "error", "failed", error=text, exit_code=code, **facts)
+            facts = {"error": text, "exit_code": code} | ({"traceback": traceback} if traceback else {})
+            _log(stream, log_format, "error", "failed", facts)
         else:
-            told = f"{facts.get('traceback', '')}{program}: error: {text}"
-        _tell(sys.stderr if stream is None else stream, told)
+            _tell(stream, f"{traceback}{program}: error: {text}\n")
     return code
 
 
@@ -104,24 +103,32 @@ def _ends(text: bytes) -> bytes:
 def note(
     event: str, facts: dict[str, object], *, log_format: str = "text", level: str = "info", stream: TextIO | None = None
 ) -> None:
-    """Log one event at level `info` without a watcher: for a start with nothing to do, which must be fast."""
+    """Log one event at level `info` without a watcher."""
     if level not in ("warning", "error"):
-        _tell(sys.stderr if stream is None else stream, line(log_format, "info", event, **facts))
+        _log(sys.stderr if stream is None else stream, log_format, "info", event, facts)
 
 
 def result(value: object, *, as_json: bool = False, stream: TextIO | None = None) -> None:
     """Write the result alone to `stream` (stdout): as text, or as one line of JSON.
 
-    JSON takes whatever msgspec takes, and writes anything else as text. A reader that has gone (`| head`) is no fault;
-    a stream that cannot be written is a `UsageError`.
+    What JSON does not know becomes text. A reader that has gone (`| head`) is not an error. Raises `UsageError` if the
+    stream cannot be written.
     """
     text = _json(value) if as_json else str(value)
     try:
-        _put(sys.stdout if stream is None else stream, text)
+        _put(sys.stdout if stream is None else stream, f"{text}\n")
     except BrokenPipeError:
         pass
     except (OSError, ValueError) as error:
         raise UsageError(f"the result cannot be written: {error}; check where standard output goes") from error
+
+
+def _log(stream: TextIO | None, log_format: str, level: str, event: str, facts: dict[str, object]) -> None:
+    """Log one event without a watcher."""
+    from models_init.lines import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
+
+    log = logger(lambda line: _tell(stream, line), log_format, level).bind(**facts)
+    (log.error if level == "error" else log.info)(event)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -173,9 +180,9 @@ def _traceback(error: BaseException) -> str:
 
 
 def _json(value: object) -> str:
-    import msgspec  # noqa: PLC0415 - for JSON only
+    import json  # noqa: PLC0415 - for JSON only
 
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def _tell(stream: TextIO | None, text: str) -> None:
@@ -188,7 +195,7 @@ def _put(stream: TextIO | None, text: str) -> None:
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
-        stream.write(f"{redact(text)}\n".encode(encoding, "backslashreplace").decode(encoding))
+        stream.write(redact(text).encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except (OSError, ValueError):
         _abandon(stream)

@@ -1,4 +1,4 @@
-"""Writes figures the way people read them."""
+"""Writes figures, tables and foreign text the way people read them."""
 
 from __future__ import annotations
 
@@ -63,3 +63,16 @@ def _aligned(column: Sequence[str]) -> list[str]:
     if len(column) > 1 and all(map(_is_figure, column[1:])):
         return [cell.rjust(width) for cell in column]
     return [cell.ljust(width) for cell in column]
+
+
+def text_of(value: object) -> str:
+    """Return `str(value)`; the type's name for an exception without a text, and for a `__str__` that raises."""
+    try:
+        return str(value) or (type(value).__name__ if isinstance(value, BaseException) else "")
+    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything, and a message must not
+        return f"<{type(value).__name__}>"
+
+
+def one_line(text: object) -> str:
+    """Write anything without line ends and control characters: the text of an error may come from a server."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text_of(text).split()))

@@ -1,99 +1,32 @@
-"""Writes an event as one line.
+"""Renders events as log lines through structlog: text for people, JSON for collectors.
 
-A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON,
-while text drops the unit from the name and writes it behind the figure: `total=4.0GiB`.
+A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON;
+in text the unit moves from the name to the value: `total=4.0GiB`.
 
-The fact `level` (debug, info, warning, error) decides whether the event is written; without it, it is `info`.
-The fact `exc_info` (an exception) is written as a traceback, and only at level debug.
+The fact `exc_info` (an exception) becomes a traceback, at level debug only. The name `exception` belongs to it in JSON;
+in text `exception` and `stack` do, so that other facts of these names are written as `exception_` and `stack_`.
+
+Importing this module imports structlog (0.13 s), so import it where there is something to log.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
 from typing import TYPE_CHECKING, Any
 
-from models_init.figures import human_rate, human_size, human_time
+import structlog
+from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plain_traceback
+from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
+
+from models_init.figures import human_rate, human_size, human_time, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable
 
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-LEVELS = ("debug", "info", "warning", "error")
-
-Facts = dict[str, Any]
-
-
-def logger(write: Callable[[str], object], log_format: str, level: str) -> FilteringBoundLogger:
-    """Return a structlog logger that hands each line, with its line end, to `write`."""
-    import structlog  # noqa: PLC0415 - 0.13 s that a start with nothing to do must not pay
-
-    processors: list[Processor] = [
-        structlog.processors.add_log_level,
-        _with_time,
-        structlog.processors.format_exc_info if level == "debug" else _without_traceback,
-        lambda _logger, _method, entry: f"{_renderer(log_format)(dict(entry))}\n",
-    ]
-    return structlog.wrap_logger(  # type: ignore[no-any-return] # structlog gives Any
-        _Pen(write), processors=processors, wrapper_class=structlog.make_filtering_bound_logger(level)
-    )
-
-
-def line(log_format: str, level: str, event: str, **facts: object) -> str:
-    """Write one event without structlog, for where its import would cost more than the work."""
-    return _renderer(log_format)({**facts, "time": _now(), "level": level, "event": event})
-
-
-def one_line(text: object) -> str:
-    """Write anything without line ends or control characters: an error's text may come from a server."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(_text(text).split()))
-
-
-class _Pen:
-    """Takes structlog's last step.
-
-    Its own `WriteLogger` holds a lock, on which a warning from the garbage collector in the midst of it would wait for
-    ever.
-    """
-
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self.debug = self.info = self.warning = self.error = write
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _with_time(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    entry["time"] = _now()
-    return entry
-
-
-def _without_traceback(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    entry.pop("exc_info", None)
-    return entry
-
-
-def _as_text(entry: Facts) -> str:
-    head = f"{entry.pop('time')} {entry.pop('level'):<7} {entry.pop('event')}"
-    traceback = entry.pop("exception", None)
-    text = " ".join([head, *(_pair(key, value) for key, value in entry.items())])
-    return f"{text}\n{traceback}" if traceback else text
-
-
-def _as_json(entry: Facts) -> str:
-    import json  # noqa: PLC0415 - the text format does without it
-
-    entry = {key: entry.pop(key) for key in ("time", "level", "event")} | entry
-    try:
-        return json.dumps({key: _plain(value) for key, value in entry.items()}, ensure_ascii=False, allow_nan=False)
-    except (ValueError, RecursionError):  # not a number, or a list within itself
-        return json.dumps({key: _text(value) for key, value in entry.items()}, ensure_ascii=False)
-
-
-def _renderer(log_format: str) -> Callable[[Facts], str]:
-    return _as_json if log_format == "json" else _as_text
-
+_LARGEST = 1e18
+"""Numbers from here on, infinity and NaN are written without a unit: they are no amounts of anything."""
 
 _UNITS: dict[str, Callable[[float], str]] = {
     "_bytes_per_second": human_rate,
@@ -102,42 +35,135 @@ _UNITS: dict[str, Callable[[float], str]] = {
 }
 
 
-def _pair(key: str, value: object) -> str:
-    for unit, written in _UNITS.items():
-        if f"_{key}".endswith(unit) and (value is None or type(value) in (int, float)):
-            figure = "unknown" if value is None else written(value).replace(" ", "")  # type: ignore[arg-type] # a number
-            return f"{key.removesuffix(unit)}={figure}"
-    return f"{key}={_word(value)}"
+def logger(write: Callable[[str], object], log_format: str, level: str) -> FilteringBoundLogger:
+    """Return a structlog logger that passes each event to `write` as one line with its line end.
+
+    `log_format` is `text` or `json`; events below `level` (`debug`, `info`, `warning`, `error`) are dropped.
+    """
+    processors: list[Processor] = [
+        add_log_level,
+        TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%f", key="time"),
+        _to_milliseconds,
+        *([] if level == "debug" else [_without_traceback]),
+        *(_json_renderer() if log_format == "json" else _text_renderer()),
+    ]
+    return structlog.wrap_logger(  # type: ignore[no-any-return] # structlog gives Any
+        _LineLogger(write), processors=processors, wrapper_class=structlog.make_filtering_bound_logger(level)
+    )
+
+
+class _LineLogger:
+    """Writes what structlog has rendered.
+
+    structlog's `WriteLogger` holds a lock. A warning that the garbage collector triggers while it is held is logged by
+    the same thread and would wait for it forever.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self.debug = self.info = self.warning = self.error = self._line
+
+    def _line(self, text: str) -> None:
+        self._write(f"{text}\n")
+
+
+def _json_renderer() -> list[Processor]:
+    return [
+        format_exc_info,
+        _head_first,
+        JSONRenderer(_dumps, default=_encodable, ensure_ascii=False, allow_nan=False),
+    ]
+
+
+def _text_renderer() -> list[Processor]:
+    columns = [
+        Column("time", _column(text_of)),
+        Column("level", _column(text_of, width=7)),
+        Column("event", _column(_event)),
+        Column("", _column(_word, key_style="")),
+    ]
+    return [
+        _readable,
+        ConsoleRenderer(columns=columns, sort_keys=False, exception_formatter=plain_traceback),
+    ]
+
+
+def _column(write: Callable[[object], str], width: int = 0, key_style: str | None = None) -> KeyValueColumnFormatter:
+    """Return a column without colors; without a `key_style` it is the value alone."""
+    return KeyValueColumnFormatter(key_style, value_style="", reset_style="", value_repr=write, width=width)
+
+
+def _to_milliseconds(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    entry["time"] = f"{entry['time'][:-3]}Z"
+    return entry
+
+
+def _without_traceback(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    entry.pop("exc_info", None)
+    return entry
+
+
+def _head_first(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    return {key: entry.pop(key) for key in ("time", "level", "event")} | dict(entry)
+
+
+def _dumps(entry: EventDict, **options: Any) -> str:
+    """Serialize an event. A value that JSON cannot hold (NaN, a list that contains itself) becomes text."""
+    try:
+        return json.dumps(entry, **options)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({key: _serializable(value, options) for key, value in entry.items()}, **options)
+
+
+def _serializable(value: object, options: dict[str, Any]) -> object:
+    try:
+        json.dumps(value, **options)
+    except (TypeError, ValueError, RecursionError):
+        return text_of(value)
+    return value
+
+
+def _encodable(value: object) -> object:
+    """Convert what `json` does not know."""
+    return list(value) if isinstance(value, set | frozenset) else text_of(value)
+
+
+def _readable(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Write amounts with their units, and rename the facts that `ConsoleRenderer` takes for tracebacks."""
+    for key in ("exception", "stack"):
+        if key in entry:
+            entry[f"{key}_"] = entry.pop(key)
+    return dict(_with_unit(key, value, entry) for key, value in entry.items())
+
+
+def _with_unit(key: str, value: object, entry: EventDict) -> tuple[str, object]:
+    """Move the unit from the name to the value, and keep the name where another fact has the shorter one."""
+    for unit, write in _UNITS.items():
+        if f"_{key}".endswith(unit) and (value is None or _is_amount(value)):
+            short = key.removesuffix(unit)
+            figure = "unknown" if value is None else write(value).replace(" ", "")  # type: ignore[arg-type] # a number
+            return (key if short in entry else short), figure
+    return key, value
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST  # type: ignore[arg-type] # a number
+
+
+def _event(name: object) -> str:
+    text = text_of(name)
+    return text if text.isprintable() else _quoted(text)
 
 
 def _word(value: object) -> str:
+    """Write a value as one word, quoted where it has a space, a quote, `=` or a control character."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    text = ",".join(map(_text, value)) if isinstance(value, list | set | frozenset) else _text(value)
+    text = ",".join(map(text_of, value)) if isinstance(value, list | set | frozenset) else text_of(value)
     if text and text.isprintable() and not set(text) & set(" \"'="):
         return text
     return _quoted(text)
 
 
 def _quoted(text: str) -> str:
-    import json  # noqa: PLC0415 - most words need no quotes
-
     return json.dumps(text, ensure_ascii=not text.isprintable())
-
-
-def _plain(value: object) -> object:
-    """Leave what JSON has, at any depth, and turn everything else into text."""
-    if type(value) in (str, int, float, bool, type(None)):
-        return value
-    if type(value) is dict:
-        return {_text(key): _plain(each) for key, each in value.items()}
-    if type(value) in (list, tuple, set, frozenset):
-        return [_plain(each) for each in value]  # type: ignore[attr-defined] # one of the four
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value) or (type(value).__name__ if isinstance(value, BaseException) else "")
-    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything, and a log line must not
-        return f"<{type(value).__name__}>"

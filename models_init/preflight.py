@@ -16,6 +16,7 @@ from models_init.findings import Findings
 from models_init.install import Installation
 from models_init.manifest import MIB
 from models_init.plan import require_fit, spans
+from models_init.sources.sas import GET_A_TOKEN
 from models_init.workers import each
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Preflight:
                 return
             self.report.expires = token.expires
             if flaw := token.flaw or token.time_flaw(self._now()):
-                raise AccessError(f"the token {flaw}; {_GET_A_TOKEN}")
+                raise AccessError(f"the token {flaw}; {GET_A_TOKEN}")
             self._found.ok("token", f"{token.scope}; {_life(token.expires, self._now())}")
 
     def _now(self) -> datetime:
@@ -268,7 +269,6 @@ class Preflight:
 
 
 _NOT_ALL = "not all packs are known"
-_GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE"  # noqa: S105 - no token
 
 
 class _Tally:

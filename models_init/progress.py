@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Never
-
-from models_init.lines import LEVELS, line, logger
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
-    from tqdm import tqdm
 
     from models_init.outlet import Outlet
+    from models_init.progress_bar import ByteBar
+
+LEVELS = ("debug", "info", "warning", "error")
 
 RATE_BEATS = 6
 """Heartbeats over which the rate is measured: a minute, so that it neither jumps nor remembers the slow start."""
@@ -56,36 +57,48 @@ class Progress:
 
 
 class Journal:
-    """Writes events as lines; opens structlog when the first one comes."""
+    """Logs events. structlog is imported with the first one."""
 
     def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
         self._settings = (write, log_format, level)
         self._logger: FilteringBoundLogger | None = None
         self._opening = False
+        self._waiting: deque[tuple[str, dict[str, object]]] = deque()
         self.last: str | None = None
 
     def event(self, name: str, **facts: object) -> None:
-        """Write one event; see `lines` for the facts that mean more than themselves."""
+        """Log an event of the work; see `lines` for the facts that have a special meaning."""
         self.last = name
         self.write(name, facts)
 
     def write(self, name: str, facts: dict[str, object]) -> None:
-        """Write one event that is none of the work's."""
-        level = facts.pop("level", "info")
-        if self._opening:  # somebody wrote to stderr while structlog was imported
-            write, log_format, _ = self._settings
-            write(f"{line(log_format, str(level), name, **facts)}\n")
+        """Log any event. The fact `level` (`LEVELS`, else info) is its level.
+
+        Importing structlog may itself write to stderr, which comes back here; that and what other threads log
+        meanwhile is logged as soon as the import is done.
+        """
+        self._waiting.append((name, facts))
+        if self._opening:
             return
         self._logger = self._logger or self._opened()
-        # Bound first, so that a fact called `event` is no second argument of that name.
-        getattr(self._logger.bind(**facts), level if level in LEVELS else "info")(name)
+        while self._waiting:
+            with suppress(IndexError):  # another thread was faster
+                self._log(self._logger, *self._waiting.popleft())
 
     def _opened(self) -> FilteringBoundLogger:
         self._opening = True
         try:
+            from models_init.lines import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
+
             return logger(*self._settings)
         finally:
             self._opening = False
+
+    @staticmethod
+    def _log(logger: FilteringBoundLogger, name: str, facts: dict[str, object]) -> None:
+        level = facts.pop("level", "info")
+        # Bound first, because the method's own argument for the name is called `event`, as a fact may be.
+        getattr(logger.bind(**facts), level if level in LEVELS else "info")(name)
 
 
 class Lines:
@@ -125,7 +138,7 @@ class Bar:
     def __init__(self, outlet: Outlet, log_format: str, level: str) -> None:
         self._outlet = outlet
         self.journal = Journal(self._above, log_format, level)
-        self._bar: tqdm[Never] | None = None
+        self._bar: ByteBar | None = None
 
     def event(self, name: str, **facts: object) -> None:
         """Write a line above the bar."""
@@ -161,14 +174,12 @@ class Bar:
             self._bar.write(line, file=self._outlet, end="")
 
 
-def _new_bar(outlet: Outlet, total: int) -> tqdm[Never]:
-    from tqdm import tqdm  # noqa: PLC0415 - 0.05 s, for a terminal only
+def _new_bar(outlet: Outlet, total: int) -> ByteBar:
+    from models_init.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
 
-    tqdm.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
-    tqdm.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
-    return tqdm(
-        total=total, file=outlet, unit="B", unit_scale=True, unit_divisor=1024, smoothing=0.05, dynamic_ncols=True
-    )
+    ByteBar.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
+    ByteBar.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
+    return ByteBar(total=total, file=outlet, smoothing=0.05)
 
 
 class Heartbeat:

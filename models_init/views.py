@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from models_init import manifest
 from models_init.errors import EXIT_OK, ManifestError
-from models_init.figures import human_size, human_time, table
+from models_init.figures import human_size, human_time, one_line, table
 from models_init.files import disk_usage
 from models_init.findings import FAILED, WARNING
-from models_init.lines import one_line
 from models_init.plan import SPARE
 from models_init.volume import spool_of
 

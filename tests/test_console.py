@@ -232,13 +232,35 @@ def test_a_terminal_gets_a_bar_below_the_lines() -> None:
     frames = [frame for frame in shown if "%|" in frame]
     assert [line.split()[2] for line in lines[:-1]] == ["fetching"] + ["published"] * 8
     assert lines[-1].startswith("models-init: error: this is a bug")
-    done = [int(re.findall(r"(\d+)(?:\.\d+)?M?/", frame)[0]) for frame in frames]
+    done = [float(re.findall(r"([\d.]+)(?:B|MiB)/", frame)[0]) for frame in frames]
     assert done == sorted(done)
     assert done[-1] == 800
-    assert all(len(frame) <= 100 and "<" in frame and "B/s" in frame for frame in frames)
-    assert " 800M/800M " in frames[-1]
+    assert all(len(frame) <= 100 and re.search(r"<[\d:?]+, (\?|[\d.]+)([KMG]i)?B/s\]", frame) for frame in frames)
+    assert " 800.0MiB/800.0MiB " in frames[-1]
     assert "progress" not in written
     assert "sig=abc" not in written
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        "with console.watching() as bar:\n",
+        "with progress.bar('build') as bar:\n",
+    ],
+    ids=["models-init", "models-pack"],
+)
+def test_a_bar_has_the_units_of_the_log_lines(show: str) -> None:
+    """Both programs write sizes and rates as log lines do, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
+    written = on_terminal(
+        "from models_init import console\n"
+        "from models_init.publish import progress\n"
+        f"{show}"
+        "    bar.expect(4 << 30)\n"
+        "    bar.advance(1 << 30)\n"
+        "    bar.expect(0)\n"
+    )
+    assert re.search(r" 25%\|.*\| 1\.0GiB/4\.0GiB \[\d\d:\d\d<\d\d:\d\d, \d+\.\d[MGT]iB/s\]", written)
+    assert not re.search(r"\d[kMGT](B|/)", written)
 
 
 def test_a_terminal_gets_json_if_it_is_asked_for() -> None:
@@ -288,7 +310,7 @@ def test_a_bug_is_called_a_bug() -> None:
 
 
 def test_a_note_needs_no_watcher() -> None:
-    """A start with nothing to do says so in one line, unless only warnings are wanted."""
+    """One event can be logged without a watcher; it is dropped where only warnings are wanted."""
     stream = io.StringIO()
     console.note("up to date", {"release": "r1"}, stream=stream)
     console.note("up to date", {"release": "r1"}, stream=stream, level="warning")
@@ -359,10 +381,11 @@ def test_a_reader_that_does_not_read_does_not_hold_the_program() -> None:
     ("use", "needed"),
     [
         ("", ()),
-        ("console.note('up to date', {'release': 'r1', 'bytes': 1})", ()),
+        ("console.note('up to date', {'release': 'r1', 'bytes': 1}, level='warning')", ()),
         ("console.fault(UsageError('odd'))", ()),
+        ("console.fault(ValueError('odd'))", ()),
         ("console.result(console.table([(console.human_size(1),)], ['SIZE']))", ()),
-        ("console.fault(UsageError('odd'), log_format='json')", ("json",)),
+        ("console.result({'release': 'r1'}, as_json=True)", ("json",)),
         ("console.watching().__enter__()", ("threading",)),
     ],
 )

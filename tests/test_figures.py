@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_init.figures import human_rate, human_size, human_time, table
+from models_init.figures import human_rate, human_size, human_time, one_line, table
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,9 @@ def test_a_short_row_is_a_mistake() -> None:
 def test_every_row_is_one_line(rows: list[tuple[str, int]]) -> None:
     """A table has a line for its header and one for each row."""
     assert len(table(rows, ("A", "B")).split("\n")) == len(rows) + 1
+
+
+@given(st.text())
+def test_a_fault_fits_on_a_line(text: str) -> None:
+    """What a server says in several lines, or with escape sequences, becomes one plain line."""
+    assert one_line(text) == "" or one_line(text).isprintable()

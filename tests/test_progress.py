@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from models_init import lines
 from models_init import outlet as outlet_module
-from models_init import progress
-from models_init.lines import logger
 from models_init.outlet import PENDING, Outlet
 from models_init.progress import RATE_BEATS, Heartbeat, Journal, Lines, Progress
 
@@ -224,16 +223,19 @@ def test_an_outlet_tells_no_secret() -> None:
 
 
 def test_what_is_written_while_the_logger_opens_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warning that Python tells while structlog is being imported is written, and does not open it once more."""
+    """A warning that Python issues while structlog is imported is logged, and does not open the logger again."""
     shown: list[str] = []
+    opened: list[Any] = []
     journal = Journal(shown.append, "text", "info")
-    real = logger
+    real = lines.logger
 
     def warns(*settings: Any) -> Any:
+        opened.append(settings)
         journal.write("stderr", {"level": "warning", "text": "deprecated"})
         return real(*settings)
 
-    monkeypatch.setattr(progress, "logger", warns)
+    monkeypatch.setattr(lines, "logger", warns)
     journal.event("resolved", pack="nl-nl")
 
-    assert [line.split()[1:3] for line in shown] == [["warning", "stderr"], ["info", "resolved"]]
+    assert [line.split()[1:3] for line in shown] == [["info", "resolved"], ["warning", "stderr"]]
+    assert len(opened) == 1

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -29,9 +27,10 @@ from models_init.errors import (
     SourceError,
     UnavailableError,
 )
+from models_init.sources.azure_errors import Client, ErrorResponse, error_for
 from models_init.sources.http.tls import client_context
 from models_init.sources.retrying import patiently
-from models_init.sources.sas import SasToken
+from models_init.sources.sas import GET_A_TOKEN, SasToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -49,15 +48,6 @@ IDLE_LIMIT = 60.0
 _DIGEST_KEY = "digest"
 _READ_SIZE = 256 << 10  # bytes that an answer is read by, as in the SDK's own transport
 _SINGLE_PUT = 256 << 20  # a manifest goes up in one piece whatever its size: one request that has happened or has not
-_GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE and run again"  # noqa: S105 - no token
-_MEANINGS = {
-    "AuthorizationPermissionMismatch": "lacks a permission (sp={permissions}; r and w are needed)",
-    "AuthorizationResourceTypeMismatch": "is not for this type of resource",
-    "AuthorizationServiceMismatch": "is not for the blob service",
-    "AuthorizationProtocolMismatch": "is for https only",
-    "AuthorizationSourceIPMismatch": "is for another IP address than this machine's (sip=)",
-}
-_NO_PUBLIC_ACCESS = {"PublicAccessNotPermitted", "NoAuthenticationInformation"}
 
 
 class ConflictError(Exception):
@@ -96,7 +86,7 @@ async def opened(target: Target) -> AsyncIterator[Container]:
     """Open the container; `AccessError` for a token that cannot do, `UsageError` for a CA file that is none."""
     token = SasToken.make(target.token)
     if flaw := token.flaw() or _write_flaw(token):
-        raise AccessError(f"the SAS token {flaw}; {_GET_A_TOKEN}")
+        raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
     async with _transport(target) as transport:
         client = ContainerClient.from_container_url(
             target.url,
@@ -207,34 +197,22 @@ class Container:
             raise UnavailableError(f"{self._host} answered unlike a blob service; check --url and the proxy") from None
 
     def _refusal(self, error: HttpResponseError, status: int) -> Exception:
-        """Tell in our words what an answer of 400 or above means."""
-        headers: Mapping[str, str] = getattr(error.response, "headers", {})
-        code = headers.get("x-ms-error-code", "")
-        answer = f"{self._host} answered {status} {code}".rstrip()
-        if status in (401, 403) or code in _NO_PUBLIC_ACCESS:
-            return AccessError(f"{self._accusation(code, _date(headers.get('Date', '')))} ({answer}); {_GET_A_TOKEN}")
-        if status == 404 and code.startswith("Container"):
-            return NotFoundError(f"there is no container {self.url}; check --url")
+        """Return the exception for a status of 400 or above."""
+        response = _error_response(error, status)
+        said = response.by(self._host)
+        if response.is_refusal or response.lacks_container:
+            return error_for(response, self._as_client, self._token)
         if status == 404:
-            return _NoBlobError(f"{answer}: it has no such blob")
-        if status in (409, 412) or code == "InvalidBlockList":
-            return ConflictError(answer)
-        if status in (408, 429) or status >= 500:
-            return UnavailableError(f"{answer}: it is overloaded or down; run again later", retry_after=_delay(headers))
-        if code == "InvalidBlobOrBlock":
-            return SourceError(f"{answer}: another tool has staged blocks for this blob; they vanish after a week")
-        return SourceError(f"{answer}; check --url and the token")
+            return _NoBlobError(f"{said}: it has no such blob")
+        if status in (409, 412) or response.code == "InvalidBlockList":
+            return ConflictError(said)
+        if response.code == "InvalidBlobOrBlock":
+            return SourceError(f"{said}: another tool has staged blocks for this blob; they vanish after a week")
+        return error_for(response, self._as_client, self._token)
 
-    def _accusation(self, code: str, now: datetime | None) -> str:
-        """Say what the token lacks: by the service's clock, by its code, or by elimination."""
-        if now and (flaw := self._token.time_flaw(now)):
-            return f"the SAS token {flaw}"
-        if code in _MEANINGS:
-            return f"the SAS token {_MEANINGS[code].format(permissions=self._token.field('sp'))}"
-        return (
-            f"the SAS token does not fit the container {self.url}: its signature is wrong, or it was made for another "
-            "container or account, or was revoked, or the account's firewall does not admit this machine"
-        )
+    @property
+    def _as_client(self) -> Client:
+        return Client(self._host, self.url, "--url", "r and w")
 
     def _silence(self, error: AzureError) -> ModelsInitError:
         """Tell why there was no answer."""
@@ -257,6 +235,12 @@ class Container:
 
 class _NoBlobError(NotFoundError):
     """There is no such blob, but there is its container."""
+
+
+def _error_response(error: HttpResponseError, status: int) -> ErrorResponse:
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})  # their names in any case
+    detail = (getattr(error, "additional_info", None) or {}).get("authenticationerrordetail") or ""
+    return ErrorResponse.of(status, lambda name: headers.get(name, ""), detail=detail)
 
 
 def _condition(over: str | None) -> dict[str, Any]:
@@ -287,18 +271,3 @@ def _write_flaw(token: SasToken) -> str:
     if permissions and not {"c", "w"} & set(permissions):
         return f"has no permission to write (sp={permissions}; r and w are needed)"
     return ""
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-
-
-def _delay(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("Retry-After", "")
-    if text.isdecimal():
-        return float(text)
-    then = _date(text)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds()) if then else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from models_init.progress_bar import ByteBar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Bar:
     """A `Watcher` that draws a bar of bytes on standard error."""
 
-    def __init__(self, bar: tqdm[Never]) -> None:
+    def __init__(self, bar: ByteBar) -> None:
         self._bar = bar
 
     def event(self, name: str, **facts: object) -> None:
@@ -34,14 +34,6 @@ class Bar:
 @contextmanager
 def bar(doing: str) -> Iterator[Bar]:
     """Draw a bar while the block runs, on a terminal only; it leaves nothing behind."""
-    with tqdm(
-        desc=doing,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        dynamic_ncols=True,
-        leave=False,
-        file=sys.stderr,
-        disable=None,  # on anything but a terminal
-    ) as shown:
+    # disable=None: no bar on anything but a terminal
+    with ByteBar(desc=doing, leave=False, file=sys.stderr, disable=None) as shown:
         yield Bar(shown)

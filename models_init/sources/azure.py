@@ -2,8 +2,7 @@
 
 Plain REST: the SDK costs 1.15 to 2 times the CPU, retries what is final, ignores `Retry-After`, and
 takes a short but self-consistent 206 for good. The URL is built anew for every request and is never shown: it holds
-the token. Status and error codes: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes;
-Azurite says `AuthorizationFailure` where Azure says `AuthenticationFailed`, so both are judged alike.
+the token. `azure_errors` translates what the service refuses.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import asyncio
 import re
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -21,15 +18,15 @@ from urllib.parse import quote, urlsplit
 from models_init.errors import (
     AccessError,
     ModelsInitError,
-    NotFoundError,
     SourceError,
     UnavailableError,
     UsageError,
     WrongBytesError,
 )
 from models_init.sources.approach import Credential, Greeting
+from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
-from models_init.sources.sas import SasToken
+from models_init.sources.sas import GET_A_TOKEN, SasToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,7 +77,7 @@ class AzureSource:
         self._given_up: SasToken | None = None  # the token for which nobody waits any more
         self._waiting = asyncio.Lock()
         if flaw := self._token.flaw(self._scheme):
-            raise AccessError(f"the SAS token {flaw}; {_GET_A_TOKEN}")
+            raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
 
     @property
     def name(self) -> str:
@@ -131,7 +128,7 @@ class AzureSource:
 
     def remedy(self, _key: str, _start: int) -> str:
         """See `Source.remedy`."""
-        return "the publisher must upload the pack anew"
+        return "the publisher must upload the pack again"
 
     async def close(self) -> None:
         """Close all connections."""
@@ -204,58 +201,26 @@ class AzureSource:
         if not found or (int(found[1]), int(found[2])) != (start, stop - 1):
             if found and int(found[3]) < stop:
                 raise SourceError(
-                    f"{key} has {found[3]} bytes, {start} to {stop} were asked for: the publisher must upload it anew"
+                    f"{key} has {found[3]} bytes, {start} to {stop} were asked for: the publisher must upload it again"
                 )
             raise UnavailableError(f"{self._http.host} answered with another range of {key} than {start}-{stop - 1}")
         if response.length not in (None, stop - start):
             raise UnavailableError(f"{self._http.host} announced {response.length} bytes for {stop - start}")
 
     async def _refusal(self, response: Response, used: SasToken) -> ModelsInitError:
-        """Tell in our words what a status of 400 or above means."""
-        if response.elsewhere:  # the token did not go there, so it is not to blame
-            return _fault_elsewhere(self._http.host, response)
-        code, detail = response.header("x-ms-error-code"), ""
-        with suppress(ModelsInitError):
-            body = _parsed(await response.body(_ERROR_LIMIT, "an error"))
-            code = code or body.findtext("Code") or ""
-            detail = body.findtext("AuthenticationErrorDetail") or ""
-        said = f"{self._http.host} answered {response.status} {code}".rstrip()
-        if response.status in (401, 403) or code in _NO_PUBLIC_ACCESS:
-            return AccessError(f"{self._accusation(used, code, detail, _date(response))} ({said}); {_GET_A_TOKEN}")
-        if response.status == 404:
-            return self._absence(code, response)
-        if response.status == 412:
+        """Return the exception for a status of 400 or above."""
+        client = Client(self._http.host, self._base, "MODELS_URL", "r and l")
+        if response.elsewhere:  # the token did not go there, so it is not the reason
+            return redirect_error(ErrorResponse.of(response.status, response.header), client, response.elsewhere)
+        error = await _error_response(response)
+        if error.status == 412 and not error.is_refusal:
             return _republished(response.path)
-        if response.status == 416:
+        if error.status == 416 and not error.is_refusal:
             return SourceError(
-                f"{said}: {response.path} is shorter than it should be; the publisher must upload it anew"
+                f"{error.by(client.host)}: {response.path} is shorter than it should be; "
+                "the publisher must upload it again"
             )
-        if response.status in (408, 429) or response.status >= 500:
-            return UnavailableError(
-                f"{said}: it is overloaded or down",
-                retry_after=_retry_after(response),
-                overloaded=response.status in (429, 503),
-            )
-        return SourceError(f"{said} for {response.path}; check MODELS_URL and the token")
-
-    def _accusation(self, used: SasToken, code: str, detail: str, service_time: datetime | None) -> str:
-        """Say what the token lacks: by the service's clock, by its code, or by elimination."""
-        now = service_time or datetime.now(UTC)
-        if flaw := used.flaw(self._scheme) or used.time_flaw(now):
-            return f"the SAS token {flaw}{_skew(service_time)}"
-        if "time frame" in detail:
-            return f"the SAS token is not valid at this time{_skew(service_time)}"
-        if code in _MEANINGS:
-            return f"the SAS token {_MEANINGS[code].format(permissions=used.field('sp'))}"
-        return (
-            f"the SAS token does not fit the container {self._base}: its signature is wrong, or it was made for "
-            "another container or account, or was revoked, or the account's firewall does not admit this machine"
-        )
-
-    def _absence(self, code: str, response: Response) -> NotFoundError:
-        if code in {"ContainerNotFound", "ContainerBeingDeleted"}:
-            return NotFoundError(f"there is no container {self._base}; check MODELS_URL")
-        return NotFoundError(f"{self._http.host} has no {response.path}")
+        return error_for(error, client, used)
 
 
 class AzureApproach:
@@ -271,9 +236,10 @@ class AzureApproach:
         try:
             response = await http.get(f"{base}?restype=container")
             response.release()
-            if response.status in (408, 429) or response.status >= 500:
-                raise UnavailableError(f"{http.host} answered {response.status}: it is overloaded or down")
-            return Greeting(http.host, http.connection_summary, _date(response))
+            error = ErrorResponse.of(response.status, response.header)
+            if error.is_transient:
+                raise unavailable(error, http.host)
+            return Greeting(http.host, http.connection_summary, error.date)
         finally:
             await http.close()
 
@@ -283,52 +249,16 @@ class AzureApproach:
         return Credential(token.scope(), token.flaw(urlsplit(self._access.url).scheme), token.expires, token.time_flaw)
 
 
-_GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE and run again"  # noqa: S105 - no token
-_NO_PUBLIC_ACCESS = {"PublicAccessNotPermitted", "NoAuthenticationInformation"}
-_MEANINGS = {
-    "AuthorizationPermissionMismatch": "lacks the permission for this (sp={permissions}; r and l are needed)",
-    "AuthorizationResourceTypeMismatch": "is not for this type of resource",
-    "AuthorizationServiceMismatch": "is not for the blob service",
-    "AuthorizationProtocolMismatch": "is for https only",
-    "AuthorizationSourceIPMismatch": "is for another IP address than this machine's (sip=)",
-}
-
-
-def _fault_elsewhere(host: str, response: Response) -> SourceError:
-    said = f"{host} redirects to {response.elsewhere}, which answered {response.status}"
-    if response.status in (408, 429) or response.status >= 500:
-        return UnavailableError(f"{said}: it is overloaded or down", retry_after=_retry_after(response))
-    return SourceError(f"{said}; the token goes to {host} alone: check MODELS_URL and the proxy")
+async def _error_response(response: Response) -> ErrorResponse:
+    code = detail = ""
+    with suppress(ModelsInitError):
+        body = _parsed(await response.body(_ERROR_LIMIT, "an error"))
+        code, detail = body.findtext("Code") or "", body.findtext("AuthenticationErrorDetail") or ""
+    return ErrorResponse.of(response.status, response.header, code=code, detail=detail, path=response.path)
 
 
 def _republished(key: str) -> WrongBytesError:
     return WrongBytesError(f"{key} was replaced while it was fetched; run again to get the new one")
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.header("Date"))
-    except ValueError:
-        return None
-
-
-def _skew(service_time: datetime | None, tolerated: float = 120.0) -> str:
-    if not service_time:
-        return ""
-    seconds = (datetime.now(UTC) - service_time).total_seconds()
-    if abs(seconds) < tolerated:
-        return ""
-    return f" (this machine's clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the service's)"
-
-
-def _retry_after(response: Response) -> float | None:
-    text = response.header("Retry-After")
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _parsed(page: bytes) -> ET.Element:

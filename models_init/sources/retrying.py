@@ -9,12 +9,19 @@ last of them, not from the beginning.
 from __future__ import annotations
 
 import asyncio
-import random
+from copy import copy
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
 
 from models_init.errors import UnavailableError
 from models_init.sources.around import SinkAround, SourceAround
@@ -129,21 +136,29 @@ async def patiently(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
 
 
 class _Effort:
-    """One request's attempts."""
+    """One request's attempts.
+
+    tenacity's own strategies decide, about the time since bytes last came instead of since the first attempt. They
+    change nothing: the counters change when an attempt begins and when bytes come.
+    """
 
     def __init__(self, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
-        self._patience = patience
+        self._sleep = patience.sleep
         self._on_retry = on_retry
-        self._fruitless = 0
+        self._backoff = wait_random_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
+        self._limit = stop_after_attempt(patience.attempts) | stop_before_delay(patience.seconds)
+        self._attempt = 1
+        self._attempts_before = 0  # that were over when bytes last came
         self._gain = 0
         self._last_gain = monotonic()
 
     async def make(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
-            sleep=self._patience.sleep,
+            sleep=self._sleep,
             retry=retry_if_exception_type(UnavailableError),
             wait=self._wait,
             stop=self._stop,
+            before=self._begin,
             before_sleep=self._tell,
             reraise=True,
         )
@@ -155,21 +170,30 @@ class _Effort:
 
     def progress(self, count: int, busy: float) -> None:
         """Note bytes that came, and the seconds that the sink took for them: those are not the source's."""
-        self._fruitless = 0
+        self._attempts_before = self._attempt - 1
         self._gain += count
         self._last_gain += busy
         if self._gain >= _WORTH:
             self._gain, self._last_gain = 0, monotonic()
 
+    def _begin(self, state: RetryCallState) -> None:
+        self._attempt = state.attempt_number
+
     def _wait(self, state: RetryCallState) -> float:
-        self._fruitless += 1
-        patience = self._patience
-        ceiling = min(patience.longest_wait, patience.first_wait * 2.0 ** (self._fruitless - 1))
-        return max(random.uniform(0, ceiling), _fault(state).retry_after or 0.0)  # noqa: S311 - jitter is no secret
+        return max(self._backoff(self._since_progress(state)), _fault(state).retry_after or 0.0)
 
     def _stop(self, state: RetryCallState) -> bool:
-        waited = monotonic() - self._last_gain + state.upcoming_sleep
-        return self._fruitless >= self._patience.attempts or waited > self._patience.seconds
+        return self._limit(self._since_progress(state))
+
+    def _since_progress(self, state: RetryCallState) -> RetryCallState:
+        """Return a copy that begins with the last progress: its attempts are counted and its time runs from there.
+
+        An attempt in which bytes came and that failed afterwards is the first without progress.
+        """
+        since = copy(state)
+        since.attempt_number -= self._attempts_before
+        since.start_time, since.outcome_timestamp = self._last_gain, monotonic()
+        return since
 
     def _tell(self, state: RetryCallState) -> None:
         self._on_retry(_fault(state), state.upcoming_sleep)

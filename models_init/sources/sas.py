@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
+GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE"  # noqa: S105 - not a token
+"""What to do about a token that is refused, for messages."""
+
 _SIGNATURE_BYTES = 32  # HMAC-SHA256
 
 

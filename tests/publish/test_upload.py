@@ -379,6 +379,7 @@ async def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
     ("fault", "error", "told"),
     [
         (expired(), AccessError, "403 AuthenticationFailed"),
+        (expired(), AccessError, "is not valid at this time"),
         (not_public(), AccessError, "409 PublicAccessNotPermitted"),
         (refused(403, "AuthorizationSourceIPMismatch"), AccessError, "is for another IP address"),
         (refused(400, "InvalidQueryParameterValue"), SourceError, "400 InvalidQueryParameterValue"),

@@ -176,7 +176,7 @@ async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: li
 async def test_a_token_that_cannot_list(container: Azurite) -> None:
     """Without the permission to list, `names` is an `AccessError` that says so, and reading works."""
     async with opened(container.container_url, read_token=lambda: container.sas("r")) as source:
-        with pytest.raises(AccessError, match=r"lacks the permission for this \(sp=r; r and l are needed\)"):
+        with pytest.raises(AccessError, match=r"lacks a permission \(sp=r; r and l are needed\)"):
             await source.names("")
         assert await source.read(_KEY, len(_DATA)) == _DATA
 
@@ -207,7 +207,7 @@ async def test_no_such_container_and_no_such_blob(container: Azurite) -> None:
         (refused(403, "AuthenticationFailed"), "its signature is wrong, or it was made for another"),
         (not_authenticated(), "does not fit the container"),
         (not_public(), "does not fit the container"),
-        (refused(403, "AuthorizationPermissionMismatch"), "lacks the permission for this"),
+        (refused(403, "AuthorizationPermissionMismatch"), "lacks a permission"),
         (refused(403, "AuthorizationResourceTypeMismatch"), "is not for this type of resource"),
         (refused(403, "AuthorizationServiceMismatch"), "is not for the blob service"),
         (refused(403, "AuthorizationProtocolMismatch"), "is for https only"),

@@ -141,6 +141,16 @@ async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
     assert 50.0 < time.now - began <= 100.0
 
 
+async def test_a_byte_starts_the_count_of_attempts_again(time: Time) -> None:
+    """An attempt that broke after a byte is the first of the next row, for the limit and for the waits."""
+    inner = FakeSource({_KEY: _DATA}, broken(times=3), broken(at=1), broken(times=FOREVER))
+    with pytest.raises(UnavailableError):
+        await fetched(patient(time, inner, attempts=4, first_wait=1e-3))
+    assert len(inner.calls) == 3 + 4
+    ceilings = [1e-3, 2e-3, 4e-3] * 2
+    assert all(wait <= ceiling for wait, ceiling in zip(time.waits, ceilings, strict=True))
+
+
 async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
     """The time that the sink takes (a disk that stalls) is not the source's."""
     inner = FakeSource({_KEY: _DATA}, broken(at=1_000))

@@ -198,7 +198,7 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, *arguments: Any, **options: Any) -> Any:
         """See `aiohttp.BaseConnector.connect`."""
         connection = await super().connect(*arguments, **options)
-        while connection.protocol.should_close:
+        while (protocol := connection.protocol) and protocol.should_close:
             connection.close()
             connection = await super().connect(*arguments, **options)
         self.last_tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None

@@ -108,9 +108,7 @@ class Response:
         loop, content = asyncio.get_running_loop(), self._response.content
         began, block = loop.time(), b""
         try:
-            while (
-                not block and not content.at_eof()
-            ):  # it also reports where transfer chunks end
+            while not block and not content.at_eof():  # it also reports where transfer chunks end
                 block, _ = await content.readchunk()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # "Connection closed." is a bare RuntimeError
             raise body_error(error, self._origin.name) from None

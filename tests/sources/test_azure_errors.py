@@ -1,0 +1,195 @@
+"""How each error response of Azure and Azurite is translated, for a site and for `models-pack upload`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.azure_errors import (
+    Client,
+    ErrorResponse,
+    error_for,
+    http_date,
+    redirect_error,
+    unavailable,
+)
+from models_init.sources.sas import SasToken
+from tests.tokens import leaks, token
+
+SITE = Client("acc.blob.core.windows.net", "https://acc.blob.core.windows.net/models", "MODELS_URL", "r and l")
+UPLOAD = Client("acc.blob.core.windows.net", "https://acc.blob.core.windows.net/models", "--url", "r and w")
+CLIENTS = pytest.mark.parametrize("client", [SITE, UPLOAD], ids=["site", "upload"])
+NOW = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
+IN_TIME_FRAME = "Signature not valid in the specified time frame: Start [..] - Expiry [..] - Current [..]"
+ELIMINATION = (
+    "does not fit the container https://acc.blob.core.windows.net/models: its signature is wrong, or it was made"
+)
+
+
+def response(status: int, **headers: str) -> ErrorResponse:
+    """Parse headers whose names are written with `_`, looked up in any case."""
+    found = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    return ErrorResponse.of(status, lambda name: found.get(name.lower(), ""), path="models/nl-nl/manifest.json")
+
+
+def sas(**fields: str) -> SasToken:
+    return SasToken.make(token(**fields))
+
+
+def at(hours: float) -> str:
+    return f"{NOW + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        pytest.param(403, "AuthenticationFailed", AccessError, ELIMINATION, id="Azure: signature"),
+        pytest.param(403, "AuthorizationFailure", AccessError, ELIMINATION, id="Azurite: signature"),
+        pytest.param(401, "NoAuthenticationInformation", AccessError, ELIMINATION, id="no token"),
+        pytest.param(409, "PublicAccessNotPermitted", AccessError, ELIMINATION, id="no token, no public access"),
+        pytest.param(404, "NoAuthenticationInformation", AccessError, ELIMINATION, id="no token, hidden"),
+        pytest.param(401, "", AccessError, ELIMINATION, id="401 without a code"),
+        pytest.param(403, "", AccessError, ELIMINATION, id="403 without a code"),
+        pytest.param(403, "AuthorizationPermissionMismatch", AccessError, "lacks a permission (sp=rl; r and ", id="sp"),
+        pytest.param(403, "AuthorizationResourceTypeMismatch", AccessError, "this type of resource", id="srt"),
+        pytest.param(403, "AuthorizationServiceMismatch", AccessError, "is not for the blob service", id="ss"),
+        pytest.param(403, "AuthorizationProtocolMismatch", AccessError, "is for https only", id="spr"),
+        pytest.param(403, "AuthorizationSourceIPMismatch", AccessError, "is for another IP address", id="sip"),
+        pytest.param(404, "ContainerNotFound", NotFoundError, "there is no container https://acc.", id="no container"),
+        pytest.param(404, "ContainerBeingDeleted", NotFoundError, "there is no container https://acc.", id="deleted"),
+        pytest.param(404, "BlobNotFound", NotFoundError, "has no models/nl-nl/manifest.json", id="no blob"),
+        pytest.param(404, "", NotFoundError, "has no models/nl-nl/manifest.json", id="404 without a code"),
+        pytest.param(408, "", UnavailableError, "answered 408: it is overloaded or down; run again later", id="408"),
+        pytest.param(429, "TooManyRequests", UnavailableError, "429 TooManyRequests: it is overloaded", id="429"),
+        pytest.param(500, "InternalError", UnavailableError, "500 InternalError: it is overloaded or down", id="500"),
+        pytest.param(500, "FeatureNotSupported", UnavailableError, "500 FeatureNotSupported: it is", id="Azurite: 500"),
+        pytest.param(503, "ServerBusy", UnavailableError, "503 ServerBusy: it is overloaded or down", id="503"),
+        pytest.param(400, "InvalidQueryParameterValue", SourceError, "for models/nl-nl/manifest.json; check", id="400"),
+        pytest.param(405, "", SourceError, "answered 405 for models/nl-nl/manifest.json; check", id="405"),
+        pytest.param(410, "Gone", SourceError, "answered 410 Gone for models/", id="410"),
+    ],
+)
+def test_each_code_has_its_class_and_its_words(
+    client: Client, status: int, code: str, kind: type[ModelsInitError], words: str
+) -> None:
+    """Both sides raise the same class; a message is one line that names the host, and never has the token."""
+    error = error_for(response(status, x_ms_error_code=code), client, sas(sp="rl"))
+    assert type(error) is kind
+    assert words in str(error)
+    assert "\n" not in str(error)
+    assert "acc.blob.core.windows.net" in str(error)
+    assert not leaks(f"{error} {error!r}")
+    if kind is AccessError:
+        assert f"(acc.blob.core.windows.net answered {status} {code}".rstrip() + "); put a valid token" in str(error)
+
+
+def test_each_side_names_its_own_permissions_and_setting() -> None:
+    """A site needs r and l and checks MODELS_URL, an upload needs r and w and checks --url."""
+    lacking, missing = response(403, x_ms_error_code="AuthorizationPermissionMismatch"), response(400)
+    nowhere = response(404, x_ms_error_code="ContainerNotFound")
+    for client, permissions, setting in [(SITE, "r and l", "MODELS_URL"), (UPLOAD, "r and w", "--url")]:
+        assert f"(sp=r; {permissions} are needed)" in str(error_for(lacking, client, sas(sp="r")))
+        assert str(error_for(missing, client, sas())).endswith(f"; check {setting} and the token")
+        assert str(error_for(nowhere, client, sas())).endswith(f"; check {setting}")
+
+
+@CLIENTS
+@pytest.mark.parametrize("code", ["AuthenticationFailed", "AuthorizationFailure"], ids=["Azure", "Azurite"])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"se": at(-1)}, "the SAS token expired at 2026-11-28 11:00:00 UTC"),
+        ({"st": at(1), "se": at(2)}, "is not valid before"),
+    ],
+    ids=["expired", "not yet valid"],
+)
+def test_the_life_of_a_token_is_judged_by_the_services_clock(
+    client: Client, code: str, fields: dict[str, str], words: str
+) -> None:
+    """Whatever the code, the dates in the token come first, and a wrong clock of this machine is mentioned."""
+    refused = response(403, x_ms_error_code=code, Date=format_datetime(NOW, usegmt=True))
+    text = str(error_for(refused, client, sas(**fields)))
+    assert words in text
+    assert "(this machine's clock is " in text
+
+
+def test_without_a_date_this_machines_clock_decides() -> None:
+    """No clocks are compared where the service does not say what time it is."""
+    text = str(error_for(response(403), SITE, sas(se="2026-01-01")))
+    assert "the SAS token expired at 2026-01-01 00:00:00 UTC (acc" in text
+
+
+def test_azures_detail_counts_where_the_token_has_no_dates() -> None:
+    """A stored access policy may hold the dates, so only the detail says that the time is wrong."""
+    refused = ErrorResponse.of(403, lambda _: "", code="AuthenticationFailed", detail=IN_TIME_FRAME)
+    assert "the SAS token is not valid at this time (acc" in str(error_for(refused, SITE, sas(se="", si="policy")))
+
+
+def test_the_code_of_the_header_comes_before_that_of_the_body() -> None:
+    """A response to HEAD has no body, and a proxy may have replaced it."""
+    headers = {"x-ms-error-code": "A"}
+    assert ErrorResponse.of(403, lambda name: headers.get(name, ""), code="B").code == "A"
+    assert ErrorResponse.of(403, lambda _: "", code="B").code == "B"
+
+
+@pytest.mark.parametrize(
+    ("text", "date", "expected"),
+    [
+        ("7", "", 7.0),
+        ("0", "", 0.0),
+        ("Sat, 28 Nov 2026 12:01:00 GMT", "Sat, 28 Nov 2026 12:00:00 GMT", 60.0),
+        ("Sat, 28 Nov 2026 11:59:00 GMT", "Sat, 28 Nov 2026 12:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", "", 0.0),
+        ("Thu, 01 Jan 2026 00:00:00 -0000", "", 0.0),
+        ("soon", "", None),
+        ("-5", "", None),
+        ("1.5", "", None),
+        ("", "", None),
+    ],
+)
+def test_retry_after(text: str, date: str, expected: float | None) -> None:
+    """Seconds, or a date by the service's clock; the past is zero, and nonsense is None."""
+    busy = response(503, Retry_After=text, Date=date)
+    assert busy.retry_after == expected
+    assert unavailable(busy, "host").retry_after == expected
+
+
+@pytest.mark.parametrize(("status", "expected"), [(408, False), (429, True), (500, False), (502, False), (503, True)])
+def test_only_429_and_503_mean_too_many_requests(status: int, expected: bool) -> None:  # noqa: FBT001 - a test's table
+    """They show that the service is there and busy; the others do not."""
+    assert unavailable(response(status), "host").overloaded is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (403, SourceError, "; the token goes to acc.blob.core.windows.net alone: check MODELS_URL and the proxy"),
+        (404, SourceError, "redirects to cdn.example, which answered 404"),
+        (503, UnavailableError, "redirects to cdn.example, which answered 503: it is overloaded or down"),
+    ],
+)
+def test_a_redirects_target_does_not_judge_the_token(status: int, kind: type[ModelsInitError], words: str) -> None:
+    """The token was not sent there, so a refusal is not an `AccessError`; what may pass is tried again."""
+    error = redirect_error(response(status, x_ms_error_code="AuthenticationFailed"), SITE, "cdn.example")
+    assert type(error) is kind
+    assert words in str(error)
+
+
+@given(st.text())
+@example("Thu, 01 Jan 2026 00:00:00 -0000")
+@example("Mon, 01 Jan 99999 00:00:00 GMT")
+@example("Fri, 31 Dec 9999 23:59:59 -9999")
+@example("Mon, 01 Jan 0001 00:00:00 +2359")
+def test_any_header_can_be_parsed(text: str) -> None:
+    """A header gives a time with a time zone, or nothing, and never an exception."""
+    date = http_date(text)
+    assert date is None or date.tzinfo
+    error = error_for(response(503, Date=text, Retry_After=text), SITE, sas())
+    assert isinstance(error, UnavailableError)
+    assert isinstance(error_for(response(403, Date=text), SITE, sas()), AccessError)
