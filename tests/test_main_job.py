@@ -863,7 +863,7 @@ def test_a_terminal_gets_a_bar(site: Site) -> None:
         shown = _read_all(controller)
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, json.loads(out)["activated"]) == (0, True)
-    assert re.search(r"\r100%\|█+\| 11\.5M/11\.5M \[[0-9:]+<00:00, .*B/s\]", shown)
+    assert re.search(r"\r100%\|█+\| 11\.5MiB/11\.5MiB \[[0-9:]+<00:00, .*MiB/s\]", shown)
     assert " activated " in shown
 
 

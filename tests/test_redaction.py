@@ -88,7 +88,7 @@ def test_what_looks_like_a_credential_goes(text: str, expected: str) -> None:
         'WWW-Authenticate: Bearer realm="https://auth.example/token",service="registry"',
         "https://host/models/realtime/nl-nl/2026.04/pack.tar.zst?comp=list&restype=container",
         "nl-nl/2026.04/manifest.json.minisig: the signature is that of another key",
-        "  3%|▎  | 1.20G/4.00G [00:10<00:27, 105MB/s]",
+        "  3%|▎  | 1.2GiB/4.0GiB [00:10<00:27, 105.2MiB/s]",
     ],
 )
 def test_ordinary_text_stays(text: str) -> None:
