@@ -191,6 +191,17 @@ async def test_response_that_can_be_read_in_two_ways_is_refused(raw: bytes) -> N
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("rest", [b"zzzz\r\nno size", b"-5\r\nhello\r\n", b"5\r\nhello world", b"3"])
+async def test_malformed_chunk_ends_the_body(rest: bytes) -> None:
+    """What came before is not the whole body, and the wait for more has an end."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    fault = SaidTwice(raw, rest, 0.02)
+    async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url, idle_limit=0.2) as client:
+        with pytest.raises(UnavailableError):
+            await got(client, server.url)
+        assert await got(client, server.url) == _DATA
+
+
 @pytest.mark.parametrize(("ending", "connections"), [(b"0\r\n\r\n", 1), (b"0\r\nX: y\r\n\r\n", 1), (b"", 2)])
 async def test_who_knows_the_length_need_not_ask_for_the_end(ending: bytes, connections: int) -> None:
     """An answer in chunks of which all bytes were taken is whole, if its plain end is there already."""

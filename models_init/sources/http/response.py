@@ -27,6 +27,7 @@ class Response:
     ) -> None:
         self._response = response
         self._origin = origin
+        self._idle_limit = idle_limit
         self._low_speed = _LowSpeedDetector(idle_limit)
         self._unread = memoryview(b"")
         self._is_elsewhere = is_elsewhere
@@ -108,8 +109,10 @@ class Response:
         loop, content = asyncio.get_running_loop(), self._response.content
         began, block = loop.time(), b""
         try:
-            while not block and not content.at_eof():  # it also reports where transfer chunks end
-                block, _ = await content.readchunk()
+            # aiohttp's own limit does not end a body with malformed transfer chunks: its reader would wait forever
+            async with asyncio.timeout(self._idle_limit):
+                while not block and not content.at_eof():  # it also reports where transfer chunks end
+                    block, _ = await content.readchunk()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # "Connection closed." is a bare RuntimeError
             raise body_error(error, self._origin.name) from None
         if self._low_speed.is_slow(len(block), loop.time() - began):
