@@ -6,6 +6,7 @@ Every fault of the way there and back is told here in our words. A URL is only e
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from models_init.sources import message
 from models_init.sources.answer import Answer
 from models_init.sources.dial import dial
 from models_init.sources.message import NotHttpError
-from models_init.sources.peer import Origin, Peer, proxy_authorization, proxy_of, web_address
+from models_init.sources.peer import Origin, Peer, web_address
+from models_init.sources.proxies import proxy_authorization, proxy_for
 from models_init.sources.threads import Threads
 from models_init.sources.tls import client_context, describe_connection
 from models_init.sources.troubles import told, unreached
@@ -154,10 +156,10 @@ class Http:
             return Answer(self, wire, peer, head, parts.path.lstrip("/"))
 
     def _peer(self, url: str) -> Peer:
-        """What a URL leads to; looking for a proxy goes through the whole environment."""
+        """The server of a URL with its proxy, which is looked up once: NO_PROXY may be long."""
         origin = Origin.of(url)
         if origin not in self._peers:
-            self._peers[origin] = Peer(origin, proxy_of(origin))
+            self._peers[origin] = Peer(origin, proxy_for(origin, os.environ))
         return self._peers[origin]
 
     async def _connected(self, peer: Peer) -> Wire:

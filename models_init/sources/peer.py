@@ -1,14 +1,10 @@
-"""What a connection leads to: a server, through a proxy if the environment names one for it."""
+"""What a connection leads to: a server, and the proxy on the way to it if there is one."""
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-from models_init.errors import UsageError
+from urllib.parse import urljoin, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-~]+\Z")
@@ -53,26 +49,6 @@ class Peer(NamedTuple):
     def has_tunnel(self) -> bool:
         """Whether the proxy is to pass on bytes that it cannot read."""
         return bool(self.proxy) and self.origin.scheme == "https"
-
-
-def proxy_authorization(proxy: str) -> dict[str, str]:
-    """The header that a proxy with a user's name in its address wants; none for others."""
-    parts = urlsplit(proxy)
-    if parts.username is None:
-        return {}
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
-def proxy_of(origin: Origin) -> str:
-    """The environment's proxy for a server, or an empty string. Raises `UsageError`, which does not show it."""
-    proxy = "" if proxy_bypass(f"{origin.host}:{origin.port}") else getproxies().get(origin.scheme, "")
-    if not proxy:
-        return ""
-    address = web_address(proxy if "://" in proxy else f"http://{proxy}")
-    if not address:
-        raise UsageError(f"{origin.scheme.upper()}_PROXY is no proxy's address, such as http://proxy.example:3128")
-    return address
 
 
 def web_address(url: str, base: str = "") -> str:
