@@ -180,14 +180,15 @@ async def check(settings: Settings, watcher: Watcher) -> Result:
     from models_init import views  # noqa: PLC0415 - by need
     from models_init.preflight import Preflight  # noqa: PLC0415 - by need
     from models_init.watch import Silence  # noqa: PLC0415 - by need
-    from models_init.wiring import approach_of  # noqa: PLC0415 - by need
+    from models_init.wiring import approach_of, ignored_no_proxy_entries  # noqa: PLC0415 - by need
 
     settings = _with_usable_keys(_hurried(settings))
     known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
     async with _means(settings, Silence(), _Retries(watcher)) as means:
         approach = approach_of(settings, means.source) if somewhere else None
-        report = await Preflight(settings.packs if known else (), means, approach).run(settings.faults)
+        ignored = ignored_no_proxy_entries(settings) if somewhere else ()
+        report = await Preflight(settings.packs if known else (), means, approach).run(settings.faults, ignored)
     return Result(*views.checked(report), exit_code=report.found.exit_code)
 
 

@@ -75,11 +75,18 @@ class Preflight:
         self._credential: Credential | None = None
         self._packs: list[Resolved] = []
 
-    async def run(self, faults: Sequence[str]) -> Report:
-        """Check everything, whatever fails; `faults` are those of the environment. Nothing is changed."""
+    async def run(self, faults: Sequence[str], no_proxy_ignored: Sequence[str] = ()) -> Report:
+        """Check everything, whatever fails; nothing is changed.
+
+        `faults` are those of the environment; `no_proxy_ignored` has the entries of NO_PROXY that cannot match.
+        """
         self._check_environment(faults)
         await self._means.workers.run(ground.inspect, self._means.volume, self._found)
         greeting = await self._check_source()
+        if no_proxy_ignored:
+            self._found.warn(
+                "proxy", f"entries of NO_PROXY that cannot match any server: {', '.join(no_proxy_ignored)}"
+            )
         self._check_clock(greeting)
         self._check_token()
         await self._check_packs()

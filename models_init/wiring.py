@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +67,17 @@ def trust_of(settings: Settings, watcher: Watcher) -> Trust:
     return SignedBy(keys, watcher) if keys else Anybody()
 
 
+def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:
+    """The entries of NO_PROXY that cannot match any server; none where no server is asked."""
+    from models_init.settings import local_folder  # noqa: PLC0415 - by need
+
+    if local_folder(settings.url):
+        return ()
+    from models_init.sources.http.proxies import unusable_no_proxy_entries  # noqa: PLC0415 - by need
+
+    return unusable_no_proxy_entries(os.environ)
+
+
 def _plain(settings: Settings, watcher: Watcher) -> Source:
     from models_init.settings import local_folder  # noqa: PLC0415 - by need
     from models_init.sources.deferred import DeferredSource  # noqa: PLC0415 - by need
@@ -96,6 +108,13 @@ def _container(settings: Settings, watcher: Watcher) -> Source:
             text=f"waiting {settings.token_seconds:.0f} s for a newer token in {settings.token_file}",
         )
 
+    if ignored := ignored_no_proxy_entries(settings):
+        watcher.event(
+            "no_proxy_ignored",
+            level="warning",
+            entries=list(ignored),
+            text="these entries of NO_PROXY cannot match any server; use a host, a domain, an address or a network",
+        )
     renewal = Renewal(settings.token_seconds, tell) if settings.token_file else None
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
     return AzureSource(Access(settings.url, settings.prefix, settings.read_token, transport, renewal))

@@ -5,6 +5,7 @@ Nothing outside this module knows the SDK or meets its exceptions. Every write b
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,6 +29,8 @@ from models_init.errors import (
     UnavailableError,
 )
 from models_init.sources.azure_errors import Client, ErrorResponse, error_for
+from models_init.sources.http.origin import Origin
+from models_init.sources.http.proxies import proxy_for
 from models_init.sources.http.tls import client_context
 from models_init.sources.retrying import patiently
 from models_init.sources.sas import GET_A_TOKEN, SasToken
@@ -251,10 +254,13 @@ def _condition(over: str | None) -> dict[str, Any]:
 
 
 def _transport(target: Target) -> AioHttpTransport:
-    """The SDK's transport with our TLS context: a path to a CA file costs it a new context and connection a request."""
+    """The SDK's transport with a site's TLS context and proxy.
+
+    Given the path of a CA file, the SDK would make a new context and a new connection for each request.
+    """
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=client_context(target.ca_file)),
-        trust_env=True,
+        proxy=proxy_for(Origin.of(target.url), os.environ) or None,
         cookie_jar=aiohttp.DummyCookieJar(),  # this and the next as in the SDK's own session
         auto_decompress=False,
     )

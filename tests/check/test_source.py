@@ -249,6 +249,15 @@ async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
     assert found.states["pack nl-nl"] == "failed"
 
 
+async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, packs: Packs) -> None:
+    """All of them in one line, and the install is possible; for a folder NO_PROXY does not matter."""
+    variables = {"NO_PROXY": "10.0.*, 127.0.0.1, http://user:kanarie@host"}
+    found, _ = await served(site, packs, token(), **variables)
+    assert (found.code, "proxy" in found.named("warning")) == (0, True)
+    assert found.text("proxy") == "entries of NO_PROXY that cannot match any server: 10.0.*, ***@host"
+    assert "proxy" not in check(site, **variables).states
+
+
 async def test_a_source_that_is_busy_is_asked_again(site: Site, packs: Packs) -> None:
     """A fault that passes at once is none."""
     found, _ = await served(site, packs, token(), throttled(times=1))

@@ -7,6 +7,7 @@ redirects, limits for a response head that arrives too slowly, and a description
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from models_init import __version__
 from models_init.errors import SourceError
 from models_init.sources.http.errors import head_error, network_error, proxy_status_error
 from models_init.sources.http.origin import Origin, Route, web_address
-from models_init.sources.http.proxies import proxy_of
+from models_init.sources.http.proxies import proxy_for
 from models_init.sources.http.response import Response
 from models_init.sources.http.tls import client_context, describe_connection
 
@@ -177,7 +178,7 @@ class HttpClient:
         """Return the route to a URL's server; finding its proxy reads the whole environment, so it is kept."""
         origin = Origin.of(url)
         if origin not in self._routes:
-            self._routes[origin] = Route(origin, proxy_of(origin))
+            self._routes[origin] = Route(origin, proxy_for(origin, os.environ))
         return self._routes[origin]
 
     def _context(self) -> ssl.SSLContext:

@@ -1,18 +1,124 @@
-"""Temporary."""
+"""Finds the proxy for a server in the environment: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+
+A variable in lower case wins over the one in upper case, even where it is empty, as in Python's standard library. The
+entries of NO_PROXY are separated by commas or spaces; each is one of:
+
+    *                                       every server
+    example.com .example.com *.example.com  the name and every name below it
+    10.1.2.3 ::1 [::1]                      the address
+    10.0.0.0/8 fd00::/8                     every address of the network
+    example.com:8443 10.1.2.3:80 [::1]:443  the same with one port; a network has no port
+
+Names are not resolved: a server whose URL has a name does not match an address or a network.
+"""
 
 from __future__ import annotations
 
-from urllib.request import getproxies, proxy_bypass
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.errors import UsageError
-from models_init.sources.http.origin import Origin, web_address
+from models_init.sources.http.origin import web_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from models_init.sources.http.origin import Origin
+
+_ENTRY = re.compile(r"(?:\[(?P<ipv6>[^]]+)\]|(?P<host>[^][:]+))(?::(?P<port>[1-9][0-9]{0,4}))?\Z")
+_PART = r"[a-z0-9_-]+"
+_DOMAIN = re.compile(rf"(?:\*?\.)?(?P<name>(?:{_PART}\.)*(?![0-9]+\.?\Z){_PART})\.?\Z")  # no name ends with a number
+_EXAMPLE = "such as http://proxy.example:3128"
 
 
-def proxy_of(origin: Origin) -> str:
-    proxy = "" if proxy_bypass(f"{origin.host}:{origin.port}") else getproxies().get(origin.scheme, "")
-    if not proxy:
+class _Exemption(NamedTuple):
+    """Servers that are reached directly: a name with all below it, or a network; with an empty name, every server.
+
+    Port 0 is every port.
+    """
+
+    hosts: str | IPv4Network | IPv6Network
+    port: int = 0
+
+    def covers(self, origin: Origin) -> bool:
+        if self.port not in (0, origin.port):
+            return False
+        host = origin.host.rstrip(".").lower()
+        if isinstance(self.hosts, str):
+            return not self.hosts or f".{host}".endswith(f".{self.hosts}")
+        try:
+            return ip_address(host) in self.hosts
+        except ValueError:  # a name
+            return False
+
+
+def proxy_for(origin: Origin, environment: Mapping[str, str]) -> str:
+    """The URL of the proxy for a server, or an empty string where it is reached directly.
+
+    Raises `UsageError` where the variable does not name an HTTP proxy: the message names the variable, never its value,
+    which may hold a password.
+    """
+    variable, proxy = _proxy_variable(origin.scheme, environment)
+    if not proxy or is_exempt(origin, environment):
         return ""
+    if proxy.lower().startswith("socks"):
+        raise UsageError(f"{variable} names a SOCKS proxy, which is not supported; name an HTTP proxy, {_EXAMPLE}")
     address = web_address(proxy if "://" in proxy else f"http://{proxy}")
     if not address:
-        raise UsageError(f"{origin.scheme.upper()}_PROXY is no proxy's address, such as http://proxy.example:3128")
+        raise UsageError(f"{variable} is not the address of a proxy; name one {_EXAMPLE}")
     return address
+
+
+def is_exempt(origin: Origin, environment: Mapping[str, str]) -> bool:
+    """Tell whether NO_PROXY has a server reached directly."""
+    exemptions = map(_parsed, _no_proxy_entries(environment))
+    return any(exemption.covers(origin) for exemption in exemptions if exemption)
+
+
+def unusable_no_proxy_entries(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The entries of NO_PROXY that cannot match any server, for messages: what stands before an `@` is left out."""
+    return tuple(re.sub(".*@", "***@", entry) for entry in _no_proxy_entries(environment) if not _parsed(entry))
+
+
+def _proxy_variable(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The variable for a scheme with its value; ALL_PROXY is for those that have none of their own, as for curl."""
+    own = _variable(scheme, environment)
+    return own if own[0] in environment else _variable("all", environment)
+
+
+def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    lower, upper = f"{name}_proxy", f"{name}_proxy".upper()
+    if lower in environment:
+        return lower, environment[lower].strip()
+    if upper == "HTTP_PROXY" and "REQUEST_METHOD" in environment:  # under CGI a client sets it by a header `Proxy`
+        return lower, ""
+    return upper, environment.get(upper, "").strip()
+
+
+def _no_proxy_entries(environment: Mapping[str, str]) -> list[str]:
+    return [entry for entry in re.split(r"[,\s]+", _variable("no", environment)[1]) if entry]
+
+
+def _parsed(entry: str) -> _Exemption | None:
+    """What an entry exempts; None where it cannot match any server."""
+    if entry == "*":
+        return _Exemption("")
+    if entry.count(":") > 1 and "[" not in entry:
+        return _network(entry)
+    found = _ENTRY.match(entry.lower())
+    port = int(found["port"] or 0) if found else 0
+    if not found or port >= 1 << 16:
+        return None
+    if found["ipv6"]:
+        return _network(found["ipv6"], port)
+    domain = _DOMAIN.match(found["host"])
+    return _Exemption(domain["name"], port) if domain else _network(found["host"], port)
+
+
+def _network(text: str, port: int = 0) -> _Exemption | None:
+    """An address or a network, which has no port; None where it is neither."""
+    try:
+        return None if "/" in text and port else _Exemption(ip_network(text.rstrip("."), strict=False), port)
+    except ValueError:
+        return None
