@@ -19,6 +19,9 @@ BARE = "python3 -c 'import json'"
 LIMIT, WITH_TRANSFER = "the limit", "with the transfer"
 MIB = 1 << 20
 
+PEAK_LARGE, PEAK_MANY = 120, 224
+"""MiB that an install may take: of a large pack, and of 100,000 files."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -51,7 +54,7 @@ class Verdict:
 def verdicts(rows: Mapping[str, Runs]) -> list[Verdict]:
     """All goals of which the rows tell something."""
     found: list[Verdict] = []
-    for row, told, most_aria2, most_curl in (("first-http", "http", 0.35, 0.42), ("first-tls", "TLS", 0.45, 0.55)):
+    for row, told, most_aria2, most_curl in (("first-http", "http", 0.45, 0.58), ("first-tls", "TLS", 0.50, 0.58)):
         for peer, most in ((ARIA2, most_aria2), (CURL, most_curl)):
             for case in _cases(rows, row):
                 found += _beside(
@@ -104,9 +107,15 @@ def _of_the_rest(rows: Mapping[str, Runs]) -> list[Verdict]:
         found += _beside(
             rows.get("verify", []), case, "sha256sum", _wall, (f"verify, {case}: wall over parallel sha256sum", 1.0)
         )
-    peaks = [run.rss / MIB for row in rows.values() for run in row if run.contender == OURS]
-    if peaks:
-        found.append(Verdict("peak RSS, the largest of all runs", (max(peaks),), 150, " MiB"))
+    if ours := _ours(rows, "restart", "restart"):
+        found.append(Verdict("restart, nothing to do: CPU seconds", tuple(run.cpu for run in ours), 0.25, " s"))
+    peaks = (
+        ("growth", "size 8192", "a pack of 8 GiB", PEAK_LARGE),
+        ("many", "many", "100,000 small files", PEAK_MANY),
+    )
+    for row, case, told, most in peaks:
+        if ours := _ours(rows, row, case):
+            found.append(Verdict(f"peak RSS, {told}", tuple(run.rss / MIB for run in ours), most, " MiB"))
     return found + _beside(
         rows.get("many", []), "many", "tar", _wall, ("100,000 small files: wall over tar from a local file", 1.3)
     )
