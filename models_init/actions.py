@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models_init.errors import EXIT_OK, DamagedError, LockedError, NoSuchReleaseError, UnavailableError, UsageError
@@ -194,11 +194,12 @@ async def check(settings: Settings, watcher: Watcher) -> Result:
 
 def _hurried(settings: Settings) -> Settings:
     """The same with little patience: who checks waits for the answer."""
-    return replace(
-        settings,
-        retry_seconds=min(settings.retry_seconds, _CHECK_SECONDS),
-        idle_seconds=min(settings.idle_seconds, 2 * _CHECK_SECONDS),
-        token_seconds=0.0,
+    return settings.model_copy(
+        update={
+            "retry_seconds": min(settings.retry_seconds, _CHECK_SECONDS),
+            "idle_seconds": min(settings.idle_seconds, 2 * _CHECK_SECONDS),
+            "token_seconds": 0.0,
+        }
     )
 
 
@@ -207,7 +208,7 @@ def _with_usable_keys(settings: Settings) -> Settings:
     try:
         settings.read_public_keys()
     except UsageError as error:
-        return replace(settings, public_key_file="", faults=(*settings.faults, *error.faults))
+        return settings.model_copy(update={"public_key_file": "", "faults": (*settings.faults, *error.faults)})
     return settings
 
 

@@ -144,5 +144,5 @@ def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) > 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 1000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 1000")
     return int(text)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VARIABLES = [setting.variable for setting in SETTINGS]
+_WORDS_OF_PYDANTIC = ("pydantic", "Input should", "Value error", "validation error")
 _NAMED = {"REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE_VERSION": "1", "REALTIME_COMMON_VERSION": "1"}
 
 # -- settings
@@ -60,6 +61,8 @@ def _are_faults(error: UsageError) -> None:
     assert error.faults
     assert all(fault.strip() for fault in error.faults)
     assert len(set(error.faults)) == len(error.faults)
+    assert all(fault.startswith(tuple(_VARIABLES)) for fault in error.faults)
+    assert not any(words in fault for fault in error.faults for words in _WORDS_OF_PYDANTIC)
 
 
 def _can_be_used(found: Settings) -> None:

@@ -390,10 +390,10 @@ def test_flags_win_over_the_environment(site: Site, packs: Packs) -> None:
         (
             {"REALTIME_LANGUAGES": "Nederlands"},
             [],
-            "REALTIME_LANGUAGES=Nederlands has 'Nederlands', which is no language",
+            "REALTIME_LANGUAGES=Nederlands has 'Nederlands', which is not a language code",
         ),
-        ({"MODELS_URL": "nowhere"}, [], "MODELS_URL=nowhere is no container URL"),
-        ({"MODELS_LOG_LEVEL": "loud"}, [], "MODELS_LOG_LEVEL=loud is none of debug, info, warning, error"),
+        ({"MODELS_URL": "nowhere"}, [], "MODELS_URL=nowhere is not a container URL"),
+        ({"MODELS_LOG_LEVEL": "loud"}, [], "MODELS_LOG_LEVEL=loud is not one of debug, info, warning, error"),
         ({}, ["--plan", "--status"], "argument --status: not allowed with argument --plan; see --help"),
         ({}, ["--no-such-flag"], "unrecognized arguments: --no-such-flag; see --help"),
         ({}, ["--languages"], "argument --languages: expected one argument; see --help"),

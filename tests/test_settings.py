@@ -1,10 +1,12 @@
-"""What the environment may say, what it means, and how each thing that is wrong with it is told."""
+"""The settings: how environment variables become values, and how every invalid one is reported."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from models_init.errors import UsageError
 from models_init.settings import SETTINGS, Settings, load, local_folder
@@ -15,7 +17,7 @@ _GOOD = {
     "REALTIME_LANGUAGE_VERSION": "2026.04",
     "REALTIME_COMMON_VERSION": "2026.03",
 }
-_NO_LANGUAGE = "which is no language; write it like nl-nl, several like nl-nl,en-us"
+_NO_LANGUAGE = "which is not a language code; write it like nl-nl, several like nl-nl,en-us"
 
 
 def settings(**variables: str) -> Settings:
@@ -195,9 +197,7 @@ def test_empty_is_unset() -> None:
     """A variable that is empty or blank, as in a compose file, counts as not set."""
     blank = {setting.variable: " " for setting in SETTINGS}
     found, default = load(blank, with_packs=False), load({}, with_packs=False)
-    assert [getattr(found, name) for name in Settings.__slots__] == [
-        getattr(default, name) for name in Settings.__slots__
-    ]
+    assert found == default
 
 
 @pytest.mark.parametrize(
@@ -238,43 +238,43 @@ def test_values_are_parsed(variable: str, text: str, attribute: str, value: obje
 @pytest.mark.parametrize(
     ("variable", "text", "words"),
     [
-        ("MODELS_URL", "models", "is no container URL such as"),
-        ("MODELS_URL", "./models", "is no container URL such as"),
-        ("MODELS_URL", "https://acc.blob.core.windows.net", "is no container URL such as"),
-        ("MODELS_URL", "https://acc.blob.core.windows.net/", "is no container URL such as"),
-        ("MODELS_URL", "https:///models", "is no container URL such as"),
-        ("MODELS_URL", "ftp://host/models", "is no container URL such as"),
-        ("MODELS_URL", "file:packs", "is no container URL such as"),
-        ("MODELS_URL", "file://packs/2026", "is no container URL such as"),
+        ("MODELS_URL", "models", "is not a container URL such as"),
+        ("MODELS_URL", "./models", "is not a container URL such as"),
+        ("MODELS_URL", "https://acc.blob.core.windows.net", "is not a container URL such as"),
+        ("MODELS_URL", "https://acc.blob.core.windows.net/", "is not a container URL such as"),
+        ("MODELS_URL", "https:///models", "is not a container URL such as"),
+        ("MODELS_URL", "ftp://host/models", "is not a container URL such as"),
+        ("MODELS_URL", "file:packs", "is not a container URL such as"),
+        ("MODELS_URL", "file://packs/2026", "is not a container URL such as"),
         ("MODELS_URL", "https://host:99999/models", "Port"),
         ("MODELS_URL", "https://host:port/models", "Port"),
         ("MODELS_URL", "https://[::1/models", "Invalid IPv6 URL"),
-        ("MODELS_URL", "https://host/my models", "is no container URL such as"),
+        ("MODELS_URL", "https://host/my models", "is not a container URL such as"),
         ("MODELS_URL", "https://host/c#frag", "must not hold a token"),
         ("MODELS_URL", "http://host/models", "would send the token unencrypted"),
         ("MODELS_URL", "http://127.0.0.1.evil.example/models", "would send the token unencrypted"),
         ("MODELS_URL", "http://localhost.evil.example/models", "would send the token unencrypted"),
-        ("MODELS_CONNECTIONS", "0", "is no whole number from 1 to 64"),
-        ("MODELS_CONNECTIONS", "65", "is no whole number from 1 to 64"),
-        ("MODELS_CONNECTIONS", "many", "is no whole number from 1 to 64"),
-        ("MODELS_CONNECTIONS", "4.5", "is no whole number from 1 to 64"),
-        ("MODELS_CONNECTIONS", "²", "is no whole number from 1 to 64"),
-        ("MODELS_MEMORY", "lots", "is no size such as 64MiB"),
-        ("MODELS_MEMORY", "-5MiB", "is no size such as 64MiB"),
-        ("MODELS_MEMORY", "64XB", "is no size such as 64MiB"),
+        ("MODELS_CONNECTIONS", "0", "is not a whole number from 1 to 64"),
+        ("MODELS_CONNECTIONS", "65", "is not a whole number from 1 to 64"),
+        ("MODELS_CONNECTIONS", "many", "is not a whole number from 1 to 64"),
+        ("MODELS_CONNECTIONS", "4.5", "is not a whole number from 1 to 64"),
+        ("MODELS_CONNECTIONS", "²", "is not a whole number from 1 to 64"),
+        ("MODELS_MEMORY", "lots", "is not a size such as 64MiB"),
+        ("MODELS_MEMORY", "-5MiB", "is not a size such as 64MiB"),
+        ("MODELS_MEMORY", "64XB", "is not a size such as 64MiB"),
         ("MODELS_MEMORY", "4MiB", "is too little: at least 8MiB"),
-        ("MODELS_IDLE_SECONDS", "0", "is no number of seconds above 0"),
-        ("MODELS_IDLE_SECONDS", "-1", "is no number of seconds above 0"),
-        ("MODELS_IDLE_SECONDS", "nan", "is no number of seconds above 0"),
-        ("MODELS_IDLE_SECONDS", "inf", "is no number of seconds above 0"),
-        ("MODELS_RETRY_SECONDS", "5 min", "is no number of seconds above 0"),
-        ("MODELS_TOTAL_SECONDS", "0", "is no number of seconds above 0"),
-        ("MODELS_MAX_RATE", "20Mbit", "is no size such as 64MiB or 20MB"),
+        ("MODELS_IDLE_SECONDS", "0", "is not a number of seconds above 0"),
+        ("MODELS_IDLE_SECONDS", "-1", "is not a number of seconds above 0"),
+        ("MODELS_IDLE_SECONDS", "nan", "is not a number of seconds above 0"),
+        ("MODELS_IDLE_SECONDS", "inf", "is not a number of seconds above 0"),
+        ("MODELS_RETRY_SECONDS", "5 min", "is not a number of seconds above 0"),
+        ("MODELS_TOTAL_SECONDS", "0", "is not a number of seconds above 0"),
+        ("MODELS_MAX_RATE", "20Mbit", "is not a size such as 64MiB or 20MB"),
         ("MODELS_MAX_RATE", "1KB", "is too little: at least 10KB"),
-        ("MODELS_LOCK_SECONDS", "x", "is no number of seconds above 0"),
+        ("MODELS_LOCK_SECONDS", "x", "is not a number of seconds above 0"),
         ("MODELS_ALLOW_HTTP", "perhaps", "is neither yes nor no"),
-        ("MODELS_LOG_FORMAT", "xml", "is none of text, json"),
-        ("MODELS_LOG_LEVEL", "trace", "is none of debug, info, warning, error"),
+        ("MODELS_LOG_FORMAT", "xml", "is not one of text, json"),
+        ("MODELS_LOG_LEVEL", "trace", "is not one of debug, info, warning, error"),
     ],
 )
 def test_what_is_malformed_is_told(variable: str, text: str, words: str) -> None:
@@ -342,13 +342,44 @@ def test_a_token_that_is_not_set_is_told_when_it_is_needed() -> None:
 
 
 def test_settings_have_no_repr_that_leaks() -> None:
-    """Neither `repr` nor `str` of settings holds the token."""
+    """Neither `repr` nor `str` of settings holds the token, or the value of any other setting."""
     found = settings(MODELS_SAS_TOKEN=token())
     assert found.read_token() == token()
     assert not leaks(f"{found!r} {found} {found.read_token!r}")
+    assert repr(found) == f"Settings(packs={found.packs!r}, faults=())"
+
+
+def test_settings_cannot_be_changed() -> None:
+    """An assignment to a field raises."""
+    with pytest.raises(ValidationError, match="frozen"):
+        settings().connections = 1
+
+
+def test_an_error_of_the_model_does_not_hold_the_value() -> None:
+    """Even the model's own error, which no user sees, leaves the invalid text out."""
+    with pytest.raises(ValidationError, match="MODELS_MEMORY") as wrong:
+        Settings.model_validate({"MODELS_MEMORY": token()})
+    assert not leaks(str(wrong.value))
+
+
+def test_paths_and_token_need_not_be_utf8() -> None:
+    """A variable with bytes that are not UTF-8, as file names can have, is taken as it is."""
+    text = os.fsdecode(b"/mnt/\xff")
+    found = settings(MODELS_DIR=text, MODELS_CA_FILE=text, MODELS_SAS_TOKEN_FILE=text, MODELS_SAS_TOKEN=text)
+    assert (found.folder, found.ca_file, found.token_file, found.token) == (Path(text), text, text, text)
 
 
 def test_every_setting_has_a_flag_unless_it_is_secret() -> None:
     """Only the token itself has no flag: it would show in the list of processes."""
     assert [setting.variable for setting in SETTINGS if not setting.flag] == ["MODELS_SAS_TOKEN"]
     assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
+
+
+def test_every_field_is_declared() -> None:
+    """Each field but the two that are computed has a variable, a flag, a valid default and a help text of its own."""
+    assert len(SETTINGS) == len(Settings.model_fields) - len({"packs", "faults"})
+    assert (
+        len({setting.variable for setting in SETTINGS}) == len({setting.help for setting in SETTINGS}) == len(SETTINGS)
+    )
+    defaults = {setting.variable: setting.default for setting in SETTINGS}
+    assert load(defaults, with_packs=False) == load({}, with_packs=False)

@@ -115,7 +115,7 @@ async def test_faults_of_the_environment_do_not_hide_others(site: Site, packs: P
     found, _ = await served(site, packs, old, REALTIME_COMMON_VERSION="", MODELS_CONNECTIONS="many")
     assert found.code == 2
     assert found.text("environment").splitlines() == [
-        "MODELS_CONNECTIONS=many is no whole number from 1 to 64",
+        "MODELS_CONNECTIONS=many is not a whole number from 1 to 64",
         "REALTIME_COMMON_VERSION is not set; set it to the version that your license names, e.g. 2026.04",
     ]
     assert found.named("failed") == ["environment", "token"]

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 _FOLDER = ROOT / "deploy/compose"
 _ONPREM = ROOT / "tests/container/fixtures" / ONPREM
 _EXAMPLE = ".env.onprem.example"
-_ELSEWHERE = {"MODELS_DIR", "MODELS_TERMINATION_LOG"}  # the volume has its place; the log is Kubernetes's
+_EXCLUDED = {
+    "MODELS_DIR": "compose mounts the volume at the default path",
+    "MODELS_TERMINATION_LOG": "only Kubernetes reads it",
+}
+"""Settings that the example leaves out, with the reason."""
 _OPTIONAL = (SECRET, LANGUAGES)
 _COMBINATIONS = [chosen for count in range(len(_OPTIONAL) + 1) for chosen in itertools.combinations(_OPTIONAL, count)]
 
@@ -69,18 +73,29 @@ def test_init_is_confined_and_does_not_start_again_by_itself(folder: Path) -> No
     assert (init["mem_limit"], init["logging"]["options"]) == (str(192 << 20), {"max-size": "10m", "max-file": "3"})
 
 
-def test_every_setting_can_be_set_in_the_env_file(folder: Path) -> None:
-    """Each setting of the program has a line with a comment in the example, and reaches the container."""
-    example = (_FOLDER / _EXAMPLE).read_text()
-    named = set(re.findall(r"(?m)^# .+\n([A-Z_]+)=", example))
-    variables = {setting.variable for setting in SETTINGS} - _ELSEWHERE
-    assert variables - named == set()
-    changed = "".join(f"{variable}=changed\n" for variable in sorted(variables))
-    (folder / ".env").write_text(changed)
+def test_env_example_has_every_setting_with_its_default() -> None:
+    """Each declared setting is excluded for a reason, or has a line with a comment that names its default if empty."""
+    lines = re.findall(r"(?m)^# (.+)\n([A-Z_]+)=(.*)$", (_FOLDER / _EXAMPLE).read_text())
+    example = {variable: (comment, value) for comment, variable, value in lines}
+    declared = {setting.variable: setting for setting in SETTINGS}
+    assert declared.keys() - example.keys() == _EXCLUDED.keys()
+    for variable in declared.keys() & example.keys():
+        (comment, value), default = example[variable], declared[variable].default
+        assert value or not default or f"empty: {default}" in comment, variable
+
+
+def test_env_example_is_valid() -> None:
+    """The values in the example are valid settings that name packs."""
+    found = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", (_FOLDER / _EXAMPLE).read_text()))
+    assert load(found, with_packs=True).url.startswith("https://")
+
+
+def test_every_setting_in_the_env_file_reaches_the_container(folder: Path) -> None:
+    """A value that is set in the env file is in the environment of the init container."""
+    variables = {setting.variable for setting in SETTINGS} - _EXCLUDED.keys()
+    (folder / ".env").write_text("".join(f"{variable}=changed\n" for variable in sorted(variables)))
     environment = config(folder, env_file=".env")["services"][INIT]["environment"]
     assert {name for name, value in environment.items() if value == "changed"} == variables - {"MODELS_SAS_TOKEN_FILE"}
-    settings = {name: value for name, value in re.findall(r"(?m)^([A-Z_]+)=(.*)$", example) if name in variables}
-    assert load(settings, with_packs=True).url.startswith("https://")
 
 
 def test_a_proxy_is_passed_on_where_one_is_set(folder: Path) -> None:
