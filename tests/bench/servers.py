@@ -95,10 +95,10 @@ class Nginx:
 
 
 @contextmanager
-def nginx(site: Path, folder: Path, *, tls: bool = False) -> Iterator[Nginx]:
-    """Show the site."""
+def nginx(site: Path, folder: Path, *, tls: bool = False, key_identifiers: bool = True) -> Iterator[Nginx]:
+    """Show the site; `key_identifiers` as for `certificates.issue`."""
     folder.mkdir(parents=True)
-    issued = certificates.issue(folder) if tls else None
+    issued = certificates.issue(folder, key_identifiers=key_identifiers) if tls else None
     port = parts.free_port()
     user = "user root;" if os.geteuid() == 0 else ""  # who may read the folders of this run
     content = _NGINX.format(user=user, cores=tools.cores(), folder=folder, port=port, tls=_tls(issued), site=site)

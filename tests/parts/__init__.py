@@ -21,6 +21,7 @@ _PACKAGES = {
     "mount": "util-linux",
     "nginx": "nginx-light",
     "node": "nodejs",
+    "squid": "squid-openssl",
     "unshare": "util-linux",
 }
 _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
