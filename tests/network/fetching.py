@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from models_init.sources.http import Http, Line
+from models_init.sources.http.client import HttpClient, TransportOptions
 
 _LIMIT = 1 << 20
 
@@ -18,15 +18,15 @@ class Fetched(NamedTuple):
 
 
 async def fetch_via(url: str, *, ca_file: object = "", times: int = 1) -> Fetched:
-    """Ask for a URL with one client, so many times; return the last answer. The proxy is that of the environment."""
-    client = Http(url, Line(idle_limit=10.0, ca_file=str(ca_file)))
+    """Request a URL `times` times with one client; return the last response. The proxy is that of the environment."""
+    client = HttpClient(url, TransportOptions(idle_limit=10.0, ca_file=str(ca_file)))
     try:
         for _ in range(times):
-            answer = await client.get(url, "", {})
+            response = await client.get(url)
             try:
-                data = await answer.body(_LIMIT, url)
+                data = await response.body(_LIMIT, url)
             finally:
-                answer.release()
-        return Fetched(answer.status, data, client.way)
+                response.release()
+        return Fetched(response.status, data, client.connection_summary)
     finally:
         await client.close()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -34,6 +36,7 @@ CONNECT_LIMIT = 15.0
 _KEEP_ALIVE = 15.0  # seconds; firewalls and load balancers forget an idle connection after minutes, without notice
 _READ_BUFFER = 256 << 10  # bytes; aiohttp pauses a connection at twice as many. 1.1 to 1.26 times faster than 64 KiB
 _HEAD_LIMIT = 64 << 10  # bytes of one header: a registry's signed redirect has 2 to 4 KiB
+_CLOSE_LIMIT = 0.5  # seconds that closing may take; SIGTERM leaves two for everything
 _REDIRECT_LIMIT = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -125,10 +128,10 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session:
+        if self._session and self._connector:
             await self._session.close()
+            await self._connector.wait_closed()
             self._session = None
-            await asyncio.sleep(0)  # transports close their sockets in the next turn of the event loop
 
     async def _send(self, url: str, headers: Mapping[str, str], first: Origin) -> Response:
         """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
@@ -157,9 +160,7 @@ class HttpClient:
             if self._options.ca_file:
                 self._context()  # a file that cannot be used is reported, whether TLS needs it or not
             capped = self._options.receive_buffer
-            self._connector = _Connector(
-                limit=0, keepalive_timeout=_KEEP_ALIVE, socket_factory=_small_socket(capped) if capped else None
-            )
+            self._connector = _Connector(capped)
             self._session = aiohttp.ClientSession(
                 connector=self._connector,
                 timeout=aiohttp.ClientTimeout(
@@ -194,7 +195,11 @@ class _Connector(aiohttp.TCPConnector):
     on an idle connection would be taken for the response to the next request.
     """
 
-    last_tls: ssl.SSLObject | None = None
+    def __init__(self, receive_buffer: int) -> None:
+        super().__init__(limit=0, keepalive_timeout=_KEEP_ALIVE, socket_factory=self._make_socket)
+        self.last_tls: ssl.SSLObject | None = None
+        self._receive_buffer = receive_buffer
+        self._sockets: WeakSet[socket.socket] = WeakSet()
 
     async def connect(self, *arguments: Any, **options: Any) -> Any:
         """See `aiohttp.BaseConnector.connect`."""
@@ -205,16 +210,19 @@ class _Connector(aiohttp.TCPConnector):
         self.last_tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None
         return connection
 
+    async def wait_closed(self) -> None:
+        """Wait until every socket is closed: aiohttp's `close` does not wait for TLS to say goodbye to a proxy."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_LIMIT):
+                while any(made.fileno() >= 0 for made in self._sockets):  # noqa: ASYNC110 - sockets report no end
+                    await asyncio.sleep(0.001)
 
-def _small_socket(receive_buffer: int) -> Any:
-    """Return a socket factory for aiohttp that caps the kernel's receive buffer, in bytes."""
-
-    def make(address: tuple[Any, ...]) -> socket.socket:
+    def _make_socket(self, address: tuple[Any, ...]) -> socket.socket:
         made = socket.socket(*address[:3])
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if self._receive_buffer:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        self._sockets.add(made)
         return made
-
-    return make
 
 
 def _redirected(asked: str, location: str, first: Origin, secret: str) -> str:
