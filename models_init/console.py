@@ -112,7 +112,7 @@ def note(
 def result(value: object, *, as_json: bool = False, stream: TextIO | None = None) -> None:
     """Write the result alone to `stream` (stdout): as text, or as one line of JSON.
 
-    JSON takes whatever msgspec takes, and writes anything else as text. A reader that has gone (`| head`) is no fault;
+    JSON takes whatever pydantic takes, and writes anything else as text. A reader that has gone (`| head`) is no fault;
     a stream that cannot be written is a `UsageError`.
     """
     text = _json(value) if as_json else str(value)
@@ -173,9 +173,9 @@ def _traceback(error: BaseException) -> str:
 
 
 def _json(value: object) -> str:
-    import msgspec  # noqa: PLC0415 - for JSON only
+    from pydantic_core import to_json  # noqa: PLC0415 - for JSON only
 
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    return to_json(value, fallback=str, inf_nan_mode="null").decode()
 
 
 def _tell(stream: TextIO | None, text: str) -> None:
