@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
-
-from msgspec.structs import replace
 
 from models_init import chunks
 from models_init.manifest import placements

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated
+from operator import not_
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
+from models_init.documents import FORBID_UNKNOWN, flaw, load
 from models_init.errors import SourceError, UnsupportedError
+from models_init.names import DIGEST_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,14 +58,14 @@ UNKNOWN_DIGEST = "sha256:" + "0" * 64
 """Holds the place of a digest that is known at the end only."""
 
 _SIZE_LIMIT = 2**53 - 1
-_DIGEST = r"^sha256:[0-9a-f]{64}$"
 
-Size = Annotated[int, msgspec.Meta(ge=0, le=_SIZE_LIMIT)]
-Digest = Annotated[str, msgspec.Meta(pattern=_DIGEST)]
-Line = Annotated[str, msgspec.Meta(max_length=1024)]
+Size = Annotated[int, Field(strict=True, ge=0, le=_SIZE_LIMIT)]
+Digest = Annotated[str, Field(strict=True, pattern=DIGEST_PATTERN)]
+Line = Annotated[str, Field(strict=True, max_length=1024)]
 
 
-class Member(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Member:
     """A member of the tar: its bytes begin at `offset` of the whole and have this digest.
 
     `key` is the object of a source that it is, or is a piece of from byte `start` on; empty for all else.
@@ -84,7 +88,8 @@ class Member(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, 
         return self.start + self.size
 
 
-class Packed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Packed:
     """A pack that the bundle is for: the digest of its manifest, and the size of its whole archive."""
 
     version: Line
@@ -93,30 +98,32 @@ class Packed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive_size: Size
 
 
-class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Held:
     """What the site holds already by its receipt, and the bundle leaves out: packs with their manifests' digests."""
 
     packs: dict[Line, Digest]
     release: Line = ""
 
 
-class Contents(msgspec.Struct, frozen=True, omit_defaults=True):
+@dataclass(frozen=True, slots=True, config=ConfigDict(defer_build=True))
+class Contents:
     """The table. `size` is that of the whole tar; `parts` has the fingerprint of each part where it is split.
 
     `environment` are the variables of an install from it, `images` the references of the container images.
     """
 
-    schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
+    schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
     source: Line
     environment: dict[Line, Line]
     packs: dict[Line, Packed]
     size: Size
-    members: tuple[Member, ...]
+    members: Annotated[tuple[Member, ...], FailFast()]
     recipient: Line = ""
     since: Held | None = None
-    images: dict[Line, Line] = {}
+    images: dict[Line, Line] = Field(default_factory=dict, exclude_if=not_)
     part_size: Size = 0
-    parts: tuple[str, ...] = ()
+    parts: Annotated[tuple[Line, ...], FailFast()] = ()
 
     def __post_init__(self) -> None:
         end = 0
@@ -142,7 +149,8 @@ class Contents(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def encode(contents: Contents, length: int = 0) -> bytes:
     """Write the text, filled up to `length` bytes, or to a length of its own that is a whole number of tar blocks."""
-    body = b"".join([msgspec.json.encode(contents).replace(b'{"name":', b'\n{"name":')[1:-1], b",\n"])
+    table = _CONTENTS.dump_json(contents, exclude_defaults=True)
+    body = b"".join([table.replace(b'{"name":', b'\n{"name":')[1:-1], b",\n"])
     least = HEAD_SIZE + len(body) + 1 + SEAL_SIZE
     length = length or -(-least // _STEP) * _STEP
     if least > length:
@@ -173,15 +181,34 @@ def decode(text: bytes) -> Contents | None:
     if not seal or int(seal[1]) != len(text) or seal[2].decode() != _digest(text[:-SEAL_SIZE]):
         return None
     try:
-        schema = msgspec.json.decode(text, type=_Head).schema
-        if schema != SCHEMA:
-            raise UnsupportedError(
-                f"the bundle has schema {schema}, and this version of models_init reads schema {SCHEMA}: "
-                f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer bundle'}"
-            )
-        return msgspec.json.decode(text, type=Contents)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise SourceError(f"the bundle's table of contents cannot be used: {error}; ask for a new bundle") from error
+        content = load(text, _make_early)
+        _check_schema(content)
+        return _CONTENTS.validate_python(content)
+    except ValueError as error:
+        raise SourceError(
+            f"the bundle's table of contents cannot be used: {flaw(error)}; ask for a new bundle"
+        ) from error
+
+
+_MEMBER, _CONTENTS = TypeAdapter(Member), TypeAdapter(Contents)
+
+
+def _make_early(fields: dict[str, Any]) -> object:
+    """Make each member as soon as it is read, as `manifest` does with files; what is not one is left as it is."""
+    try:
+        return _MEMBER.validate_python(fields) if "offset" in fields else fields
+    except ValidationError:
+        return fields
+
+
+def _check_schema(content: Any) -> None:
+    """Raise `UnsupportedError` for another schema, whatever else the text holds."""
+    schema = content.get("schema")
+    if type(schema) is int and schema != SCHEMA:
+        raise UnsupportedError(
+            f"the bundle has schema {schema}, and this version of models_init reads schema {SCHEMA}: "
+            f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer bundle'}"
+        )
 
 
 def fingerprints(contents: Contents, bounds: Iterable[tuple[int, int]], read: Callable[[int, int], bytes]) -> list[str]:
@@ -196,10 +223,6 @@ def fingerprints(contents: Contents, bounds: Iterable[tuple[int, int]], read: Ca
         size = min(FINGERPRINT_SIZE, stop - start, contents.end - start) if start else 0
         found.append(_digest(read(start, size)) if size > 0 else "")
     return found
-
-
-class _Head(msgspec.Struct):
-    schema: int
 
 
 def _digest(data: bytes) -> str:

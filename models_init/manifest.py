@@ -1,20 +1,23 @@
-"""What a pack consists of, down to each chunk's digest.
+"""The manifest, which describes a pack down to each chunk's digest.
 
-A `Manifest` that exists is valid: every rule below is checked when a value is made, whether it is decoded from a
-document or built by hand (`ValueError`); `parse` turns whatever is wrong with a document into a `ManifestError`.
+A `Manifest` that exists is valid: pydantic checks every rule below when a value is made, whether it is read from a
+document or built in code (`ValueError`). `parse` turns whatever is wrong with a document into a `ManifestError`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import msgspec
-from msgspec.structs import force_setattr, replace
+from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
+from models_init.documents import FORBID_UNKNOWN, flaw, load, shortened
 from models_init.errors import ManifestError, UnsupportedError
-from models_init.names import NAME_PATTERN, VERSION_PATTERN, PackRef
+from models_init.names import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +38,6 @@ MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = f"{MANIFEST_NAME}.minisig"
 
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-_DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 # One regular expression judges a path: no control character (C0, DEL, C1, line and paragraph separators), no
 # surrogate, no sign that turns the direction of writing (U+202E makes "gpj.exe" of "exe.jpg"), no empty part, no "."
@@ -50,94 +52,98 @@ _SIZE_LIMIT = 2**53 - 1  # the largest number that every JSON reader gets right
 EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
 """What a file without bytes has."""
 
-PackName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="a pack's name, e.g. nl-nl or common")]
-Version = Annotated[str, msgspec.Meta(pattern=VERSION_PATTERN, description="a pack's version, e.g. 2026.04")]
-Digest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the plain bytes")]
-_ManifestDigest = Annotated[str, msgspec.Meta(pattern=_DIGEST, description="sha256 of the published manifest")]
-Size = Annotated[int, msgspec.Meta(ge=0, le=_SIZE_LIMIT)]
+
+def check_path(path: str) -> None:
+    """Accept a path that stays inside its folder and can be shown on one line; raise `ValueError` otherwise."""
+    if not _PATH.match(path):
+        raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
+    if not path.isascii() or len(path) > _PART_BYTES:
+        encoded = path.encode()
+        if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
+            raise ValueError(
+                f"{shortened(path)!r} is too long for a path: {len(encoded)} bytes of at most {_PATH_BYTES}, "
+                f"or a part of more than {_PART_BYTES}"
+            )
+
+
+def _checked_path(path: str) -> str:
+    check_path(path)
+    return path
+
+
+PackName = Annotated[str, Field(strict=True, pattern=NAME_PATTERN, description="a pack's name, e.g. nl-nl or common")]
+Version = Annotated[str, Field(strict=True, pattern=VERSION_PATTERN, description="a pack's version, e.g. 2026.04")]
+Digest = Annotated[str, Field(strict=True, pattern=DIGEST_PATTERN, description="sha256 of the plain bytes")]
+_ManifestDigest = Annotated[
+    str, Field(strict=True, pattern=DIGEST_PATTERN, description="sha256 of the published manifest")
+]
+Size = Annotated[int, Field(strict=True, ge=0, le=_SIZE_LIMIT)]
 Path = Annotated[
     str,
-    msgspec.Meta(
+    Field(
+        strict=True,
         min_length=1,
         max_length=_PATH_BYTES,
         description="relative, '/' between parts, UTF-8; no empty part, no '.' or '..', no control character",
     ),
+    AfterValidator(_checked_path),
 ]
 
-_is_file_name = re.compile(_FILE_NAME[:-1] + r"\Z").match
-_is_digest = re.compile(_DIGEST[:-1] + r"\Z").match
 
-
-class Chunk(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Chunk:
     """A piece of one file: a zstd frame of the archive at `offset`, `length` bytes there, `size` bytes when plain."""
 
     offset: Size
-    length: Annotated[int, msgspec.Meta(ge=1, le=FRAME_LIMIT)]
-    size: Annotated[int, msgspec.Meta(ge=1, le=CHUNK_LIMIT)]
+    length: Annotated[int, Field(strict=True, ge=1, le=FRAME_LIMIT)]
+    size: Annotated[int, Field(strict=True, ge=1, le=CHUNK_LIMIT)]
     digest: Digest
 
-    def __post_init__(self) -> None:
-        if (
-            not 0 <= self.offset <= _SIZE_LIMIT
-            or not 1 <= self.length <= FRAME_LIMIT
-            or not 1 <= self.size <= CHUNK_LIMIT
-        ):
-            raise ValueError(f"a chunk of {self.size} bytes in {self.length} at {self.offset} is out of bounds")
-        if not _is_digest(self.digest):
-            raise ValueError(f"{self.digest!r} is no digest")
 
-
-class File(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class File:
     """A regular file: its chunks, in order, cover its `size` bytes exactly. An empty file has none."""
 
     path: Path
     size: Size
     digest: Digest
-    chunks: tuple[Chunk, ...] = ()
-    executable: bool = False
+    chunks: Annotated[tuple[Chunk, ...], FailFast()] = ()
+    executable: Annotated[bool, Field(strict=True)] = False
 
     def __post_init__(self) -> None:
-        check_path(self.path)
-        if not _is_digest(self.digest):
-            raise ValueError(f"{self.digest!r} is no digest")
         covered = sum(chunk.size for chunk in self.chunks)
         if covered != self.size:
             raise ValueError(f"{self.path}: its chunks hold {covered} bytes, its size is {self.size}")
         only = self.chunks[0].digest if len(self.chunks) == 1 else self.digest if self.chunks else EMPTY_DIGEST
         if only != self.digest:
             raise ValueError(f"{self.path}: the file has another digest than its only chunk (or than no bytes)")
-        force_setattr(self, "digest", only)  # one string where two are equal: an eighth of a pack of small files
+        object.__setattr__(self, "digest", only)  # one string where two are equal: an eighth of a pack of small files
 
 
-class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Archive:
     """The pack's one blob, beside the manifest: under another name than the manifest and its signature."""
 
-    file: Annotated[str, msgspec.Meta(pattern=_FILE_NAME)]
+    file: Annotated[str, Field(strict=True, pattern=_FILE_NAME)]
     size: Size
     digest: Digest
 
     def __post_init__(self) -> None:
-        if not _is_file_name(self.file) or self.file.startswith(MANIFEST_NAME):
-            raise ValueError(f"{self.file!r} is no name for an archive")
-        if not _is_digest(self.digest) or not 0 <= self.size <= _SIZE_LIMIT:
-            raise ValueError(f"the archive {self.file} of {self.size} bytes is not well described")
+        if self.file.startswith(MANIFEST_NAME):
+            raise ValueError(f"{self.file!r} is not a name for an archive: it is that of a manifest or a signature")
 
 
-class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Requirement:
     """Another pack, and the versions of it that fit."""
 
     pack: PackName
-    versions: Annotated[tuple[Version, ...], msgspec.Meta(min_length=1)]
-
-    def __post_init__(self) -> None:
-        if not self.versions:
-            raise ValueError(f"no version of {self.pack} fits")
-        for version in self.versions:
-            PackRef.make(self.pack, version)
+    versions: Annotated[tuple[Version, ...], Field(min_length=1), FailFast()]
 
 
-class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """That the archive is a plain one (.tar, .tar.gz, .tar.zst) of which no chunk can be fetched alone.
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Plain:
+    """Marks the archive as a plain one (.tar, .tar.gz, .tar.zst) of which no chunk can be fetched alone.
 
     As published: `size` bytes of all files and `entries` files and directories are in it, if the publisher says so, and
     the manifest lists none of them. A site that has unpacked it writes down what it found, and in `derived_from` the
@@ -148,14 +154,9 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     entries: Size | None = None
     derived_from: _ManifestDigest | None = None
 
-    def __post_init__(self) -> None:
-        if any(number is not None and not 0 <= number <= _SIZE_LIMIT for number in (self.size, self.entries)):
-            raise ValueError(f"a plain archive of {self.size} bytes in {self.entries} entries is out of bounds")
-        if self.derived_from is not None and not _is_digest(self.derived_from):
-            raise ValueError(f"{self.derived_from!r} is no digest")
 
-
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Manifest:
     """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
 
     `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` says
@@ -163,21 +164,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     one, and no file is listed unless a site has derived the manifest.
     """
 
-    schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)]
+    schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
     pack: PackName
     version: Version
     archive: Archive
-    files: tuple[File, ...]
-    directories: tuple[Path, ...] = ()
-    requires: tuple[Requirement, ...] = ()
+    files: Annotated[tuple[File, ...], FailFast()]
+    directories: Annotated[tuple[Path, ...], FailFast()] = ()
+    requires: Annotated[tuple[Requirement, ...], FailFast()] = ()
     plain: Plain | None = None
 
     def __post_init__(self) -> None:
-        PackRef.make(self.pack, self.version)
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema {self.schema} is not {SCHEMA}")
-        for path in self.directories:
-            check_path(path)
         _check_requirements(self.pack, self.requires)
         _check_tree(self.files, self.directories)
         if self.plain:
@@ -241,23 +237,47 @@ def parse(document: bytes, ref: PackRef) -> Manifest:
     """
     try:
         _check_kind(document[:64].lstrip())
-        schema = msgspec.json.decode(document, type=_Head).schema
-        if schema != SCHEMA:
-            raise UnsupportedError(
-                f"the manifest of {ref} has schema {_shortened(str(schema), 40)}, and this version of models_init "
-                f"reads schema {SCHEMA}: "
-                f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer pack'}"
-            )
-        manifest = msgspec.json.decode(document, type=Manifest)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        content = load(document, _make_early)
+        _check_schema(content, ref)
+        manifest = _MANIFEST.validate_python(content)
+    except ValueError as error:
         raise ManifestError(
-            f"the manifest of {ref} cannot be used: {_shortened(str(error))}; the publisher must publish it anew"
+            f"the manifest of {ref} cannot be used: {flaw(error)}; the publisher must publish it anew"
         ) from error
     if manifest.ref != ref:
         raise ManifestError(
             f"the manifest of {ref} is that of {manifest.ref}: the publisher must publish the right one"
         )
     return manifest
+
+
+_CHUNK, _FILE, _MANIFEST = TypeAdapter(Chunk), TypeAdapter(File), TypeAdapter(Manifest)
+
+
+def _make_early(fields: dict[str, Any]) -> object:
+    """Make each chunk and each file as soon as it is read, which takes less memory than the objects they come from.
+
+    Whatever is not a valid one is left as it is: `parse` validates the whole and can say where it is wrong.
+    """
+    try:
+        if "offset" in fields:
+            return _CHUNK.validate_python(fields)
+        if "path" in fields:
+            return _FILE.validate_python(fields)
+    except ValidationError:
+        pass
+    return fields
+
+
+def _check_schema(content: object, ref: PackRef) -> None:
+    """Raise `UnsupportedError` for another schema, whatever else the document holds."""
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if type(schema) is int and schema != SCHEMA:
+        raise UnsupportedError(
+            f"the manifest of {ref} has schema {shortened(str(schema), 40)}, and this version of models_init "
+            f"reads schema {SCHEMA}: "
+            f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer pack'}"
+        )
 
 
 class Resolved(NamedTuple):
@@ -293,31 +313,16 @@ def origin(derived: Manifest) -> Resolved:
 
 def encode(manifest: Manifest) -> bytes:
     """Write the document: the same manifest gives the same bytes, one file a line so that a diff can be read."""
-    text = msgspec.json.encode(manifest)
+    text = _MANIFEST.dump_json(manifest, exclude_defaults=True)
     return text.replace(b'{"path":', b'\n{"path":') + b"\n"
 
 
 def json_schema() -> bytes:
     """Write the JSON Schema of the document, as far as one can say it: order and coverage are checked on parsing."""
-    schema = msgspec.json.schema(Manifest)
+    schema = _MANIFEST.json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "models_init pack manifest"
-    for part in schema["$defs"].values():  # Python 3.13 takes the indentation out of docstrings, 3.12 does not
-        part["description"] = " ".join(part["description"].split())
-    return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
-
-
-def check_path(path: str) -> None:
-    """Accept a path that stays inside its folder and can be shown on one line; raise `ValueError` otherwise."""
-    if not _PATH.match(path):
-        raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
-    if not path.isascii() or len(path) > _PART_BYTES:
-        encoded = path.encode()
-        if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
-            raise ValueError(
-                f"{_shortened(path)!r} is too long for a path: {len(encoded)} bytes of at most {_PATH_BYTES}, "
-                f"or a part of more than {_PART_BYTES}"
-            )
+    return json.dumps(schema, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def _path_flaw(path: str) -> str:
@@ -351,10 +356,6 @@ _FOREIGN = (
     (b"<", "it is a web page or XML, as a proxy in between may send it"),
 )
 """What is found where a manifest ought to be, by its first bytes."""
-
-
-class _Head(msgspec.Struct):
-    schema: int
 
 
 def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:
@@ -419,9 +420,3 @@ def _check_extents(files: tuple[File, ...], archive_size: int) -> None:
             end = chunk.offset + chunk.length
     if end > archive_size:
         raise ValueError(f"chunks reach to {end}, the archive ends at {archive_size}")
-
-
-def _shortened(text: str, limit: int = 300) -> str:
-    """Take out the middle: what it is about stands in front, and what is wrong with it at the end."""
-    text = text if text.isprintable() else repr(text)  # a field's name may hold line breaks
-    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-limit // 2 :]}"

@@ -8,6 +8,9 @@ from typing import NamedTuple
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+"""A digest, as documents write it."""
+
 _is_name = re.compile(NAME_PATTERN[:-1] + r"\Z").match
 _is_version = re.compile(VERSION_PATTERN[:-1] + r"\Z").match
 

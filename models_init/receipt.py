@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from models_init.names import PackRef
+from pydantic import ConfigDict, FailFast, Field, StrictInt, StrictStr, TypeAdapter
+from pydantic.dataclasses import dataclass as document
+
+from models_init.documents import flaw, load, shortened
+from models_init.names import DIGEST_PATTERN, PackRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +34,34 @@ class Receipt:
         return json.dumps({"schema": SCHEMA, "release": self.release, "packs": packs}, indent=2).encode() + b"\n"
 
 
-def parse(document: bytes) -> Receipt:
+@document(config=ConfigDict(defer_build=True))
+class _Pack:
+    pack: StrictStr
+    version: StrictStr
+    manifest: Annotated[str, Field(strict=True, pattern=DIGEST_PATTERN)]
+
+
+@document(config=ConfigDict(defer_build=True))
+class _Document:
+    """What a receipt holds. Fields that a later version may add are ignored."""
+
+    schema: StrictInt
+    release: StrictStr
+    packs: Annotated[tuple[_Pack, ...], FailFast()]
+
+
+_DOCUMENT = TypeAdapter(_Document)
+
+
+def parse(text: bytes) -> Receipt:
     """Read one; raise `ValueError` for anything that we have not written."""
-    content: Any = json.loads(document)
+    content = load(text)
+    if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
+        raise ValueError(
+            f"it has schema {shortened(str(content['schema']))}, and this version of models_init reads {SCHEMA}"
+        )
     try:
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"it has schema {content['schema']}, and this version of models_init reads {SCHEMA}")
-        packs = {PackRef.make(pack["pack"], pack["version"]): str(pack["manifest"]) for pack in content["packs"]}
-        return Receipt(packs, str(content["release"]))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"it lacks {error}, or has it wrongly") from error
+        found = _DOCUMENT.validate_python(content)
+    except ValueError as error:
+        raise ValueError(flaw(error)) from error
+    return Receipt({PackRef.make(pack.pack, pack.version): pack.manifest for pack in found.packs}, found.release)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from models_init.names import PackRef
+from pydantic import ConfigDict, Field, StrictStr, TypeAdapter
+from pydantic.dataclasses import dataclass as document
+
+from models_init.documents import flaw, load
+from models_init.names import DIGEST_PATTERN, PackRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,15 +73,34 @@ def release_of(packs: Mapping[PackRef, str], created: str, source: str, program:
     return Release(ordered, created, source, program)
 
 
-def parse(document: bytes) -> Release:
+@document(config=ConfigDict(defer_build=True))
+class _RecordedPack:
+    version: StrictStr
+    manifest: Annotated[str, Field(strict=True, pattern=DIGEST_PATTERN)]
+
+
+@document(config=ConfigDict(defer_build=True))
+class _Record:
+    """What `release.json` holds. Fields that a later version may add are ignored."""
+
+    release: StrictStr
+    packs: dict[str, _RecordedPack]
+    created: StrictStr
+    source: StrictStr
+    program: StrictStr
+
+
+_RECORD = TypeAdapter(_Record)
+
+
+def parse(text: bytes) -> Release:
     """Read `release.json`; raise `ValueError` for anything that we have not written."""
     try:
-        content: Any = json.loads(document)
-        packs = {PackRef.make(name, pack["version"]): str(pack["manifest"]) for name, pack in content["packs"].items()}
-        release = release_of(packs, str(content["created"]), str(content["source"]), str(content["program"]))
-        recorded = content["release"]
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"no release: {error!r}") from error
-    if recorded != release.id:
-        raise ValueError(f"the record of release {recorded} describes {release.id}")
+        record = _RECORD.validate_python(load(text))
+    except ValueError as error:
+        raise ValueError(f"it is not the record of a release: {flaw(error)}") from error
+    packs = {PackRef.make(name, pack.version): pack.manifest for name, pack in record.packs.items()}
+    release = release_of(packs, record.created, record.source, record.program)
+    if record.release != release.id:
+        raise ValueError(f"the record of release {record.release} describes {release.id}")
     return release

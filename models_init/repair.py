@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from models_init import chunks, manifest, resolve, stage
 from models_init.chunks import digest_of

@@ -37,7 +37,7 @@ HEAVY = (
     "traceback",
     "urllib",
     "dataclasses",
-    "msgspec",
+    "pydantic",
 )
 
 

@@ -35,7 +35,7 @@ _RESULT_KEYS = [
     "release", "packs", "bytes_fetched", "bytes_reused", "bytes_written", "seconds", "retries", "activated",
 ]  # fmt: skip
 _ID = re.compile(r"[0-9a-f]{12}")
-_HEAVY = {"azure", "asyncio", "structlog", "msgspec", "tqdm", "ssl", "zstandard", "tenacity"}
+_HEAVY = {"azure", "asyncio", "structlog", "aiohttp", "tqdm", "ssl", "zstandard", "tenacity"}
 
 
 @pytest.fixture(params=["folder", "container"])
@@ -214,7 +214,7 @@ def test_nothing_to_do_needs_no_network(installed: Site) -> None:
 
 
 def test_nothing_to_do_imports_nothing_heavy(installed: Site) -> None:
-    """Neither the SDK nor asyncio, structlog, msgspec or tqdm is imported where there is nothing to do."""
+    """Neither the SDK nor asyncio, structlog or tqdm is imported where there is nothing to do; pydantic may be."""
     done = installed.run(python=["-X", "importtime"], MODELS_URL=NOWHERE)
     imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert "models_init.actions" in imported

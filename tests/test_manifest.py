@@ -54,6 +54,7 @@ def complaint(spoiled: object) -> str:
     message = str(caught.value)
     assert message.isprintable()
     assert len(message) < 1000
+    assert "pydantic" not in message
     return message
 
 
@@ -186,37 +187,37 @@ _FIRST = ("files", 0, "chunks", 0)
     [
         (_set("more", to=1), "unknown field `more`"),
         (_set("mo\nre\x1b[31m", to=1), "unknown field"),
-        (_set("archive", "more", to=1), "unknown field `more`"),
-        (_set("files", 0, "more", to=1), "unknown field `more`"),
-        (_set(*_FIRST, "more", to=1), "unknown field `more`"),
-        (_set("pack", to="../nl"), "regex"),
-        (_set("pack", to="nl-nl\n"), "no pack name"),
-        (_set("version", to="."), "regex"),
-        (_set("archive", "file", to="../pack"), "regex"),
-        (_set("archive", "file", to="a/b"), "regex"),
-        (_set("archive", "digest", to="md5:0"), "regex"),
-        (_set("archive", "digest", to=digest(1) + "\n"), "not well described"),
-        (_set("archive", "size", to=-1), ">= 0"),
-        (_set("archive", "size", to=2**53), "<= 9007199254740991"),
+        (_set("archive", "more", to=1), "unknown field `archive.more`"),
+        (_set("files", 0, "more", to=1), "unknown field `files[0].more`"),
+        (_set(*_FIRST, "more", to=1), "unknown field `files[0].chunks[0].more`"),
+        (_set("pack", to="../nl"), "does not match"),
+        (_set("pack", to="nl-nl\n"), "`pack` does not match"),
+        (_set("version", to="."), "does not match"),
+        (_set("archive", "file", to="../pack"), "does not match"),
+        (_set("archive", "file", to="a/b"), "does not match"),
+        (_set("archive", "digest", to="md5:0"), "does not match"),
+        (_set("archive", "digest", to=digest(1) + "\n"), "`archive.digest` does not match"),
+        (_set("archive", "size", to=-1), "is less than 0"),
+        (_set("archive", "size", to=2**53), "is more than 9007199254740991"),
         (_set("archive", "size", to=552), "the archive ends at 552"),
-        (_set("files", to=None), "Expected `array`"),
+        (_set("files", to=None), "`files` is not a list"),
         (_set("files", 0, "size", to=61), "its chunks hold 60 bytes, its size is 61"),
         (_set("files", 0, "size", to=59), "its chunks hold 60 bytes, its size is 59"),
         (_set("files", 0, "chunks", to=[]), "its chunks hold 0 bytes, its size is 60"),
-        (_set("files", 0, "digest", to="sha256:" + "A" * 64), "regex"),
+        (_set("files", 0, "digest", to="sha256:" + "A" * 64), "does not match"),
         (_set("files", 1, "digest", to=digest(3)), "another digest than its only chunk"),
         (_set("files", 2, "digest", to=digest(3)), "or than no bytes"),
-        (_set("archive", "file", to="manifest.json.minisig"), "no name for an archive"),
-        (_set("requires", to=[{"pack": "common", "versions": []}]), "length >= 1"),
+        (_set("archive", "file", to="manifest.json.minisig"), "not a name for an archive"),
+        (_set("requires", to=[{"pack": "common", "versions": []}]), "`requires[0].versions` has fewer than 1 entries"),
         (_set("requires", to=[{"pack": "nl-nl", "versions": ["1"]}]), "in its own pack"),
         (_set("requires", to=[{"pack": name, "versions": ["1"]} for name in ("b", "a")]), "out of order"),
-        (_set("files", 0, "executable", to=1), "Expected `bool`"),
-        (_set(*_FIRST, "size", to=0), ">= 1"),
-        (_set(*_FIRST, "size", to=CHUNK_LIMIT + 1), "<= 4194304"),
-        (_set(*_FIRST, "length", to=0), ">= 1"),
-        (_set(*_FIRST, "length", to=FRAME_LIMIT + 1), f"<= {FRAME_LIMIT}"),
+        (_set("files", 0, "executable", to=1), "is neither true nor false"),
+        (_set(*_FIRST, "size", to=0), "is less than 1"),
+        (_set(*_FIRST, "size", to=CHUNK_LIMIT + 1), "is more than 4194304"),
+        (_set(*_FIRST, "length", to=0), "is less than 1"),
+        (_set(*_FIRST, "length", to=FRAME_LIMIT + 1), f"is more than {FRAME_LIMIT}"),
         (_set(*_FIRST, "length", to=11), "overlaps"),
-        (_set(*_FIRST, "offset", to=-1), ">= 0"),
+        (_set(*_FIRST, "offset", to=-1), "is less than 0"),
         (_set(*_FIRST, "offset", to=900), "overlaps"),
         (_set("files", 1, "path", to="am/final.mdl"), "stands twice"),
         (_set("files", 1, "path", to="a"), "must ascend"),
@@ -229,10 +230,10 @@ _FIRST = ("files", 0, "chunks", 0)
         (_set("directories", to=["a", "a"]), "stands twice"),
         (_set("directories", to=["a", "a/b"]), "directory with entries"),
         (_set("directories", to=["../a"]), "no relative path"),
-        (_set("directories", to=[""]), "length >= 1"),
-        (_set("requires", to=[{"pack": "../common", "versions": ["1"]}]), "regex"),
-        (_set("requires", to=[{"pack": "common", "versions": ["../1"]}]), "regex"),
-        (_set("requires", to=[{"pack": "common", "versions": "1"}]), "Expected `array`"),
+        (_set("directories", to=[""]), "`directories[0]` has fewer than 1 characters"),
+        (_set("requires", to=[{"pack": "../common", "versions": ["1"]}]), "does not match"),
+        (_set("requires", to=[{"pack": "common", "versions": ["../1"]}]), "does not match"),
+        (_set("requires", to=[{"pack": "common", "versions": "1"}]), "`requires[0].versions` is not a list"),
     ],
 )
 def test_what_contradicts_itself(change: Callable[[dict[str, Any]], None], why: str) -> None:
@@ -260,7 +261,7 @@ def test_a_path_that_leads_elsewhere(path: str) -> None:
         check_path(path)
     assert str(caught.value).isprintable()
     with pytest.raises(ValueError, match="path"):
-        File(path, 0, digest(0))
+        File(path=path, size=0, digest=digest(0))
     spoiled = document()
     spoiled["files"] = [{"path": path, "size": 0, "digest": EMPTY_DIGEST}]
     complaint(spoiled)

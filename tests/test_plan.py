@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
 from models_init.errors import IncompatibleError
 from models_init.manifest import FRAME_LIMIT, MIB, Manifest, Requirement, Resolved
@@ -201,18 +201,18 @@ def test_what_is_sound_and_what_is_missing_make_the_pack(drawn: Manifest, data: 
     assert all(batch.stop - batch.start <= plan.largest_batch for batch in batches(lacking))
 
 
-_NEEDY = structs.replace(_PACK, requires=(Requirement("common", ("2025.12", "2026.01")),))
+_NEEDY = replace(_PACK, requires=(Requirement("common", ("2025.12", "2026.01")),))
 
 
 def test_packs_that_fit_together() -> None:
     """A pack that names versions of another fits with each of them."""
     require_fit([_NEEDY, _OTHER])
-    require_fit([structs.replace(_OTHER, version="2025.12"), _NEEDY])
+    require_fit([replace(_OTHER, version="2025.12"), _NEEDY])
     require_fit([])
 
 
 def test_packs_that_do_not_fit_together() -> None:
     """A pack whose needs the environment does not meet is refused, with what it needs and what was named."""
-    for others, named in [([], "none"), ([structs.replace(_OTHER, version="2026.02")], r"2026\.02")]:
+    for others, named in [([], "none"), ([replace(_OTHER, version="2026.02")], r"2026\.02")]:
         with pytest.raises(IncompatibleError, match=rf"nl-nl 2026\.04 works with common 2025\.12 or .*names {named};"):
             require_fit([_NEEDY, *others])

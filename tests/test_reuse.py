@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
-from msgspec import structs
 
 from models_init.manifest import Chunk, File, Manifest, placements
 from models_init.reuse import Search
@@ -21,8 +22,8 @@ def found_in(wanted: Manifest, held: Manifest, *, whole: bool = True) -> tuple[d
 
 def renamed(pack: Manifest, old: str, new: str) -> Manifest:
     """Give a file another path."""
-    files = [structs.replace(file, path=new) if file.path == old else file for file in pack.files]
-    return structs.replace(pack, files=tuple(sorted(files, key=lambda file: file.path)))
+    files = [replace(file, path=new) if file.path == old else file for file in pack.files]
+    return replace(pack, files=tuple(sorted(files, key=lambda file: file.path)))
 
 
 def changed(file: File, number: int, *, executable: bool = False) -> File:
@@ -49,7 +50,7 @@ def test_a_renamed_file_is_linked() -> None:
 def test_a_changed_chunk_alone_is_missing() -> None:
     """The other chunks of the file are copied."""
     files = tuple(changed(file, 1) if file.path == "large" else file for file in OLD.files)
-    new = structs.replace(OLD, files=files)
+    new = replace(OLD, files=files)
 
     links, copies, missing = found_in(new, OLD)
 
@@ -60,8 +61,8 @@ def test_a_changed_chunk_alone_is_missing() -> None:
 
 def test_a_file_of_another_mode_is_copied() -> None:
     """A hard link would share the mode, too."""
-    files = tuple(structs.replace(file, executable=not file.executable) for file in OLD.files)
-    links, copies, missing = found_in(structs.replace(OLD, files=files), OLD)
+    files = tuple(replace(file, executable=not file.executable) for file in OLD.files)
+    links, copies, missing = found_in(replace(OLD, files=files), OLD)
     assert (links, len(copies), missing) == ({}, 5, [])
 
 

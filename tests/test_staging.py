@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import random
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec.structs import replace
 
 from models_init.chunks import digest_of
 from models_init.errors import VolumeError

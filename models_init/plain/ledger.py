@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
-
-from msgspec.structs import replace
 
 from models_init.manifest import MIB, Chunk, File, Manifest, Plain
 from models_init.plain.bad import BadArchiveError

@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
+from pydantic_core import to_json
 
 from models_init import __version__
 from models_init.errors import EXIT_INTERRUPTED, ModelsInitError, UsageError
@@ -47,7 +47,7 @@ def _run(arguments: Namespace) -> int:
 
 
 def _show(report: Report, *, as_json: bool) -> None:
-    text = msgspec.json.encode(report.facts).decode() if as_json else report.text
+    text = to_json(report.facts, inf_nan_mode="null").decode() if as_json else report.text
     sys.stdout.write(f"{text}\n")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init import signature
+from models_init.documents import flaw
 from models_init.errors import UsageError
 from models_init.manifest import CHUNK_LIMIT, MIB, Requirement
 from models_init.settings import size
@@ -46,9 +47,9 @@ def requirement(text: str) -> Requirement:
     """Read a pack's name and the versions of it that fit, such as `common=2026.04,2026.07`."""
     name, _, versions = text.partition("=")
     try:
-        return Requirement(name, tuple(versions.split(",")))
+        return Requirement(pack=name, versions=tuple(versions.split(",")))
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r}: {error}; write it like common=2026.04,2026.07") from error
+        raise ArgumentTypeError(f"{text!r}: {flaw(error)}; write it like common=2026.04,2026.07") from error
 
 
 def requirements(named: Sequence[Requirement]) -> tuple[Requirement, ...]:

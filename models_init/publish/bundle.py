@@ -6,10 +6,8 @@ contents is written last, so nothing half made can be taken for a bundle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from models_init import bundle
 from models_init.errors import UsageError, WrongBytesError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from models_init import bundle, manifest
 from models_init.bundle import Contents, Held, Packed
+from models_init.documents import flaw
 from models_init.errors import NotFoundError, UsageError
 from models_init.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME
 from models_init.plan import require_fit
@@ -135,7 +136,10 @@ async def load(order: Order, source: Source, trust: Trust) -> Cargo:
     for pack in packs:
         entries += [*(document.entry() for document in pack.documents()), *pack.archives()]
     entries += [document.entry() for document in copies]
-    layout = stow(_draft(order, source, packs), entries, order.part_size)
+    try:
+        layout = stow(_draft(order, source, packs), entries, order.part_size)
+    except ValueError as error:
+        raise UsageError(f"the bundle cannot be described: {flaw(error)}; use a shorter or plainer text") from error
     return Cargo(layout, packs, (*first, *own, *copies), order.images, unknown)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from models_init.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
-from models_init.manifest import MIB, SCHEMA, Archive, Manifest, Plain, encode
+from models_init.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, Plain, encode
 from models_init.plain.reader import Limits
 from models_init.plain.study import limits_of, study
 from models_init.publish.folders import VersionFolder, draft, made, place, settle, told
@@ -87,7 +87,10 @@ def _studied(path: Path, watcher: Watcher) -> tuple[Archive, Outcome]:
     try:
         return Archive(path.name, watched.size, outcome.digest), outcome
     except ValueError as error:
-        raise UsageError(f"{error}: give it a name of letters, digits, '.', '_', '-'") from error
+        raise UsageError(
+            f"{path.name!r} is not a name for an archive; give it one of letters, digits, '.', '_', '-' that does not "
+            f"begin with {MANIFEST_NAME}"
+        ) from error
 
 
 def _bring(file: Path, place_to: Path, archive: Archive) -> None:

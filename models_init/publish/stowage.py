@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from models_init import bundle
 from models_init.bundle import Contents, Member

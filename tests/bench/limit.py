@@ -15,8 +15,8 @@ from pathlib import Path
 from time import thread_time
 from typing import TYPE_CHECKING
 
-import msgspec
 import zstandard
+from pydantic import TypeAdapter
 
 from models_init.manifest import Manifest
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Measure."""
     archive, document, folder = map(Path, sys.argv[1:])
-    manifest = msgspec.json.decode(document.read_bytes(), type=Manifest)
+    manifest = TypeAdapter(Manifest).validate_json(document.read_bytes())
     spent = {"sha256": 0.0, "zstd": 0.0, "write": 0.0}
     decompressor = zstandard.ZstdDecompressor()
     with archive.open("rb") as source:

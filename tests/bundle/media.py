@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from models_init import bundle
 from models_init.bundle import Contents

@@ -219,6 +219,7 @@ def test_a_full_disk(packs: Packs, tmp_path: Path) -> None:
         (["--out", "site.tar", "--file", "none"], "none cannot be read: No such file"),
         (["--out", "site.tar", "--file", "/etc/passwd=../x"], "'../x' is no place for /etc/passwd"),
         (["--out", "site.tar", "--file", "/etc/passwd=site.env"], "site/site.env would stand twice"),
+        (["--out", "site.tar", "--for", "n" * 1025], "`recipient` has more than 1024 characters"),
         (["--out", "site.tar", "--image", "untagged"], "--image untagged has no tag"),
     ],
 )

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from models_init.chunks import digest_of
@@ -324,7 +323,7 @@ async def test_what_the_manifest_says_rightly_is_taken(archive: bytes, workers: 
     work = _work(archive, workers, tmp_path)
     found = (await work.bring(work.source())).manifest
     assert found.plain
-    told = _work(archive, workers, tmp_path / "other", msgspec.structs.replace(found.plain, derived_from=None))
+    told = _work(archive, workers, tmp_path / "other", replace(found.plain, derived_from=None))
     assert (await told.bring(told.source())).manifest.files == found.files
 
 

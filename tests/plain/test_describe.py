@@ -112,7 +112,7 @@ def test_what_a_site_would_refuse_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"), [("model tar", "no name for an archive"), ("manifest.json.tar", "no name for an archive")]
+    ("name", "fault"), [("model tar", "not a name for an archive"), ("manifest.json.tar", "not a name for an archive")]
 )
 def test_names_that_no_archive_can_have(
     name: str, fault: str, stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from models_init.errors import ManifestError
 from models_init.manifest import EMPTY_DIGEST, Archive, Chunk, File, Manifest, Plain, encode, origin, parse, published

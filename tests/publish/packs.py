@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import zstandard
 
 from models_init.chunks import digest_of
@@ -63,8 +63,8 @@ def describe(folder: VersionFolder, **changes: Any) -> Manifest:
     """Write the manifest again, with changes, and with the archive's size and digest as they are now."""
     data = archive_of(folder).read_bytes()
     manifest = folder.parsed()
-    archive = msgspec.structs.replace(manifest.archive, size=len(data), digest=digest_of(data))
-    changed = msgspec.structs.replace(manifest, archive=archive, **changes)
+    archive = replace(manifest.archive, size=len(data), digest=digest_of(data))
+    changed = replace(manifest, archive=archive, **changes)
     folder.manifest.write_bytes(encode(changed))
     return changed
 

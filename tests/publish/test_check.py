@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 import zstandard
 
@@ -52,8 +52,8 @@ def replace_frame(folder: VersionFolder, change: Callable[[bytes], bytes]) -> No
     data = archive_of(folder).read_bytes()
     frame = change(data[old.offset : old.offset + old.length])
     archive_of(folder).write_bytes(data[: old.offset] + frame + data[old.offset + old.length :])
-    chunk = msgspec.structs.replace(old, length=len(frame))
-    describe(folder, files=(msgspec.structs.replace(file, chunks=(chunk,)),))
+    chunk = replace(old, length=len(frame))
+    describe(folder, files=(replace(file, chunks=(chunk,)),))
 
 
 def without_chunk_faults(found: tuple[str, ...]) -> list[str]:
@@ -285,6 +285,6 @@ def test_a_manifest_with_another_digest_for_a_file_is_found(tmp_path: Path) -> N
     """The file's digest is compared with the stream's, not only the chunks'."""
     folder = pack(tmp_path, {"a": bytes(20 * KIB)}, chunk_size=8 * KIB)
     manifest = folder.parsed()
-    changed = msgspec.structs.replace(manifest.files[0], digest=digest_of(b"other"))
-    folder.manifest.write_bytes(encode(msgspec.structs.replace(manifest, files=(changed,))))
+    changed = replace(manifest.files[0], digest=digest_of(b"other"))
+    folder.manifest.write_bytes(encode(replace(manifest, files=(changed,))))
     assert faults(folder) == ("a: its SHA-256 in the archive differs",)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec import structs
 
 from models_init.manifest import encode
 from models_init.publish.__main__ import main
@@ -21,21 +21,21 @@ OLD = manifest({"a": [(1000, 2000)], "b": [(3000, 4000), (5000, 6000)]})
 
 def test_the_same_version_costs_its_manifest() -> None:
     """Where nothing changed, everything is linked, and the manifest alone is fetched."""
-    found = compare(OLD, structs.replace(OLD, version="2026.07"), 700)
+    found = compare(OLD, replace(OLD, version="2026.07"), 700)
     assert (found.bytes_fetched, found.requests, found.bytes_linked, found.files_linked) == (700, 1, OLD.size, 2)
 
 
 def test_another_pack_costs_all_of_it() -> None:
     """Where nothing is shared, all chunks are fetched, with what lies between them in the archive."""
     new = manifest({"x": [(100, 200), (300, 400)]}, gap=7, version="2026.07")
-    new = structs.replace(new, files=tuple(structs.replace(file) for file in new.files))
+    new = replace(new, files=tuple(replace(file) for file in new.files))
     found = compare(OLD, new, 0)
     assert (found.bytes_fetched, found.bytes_new, found.requests) == (400, 600, 2)
 
 
 def test_a_line_of_a_megabit_takes_eight_seconds_for_a_megabyte() -> None:
     """Seconds are bits over rate."""
-    found = compare(OLD, structs.replace(OLD, version="2026.07"), 10**6)
+    found = compare(OLD, replace(OLD, version="2026.07"), 10**6)
     assert found.seconds(1) == pytest.approx(8.0)
 
 
@@ -45,7 +45,7 @@ def test_the_command_tells_it_as_a_table_and_as_json(tmp_path: Path, capsys: pyt
     for version in ("2026.04", "2026.07"):
         folder = tmp_path / "nl-nl" / version
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_bytes(encode(structs.replace(OLD, version=version)))
+        (folder / "manifest.json").write_bytes(encode(replace(OLD, version=version)))
         folders.append(str(folder))
 
     assert main(["compare", *folders]) == 0

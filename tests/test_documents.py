@@ -1,0 +1,83 @@
+"""Documents that come from outside are read strictly; what is wrong with one is said in one line of our own words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init import bundle, receipt, release
+from models_init.bundle import Contents, Member, Packed
+from models_init.documents import flaw, load
+from tests.manifests import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (b"{", "it is not JSON: "),
+        (b"\xff", "it is not UTF-8: "),
+        ("{}".encode("utf-16"), "it is not UTF-8: "),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b"[" * 2_000_000, "too many values for its size"),
+        (b"[NaN]", "a number that is not finite"),
+        (b"[-Infinity]", "a number that is not finite"),
+        (b"9" * 5000, "more than 4300 digits"),
+    ],
+    ids=lambda value: repr(value[:20]),
+)
+def test_text_that_is_not_json_is_refused(document: bytes, why: str) -> None:
+    """The message says what it is instead."""
+    with pytest.raises(ValueError, match=why) as caught:
+        load(document)
+    assert flaw(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"release": 1}, "`release` is not text"),
+        ({"packs": {"common": {"version": "1", "manifest": "../../x"}}}, "`packs.common.manifest` does not match"),
+        ({"packs": {"a\nb": {"version": 1, "manifest": digest(1)}}}, r"`packs\.a\\nb\.version` is not text"),
+        ({"packs": []}, "`packs` is not an object"),
+        ({"source": None}, "`source` is not text"),
+    ],
+)
+def test_a_record_of_a_release_is_strict(change: dict[str, object], why: str) -> None:
+    """Nothing is converted, a digest is a digest, and the message names the field without showing its value."""
+    content = {"release": "0" * 12, "packs": {}, "created": "", "source": "", "program": ""} | change
+    _complains(release.parse, content, why)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ([], "it is not an object"),
+        ({"schema": 2}, "it has schema 2, and this version of models_init reads 1"),
+        ({"schema": True, "release": "", "packs": []}, "`schema` is not a whole number"),
+        ({"schema": 1, "release": ""}, "`packs` is missing"),
+        ({"schema": 1, "release": "", "packs": [{"pack": "a", "version": "1", "manifest": "x"}]}, r"`packs\[0\].manif"),
+    ],
+)
+def test_a_receipt_is_strict(content: object, why: str) -> None:
+    """As a record is; another schema is named."""
+    _complains(receipt.parse, content, why)
+
+
+def test_a_pack_may_be_called_like_a_field() -> None:
+    """Names of packs and variables are data: `offset` is no more a member of a bundle than any other name."""
+    packs = {"offset": Packed("1", digest(1), "pack.tar.zst", 1), "path": Packed("1", digest(2), "x", 1)}
+    member = Member("a", 512, 5, digest(3))
+    contents = Contents(bundle.SCHEMA, "x", {"offset": "1", "name": "a"}, packs, 1 << 20, (member,))
+    assert bundle.decode(bundle.encode(contents)) == contents
+
+
+def _complains(parse: Callable[[bytes], object], content: object, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as caught:
+        parse(json.dumps(content).encode())
+    assert str(caught.value).isprintable()
+    assert "pydantic" not in str(caught.value)
