@@ -213,7 +213,7 @@ def test_a_full_disk(packs: Packs, tmp_path: Path) -> None:
     [
         (["--out", "site.zip"], "--out site.zip must end in .tar"),
         (["--out", "site.tar", "--split", "1KiB"], "--split 1024 is too little: at least 64.0 KiB"),
-        (["--out", "site.tar", "--split", "4X"], "'4X' is no size"),
+        (["--out", "site.tar", "--split", "4X"], "'4X' is not a size"),
         (["--out", "site.tar", "--since", "none"], "--since none cannot be read: No such file"),
         (["--out", "site.tar", "--since", "/etc/passwd"], "--since /etc/passwd is no receipt"),
         (["--out", "site.tar", "--file", "none"], "none cannot be read: No such file"),

@@ -9,9 +9,11 @@ import hashlib
 import itertools
 import os
 import random
+import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ from models_init.sources.http.client import Credentials, HttpClient, TransportOp
 from models_init.watch import Silence
 from tests.eventually import eventually
 from tests.parts.connect import CONNECTED, ConnectProxy
-from tests.parts.faults import Answer, Cut, Headers, Reset
+from tests.parts.faults import Answer, Cut, Headers, Reset, Stall
 from tests.parts.faulty import FOREVER, Fault, FaultyServer, Reply
 from tests.samples import MIB, Shape, write_tree
 from tests.site import COMMON, DUTCH, Packs, Site, in_container
@@ -433,6 +435,28 @@ async def test_a_large_pack_is_installed_over_tls(
         assert done.json["bytes_fetched"] > 64 * MIB
         assert server.connections <= 17  # at most 16 at a time, and they are kept
     assert packs.differences(site, COMMON, DUTCH) == []
+
+
+@pytest.mark.parametrize("way", ["TLS", "TLS in TLS"])
+async def test_sigterm_during_transfers_ends_within_two_seconds(
+    way: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every connection in the middle of a range, the exit code is 143 and nothing but the stop is reported."""
+    packs = _large(tmp_path)
+    stalled = Stall(on="*/pack.tar.zst", at=100_000, times=FOREVER)
+    async with serving(way, certificates, monkeypatch, stalled, objects=packs.objects()) as (server, url):
+        site = Site(tmp_path / "models", in_container(packs, url, token())).but(
+            MODELS_CA_FILE=str(certificates.authority), HTTPS_PROXY=os.environ.get("https_proxy", "")
+        )
+        with site.start() as process:
+            await eventually(lambda: sum("pack.tar.zst" in seen.key for seen in server.seen) >= 4, "four ranges")
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            out, err = await asyncio.to_thread(process.communicate)
+            assert time.monotonic() - began < 2.0
+    assert (process.returncode, out) == (143, "")
+    assert err.splitlines()[-1].split()[1:3] == ["info", "stopped"]
+    assert "Traceback" not in err
 
 
 def _large(folder: Path) -> Packs:
