@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from models_init.cli import main as run
+from models_init.cli.main import main as run
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from models_init.settings import SETTINGS, Setting
+from models_init.cli.settings import SETTINGS, Setting
 
 _PAGE = Path(__file__).parents[1] / "docs/operations.md"
 _BEGIN = "<!-- settings: written by scripts/settings-table --write -->\n"

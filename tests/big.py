@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from models_init.names import PackRef
+from models_init.core.pack_ref import PackRef
 from tests.samples import MIB, Shape, write_tree
 from tests.site import Packs
 

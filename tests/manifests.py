@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from models_init.manifest import (
+from models_init.formats.manifest import (
     CHUNK_LIMIT,
     EMPTY_DIGEST,
     FRAME_LIMIT,

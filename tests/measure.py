@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from models_init.figures import human_size
-from models_init.files import disk_usage
+from models_init.core.units import human_size
+from models_init.fs.files import disk_usage
 from tests import big
 from tests.parts import azurite
 from tests.site import Packs, Site

@@ -15,20 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
-from models_init.manifest import MANIFEST_NAME
-from models_init.manifest import parse as parse_manifest
-from models_init.names import PackRef
-from models_init.publish.build import Recipe, build
-from models_init.publish.folders import ARCHIVE_NAME
-from models_init.publish.tree import scan
-from models_init.watch import Silence
+from models_init.core.events import Silence
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MANIFEST_NAME
+from models_init.formats.manifest import parse as parse_manifest
+from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.source_tree import scan
+from models_init.publish.pack.version_folder import ARCHIVE_NAME
 from tests import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from models_init.manifest import Manifest
+    from models_init.formats.manifest import Manifest
     from tests.parts.azurite import Azurite
 
 PREFIX = "realtime/"

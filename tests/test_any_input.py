@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from models_init.errors import NoSuchReleaseError, UsageError
-from models_init.names import PackRef
-from models_init.release import Release, parse, release_of
-from models_init.settings import SETTINGS, Settings, load
+from models_init.cli.settings import SETTINGS, Settings, load
+from models_init.core.errors import NoSuchReleaseError, UsageError
+from models_init.core.pack_ref import PackRef
+from models_init.formats.release import Release, parse, release_of
 from models_init.sources.sas import SasToken
-from models_init.switch import Switch
-from models_init.volume import Volume
+from models_init.volume.activation import Switch
+from models_init.volume.layout import Volume
 from tests.manifests import digest
 
 if TYPE_CHECKING:

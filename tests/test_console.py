@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models_init import console
-from models_init.errors import AccessError, NoSpaceError, UsageError
-from models_init.redaction import register
+from models_init.core.errors import AccessError, NoSpaceError, UsageError
+from models_init.core.redaction import register
+from models_init.output import console
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models_init.watch import Watcher
+    from models_init.core.events import Watcher
 
 MIB = 1 << 20
 HEAVY = (
@@ -143,8 +143,8 @@ def test_silence_is_broken_by_a_heartbeat() -> None:
 
 OTHERS = """
 import asyncio, logging, sys, threading, warnings
-from models_init import console
-from models_init.redaction import register
+from models_init.output import console
+from models_init.core.redaction import register
 secret = sys.argv[1]
 register(secret)
 
@@ -217,7 +217,7 @@ def test_the_canary_is_never_seen(log_format: str, capsys: pytest.CaptureFixture
 def test_a_terminal_gets_a_bar_below_the_lines() -> None:
     """On a terminal the bytes are a bar with rate and remaining time that never runs back, and lines stand above it."""
     written = on_terminal(
-        "from models_init import console\n"
+        "from models_init.output import console\n"
         "with console.watching(interval=0.001) as watcher:\n"
         "    watcher.event('fetching', url='?sig=abc')\n"
         "    watcher.expect(600 << 20)\n"
@@ -252,8 +252,8 @@ def test_a_terminal_gets_a_bar_below_the_lines() -> None:
 def test_a_bar_has_the_units_of_the_log_lines(show: str) -> None:
     """Both programs write sizes and rates as log lines do, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
     written = on_terminal(
-        "from models_init import console\n"
-        "from models_init.publish import progress\n"
+        "from models_init.output import console\n"
+        "from models_init.publish.cli import progress\n"
         f"{show}"
         "    bar.expect(4 << 30)\n"
         "    bar.advance(1 << 30)\n"
@@ -266,7 +266,7 @@ def test_a_bar_has_the_units_of_the_log_lines(show: str) -> None:
 def test_a_terminal_gets_json_if_it_is_asked_for() -> None:
     """JSON is lines alone, wherever it goes."""
     written = on_terminal(
-        "from models_init import console\n"
+        "from models_init.output import console\n"
         "with console.watching(log_format='json') as watcher:\n"
         "    watcher.expect(600 << 20)\n"
         "    watcher.event('fetching')\n"
@@ -334,7 +334,7 @@ def test_a_result_that_cannot_be_written_is_a_fault() -> None:
 
 SPEAKING = """
 import sys
-from models_init import console
+from models_init.output import console
 with console.watching() as watcher:
     for number in range(3000):
         watcher.event("speaking", number=number)
@@ -391,7 +391,9 @@ def test_a_reader_that_does_not_read_does_not_hold_the_program() -> None:
 )
 def test_what_is_heavy_is_imported_by_need(use: str, needed: tuple[str, ...]) -> None:
     """A start with nothing to do pays for no library that only a watcher needs."""
-    script = f"import sys; from models_init import console; from models_init.errors import UsageError\n{use}\n"
+    script = (
+        f"import sys; from models_init.output import console; from models_init.core.errors import UsageError\n{use}\n"
+    )
     script += f"sys.stdout.write('LOADED ' + ' '.join(sorted(set({HEAVY!r}) & set(sys.modules))))"
     ended = run(script, capture_output=True)
     assert ended.returncode == 0, ended.stderr

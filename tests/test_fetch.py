@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import AccessError, ModelsInitError, NoSpaceError, UnavailableError, WrongBytesError
-from models_init.fetch import Buffers, Fetcher
-from models_init.pace import Connections
-from models_init.plan import BATCH_SIZE, GAP, spans
-from models_init.staging import Staging
-from models_init.workers import Workers, each
+from models_init.core.errors import AccessError, ModelsInitError, NoSpaceError, UnavailableError, WrongBytesError
+from models_init.core.workers import Workers, each
+from models_init.transfer.concurrency import Connections
+from models_init.transfer.fetcher import Buffers, Fetcher
+from models_init.transfer.ranges import BATCH_SIZE, GAP, spans
+from models_init.volume.staging import Staging
 from tests.eventually import eventually
 from tests.publish.packs import REF, archive_of, pack
 from tests.recorder import Recorder
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from models_init.manifest import Chunk, Manifest, Placement
+    from models_init.formats.manifest import Chunk, Manifest, Placement
     from tests.sources.fake import Fault
 
 _KEY = "nl-nl/2026.04/pack.tar.zst"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_init.figures import human_rate, human_size, human_time, one_line, table
+from models_init.core.units import human_rate, human_size, human_time, one_line, table
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_init.lines import logger
+from models_init.output.log_format import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

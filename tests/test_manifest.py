@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models_init.errors import ManifestError, UnsupportedError
-from models_init.manifest import (
+from models_init.core.errors import ManifestError, UnsupportedError
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import (
     CHUNK_LIMIT,
     EMPTY_DIGEST,
     FRAME_LIMIT,
@@ -27,7 +28,6 @@ from models_init.manifest import (
     parse,
     placements,
 )
-from models_init.names import PackRef
 from tests.manifests import digest, manifest, manifests, paths
 
 if TYPE_CHECKING:

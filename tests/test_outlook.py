@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models_init.outlook import Outlook
+from models_init.cli.token_expiry import Outlook
 from tests.recorder import Recorder
 
 _MB = 10**6

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from models_init.cli import main
-from models_init.names import PackRef
-from models_init.overlay import languages, overlay
+from models_init.cli.compose_overlay import languages, overlay
+from models_init.cli.main import main
+from models_init.core.pack_ref import PackRef
 
 if TYPE_CHECKING:
     import pytest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.pace import FIRST, Connections
+from models_init.transfer.concurrency import FIRST, Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models_init import files
-from models_init.memory import MIB, available_bytes, cache_share
-from models_init.pages import SMALL, AllStay, Share
+from models_init.core.memory_limits import MIB, available_bytes, cache_share
+from models_init.fs import files
+from models_init.fs.page_cache import SMALL, AllStay, Share
 from tests.parts import missing
 
 if TYPE_CHECKING:

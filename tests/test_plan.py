@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_init.errors import IncompatibleError
-from models_init.manifest import FRAME_LIMIT, MIB, Manifest, Requirement, Resolved
-from models_init.plan import BATCH_SIZE, BLOCK, GAP, SPAN_SIZE, Facts, batches, decide, portions, require_fit, spans
-from models_init.reuse import Search
+from models_init.core.errors import IncompatibleError
+from models_init.formats.manifest import FRAME_LIMIT, MIB, Manifest, Requirement, Resolved
+from models_init.transfer.plan import BLOCK, Facts, decide, require_fit
+from models_init.transfer.ranges import BATCH_SIZE, GAP, SPAN_SIZE, batches, portions, spans
+from models_init.transfer.reuse import Search
 from tests.manifests import manifest, manifests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models_init.manifest import Placement
+    from models_init.formats.manifest import Placement
 
 
 @st.composite

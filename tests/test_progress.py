@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models_init import lines
-from models_init import outlet as outlet_module
-from models_init.outlet import PENDING, Outlet
-from models_init.progress import RATE_BEATS, Heartbeat, Journal, Lines, Progress
+from models_init.output import log_format
+from models_init.output import stream_writer as outlet_module
+from models_init.output.progress import RATE_BEATS, Heartbeat, Journal, Lines, Progress
+from models_init.output.stream_writer import PENDING, Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,14 +227,14 @@ def test_what_is_written_while_the_logger_opens_is_a_line_too(monkeypatch: pytes
     shown: list[str] = []
     opened: list[Any] = []
     journal = Journal(shown.append, "text", "info")
-    real = lines.logger
+    real = log_format.logger
 
     def warns(*settings: Any) -> Any:
         opened.append(settings)
         journal.write("stderr", {"level": "warning", "text": "deprecated"})
         return real(*settings)
 
-    monkeypatch.setattr(lines, "logger", warns)
+    monkeypatch.setattr(log_format, "logger", warns)
     journal.event("resolved", pack="nl-nl")
 
     assert [line.split()[1:3] for line in shown] == [["info", "resolved"], ["warning", "stderr"]]

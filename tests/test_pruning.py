@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_init.names import PackRef
-from models_init.pruning import YOUNG, Held, judge
+from models_init.core.pack_ref import PackRef
+from models_init.volume.retention import YOUNG, Held, judge
 
 
 def ref(version: str, name: str = "nl-nl") -> PackRef:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models_init.redaction import MARK, SHORTEST, Secrets, redact
+from models_init.core.redaction import MARK, SHORTEST, Secrets, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from models_init.names import PackRef
-from models_init.release import Release, parse, release_of
+from models_init.core.pack_ref import PackRef
+from models_init.formats.release import Release, parse, release_of
 
 _COMMON, _DUTCH = PackRef("common", "2026.04"), PackRef("nl-nl", "2026.04")
 _DIGESTS = {_DUTCH: "sha256:" + "b" * 64, _COMMON: "sha256:" + "a" * 64}

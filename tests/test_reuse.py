@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from models_init.manifest import Chunk, File, Manifest, placements
-from models_init.reuse import Search
+from models_init.formats.manifest import Chunk, File, Manifest, placements
+from models_init.transfer.reuse import Search
 from tests.manifests import digest, manifest, manifests
 
 

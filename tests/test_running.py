@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.running import StoppedError, run
+from models_init.core.signals import StoppedError, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ _LIMIT = 2.0
 _PROGRAM = """
 import asyncio, sys, time, threading
 from concurrent.futures import ThreadPoolExecutor
-from models_init.running import StoppedError, raise_on_signals, run
+from models_init.core.signals import StoppedError, raise_on_signals, run
 
 def say(text):
     print(text, flush=True)

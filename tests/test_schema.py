@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 
-from models_init.manifest import Manifest, encode, json_schema
+from models_init.formats.manifest import Manifest, encode, json_schema
 from tests.manifests import manifest, manifests
 
 _FILE = Path(__file__).parents[1] / "manifests/manifest.schema.json"

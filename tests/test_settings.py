@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from models_init.errors import UsageError
-from models_init.settings import SETTINGS, Settings, load, local_folder
+from models_init.cli.settings import SETTINGS, Settings, load, local_folder
+from models_init.core.errors import UsageError
 from tests.tokens import leaks, token
 
 _GOOD = {

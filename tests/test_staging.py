@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.chunks import digest_of
-from models_init.errors import VolumeError
-from models_init.plan import Batch, batches
-from models_init.publish.folders import VersionFolder
-from models_init.reuse import Copy, Link
-from models_init.staging import Staging
+from models_init.core.errors import VolumeError
+from models_init.publish.pack.version_folder import VersionFolder
+from models_init.transfer.chunk_io import digest_of
+from models_init.transfer.ranges import Batch, batches
+from models_init.transfer.reuse import Copy, Link
+from models_init.volume.staging import Staging
 from tests.publish.packs import archive_of, write
 from tests.publish.packs import built as packed
 from tests.samples import same_tree
@@ -23,7 +23,7 @@ from tests.samples import same_tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.manifest import File, Manifest, Placement
+    from models_init.formats.manifest import File, Manifest, Placement
 
 _LARGE = random.Random("staging").randbytes(300 << 10)
 _FILES = {"a/large": _LARGE, "b/small": b"small\n", "b/empty": b"", "run": b"#!/bin/sh\n", "none/": b""}

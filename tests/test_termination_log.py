@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.cli import main
-from models_init.console import TERMINATION_LOG_BYTES, leave
-from models_init.errors import AccessError, UsageError
+from models_init.cli.main import main
+from models_init.core.errors import AccessError, UsageError
+from models_init.output.console import TERMINATION_LOG_BYTES, leave
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.figures import human_size
-from models_init.files import Reckoning
-from models_init.manifest import MIB, Manifest
+from models_init.core.units import human_size
+from models_init.formats.manifest import MIB, Manifest
+from models_init.fs.files import Reckoning
 from tests.publish.packs import built, write
 from tests.site import COMMON, DUTCH, NEWER, Packs, Site
 
 if TYPE_CHECKING:
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
 
 CHANGED = "weights/3.bin"
 

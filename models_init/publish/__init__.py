@@ -1,1 +1,4 @@
-"""The vendor's side: making packs of folders, judging them, publishing them."""
+"""The vendor's program `models-pack`: it makes, signs, checks, bundles and uploads packs.
+
+It may import every other package. No other package may import it: a site does not have it.
+"""

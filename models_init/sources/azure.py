@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from models_init.errors import (
+from models_init.core.errors import (
     AccessError,
     ModelsInitError,
     SourceError,
@@ -23,9 +23,9 @@ from models_init.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.approach import Credential, Greeting
 from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
+from models_init.sources.probe import Credential, Greeting
 from models_init.sources.sas import GET_A_TOKEN, SasToken
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
 from models_init.sources.sas import GET_A_TOKEN
 
 if TYPE_CHECKING:

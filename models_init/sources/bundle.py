@@ -7,16 +7,16 @@ import hashlib
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from models_init import bundle
-from models_init.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
-from models_init.figures import human_size
-from models_init.sources.media import Medium, missing_parts, part_name, parts_of
-from models_init.workers import ended
+from models_init.core.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
+from models_init.core.units import human_size
+from models_init.core.workers import ended
+from models_init.formats import bundle_index
+from models_init.sources.multipart import Medium, missing_parts, part_name, parts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.bundle import Contents, Member
+    from models_init.formats.bundle_index import Contents, Member
     from models_init.sources.source import Sink
 
 
@@ -180,22 +180,26 @@ def _contents(medium: Medium, path: Path) -> Contents:
 
 
 def _at_start(medium: Medium, start: int) -> Contents | None:
-    begin = start + bundle.CONTENTS_START
-    length = bundle.length_by_head(medium.read(begin, bundle.HEAD_SIZE))
-    return bundle.decode(medium.read(begin, length)) if length else None
+    begin = start + bundle_index.CONTENTS_START
+    length = bundle_index.length_by_head(medium.read(begin, bundle_index.HEAD_SIZE))
+    return bundle_index.decode(medium.read(begin, length)) if length else None
 
 
 def _at_end(medium: Medium, stop: int) -> Contents | None:
-    end = stop - bundle.TAR_END
-    length = bundle.length_by_seal(medium.read(end - bundle.SEAL_SIZE, bundle.SEAL_SIZE)) if end > 0 else 0
-    return bundle.decode(medium.read(end - length, length)) if 0 < length <= end else None
+    end = stop - bundle_index.TAR_END
+    length = (
+        bundle_index.length_by_seal(medium.read(end - bundle_index.SEAL_SIZE, bundle_index.SEAL_SIZE)) if end > 0 else 0
+    )
+    return bundle_index.decode(medium.read(end - length, length)) if 0 < length <= end else None
 
 
 def _unreadable(medium: Medium, path: Path) -> UsageError | SourceError:
-    begin = medium.read(0, bundle.CONTENTS_START + bundle.HEAD_SIZE)
+    begin = medium.read(0, bundle_index.CONTENTS_START + bundle_index.HEAD_SIZE)
     if not begin:
         return SourceError(f"{medium.paths[0]} is empty: the copy is incomplete; copy the bundle anew")
-    if bundle.CONTENTS_NAME.encode() in begin or bundle.length_by_head(begin[bundle.CONTENTS_START :]):
+    if bundle_index.CONTENTS_NAME.encode() in begin or bundle_index.length_by_head(
+        begin[bundle_index.CONTENTS_START :]
+    ):
         return SourceError(
             f"the table of contents of the bundle {path} is damaged, and its copy at the end is damaged or missing, "
             "too; copy the bundle anew"
@@ -207,7 +211,7 @@ def _check_order(medium: Medium, contents: Contents) -> None:
     """A part that is another one by its first bytes is in the wrong place; one that is none is damaged, no more."""
     if len(medium.paths) != len(contents.parts):
         return
-    for index, found in enumerate(bundle.fingerprints(contents, medium.bounds(), medium.read)):
+    for index, found in enumerate(bundle_index.fingerprints(contents, medium.bounds(), medium.read)):
         if found and found != contents.parts[index] and found in contents.parts:
             raise _disorder(medium, index, contents.parts.index(found))
 

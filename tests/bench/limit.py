@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import zstandard
 from pydantic import TypeAdapter
 
-from models_init.manifest import Manifest
+from models_init.formats.manifest import Manifest
 
 if TYPE_CHECKING:
-    from models_init.manifest import File
+    from models_init.formats.manifest import File
 
 
 def main() -> None:

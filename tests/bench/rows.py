@@ -16,7 +16,7 @@ from functools import partial
 from string import ascii_lowercase
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from models_init.manifest import MIB
+from models_init.formats.manifest import MIB
 from tests.bench import contenders, servers, tools, trees
 from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
 from tests.bench.contenders import ARIA2, CASYNC, CURL, OURS, PEERS, RCLONE, RSYNC, RSYNC_C, ZCHUNK, Case, Contender

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init import publish
-from models_init.manifest import MANIFEST_NAME
-from models_init.manifest import parse as parse_manifest
-from models_init.names import PackRef
-from models_init.publish.build import Recipe, build
-from models_init.publish.folders import ARCHIVE_NAME
-from models_init.publish.tree import scan
-from models_init.watch import Silence
+from models_init.core.events import Silence
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MANIFEST_NAME
+from models_init.formats.manifest import parse as parse_manifest
+from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.source_tree import scan
+from models_init.publish.pack.version_folder import ARCHIVE_NAME
 from tests.bench import tools, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from models_init.manifest import Manifest
+    from models_init.formats.manifest import Manifest
     from tests.bench.trees import Large, Small
 
 PACK = "nl-nl"

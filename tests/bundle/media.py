@@ -7,10 +7,10 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models_init import bundle
-from models_init.bundle import Contents
-from models_init.publish.berth import names
-from models_init.publish.stowage import Entry, stow
+from models_init.formats import bundle_index
+from models_init.formats.bundle_index import Contents
+from models_init.publish.bundle.layout import Entry, stow
+from models_init.publish.bundle.part_files import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
     """Write a bundle that holds these objects whole; return its file, or its first part."""
     entries = [Entry(key, len(data), _digest(data), key) for key, data in objects.items()]
-    layout = stow(Contents(bundle.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
+    layout = stow(Contents(bundle_index.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
     whole = bytearray(layout.contents.size)
 
     def put(offset: int, data: bytes) -> None:
@@ -32,9 +32,9 @@ def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
         put(member.offset, objects[member.key])
     paths, sizes = names(out, layout.contents), layout.contents.part_sizes()
     bounds = [(sum(sizes[:number]), sum(sizes[: number + 1])) for number in range(len(sizes))]
-    prints = bundle.fingerprints(layout.contents, bounds, lambda at, size: bytes(whole[at : at + size]))
+    prints = bundle_index.fingerprints(layout.contents, bounds, lambda at, size: bytes(whole[at : at + size]))
     text = layout.text(replace(layout.contents, parts=tuple(prints)))
-    put(bundle.CONTENTS_START, text)
+    put(bundle_index.CONTENTS_START, text)
     put(layout.copy_offset, text)
     for path, (start, stop) in zip(paths, bounds, strict=True):
         path.write_bytes(whole[start:stop])

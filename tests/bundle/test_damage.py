@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init import actions, bundle
-from models_init.errors import ModelsInitError, SourceError, WrongBytesError
-from models_init.publish.inspect import inspect
-from models_init.publish.stowage import layout_of
-from models_init.settings import load
+from models_init.cli import actions
+from models_init.cli.settings import load
+from models_init.core.errors import ModelsInitError, SourceError, WrongBytesError
+from models_init.core.events import Silence
+from models_init.core.workers import Workers
+from models_init.formats import bundle_index
+from models_init.publish.bundle.layout import layout_of
+from models_init.publish.inspection.inspect_bundle import inspect
 from models_init.sources.bundle import Bundle
-from models_init.watch import Silence
-from models_init.workers import Workers
 from tests.bundle import media, vendor
 from tests.bundle.test_install import untouched
 from tests.publish.packs import built
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models_init.publish.inspect import Damage
+    from models_init.publish.inspection.inspect_bundle import Damage
 
 _FLIPS = 100
 _KIB = 1 << 10
@@ -118,12 +119,12 @@ def _lament(environment: dict[str, str]) -> str:
     return ""
 
 
-def _table(contents: bundle.Contents, name: str, at: int) -> int:
+def _table(contents: bundle_index.Contents, name: str, at: int) -> int:
     layout = layout_of(contents)
-    return {"head": bundle.CONTENTS_START, "copy": layout.copy_offset}[name] + at
+    return {"head": bundle_index.CONTENTS_START, "copy": layout.copy_offset}[name] + at
 
 
-_PLACES: dict[str, Callable[[bundle.Contents], int]] = {
+_PLACES: dict[str, Callable[[bundle_index.Contents], int]] = {
     "the table's first line": lambda contents: _table(contents, "head", 14),
     "the table": lambda contents: _table(contents, "head", 200),
     "the table's header": lambda _: 130,
@@ -139,7 +140,7 @@ _PLACES: dict[str, Callable[[bundle.Contents], int]] = {
 }
 
 
-def _member(contents: bundle.Contents, name: str) -> int:
+def _member(contents: bundle_index.Contents, name: str) -> int:
     return next(member.offset for member in contents.members if member.name == name)
 
 
@@ -167,12 +168,14 @@ def test_both_copies_of_a_manifest(damaged: Stick, tmp_path: Path) -> None:
 
 def test_every_bit_of_the_table_is_covered() -> None:
     """Whatever bit of the text flips, it is not believed."""
-    contents = bundle.Contents(bundle.SCHEMA, "x", {}, {}, 1 << 20, (bundle.Member("a", 0, 5, bundle.UNKNOWN_DIGEST),))
-    text = bytearray(bundle.encode(contents))
-    assert bundle.decode(bytes(text)) == contents
+    contents = bundle_index.Contents(
+        bundle_index.SCHEMA, "x", {}, {}, 1 << 20, (bundle_index.Member("a", 0, 5, bundle_index.UNKNOWN_DIGEST),)
+    )
+    text = bytearray(bundle_index.encode(contents))
+    assert bundle_index.decode(bytes(text)) == contents
     for bit in range(0, 8 * len(text), 7):
         text[bit // 8] ^= 1 << bit % 8
-        assert bundle.decode(bytes(text)) is None
+        assert bundle_index.decode(bytes(text)) is None
         text[bit // 8] ^= 1 << bit % 8
 
 

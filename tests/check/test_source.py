@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.manifest import Requirement
+from models_init.formats.manifest import Requirement
 from tests.check.checked import ALL, Checked, check
 from tests.check.disks import read_only
 from tests.parts import free_port

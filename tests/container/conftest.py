@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.names import PackRef
+from models_init.core.pack_ref import PackRef
 from tests.container import base, images
 from tests.container.daemon import Docker, engine, require_compose
 from tests.container.site import Site

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.names import PackRef
+from models_init.core.pack_ref import PackRef
 from tests import parts
 from tests.bundle import vendor
 from tests.container import images

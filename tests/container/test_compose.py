@@ -8,7 +8,7 @@ import urllib.request
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from models_init.settings import size
+from models_init.core.units import parse_size
 from tests.container.daemon import until
 from tests.container.site import BUCKET, ENGINE, HOST_NETWORK, INIT, NO_NETWORK, ONPREM, SECRET
 
@@ -47,7 +47,7 @@ def report(site: Site) -> tuple[int, int]:
     found = re.findall(r"([\d.]+ \w+) fetched, ([\d.]+ \w+) reused", "\n".join(site.log()))
     assert found, site.log()[-5:]
     fetched, reused = found[-1]
-    return size(fetched), size(reused)
+    return parse_size(fetched), parse_size(reused)
 
 
 def archives(bucket: Azurite, seen: int = 0) -> set[str]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models_init.overlay import overlay
-from models_init.settings import SETTINGS, load
+from models_init.cli.compose_overlay import overlay
+from models_init.cli.settings import SETTINGS, load
 from tests.container.daemon import program, require_compose
 from tests.container.images import ROOT
 from tests.container.site import BUCKET, ENGINE, INIT, LANGUAGES, ONPREM, SECRET

@@ -66,7 +66,7 @@ def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable
     installed = {re.sub("-.*", "", name) for name in re.findall(r"site-packages/([^/]+)\.dist-info/METADATA", files)}
     locked = set(re.findall(r"(?m)^([\w-]+)==[^;\n]*\\$", (images.ROOT / "requirements.lock").read_text()))
     assert {name.replace("_", "-") for name in installed} - locked == set()
-    assert "/models_init/cli.py" in files
+    assert "/models_init/cli/main.py" in files
     assert "/models_init/publish/" not in files
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.names import PackRef
+from models_init.core.pack_ref import PackRef
 from tests.container.daemon import until
 from tests.container.site import INIT, TIGHT
 from tests.container.test_compose import ask, report

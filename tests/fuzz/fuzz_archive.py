@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from models_init.manifest import check_path
-from models_init.plain.bad import BadArchiveError
-from models_init.plain.reader import Limits, read
-from models_init.plain.streams import opened
+from models_init.archive.decompress import opened
+from models_init.archive.errors import BadArchiveError
+from models_init.archive.tar_reader import Limits, read
+from models_init.formats.manifest import check_path
 from tests.fuzz import judge_complaint
 
 if TYPE_CHECKING:

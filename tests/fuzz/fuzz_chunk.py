@@ -9,10 +9,10 @@ import random
 
 import zstandard
 
-from models_init.chunks import WrongChunkError, digest_of, plain
-from models_init.manifest import CHUNK_LIMIT, Chunk
-from models_init.plain.bad import BadArchiveError
-from models_init.plain.frames import FrameWalk
+from models_init.archive.errors import BadArchiveError
+from models_init.archive.zstd_frames import FrameWalk
+from models_init.formats.manifest import CHUNK_LIMIT, Chunk
+from models_init.transfer.chunk_io import WrongChunkError, digest_of, plain
 from tests.fuzz import judge_complaint
 
 LARGEST = 64 << 10

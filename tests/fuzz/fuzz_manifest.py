@@ -9,14 +9,14 @@ import random
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from models_init.errors import ManifestError
-from models_init.manifest import CHUNK_LIMIT, FRAME_LIMIT, encode, parse
-from models_init.names import PackRef
-from models_init.plan import spans
+from models_init.core.errors import ManifestError
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import CHUNK_LIMIT, FRAME_LIMIT, encode, parse
+from models_init.transfer.ranges import spans
 from tests.fuzz import judge_complaint
 
 if TYPE_CHECKING:
-    from models_init.manifest import Manifest
+    from models_init.formats.manifest import Manifest
 
 REF = PackRef("nl-nl", "2026.04")
 LARGEST = 16 << 10

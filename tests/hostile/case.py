@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from models_init.manifest import MANIFEST_NAME, MIB
+from models_init.formats.manifest import MANIFEST_NAME, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.cli import main
+from models_init.cli.main import main
 from tests.hostile.case import Ground
 from tests.hostile.cases import CASES
 from tests.life.warm import warm_up

@@ -8,9 +8,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from models_init.manifest import MANIFEST_NAME
-from models_init.names import PackRef
-from models_init.release import release_of
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MANIFEST_NAME
+from models_init.formats.release import release_of
 from tests.hostile.case import COMMON, COMMON_FILES, FILES, PACK, VERSION, Case, Ground, digest, honest
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from models_init.manifest import CHUNK_LIMIT, EMPTY_DIGEST, FRAME_LIMIT, MANIFEST_LIMIT, MANIFEST_NAME, MIB
+from models_init.formats.manifest import CHUNK_LIMIT, EMPTY_DIGEST, FRAME_LIMIT, MANIFEST_LIMIT, MANIFEST_NAME, MIB
 from tests.hostile.case import COMMON, PACK, VERSION, Case, Ground, digest, put, raw, said, truth
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models_init.manifest import placements
+from models_init.formats.manifest import placements
 from tests.life import look
 from tests.life.scenarios import NEW
 from tests.life.shelf import CHUNK
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from models_init.manifest import Manifest
+    from models_init.formats.manifest import Manifest
 
 _PACK, _OTHER = "packs/nl-nl/2", "packs/common/1"
 _MODEL, _GRAPH, _DECODER = f"{_PACK}/am/final.mdl", f"{_PACK}/graph/HCLG.fst", f"{_PACK}/bin/decode"

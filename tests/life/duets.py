@@ -21,7 +21,7 @@ from tests.life.stops import MEMORY, noted
 from tests.life.warm import Pool, Program, until
 
 if TYPE_CHECKING:
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
     from tests.life.shelf import Shelf
     from tests.life.syscalls import Call
     from tests.life.warm import Outcome, Running

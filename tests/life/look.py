@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from models_init.names import PackRef
+from models_init.core.pack_ref import PackRef
 from tests.life.shelf import tree_of
 
 if TYPE_CHECKING:

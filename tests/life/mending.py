@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models_init.manifest import placements
+from models_init.formats.manifest import placements
 from tests.life import look
 from tests.life.damages import HARMS
 from tests.life.scenarios import NEW, OLD, install
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.manifest import Placement
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.manifest import Placement
     from tests.life.shelf import Shelf
 
 DAMAGED = 45

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
     from tests.life.shelf import Shelf, Tree
     from tests.life.syscalls import Before
     from tests.life.warm import Outcome

@@ -11,10 +11,10 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models_init.manifest import MANIFEST_NAME, Manifest, Plain, encode
-from models_init.manifest import parse as parse_manifest
-from models_init.names import PackRef
-from models_init.plain.study import limits_of, study
+from models_init.archive.scan import limits_of, study
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MANIFEST_NAME, Manifest, Plain, encode
+from models_init.formats.manifest import parse as parse_manifest
 from tests.plain.archives import packed
 from tests.plain.archives import publish as publish_archive
 from tests.publish.packs import built, write

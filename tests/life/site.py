@@ -12,7 +12,7 @@ from tests.life.warm import Outcome, Pool, Program
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
     from tests.life.shelf import Shelf
 
 NOWHERE = "https://models.invalid/none"

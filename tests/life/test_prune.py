@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
 
 DAMAGED = 45
 

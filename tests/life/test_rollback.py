@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.release import release_of
-from models_init.switch import Switch
-from models_init.volume import Volume
+from models_init.formats.release import release_of
+from models_init.volume.activation import Switch
+from models_init.volume.layout import Volume
 from tests.life import look
 from tests.life.scenarios import NEW, NEXT, OLD
 from tests.life.shelf import COMMON, TWO

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.manifest import Requirement
+from models_init.formats.manifest import Requirement
 from tests.life import look
 from tests.life.scenarios import NEW, OLD
 from tests.life.shelf import CHUNK, COMMON, ONE, TWO
@@ -17,7 +17,7 @@ from tests.publish.packs import built
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
     from tests.life.shelf import Shelf
     from tests.life.site import Site
 

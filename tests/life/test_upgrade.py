@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.manifest import MIB
+from models_init.formats.manifest import MIB
 from tests import upgrades
 from tests.parts import require_tool
 from tests.publish.packs import KIB, built

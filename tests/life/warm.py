@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import models_init
-from models_init.cli import main
+from models_init.cli.main import main
 from tests.life.syscalls import follow, reap, submit_to_tracing
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ U = TypeVar("U")
 KILLED = -9
 _FLOCK = 73  # on x86-64
 _THIRD_PARTIES = ("asyncio", "structlog", "tenacity", "tqdm", "zstandard")
+_NOT_NEEDED = tuple(f"models_init.{name}" for name in ("__main__", "publish", "sources.azure", "sources.http"))
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,9 @@ def warm_up() -> None:
     """Import what the program imports by need, so that forks find it."""
     for name in _THIRD_PARTIES:
         importlib.import_module(name)
-    for module in pkgutil.iter_modules(models_init.__path__, "models_init."):
-        if module.name != "models_init.__main__" and not module.ispkg:
+    for module in pkgutil.walk_packages(models_init.__path__, "models_init."):
+        if not module.name.startswith(_NOT_NEEDED):
             importlib.import_module(module.name)
-    for name in ("deferred", "directory", "retrying"):
-        importlib.import_module(f"models_init.sources.{name}")
 
 
 def _unnamed() -> io.BufferedRandom:

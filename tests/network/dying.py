@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models_init.plan import BATCH_SIZE
+from models_init.transfer.ranges import BATCH_SIZE
 from tests.eventually import eventually
 from tests.network.trial import run
 from tests.parts.faultproxy import FaultProxy

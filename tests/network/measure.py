@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from models_init.figures import human_size
+from models_init.core.units import human_size
 from tests.network.cases import CASES, CRAWL
 from tests.network.dying import CONNECTIONS, Dying
 from tests.network.trial import build_packs, publish, run, run_at_random, run_case

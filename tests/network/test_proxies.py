@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import SourceError, UnavailableError
-from models_init.publish.container import Target, opened
-from models_init.sources.retrying import Patience
+from models_init.core.errors import SourceError, UnavailableError
+from models_init.publish.upload.container import Target, opened
+from models_init.sources.wrappers.retry import Patience
 from tests import parts
 from tests.bench.servers import nginx
 from tests.eventually import eventually

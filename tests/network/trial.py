@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from models_init.publish.build import Recipe, build
-from models_init.publish.tree import scan
-from models_init.watch import Silence
+from models_init.core.events import Silence
+from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.source_tree import scan
 from tests.network.cases import ARCHIVES, ELSEWHERE, at_random, times
 from tests.parts.faultproxy import FaultProxy
 from tests.parts.proxyfaults import fault

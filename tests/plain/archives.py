@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from models_init.manifest import SCHEMA, Archive, Manifest, Plain, encode
+from models_init.formats.manifest import SCHEMA, Archive, Manifest, Plain, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.chunks import digest_of
-from models_init.errors import ArchiveError, NoSpaceError, SourceError, VolumeError, WrongBytesError
-from models_init.fetch import Buffers, Fetcher
-from models_init.files import disk_usage
-from models_init.manifest import Plain, Resolved, encode, parse
-from models_init.pace import Connections
-from models_init.pages import AllStay
-from models_init.plain import spool
-from models_init.plain.bring import Delivery
-from models_init.plain.reader import Entry
-from models_init.plain.tree import Tree
-from models_init.plan import BATCH_SIZE
-from models_init.pruning import YOUNG
-from models_init.volume import Volume, beside, spool_of
-from models_init.workers import Workers
+from models_init.archive import spool
+from models_init.archive.tar_reader import Entry
+from models_init.archive.tree_writer import Tree
+from models_init.archive.unpack import Delivery
+from models_init.core.errors import ArchiveError, NoSpaceError, SourceError, VolumeError, WrongBytesError
+from models_init.core.workers import Workers
+from models_init.formats.manifest import Plain, Resolved, encode, parse
+from models_init.fs.files import disk_usage
+from models_init.fs.page_cache import AllStay
+from models_init.transfer.chunk_io import digest_of
+from models_init.transfer.concurrency import Connections
+from models_init.transfer.fetcher import Buffers, Fetcher
+from models_init.transfer.ranges import BATCH_SIZE
+from models_init.volume.layout import Volume, beside, spool_of
+from models_init.volume.retention import YOUNG
 from tests.eventually import eventually
 from tests.plain.archives import SILENT, described, packed
 from tests.plain.hostile import HOSTILE, Hostile

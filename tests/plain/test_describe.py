@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.manifest import MANIFEST_NAME, Plain, parse, published
-from models_init.publish.__main__ import main
+from models_init.formats.manifest import MANIFEST_NAME, Plain, parse, published
+from models_init.publish.cli.main import main
 from tests.plain.archives import SUFFIXES, packed, publish
 from tests.plain.hostile import HOSTILE, Hostile
 from tests.publish.packs import REF, pack, write

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.manifest import Plain
-from models_init.manifest import parse as parse_manifest
-from models_init.plan import SPAN_SIZE
-from models_init.publish.build import Recipe, build
-from models_init.publish.tree import scan
-from models_init.watch import Silence
+from models_init.core.events import Silence
+from models_init.formats.manifest import Plain
+from models_init.formats.manifest import parse as parse_manifest
+from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.source_tree import scan
+from models_init.transfer.ranges import SPAN_SIZE
 from tests import samples
 from tests.eventually import eventually
 from tests.parts.faults import Stall

@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 
-from models_init.errors import ManifestError
-from models_init.manifest import EMPTY_DIGEST, Archive, Chunk, File, Manifest, Plain, encode, origin, parse, published
+from models_init.core.errors import ManifestError
+from models_init.formats.manifest import (
+    EMPTY_DIGEST,
+    Archive,
+    Chunk,
+    File,
+    Manifest,
+    Plain,
+    encode,
+    origin,
+    parse,
+    published,
+)
 from tests.manifests import digest, manifest
 from tests.publish.packs import REF
 

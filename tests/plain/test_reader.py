@@ -13,11 +13,11 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models_init.manifest import Archive, Plain
-from models_init.plain.bad import BadArchiveError
-from models_init.plain.reader import Limits, read
-from models_init.plain.streams import PIECE
-from models_init.plain.study import limits_of
+from models_init.archive.decompress import PIECE
+from models_init.archive.errors import BadArchiveError
+from models_init.archive.scan import limits_of
+from models_init.archive.tar_reader import Limits, read
+from models_init.formats.manifest import Archive, Plain
 from tests.manifests import digest, paths
 from tests.parts import require_tool
 from tests.plain.archives import BLOCK, END, GNU, OLD, SUFFIXES, block, file, long_name, padded, pax
@@ -27,7 +27,7 @@ from tests.publish.packs import pack
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.plain.streams import Readable
+    from models_init.archive.decompress import Readable
 
 Tree = dict[str, tuple[bytes, bool] | None]
 """What lies where: content and x bit of a file, None for a directory."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from models_init.chunks import digest_of
-from models_init.manifest import Manifest, encode
-from models_init.names import PackRef
-from models_init.publish.build import Built, Recipe, build
-from models_init.publish.folders import ARCHIVE_NAME, VersionFolder
-from models_init.publish.tree import scan
-from models_init.watch import Silence
+from models_init.core.events import Silence
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import Manifest, encode
+from models_init.publish.pack.build import Built, Recipe, build
+from models_init.publish.pack.source_tree import scan
+from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder
+from models_init.transfer.chunk_io import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

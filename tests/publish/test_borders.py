@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_init.manifest import CHUNK_LIMIT, MIB
-from models_init.publish.borders import bounds, sizes
-from models_init.publish.marks import BEFORE, find
+from models_init.formats.manifest import CHUNK_LIMIT, MIB
+from models_init.publish.pack.boundaries import bounds, sizes
+from models_init.publish.pack.boundary_hash import BEFORE, find
 from tests.publish.packs import KIB, pack, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.publish.marks import Marks
+    from models_init.publish.pack.boundary_hash import Marks
 
 SMALL = 16 * KIB
 """A size of chunks that lets a file of half a MiB have many."""

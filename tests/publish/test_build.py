@@ -17,16 +17,17 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_init import chunks
-from models_init.errors import LockedError, NoSpaceError, NotWritableError, UsageError
-from models_init.manifest import MIB, check_path, placements
-from models_init.publish import tarstream
-from models_init.publish.build import Recipe, build
-from models_init.publish.cut import FILLER_LIMIT, Filler, pieces
-from models_init.publish.folders import ARCHIVE_NAME, VersionFolder, draft
-from models_init.publish.parallel import in_order, workers
-from models_init.publish.tree import Folder, SourceFile, Tree, scan
-from models_init.watch import Silence
+from models_init.core.errors import LockedError, NoSpaceError, NotWritableError, UsageError
+from models_init.core.events import Silence
+from models_init.core.parallel import in_order, workers
+from models_init.formats.manifest import MIB, check_path, placements
+from models_init.publish.pack import tar_stream
+from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.pieces import Filler
+from models_init.publish.pack.slicing import FILLER_LIMIT, pieces
+from models_init.publish.pack.source_tree import Folder, SourceFile, Tree, scan
+from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder, draft
+from models_init.transfer import chunk_io
 from tests import samples
 from tests.parts import require_root, require_tool
 from tests.publish.packs import KIB, REF, archive_of, built, pack, sha256, stream_of, write
@@ -95,7 +96,7 @@ def test_each_chunk_is_one_frame_that_can_be_read_alone(tmp_path: Path) -> None:
         for placement in placements(file):
             chunk = placement.chunk
             frame = memoryview(archive)[chunk.offset : chunk.offset + chunk.length]
-            assert chunks.plain(frame, chunk) == content[placement.start : placement.start + chunk.size]
+            assert chunk_io.plain(frame, chunk) == content[placement.start : placement.start + chunk.size]
             assert zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
             assert zstandard.frame_content_size(frame) == chunk.size
 
@@ -160,7 +161,7 @@ def test_headers_hold_no_trace_of_this_machine(tmp_path: Path) -> None:
 
 def test_a_header_can_tell_any_size() -> None:
     """Sizes above tar's old limit of 8 GiB come back as they are."""
-    header = tarstream.header(SourceFile("large", "/large", 9 << 30, 0, executable=False))
+    header = tar_stream.header(SourceFile("large", "/large", 9 << 30, 0, executable=False))
     assert tarfile.TarInfo.frombuf(header, "utf-8", "strict").size == 9 << 30
 
 
@@ -350,7 +351,7 @@ def test_memory_stays_bounded_whatever_the_size(tmp_path: Path) -> None:
     with (source / "large").open("wb") as file:
         file.truncate(400 * MIB)
     code = (
-        "import sys; from models_init.publish.__main__ import main; code = main(sys.argv[1:]);"
+        "import sys; from models_init.publish.cli.main import main; code = main(sys.argv[1:]);"
         # Not ru_maxrss, which a process inherits from the one that forked it.
         "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]); sys.exit(code)"
     )

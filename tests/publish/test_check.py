@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from models_init.chunks import digest_of
-from models_init.errors import ManifestError, UsageError, WrongBytesError
-from models_init.manifest import MIB, encode
-from models_init.names import PackRef
-from models_init.publish.check import check
-from models_init.publish.folders import find
-from models_init.watch import Silence
+from models_init.core.errors import ManifestError, UsageError, WrongBytesError
+from models_init.core.events import Silence
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MIB, encode
+from models_init.publish.inspection.check_pack import check
+from models_init.publish.pack.version_folder import find
+from models_init.transfer.chunk_io import digest_of
 from tests import samples
 from tests.publish.packs import KIB, archive_of, built, describe, forge, pack, stream_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models_init.publish.folders import VersionFolder
+    from models_init.publish.pack.version_folder import VersionFolder
 
 FILES = {"a.bin": bytes(range(256)) * 100, "b/c.txt": b"text\n", "b/d/": b"", "e": b""}
 

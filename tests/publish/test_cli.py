@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init import __version__
-from models_init.names import PackRef
-from models_init.publish.__main__ import COMMANDS, main
-from models_init.publish.folders import VersionFolder
+from models_init.core.pack_ref import PackRef
+from models_init.publish.cli.main import COMMANDS, main
+from models_init.publish.pack.version_folder import VersionFolder
 from tests import samples
 from tests.publish.packs import archive_of, pack, write
 
@@ -128,7 +128,7 @@ def test_build_then_check_says_what_was_done(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_machine_without_numpy_is_told_so(tmp_path: Path) -> None:
     """Without what cuts files, `build` names what to install, and leaves nothing; `--help` needs none of it."""
-    without = "import sys; sys.modules['numpy'] = None; from models_init.publish.__main__ import main; sys.exit(main())"
+    without = "import sys; sys.modules['numpy'] = None; from models_init.publish.cli.main import main; sys.exit(main())"
     arguments = build_arguments(write(tmp_path / "source", FILES), tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", without, *arguments], capture_output=True, text=True, check=False)
     told = "models-pack: error: numpy is not installed; pip install 'models-init[publish]', then build again\n"
@@ -249,7 +249,7 @@ def test_the_sdk_is_loaded_by_upload_only(tmp_path: Path) -> None:
     """A machine that only builds and checks needs neither the Azure SDK nor aiohttp."""
     source = write(tmp_path / "source", FILES)
     code = (
-        "import sys; from models_init.publish.__main__ import main; code = main(sys.argv[1:]);"
+        "import sys; from models_init.publish.cli.main import main; code = main(sys.argv[1:]);"
         "loaded = {'azure', 'aiohttp'} & set(sys.modules); assert not loaded, loaded; sys.exit(code)"
     )
     subprocess.run([sys.executable, "-c", code, *build_arguments(source, tmp_path / "out")], check=True)

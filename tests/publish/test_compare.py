@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.manifest import encode
-from models_init.publish.__main__ import main
-from models_init.publish.compare import compare
+from models_init.formats.manifest import encode
+from models_init.publish.cli.main import main
+from models_init.publish.inspection.compare_packs import compare
 from tests.manifests import manifest
 
 if TYPE_CHECKING:

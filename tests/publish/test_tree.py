@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import UsageError
-from models_init.publish.tree import Folder, SourceFile, scan
+from models_init.core.errors import UsageError
+from models_init.publish.pack.source_tree import Folder, SourceFile, scan
 from tests.publish.packs import write
 
 if TYPE_CHECKING:

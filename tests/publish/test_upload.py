@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from azure.storage.blob import ContainerClient
 
-from models_init.errors import (
+from models_init.core.errors import (
     AccessError,
     ManifestError,
     ModelsInitError,
@@ -21,12 +21,12 @@ from models_init.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.manifest import MIB
-from models_init.names import PackRef
-from models_init.publish.container import ConflictError, Container, Target, opened
-from models_init.publish.upload import BLOCK_COUNT, BLOCK_SIZE, Uploaded, Way, block_size, upload
-from models_init.sources.retrying import Patience
-from models_init.watch import Silence
+from models_init.core.events import Silence
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MIB
+from models_init.publish.upload.container import ConflictError, Container, Target, opened
+from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, Uploaded, Way, block_size, upload
+from models_init.sources.wrappers.retry import Patience
 from tests.parts.faults import Cut, Raw, Reset, WholeObject, expired, not_public, redirect, refused, throttled
 from tests.parts.faulty import FOREVER, Fault, FaultyServer
 from tests.publish.packs import archive_of, pack, sha256
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models_init.publish.folders import VersionFolder
-    from models_init.watch import Watcher
+    from models_init.core.events import Watcher
+    from models_init.publish.pack.version_folder import VersionFolder
     from tests.parts.azurite import Azurite
     from tests.parts.certificates import Certificates
 

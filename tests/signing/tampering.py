@@ -8,8 +8,8 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models_init.publish.keys import SecretKey
-from models_init.signature import HASHED, LEGACY, Signature, binding
+from models_init.formats.minisign import HASHED, LEGACY, Signature, binding
+from models_init.publish.signing.keys import SecretKey
 from tests.signing.vendor import KEY, OTHER, REMARK, forged
 from tests.site import COMMON, DUTCH, NEWER
 

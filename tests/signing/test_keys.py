@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.publish import keys
-from models_init.publish.__main__ import main
-from models_init.publish.keys import SecretKey, public_key_text, read_secret_key, secret_key_text
-from models_init.signature import public_keys
+from models_init.formats.minisign import public_keys
+from models_init.publish.cli.main import main
+from models_init.publish.signing import keys
+from models_init.publish.signing.keys import SecretKey, public_key_text, read_secret_key, secret_key_text
 from tests.parts import require_tool
 from tests.publish.packs import pack
 from tests.publish.test_cli import PROGRAM, refusal
@@ -25,7 +25,7 @@ from tests.site import COMMON, DUTCH, NEWER
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.publish.folders import VersionFolder
+    from models_init.publish.pack.version_folder import VersionFolder
     from tests.parts.azurite import Azurite
     from tests.signing.vendor import Shelf
 

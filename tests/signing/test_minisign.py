@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.publish.__main__ import main
-from models_init.publish.keys import public_key_text
-from models_init.signature import binding, public_keys
+from models_init.formats.minisign import binding, public_keys
+from models_init.publish.cli.main import main
+from models_init.publish.signing.keys import public_key_text
 from tests.signing.vendor import KEY, minisign, unencrypted
 from tests.site import COMMON, DUTCH, NEWER
 

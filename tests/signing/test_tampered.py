@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_init.errors import SignatureError
-from models_init.signature import public_keys, verify
+from models_init.core.errors import SignatureError
+from models_init.formats.minisign import public_keys, verify
 from tests.publish.packs import REF
 from tests.signing.tampering import WAYS, Tampering
 from tests.signing.vendor import KEY, OTHER, REMARK

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import UsageError
-from models_init.publish.keys import public_key_text
-from models_init.settings import load
-from models_init.signature import binding, public_keys
+from models_init.cli.settings import load
+from models_init.core.errors import UsageError
+from models_init.formats.minisign import binding, public_keys
+from models_init.publish.signing.keys import public_key_text
 from tests.signing.vendor import KEY, OTHER, forged, unencrypted
 from tests.site import COMMON, DUTCH, NEWER, NOWHERE, PREFIX, in_container
 
@@ -167,8 +167,8 @@ def test_a_start_with_nothing_to_do_asks_for_nothing(shelf: Shelf, tmp_path: Pat
     done = site.run(python=("-X", "importtime"), MODELS_URL=NOWHERE, MODELS_PUBLIC_KEY_FILE="/nowhere")
     assert (done.code, done.out.startswith("nothing to do")) == (0, True)
     loaded = [line.rpartition("|")[2].strip() for line in done.err.splitlines()]
-    assert {"models_init.settings", "models_init.signature"} <= set(loaded)
-    assert [name for name in loaded if name.startswith(("nacl", "_cffi", "models_init.trust"))] == []
+    assert {"models_init.cli.settings", "models_init.formats.minisign"} <= set(loaded)
+    assert [name for name in loaded if name.startswith(("nacl", "_cffi", "models_init.install.trust"))] == []
 
 
 def test_what_was_installed_before_a_key_was_set_stays(shelf: Shelf, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from nacl.signing import SigningKey
 
-from models_init.manifest import MANIFEST_NAME, SIGNATURE_NAME
-from models_init.publish.keys import SecretKey
-from models_init.signature import HASHED, LEGACY, Signature, signed_bytes
+from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from models_init.formats.minisign import HASHED, LEGACY, Signature, signed_bytes
+from models_init.publish.signing.keys import SecretKey
 from tests.parts import require_tool
 from tests.publish.packs import pack
 from tests.site import COMMON, DUTCH, NEWER, Site
@@ -19,7 +19,7 @@ from tests.site import COMMON, DUTCH, NEWER, Site
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.names import PackRef
+    from models_init.core.pack_ref import PackRef
 
 FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/mfcc.conf": b"--sample-frequency=16000\n"}
 KEY = SecretKey(bytes(range(1, 9)), b"a vendor's seed of thirty-two by")

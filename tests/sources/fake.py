@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.errors import ModelsInitError, NotFoundError, SourceError
+from models_init.core.errors import ModelsInitError, NotFoundError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from models_init.errors import (
+from models_init.core.errors import (
     AccessError,
     ModelsInitError,
     NotFoundError,
@@ -25,7 +25,7 @@ from models_init.errors import (
 )
 from models_init.sources.azure import Access, AzureSource, Renewal
 from models_init.sources.http.client import TransportOptions
-from models_init.sources.retrying import Patience, RetryingSource
+from models_init.sources.wrappers.retry import Patience, RetryingSource
 from tests.parts import free_port
 from tests.parts.faults import (
     Answer,

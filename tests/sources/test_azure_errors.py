@@ -9,15 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models_init.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
-from models_init.sources.azure_errors import (
-    Client,
-    ErrorResponse,
-    error_for,
-    http_date,
-    redirect_error,
-    unavailable,
-)
+from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.azure_errors import Client, ErrorResponse, error_for, http_date, redirect_error, unavailable
 from models_init.sources.sas import SasToken
 from tests.tokens import leaks, token
 

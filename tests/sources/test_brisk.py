@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import UnavailableError
-from models_init.sources import brisk
-from models_init.sources.around import SinkAround
-from models_init.sources.brisk import BriskSource
+from models_init.core.errors import UnavailableError
+from models_init.sources.wrappers import straggler
+from models_init.sources.wrappers.base import SinkAround
+from models_init.sources.wrappers.straggler import BriskSource
 from tests.sources.collected import Collected
 from tests.sources.fake import FakeSource
 
@@ -33,7 +33,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     fake = Time()
-    monkeypatch.setattr(brisk, "monotonic", lambda: fake.now)
+    monkeypatch.setattr(straggler, "monotonic", lambda: fake.now)
     return fake
 
 

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models_init.errors import SourceError, UnavailableError, UsageError
-from models_init.publish.build import Recipe, build
-from models_init.publish.tree import scan
+from models_init.core.errors import SourceError, UnavailableError, UsageError
+from models_init.core.events import Silence
+from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.source_tree import scan
 from models_init.sources.http import client as clients
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
-from models_init.watch import Silence
 from tests.eventually import eventually
 from tests.parts.connect import CONNECTED, ConnectProxy
 from tests.parts.faults import Answer, Cut, Headers, Reset, Stall

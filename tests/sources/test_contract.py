@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
+from models_init.core.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
 from models_init.sources.azure import Access, AzureSource
 from models_init.sources.bundle import BundleSource
-from models_init.sources.deferred import DeferredSource
 from models_init.sources.directory import DirectorySource
 from models_init.sources.http.client import TransportOptions
-from models_init.sources.retrying import Patience, RetryingSource
+from models_init.sources.lazy import DeferredSource
+from models_init.sources.wrappers.retry import Patience, RetryingSource
 from tests.bundle import media
 from tests.eventually import eventually
 from tests.sources.collected import Collected

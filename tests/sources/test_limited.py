@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from models_init.sources import limited
-from models_init.sources.limited import LimitedSource
+from models_init.sources.wrappers import rate_limit
+from models_init.sources.wrappers.rate_limit import LimitedSource
 from tests.sources.collected import Collected
 from tests.sources.fake import FakeSource
 
@@ -31,7 +31,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     fake = Time()
-    monkeypatch.setattr(limited, "monotonic", lambda: fake.now)
+    monkeypatch.setattr(rate_limit, "monotonic", lambda: fake.now)
     return fake
 
 

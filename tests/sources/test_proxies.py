@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import UsageError
+from models_init.core.errors import UsageError
 from models_init.sources.http.origin import Origin
 from models_init.sources.http.proxies import is_exempt, proxy_for, unusable_no_proxy_entries
 from tests import parts

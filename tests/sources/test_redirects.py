@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from models_init.errors import SourceError, UnavailableError
+from models_init.core.errors import SourceError, UnavailableError
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
 from tests.parts.faults import Trickle, redirect
 from tests.parts.faulty import FaultyServer

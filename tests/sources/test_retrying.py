@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from models_init.errors import (
+from models_init.core.errors import (
     AccessError,
     NotFoundError,
     SourceError,
@@ -16,8 +16,8 @@ from models_init.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources import retrying
-from models_init.sources.retrying import Patience, RetryingSource
+from models_init.sources.wrappers import retry
+from models_init.sources.wrappers.retry import Patience, RetryingSource
 from tests.sources.collected import Collected
 from tests.sources.fake import FOREVER, Broken, FakeSource, Fault
 
@@ -48,7 +48,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     fake = Time()
-    monkeypatch.setattr(retrying, "monotonic", lambda: fake.now)
+    monkeypatch.setattr(retry, "monotonic", lambda: fake.now)
     return fake
 
 

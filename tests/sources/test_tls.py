@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.errors import UsageError
+from models_init.core.errors import UsageError
 from models_init.sources.http.tls import client_context, describe_connection
 from tests import parts
 from tests.parts.certificates import issue

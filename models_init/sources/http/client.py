@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from models_init import __version__
-from models_init.errors import SourceError
+from models_init.core.errors import SourceError
 from models_init.sources.http.errors import head_error, network_error, proxy_status_error
 from models_init.sources.http.origin import Origin, Route, web_address
 from models_init.sources.http.proxies import proxy_for

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from models_init.errors import ModelsInitError, SourceError, UnavailableError
+from models_init.core.errors import ModelsInitError, SourceError, UnavailableError
 
 if TYPE_CHECKING:
     from models_init.sources.http.origin import Route

@@ -18,7 +18,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.errors import UsageError
+from models_init.core.errors import UsageError
 from models_init.sources.http.origin import web_address
 
 if TYPE_CHECKING:

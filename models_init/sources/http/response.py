@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from models_init.errors import SourceError, UnavailableError
+from models_init.core.errors import SourceError, UnavailableError
 from models_init.sources.http.errors import body_error
 from models_init.sources.http.origin import web_address
 

@@ -13,7 +13,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models_init.errors import UsageError
+from models_init.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

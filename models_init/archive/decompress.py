@@ -1,0 +1,130 @@
+"""Turn the bytes of an archive (zstd, gzip or neither) into those of the tar stream in it, in bounded memory."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Protocol, cast
+
+from models_init.archive.errors import BadArchiveError
+from models_init.archive.zstd_frames import MAGIC, SKIPPABLE, WINDOW_LIMIT, FrameWalk
+
+if TYPE_CHECKING:
+    from typing import IO
+
+PIECE = 256 << 10
+"""Bytes that are read or decompressed at once, about."""
+
+_GZIP = b"\x1f\x8b"
+_GZIP_ONLY = 16 + zlib.MAX_WBITS  # zlib's number for a gzip header and trailer
+
+
+class Readable(Protocol):
+    """A stream of bytes, read from its start; nothing, and only that, is its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` of the next bytes, fewer if that is what is at hand."""
+
+
+def opened(archive: Readable) -> Readable:
+    """Return the tar stream in an archive, whose kind its first bytes tell and not its name.
+
+    What it reads raises `BadArchiveError` where the archive is damaged or cut off.
+    """
+    source = _Peeked(archive)
+    head = source.peek(4)
+    if head[:2] == _GZIP:
+        return _Gzip(source)
+    if head == MAGIC or head[1:] == SKIPPABLE:
+        return _Zstd(source)
+    return source
+
+
+class _Peeked:
+    """Lets the first bytes be read twice."""
+
+    def __init__(self, inner: Readable) -> None:
+        self._inner = inner
+        self._head = b""
+
+    def peek(self, size: int) -> bytes:
+        while len(self._head) < size and (more := self._inner.read(size - len(self._head))):
+            self._head += more
+        return self._head
+
+    def read(self, size: int, /) -> bytes:
+        if self._head:
+            data, self._head = self._head[:size], self._head[size:]
+            return data
+        return self._inner.read(size)
+
+
+class _Zstd:
+    """Any number of frames, one after the other: our own archives have one for each chunk."""
+
+    def __init__(self, source: Readable) -> None:
+        import zstandard  # noqa: PLC0415 - by need: an archive may be none
+
+        decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
+        self._fault = zstandard.ZstdError
+        walked = cast("IO[bytes]", _Walked(source))
+        self._reader = decompressor.stream_reader(walked, read_size=PIECE, read_across_frames=True)
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._reader.read(size)
+        except self._fault as error:
+            raise BadArchiveError(f"the zstd stream is damaged: {error}") from error
+
+
+class _Walked:
+    """Follows the frames that the decompressor reads, ahead of it."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._walk = FrameWalk()
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._source.read(size)
+        if piece:
+            self._walk.feed(piece)
+        else:
+            self._walk.end()
+        return piece
+
+
+class _Gzip:
+    """Any number of members, one after the other: layers of container images may have one for each file."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._member = zlib.decompressobj(_GZIP_ONLY)
+        self._rest = b""
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            if not self._rest:
+                self._rest = self._source.read(PIECE)
+            if self._member.eof:
+                if not self._rest:
+                    return b""
+                self._begin_member()
+            if not self._rest:
+                raise BadArchiveError("the gzip stream breaks off before its end")
+            if data := self._decompress(size):
+                return data
+
+    def _begin_member(self) -> None:
+        while len(self._rest) < len(_GZIP) and (more := self._source.read(PIECE)):
+            self._rest += more
+        if not self._rest.startswith(_GZIP):
+            raise BadArchiveError("something that is no gzip member follows the gzip stream")
+        self._member = zlib.decompressobj(_GZIP_ONLY)
+
+    def _decompress(self, size: int) -> bytes:
+        member = self._member
+        try:
+            data = member.decompress(self._rest, size)
+        except zlib.error as error:
+            raise BadArchiveError(f"the gzip stream is damaged: {error}") from error
+        self._rest = member.unused_data if member.eof else member.unconsumed_tail
+        return data

@@ -1,0 +1,135 @@
+"""What a manifest says of an archive, learned while it is read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.archive.errors import BadArchiveError
+from models_init.formats.manifest import MIB, Chunk, File, Manifest, Plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models_init.archive.tar_reader import Entry
+
+CHUNK_SIZE = MIB
+"""Plain bytes of a chunk: what `models-pack build` takes, so that a later version that is built finds the same ones."""
+
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+class _Noted(NamedTuple):
+    """A file; digests as bytes, which take a third of what their text takes."""
+
+    path: str
+    size: int
+    executable: bool
+    digest: bytes
+    chunks: bytes
+
+
+class _Sums:
+    """Digests of a file of `size` bytes and of its chunks; of a single chunk they are the same."""
+
+    def __init__(self, size: int) -> None:
+        self.chunks = bytearray()
+        self._left = size
+        self._whole = hashlib.sha256() if size > CHUNK_SIZE else None
+        self._begin_chunk()
+
+    def add(self, piece: memoryview) -> None:
+        if self._whole:
+            self._whole.update(piece)
+        while piece:
+            part, piece = piece[: self._room], piece[self._room :]
+            self._chunk.update(part)
+            self._room -= len(part)
+            self._left -= len(part)
+            if not self._room or not self._left:
+                self.chunks += self._chunk.digest()
+                self._begin_chunk()
+
+    @property
+    def whole(self) -> bytes:
+        """The file's own."""
+        return self._whole.digest() if self._whole else bytes(self.chunks) or hashlib.sha256().digest()
+
+    def _begin_chunk(self) -> None:
+        self._chunk, self._room = hashlib.sha256(), CHUNK_SIZE
+
+
+class Ledger:
+    """Notes entries one after the other."""
+
+    def __init__(self) -> None:
+        self._files: list[_Noted] = []
+        self._folders: list[str] = []
+
+    def note(self, entry: Entry) -> Iterator[memoryview]:
+        """Note an entry while its content passes through."""
+        if entry.is_folder:
+            self._folders.append(entry.path)
+            return
+        sums = _Sums(entry.size)
+        for piece in entry.content:
+            sums.add(piece)
+            yield piece
+        self._files.append(_Noted(entry.path, entry.size, entry.executable, sums.whole, bytes(sums.chunks)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self._files)
+
+    @property
+    def entries(self) -> int:
+        """Files and directories, those that names imply included."""
+        return len(self._files) + len(_folders(self._paths()) | set(self._folders))
+
+    def check(self, plain: Plain) -> None:
+        """Raise `BadArchiveError` where the publisher has counted otherwise."""
+        for what, promised, found in (
+            ("bytes", plain.size, self.size),
+            ("files and directories", plain.entries, self.entries),
+        ):
+            if promised not in (None, found):
+                raise BadArchiveError(f"it holds {found} {what}, not {promised} as its manifest says")
+
+    def derived(self, published: Manifest, digest: str) -> Manifest:
+        """The manifest of what was found, from the one that was published and its document's digest."""
+        implied = _folders(self._paths())
+        return replace(
+            published,
+            files=tuple(_described(self._files)),
+            directories=tuple(sorted(set(self._folders) - implied)),
+            plain=Plain(self.size, self.entries, digest),
+        )
+
+    def _paths(self) -> Iterator[str]:
+        yield from (file.path for file in self._files)
+        yield from self._folders
+
+
+def _described(files: list[_Noted]) -> Iterator[File]:
+    """In order of path, each chunk where all those before it end."""
+    offset = 0
+    for file in sorted(files):
+        chunks = []
+        for start in range(0, file.size, CHUNK_SIZE):
+            size, at = min(CHUNK_SIZE, file.size - start), start // CHUNK_SIZE * _DIGEST_SIZE
+            chunks.append(Chunk(offset, size, size, f"sha256:{file.chunks[at : at + _DIGEST_SIZE].hex()}"))
+            offset += size
+        yield File(file.path, file.size, f"sha256:{file.digest.hex()}", tuple(chunks), file.executable)
+
+
+def _folders(paths: Iterator[str]) -> set[str]:
+    """The directories that names lie in."""
+    folders: set[str] = set()
+    for path in paths:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+    return folders

@@ -1,0 +1,212 @@
+"""An archive on its way in: the parts of it that lie on the volume, in files of their own.
+
+A part that has its size is taken for right until the digest of the whole has said otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.fs.files import aside, disk_usage, make_folder
+from models_init.fs.os_errors import volume_faults
+from models_init.transfer.ranges import BATCH_SIZE, SPAN_SIZE, Batch, Span
+from models_init.volume.retention import YOUNG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from models_init.formats.manifest import Manifest
+    from models_init.fs.page_cache import Pages
+    from models_init.transfer.ranges import WrongChunk
+
+
+class Part(NamedTuple):
+    """Bytes `start` to `stop` of the archive."""
+
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return self.stop - self.start
+
+
+class Spool:
+    """The folder `root`, in which an archive of `size` bytes is gathered and unpacked; `pages` is told what passes."""
+
+    def __init__(self, root: Path, size: int, pages: Pages) -> None:
+        self.root = root
+        self.size = size
+        self._pages = pages
+
+    def parts(self) -> Iterator[Part]:
+        """All parts, in order."""
+        for number, start in enumerate(range(0, self.size, SPAN_SIZE)):
+            yield Part(number, start, min(start + SPAN_SIZE, self.size))
+
+    def missing(self) -> list[Part]:
+        """The parts that are not there."""
+        with volume_faults(self.root):
+            return [part for part in self.parts() if not self._has(part)]
+
+    def allocated(self) -> tuple[int, int]:
+        """How much it takes on the disk already, in bytes and in inodes."""
+        return disk_usage(self.root)
+
+    def prepare(self, *, alone: bool) -> None:
+        """Make the folder; take out what killed runs left unfinished, `alone` on the volume, or what is not young."""
+        with volume_faults(self.root):
+            make_folder(self.root.parent)
+            make_folder(self.root)
+            for name in os.listdir(self.root):
+                path = self.root / name
+                if name.startswith(".") and (alone or _age(path) > YOUNG):
+                    _remove(path)
+
+    def draft(self) -> Path:
+        """A name for a part that is being written."""
+        return aside(self.root, "part")
+
+    def write(self, draft: Path, at: int, data: memoryview) -> None:
+        """Write bytes of a part, from its byte `at` on. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            try:
+                while data:
+                    written = os.pwrite(descriptor, data, at)
+                    data, at = data[written:], at + written
+            finally:
+                os.close(descriptor)
+
+    def place(self, draft: Path, part: Part) -> None:
+        """Give a part its name, once it is whole. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            self._pages.passed(str(draft), 0, part.size)
+            os.rename(draft, self.path(part))
+
+    def path(self, part: Part) -> Path:
+        """Where a part lies."""
+        return self.root / f"{part.number:06}"
+
+    def clear(self) -> None:
+        """Throw all parts away."""
+        with volume_faults(self.root), suppress(FileNotFoundError):
+            shutil.rmtree(self.root)
+
+    def _has(self, part: Part) -> bool:
+        path = self.path(part)
+        return path.is_file() and not path.is_symlink() and path.stat().st_size == part.size
+
+
+class Gathering:
+    """Takes what a fetcher brings of an archive, a part's batches in any order; `placed` is called in its threads."""
+
+    def __init__(self, spool: Spool, manifest: Manifest, placed: Callable[[Part], None]) -> None:
+        self.manifest = manifest
+        self._spool = spool
+        self._placed = placed
+        self._begun: dict[int, tuple[Path, int]] = {}
+        self._guard = threading.Lock()
+
+    def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
+        """See `fetch.Target.write`; nothing can be found wrong yet."""
+        start = batch.start - batch.start % SPAN_SIZE
+        part = Part(start // SPAN_SIZE, start, min(start + SPAN_SIZE, self._spool.size))
+        with self._guard:
+            draft, left = self._begun.get(part.number) or (self._spool.draft(), part.size)
+            self._begun[part.number] = draft, left
+        self._spool.write(draft, batch.start - start, data)
+        with self._guard:
+            left = self._begun[part.number][1] - len(data)
+            self._begun[part.number] = draft, left
+        if not left:
+            self._spool.place(draft, part)
+            self._placed(part)
+        return []
+
+
+def spans(parts: Iterable[Part]) -> Iterator[Span]:
+    """What a fetcher is asked for to bring these parts."""
+    for part in parts:
+        batches = (
+            Batch(start, min(start + BATCH_SIZE, part.stop), ()) for start in range(part.start, part.stop, BATCH_SIZE)
+        )
+        yield Span(part.start, part.stop, tuple(batches))
+
+
+class StoppedError(Exception):
+    """No more parts will come; internal."""
+
+
+class Follower:
+    """Reads a spool from its start, in a thread of its own that waits for each part until it is there."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._parts = spool.parts()
+        self._there: set[int] = set()
+        self._stopped = False
+        self._changed = threading.Condition()
+        self._descriptor = -1
+
+    def arrived(self, *parts: Part) -> None:
+        """These parts are there now."""
+        with self._changed:
+            self._there.update(part.number for part in parts)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """No more will come: who waits gets a `StoppedError`."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, nothing at the end of the archive. Raises `StoppedError`, `VolumeError`."""
+        with volume_faults(self._spool.root):
+            while True:
+                if self._descriptor < 0 and not self._open_next():
+                    return b""
+                if data := os.read(self._descriptor, size):
+                    return data
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the part that is open; it is read once, so that its pages need not stay."""
+        if self._descriptor >= 0:
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open_next(self) -> bool:
+        part = next(self._parts, None)
+        if part is None:
+            return False
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or part.number in self._there)
+            if self._stopped:
+                raise StoppedError
+        self._descriptor = os.open(self._spool.path(part), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return True
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,175 @@
+"""What one block or record of a tar header says, by strict rules: what tar readers disagree about is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from models_init.archive.errors import BadArchiveError
+
+BLOCK = 512
+
+REGULAR, OLD_REGULAR, FOLDER, LONG_NAME, PAX, PAX_GLOBAL = b"0", b"\0", b"5", b"L", b"x", b"g"
+
+_REFUSED = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a fifo",
+    b"7": "a contiguous file",
+    b"A": "an access control list",
+    b"D": "a list of a directory's names",
+    b"K": "a GNU long link name",
+    b"M": "the rest of a file from another volume",
+    b"N": "an old GNU long name",
+    b"S": "a sparse file",
+    b"V": "a volume's label",
+    b"X": "a Solaris extended header",
+}
+_KNOWN = {REGULAR, OLD_REGULAR, FOLDER, LONG_NAME, PAX, PAX_GLOBAL}
+
+_POSIX, _GNU, _OLD = b"ustar\x0000", b"ustar  \0", bytes(8)
+
+_NUMBER = re.compile(rb" *([0-7]+)[ \0]*\Z")
+_SIZE_LIMIT = 2**53 - 1  # as in manifests
+
+_PAX_RECORD = re.compile(rb"([1-9][0-9]{0,5}) ([^=\n\0]+)=")
+_PAX_SIZE = re.compile(r"[0-9]{1,16}\Z")
+_UTF8_NAMES = b"ISO-IR 10646 2000 UTF-8"
+_IDLE_KEYS = {"atime", "ctime", "mtime", "uid", "gid", "uname", "gname", "comment", "LIBARCHIVE.creationtime"}
+_IDLE_KEYS |= {"SCHILY.dev", "SCHILY.ino", "SCHILY.nlink", "SCHILY.fflags", "RHT.security.selinux", "MSWINDOWS.rawsd"}
+_IDLE_PREFIXES = ("SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.")
+"""Keywords about times, owners and attributes: a pack keeps none of them, so what they say changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header block: the entry's kind, its name as it stands there, the bytes that follow, and its mode's x bit.
+
+    The name may be cut off anywhere, also amid a letter, where an extended header holds the whole of it.
+    """
+
+    kind: bytes
+    name: bytes
+    size: int
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PaxFields:
+    """What a pax header says that matters."""
+
+    path: str | None = None
+    size: int | None = None
+
+
+def parse(block: bytes) -> Header:
+    """Read a header block; raise `BadArchiveError` unless it is that of a file, a directory, or of a name for one."""
+    _check_sum(block)
+    kind, magic = block[156:157], block[257:265]
+    name = _until_nul(block[:100])
+    if magic == _POSIX and (prefix := _until_nul(block[345:500])):
+        name = prefix + b"/" + name
+    if kind in _REFUSED:
+        raise BadArchiveError(f"{shown(name)} is {_REFUSED[kind]}; a pack has regular files and directories only")
+    if kind not in _KNOWN:
+        raise BadArchiveError(f"{shown(name)} is an entry of the unknown kind {kind!r}")
+    if magic not in (_POSIX, _GNU, _OLD):
+        raise BadArchiveError(f"{shown(name)} has a header of an unknown tar format ({magic!r})")
+    if magic != _POSIX and any(block[345:500]):
+        raise BadArchiveError(f"{shown(name)} has something where only POSIX headers have a name's beginning")
+    mode = _number(block[100:108], name, "mode")
+    return Header(kind, name, _number(block[124:136], name, "size"), bool(mode & 0o100))
+
+
+def long_name(data: bytes) -> str:
+    """Read the content of a GNU long name: one name, and zeros behind it."""
+    name = _until_nul(data)
+    if len(name) == len(data):  # some readers go on to the next zero, into what fills up the block
+        raise BadArchiveError(f"the GNU long name {shown(name)} has no zero at its end")
+    if any(data[len(name) :]):
+        raise BadArchiveError(f"the GNU long name {shown(name)} has something hidden behind its end")
+    return text(name)
+
+
+def pax(data: bytes, *, everywhere: bool) -> PaxFields:
+    """Read the records of a pax header; one that holds for entries `everywhere` must say nothing that matters."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(data):
+        match = _PAX_RECORD.match(data, at)
+        stop = at + int(match[1]) if match else 0
+        if not match or not match.end() < stop <= len(data) or data[stop - 1 : stop] != b"\n":
+            raise BadArchiveError("a pax header is malformed")
+        key = text(match[2])
+        if key in found:
+            raise BadArchiveError(f"a pax header has the keyword {shown(key)} twice")
+        found[key] = _pax_value(key, data[match.end() : stop - 1], everywhere=everywhere)
+        at = stop
+    size = found.get("size")
+    return PaxFields(found.get("path"), None if size is None else _pax_size(size))
+
+
+def _pax_value(key: str, value: bytes, *, everywhere: bool) -> str:
+    """The value of a keyword that matters; nothing for one that does not."""
+    if key in _IDLE_KEYS or key.startswith(_IDLE_PREFIXES):
+        return ""
+    if key == "hdrcharset" and value == _UTF8_NAMES:
+        return ""
+    if key.startswith("GNU.sparse.") or key == "SCHILY.realsize":
+        raise BadArchiveError(f"a pax header announces a sparse file ({shown(key)}); pack it without --sparse")
+    if key == "linkpath":
+        raise BadArchiveError("a pax header announces a link (linkpath); a pack has regular files and directories only")
+    if key not in ("path", "size"):
+        raise BadArchiveError(f"a pax header has the keyword {shown(key)}, which might change what the archive holds")
+    if everywhere:
+        raise BadArchiveError(f"a global pax header sets the {key} of all entries that follow")
+    return text(value)
+
+
+def _pax_size(digits: str) -> int:
+    if not _PAX_SIZE.match(digits) or int(digits) > _SIZE_LIMIT:
+        raise BadArchiveError(f"a pax header gives the size {shown(digits)}")
+    return int(digits)
+
+
+def shown(name: str | bytes, limit: int = 100) -> str:
+    """A name of somebody else's choice, on one line: long ones lose their end, odd characters are written out."""
+    name = name.decode(errors="replace") if isinstance(name, bytes) else name
+    return repr(name if len(name) <= limit else name[:limit] + "…")
+
+
+def text(data: bytes) -> str:
+    """A name as text; raise `BadArchiveError` where it is none."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadArchiveError(f"the name {shown(data)} is not UTF-8") from error
+
+
+def _check_sum(block: bytes) -> None:
+    """The sum of all bytes, its own field taken for blanks: unsigned, as POSIX has it."""
+    stored = _NUMBER.match(block[148:156])
+    if not stored or int(stored[1], 8) != sum(block) - sum(block[148:156]) + 8 * 0x20:
+        raise BadArchiveError("a block that ought to be a tar header is none: its checksum is wrong")
+
+
+def _number(field: bytes, name: bytes, what: str) -> int:
+    """Octal digits, or GNU's base 256 for what is too large for them."""
+    match = _NUMBER.match(field)
+    if match:
+        number = int(match[1], 8)
+    elif field[0] == 0x80:
+        number = int.from_bytes(field[1:], "big")
+    elif field[0] == 0xFF:
+        raise BadArchiveError(f"{shown(name)} has a negative {what}")
+    else:
+        raise BadArchiveError(f"{shown(name)} has a {what} that is no number ({field!r})")
+    if number > _SIZE_LIMIT:
+        raise BadArchiveError(f"{shown(name)} has the {what} {number}, which no file can have")
+    return number
+
+
+def _until_nul(field: bytes) -> bytes:
+    return field.split(b"\0", 1)[0]

@@ -1,0 +1,93 @@
+"""The files of an archive as they are written, before it is known whether they may be used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from models_init.archive.tar_headers import shown
+from models_init.core.errors import NoSpaceError
+from models_init.core.units import human_size
+from models_init.formats.manifest import MIB
+from models_init.fs.files import make_folder
+from models_init.fs.os_errors import volume_faults
+from models_init.transfer.plan import SPARE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from models_init.archive.tar_reader import Entry
+    from models_init.fs.page_cache import Pages
+
+_FOLDER_MODE, _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o755, 0o644
+
+_PASSED = 4 * MIB  # bytes after which the page cache is told
+
+
+class Tree:
+    """The folder `root`, made anew for one archive, whose names a reader has judged."""
+
+    def __init__(self, root: Path, pages: Pages) -> None:
+        self._root = str(root)
+        self._pages = pages
+        self._folders = {""}
+        with volume_faults(root):
+            make_folder(root)
+
+    def add(self, entry: Entry, content: Iterator[memoryview]) -> None:
+        """Write a directory or a file. Raises `VolumeError`, for a file that does not fit before it is begun."""
+        with volume_faults(self._root):
+            if entry.is_folder:
+                self._make_folder(entry.path)
+                return
+            self._make_folder(entry.path.rpartition("/")[0])
+            self._require_room(entry)
+            path = f"{self._root}/{entry.path}"
+            mode = _EXECUTABLE_MODE if entry.executable else _FILE_MODE
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            try:
+                self._write(descriptor, path, content)
+            finally:
+                os.close(descriptor)
+
+    def complete(self) -> None:
+        """Nothing more will be written."""
+        with volume_faults(self._root):
+            self._pages.leave(self._root)
+
+    def discard(self) -> None:
+        """Take it away."""
+        with volume_faults(self._root):
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    def _make_folder(self, path: str) -> None:
+        missing = []
+        while path not in self._folders:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for folder in reversed(missing):
+            os.mkdir(f"{self._root}/{folder}", _FOLDER_MODE)
+            self._folders.add(folder)
+
+    def _write(self, descriptor: int, path: str, content: Iterator[memoryview]) -> None:
+        told = end = 0
+        for piece in content:
+            rest = piece
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            end += len(piece)
+            if end - told >= _PASSED:
+                self._pages.passed(path, told, end - told)
+                told = end
+        self._pages.passed(path, told, end - told)
+
+    def _require_room(self, entry: Entry) -> None:
+        status = os.statvfs(self._root)
+        lacking = entry.size + SPARE - status.f_bavail * status.f_frsize
+        if entry.size > SPARE and lacking > 0:
+            raise NoSpaceError(
+                f"the volume lacks {human_size(lacking)} for {shown(entry.path)} of the archive, which has "
+                f"{human_size(entry.size)}; make room or run with --prune, then run again"
+            )

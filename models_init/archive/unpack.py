@@ -1,0 +1,172 @@
+"""The order of the steps for a plain archive: gather its parts, unpack what is there, judge the whole, put it by."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.archive.scan import limits_of, study
+from models_init.archive.spool import Follower, Gathering, Spool, spans
+from models_init.archive.tree_writer import Tree
+from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
+from models_init.core.units import human_size
+from models_init.core.workers import one_fault
+from models_init.formats import manifest
+from models_init.formats.manifest import MANIFEST_LIMIT, Plain, Resolved, encode
+from models_init.fs.files import aside, disk_usage
+from models_init.fs.os_errors import volume_faults
+from models_init.transfer.chunk_io import digest_of
+from models_init.volume import lock
+from models_init.volume.layout import beside, spool_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models_init.archive.scan import Outcome
+    from models_init.archive.spool import Part
+    from models_init.fs.page_cache import Pages
+    from models_init.transfer.fetcher import Fetcher
+    from models_init.volume.layout import Volume
+
+
+class Staged(NamedTuple):
+    """What an earlier run has left of a plain archive: bytes of it, and what all of that takes on the disk."""
+
+    spooled_bytes: int
+    disk_bytes: int
+    disk_inodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One plain archive on its way into staging; `published` is the manifest that tells its size and digest."""
+
+    volume: Volume
+    pages: Pages
+    published: Resolved
+
+    def staged(self) -> Staged:
+        """What is there already. Blocks: for worker threads."""
+        spool = self._spool
+        missing = sum(part.size for part in spool.missing())
+        usages = [disk_usage(path) for path in (spool.root, *self._unpublished())]
+        return Staged(spool.size - missing, sum(size for size, _ in usages), sum(inodes for _, inodes in usages))
+
+    async def bring(self, fetcher: Fetcher) -> Resolved:
+        """Make a tree of it in staging, and the manifest of that tree: what the volume is to know the pack by.
+
+        Parts that an earlier run has left are taken up; where the whole is then wrong, all is fetched anew, once.
+        Until the whole is right nothing leaves the spool. Raises `WrongBytesError` where it is wrong again,
+        `ArchiveError` where it is right and no pack, and the errors of source and volume.
+        """
+        workers, archive = fetcher.workers, self.published.manifest.archive
+        for retry in (False, True):
+            if retry:
+                fetcher.watcher.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
+                fetcher.watcher.expect(archive.size)
+            await workers.run(self._tidy)
+            tree = aside(self._spool.root, "tree")
+            outcome = await self._gather(fetcher, tree)
+            if outcome.digest == archive.digest:
+                return await workers.run(self._put_by, tree, outcome)
+            await workers.run(self._spool.clear)
+        raise WrongBytesError(
+            f"{self.published.manifest.ref}: the SHA-256 of the archive {archive.file} is wrong, and was again when it "
+            f"was fetched anew; {fetcher.source.remedy(self.published.manifest.archive_key, 0)}"
+        )
+
+    @property
+    def _spool(self) -> Spool:
+        content = self.published.manifest
+        root = spool_of(self.volume.staging_path(content.ref, self.published.digest))
+        return Spool(root, content.archive.size, self.pages)
+
+    def _tidy(self) -> None:
+        """Make the spool; take away what killed runs have left unfinished, unless it may be in use by a run beside."""
+        alone = lock.keeps_out(self.volume.root / ".lock")
+        self._spool.prepare(alone=alone)
+        if alone:
+            for path in self._unpublished():
+                self.volume.forget(path)
+
+    def _unpublished(self) -> list[Path]:
+        """Trees that were made of this archive, and whose run was killed before it gave them their name."""
+        ref = self.published.manifest.ref
+        return [staged.path for staged in self.volume.staged() if staged.ref == ref and self._is_origin_of(staged.path)]
+
+    def _is_origin_of(self, path: Path) -> bool:
+        try:
+            content = manifest.parse(beside(path).read_bytes(), self.published.manifest.ref)
+        except (OSError, ManifestError):
+            return False
+        return content.plain is not None and content.plain.derived_from == self.published.digest
+
+    async def _gather(self, fetcher: Fetcher, tree: Path) -> Outcome:
+        """Fetch the missing parts, and unpack beside that as far as they are there."""
+        loop, spool = asyncio.get_running_loop(), self._spool
+        missing = await fetcher.workers.run(spool.missing)
+        follower = Follower(spool)
+        follower.arrived(*set(spool.parts()).difference(missing))
+
+        def placed(part: Part) -> None:
+            follower.arrived(part)
+            loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
+
+        thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker's: it waits for what workers write
+
+        async def unpack() -> Outcome:
+            return await loop.run_in_executor(thread, self._unpack, follower, tree)
+
+        try:
+            with one_fault():
+                async with asyncio.TaskGroup() as group:
+                    unpacking = group.create_task(unpack())
+                    await fetcher.bring(Gathering(spool, self.published.manifest, placed), spans(missing))
+        finally:
+            follower.stop()
+            await loop.run_in_executor(None, thread.shutdown)
+        return unpacking.result()
+
+    def _unpack(self, follower: Follower, root: Path) -> Outcome:
+        content, tree = self.published.manifest, Tree(root, self.pages)
+        promised = content.plain or Plain()
+        try:
+            outcome = study(follower, limits_of(content.archive, promised), promised, tree)
+        except BaseException:
+            tree.discard()
+            raise
+        finally:
+            follower.close()
+        tree.complete()
+        return outcome
+
+    def _put_by(self, tree: Path, outcome: Outcome) -> Resolved:
+        """Give the tree, whose archive is right, the place from which it is published; keep its manifest beside it."""
+        content = self.published.manifest
+        if outcome.fault:
+            self._spool.clear()
+            raise _no_pack(self.published, outcome.fault)
+        derived = outcome.ledger.derived(content, self.published.digest)
+        document = encode(derived)
+        if len(document) > MANIFEST_LIMIT:
+            self._spool.clear()
+            raise _no_pack(self.published, f"the list of its files would have {human_size(len(document))}")
+        found = Resolved(derived, digest_of(document))
+        staging = self.volume.staging_path(content.ref, found.digest)
+        self.volume.keep_manifest(content.ref, found.digest, document)
+        with volume_faults(staging):
+            self.volume.discard(staging)
+            os.rename(tree, staging)
+        return found
+
+
+def _no_pack(published: Resolved, why: str) -> ArchiveError:
+    content = published.manifest
+    return ArchiveError(
+        f"{content.ref}: the archive {content.archive.file} cannot be used: {why}; the publisher must pack it anew and "
+        "describe it with `models-pack describe`, which tells the same"
+    )

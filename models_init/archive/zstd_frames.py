@@ -1,0 +1,108 @@
+"""Where the frames of a zstd stream begin and end (RFC 8878, 3.1), so that nothing is cut off or slipped in.
+
+The library stops at the end of its input, be that amid a frame or not, and tells nobody. So the headers of frames and
+of their blocks are followed beside it; what they hold is the library's affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models_init.archive.errors import BadArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+MAGIC = b"\x28\xb5\x2f\xfd"
+SKIPPABLE = b"\x2a\x4d\x18"
+"""What follows the first byte, 0x50 to 0x5f, of a skippable frame: its bytes are no content; pzstd writes such."""
+
+WINDOW_LIMIT = 8 << 20
+"""Bytes of window that a frame may ask for: what RFC 8878 (3.1.1.1.2) wants every reader to have, and what `zstd -19`
+takes. `--ultra` and `--long` take up to 2 GiB, which an init container has not."""
+
+_ID_SIZES, _CONTENT_SIZES = (0, 1, 2, 4), (0, 2, 4, 8)
+_REPEATED, _RESERVED = 1, 3  # kinds of blocks
+
+
+class FrameWalk:
+    """Follows a stream that is fed to it piece by piece."""
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._held = bytearray()
+        self._steps = self._walk()
+        self._wanted = next(self._steps)
+
+    def feed(self, piece: bytes) -> None:
+        """Go over the next bytes; raise `BadArchiveError` where they are no frames."""
+        at = 0
+        while at < len(piece):
+            step = min(abs(self._wanted) - len(self._held), len(piece) - at)
+            if self._wanted < 0:  # to be passed over
+                self._wanted += step
+            else:
+                self._held += piece[at : at + step]
+            at += step
+            while len(self._held) == self._wanted:
+                held, self._held = bytes(self._held), bytearray()
+                self._wanted = self._steps.send(held)
+
+    def end(self) -> None:
+        """No more will come; raise `BadArchiveError` where there ought to be more."""
+        if self._held or self._inside:
+            raise BadArchiveError("the zstd stream breaks off in the middle of a frame")
+
+    def _walk(self) -> Generator[int, bytes, None]:
+        """Ask for so many bytes or, with a negative number, for so many to be passed over."""
+        while True:
+            self._inside = False
+            magic = yield 1
+            self._inside = True
+            while _begins_frame(magic) and len(magic) < len(MAGIC):
+                magic += yield 1
+            if not _begins_frame(magic):
+                raise BadArchiveError("something that is no zstd frame follows the zstd stream")
+            if magic == MAGIC:
+                yield from self._frame()
+            else:
+                yield -int.from_bytes((yield 4), "little")
+
+    def _frame(self) -> Generator[int, bytes, None]:
+        (flags,) = yield 1
+        single = flags >> 5 & 1
+        window = (yield 1) if not single else b""
+        dictionary = yield _ID_SIZES[flags & 3]
+        content = yield _CONTENT_SIZES[flags >> 6] or single
+        if any(dictionary):
+            raise BadArchiveError("a zstd frame asks for a dictionary, and there is none")
+        _check_window(_window_size(window[0]) if window else _content_size(content))
+        last = False
+        while not last:
+            header = int.from_bytes((yield 3), "little")
+            last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+            if kind == _RESERVED:
+                raise BadArchiveError("the zstd stream is damaged: it has a block of a kind that does not exist")
+            yield -(1 if kind == _REPEATED else size)
+        yield 4 * (flags >> 2 & 1)
+
+
+def _begins_frame(start: bytes) -> bool:
+    return MAGIC.startswith(start) or (0x50 <= start[0] <= 0x5F and SKIPPABLE.startswith(start[1:]))
+
+
+def _window_size(descriptor: int) -> int:
+    base = 1 << (10 + (descriptor >> 3))
+    return base + base // 8 * (descriptor & 7)
+
+
+def _content_size(field: bytes) -> int:
+    return int.from_bytes(field, "little") + (256 if len(field) == 2 else 0)
+
+
+def _check_window(size: int) -> None:
+    if size > WINDOW_LIMIT:
+        raise BadArchiveError(
+            f"a zstd frame asks for {size >> 20} MiB of memory, more than {WINDOW_LIMIT >> 20} MiB; it must be packed "
+            "with `zstd -19` at most, without --long or --ultra"
+        )

@@ -1,0 +1,415 @@
+"""The settings: one model whose fields declare each environment variable with its flag, default, help and check."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SkipValidation, ValidationError
+
+from models_init.core.errors import UsageError
+from models_init.core.pack_ref import PackRef
+from models_init.core.redaction import redact, register
+from models_init.core.units import parse_size
+from models_init.formats.minisign import PublicKey, public_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\Z")
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
+_PRINTABLE = re.compile(r"[!-~]+\Z")
+_YES, _NO = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
+# -- text to value: a ValueError says what is wrong, to be read after "VARIABLE=text"
+
+
+def _languages(text: str) -> tuple[tuple[str, str], ...]:
+    """Return pairs of language and version; the version is empty where the text names none."""
+    return tuple(_language(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _language(text: str) -> tuple[str, str]:
+    name, at, version = text.partition("@")
+    if not _LANGUAGE.match(name):
+        raise ValueError(f"has {name!r}, which is not a language code; write it like nl-nl, several like nl-nl,en-us")
+    if at:
+        PackRef.make(name, version)
+    return name, version
+
+
+def _version(text: str) -> str:
+    return _part_of_pack(text, PackRef("any", text))
+
+
+def _variant(text: str) -> str:
+    return _part_of_pack(text, PackRef(f"whisper-{text}", "1"))
+
+
+def _part_of_pack(text: str, pack: PackRef) -> str:
+    try:
+        if text:
+            PackRef.make(*pack)
+    except ValueError as error:
+        raise ValueError(f"cannot be used: {error}") from None
+    return text
+
+
+def _url(text: str) -> str:
+    if text.startswith("/"):
+        return Path(text).as_uri()
+    url = urlsplit(text)
+    if url.query or url.fragment or url.password:
+        raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")
+    if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:
+        return text
+    has_address = url.hostname and url.port != 0 and _PRINTABLE.match(text)  # `port` raises ValueError if malformed
+    if url.scheme not in {"https", "http"} or not has_address or not url.path.strip("/"):
+        raise ValueError(
+            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, file:///FOLDER, or a "
+            "bundle such as /PATH/site.tar"
+        )
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(text)
+
+
+def _prefix(text: str) -> str:
+    text = text.strip("/")
+    return f"{text}/" if text else ""
+
+
+def _public_keys(text: str) -> tuple[PublicKey, ...]:
+    return public_keys(text) if text else ()
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 10**7:
+        raise ValueError("is not a number of seconds above 0")
+    return seconds
+
+
+def _seconds_or_none(text: str) -> float:
+    return _seconds(text) if text else 0.0
+
+
+def _memory(text: str) -> int:
+    memory = parse_size(text)
+    if memory < 8 << 20:
+        raise ValueError("is too little: at least 8MiB")
+    return memory
+
+
+def _rate(text: str) -> int:
+    rate = parse_size(re.sub(r"/s\Z", "", text)) if text else 0
+    if text and rate < 10**4:
+        raise ValueError("is too little: at least 10KB")
+    return rate
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"is not one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def _yes_no(text: str) -> bool:
+    if text.lower() not in _YES | _NO:
+        raise ValueError("is neither yes nor no")
+    return text.lower() in _YES
+
+
+# -- the declarations
+
+
+def _setting(variable: str, flag: str | None, default: str, help: str) -> Any:  # noqa: A002 - argparse's word
+    """Declare a setting. It does not show in the model's `repr`, which therefore cannot leak the token.
+
+    `flag` is None if the value must not show in the list of processes. `default` is text as a user would write it.
+    """
+    return Field(default, validation_alias=variable, description=help, json_schema_extra={"flag": flag}, repr=False)
+
+
+_Text = SkipValidation[str]  # pydantic's own type refuses bytes that are not UTF-8, which a file name can hold
+_Languages = Annotated[tuple[tuple[str, str], ...], PlainValidator(_languages)]
+_Version = Annotated[str, PlainValidator(_version)]
+_Seconds = Annotated[float, PlainValidator(_seconds)]
+
+
+class Settings(BaseModel):
+    """All settings, valid: each field declares variable, flag, default and help. Sizes in bytes, times in seconds."""
+
+    model_config = ConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
+
+    languages: _Languages = _setting(
+        "REALTIME_LANGUAGES", "--languages", "", "language packs, e.g. nl-nl,en-us@2026.07"
+    )
+    language: _Languages = _setting(
+        "REALTIME_LANGUAGE", "--language", "", "one language pack, if REALTIME_LANGUAGES is not set"
+    )
+    language_version: _Version = _setting(
+        "REALTIME_LANGUAGE_VERSION", "--language-version", "", "version of the language packs, e.g. 2026.04"
+    )
+    common_version: _Version = _setting("REALTIME_COMMON_VERSION", "--common-version", "", "version of the pack common")
+    whisper_variant: Annotated[str, PlainValidator(_variant)] = _setting(
+        "WHISPER_VARIANT", "--whisper-variant", "", "whisper variant to add, e.g. large-v3-turbo"
+    )
+    whisper_version: _Version = _setting(
+        "WHISPER_VERSION", "--whisper-version", "", "its version; by default that of common"
+    )
+    token: _Text = _setting("MODELS_SAS_TOKEN", None, "", "SAS token of the container")
+    token_file: _Text = _setting(
+        "MODELS_SAS_TOKEN_FILE", "--sas-token-file", "", "file with the SAS token; read again when it is refused"
+    )
+    public_keys: Annotated[tuple[PublicKey, ...], PlainValidator(_public_keys)] = _setting(
+        "MODELS_PUBLIC_KEY",
+        "--public-key",
+        "",
+        "refuse packs that none of these minisign keys has signed; separate several with commas",
+    )
+    public_key_file: _Text = _setting(
+        "MODELS_PUBLIC_KEY_FILE",
+        "--public-key-file",
+        "",
+        "file with such keys, in addition to MODELS_PUBLIC_KEY or instead",
+    )
+    url: Annotated[str, PlainValidator(_url)] = _setting(
+        "MODELS_URL",
+        "--url",
+        "https://scriptixmodels.blob.core.windows.net/models",
+        "container URL, file:///FOLDER, or a bundle: /PATH/site.tar",
+    )
+    prefix: Annotated[str, PlainValidator(_prefix)] = _setting(
+        "MODELS_PREFIX", "--prefix", "realtime/", "folder of the packs inside the container; / for none"
+    )
+    folder: Annotated[Path, PlainValidator(_path)] = _setting("MODELS_DIR", "--dir", "/models", "the volume")
+    connections: Annotated[int, PlainValidator(_whole_number(1, 64))] = _setting(
+        "MODELS_CONNECTIONS", "--connections", "16", "maximum number of connections to the source"
+    )
+    memory: Annotated[int, PlainValidator(_memory)] = _setting(
+        "MODELS_MEMORY", "--memory", "48MiB", "maximum memory for buffers; less if the container's limit is low"
+    )
+    max_rate: Annotated[int, PlainValidator(_rate)] = _setting(
+        "MODELS_MAX_RATE", "--max-rate", "", "maximum bytes per second from the source, e.g. 20MB"
+    )
+    ca_file: _Text = _setting(
+        "MODELS_CA_FILE", "--ca-file", "", "file with the CA certificates to trust, instead of the system's"
+    )
+    allow_http: Annotated[bool, PlainValidator(_yes_no)] = _setting(
+        "MODELS_ALLOW_HTTP", "--allow-http", "no", "yes: allow http:// to other machines"
+    )
+    idle_seconds: _Seconds = _setting(
+        "MODELS_IDLE_SECONDS", "--idle-seconds", "30", "give up a connection after this long without data"
+    )
+    retry_seconds: _Seconds = _setting(
+        "MODELS_RETRY_SECONDS",
+        "--retry-seconds",
+        "300",
+        "give up a source after this long without data (at most 60 if it never answered)",
+    )
+    token_seconds: _Seconds = _setting(
+        "MODELS_TOKEN_SECONDS",
+        "--token-seconds",
+        "60",
+        "when a token that worked is refused, wait this long for a newer one in MODELS_SAS_TOKEN_FILE",
+    )
+    total_seconds: Annotated[float, PlainValidator(_seconds_or_none)] = _setting(
+        "MODELS_TOTAL_SECONDS",
+        "--total-seconds",
+        "",
+        "end a run after this long, whatever it is doing; verified data is kept",
+    )
+    lock_seconds: _Seconds = _setting(
+        "MODELS_LOCK_SECONDS", "--lock-seconds", "3600", "wait this long for another run on the same volume"
+    )
+    log_format: Annotated[str, PlainValidator(_choice("text", "json"))] = _setting(
+        "MODELS_LOG_FORMAT", "--log-format", "text", "format of the log on stderr: text or json"
+    )
+    log_level: Annotated[str, PlainValidator(_choice("debug", "info", "warning", "error"))] = _setting(
+        "MODELS_LOG_LEVEL", "--log-level", "info", "lowest level to log: debug, info, warning or error"
+    )
+    termination_log: _Text = _setting(
+        "MODELS_TERMINATION_LOG",
+        "--termination-log",
+        "",
+        "also write the cause of a failure to this file; Kubernetes shows /dev/termination-log",
+    )
+
+    packs: tuple[PackRef, ...] = ()
+    """The packs that the environment names, sorted; empty without `with_packs`."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with the environment, one line each; empty after `load`."""
+
+    def read_token(self) -> str:
+        """Return the SAS token; its file is read again at each call. Raises `UsageError` if there is no token."""
+        if self.token_file:
+            try:
+                token = Path(self.token_file).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", "") or "it is not text"
+                raise UsageError(
+                    f"MODELS_SAS_TOKEN_FILE={self.token_file} cannot be read: {reason}; name the file that holds the "
+                    f"token, and let user {os.geteuid()} read it"
+                ) from error
+            register(token)
+            return token
+        if not self.token:
+            raise UsageError(
+                "MODELS_SAS_TOKEN is not set; put the SAS token there, or its file's path into MODELS_SAS_TOKEN_FILE"
+            )
+        return self.token
+
+    def read_public_keys(self) -> tuple[PublicKey, ...]:
+        """Return the keys that packs must be signed by: those of the variable and of the file; none if neither is set.
+
+        Raises `UsageError` for a file that cannot be read or holds no key, so that it never counts as not set.
+        """
+        if not self.public_key_file:
+            return self.public_keys
+        try:
+            in_file = public_keys(Path(self.public_key_file).read_text())
+        except OSError as error:
+            fault = f"cannot be read: {error.strerror}; name the file that holds the publisher's public keys"
+        except ValueError as error:  # UnicodeDecodeError is one
+            fault = "is not text" if isinstance(error, UnicodeDecodeError) else str(error)
+        else:
+            return tuple(dict.fromkeys(self.public_keys + in_file))
+        raise UsageError(f"MODELS_PUBLIC_KEY_FILE={self.public_key_file} {fault}")
+
+
+# -- what is derived from the declarations
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as declared, for the command line, the documentation and tests."""
+
+    variable: str
+    flag: str | None
+    default: str
+    help: str
+
+
+def _declared() -> Iterator[Setting]:
+    for field in Settings.model_fields.values():
+        if isinstance(field.json_schema_extra, dict):
+            flag = field.json_schema_extra["flag"]
+            yield Setting(
+                variable=str(field.validation_alias),
+                flag=flag if isinstance(flag, str) else None,
+                default=field.default,
+                help=field.description or "",
+            )
+
+
+SETTINGS = tuple(_declared())
+
+
+# -- from an environment to settings
+
+
+def load(values: Mapping[str, str], *, with_packs: bool) -> Settings:
+    """Return the settings of environment variables. Raises one `UsageError` with all faults.
+
+    `with_packs`: the action needs packs, so that an environment that names none is a fault.
+    """
+    settings = read(values, with_packs=with_packs)
+    if settings.faults:
+        raise UsageError(*settings.faults)
+    return settings
+
+
+def read(values: Mapping[str, str], *, with_packs: bool) -> Settings:
+    """Return the settings as `load` does, but with defaults for malformed values, and with all faults in `faults`."""
+    stripped = {setting.variable: values.get(setting.variable, "").strip() for setting in SETTINGS}
+    given = {variable: text for variable, text in stripped.items() if text}
+    malformed = _malformed(given)
+    settings = Settings.model_validate({name: text for name, text in given.items() if name not in malformed})
+    faults = [f"{variable}={given[variable]} {reason}" for variable, reason in malformed.items()]
+    if with_packs:
+        faults += [*_missing(settings, malformed), *_duplicates(settings)]
+    faults += _contradictions(settings)
+    packs = _packs(settings) if with_packs else ()
+    return settings.model_copy(update={"packs": packs, "faults": tuple(dict.fromkeys(map(redact, faults)))})
+
+
+def _malformed(given: Mapping[str, str]) -> dict[str, str]:
+    """Return, by variable, what is wrong with each value that is not valid."""
+    try:
+        Settings.model_validate(given)
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False, include_input=False)
+        return {str(error["loc"][0]): str(error["ctx"]["error"]) for error in errors}
+    return {}
+
+
+def _missing(settings: Settings, malformed: Collection[str]) -> list[str]:
+    """Return a fault for each variable that must be set and is not; a malformed one is reported as such already."""
+    version = "the version that your license names, e.g. 2026.04"
+    languages = settings.languages or settings.language
+    unset = {}
+    if not settings.language_version and not (languages and all(own for _, own in languages)):
+        unset["REALTIME_LANGUAGE_VERSION"] = version
+    if not languages and "REALTIME_LANGUAGE" not in malformed:
+        unset["REALTIME_LANGUAGES"] = "the languages to install, e.g. nl-nl or nl-nl,en-us"
+    if not settings.common_version:
+        unset["REALTIME_COMMON_VERSION"] = version
+    return [f"{name} is not set; set it to {example}" for name, example in unset.items() if name not in malformed]
+
+
+def _duplicates(settings: Settings) -> Iterator[str]:
+    languages = _languages_with_versions(settings)
+    first = dict(reversed(languages))
+    for name, version in languages:
+        if version and first[name] and version != first[name]:
+            yield f"REALTIME_LANGUAGES names {name} twice, as {first[name]} and as {version}; keep one"
+
+
+def _packs(settings: Settings) -> tuple[PackRef, ...]:
+    """Return the languages, `common`, and a whisper variant if one is named; of a language named twice the first."""
+    wanted = dict(reversed(_languages_with_versions(settings)))
+    wanted["common"] = settings.common_version
+    if settings.whisper_variant:
+        wanted[f"whisper-{settings.whisper_variant}"] = settings.whisper_version or settings.common_version
+    return tuple(sorted(PackRef(name, version) for name, version in wanted.items()))
+
+
+def _languages_with_versions(settings: Settings) -> list[tuple[str, str]]:
+    languages = settings.languages or settings.language
+    return [(name, version or settings.language_version) for name, version in languages]
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    url = urlsplit(settings.url)
+    if url.scheme == "http" and not _LOOPBACK.match(url.netloc) and not settings.allow_http:
+        yield (
+            f"MODELS_URL={settings.url} would send the token unencrypted; use https, or set MODELS_ALLOW_HTTP=yes if "
+            "the network is trusted"
+        )
+
+
+def local_folder(url: str) -> Path | None:
+    """Return the folder of a `file://` URL, None for other URLs."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None

@@ -1,0 +1,69 @@
+"""Whether the token lives as long as the fetch will take: a watcher around a watcher."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models_init.core.events import Watcher
+
+_FIRST_LOOK, _LOOK = 3.0, 10.0  # seconds: a rate of less is that of the slow start
+
+
+class Outlook:
+    """Warns, once, when the token expires before the bytes that are expected will have come at their rate so far.
+
+    `expires` is asked each time, for a token's file may hold a newer one meanwhile; None is never.
+    """
+
+    def __init__(
+        self, watcher: Watcher, expires: Callable[[], datetime | None], clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._watcher = watcher
+        self._expires = expires
+        self._clock = clock
+        self._began = 0.0
+        self._next_look = 0.0
+        self._left = self._done = 0
+        self._warned = False
+
+    def event(self, name: str, **facts: object) -> None:
+        """See `Watcher.event`."""
+        self._watcher.event(name, **facts)
+
+    def expect(self, count: int) -> None:
+        """See `Watcher.expect`."""
+        if not self._left:
+            self._began = self._clock()
+            self._next_look = self._began + _FIRST_LOOK
+            self._done = 0
+        self._left += count
+        self._watcher.expect(count)
+
+    def advance(self, count: int) -> None:
+        """See `Watcher.advance`."""
+        self._left -= count
+        self._done += count
+        self._watcher.advance(count)
+        now = self._clock()
+        if now >= self._next_look and not self._warned and self._left > 0:
+            self._next_look = now + _LOOK
+            self._look(now - self._began)
+
+    def _look(self, seconds: float) -> None:
+        expires = self._expires()
+        end = datetime.now(UTC) + timedelta(seconds=self._left * seconds / self._done)
+        if expires and expires < end:
+            self._warned = True
+            self._watcher.event(
+                "token_expires_early",
+                level="warning",
+                expires=f"{expires:%Y-%m-%d %H:%M:%S} UTC",
+                estimated_end=f"{end:%Y-%m-%d %H:%M:%S} UTC",
+                text="put a newer token into MODELS_SAS_TOKEN_FILE before that, and this run goes on with it; "
+                "otherwise run again with a new one: what was verified is kept",
+            )

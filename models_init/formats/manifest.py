@@ -1,0 +1,422 @@
+"""The manifest, which describes a pack down to each chunk's digest.
+
+A `Manifest` that exists is valid: pydantic checks every rule below when a value is made, whether it is read from a
+document or built in code (`ValueError`). `parse` turns whatever is wrong with a document into a `ManifestError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from models_init.core.errors import ManifestError, UnsupportedError
+from models_init.core.pack_ref import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
+from models_init.formats.documents import FORBID_UNKNOWN, flaw, load, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = 1
+MIB = 1 << 20
+
+CHUNK_LIMIT = 4 * MIB
+"""Plain bytes of a chunk, at most: what a reader must be ready to hold, once per worker."""
+
+FRAME_LIMIT = CHUNK_LIMIT + CHUNK_LIMIT // 256 + 1024
+"""Compressed bytes of a chunk, at most: ZSTD_compressBound plus a generous frame header."""
+
+MANIFEST_LIMIT = 128 * MIB
+"""Bytes of a manifest, at most. 100,000 small files need about 28 MiB."""
+
+MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = f"{MANIFEST_NAME}.minisig"
+
+_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+# One regular expression judges a path: no control character (C0, DEL, C1, line and paragraph separators), no
+# surrogate, no sign that turns the direction of writing (U+202E makes "gpj.exe" of "exe.jpg"), no empty part, no "."
+# or "..", no leading or trailing slash.
+_PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
+_PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
+_PATH_BYTES = 1024  # with MODELS_DIR before it well below Linux' PATH_MAX of 4096
+_PART_BYTES = 255  # NAME_MAX of every Linux file system
+
+_SIZE_LIMIT = 2**53 - 1  # the largest number that every JSON reader gets right
+
+EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
+"""What a file without bytes has."""
+
+
+def check_path(path: str) -> None:
+    """Accept a path that stays inside its folder and can be shown on one line; raise `ValueError` otherwise."""
+    if not _PATH.match(path):
+        raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
+    if not path.isascii() or len(path) > _PART_BYTES:
+        encoded = path.encode()
+        if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
+            raise ValueError(
+                f"{shortened(path)!r} is too long for a path: {len(encoded)} bytes of at most {_PATH_BYTES}, "
+                f"or a part of more than {_PART_BYTES}"
+            )
+
+
+def _checked_path(path: str) -> str:
+    check_path(path)
+    return path
+
+
+PackName = Annotated[str, Field(strict=True, pattern=NAME_PATTERN, description="a pack's name, e.g. nl-nl or common")]
+Version = Annotated[str, Field(strict=True, pattern=VERSION_PATTERN, description="a pack's version, e.g. 2026.04")]
+Digest = Annotated[str, Field(strict=True, pattern=DIGEST_PATTERN, description="sha256 of the plain bytes")]
+_ManifestDigest = Annotated[
+    str, Field(strict=True, pattern=DIGEST_PATTERN, description="sha256 of the published manifest")
+]
+Size = Annotated[int, Field(strict=True, ge=0, le=_SIZE_LIMIT)]
+Path = Annotated[
+    str,
+    Field(
+        strict=True,
+        min_length=1,
+        max_length=_PATH_BYTES,
+        description="relative, '/' between parts, UTF-8; no empty part, no '.' or '..', no control character",
+    ),
+    AfterValidator(_checked_path),
+]
+
+
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Chunk:
+    """A piece of one file: a zstd frame of the archive at `offset`, `length` bytes there, `size` bytes when plain."""
+
+    offset: Size
+    length: Annotated[int, Field(strict=True, ge=1, le=FRAME_LIMIT)]
+    size: Annotated[int, Field(strict=True, ge=1, le=CHUNK_LIMIT)]
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class File:
+    """A regular file: its chunks, in order, cover its `size` bytes exactly. An empty file has none."""
+
+    path: Path
+    size: Size
+    digest: Digest
+    chunks: Annotated[tuple[Chunk, ...], FailFast()] = ()
+    executable: Annotated[bool, Field(strict=True)] = False
+
+    def __post_init__(self) -> None:
+        covered = sum(chunk.size for chunk in self.chunks)
+        if covered != self.size:
+            raise ValueError(f"{self.path}: its chunks hold {covered} bytes, its size is {self.size}")
+        only = self.chunks[0].digest if len(self.chunks) == 1 else self.digest if self.chunks else EMPTY_DIGEST
+        if only != self.digest:
+            raise ValueError(f"{self.path}: the file has another digest than its only chunk (or than no bytes)")
+        object.__setattr__(self, "digest", only)  # one string where two are equal: an eighth of a pack of small files
+
+
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Archive:
+    """The pack's one blob, beside the manifest: under another name than the manifest and its signature."""
+
+    file: Annotated[str, Field(strict=True, pattern=_FILE_NAME)]
+    size: Size
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        if self.file.startswith(MANIFEST_NAME):
+            raise ValueError(f"{self.file!r} is not a name for an archive: it is that of a manifest or a signature")
+
+
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Requirement:
+    """Another pack, and the versions of it that fit."""
+
+    pack: PackName
+    versions: Annotated[tuple[Version, ...], Field(min_length=1), FailFast()]
+
+
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Plain:
+    """Marks the archive as a plain one (.tar, .tar.gz, .tar.zst) of which no chunk can be fetched alone.
+
+    As published: `size` bytes of all files and `entries` files and directories are in it, if the publisher says so, and
+    the manifest lists none of them. A site that has unpacked it writes down what it found, and in `derived_from` the
+    digest of the manifest that was published: then a chunk's offset counts the bytes of all files, in order.
+    """
+
+    size: Size | None = None
+    entries: Size | None = None
+    derived_from: _ManifestDigest | None = None
+
+
+@dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
+class Manifest:
+    """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
+
+    `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` says
+    which versions of other packs this one works with, in ascending order of pack. With `plain` the archive is a plain
+    one, and no file is listed unless a site has derived the manifest.
+    """
+
+    schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
+    pack: PackName
+    version: Version
+    archive: Archive
+    files: Annotated[tuple[File, ...], FailFast()]
+    directories: Annotated[tuple[Path, ...], FailFast()] = ()
+    requires: Annotated[tuple[Requirement, ...], FailFast()] = ()
+    plain: Plain | None = None
+
+    def __post_init__(self) -> None:
+        _check_requirements(self.pack, self.requires)
+        _check_tree(self.files, self.directories)
+        if self.plain:
+            _check_plain(self, self.plain)
+        else:
+            _check_extents(self.files, self.archive.size)
+
+    @property
+    def ref(self) -> PackRef:
+        """The pack's name and version."""
+        return PackRef(self.pack, self.version)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files; at least the archive's, about, where it is a plain one that does not tell."""
+        if self.plain and not self.plain.derived_from:
+            return self.archive.size if self.plain.size is None else self.plain.size
+        return sum(file.size for file in self.files)
+
+    @property
+    def is_derived(self) -> bool:
+        """Tell whether a site wrote it down after it had unpacked a plain archive: nobody publishes such a manifest."""
+        return self.plain is not None and self.plain.derived_from is not None
+
+    @property
+    def archive_key(self) -> str:
+        """Where the archive lies in a source."""
+        return f"{self.pack}/{self.version}/{self.archive.file}"
+
+    def placements(self) -> Iterator[Placement]:
+        """Every chunk at its place, in archive order."""
+        for file in self.files:
+            yield from placements(file)
+
+    def folders(self) -> list[str]:
+        """Every directory of the pack, parents before children."""
+        return sorted(_parents(self.files, self.directories).union(self.directories))
+
+
+class Placement(NamedTuple):
+    """A chunk at its place: `start` is where its first byte lies in the file."""
+
+    file: File
+    chunk: Chunk
+    start: int
+
+
+def placements(file: File) -> Iterator[Placement]:
+    """Where each chunk of the file lies in it."""
+    start = 0
+    for chunk in file.chunks:
+        yield Placement(file, chunk, start)
+        start += chunk.size
+
+
+def parse(document: bytes, ref: PackRef) -> Manifest:
+    """Read the manifest of `ref`.
+
+    Raises `UnsupportedError` for another schema, `ManifestError` for whatever else is wrong with it, or when it is
+    another pack's.
+    """
+    try:
+        _check_kind(document[:64].lstrip())
+        content = load(document, _make_early)
+        _check_schema(content, ref)
+        manifest = _MANIFEST.validate_python(content)
+    except ValueError as error:
+        raise ManifestError(
+            f"the manifest of {ref} cannot be used: {flaw(error)}; the publisher must publish it anew"
+        ) from error
+    if manifest.ref != ref:
+        raise ManifestError(
+            f"the manifest of {ref} is that of {manifest.ref}: the publisher must publish the right one"
+        )
+    return manifest
+
+
+_CHUNK, _FILE, _MANIFEST = TypeAdapter(Chunk), TypeAdapter(File), TypeAdapter(Manifest)
+
+
+def _make_early(fields: dict[str, Any]) -> object:
+    """Make each chunk and each file as soon as it is read, which takes less memory than the objects they come from.
+
+    Whatever is not a valid one is left as it is: `parse` validates the whole and can say where it is wrong.
+    """
+    try:
+        if "offset" in fields:
+            return _CHUNK.validate_python(fields)
+        if "path" in fields:
+            return _FILE.validate_python(fields)
+    except ValidationError:
+        pass
+    return fields
+
+
+def _check_schema(content: object, ref: PackRef) -> None:
+    """Raise `UnsupportedError` for another schema, whatever else the document holds."""
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if type(schema) is int and schema != SCHEMA:
+        raise UnsupportedError(
+            f"the manifest of {ref} has schema {shortened(str(schema), 40)}, and this version of models_init "
+            f"reads schema {SCHEMA}: "
+            f"{'upgrade models_init' if schema > SCHEMA else 'ask the publisher for a newer pack'}"
+        )
+
+
+class Resolved(NamedTuple):
+    """A manifest, and the digest of the document that it was read from."""
+
+    manifest: Manifest
+    digest: str
+
+
+def resolved(document: bytes, ref: PackRef) -> Resolved:
+    """Read the manifest of `ref`; raises as `parse` does."""
+    return Resolved(parse(document, ref), f"sha256:{hashlib.sha256(document).hexdigest()}")
+
+
+def published(document: bytes, ref: PackRef) -> Resolved:
+    """Read the manifest of `ref` as a publisher wrote it; raises as `parse` does, and for one that a site derived."""
+    found = resolved(document, ref)
+    if found.manifest.is_derived:
+        raise ManifestError(
+            f"the manifest of {ref} is one that a site wrote for itself when it unpacked a plain archive: the "
+            "publisher must publish what `models-pack describe` wrote"
+        )
+    return found
+
+
+def origin(derived: Manifest) -> Resolved:
+    """What the manifest was derived from, as far as it tells: enough to bring the archive once more."""
+    if derived.plain is None or derived.plain.derived_from is None:
+        raise ValueError(f"the manifest of {derived.ref} is not derived")
+    plain = Plain(derived.plain.size, derived.plain.entries)
+    return Resolved(replace(derived, files=(), directories=(), plain=plain), derived.plain.derived_from)
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Write the document: the same manifest gives the same bytes, one file a line so that a diff can be read."""
+    text = _MANIFEST.dump_json(manifest, exclude_defaults=True)
+    return text.replace(b'{"path":', b'\n{"path":') + b"\n"
+
+
+def json_schema() -> bytes:
+    """Write the JSON Schema of the document, as far as one can say it: order and coverage are checked on parsing."""
+    schema = _MANIFEST.json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "models_init pack manifest"
+    return json.dumps(schema, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _path_flaw(path: str) -> str:
+    parts = path.split("/")
+    if path.startswith("/"):
+        return "it is absolute"
+    if ".." in parts:
+        return "it leads upwards"
+    if "." in parts:
+        return "it has a part '.'"
+    if "" in parts:
+        return "it has an empty part"
+    hidden = next(char for char in path if char != "/" and not _PATH.match(char + "_"))
+    return f"it holds the character U+{ord(hidden):04X}"
+
+
+def _check_kind(start: bytes) -> None:
+    if not start:
+        raise ValueError("it is empty")
+    for magic, kind in _FOREIGN:
+        if start.startswith(magic):
+            raise ValueError(kind)
+
+
+_FOREIGN = (
+    (b"\x1f\x8b", "it is compressed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd"),
+    (b"\xef\xbb\xbf", "it begins with a byte order mark"),
+    (b"\xff\xfe", "it is UTF-16"),
+    (b"\xfe\xff", "it is UTF-16"),
+    (b"<", "it is a web page or XML, as a proxy in between may send it"),
+)
+"""What is found where a manifest ought to be, by its first bytes."""
+
+
+def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:
+    folders = _parents(files, directories)
+    for paths in ([file.path for file in files], directories):
+        before = ""
+        for path in paths:
+            if path <= before:
+                raise ValueError(f"{path} stands twice, or after {before}: paths must ascend")
+            if path in folders:
+                raise ValueError(f"{path} is both a file (or an empty directory) and a directory with entries")
+            before = path
+    if both := {file.path for file in files if directories}.intersection(directories):
+        raise ValueError(f"{min(both)} is both a file and a directory")
+
+
+def _parents(files: tuple[File, ...], directories: tuple[str, ...]) -> set[str]:
+    folders: set[str] = set()
+    for path in _paths(files, directories):
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+    return folders
+
+
+def _paths(files: tuple[File, ...], directories: tuple[str, ...]) -> Iterator[str]:
+    for file in files:
+        yield file.path
+    yield from directories
+
+
+def _check_requirements(pack: str, requires: tuple[Requirement, ...]) -> None:
+    before = ""
+    for requirement in requires:
+        if requirement.pack <= before or requirement.pack == pack:
+            raise ValueError(f"the requirement of {requirement.pack} stands twice, out of order, or in its own pack")
+        before = requirement.pack
+
+
+def _check_plain(manifest: Manifest, plain: Plain) -> None:
+    if plain.derived_from is None:
+        if manifest.files or manifest.directories:
+            raise ValueError("its archive is a plain one, and it lists files: a site alone can know them")
+        return
+    end = 0
+    for placement in manifest.placements():
+        if placement.chunk.offset != end or placement.chunk.length != placement.chunk.size:
+            raise ValueError(f"{placement.file.path}: the chunk at {placement.chunk.offset} does not lie at {end}")
+        end += placement.chunk.size
+    entries = len(manifest.files) + len(manifest.folders())
+    if (plain.size, plain.entries) != (end, entries):
+        raise ValueError(f"it lists {end} bytes in {entries} entries, not {plain.size} in {plain.entries}")
+
+
+def _check_extents(files: tuple[File, ...], archive_size: int) -> None:
+    end = 0
+    for file in files:
+        for chunk in file.chunks:
+            if chunk.offset < end:
+                raise ValueError(f"{file.path}: the chunk at {chunk.offset} overlaps the one before it")
+            end = chunk.offset + chunk.length
+    if end > archive_size:
+        raise ValueError(f"chunks reach to {end}, the archive ends at {archive_size}")

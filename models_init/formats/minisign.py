@@ -1,0 +1,216 @@
+"""What minisign's public keys and signatures look like, and which documents a signature fits.
+
+A signature is good for one document: the manifest of the pack and version that its trusted comment names. The format is
+that of https://jedisct1.github.io/minisign/: four lines, of which the last signs the third. The first is signed by
+nobody, so it is neither shown nor used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.core.pack_ref import PackRef
+
+SIGNATURE_LIMIT = 64 << 10
+"""Bytes of a signature, at most; minisign itself writes no more than 10 KiB."""
+
+LEGACY, HASHED = b"Ed", b"ED"
+"""Whether the document itself was signed (minisign before 0.10, and with -l), or its BLAKE2b-512."""
+
+_UNTRUSTED, _TRUSTED = b"untrusted comment: ", b"trusted comment: "
+_ANOTHER = "it is cut, changed, or no signature of minisign"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """`number` is what minisign shows as the key's id, `point` what signatures are checked with."""
+
+    number: bytes
+    point: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> PublicKey:
+        """Read the one line that minisign prints; raise `ValueError`."""
+        raw = _decoded(text.encode(), 42)
+        if raw[:2] != LEGACY:
+            raise ValueError("it is no Ed25519 key")
+        return cls(raw[2:10], raw[10:])
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits, as minisign shows them."""
+        return key_id(self.number)
+
+    def __str__(self) -> str:
+        return b64encode(LEGACY + self.number + self.point).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature as it was read: well-formed, and so far believed by nobody."""
+
+    algorithm: bytes
+    number: bytes
+    signature: bytes
+    comment: bytes
+    seal: bytes
+
+    @classmethod
+    def parse(cls, document: bytes) -> Signature:
+        """Read the four lines exactly as minisign writes them; raise `ValueError`.
+
+        Nothing beside them is taken: what no check covers could be changed unnoticed.
+        """
+        lines = document.split(b"\n")
+        if len(lines) != 5 or lines[4]:
+            raise ValueError(f"it has {len(lines) - 1} lines instead of 4")
+        if not lines[0].startswith(_UNTRUSTED) or not lines[2].startswith(_TRUSTED):
+            raise ValueError(_ANOTHER)
+        raw = _decoded(lines[1], 74)
+        if raw[:2] not in {LEGACY, HASHED}:
+            raise ValueError("its algorithm is unknown")
+        return cls(raw[:2], raw[2:10], raw[10:], lines[2].removeprefix(_TRUSTED), _decoded(lines[3], 64))
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key that it claims to be made with."""
+        return key_id(self.number)
+
+    def encoded(self, remark: str) -> bytes:
+        """The four lines; `remark` is the first one's text."""
+        raw = b64encode(self.algorithm + self.number + self.signature)
+        lines = (_UNTRUSTED + remark.encode(), raw, _TRUSTED + self.comment, b64encode(self.seal))
+        return b"".join(line + b"\n" for line in lines)
+
+    def is_by(self, key: PublicKey, document: bytes) -> bool:
+        """Whether the key has signed this document, and this trusted comment with it."""
+        return (
+            key.number == self.number
+            and _verified(key, signed_bytes(document, self.algorithm), self.signature)
+            and _verified(key, self.signature + self.comment, self.seal)
+        )
+
+    def binds(self, ref: PackRef) -> bool:
+        """Whether the trusted comment names this pack and version: once, and no other."""
+        words = re.split(rb"[ \t]+", self.comment)
+        named = [word for word in words if word.startswith((b"pack=", b"version="))]
+        return sorted(named) == [b"pack=" + ref.name.encode(), b"version=" + ref.version.encode()]
+
+
+def key_id(number: bytes) -> str:
+    """A key's number as minisign shows it."""
+    return f"{int.from_bytes(number, 'little'):016X}"
+
+
+def binding(ref: PackRef) -> str:
+    """The trusted comment that makes a signature good for this pack and version."""
+    return f"pack={ref.name} version={ref.version}"
+
+
+def signed_bytes(document: bytes, algorithm: bytes) -> bytes:
+    """What of a document goes into its signature."""
+    return document if algorithm == LEGACY else hashlib.blake2b(document).digest()
+
+
+def public_keys(text: str) -> tuple[PublicKey, ...]:
+    """Read public keys: one a line, or between commas or blanks; lines of `.pub` files' comments may stand between.
+
+    Raises `ValueError` where there is none, or something else. What might be a secret key is in no message.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith(_UNTRUSTED.decode())]
+    words = [word for line in lines for word in re.split(r"[\s,]+", line) if word]
+    if not words:
+        raise ValueError("holds no public key")
+    return tuple(dict.fromkeys(map(_public_key, words)))
+
+
+def verify(ref: PackRef, document: bytes, signature: bytes, keys: Sequence[PublicKey]) -> str:
+    """Return the id of the trusted key that has signed this manifest as this pack's. Raises `SignatureError`."""
+    try:
+        read = Signature.parse(signature)
+    except ValueError as error:
+        raise SignatureError(
+            f"the signature of {ref} cannot be used: {error} ({_trust(keys)}); the publisher must publish it anew"
+        ) from error
+    claimed = [key for key in keys if key.number == read.number]
+    if not claimed:
+        raise SignatureError(
+            f"the manifest of {ref} is signed by key {read.key_id}, which is not trusted here ({_trust(keys)}); "
+            f"add {read.key_id} to MODELS_PUBLIC_KEY only if the publisher has announced it, else tell the publisher"
+        )
+    if not any(read.is_by(key, document) for key in claimed):
+        raise SignatureError(
+            f"the signature of {ref} by key {read.key_id} does not fit the manifest ({_trust(keys)}): the manifest, "
+            "the signature or its trusted comment was changed; do not install it, tell the publisher"
+        )
+    if not read.binds(ref):
+        raise SignatureError(
+            f"the signature by key {read.key_id} ({_trust(keys)}) is not for {ref}: its trusted comment says "
+            f"{_shown(read.comment)} instead of {binding(ref)!r}; tell the publisher"
+        )
+    return read.key_id
+
+
+def unsigned(ref: PackRef, where: str, keys: Sequence[PublicKey]) -> SignatureError:
+    """The error for a manifest without a signature."""
+    return SignatureError(
+        f"the manifest of {ref} is not signed at {where}, and only signed ones are trusted here ({_trust(keys)}); "
+        "ask the publisher for its signature"
+    )
+
+
+def _trust(keys: Sequence[PublicKey]) -> str:
+    ids = list(dict.fromkeys(key.id for key in keys))
+    return f"trusted: {', '.join(ids)}"
+
+
+def _shown(comment: bytes, limit: int = 200) -> str:
+    """A comment that was signed, on one line: by a trusted key, but perhaps not for us."""
+    text = comment.decode(errors="replace")
+    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+
+
+def _public_key(word: str) -> PublicKey:
+    try:
+        return PublicKey.parse(word)
+    except ValueError:
+        pass
+    if len(word) > 100:  # a secret key has 212 characters
+        from models_init.core.redaction import register  # noqa: PLC0415 - by need
+
+        register(word)
+    raise ValueError(
+        "is no public key of minisign (56 letters and digits that begin with RW; several after commas)"
+    ) from None
+
+
+def _decoded(text: bytes, length: int) -> bytes:
+    """Read base64 in its one canonical form; raise `ValueError`."""
+    try:
+        raw = b64decode(text, validate=True)
+    except NotBase64:
+        raw = b""
+    if len(raw) != length or b64encode(raw) != text:
+        raise ValueError(_ANOTHER)
+    return raw
+
+
+def _verified(key: PublicKey, message: bytes, signature: bytes) -> bool:
+    from nacl.exceptions import BadSignatureError  # noqa: PLC0415 - 20 ms that only who checks signatures need pay
+    from nacl.signing import VerifyKey  # noqa: PLC0415 - the same
+
+    try:
+        VerifyKey(key.point).verify(message, signature)
+    except BadSignatureError:
+        return False
+    return True

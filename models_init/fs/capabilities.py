@@ -1,0 +1,64 @@
+"""What a file system can do, tried in a folder on it; nothing is left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import NotWritableError
+from models_init.fs.files import aside, sync_path, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_REFUSED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def require_symbolic_links(folder: Path, volume: Path) -> None:
+    """Activation consists of them, and some network and USB file systems refuse them.
+
+    Raises `NotWritableError` where they do, `OSError` for all else. `volume` is what the message names.
+    """
+    link = aside(folder, "probe")
+    if not _is_granted(lambda: os.symlink("nowhere", link)):
+        raise NotWritableError(
+            f"{volume} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
+            "system or NFS for MODELS_DIR"
+        )
+    link.unlink(missing_ok=True)
+
+
+def has_hard_links(folder: Path) -> bool:
+    """Tell whether a file may have two names; where there is no room to try, it is taken to be so. `OSError`."""
+    file, other = aside(folder, "probe"), aside(folder, "probe")
+    granted = True
+    _is_granted(lambda: os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
+    if file.exists():
+        granted = _is_granted(lambda: os.link(file, other))
+    file.unlink(missing_ok=True)
+    other.unlink(missing_ok=True)
+    return granted
+
+
+def change(folder: Path) -> None:
+    """Make, flush, rename and replace files, as an install does. Raises `OSError`."""
+    one, other = aside(folder, "probe"), aside(folder, "probe")
+    write_file(one, b"a file\n")
+    write_file(other, b"another\n")
+    os.rename(one, other)
+    sync_path(folder)
+    other.unlink()
+
+
+def _is_granted(step: Callable[[], object]) -> bool:
+    """Tell whether the file system does such things at all; one that is full does. Raises `OSError`."""
+    try:
+        step()
+    except OSError as error:
+        if error.errno not in _REFUSED | _FULL:
+            raise
+        return error.errno in _FULL
+    return True

@@ -1,0 +1,41 @@
+"""Faults of the volume's file system, told in the program's own words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import NoSpaceError, NotWritableError, VolumeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def volume_faults(path: str | Path) -> Iterator[None]:
+    """Turn an `OSError` at or below `path` into the `VolumeError` that fits."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or str(path)
+        if error.errno in _FULL:
+            raise NoSpaceError(
+                f"the volume is full at {where}: {error.strerror}; free some space or run with --prune, then run again"
+            ) from error
+        if error.errno in _FORBIDDEN:
+            raise NotWritableError(
+                f"{where} cannot be written: {error.strerror}; mount the volume read-write and give it to user "
+                f"{os.geteuid()}"
+            ) from error
+        if error.errno == errno.ELOOP:
+            raise NotWritableError(
+                f"{where} is a link, and nothing is written through one: the volume's own files and folders must be "
+                "real; remove it, then run again"
+            ) from error
+        raise VolumeError(f"{where} failed: {error.strerror or error}; check the disk, then run again") from error

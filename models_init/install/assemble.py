@@ -1,0 +1,205 @@
+"""Bring trees into staging, each chunk from the nearest place that has it: staging, another pack, the source."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.core.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError, WrongBytesError
+from models_init.core.units import human_size
+from models_init.core.workers import each, one_fault
+from models_init.formats import manifest
+from models_init.fs.page_cache import Share
+from models_init.install.reuse_local import adopt
+from models_init.transfer.fetcher import Buffers, Fetcher
+from models_init.transfer.plan import SPARE, Facts
+from models_init.transfer.ranges import portions, spans
+from models_init.transfer.reuse import Search
+from models_init.volume.staging import Staging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from models_init.archive.unpack import Delivery
+    from models_init.core.events import Watcher
+    from models_init.core.workers import Workers
+    from models_init.formats.manifest import Manifest, Placement, Resolved
+    from models_init.fs.page_cache import Pages
+    from models_init.install.trust import Trust
+    from models_init.sources.source import Source
+    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.plan import PackPlan, Plan
+    from models_init.volume.layout import Holding, Volume
+
+
+_RECORD = 512
+"""Bytes that a chunk's record takes in memory, about: the manifest of 100,000 small files leaves less for buffers."""
+
+_LEAST_MEMORY = 16 << 20
+"""Bytes for buffers that are used whatever the manifests take, if the settings allow as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the work is done with; bytes of `memory` for buffers are an upper limit."""
+
+    volume: Volume
+    source: Source
+    trust: Trust
+    workers: Workers
+    watcher: Watcher
+    connections: Connections
+    memory: int
+    pages: Pages = field(default_factory=Share.of_this_machine)
+    _stagings: dict[Path, Staging] = field(default_factory=dict)
+
+    def staging(self, pack: Resolved) -> Staging:
+        """The folder in which the pack grows: the same object each time, for it knows what was looked at."""
+        path = self.volume.staging_path(pack.manifest.ref, pack.digest)
+        if path not in self._stagings:
+            self._stagings[path] = Staging(path, pack.manifest, self.pages)
+        return self._stagings[path]
+
+    def fetcher(self, plan: Plan) -> Fetcher:
+        """A fetcher for all packs of the plan."""
+        size = plan.largest_batch
+        memory = max(min(self.memory, _LEAST_MEMORY), self.memory - plan.chunks * _RECORD)
+        buffers = Buffers(max(1, memory // size), size)
+        return Fetcher(self.source, self.workers, self.watcher, self.connections, buffers)
+
+
+async def survey(means: Means, packs: Sequence[Resolved]) -> list[Facts]:
+    """Find out what the volume holds of each pack: hash what lies in staging, look up what others ought to have."""
+    sound = await each(lambda pack: _sound(means, pack), packs)
+    searches = [Search(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
+    await _search(means, packs, searches)
+    return [await _facts(means, pack, search) for pack, search in zip(packs, searches, strict=True)]
+
+
+class Brought(NamedTuple):
+    """What lies in staging now; `is_whole` tells whether it still does, for `Volume.publish`."""
+
+    resolved: Resolved
+    is_whole: Callable[[], bool]
+
+
+async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Brought:
+    """Make staging whole: link, copy, fetch; return what lies there then.
+
+    That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
+    the errors of source and volume.
+    """
+    if pack.is_unknown:
+        return Brought(await _delivery(means, pack.resolved).bring(fetcher), lambda: True)
+    staging = means.staging(pack.resolved)
+    await means.workers.run(staging.prepare, pack.missing, pack.copies)
+    with one_fault():
+        async with asyncio.TaskGroup() as group:  # the disk that is read and the network that is waited for are two
+            group.create_task(means.workers.run(staging.allocate, pack.missing, pack.copies))
+            adopting = group.create_task(adopt(staging, pack, means.workers))
+            fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
+    lost, copied = adopting.result()
+    fetcher.traffic.copied += copied
+    means.watcher.expect(sum(placement.chunk.length for placement in lost))
+    for fault in (fetching.result(), await _fetch(pack, fetcher, staging, lost)):
+        if fault:
+            raise fault
+    await means.workers.run(staging.complete)
+    return Brought(pack.resolved, staging.is_as_prepared)
+
+
+async def _fetch(
+    pack: PackPlan, fetcher: Fetcher, staging: Staging, missing: Sequence[Placement]
+) -> WrongBytesError | None:
+    """Fetch these chunks; wrong ones are returned as a fault, so that everything else comes first."""
+    if missing and pack.manifest.is_derived:
+        raise VolumeError(f"{pack.manifest.ref}: what was unpacked is damaged already; check the disk, then run again")
+    try:
+        await fetcher.fetch(staging, missing)
+    except WrongBytesError as fault:
+        return fault
+    return None
+
+
+def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
+    """Raise `NoSpaceError` where the plan does not fit, before anything is fetched."""
+    lacking = plan.disk_bytes + SPARE - free_bytes
+    if plan.disk_bytes and lacking > 0:
+        raise NoSpaceError(
+            f"the volume lacks {human_size(lacking)}: {human_size(plan.disk_bytes + SPARE)} are needed and "
+            f"{human_size(free_bytes)} are free; make room or run with --prune, then run again"
+        )
+    if plan.disk_inodes > free_inodes:
+        raise NoSpaceError(
+            f"the volume lacks {plan.disk_inodes - free_inodes} inodes: {plan.disk_inodes} files and folders are to be "
+            "made; make room or run with --prune, then run again"
+        )
+
+
+def require_held(plan: Plan, source: Source) -> None:
+    """Raise `NotFoundError` where the source was made without what the volume lacks, before anything is fetched."""
+    lacking, reason = [], ""
+    for pack in plan.packs:
+        key, size = pack.manifest.archive_key, 0
+        for span in spans(pack.missing) if source.lacks(key, 0, pack.manifest.archive.size) else ():
+            if why := source.lacks(key, span.start, span.stop):
+                size, reason = size + span.stop - span.start, why
+        if pack.unspooled and (why := source.lacks(key, 0, pack.manifest.archive.size)):
+            size, reason = pack.unspooled, why
+        if size:
+            lacking.append(f"{human_size(size)} of {pack.manifest.ref}")
+    if lacking:
+        raise NotFoundError(
+            f"{source.name} lacks {', '.join(lacking)}, and so does this volume: {reason}; install that first, or ask "
+            "for a bundle that is made with this volume's receipt (--receipt), or for a whole one"
+        )
+
+
+async def _sound(means: Means, pack: Resolved) -> list[Placement]:
+    staging = means.staging(pack)
+    if not staging.exists():
+        return []
+    found = await means.workers.each(staging.sound, portions(pack.manifest.placements()))
+    return [placement for part in found for placement in part]
+
+
+async def _search(means: Means, packs: Sequence[Resolved], searches: Sequence[Search]) -> None:
+    """Look in one tree after the other, but not in the packs' own folders in staging: those are hashed already."""
+    own = {means.staging(pack).root for pack in packs}
+    for holding in means.volume.holdings({pack.manifest.pack for pack in packs}):
+        wanting = [search for search in searches if search.wants_more and holding.root not in own]
+        if not wanting:
+            continue
+        if held := await means.workers.run(_held, holding):
+            for search in wanting:
+                search.look(str(holding.root), held, whole=holding.whole and means.volume.hard_links)
+
+
+def _held(holding: Holding) -> Manifest | None:
+    """What ought to lie there; nothing where its manifest cannot be read."""
+    try:
+        return manifest.parse(holding.manifest.read_bytes(), holding.ref)
+    except (OSError, ManifestError):
+        return None
+
+
+def _delivery(means: Means, pack: Resolved) -> Delivery:
+    from models_init.archive.unpack import Delivery  # noqa: PLC0415 - few packs are plain archives
+
+    return Delivery(means.volume, means.pages, pack)
+
+
+async def _facts(means: Means, pack: Resolved, search: Search) -> Facts:
+    if pack.manifest.plain and not pack.manifest.is_derived:
+        staged = await means.workers.run(_delivery(means, pack).staged)
+        return Facts(
+            pack,
+            installed=False,
+            staged_bytes=staged.disk_bytes,
+            staged_inodes=staged.disk_inodes,
+            spooled_bytes=staged.spooled_bytes,
+        )
+    staged_bytes, staged_inodes = await means.workers.run(means.staging(pack).allocated)
+    return Facts(pack, installed=False, reuse=search.found(), staged_bytes=staged_bytes, staged_inodes=staged_inodes)

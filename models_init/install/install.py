@@ -1,0 +1,146 @@
+"""The order of the steps: resolve, plan, fetch, publish, activate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from models_init import __version__
+from models_init.core.errors import ArchiveError, WrongBytesError
+from models_init.core.workers import each
+from models_init.formats import manifest
+from models_init.formats.release import release_of
+from models_init.install import assemble, resolve
+from models_init.transfer.plan import Facts, Plan, decide, require_fit
+from models_init.volume.activation import Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.manifest import Resolved
+    from models_init.formats.release import Release
+    from models_init.install.assemble import Means
+    from models_init.transfer.fetcher import Fetcher
+    from models_init.transfer.plan import PackPlan
+
+    Keep = Callable[[PackRef, str, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was done; sizes in bytes. `bytes_fetched` counts all bytes of archives that came, wanted or not."""
+
+    release: Release
+    bytes_fetched: int
+    bytes_reused: int
+    bytes_written: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Brings a volume to the release that consists of the packs `wanted`."""
+
+    wanted: Sequence[PackRef]
+    means: Means
+    began: float = field(default_factory=monotonic)
+    held_back: list[tuple[PackRef, str, bytes]] = field(default_factory=list)
+
+    async def plan(self) -> Plan:
+        """Find out what is missing and what it costs; change nothing."""
+        return await self._plan(lambda _ref, _digest, _document: None)
+
+    async def look_up(self, ref: PackRef) -> Resolved:
+        """What one pack consists of, by the volume or by the source; change nothing."""
+        if self.means.volume.is_installed(ref):
+            return resolve.installed(self.means.volume, ref)
+        return await self._resolve(ref, lambda _ref, _digest, _document: None)
+
+    async def run(self) -> Report:
+        """Do it; the volume is prepared and locked.
+
+        Raises the error that ends it. Whatever was verified until then is kept, and the next run goes on from there.
+        """
+        volume, watcher = self.means.volume, self.means.watcher
+        plan = await self._plan(volume.keep_manifest)
+        while self.held_back:
+            await self.means.workers.run(volume.keep_manifest, *self.held_back.pop())
+        assemble.require_space(plan, *volume.free())
+        watcher.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.means.source.name)
+        watcher.expect(plan.fetch_bytes)
+        fetcher = self.means.fetcher(plan)
+        brought = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
+        digests = {}
+        for pack, result in zip(plan.packs, brought, strict=True):
+            if not isinstance(result, str):
+                raise result
+            digests[pack.manifest.ref] = result
+        return await self._activate(plan, digests, fetcher)
+
+    async def _plan(self, keep: Keep) -> Plan:
+        here = [ref for ref in self.wanted if self.means.volume.is_installed(ref)]
+        known = [resolve.installed(self.means.volume, ref) for ref in here]
+        new = await each(lambda ref: self._resolve(ref, keep), [ref for ref in self.wanted if ref not in here])
+        require_fit([pack.manifest for pack in known + new])
+        return await self.weigh([*known, *new])
+
+    async def weigh(self, packs: Sequence[Resolved]) -> Plan:
+        """What it takes to bring these packs, that fit together or not; change nothing."""
+        here = {ref for ref in self.wanted if self.means.volume.is_installed(ref)}
+        known = [pack for pack in packs if pack.manifest.ref in here]
+        new = [pack for pack in packs if pack.manifest.ref not in here]
+        plan = decide([*(Facts(pack, installed=True) for pack in known), *await assemble.survey(self.means, new)])
+        assemble.require_held(plan, self.means.source)
+        return plan
+
+    async def _resolve(self, ref: PackRef, keep: Keep) -> Resolved:
+        document = await resolve.fetch_document(self.means.source, self.means.trust, ref)
+        resolved = manifest.published(document, ref)
+        self.means.watcher.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
+        if self.means.source.lacks(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
+            self.held_back.append((ref, resolved.digest, document))  # until it is sure that the volume has the rest
+        else:
+            await self.means.workers.run(keep, ref, resolved.digest, document)
+        return resolved
+
+    async def _bring(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
+        """Fetch and publish one pack; return the digest of the manifest that it was verified against.
+
+        A publisher's fault is returned, too, so that it does not keep other packs from coming.
+        """
+        ref, volume = pack.manifest.ref, self.means.volume
+        if pack.installed:
+            if pack.manifest.is_derived:  # a run may have been killed just before it let go of the spool
+                origin = volume.staging_path(ref, manifest.origin(pack.manifest).digest)
+                await self.means.workers.run(volume.forget, origin)
+            return pack.digest
+        try:
+            found, is_whole = await assemble.bring(self.means, pack, fetcher)
+        except (WrongBytesError, ArchiveError) as error:
+            return error
+        await self.means.workers.run(volume.publish, ref, found.digest, is_whole)
+        if pack.is_unknown:
+            fetcher.traffic.unpacked += found.manifest.size
+            await self.means.workers.run(volume.forget, volume.staging_path(ref, pack.digest))
+        self.means.watcher.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
+        return found.digest
+
+    async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> Report:
+        release = release_of(
+            digests,
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            source=self.means.source.name,
+            program=f"models_init {__version__}",
+        )
+        await self.means.workers.run(Switch(self.means.volume).install, release)
+        self.means.watcher.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
+        return Report(
+            release=release,
+            bytes_fetched=fetcher.traffic.fetched,
+            bytes_reused=plan.known_size - fetcher.traffic.written,
+            bytes_written=fetcher.traffic.written + fetcher.traffic.copied + fetcher.traffic.unpacked,
+            seconds=round(monotonic() - self.began, 3),
+        )

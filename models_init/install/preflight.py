@@ -1,0 +1,323 @@
+"""The order of the checks before an install: what has no ground to stand on is skipped, everything else is tried."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import AccessError, ModelsInitError, UsageError
+from models_init.core.units import human_rate, human_size, human_time
+from models_init.core.workers import each
+from models_init.formats.manifest import MIB
+from models_init.install import assemble, volume_checks
+from models_init.install.check_report import Findings
+from models_init.install.install import Installation
+from models_init.sources.sas import GET_A_TOKEN
+from models_init.transfer.plan import require_fit
+from models_init.transfer.ranges import spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.manifest import Resolved
+    from models_init.install.assemble import Means
+    from models_init.sources.probe import Approach, Credential, Greeting
+    from models_init.transfer.plan import PackPlan, Plan
+
+_SAMPLE = 8 * MIB
+"""Bytes that are fetched to see how fast the source is, at most."""
+
+_PIECE = MIB // 2
+_ROOM = 16 << 10  # bytes that are counted at once
+_SAMPLE_SECONDS = 2.0
+_SKEW_SECONDS = 120.0
+"""What clocks may differ by: the service grants a token's beginning about so much."""
+
+_SOON = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found, and the figures behind it where they could be had; sizes in bytes, times in seconds."""
+
+    source: str
+    volume: str
+    found: Findings = field(default_factory=Findings)
+    free_bytes: int | None = None
+    free_inodes: int | None = None
+    clock_ahead: float | None = None
+    expires: datetime | None = None
+    plan: Plan | None = None
+    rate: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the fetch is going to take, about."""
+        if self.plan and not self.plan.fetch_bytes:
+            return 0.0
+        return self.plan.fetch_bytes / self.rate if self.plan and self.rate else None
+
+
+class Preflight:
+    """Checks what an install of the packs `wanted` will meet; `approach` is None where no source can be asked."""
+
+    def __init__(self, wanted: Sequence[PackRef], means: Means, approach: Approach | None) -> None:
+        self.report = Report(means.source.name, str(means.volume.root))
+        self._found = self.report.found
+        self._wanted = wanted
+        self._means = means
+        self._approach = approach
+        self._installation = Installation(wanted, means)
+        self._credential: Credential | None = None
+        self._packs: list[Resolved] = []
+
+    async def run(self, faults: Sequence[str], no_proxy_ignored: Sequence[str] = ()) -> Report:
+        """Check everything, whatever fails; nothing is changed.
+
+        `faults` are those of the environment; `no_proxy_ignored` has the entries of NO_PROXY that cannot match.
+        """
+        self._check_environment(faults)
+        await self._means.workers.run(volume_checks.inspect, self._means.volume, self._found)
+        greeting = await self._check_source()
+        if no_proxy_ignored:
+            self._found.warn(
+                "proxy", f"entries of NO_PROXY that cannot match any server: {', '.join(no_proxy_ignored)}"
+            )
+        self._check_clock(greeting)
+        self._check_token()
+        await self._check_packs()
+        self._check_set()
+        await self._check_plan()
+        self._check_space()
+        await self._check_rate()
+        self._check_time()
+        self._check_expiry()
+        return self.report
+
+    def _check_environment(self, faults: Sequence[str]) -> None:
+        if faults:
+            self._found.fail("environment", UsageError(*faults))
+        else:
+            self._found.ok("environment", f"names {', '.join(map(str, self._wanted))}")
+
+    async def _check_source(self) -> Greeting | None:
+        if not self._approach:
+            self._found.skip("source", "the environment does not tell where it is")
+            return None
+        greeting = None
+        with self._found.guarding("source"):
+            greeting = await self._approach.greet()
+            self._found.ok("source", ", ".join(filter(None, [f"reached {greeting.where}", greeting.way])))
+        return greeting
+
+    def _check_clock(self, greeting: Greeting | None) -> None:
+        if not greeting or not greeting.time:
+            self._found.skip("clock", "the source does not tell the time" if greeting else "the source is not reached")
+            return
+        seconds = (datetime.now(UTC) - greeting.time).total_seconds()
+        self.report.clock_ahead = seconds
+        told = f"{human_time(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the service's"
+        if abs(seconds) > _SKEW_SECONDS:
+            self._found.warn("clock", f"this machine's is {told}; set it")
+        else:
+            self._found.ok("clock", told)
+
+    def _check_token(self) -> None:
+        if not self._approach:
+            self._found.skip("token", "the environment does not tell what it is for")
+            return
+        with self._found.guarding("token"):
+            token = self._credential = self._approach.credential()
+            if not token:
+                self._found.ok("token", "none is needed")
+                return
+            self.report.expires = token.expires
+            if flaw := token.flaw or token.time_flaw(self._now()):
+                raise AccessError(f"the token {flaw}; {GET_A_TOKEN}")
+            self._found.ok("token", f"{token.scope}; {_life(token.expires, self._now())}")
+
+    def _now(self) -> datetime:
+        """The service's time, or this machine's where that is not known."""
+        return datetime.now(UTC) - timedelta(seconds=self.report.clock_ahead or 0.0)
+
+    async def _check_packs(self) -> None:
+        if not self._wanted:
+            self._found.skip("packs", "the environment does not say which")
+        outcomes = await each(self._look_up, self._wanted)
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, AccessError)]
+        if refusals and self._credential:
+            self._found.fail("token", refusals[0])
+        for ref, outcome in zip(self._wanted, outcomes, strict=True):
+            self._tell_pack(f"pack {ref.name}", ref, outcome)
+
+    async def _look_up(self, ref: PackRef) -> Resolved | ModelsInitError | str:
+        """What the pack consists of, why that cannot be had, or why nobody asks."""
+        try:
+            if not self._means.volume.is_installed(ref):
+                for check in ("source", "token"):
+                    if not self._approach or self._found.failed(check):
+                        return f"the {check} cannot be used"
+            resolved = await self._installation.look_up(ref)
+            await self._touch_end(resolved)
+        except ModelsInitError as error:
+            return error
+        return resolved
+
+    async def _touch_end(self, pack: Resolved) -> None:
+        """Fetch the last byte of the archive: it is there, and as long as it should be."""
+        content, source = pack.manifest, self._means.source
+        key, size = content.archive_key, content.archive.size
+        if size and not self._means.volume.is_installed(content.ref) and not source.lacks(key, size - 1, size):
+            await source.get_range(key, size - 1, size, _Tally())
+
+    def _tell_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
+        match outcome:
+            case AccessError() if self._credential:
+                self._found.skip(check, "the token is refused")
+            case ModelsInitError():
+                self._found.fail(check, outcome)
+            case str():
+                self._found.skip(check, outcome)
+            case _:
+                self._packs.append(outcome)
+                where = "installed" if self._means.volume.is_installed(ref) else "published"
+                self._found.ok(check, f"{ref.version}, {human_size(outcome.manifest.size)}, is {where}")
+
+    @property
+    def _knows_all(self) -> bool:
+        return bool(self._wanted) and len(self._packs) == len(self._wanted)
+
+    def _check_set(self) -> None:
+        if not self._knows_all:
+            self._found.skip("set", _NOT_ALL)
+            return
+        with self._found.guarding("set"):
+            require_fit([pack.manifest for pack in self._packs])
+            self._found.ok("set", "these versions work together")
+
+    async def _check_plan(self) -> None:
+        if not self._knows_all:
+            self._found.skip("plan", _NOT_ALL)
+            return
+        with self._found.guarding("plan"):
+            plan = self.report.plan = await self._installation.weigh(self._packs)
+            self._found.ok(
+                "plan",
+                f"{human_size(plan.fetch_bytes)} to fetch, {human_size(plan.reused_bytes)} to reuse, "
+                f"{human_size(plan.write_bytes)} to write",
+            )
+
+    def _check_space(self) -> None:
+        report = self.report
+        with self._found.guarding("space"):
+            free_bytes, free_inodes = report.free_bytes, report.free_inodes = self._means.volume.free()
+            inodes = f" and {free_inodes} inodes" if free_inodes < 1 << 63 else ""
+            free = f"{human_size(free_bytes)}{inodes} are free"
+            if not report.plan:
+                self._found.skip("space", f"what is needed is not known; {free}")
+                return
+            assemble.require_space(report.plan, free_bytes, free_inodes)
+            needed = f"{human_size(report.plan.disk_bytes)} and {report.plan.disk_inodes} inodes are needed"
+            self._found.ok("space", f"{needed}, {free}")
+
+    async def _check_rate(self) -> None:
+        plan = self.report.plan
+        if not plan or not plan.fetch_bytes:
+            self._found.skip("rate", "nothing is to be fetched" if plan else "what is to be fetched is not known")
+            return
+        with self._found.guarding("rate"):
+            count, seconds = await self._sample(max(plan.packs, key=lambda pack: pack.fetch_bytes))
+            if count:
+                self.report.rate = count / seconds
+                self._found.ok("rate", f"about {human_rate(self.report.rate)}, by a sample of {human_size(count)}")
+            else:
+                self._found.warn("rate", f"too slow to be measured in {human_time(seconds)}; check the network")
+
+    async def _sample(self, pack: PackPlan) -> tuple[int, float]:
+        """Bytes, and the seconds that they took; connections are opened before that."""
+        ranges = list(_pieces(pack))
+        tallies = [_Tally() for _ in ranges]
+
+        async def fetch(start: int, stop: int, tally: _Tally) -> None:
+            await self._means.source.get_range(pack.manifest.archive_key, start, stop, tally)
+
+        began = monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SAMPLE_SECONDS):
+                await each(lambda range_: fetch(range_[0], range_[0] + 1, _Tally()), ranges)
+                began = monotonic()
+                await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, tallies, strict=True)))
+        return sum(tally.count for tally in tallies), max(monotonic() - began, 0.001)
+
+    def _check_time(self) -> None:
+        seconds = self.report.seconds
+        if seconds is None:
+            self._found.skip("time", "the rate or what is to be fetched is not known")
+        else:
+            self._found.ok("time", f"about {human_time(seconds)} for what is to be fetched, if it goes on at that rate")
+
+    def _check_expiry(self) -> None:
+        """A token that is good now may not be so for long enough."""
+        token, now = self._credential, self._now()
+        if not token or not token.expires or self._found.failed("token"):
+            return
+        end = now + timedelta(seconds=self.report.seconds or 0.0)
+        if token.expires < end:
+            told = f"that is before the install will end, at {_shown(end)}; get one that lives longer"
+        elif token.expires < now + _SOON:
+            told = "get a new one for later installs"
+        else:
+            return
+        self._found.warn("token", f"{token.scope}; {_life(token.expires, now)}: {told}")
+
+
+_NOT_ALL = "not all packs are known"
+
+
+class _Tally:
+    """A sink that counts bytes and forgets them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._memory = memoryview(bytearray(_ROOM))
+
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
+        return self._memory
+
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
+        self.count += count
+
+
+def _pieces(pack: PackPlan) -> Iterator[tuple[int, int]]:
+    """Ranges of what is to be fetched, up to the size of a sample."""
+    left = _SAMPLE
+    wanted = ((span.start, span.stop) for span in spans(pack.missing)) if pack.missing else _whole(pack)
+    for begin, end in wanted:
+        for start in range(begin, end, _PIECE):
+            stop = min(start + _PIECE, end, start + left)
+            yield start, stop
+            left -= stop - start
+            if not left:
+                return
+
+
+def _whole(pack: PackPlan) -> Iterator[tuple[int, int]]:
+    """An archive that is not described chunk by chunk."""
+    yield 0, pack.manifest.archive.size
+
+
+def _life(expires: datetime | None, now: datetime) -> str:
+    if not expires:
+        return "does not say until when"
+    return f"until {_shown(expires)}, for {human_time((expires - now).total_seconds())}"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,220 @@
+"""Put back what `verify` found damaged: fetch the damaged chunks alone, replace each file by a rename."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import DamagedError
+from models_init.formats import manifest
+from models_init.fs.files import aside, sync_file_system, sync_path
+from models_init.fs.os_errors import volume_faults
+from models_init.install import assemble, resolve
+from models_init.transfer import chunk_io
+from models_init.transfer.chunk_io import digest_of
+from models_init.transfer.plan import decide
+from models_init.volume.activation import Switch
+from models_init.volume.verify import installed_manifest, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from models_init.formats.manifest import Manifest, Resolved
+    from models_init.formats.release import InstalledPack, Release
+    from models_init.install.assemble import Means
+    from models_init.volume.layout import Volume
+    from models_init.volume.verify import Damage, PackState, State
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What was damaged and is not any more, and the bytes that it took."""
+
+    state: State
+    bytes_fetched: int
+
+
+async def repair(means: Means, release: Release) -> Repaired:
+    """Verify a release and mend all that is wrong, in every version that shares a damaged file.
+
+    The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
+    """
+    fetched = await _mend_manifests(means, release)
+    state = await verify(means.volume, release, means.workers, means.watcher)
+    for pack in state.packs:
+        await means.workers.run(_clear if pack.gone else _tidy, means.volume, pack)
+        if pack.broken:
+            fetched += await _refill(means, pack)
+    with volume_faults(means.volume.root):
+        Switch(means.volume).mend(release)
+        for installed in release.packs:
+            for digest in (installed.manifest, _name_of_repair(installed)):
+                means.volume.drop_staged(means.volume.staging_path(installed.ref, digest))
+        for pack in state.packs:
+            if pack.content and pack.content.is_derived:
+                origin = manifest.origin(pack.content).digest
+                means.volume.drop_staged(means.volume.staging_path(pack.pack.ref, origin))
+    return Repaired(state, fetched)
+
+
+async def _mend_manifests(means: Means, release: Release) -> int:
+    """Fetch the manifests that are not those of the release; nothing can be judged without them.
+
+    Of a plain archive that takes the archive. Returns the bytes of archives that were fetched.
+    """
+    fetched = 0
+    for pack in release.packs:
+        if not installed_manifest(means.volume, pack):
+            document = await resolve.fetch_document(means.source, means.trust, pack.ref)
+            found = manifest.published(document, pack.ref)
+            if found.manifest.plain:
+                found, count = await _unpack(means, found)
+                fetched, document = fetched + count, manifest.encode(found.manifest)
+            if found.digest != pack.manifest:
+                raise DamagedError(
+                    f"the manifest of the installed {pack.ref} is damaged, and the source has another one by now; "
+                    "install another version, or ask the publisher for the old manifest"
+                )
+            await means.workers.run(_put_manifest, means.volume, pack, document)
+    return fetched
+
+
+async def _unpack(means: Means, published: Resolved) -> tuple[Resolved, int]:
+    """Fetch a plain archive and lay into staging what is in it; return that, and the bytes that were fetched."""
+    plan = decide(await assemble.survey(means, [published]))
+    assemble.require_space(plan, *means.volume.free())
+    assemble.require_held(plan, means.source)
+    fetcher = means.fetcher(plan)
+    means.watcher.expect(plan.fetch_bytes)
+    found, _ = await assemble.bring(means, plan.packs[0], fetcher)
+    return found, fetcher.traffic.fetched
+
+
+def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
+    path = volume.manifest_path(pack.ref)
+    with volume_faults(volume.root):
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        volume.replace(path, document)
+
+
+async def _refill(means: Means, pack: PackState) -> int:
+    """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back.
+
+    A pack that is gone comes back as a whole, for nothing half may have its name. A plain archive is fetched as a
+    whole, for no part of it can be fetched alone. Returns the bytes that were fetched.
+    """
+    content = pack.content
+    if content is None:
+        raise TypeError("a pack without a manifest has no broken files")
+    fetched = 0
+    if content.is_derived:
+        _, fetched = await _unpack(means, manifest.origin(content))
+    part = _part(pack, content)
+    plan = decide(await assemble.survey(means, [part]))
+    assemble.require_space(plan, *means.volume.free())
+    assemble.require_held(plan, means.source)
+    fetcher = means.fetcher(plan)
+    means.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
+    means.watcher.expect(plan.fetch_bytes)
+    _, is_whole = await assemble.bring(means, plan.packs[0], fetcher)
+    if pack.gone:
+        await means.workers.run(means.volume.publish, pack.pack.ref, part.digest, is_whole)
+    else:
+        await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
+    return fetched + fetcher.traffic.fetched
+
+
+def _part(pack: PackState, content: Manifest) -> Resolved:
+    """What is to be made anew: the pack, or its broken files, which have a place of their own in staging.
+
+    A run beside this one may be bringing all of the pack, and would have taken out what is no part of these files.
+    """
+    if pack.gone or content.is_derived:
+        return manifest.Resolved(content, pack.pack.manifest)
+    broken = replace(content, files=tuple(pack.broken), directories=())
+    return manifest.Resolved(broken, _name_of_repair(pack.pack))
+
+
+def _name_of_repair(pack: InstalledPack) -> str:
+    """Stands for a digest where the place in staging is told: the same one each time, so that it is taken up again."""
+    return digest_of(f"repair {pack.manifest}".encode())
+
+
+def _put_back(volume: Volume, pack: PackState, staging: Path) -> None:
+    """Rename each new file to its place, there and wherever the damaged one was linked to."""
+    root = volume.pack_path(pack.pack.ref)
+    with volume_faults(root):
+        sync_file_system(volume.root)
+        shared = _names_of(volume, pack)
+        for file in pack.broken:
+            for place in sorted(shared.get(file.digest, set()) - {root / file.path}):
+                name = aside(volume.staging, "repaired")
+                os.link(staging / file.path, name)
+                os.rename(name, place)
+            _put(volume, staging / file.path, root / file.path)
+        sync_file_system(volume.root)
+
+
+def _put(volume: Volume, new: Path, place: Path) -> None:
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if place.is_dir() and not place.is_symlink():
+        volume.discard(place)
+    os.rename(new, place)
+
+
+def _names_of(volume: Volume, pack: PackState) -> dict[str, set[Path]]:
+    """Where else on the volume each broken file lies under the same inode, by digest."""
+    damaged = {
+        inode: file.digest for file in pack.broken if (inode := _inode(volume.pack_path(pack.pack.ref) / file.path))
+    }
+    found: dict[str, set[Path]] = {}
+    for place in _files(volume) if damaged else ():
+        digest = damaged.get(_inode(place) or (0, 0))
+        if digest:
+            found.setdefault(digest, set()).add(place)
+    return found
+
+
+def _files(volume: Volume) -> Iterator[Path]:
+    for ref in volume.pack_folders():
+        for parent, _, names in os.walk(volume.pack_path(ref)):
+            yield from (volume.root / parent / name for name in names)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _clear(volume: Volume, pack: PackState) -> None:
+    """Take away what has the pack's name and is no tree."""
+    with volume_faults(volume.root):
+        volume.discard(volume.pack_path(pack.pack.ref))
+
+
+def _tidy(volume: Volume, pack: PackState) -> None:
+    """Mend names, types and modes: what needs no bytes."""
+    root = volume.pack_path(pack.pack.ref)
+    modes = {file.path: chunk_io.mode(file) for file in pack.content.files} if pack.content else {}
+    with volume_faults(root):
+        for damage in pack.damages:
+            _tidy_one(volume, root / damage.path, damage, modes)
+
+
+def _tidy_one(volume: Volume, path: Path, damage: Damage, modes: dict[str, int]) -> None:
+    is_file = damage.path in modes
+    match damage.kind:
+        case "extra":
+            volume.discard(path)
+        case "mode":
+            os.chmod(path, modes.get(damage.path, 0o755))
+        case "missing" | "type" if not is_file:
+            volume.discard(path)
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            sync_path(path.parent)

@@ -1,0 +1,58 @@
+"""Turn names and versions of packs into manifests, from the source or from the volume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import DamagedError, ManifestError, ModelsInitError, NotFoundError
+from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.manifest import Resolved
+    from models_init.install.trust import Trust
+    from models_init.sources.source import Source
+    from models_init.volume.layout import Volume
+
+
+async def fetch_document(source: Source, trust: Trust, ref: PackRef) -> bytes:
+    """The manifest as it is published, believed and not yet read.
+
+    Raises `NotFoundError` with what there is instead, `SignatureError`, and the source's errors.
+    """
+    try:
+        document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
+    except NotFoundError as error:
+        raise await _absence(source, ref, error) from error
+    await trust.check(source, ref, document)
+    return document
+
+
+def installed(volume: Volume, ref: PackRef) -> Resolved:
+    """The manifest of an installed pack. Raises `DamagedError`."""
+    try:
+        return resolved(volume.manifest_path(ref).read_bytes(), ref)
+    except (OSError, ManifestError) as error:
+        raise DamagedError(f"the manifest of the installed {ref} is damaged; run with --repair") from error
+
+
+async def _absence(source: Source, ref: PackRef, error: NotFoundError) -> NotFoundError:
+    """Say what there is instead, if the source lets us list it."""
+    try:
+        versions = await source.names(ref.name)
+        packs = [] if versions else await source.names("")
+    except ModelsInitError:
+        return NotFoundError(f"{ref} is not at {source.name} ({error}); check its name and version")
+    if ref.version in versions:
+        return NotFoundError(f"{ref} has no manifest: its publishing is not finished; run again later, or set another")
+    if versions:
+        return NotFoundError(f"{ref} does not exist; versions of {ref.name} are: {_list(versions)}; set one of them")
+    return NotFoundError(f"there is no pack {ref.name} at {source.name}; packs are: {_list(packs)}")
+
+
+def _list(names: Sequence[str], most: int = 20) -> str:
+    if not names:
+        return "none"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,94 @@
+"""Take over into staging what the volume holds already, once its bytes are hashed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from models_init.formats.manifest import placements
+from models_init.transfer import chunk_io
+from models_init.transfer.ranges import portions
+from models_init.transfer.reuse import Copy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from models_init.core.workers import Workers
+    from models_init.formats.manifest import Placement
+    from models_init.transfer.plan import PackPlan
+    from models_init.transfer.reuse import Link
+    from models_init.volume.staging import Staging
+
+T = TypeVar("T")
+
+_LINKS, _COPIES = 500, 16  # what one worker does in one go
+
+
+class Adopted(NamedTuple):
+    """The chunks that turned out not to be there, in archive order, and the plain bytes that were copied."""
+
+    lost: list[Placement]
+    copied: int
+
+
+async def adopt(staging: Staging, pack: PackPlan, workers: Workers) -> Adopted:
+    """Link and copy what the plan says. Files that were verified but cannot be linked here are copied."""
+    unlinked = await _link(staging, pack.links, workers)
+    copies = [*pack.copies, *(copy for link in unlinked for copy in _as_copies(link))]
+    parts = await workers.each(staging.copy, _groups(copies, _COPIES))
+    lost = sorted((placement for part in parts for placement in part), key=lambda placement: placement.chunk.offset)
+    tried = sum(copy.placement.chunk.size for copy in copies)
+    return Adopted(lost, tried - sum(placement.chunk.size for placement in lost))
+
+
+async def _link(staging: Staging, links: Sequence[Link], workers: Workers) -> list[Link]:
+    """Link what is sound; return the others."""
+    sound = await _sound(links, workers)
+    unsound = [link for link in links if _key(link) not in sound]
+    good = [link for link in links if _key(link) in sound]
+    refused = await workers.each(
+        lambda group: [link for link in group if not staging.link(link)], _groups(good, _LINKS)
+    )
+    return unsound + [link for group in refused for link in group]
+
+
+_Key = tuple[str, str, tuple[str, ...]]
+
+
+def _key(link: Link) -> _Key:
+    """What is hashed for a link: a file of a tree, for the chunks that are wanted.
+
+    Not for those that its own manifest promises: the digest of a file of several chunks is that manifest's word alone.
+    """
+    return link.root, link.origin.path, tuple(chunk.digest for chunk in link.file.chunks)
+
+
+async def _sound(links: Sequence[Link], workers: Workers) -> set[_Key]:
+    """The links whose every chunk hashes right where it is to come from."""
+    whole = set()
+    for root, group in groupby(links, key=lambda link: link.root):
+        sought = {_key(link): replace(link.file, path=link.origin.path) for link in group}
+        wanted = portions(placement for file in sought.values() for placement in placements(file))
+        found = await workers.each(partial(chunk_io.sound, root), wanted)
+        counts = Counter(id(placement.file) for part in found for placement in part)
+        whole |= {key for key, file in sought.items() if counts[id(file)] == len(file.chunks)}
+    return whole
+
+
+def _as_copies(link: Link) -> Iterator[Copy]:
+    for placement in placements(link.file):
+        yield Copy(placement, link.root, link.origin.path, placement.start)
+
+
+def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    group: list[T] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

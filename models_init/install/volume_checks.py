@@ -1,0 +1,100 @@
+"""What a volume is good for, found out in a folder of its own that is gone afterwards.
+
+A volume that is not there is judged by the folder that it would be made in, and is not made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from models_init.fs import capabilities
+from models_init.fs.files import aside
+from models_init.fs.os_errors import volume_faults
+from models_init.volume.layout import remove_tree
+from models_init.volume.lock import Lock, refuses_a_second
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from models_init.install.check_report import Findings
+    from models_init.volume.layout import Volume
+
+CHECKS = ("volume", "links", "lock")
+
+
+def inspect(volume: Volume, found: Findings) -> None:
+    """Try what an install does to a volume, but on nothing that is there. Blocks: for worker threads."""
+    with found.guarding("volume"), volume_faults(volume.root), _trial(volume) as folder:
+        capabilities.change(folder)
+        found.ok("volume", f"{_named(volume)}: files can be made, flushed, renamed and removed")
+        with found.guarding("links"), volume_faults(volume.root):
+            _try_links(volume, folder, found)
+        with found.guarding("lock"), volume_faults(volume.root):
+            _try_lock(volume, folder, found)
+    for check in CHECKS[1:]:
+        if found.failed("volume"):
+            found.skip(check, "the volume cannot be written")
+
+
+def _named(volume: Volume) -> str:
+    return str(volume.root) if volume.root.is_dir() else f"{volume.root} (will be made)"
+
+
+@contextmanager
+def _trial(volume: Volume) -> Iterator[Path]:
+    """A new folder: in staging where there is one, for a prune would find there what a kill has left."""
+    parent = _parent(volume)
+    folder = aside(parent, "check")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def _parent(volume: Volume) -> Path:
+    volume.require_place()
+    if not volume.root.is_dir():
+        parent = volume.root.absolute().parent
+        _require_writable(parent)
+        return parent
+    for folder in (volume.root, *filter(os.path.isdir, volume.parts())):
+        _require_writable(folder)
+    return volume.staging if volume.staging.is_dir() else volume.root
+
+
+def _require_writable(folder: Path) -> None:
+    """Ask before trying: the message then names what the operator knows."""
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
+
+
+def _try_links(volume: Volume, folder: Path, found: Findings) -> None:
+    capabilities.require_symbolic_links(folder, volume.root)
+    volume.hard_links = capabilities.has_hard_links(folder)
+    if volume.hard_links:
+        found.ok("links", "symbolic links and hard links work")
+    else:
+        found.warn(
+            "links",
+            "symbolic links work; hard links are refused, so an upgrade copies what did not change: "
+            "a local file system or NFS for MODELS_DIR saves that room",
+        )
+
+
+def _try_lock(volume: Volume, folder: Path, found: Findings) -> None:
+    lock = Lock(volume.root / ".lock")
+    if not refuses_a_second(folder / "lock"):
+        found.warn(
+            "lock",
+            "this file system grants a lock to everybody: two runs at once are safe, and may fetch the same twice",
+        )
+    elif lock.is_held():
+        found.warn("lock", f"in use now ({lock.holder()}): an install would wait for it")
+    else:
+        found.ok("lock", "a second run will wait for the first")

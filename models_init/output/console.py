@@ -1,0 +1,208 @@
+"""Knows that someone is watching.
+
+Logs, bars and errors go to stderr, the result alone to stdout; both only through `redact`. Nothing heavy is imported
+before a watcher has something to show.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, closing, contextmanager, redirect_stderr, suppress
+from io import TextIOBase
+from typing import TYPE_CHECKING, TextIO
+
+from models_init.core.errors import EXIT_BUG, ModelsInitError, UsageError
+from models_init.core.redaction import redact
+from models_init.core.units import human_rate, human_size, human_time, one_line, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from models_init.core.events import Watcher
+    from models_init.output.progress import Bar, Lines
+    from models_init.output.stream_writer import Outlet
+
+__all__ = ["fault", "human_rate", "human_size", "human_time", "leave", "note", "result", "table", "watching"]
+
+HEARTBEAT_SECONDS = 10.0
+TERMINATION_LOG_BYTES = 4096  # what Kubernetes reads of one
+FRAME_SECONDS = 1.0
+_GAP = b" [...] "
+
+
+@contextmanager
+def watching(
+    *,
+    log_format: str = "text",
+    level: str = "info",
+    stream: TextIO | None = None,
+    interval: float = HEARTBEAT_SECONDS,
+) -> Iterator[Watcher]:
+    """Open a watcher on `stream` (stderr): a bar on a terminal, else lines, with a heartbeat each `interval` seconds.
+
+    `log_format` is `text` or `json` (always lines), `level` is `debug`, `info`, `warning` or `error`. While it is open,
+    what anyone else writes to `sys.stderr` (asyncio, Python's warnings) becomes an event too.
+    """
+    from models_init.output.progress import Bar, Heartbeat, Lines  # noqa: PLC0415 - the same
+    from models_init.output.stream_writer import Outlet  # noqa: PLC0415 - threads, for a watcher only
+
+    stream = sys.stderr if stream is None else stream
+    with_bar = log_format == "text" and _is_terminal(stream)
+    with ExitStack() as stack:
+        outlet = stack.enter_context(closing(Outlet(stream)))
+        watcher = (Bar if with_bar else Lines)(outlet, log_format, level)
+        stack.callback(_tell_losses, outlet, watcher)
+        stack.enter_context(closing(watcher))
+        stack.enter_context(closing(Heartbeat(watcher.beat, FRAME_SECONDS if with_bar else interval)))
+        stray = stack.enter_context(closing(_Stray(watcher)))
+        stack.enter_context(redirect_stderr(stray))
+        yield watcher
+
+
+def fault(
+    error: BaseException,
+    *,
+    log_format: str = "text",
+    level: str = "info",
+    stream: TextIO | None = None,
+    program: str = "models-init",
+) -> int:
+    """Tell an error on `stream` (stderr), a line for each fault, and return its exit code; after the watcher's end.
+
+    An error that is not a `ModelsInitError` is a bug; its traceback is written at level `debug` only.
+    """
+    stream = sys.stderr if stream is None else stream
+    code = error.exit_code if isinstance(error, ModelsInitError) else EXIT_BUG
+    traceback = _traceback(error) if level == "debug" and not isinstance(error, ModelsInitError) else ""
+    for text in _faults(error):
+        if log_format == "json":
+            facts = {"error": text, "exit_code": code} | ({"traceback": traceback} if traceback else {})
+            _log(stream, log_format, "error", "failed", facts)
+        else:
+            _tell(stream, f"{traceback}{program}: error: {text}\n")
+    return code
+
+
+def leave(error: BaseException, path: str) -> None:
+    """Leave an error in a file for whoever asks what became of the container: cause and remedy, a line for each fault.
+
+    No path is no file. What does not fit goes from the middle, for the cause stands in front and the remedy at the end.
+    """
+    if path:
+        told = redact("\n".join(_faults(error))).encode(errors="backslashreplace")
+        with suppress(OSError, ValueError), open(path, "wb") as file:  # stderr and the exit code tell it all the same
+            file.write(told if len(told) < TERMINATION_LOG_BYTES else _ends(told))
+
+
+def _ends(text: bytes) -> bytes:
+    half = (TERMINATION_LOG_BYTES - len(_GAP) - 1) // 2
+    return _GAP.join(part.decode(errors="ignore").encode() for part in (text[:half], text[-half:]))
+
+
+def note(
+    event: str, facts: dict[str, object], *, log_format: str = "text", level: str = "info", stream: TextIO | None = None
+) -> None:
+    """Log one event at level `info` without a watcher."""
+    if level not in ("warning", "error"):
+        _log(sys.stderr if stream is None else stream, log_format, "info", event, facts)
+
+
+def result(value: object, *, as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Write the result alone to `stream` (stdout): as text, or as one line of JSON.
+
+    What JSON does not know becomes text. A reader that has gone (`| head`) is not an error. Raises `UsageError` if the
+    stream cannot be written.
+    """
+    text = _json(value) if as_json else str(value)
+    try:
+        _put(sys.stdout if stream is None else stream, f"{text}\n")
+    except BrokenPipeError:
+        pass
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the result cannot be written: {error}; check where standard output goes") from error
+
+
+def _log(stream: TextIO | None, log_format: str, level: str, event: str, facts: dict[str, object]) -> None:
+    """Log one event without a watcher."""
+    from models_init.output.log_format import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
+
+    log = logger(lambda line: _tell(stream, line), log_format, level).bind(**facts)
+    (log.error if level == "error" else log.info)(event)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    with suppress(ValueError):  # closed
+        return stream is not None and stream.isatty()
+    return False
+
+
+def _tell_losses(outlet: Outlet, watcher: Bar | Lines) -> None:
+    if outlet.lost:
+        watcher.event("output lost", level="warning", pieces=outlet.lost)
+
+
+class _Stray(TextIOBase):
+    """Stands for `sys.stderr`: each line becomes an event."""
+
+    def __init__(self, watcher: Bar | Lines) -> None:
+        self._journal = watcher.journal
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *whole, self._rest = (self._rest + text).split("\n")
+        for each in filter(str.strip, whole):
+            self._journal.write("stderr", {"level": "warning", "text": each})
+        return len(text)
+
+    def close(self) -> None:
+        self.write("\n")
+        super().close()
+
+
+def _faults(error: BaseException) -> Iterable[str]:
+    if isinstance(error, UsageError):
+        return map(one_line, error.faults)
+    if isinstance(error, ModelsInitError):
+        return [one_line(error)]
+    return [
+        (
+            f"this is a bug in this program: {type(error).__name__}: {one_line(error)}; "
+            "run it again with log level debug, and report what it prints"
+        )
+    ]
+
+
+def _traceback(error: BaseException) -> str:
+    from traceback import format_exception  # noqa: PLC0415 - for a bug only
+
+    return "".join(format_exception(error))
+
+
+def _json(value: object) -> str:
+    import json  # noqa: PLC0415 - for JSON only
+
+    return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+def _tell(stream: TextIO | None, text: str) -> None:
+    with suppress(OSError, ValueError):  # where nobody can be told, the exit code still tells
+        _put(stream, text)
+
+
+def _put(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # as Python leaves it when the descriptor is closed from the start
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        stream.write(redact(text).encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except (OSError, ValueError):
+        _abandon(stream)
+        raise
+
+
+def _abandon(stream: TextIO) -> None:
+    """Lead the stream to nowhere: Python flushes it once more at exit, and would make a failure the exit code 120."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,0 +1,169 @@
+"""Renders events as log lines through structlog: text for people, JSON for collectors.
+
+A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON;
+in text the unit moves from the name to the value: `total=4.0GiB`.
+
+The fact `exc_info` (an exception) becomes a traceback, at level debug only. The name `exception` belongs to it in JSON;
+in text `exception` and `stack` do, so that other facts of these names are written as `exception_` and `stack_`.
+
+Importing this module imports structlog (0.13 s), so import it where there is something to log.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plain_traceback
+from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
+
+from models_init.core.units import human_rate, human_size, human_time, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+_LARGEST = 1e18
+"""Numbers from here on, infinity and NaN are written without a unit: they are no amounts of anything."""
+
+_UNITS: dict[str, Callable[[float], str]] = {
+    "_bytes_per_second": human_rate,
+    "_bytes": human_size,
+    "_seconds": human_time,
+}
+
+
+def logger(write: Callable[[str], object], log_format: str, level: str) -> FilteringBoundLogger:
+    """Return a structlog logger that passes each event to `write` as one line with its line end.
+
+    `log_format` is `text` or `json`; events below `level` (`debug`, `info`, `warning`, `error`) are dropped.
+    """
+    processors: list[Processor] = [
+        add_log_level,
+        TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%f", key="time"),
+        _to_milliseconds,
+        *([] if level == "debug" else [_without_traceback]),
+        *(_json_renderer() if log_format == "json" else _text_renderer()),
+    ]
+    return structlog.wrap_logger(  # type: ignore[no-any-return] # structlog gives Any
+        _LineLogger(write), processors=processors, wrapper_class=structlog.make_filtering_bound_logger(level)
+    )
+
+
+class _LineLogger:
+    """Writes what structlog has rendered.
+
+    structlog's `WriteLogger` holds a lock. A warning that the garbage collector triggers while it is held is logged by
+    the same thread and would wait for it forever.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self.debug = self.info = self.warning = self.error = self._line
+
+    def _line(self, text: str) -> None:
+        self._write(f"{text}\n")
+
+
+def _json_renderer() -> list[Processor]:
+    return [
+        format_exc_info,
+        _head_first,
+        JSONRenderer(_dumps, default=_encodable, ensure_ascii=False, allow_nan=False),
+    ]
+
+
+def _text_renderer() -> list[Processor]:
+    columns = [
+        Column("time", _column(text_of)),
+        Column("level", _column(text_of, width=7)),
+        Column("event", _column(_event)),
+        Column("", _column(_word, key_style="")),
+    ]
+    return [
+        _readable,
+        ConsoleRenderer(columns=columns, sort_keys=False, exception_formatter=plain_traceback),
+    ]
+
+
+def _column(write: Callable[[object], str], width: int = 0, key_style: str | None = None) -> KeyValueColumnFormatter:
+    """Return a column without colors; without a `key_style` it is the value alone."""
+    return KeyValueColumnFormatter(key_style, value_style="", reset_style="", value_repr=write, width=width)
+
+
+def _to_milliseconds(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    entry["time"] = f"{entry['time'][:-3]}Z"
+    return entry
+
+
+def _without_traceback(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    entry.pop("exc_info", None)
+    return entry
+
+
+def _head_first(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    return {key: entry.pop(key) for key in ("time", "level", "event")} | dict(entry)
+
+
+def _dumps(entry: EventDict, **options: Any) -> str:
+    """Serialize an event. A value that JSON cannot hold (NaN, a list that contains itself) becomes text."""
+    try:
+        return json.dumps(entry, **options)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({key: _serializable(value, options) for key, value in entry.items()}, **options)
+
+
+def _serializable(value: object, options: dict[str, Any]) -> object:
+    try:
+        json.dumps(value, **options)
+    except (TypeError, ValueError, RecursionError):
+        return text_of(value)
+    return value
+
+
+def _encodable(value: object) -> object:
+    """Convert what `json` does not know."""
+    return list(value) if isinstance(value, set | frozenset) else text_of(value)
+
+
+def _readable(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Write amounts with their units, and rename the facts that `ConsoleRenderer` takes for tracebacks."""
+    for key in ("exception", "stack"):
+        if key in entry:
+            entry[f"{key}_"] = entry.pop(key)
+    return dict(_with_unit(key, value, entry) for key, value in entry.items())
+
+
+def _with_unit(key: str, value: object, entry: EventDict) -> tuple[str, object]:
+    """Move the unit from the name to the value, and keep the name where another fact has the shorter one."""
+    for unit, write in _UNITS.items():
+        if f"_{key}".endswith(unit) and (value is None or _is_amount(value)):
+            short = key.removesuffix(unit)
+            figure = "unknown" if value is None else write(value).replace(" ", "")  # type: ignore[arg-type] # a number
+            return (key if short in entry else short), figure
+    return key, value
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST  # type: ignore[arg-type] # a number
+
+
+def _event(name: object) -> str:
+    text = text_of(name)
+    return text if text.isprintable() else _quoted(text)
+
+
+def _word(value: object) -> str:
+    """Write a value as one word, quoted where it has a space, a quote, `=` or a control character."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    text = ",".join(map(text_of, value)) if isinstance(value, list | set | frozenset) else text_of(value)
+    if text and text.isprintable() and not set(text) & set(" \"'="):
+        return text
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,0 +1,202 @@
+"""Shows how far the work is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from models_init.output.progress_bar import ByteBar
+    from models_init.output.stream_writer import Outlet
+
+LEVELS = ("debug", "info", "warning", "error")
+
+RATE_BEATS = 6
+"""Heartbeats over which the rate is measured: a minute, so that it neither jumps nor remembers the slow start."""
+
+
+class Progress:
+    """Bytes against the clock (seconds)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = 0
+        self.total = 0
+        self._clock = clock
+        self._start = clock()
+        self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_BEATS + 1)
+
+    def expect(self, count: int) -> None:
+        """Add to the total."""
+        if not self._samples:  # the rate is that of the bytes, not of the hashing before them
+            self._samples.append((self._clock(), self.done))
+        self.total += count
+
+    def facts(self) -> dict[str, object]:
+        """Take a sample, and tell what the samples say. Where no bytes are expected, there is only the time."""
+        now, done = self._clock(), self.done
+        elapsed = {"elapsed_seconds": round(now - self._start, 1)}
+        if not self._samples:
+            return {**elapsed}
+        self._samples.append((now, done))
+        since, before = self._samples[0]
+        rate = (done - before) / (now - since) if now > since else 0.0
+        return {
+            "done_bytes": done,
+            "total_bytes": self.total,
+            "rate_bytes_per_second": round(rate),
+            "eta_seconds": round(max(self.total - done, 0) / rate, 1) if rate else None,
+            **elapsed,
+        }
+
+
+class Journal:
+    """Logs events. structlog is imported with the first one."""
+
+    def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
+        self._settings = (write, log_format, level)
+        self._logger: FilteringBoundLogger | None = None
+        self._opening = False
+        self._waiting: deque[tuple[str, dict[str, object]]] = deque()
+        self.last: str | None = None
+
+    def event(self, name: str, **facts: object) -> None:
+        """Log an event of the work; see `lines` for the facts that have a special meaning."""
+        self.last = name
+        self.write(name, facts)
+
+    def write(self, name: str, facts: dict[str, object]) -> None:
+        """Log any event. The fact `level` (`LEVELS`, else info) is its level.
+
+        Importing structlog may itself write to stderr, which comes back here; that and what other threads log
+        meanwhile is logged as soon as the import is done.
+        """
+        self._waiting.append((name, facts))
+        if self._opening:
+            return
+        self._logger = self._logger or self._opened()
+        while self._waiting:
+            with suppress(IndexError):  # another thread was faster
+                self._log(self._logger, *self._waiting.popleft())
+
+    def _opened(self) -> FilteringBoundLogger:
+        self._opening = True
+        try:
+            from models_init.output.log_format import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
+
+            return logger(*self._settings)
+        finally:
+            self._opening = False
+
+    @staticmethod
+    def _log(logger: FilteringBoundLogger, name: str, facts: dict[str, object]) -> None:
+        level = facts.pop("level", "info")
+        # Bound first, because the method's own argument for the name is called `event`, as a fact may be.
+        getattr(logger.bind(**facts), level if level in LEVELS else "info")(name)
+
+
+class Lines:
+    """Watches by lines alone: each event, and a heartbeat."""
+
+    def __init__(self, outlet: Outlet, log_format: str, level: str, progress: Progress | None = None) -> None:
+        self.journal = Journal(outlet.write, log_format, level)
+        self._progress = progress or Progress()
+
+    def event(self, name: str, **facts: object) -> None:
+        """Write a line."""
+        self.journal.event(name, **facts)
+
+    def expect(self, count: int) -> None:
+        """Add to the total."""
+        self._progress.expect(count)
+
+    def advance(self, count: int) -> None:
+        """Add to what is done."""
+        self._progress.done += count
+
+    def beat(self) -> None:
+        """Write how far the work is; called from another thread."""
+        facts = self._progress.facts()
+        if "total_bytes" in facts:
+            self.journal.write("progress", facts)
+        else:
+            self.journal.write("working", {"on": self.journal.last, **facts})
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Bar:
+    """Watches by a bar at the bottom of a terminal, with the lines above it."""
+
+    def __init__(self, outlet: Outlet, log_format: str, level: str) -> None:
+        self._outlet = outlet
+        self.journal = Journal(self._above, log_format, level)
+        self._bar: ByteBar | None = None
+
+    def event(self, name: str, **facts: object) -> None:
+        """Write a line above the bar."""
+        self.journal.event(name, **facts)
+
+    def expect(self, count: int) -> None:
+        """Make the bar longer."""
+        if self._bar is None:
+            self._bar = _new_bar(self._outlet, count)
+        else:
+            self._bar.total = (self._bar.total or 0) + count
+            self._bar.refresh()
+
+    def advance(self, count: int) -> None:
+        """Fill the bar, if bytes were expected."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def beat(self) -> None:
+        """Let the elapsed time run while no bytes come; called from another thread."""
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _above(self, line: str) -> None:
+        if self._bar is None:
+            self._outlet.write(line)
+        else:
+            self._bar.write(line, file=self._outlet, end="")
+
+
+def _new_bar(outlet: Outlet, total: int) -> ByteBar:
+    from models_init.output.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
+
+    ByteBar.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
+    ByteBar.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
+    return ByteBar(total=total, file=outlet, smoothing=0.05)
+
+
+class Heartbeat:
+    """Calls `beat` every `interval` seconds from a thread of its own, for the event loop may be busy."""
+
+    def __init__(self, beat: Callable[[], None], interval: float, stopped: threading.Event | None = None) -> None:
+        self._beat = beat
+        self._interval = interval
+        self._stopped = stopped or threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; no beat comes after this."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            self._beat()

@@ -1,0 +1,43 @@
+"""A tqdm bar for bytes, with the units of the log lines: `512.0MiB/4.0GiB`, `105.2MiB/s`.
+
+tqdm's own `unit_scale` writes `512M/4.00G`, and scales the rate by 1000 while the sizes are scaled by 1024.
+
+Importing this module imports tqdm (0.05 s), so import it where a bar is shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from models_init.core.units import human_rate, human_size
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+_FORMAT = "{l_bar}{bar}| {done}/{whole} [{elapsed}<{remaining}, {speed}]"
+
+
+class ByteBar(tqdm):  # type: ignore[type-arg] # generic in its stubs only
+    """A tqdm bar whose counts are bytes. Takes tqdm's arguments, except `bar_format` and those about units."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(bar_format=_FORMAT, dynamic_ncols=True, **arguments)
+
+    @property
+    def format_dict(self) -> MutableMapping[str, Any]:
+        """The fields that a bar can show, with `done`, `whole` and `speed`: tqdm's README adds fields in this way."""
+        fields = super().format_dict
+        elapsed = fields["elapsed"]
+        rate = fields["rate"] or (fields["n"] / elapsed if elapsed else None)
+        fields.update(
+            done=_short(human_size(fields["n"])),
+            whole=_short(human_size(fields["total"])) if fields["total"] else "?",
+            speed=_short(human_rate(rate)) if rate else "?B/s",
+        )
+        return fields
+
+
+def _short(figure: str) -> str:
+    return figure.replace(" ", "")

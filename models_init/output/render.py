@@ -1,0 +1,230 @@
+"""What a plan and a volume look like, to programs and to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models_init.core.errors import EXIT_OK, ManifestError
+from models_init.core.units import human_size, human_time, one_line, table
+from models_init.formats import manifest
+from models_init.fs.files import disk_usage
+from models_init.install.check_report import FAILED, WARNING
+from models_init.transfer.plan import SPARE
+from models_init.volume.layout import spool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.core.pack_ref import PackRef
+    from models_init.install.install import Report
+    from models_init.install.preflight import Report as Checked
+    from models_init.install.repair import Repaired
+    from models_init.transfer.plan import PackPlan, Plan
+    from models_init.volume.layout import Volume
+    from models_init.volume.prune import Pruned
+    from models_init.volume.verify import State
+
+
+def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]:
+    """What an install would do: an object, and a table."""
+    free_bytes, _ = volume.free()
+    current = volume.current()
+    content = {
+        "source": source,
+        "current": current.id if current else None,
+        "activates": {pack.manifest.pack: pack.manifest.version for pack in found.packs},
+        "packs": {pack.manifest.pack: _pack(pack) for pack in found.packs},
+        "bytes_to_fetch": found.fetch_bytes,
+        "bytes_to_reuse": found.reused_bytes,
+        "bytes_to_write": found.write_bytes,
+        "disk_bytes_needed": found.disk_bytes,
+        "disk_bytes_free": free_bytes,
+        "fits": not found.disk_bytes or found.disk_bytes + SPARE <= free_bytes,
+    }
+    rows = [
+        (
+            pack.manifest.pack,
+            pack.manifest.version,
+            human_size(pack.manifest.size),
+            human_size(pack.fetch_bytes),
+            human_size(pack.reused_bytes),
+            human_size(pack.write_bytes),
+            "installed" if pack.installed else "to install",
+        )
+        for pack in found.packs
+    ]
+    lines = [
+        f"source   {source}",
+        f"volume   {volume.root}: {human_size(found.disk_bytes)} needed, {human_size(free_bytes)} free"
+        + ("" if content["fits"] else ": TOO LITTLE"),
+        f"current  {current or 'none'}",
+        "",
+        table(rows, ("PACK", "VERSION", "SIZE", "FETCH", "REUSE", "WRITE", "STATE")),
+        "",
+        f"would fetch {human_size(found.fetch_bytes)}, reuse {human_size(found.reused_bytes)}, "
+        f"write {human_size(found.write_bytes)}, and activate "
+        + ", ".join(str(pack.manifest.ref) for pack in found.packs),
+    ]
+    return content, "\n".join(lines)
+
+
+def status(volume: Volume) -> tuple[dict[str, Any], str]:
+    """What is on the volume: an object, and tables."""
+    current, releases = volume.current(), volume.releases()
+    active = {pack.ref for pack in current.packs} if current else set()
+    free_bytes, _ = volume.free()
+    packs = [(ref, _size(volume, ref), "current" if ref in active else "installed") for ref in volume.packs()]
+    staged = [(ref, disk_usage(path)[0] + disk_usage(spool_of(path))[0], "incomplete") for ref, path in volume.staged()]
+    content = {
+        "volume": str(volume.root),
+        "disk_bytes_free": free_bytes,
+        "current": current.id if current else None,
+        "releases": [
+            {"release": release.id, "packs": release.versions, "created": release.created, "source": release.source}
+            for release in releases
+        ],
+        "packs": [
+            {"pack": ref.name, "version": ref.version, "bytes": size, "state": state}
+            for ref, size, state in packs + staged
+        ],
+    }
+    lines = [
+        f"volume   {volume.root}: {human_size(free_bytes)} free",
+        f"current  {current or 'none'}",
+    ]
+    if packs or staged:
+        rows = [(ref.name, ref.version, human_size(size), state) for ref, size, state in packs + staged]
+        lines += ["", table(rows, ("PACK", "VERSION", "SIZE", "STATE"))]
+    if releases:
+        marks = [("*" if current and release.id == current.id else "", release) for release in releases]
+        shown = [
+            (mark, release.id, release.created, ", ".join(str(pack.ref) for pack in release.packs), release.source)
+            for mark, release in marks
+        ]
+        lines += ["", table(shown, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))]
+    return content, "\n".join(lines)
+
+
+def checked(report: Checked) -> tuple[dict[str, Any], str]:
+    """What the checks before an install have found: an object, and a table that fits on a screen."""
+    code, plan = report.found.exit_code, report.plan
+    content = {
+        "ready": code == EXIT_OK,
+        "exit_code": code,
+        "source": report.source,
+        "volume": report.volume,
+        "checks": [
+            {
+                "check": finding.check,
+                "state": finding.state,
+                "text": one_line(finding.text),
+                "exit_code": finding.exit_code,
+            }
+            for finding in report.found.all
+        ],
+        "bytes_to_fetch": plan.fetch_bytes if plan else None,
+        "disk_bytes_needed": plan.disk_bytes if plan else None,
+        "disk_bytes_free": report.free_bytes,
+        "inodes_needed": plan.disk_inodes if plan else None,
+        "inodes_free": report.free_inodes,
+        "token_expires": report.expires.isoformat() if report.expires else None,
+        "clock_ahead_seconds": None if report.clock_ahead is None else round(report.clock_ahead, 1),
+        "bytes_per_second": None if report.rate is None else round(report.rate),
+        "seconds_to_fetch": None if report.seconds is None else round(report.seconds, 3),
+    }
+    shown = [
+        (finding.check, finding.state.upper() if finding.exit_code else finding.state, one_line(finding.text))
+        for finding in report.found.all
+    ]
+    states = [finding.state for finding in report.found.all]
+    warnings = f", {states.count(WARNING)} warnings" if WARNING in states else ""
+    if code:
+        verdict = f"NOT READY: {states.count(FAILED)} failed{warnings}; exit code {code}"
+    else:
+        verdict = f"ready to install{warnings}"
+    return content, f"{table(shown, ('CHECK', 'STATE', 'FOUND'))}\n\n{verdict}"
+
+
+def installed(report: Report, retries: int) -> str:
+    """One line about an install."""
+    return (
+        f"release {report.release} is current: {human_size(report.bytes_fetched)} fetched, "
+        f"{human_size(report.bytes_reused)} reused, {human_size(report.bytes_written)} written "
+        f"in {human_time(report.seconds)}, {retries} retries"
+    )
+
+
+def state(found: State) -> tuple[dict[str, Any], str]:
+    """What a verification found: an object, and a table of what is damaged."""
+    content = {
+        "release": found.release.id,
+        "packs": found.release.versions,
+        "bytes": found.size,
+        "damages": [
+            {"where": damage.where, "path": damage.path, "kind": damage.kind, "detail": damage.detail}
+            for damage in found.damages
+        ],
+    }
+    if not found.damages:
+        return content, f"release {found.release} is whole: {human_size(found.size)} hashed"
+    rows = [(damage.where, damage.path, damage.kind, damage.detail) for damage in found.damages]
+    text = f"release {found.release} is DAMAGED in {len(rows)} places; run with --repair to mend it"
+    return content, f"{table(rows, ('WHERE', 'PATH', 'KIND', 'DETAIL'))}\n\n{text}"
+
+
+def repaired(done: Repaired) -> tuple[dict[str, Any], str]:
+    """What a repair mended: an object, and one line."""
+    content, _ = state(done.state)
+    content = content | {"bytes_fetched": done.bytes_fetched}
+    if not done.state.damages:
+        return content, f"release {done.state.release} is whole: nothing to repair"
+    return content, (
+        f"release {done.state.release} is whole again: {len(done.state.damages)} damages mended, "
+        f"{human_size(done.bytes_fetched)} fetched"
+    )
+
+
+def pruned(done: Sequence[Pruned], *, dry_run: bool) -> tuple[dict[str, Any], str]:
+    """What went and what stays: an object, and a table."""
+    freed = sum(item.freed for item in done)
+    content = {
+        "dry_run": dry_run,
+        "bytes_freed": freed,
+        "items": [
+            {
+                "kind": item.verdict.kind,
+                "name": item.verdict.name,
+                "stays": item.verdict.stays,
+                "why": item.verdict.why,
+                "bytes_freed": item.freed,
+            }
+            for item in done
+        ],
+    }
+    went = "would go" if dry_run else "removed"
+    rows = [
+        ("stays" if item.verdict.stays else went, item.verdict.kind, item.verdict.name, item.verdict.why)
+        for item in done
+        if item.verdict.kind != "manifest"
+    ]
+    lines = [table(rows, ("", "WHAT", "NAME", "WHY")), ""] if rows else []
+    return content, "\n".join([*lines, f"{human_size(freed)} {'would be freed' if dry_run else 'freed'}"])
+
+
+def _pack(pack: PackPlan) -> dict[str, Any]:
+    return {
+        "version": pack.manifest.version,
+        "installed": pack.installed,
+        "bytes": pack.manifest.size,
+        "bytes_to_fetch": pack.fetch_bytes,
+        "bytes_to_reuse": pack.reused_bytes,
+        "bytes_to_write": pack.write_bytes,
+    }
+
+
+def _size(volume: Volume, ref: PackRef) -> int:
+    """Bytes of an installed pack, by its manifest; 0 where that is damaged."""
+    try:
+        return manifest.parse(volume.manifest_path(ref).read_bytes(), ref).size
+    except (OSError, ManifestError):
+        return 0

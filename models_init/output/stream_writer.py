@@ -1,0 +1,93 @@
+"""Hands text to a stream without ever blocking, failing or telling a secret."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TextIO
+
+from models_init.core.redaction import redact
+
+PENDING = 1000
+"""Pieces of text that wait for a slow reader, at most; what comes after them is lost, and counted."""
+
+GRACE_SECONDS = 1.0
+"""How long `close` waits for a reader that does not read."""
+
+
+class Outlet:
+    """Writes from a thread of its own, so that a full pipe (or Ctrl-S) stops neither the downloads nor the exit.
+
+    It is file-like as far as tqdm asks. Errors of the stream are nobody's fault here and are dropped.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.lost = 0
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._stream = stream
+        self._descriptor = _private_descriptor(stream)
+        # Unlike `Queue`, it may be entered again by the same thread: by a warning from the garbage collector.
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> int:
+        """Take the text; never waits and never raises."""
+        if self._queue.qsize() < PENDING:
+            self._queue.put(text)
+        else:
+            self.lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: it is written as soon as the stream takes it."""
+
+    def fileno(self) -> int:
+        """Return the descriptor that is written to, for asking how wide the terminal is. Raises `OSError`."""
+        if self._descriptor is None:
+            raise OSError("this stream has no descriptor")
+        return self._descriptor
+
+    def close(self) -> None:
+        """Write what waits, but for no longer than `GRACE_SECONDS`."""
+        self._queue.put(None)
+        self._thread.join(GRACE_SECONDS)
+
+    def _run(self) -> None:
+        while (text := self._queue.get()) is not None:
+            with suppress(OSError, ValueError):  # ValueError: the stream was closed
+                self._put(redact(text).encode(self.encoding, "backslashreplace"))
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def _put(self, data: bytes) -> None:
+        if self._descriptor is not None:
+            _write_all(self._descriptor, data)
+        elif self._stream is not None:
+            self._stream.write(data.decode(self.encoding))
+            self._stream.flush()
+
+
+def _private_descriptor(stream: TextIO | None) -> int | None:
+    """Return a duplicate of the stream's descriptor, or None where it has none.
+
+    A descriptor, because a thread that is blocked in a stream's `write` makes the interpreter abort at its exit; a
+    duplicate, because a number that is closed elsewhere may come back as somebody's file.
+    """
+    if stream is None:
+        return None
+    with suppress(OSError, ValueError, AttributeError):
+        stream.flush()
+        return os.dup(stream.fileno())
+    return None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # somebody else made the pipe or terminal non-blocking
+            select.select([], [descriptor], [])

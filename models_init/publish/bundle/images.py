@@ -1,0 +1,81 @@
+"""Container images on their way into a bundle: skopeo writes each as docker-archive, what `docker load` reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import SourceError, UsageError
+from models_init.core.redaction import redact
+from models_init.formats.bundle_index import IMAGES_FOLDER
+from models_init.publish.bundle.contents import Image
+from models_init.publish.pack.version_folder import told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_TRANSPORT = re.compile(r"(docker://|docker-daemon:|containers-storage:)?(.+)\Z")
+_TAGGED = re.compile(r"[A-Za-z0-9._/:-]+:[A-Za-z0-9._-]+\Z")
+
+
+@contextmanager
+def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[Image, ...]]:
+    """Fetch the images into a folder beside the bundle, which is gone after the block.
+
+    Raises `UsageError` for what is no tagged reference or where skopeo is absent, `SourceError` for what skopeo says.
+    """
+    if not references:
+        yield ()
+        return
+    folder = out.with_name(f"{out.name}.images")
+    skopeo = shutil.which("skopeo")
+    if not skopeo:
+        raise UsageError("--image needs skopeo: install it (apt-get install skopeo), then run again")
+    with told(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    try:
+        yield tuple(_spool(skopeo, reference, folder) for reference in dict.fromkeys(references))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _spool(skopeo: str, text: str, folder: Path) -> Image:
+    match = _TRANSPORT.match(text)
+    transport, reference = (match[1] or "", match[2]) if match else ("", text)
+    if not _TAGGED.match(reference):
+        raise UsageError(f"--image {text} has no tag: name it as the compose file does, e.g. registry/name:1.0")
+    path = folder / (re.sub(r"[^A-Za-z0-9._-]+", "-", reference) + ".tar")
+    origin = (transport or _transport(reference)) + reference
+    engine = os.environ.get("DOCKER_HOST")  # which skopeo does not look at by itself
+    options = ["--src-daemon-host", engine] if engine and origin.startswith("docker-daemon:") else []
+    done = subprocess.run(
+        [skopeo, "--insecure-policy", "copy", "--quiet", *options, origin, f"docker-archive:{path}:{reference}"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        reason = redact(_message(done.stderr))
+        raise SourceError(f"--image {text} cannot be fetched from {origin}: {reason}; check the name and the login")
+    with told(path), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Image(f"{IMAGES_FOLDER}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
+
+
+def _message(text: str) -> str:
+    """What skopeo says at last, out of its log line: `time=… level=fatal msg="…"`."""
+    last = (text.strip().splitlines() or ["no reason given"])[-1]
+    found = re.search(r'msg="(.*)"\Z', last)
+    return found[1].replace('\\"', '"') if found else last
+
+
+def _transport(reference: str) -> str:
+    """Take the engine's own image where it has one of that name, the registry's otherwise."""
+    docker = shutil.which("docker")
+    known = docker and subprocess.run([docker, "image", "inspect", reference], check=False, capture_output=True)
+    return "docker-daemon:" if known and known.returncode == 0 else "docker://"

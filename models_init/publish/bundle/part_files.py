@@ -1,0 +1,120 @@
+"""The file or numbered parts that a bundle grows in: named `….part` until it is whole, taken up by the next run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from bisect import bisect_right
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import LockedError
+from models_init.fs.files import reserve, sync_path
+from models_init.publish.pack.version_folder import told
+from models_init.sources.multipart import part_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from models_init.formats.bundle_index import Contents
+
+
+def names(out: Path, contents: Contents) -> list[Path]:
+    """What the bundle's files are called when it is whole."""
+    if not contents.part_size:
+        return [out]
+    return [out.with_name(part_name(out.name, number + 1)) for number in range(len(contents.parts))]
+
+
+class Berth:
+    """All files together, read and written as one; calls block, and may come from several threads."""
+
+    def __init__(self, paths: list[Path], sizes: list[int]) -> None:
+        self._paths = paths
+        self._sizes = sizes
+        self._starts = [0, *accumulate(sizes)]
+        self._descriptors: list[int] = []
+        self.taken_up = False
+
+    @contextmanager
+    def opened(self) -> Iterator[Berth]:
+        """Open, lock and size the files; what an earlier run has left is kept. Raises `LockedError`, `NoSpaceError`."""
+        try:
+            for path, size in zip(self._paths, self._sizes, strict=True):
+                with told(path):
+                    self._descriptors.append(_alone(path))
+                    self._size(self._descriptors[-1], size)
+            yield self
+        finally:
+            while self._descriptors:
+                os.close(self._descriptors.pop())
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read so many bytes."""
+        found = bytearray()
+        while len(found) < size:
+            index, at, count = self._where(offset + len(found), size - len(found))
+            with told(self._paths[index]):
+                piece = os.pread(self._descriptors[index], count, at)
+            if not piece:
+                break
+            found += piece
+        return bytes(found)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of it at its place."""
+        view = memoryview(data)
+        while view:
+            index, at, count = self._where(offset, len(view))
+            with told(self._paths[index]):
+                written = os.pwrite(self._descriptors[index], view[:count], at)
+            view = view[written:]
+            offset += written
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """Where each file begins and ends in the whole."""
+        return list(pairwise(self._starts))
+
+    def settle(self) -> None:
+        """Bring everything to the disk."""
+        for path, descriptor in zip(self._paths, self._descriptors, strict=True):
+            with told(path):
+                os.fsync(descriptor)
+
+    def place(self) -> None:
+        """Give the files their public names: the first part last, for without it the others are no bundle."""
+        for path in reversed(self._paths):
+            with told(path):
+                _part(path).rename(path)
+        folder = self._paths[0].parent
+        with told(folder):
+            sync_path(folder)
+
+    def _where(self, offset: int, size: int) -> tuple[int, int, int]:
+        index = bisect_right(self._starts, offset) - 1
+        return index, offset - self._starts[index], min(size, self._starts[index + 1] - offset)
+
+    def _size(self, descriptor: int, size: int) -> None:
+        self.taken_up |= os.fstat(descriptor).st_size > 0
+        os.ftruncate(descriptor, size)
+        reserve(descriptor, size)
+
+
+def _alone(path: Path) -> int:
+    """Open and lock what is to become `path`."""
+    part = _part(path)
+    if path.exists() and not part.exists():  # a run was killed between two renames: take the part back
+        path.rename(part)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise LockedError(f"{part} is being written by another run: wait for it, then run again") from error
+    return descriptor
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")

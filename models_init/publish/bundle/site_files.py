@@ -1,0 +1,103 @@
+"""What a site gets beside packs and images: how to install, compose files, variables, the vendor's own files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.core.units import human_size, table
+from models_init.formats.bundle_index import SITE_FOLDER
+from models_init.publish.bundle.contents import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from models_init.core.pack_ref import PackRef
+    from models_init.publish.bundle.contents import Image
+
+OVERLAY = "docker-compose.realtime.bundle.yml"
+VARIABLES_FILE = "site.env"
+
+PACK_VARIABLES = (
+    "REALTIME_LANGUAGES",
+    "REALTIME_LANGUAGE",
+    "REALTIME_LANGUAGE_VERSION",
+    "REALTIME_COMMON_VERSION",
+    "WHISPER_VARIANT",
+    "WHISPER_VERSION",
+)
+_IMAGE_VARIABLES = ("REALTIME_REGISTRY", "REALTIME_IMAGE_TAG", "MODELS_INIT_TAG", "REALTIME_GATEWAY_IMAGE")
+_TEMPLATES = Path(__file__).parents[1] / "site"
+_FILE_LIMIT = 64 << 20  # bytes; such files are held in memory
+_is_plain = re.compile(r"[A-Za-z0-9._/:@,+-]*\Z").match
+_is_path = re.compile(r"(?!/)(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f]+/)*(?!\.{1,2}\Z)[^/\x00-\x1f\x7f]+\Z").match
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """The files, in the order of the bundle, and the variables that name the packs."""
+
+    documents: tuple[Document, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The vendor's files: `compose` in the order in which compose takes them, `others` with their names at the site."""
+
+    compose: Sequence[Path]
+    others: Sequence[tuple[Path, str]]
+
+
+def outfit(
+    environment: Mapping[str, str], packs: Iterable[PackRef], extras: Extras, bundle: str, images: Iterable[Image]
+) -> Outfit:
+    """Read and write the files; raises `UsageError` for what cannot be read or carried."""
+    variables = {name: environment[name] for name in PACK_VARIABLES if environment.get(name)}
+    compose = [path.name for path in extras.compose]
+    files = [(path, path.name) for path in extras.compose] + list(extras.others)
+    if compose:
+        files.append((_TEMPLATES / OVERLAY, OVERLAY))
+    documents = [
+        Document("INSTALL.md", _instructions(bundle, packs, images)),
+        Document("install.sh", (_TEMPLATES / "install.sh").read_bytes()),
+        Document(SITE_FOLDER + VARIABLES_FILE, _variables(environment, variables, compose, bundle)),
+    ]
+    for path, name in files:
+        if not _is_path(name):
+            raise UsageError(f"{name!r} is no place for {path} below the site's folder: name a relative path")
+        documents.append(Document(SITE_FOLDER + name, _content(path)))
+    return Outfit(tuple(documents), variables)
+
+
+def _variables(environment: Mapping[str, str], packs: Mapping[str, str], compose: list[str], bundle: str) -> bytes:
+    images = {name: environment[name] for name in _IMAGE_VARIABLES if environment.get(name)}
+    files = {"COMPOSE_FILE": ":".join([*compose, OVERLAY])} if compose else {}
+    found = {**packs, **images, **files, "MODELS_BUNDLE": bundle}
+    for name, value in found.items():
+        if not _is_plain(value):
+            raise UsageError(f"{name}={value} has a character that an env file cannot carry")
+    return "".join(f"{name}={value}\n" for name, value in found.items()).encode()
+
+
+def _instructions(bundle: str, packs: Iterable[PackRef], images: Iterable[Image]) -> bytes:
+    template = Template((_TEMPLATES / "INSTALL.md").read_text())
+    rows = [(image.reference, human_size(image.size)) for image in images]
+    return template.substitute(
+        bundle=bundle,
+        packs="\n".join(f"- {ref.name} {ref.version}" for ref in packs),
+        images="```\n" + table(rows, ("IMAGE", "SIZE")) + "\n```" if rows else "None.",
+    ).encode()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _FILE_LIMIT:
+            raise UsageError(f"{path} is larger than {human_size(_FILE_LIMIT)}: carry it beside the bundle")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,197 @@
+"""How a bundle is made: everything at its place, archives by ranges; what lies there already is proven, not fetched.
+
+Content is the record: a run that was killed is taken up by verifying the chunks in the `.part` files. The table of
+contents is written last, so nothing half made can be taken for a bundle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError, WrongBytesError
+from models_init.formats import bundle_index
+from models_init.formats.manifest import MIB
+from models_init.publish.bundle.member import Hold, digest_of, wrong_chunks
+from models_init.publish.bundle.part_files import Berth, names
+from models_init.sources.bundle import Bundle
+from models_init.transfer.fetcher import Buffers, Fetcher
+from models_init.transfer.ranges import BATCH_SIZE, GAP, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from models_init.core.events import Watcher
+    from models_init.core.workers import Workers
+    from models_init.formats.bundle_index import Contents, Member
+    from models_init.formats.manifest import Manifest
+    from models_init.publish.bundle.contents import Cargo
+    from models_init.sources.source import Source
+    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.ranges import Batch, WrongChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the work is done with; bytes of `memory` for buffers are an upper limit."""
+
+    source: Source
+    workers: Workers
+    watcher: Watcher
+    connections: Connections
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A bundle that stands: its files, its table, and bytes that came from the source or lay there already."""
+
+    paths: list[Path]
+    contents: Contents
+    fresh: bool
+    fetched: int = 0
+    found: int = 0
+
+
+async def make(cargo: Cargo, out: Path, tools: Tools) -> Made:
+    """Write the bundle to `out`, or to its numbered parts.
+
+    Raises `UsageError` where another bundle stands there, `WrongBytesError` for what the source has wrongly, the
+    source's errors, `VolumeError` and its kinds for the disk. What was verified until then is kept in `….part`.
+    """
+    contents = cargo.layout.contents
+    paths = names(out, contents)
+    if standing := _standing(paths, contents):
+        return Made(paths, standing, fresh=False)
+    with Berth(paths, contents.part_sizes()).opened() as berth:
+        await tools.workers.run(_write_small, cargo, berth)
+        fetched, found = await _Loading(cargo, berth, tools).run()
+        sealed = await _sealed(contents, berth, tools.workers)
+        await tools.workers.run(_finish, cargo, berth, sealed)
+    return Made(paths, sealed, fresh=True, fetched=fetched, found=found)
+
+
+def _standing(paths: list[Path], contents: Contents) -> Contents | None:
+    """The table of the bundle that stands there, if it is this one; `UsageError` if it is another."""
+    if not paths[0].exists():
+        return None
+    opened = Bundle.open(paths[0])
+    opened.medium.close()
+    if _bare(opened.contents) == _bare(contents):
+        return opened.contents
+    raise UsageError(f"{paths[0]} is another bundle: choose another --out, or remove that one")
+
+
+def _bare(contents: Contents) -> Contents:
+    """The table without what is known at the end only; the manifests' digests decide about that, too."""
+    members = tuple(
+        replace(member, digest=bundle_index.UNKNOWN_DIGEST) if _is_piece(member) else member
+        for member in contents.members
+    )
+    return replace(contents, members=members, parts=(bundle_index.UNKNOWN_DIGEST,) * len(contents.parts))
+
+
+def _is_piece(member: Member) -> bool:
+    return bool(member.key) and member.name not in (member.key, bundle_index.DOCUMENT_COPIES + member.key)
+
+
+def _write_small(cargo: Cargo, berth: Berth) -> None:
+    """Write everything but archives and the table."""
+    for filler in cargo.layout.fillers():
+        berth.write(filler.offset, filler.data)
+    places = {member.name: member.offset for member in cargo.layout.contents.members}
+    for document in cargo.documents:
+        berth.write(places[document.name], document.data)
+    for image in cargo.images:
+        offset = places[image.name]
+        with image.path.open("rb") as file:
+            while data := file.read(MIB):
+                berth.write(offset, data)
+                offset += len(data)
+
+
+class _Target(Hold):
+    """One that is being filled."""
+
+    def __init__(self, manifest: Manifest, member: Member, berth: Berth) -> None:
+        super().__init__(manifest, member, berth)
+        self._berth = berth
+
+    def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
+        """Write all of it, and return the chunks that are wrong: they will be written over, or the bundle is none."""
+        self._berth.write(self.offset(batch.start), data)
+        return wrong_chunks(batch, data)
+
+
+class _Loading:
+    """Brings the archives."""
+
+    def __init__(self, cargo: Cargo, berth: Berth, tools: Tools) -> None:
+        self._cargo = cargo
+        self._berth = berth
+        self._tools = tools
+
+    async def run(self) -> tuple[int, int]:
+        """Bring all that does not lie there; return bytes that were fetched and that were found."""
+        fetcher = self._fetcher()
+        members = {member.name: member for member in self._cargo.layout.contents.members}
+        found = 0
+        for pack in self._cargo.packs:
+            for entry in pack.archives():
+                hold = _Target(pack.manifest, members[entry.name], self._berth)
+                missing = await self._missing(hold)
+                found += entry.size - sum(batch.stop - batch.start for batch in missing)
+                await self._bring(fetcher, hold, missing)
+        return fetcher.traffic.fetched, found
+
+    def _fetcher(self) -> Fetcher:
+        lengths = (placement.chunk.length for pack in self._cargo.packs for placement in pack.manifest.placements())
+        size = max(BATCH_SIZE, max(lengths, default=0)) + GAP
+        tools = self._tools
+        buffers = Buffers(max(1, tools.memory // size), size)
+        return Fetcher(tools.source, tools.workers, tools.watcher, tools.connections, buffers)
+
+    async def _missing(self, hold: _Target) -> list[Batch]:
+        every = list(hold.batches())
+        if not self._berth.taken_up:
+            return every
+        if not any(batch.placements for batch in every) and await self._tools.workers.run(hold.is_whole):
+            return []
+        sound = await self._tools.workers.each(hold.is_sound, every)
+        return [batch for batch, is_sound in zip(every, sound, strict=True) if not is_sound]
+
+    async def _bring(self, fetcher: Fetcher, hold: _Target, missing: Sequence[Batch]) -> None:
+        """Bring them; what lies between chunks proves itself only with the whole, so that is the last word."""
+        watcher, workers = self._tools.watcher, self._tools.workers
+        watcher.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
+        await fetcher.bring(hold, joined(missing))
+        is_whole = await workers.run(hold.is_whole)
+        if not is_whole and self._berth.taken_up:  # a power cut took something from between the chunks
+            await fetcher.bring(hold, joined(hold.batches()))
+            is_whole = await workers.run(hold.is_whole)
+        if not is_whole:
+            raise WrongBytesError(
+                f"{hold.manifest.ref}: the archive is not what its manifest says, though all its chunks are: its "
+                "SHA-256 differs; the publisher must upload the pack anew"
+            )
+
+
+async def _sealed(contents: Contents, berth: Berth, workers: Workers) -> Contents:
+    """The table with the digests of pieces, and the fingerprints of parts."""
+
+    def proven(member: Member) -> Member:
+        return replace(member, digest=digest_of(berth, member)) if _is_piece(member) else member
+
+    members = await workers.each(proven, contents.members)
+    sealed = replace(contents, members=tuple(members))
+    return replace(sealed, parts=tuple(bundle_index.fingerprints(sealed, berth.bounds(), berth.read)))
+
+
+def _finish(cargo: Cargo, berth: Berth, sealed: Contents) -> None:
+    text = cargo.layout.text(sealed)
+    berth.write(cargo.layout.copy_offset, text)
+    berth.settle()
+    berth.write(bundle_index.CONTENTS_START, text)
+    berth.settle()
+    berth.place()

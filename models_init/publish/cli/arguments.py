@@ -1,0 +1,82 @@
+"""How arguments that several subcommands share are read from text."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.core.units import parse_size
+from models_init.formats import minisign
+from models_init.formats.documents import flaw
+from models_init.formats.manifest import CHUNK_LIMIT, MIB, Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?\Z")
+_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": MIB}
+
+CHUNK_LEAST = 4 << 10
+"""Plain bytes below which a chunk's entry in the manifest would be a noticeable part of the chunk itself."""
+
+
+def chunk_size(text: str) -> int:
+    """Read a size such as `1MiB`, within the limits of a chunk."""
+    match = _SIZE.match(text)
+    if not match:
+        raise ArgumentTypeError(f"{text!r} is no size: write it like 512KiB or 1MiB")
+    count = int(match[1]) * _UNITS[match[2]]
+    if not CHUNK_LEAST <= count <= CHUNK_LIMIT:
+        raise ArgumentTypeError(f"{text} is out of bounds: a chunk has from 4KiB to 4MiB")
+    return count
+
+
+def large_size(text: str) -> int:
+    """Read a size such as `4G`, `4GB` (both 4·10⁹ bytes: what fits on a FAT32 medium) or `4GiB`."""
+    try:
+        return parse_size(f"{text}B" if text[-1:] in "KMGkmg" else text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} {error}, nor 4G") from error
+
+
+def requirement(text: str) -> Requirement:
+    """Read a pack's name and the versions of it that fit, such as `common=2026.04,2026.07`."""
+    name, _, versions = text.partition("=")
+    try:
+        return Requirement(pack=name, versions=tuple(versions.split(",")))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r}: {flaw(error)}; write it like common=2026.04,2026.07") from error
+
+
+def requirements(named: Sequence[Requirement]) -> tuple[Requirement, ...]:
+    """Put requirements in order; `UsageError` where two name the same pack."""
+    found = sorted(named, key=lambda requirement: requirement.pack)
+    for before, after in pairwise(found):
+        if before.pack == after.pack:
+            raise UsageError(f"--requires names {after.pack} twice; name all its versions at once, after commas")
+    return tuple(found)
+
+
+def public_keys(text: str) -> tuple[minisign.PublicKey, ...]:
+    """Read public keys, or a file of them."""
+    path = Path(text)
+    try:
+        return minisign.public_keys(path.read_text() if path.is_file() else text)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ArgumentTypeError(f"{why}; or name a file that there is") from error
+
+
+def between(least: int, most: int) -> Callable[[str], int]:
+    """Make a reader for a whole number within bounds."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+
+    return number

@@ -1,0 +1,161 @@
+"""Make one file that carries all that a site without a network needs: packs, container images, compose files.
+
+Packs, versions, languages and the source come from the same environment as an install. What was begun is taken up.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.cli.settings import load
+from models_init.core import signals
+from models_init.core.errors import UsageError
+from models_init.core.redaction import register
+from models_init.core.units import human_size, some
+from models_init.publish.cli.arguments import large_size
+from models_init.publish.cli.progress import bar
+from models_init.publish.cli.report import Report
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+    from models_init.formats.bundle_index import Contents
+    from models_init.formats.receipt import Receipt
+    from models_init.publish.bundle.contents import Cargo
+    from models_init.publish.bundle.writer import Made
+
+NAME = "bundle"
+HELP = "make a file for a site without a network"
+
+SPLIT_LEAST = 64 << 10
+"""Bytes of a part, at least: several fingerprints."""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the bundle, e.g. site.tar")
+    parser.add_argument("--split", type=large_size, metavar="SIZE", help="write FILE.001, … of this size, e.g. 4G")
+    parser.add_argument(
+        "--since", type=Path, metavar="RECEIPT", help="leave out what the site has: `models-init --receipt` says what"
+    )
+    parser.add_argument(
+        "--for", dest="recipient", default="", metavar="NAME", help="the site that it is for, for people"
+    )
+    parser.add_argument(
+        "--image", action="append", default=[], metavar="REF", help="a container image; of docker here, or a registry"
+    )
+    parser.add_argument(
+        "--compose", action="append", default=[], type=Path, metavar="FILE", help="a compose file, in their order"
+    )
+    parser.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        type=_named_file,
+        metavar="FILE[=NAME]",
+        help="another file for the site, e.g. license.dat=config/license.dat",
+    )
+
+
+def run(arguments: Namespace) -> Report:
+    """Make the bundle."""
+    register(os.environ.get("MODELS_SAS_TOKEN", ""))
+    settings = load(os.environ, with_packs=True)
+    if arguments.split and arguments.split < SPLIT_LEAST:
+        raise UsageError(f"--split {arguments.split} is too little: at least {human_size(SPLIT_LEAST)}")
+    if arguments.out.suffix != ".tar":
+        raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a folder")
+    receipt = _receipt(arguments.since) if arguments.since else None
+    with bar("bundle") as watcher:
+        cargo, made = signals.run(_make(settings, arguments, receipt, watcher))
+    return _report(cargo, made)
+
+
+async def _make(
+    settings: Settings, arguments: Namespace, receipt: Receipt | None, watcher: Watcher
+) -> tuple[Cargo, Made]:
+    from models_init.cli.factory import source_of, trust_of  # noqa: PLC0415 - the same
+    from models_init.core import memory_limits  # noqa: PLC0415 - the source's library takes half a second, and all this with it
+    from models_init.core.workers import Workers  # noqa: PLC0415 - the same
+    from models_init.publish.bundle.contents import Order, load  # noqa: PLC0415 - the same
+    from models_init.publish.bundle.images import spooled  # noqa: PLC0415 - the same
+    from models_init.publish.bundle.site_files import Extras, outfit  # noqa: PLC0415 - the same
+    from models_init.publish.bundle.writer import Tools, make  # noqa: PLC0415 - the same
+    from models_init.transfer.concurrency import Connections  # noqa: PLC0415 - the same
+
+    source, workers = source_of(settings, watcher, lambda _error, _wait: None), Workers()
+    buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
+    try:
+        with spooled(arguments.image, arguments.out) as images:
+            extras = Extras(arguments.compose, arguments.file)
+            equipped = outfit(os.environ, settings.packs, extras, arguments.out.name, images)
+            order = Order(
+                packs=settings.packs,
+                recipient=arguments.recipient,
+                environment=equipped.environment,
+                part_size=arguments.split or 0,
+                receipt=receipt,
+                documents=equipped.documents,
+                images=images,
+            )
+            cargo = await load(order, source, trust_of(settings, watcher))
+            tools = Tools(source, workers, watcher, Connections(settings.connections), buffers)
+            return cargo, await make(cargo, arguments.out.absolute(), tools)
+    finally:
+        workers.close()
+        await source.close()
+
+
+def _report(cargo: Cargo, made: Made) -> Report:
+    contents = made.contents
+    shown = str(made.paths[0]) if len(made.paths) == 1 else f"{made.paths[0]} to {made.paths[-1].name}"
+    packs = ", ".join(f"{name} {packed.version}" for name, packed in contents.packs.items())
+    state = "made" if made.fresh else "stands there already"
+    sizes = f"{human_size(made.fetched)} fetched, {human_size(made.found)} were there"
+    lines = [f"{shown}: {state}: {human_size(contents.size)} with {packs}" + (f": {sizes}" if made.fresh else "")]
+    if contents.since:
+        left_out = sum(packed.archive_size for packed in contents.packs.values()) - _carried(contents)
+        lines.append(f"left out: {human_size(left_out)} that the site has by its receipt")
+    if cargo.unknown:
+        lines.append(f"not left out, for the source has no such packs: {some(cargo.unknown)}")
+    facts: dict[str, object] = {
+        "files": [str(path) for path in made.paths],
+        "size": contents.size,
+        "unchanged": not made.fresh,
+        "packs": {name: packed.version for name, packed in contents.packs.items()},
+        "images": list(contents.images.values()),
+        "bytes_fetched": made.fetched,
+        "bytes_found": made.found,
+        "complete": contents.since is None,
+        "unknown_to_the_source": list(cargo.unknown),
+    }
+    return Report("\n".join(lines), facts)
+
+
+def _carried(contents: Contents) -> int:
+    keys = {f"{name}/{packed.version}/{packed.archive}" for name, packed in contents.packs.items()}
+    return sum(member.size for member in contents.members if member.key in keys)
+
+
+def _receipt(path: Path) -> Receipt:
+    from models_init.formats import receipt  # noqa: PLC0415 - by need
+
+    try:
+        with path.open("rb") as file:
+            return receipt.parse(file.read(receipt.RECEIPT_LIMIT))
+    except OSError as error:
+        raise UsageError(f"--since {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--since {path} is no receipt of `models-init --receipt`: {error}") from error
+
+
+def _named_file(text: str) -> tuple[Path, str]:
+    path, _, name = text.partition("=")
+    if not path:
+        raise ArgumentTypeError(f"{text!r} names no file")
+    return Path(path), name or Path(path).name

@@ -1,0 +1,133 @@
+"""Say what is in a bundle, for whom, signed by which key, and whether it is whole: every byte of it is read.
+
+Exit code 30 if anything in it is damaged, 20 if it is not complete, 2 if it is no bundle, 0 if there is no fault.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.core import signals
+from models_init.core.errors import WrongBytesError
+from models_init.core.units import count, human_size, table
+from models_init.publish.cli.progress import bar
+from models_init.publish.cli.report import Report
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from models_init.core.events import Watcher
+    from models_init.publish.inspection.inspect_bundle import Carried, Findings
+
+NAME = "inspect"
+HELP = "say what is in a bundle, and whether it is whole"
+
+_SHOWN = 50
+"""Damages that are told; the rest is counted."""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "bundle", type=Path, metavar="FILE", help="a bundle, its first part, or the folder of its parts"
+    )
+
+
+def run(arguments: Namespace) -> Report:
+    """Read it all."""
+    with bar("inspect") as watcher:
+        found = signals.run(_inspect(arguments.bundle, watcher))
+    return Report(_text(found), _facts(found), _error(found))
+
+
+async def _inspect(path: Path, watcher: Watcher) -> Findings:
+    from models_init.core.workers import Workers  # noqa: PLC0415 - the same
+    from models_init.publish.inspection.inspect_bundle import inspect  # noqa: PLC0415 - asyncio takes a tenth of a second
+
+    workers = Workers()
+    try:
+        return await inspect(path, workers, watcher)
+    finally:
+        workers.close()
+
+
+def _text(found: Findings) -> str:
+    contents = found.contents
+    shown = str(found.files[0]) if len(found.files) == 1 else f"{found.files[0]} to {found.files[-1].name}"
+    environment = " ".join(f"{name}={value}" for name, value in contents.environment.items())
+    since = contents.since
+    made = f"for a site that has {', '.join(since.packs) or 'nothing'}" if since else "for any site"
+    packs = [
+        (pack.ref.name, pack.ref.version, human_size(pack.archive_size), _carried(pack), pack.signed_by or "nobody")
+        for pack in found.packs
+    ]
+    lines = [
+        f"bundle   {shown}: {human_size(contents.size)}",
+        *([f"for      {contents.recipient}"] if contents.recipient else []),
+        f"from     {contents.source}",
+        f"holds    {'what is new ' if since else 'everything '}{made}",
+        f"names    {environment}",
+        "",
+        table(packs, ("PACK", "VERSION", "ARCHIVE", "CARRIED", "SIGNED BY")),
+    ]
+    if contents.images:
+        lines += ["", table([(image,) for image in contents.images.values()], ("IMAGE",))]
+    lines += ["", *_verdict(found)]
+    return "\n".join(lines)
+
+
+def _verdict(found: Findings) -> list[str]:
+    if not found.damages:
+        return ["whole: every byte was read and is right"]
+    rows = [(damage.member, damage.what, f"byte {damage.offset} of {damage.path}") for damage in found.damages]
+    more = len(rows) - _SHOWN
+    return [
+        table(rows[:_SHOWN], ("MEMBER", "DAMAGE", "WHERE")),
+        *([f"and {count(more, 'more damage')}"] if more > 0 else []),
+    ]
+
+
+def _carried(pack: Carried) -> str:
+    if pack.carried >= pack.archive_size:
+        return "whole"
+    return f"{human_size(pack.carried)} of it" if pack.carried else "nothing"
+
+
+def _facts(found: Findings) -> dict[str, object]:
+    contents = found.contents
+    return {
+        "files": [str(path) for path in found.files],
+        "size": contents.size,
+        "recipient": contents.recipient or None,
+        "source": contents.source,
+        "environment": contents.environment,
+        "complete": contents.since is None,
+        "since": {"release": contents.since.release or None, "packs": contents.since.packs} if contents.since else None,
+        "packs": [
+            {
+                "pack": pack.ref.name,
+                "version": pack.ref.version,
+                "archive_size": pack.archive_size,
+                "carried": pack.carried,
+                "signed_by": pack.signed_by or None,
+            }
+            for pack in found.packs
+        ],
+        "images": list(contents.images.values()),
+        "whole": not found.damages,
+        "damages": [
+            {"member": damage.member, "what": damage.what, "file": damage.path, "byte": damage.offset}
+            for damage in found.damages[:_SHOWN]
+        ],
+        "damage_count": len(found.damages),
+    }
+
+
+def _error(found: Findings) -> WrongBytesError | None:
+    if not found.damages:
+        return None
+    return WrongBytesError(
+        f"{count(len(found.damages), 'damage')} in {found.files[0]}: copy the bundle anew; an install from it keeps "
+        "every chunk that is right"
+    )

@@ -1,0 +1,88 @@
+"""Make a pair of keys in minisign's format: PREFIX.key, which signs and stays with you, and PREFIX.pub for the sites.
+
+What lies there is never overwritten. The password is taken from the file, from MODELS_KEY_PASSWORD, or typed twice.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
+from models_init.publish.cli.report import Report
+from models_init.publish.pack.version_folder import told
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+NAME = "keygen"
+HELP = "make a pair of keys to sign with"
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--out", required=True, type=Path, metavar="PREFIX", help="write PREFIX.key and PREFIX.pub")
+    add_password_file(parser)
+    parser.add_argument("--no-password", action="store_true", help="do not encrypt the key: where its file is safe")
+
+
+def run(arguments: Namespace) -> Report:
+    """Make the pair, write both files, tell what sites need."""
+    from models_init.publish.signing.keys import SecretKey, public_key_text, secret_key_text  # noqa: PLC0415 - loads libsodium
+
+    secret, public = (arguments.out.with_name(f"{arguments.out.name}.{kind}") for kind in ("key", "pub"))
+    _require_room(arguments.out, secret, public)
+    password = None if arguments.no_password else _new_password(arguments.password_file)
+    key = SecretKey.make()
+    _write(secret, secret_key_text(key, password), 0o600)
+    try:
+        _write(public, public_key_text(key.public), 0o644)
+    except BaseException:
+        secret.unlink()
+        raise
+    text = f"key {key.public.id}: secret in {secret}, public in {public}; sites set MODELS_PUBLIC_KEY={key.public}"
+    facts: dict[str, object] = {
+        "key": key.public.id,
+        "public_key": str(key.public),
+        "secret_key_file": str(secret),
+        "public_key_file": str(public),
+        "encrypted": password is not None,
+    }
+    return Report(text, facts)
+
+
+def _require_room(prefix: Path, *files: Path) -> None:
+    if prefix.is_dir() or not prefix.name:
+        raise UsageError(f"--out {prefix} is a folder: name the files in it, e.g. {prefix / 'models'}")
+    if not prefix.parent.is_dir():
+        raise UsageError(f"--out {prefix}: there is no folder {prefix.parent}; make it, readable by you alone")
+    for file in files:
+        if os.path.lexists(file):
+            raise UsageError(f"{file} is there, and keys are never overwritten; choose another --out")
+
+
+def _new_password(file: Path | None) -> str:
+    if password := given_password(file):
+        return password
+    password = asked_password("Password for the new key: ")
+    if asked_password("The same again: ") != password:
+        raise UsageError("the two passwords differ; run again")
+    return password
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a new file at once under its name, so that no copy of the key can lie about under another one."""
+    with told(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                path.unlink()
+            raise

@@ -1,0 +1,73 @@
+"""Sign the manifests of packs with a secret key of minisign's format, that of `models-pack keygen` or of minisign.
+
+Writes manifest.json.minisig beside each manifest; the same key and manifest give the same bytes. The key's password is
+taken from the file, from MODELS_KEY_PASSWORD, or typed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
+from models_init.publish.cli.report import Report
+from models_init.publish.pack.version_folder import find
+from models_init.publish.signing.sign import sign
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from models_init.publish.signing.keys import SecretKey
+    from models_init.publish.signing.sign import Signed
+
+NAME = "sign"
+HELP = "sign the manifests of packs"
+
+_KEY_LIMIT = 64 << 10
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a folder NAME/VERSION, or one that holds such folders"
+    )
+    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="the secret key")
+    add_password_file(parser)
+    parser.add_argument("--force", action="store_true", help="replace signatures of other keys, or of other manifests")
+
+
+def run(arguments: Namespace) -> Report:
+    """Sign every version folder."""
+    found = find(arguments.folder)
+    for folder in found:
+        folder.parsed()  # before anybody types a password
+    key = _key(arguments)
+    signed = sign(found, key, replace=arguments.force)
+    number = key.public.id
+    lines = [f"{each.ref}: {'signed' if each.fresh else 'already signed'} by key {number}" for each in signed]
+    return Report("\n".join(lines), {"key": number, "packs": [_facts(each) for each in signed]})
+
+
+def _facts(signed: Signed) -> dict[str, object]:
+    return {
+        "pack": signed.ref.name,
+        "version": signed.ref.version,
+        "signature": str(signed.folder.signature),
+        "already_signed": not signed.fresh,
+    }
+
+
+def _key(arguments: Namespace) -> SecretKey:
+    from models_init.publish.signing.keys import read_secret_key  # noqa: PLC0415 - loads libsodium
+
+    try:
+        with arguments.key.open("rb") as file:
+            text = file.read(_KEY_LIMIT).decode(errors="replace")
+    except OSError as error:
+        raise UsageError(f"--key {arguments.key} cannot be read: {error.strerror}") from error
+    return read_secret_key(
+        text,
+        str(arguments.key),
+        lambda: given_password(arguments.password_file) or asked_password(f"Password of {arguments.key}: "),
+    )

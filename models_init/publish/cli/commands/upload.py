@@ -1,0 +1,120 @@
+"""Publish packs in a blob container: the archive first, the manifest last; a published version is never changed.
+
+The token (permissions r and w) comes from MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE. Whatever breaks off an upload,
+running it again takes up the blocks that are there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from models_init.cli.settings import load
+from models_init.core import signals
+from models_init.core.errors import UsageError
+from models_init.core.redaction import register
+from models_init.core.units import human_size
+from models_init.publish.cli.arguments import between
+from models_init.publish.cli.progress import bar
+from models_init.publish.cli.report import Report
+from models_init.publish.pack.version_folder import VersionFolder, find
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+    from models_init.publish.upload.upload import Uploaded
+
+NAME = "upload"
+HELP = "publish packs in a blob container"
+
+_VARIABLES = (
+    "MODELS_SAS_TOKEN",
+    "MODELS_SAS_TOKEN_FILE",
+    "MODELS_CA_FILE",
+    "MODELS_ALLOW_HTTP",
+    "MODELS_RETRY_SECONDS",
+)
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a folder NAME/VERSION, or one that holds such folders"
+    )
+    parser.add_argument(
+        "--url",
+        default="https://scriptixmodels.blob.core.windows.net/models",
+        metavar="CONTAINER_URL",
+        help="the container, without a token (%(default)s)",
+    )
+    parser.add_argument("--prefix", default="realtime/", help="folder of the packs in the container (%(default)s)")
+    parser.add_argument(
+        "--connections", type=between(1, 64), default=8, metavar="N", help="send N blocks at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--replace-unfinished",
+        action="store_true",
+        help="replace the archive of a version whose manifest was never published; only while nobody else uploads it",
+    )
+    parser.add_argument(
+        "--replace-signatures",
+        action="store_true",
+        help="replace other signatures of the same manifests: after a new key",
+    )
+
+
+def run(arguments: Namespace) -> Report:
+    """Publish every version folder, one after the other."""
+    settings = _settings(arguments)
+    found = find(arguments.folder)
+    with bar("upload") as watcher:
+        uploaded = signals.run(_upload(found, settings, arguments, watcher))
+    return Report("\n".join(map(_line, uploaded)), {"packs": [_facts(version) for version in uploaded]})
+
+
+def _settings(arguments: Namespace) -> Settings:
+    values = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    values |= {"MODELS_URL": arguments.url, "MODELS_PREFIX": arguments.prefix or "/"}
+    settings = load(values, with_packs=False)
+    if urlsplit(settings.url).scheme == "file":
+        raise UsageError(f"--url {settings.url} is no container: to publish in a folder, build with --out there")
+    return settings
+
+
+async def _upload(
+    found: list[VersionFolder], settings: Settings, arguments: Namespace, watcher: Watcher
+) -> list[Uploaded]:
+    from models_init.publish.upload.container import Target, opened  # noqa: PLC0415 - the SDK takes 0.7 s
+    from models_init.publish.upload.upload import Way, upload  # noqa: PLC0415 - the same
+    from models_init.sources.wrappers.retry import Patience  # noqa: PLC0415 - the same
+
+    token = settings.read_token()
+    register(token)
+    way = Way(settings.prefix, arguments.connections, arguments.replace_unfinished, arguments.replace_signatures)
+    target = Target(settings.url, token, Patience(seconds=settings.retry_seconds), settings.ca_file)
+    async with opened(target) as container:
+        return [await upload(folder, container, way, watcher) for folder in found]
+
+
+def _line(version: Uploaded) -> str:
+    if not version.fresh and not version.sent:
+        return f"{version.ref}: already published at {version.url}"
+    return (
+        f"{version.ref}: published at {version.url}: "
+        f"{human_size(version.sent)} sent, {human_size(version.found)} were there"
+    )
+
+
+def _facts(version: Uploaded) -> dict[str, object]:
+    return {
+        "pack": version.ref.name,
+        "version": version.ref.version,
+        "url": version.url,
+        "already_published": not version.fresh,
+        "sent": version.sent,
+        "found": version.found,
+    }

@@ -1,0 +1,60 @@
+"""Where the password of a secret key comes from: a file, the environment or the terminal, never the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.core.redaction import register
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+VARIABLE = "MODELS_KEY_PASSWORD"
+
+
+def add_password_file(parser: ArgumentParser) -> None:
+    """Add the argument that names the file."""
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"its first line is the key's password (else {VARIABLE}, else the terminal is asked)",
+    )
+
+
+def given_password(file: Path | None) -> str:
+    """The password of the file or of the environment; empty where there is none. Raises `UsageError`."""
+    password = _in_file(file) if file else os.environ.get(VARIABLE, "")
+    register(password)
+    return password
+
+
+def asked_password(prompt: str) -> str:
+    """What is typed on the terminal, unseen. Raises `UsageError` where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"the key has a password: name a --password-file, set {VARIABLE}, or run on a terminal")
+    try:
+        password = getpass(prompt)
+    except EOFError:
+        password = ""
+    if not password:
+        raise UsageError("no password was typed")
+    register(password)
+    return password
+
+
+def _in_file(file: Path) -> str:
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--password-file {file} cannot be read: {getattr(error, 'strerror', 'it is no text')}"
+        ) from error
+    if not lines or not lines[0]:
+        raise UsageError(f"--password-file {file} holds no password in its first line")
+    return lines[0]

@@ -1,0 +1,123 @@
+"""Whether an archive and its manifest agree, in every way in which a reader may rely on either."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import ManifestError, ModelsInitError, SignatureError, WrongBytesError
+from models_init.core.parallel import cores, in_order, workers
+from models_init.formats.manifest import placements
+from models_init.publish.inspection import check_tar
+from models_init.publish.pack.describe import plain_faults
+from models_init.publish.signing.sign import signer
+from models_init.transfer import chunk_io
+from models_init.transfer.ranges import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from models_init.core.events import Watcher
+    from models_init.formats.manifest import Chunk, Manifest
+    from models_init.formats.minisign import PublicKey
+    from models_init.publish.pack.version_folder import VersionFolder
+    from models_init.transfer.ranges import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found in one version folder; `error` is the class of fault if there is any.
+
+    `key` is the id of the trusted key that has signed it, empty where none was asked for.
+    """
+
+    folder: VersionFolder
+    manifest: Manifest | None
+    faults: tuple[str, ...] = ()
+    error: type[ModelsInitError] | None = None
+    key: str = ""
+
+
+def check(folder: VersionFolder, watcher: Watcher, keys: Sequence[PublicKey] = ()) -> Verdict:
+    """Judge one version folder; watch archive bytes whose chunks were verified.
+
+    Where there are keys, one of them must have signed it, as a site wants it that trusts them.
+    """
+    try:
+        manifest = folder.parsed()
+    except ManifestError as error:
+        return Verdict(folder, None, (str(error),), ManifestError)
+    archive = folder.path / manifest.archive.file
+    kind: type[ModelsInitError] | None
+    if manifest.plain:
+        found, kind = plain_faults(archive, manifest.archive, manifest.plain, watcher)
+    else:
+        found = tuple(_archive_faults(archive, manifest, watcher))
+        kind = WrongBytesError if found else None
+    try:
+        return Verdict(folder, manifest, found, kind, signer(folder, keys) if keys else "")
+    except SignatureError as error:
+        return Verdict(folder, manifest, (str(error), *found), kind or SignatureError)
+
+
+def _archive_faults(archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
+    """Read the archive three times at once: as bytes, as a tar stream, as chunks."""
+    try:
+        size = archive.stat().st_size
+        if size != manifest.archive.size:
+            yield f"the archive has {size} bytes, {manifest.archive.size} by the manifest"
+        with workers(cores() + 2) as pool:
+            whole = pool.submit(_digest_faults, archive, manifest)
+            stream = pool.submit(lambda: list(check_tar.faults(archive, manifest)))
+            yield from _chunk_faults(pool, archive, manifest, watcher)
+            yield from whole.result()
+            yield from stream.result()
+    except OSError as error:
+        yield f"the archive {archive.name} cannot be read: {error.strerror}"
+
+
+def _digest_faults(archive: Path, manifest: Manifest) -> list[str]:
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [] if f"sha256:{digest}" == manifest.archive.digest else ["the archive's SHA-256 differs"]
+
+
+def _chunk_faults(pool: ThreadPoolExecutor, archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
+    watcher.expect(sum(chunk.length for file in manifest.files for chunk in file.chunks))
+    jobs = batches(placement for file in manifest.files for placement in placements(file))
+    descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for count, found in in_order(pool, partial(_batch_faults, descriptor), jobs, window=4 * cores()):
+            watcher.advance(count)
+            yield from found
+    finally:
+        os.close(descriptor)
+
+
+def _batch_faults(descriptor: int, batch: Batch) -> tuple[int, list[str]]:
+    """Verify the chunks of a batch; return their bytes in the archive and what is wrong."""
+    data = memoryview(os.pread(descriptor, batch.stop - batch.start, batch.start))
+    found = []
+    count = 0
+    for file, chunk, start in batch.placements:
+        at = chunk.offset - batch.start
+        if fault := _chunk_fault(data[at : at + chunk.length], chunk):
+            found.append(f"{file.path}: the chunk of bytes {start} to {start + chunk.size} is wrong: {fault}")
+        count += chunk.length
+    return count, found
+
+
+def _chunk_fault(frame: memoryview, chunk: Chunk) -> str | None:
+    """Read a chunk as sites do."""
+    if len(frame) != chunk.length:
+        return "the archive ends before it does"
+    try:
+        chunk_io.plain(frame, chunk)
+    except chunk_io.WrongChunkError as error:
+        return str(error)
+    return None

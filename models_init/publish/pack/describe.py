@@ -1,0 +1,142 @@
+"""What a manifest says of an archive that somebody else has packed, and whether a site would take it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from models_init.archive.scan import limits_of, study
+from models_init.archive.tar_reader import Limits
+from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
+from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, Plain, encode
+from models_init.publish.pack.version_folder import VersionFolder, draft, made, place, settle, told
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from models_init.archive.scan import Outcome
+    from models_init.core.events import Watcher
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.manifest import Requirement
+
+_UNLIMITED = Limits(2**53 - 1)
+"""The publisher's own archive may grow as it likes: its manifest will say how much it does."""
+
+_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A pack that was described; `fresh` unless the same manifest stood there already."""
+
+    folder: Path
+    manifest: Manifest
+    fresh: bool
+
+
+def describe(file: Path, ref: PackRef, requires: Sequence[Requirement], out: Path, watcher: Watcher) -> Described:
+    """Write `<out>/<name>/<version>/` with the archive, as a hard link or else a copy, and its manifest.
+
+    Raises `ArchiveError` for an archive that no site would take, `UsageError` when it cannot be read or that version
+    stands there with other content; `VolumeError` and its kinds for the disk.
+    """
+    archive, outcome = _studied(file, watcher)
+    if outcome.fault:
+        raise ArchiveError(f"{file} cannot be a pack: {outcome.fault}; pack it anew, or unpack it and use `build`")
+    plain = Plain(outcome.ledger.size, outcome.ledger.entries)
+    manifest = Manifest(SCHEMA, *ref, archive, (), requires=tuple(requires), plain=plain)
+    folder, document = VersionFolder(out / ref.name / ref.version), encode(manifest)
+    with made(folder.path), draft(folder.manifest) as text:
+        fresh = not folder.stands(document)
+        _bring(file, folder.path / archive.file, archive)
+        with told(folder.manifest):
+            text.write(document)
+        settle(text, folder.manifest)
+        place(folder.manifest)
+    return Described(folder.path, manifest, fresh)
+
+
+def plain_faults(
+    path: Path, archive: Archive, promised: Plain, watcher: Watcher
+) -> tuple[tuple[str, ...], type[ModelsInitError] | None]:
+    """What is wrong with a plain archive by its manifest, and the class of fault if there is any."""
+    try:
+        with path.open("rb") as file:
+            watched = _Watched(file, watcher)
+            outcome = study(watched, limits_of(archive, promised), promised)
+    except OSError as error:
+        return (f"the archive {path.name} cannot be read: {error.strerror}",), WrongBytesError
+    if watched.size != archive.size:
+        return (f"the archive has {watched.size} bytes, {archive.size} by the manifest",), WrongBytesError
+    if outcome.digest != archive.digest:
+        return ("the archive's SHA-256 differs",), WrongBytesError
+    return ((f"the archive cannot be used: {outcome.fault}",), ArchiveError) if outcome.fault else ((), None)
+
+
+def _studied(path: Path, watcher: Watcher) -> tuple[Archive, Outcome]:
+    try:
+        with path.open("rb") as file:
+            watched = _Watched(file, watcher)
+            outcome = study(watched, _UNLIMITED, Plain())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; name an archive") from error
+    try:
+        return Archive(path.name, watched.size, outcome.digest), outcome
+    except ValueError as error:
+        raise UsageError(
+            f"{path.name!r} is not a name for an archive; give it one of letters, digits, '.', '_', '-' that does not "
+            f"begin with {MANIFEST_NAME}"
+        ) from error
+
+
+def _bring(file: Path, place_to: Path, archive: Archive) -> None:
+    """Give the archive its place beside the manifest; one that is there already must be the same."""
+    if place_to.exists():
+        if _digest(place_to) != archive.digest:
+            raise UsageError(f"{place_to} is another archive; remove it if it was never published")
+        return
+    try:
+        os.link(file.resolve(), place_to)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            with told(place_to):
+                raise
+        _copy(file, place_to, archive)
+
+
+def _copy(file: Path, place_to: Path, archive: Archive) -> None:
+    digest = hashlib.sha256()
+    with draft(place_to) as part:
+        with told(place_to), file.open("rb") as origin:
+            while data := origin.read(MIB):
+                digest.update(data)
+                part.write(data)
+        if f"sha256:{digest.hexdigest()}" != archive.digest:
+            raise UsageError(f"{file} changed while it was read: describe it again when nobody writes to it")
+        settle(part, place_to)
+        place(place_to)
+
+
+def _digest(path: Path) -> str:
+    with told(path), path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+class _Watched:
+    """A file whose bytes are counted, and shown, as they are read."""
+
+    def __init__(self, file: BinaryIO, watcher: Watcher) -> None:
+        self._file = file
+        self._watcher = watcher
+        self.size = 0
+        watcher.expect(os.fstat(file.fileno()).st_size)
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
+        self.size += len(data)
+        self._watcher.advance(len(data))
+        return data

@@ -1,0 +1,78 @@
+"""How a tree is cut into the pieces that become the archive's frames; decided without any I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from models_init.formats.manifest import MIB
+from models_init.publish.pack import tar_stream
+from models_init.publish.pack.boundaries import sizes
+from models_init.publish.pack.pieces import Filler, Piece, Slice
+from models_init.publish.pack.source_tree import SourceFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from models_init.publish.pack.boundary_hash import Marks
+    from models_init.publish.pack.source_tree import Tree
+
+BLOCK_SIZE = MIB
+"""Plain bytes in which a worker looks for marks at once."""
+
+BATCH_SIZE = MIB
+"""Plain bytes that a worker takes at once: many small files cost one hand-over, not one each."""
+
+FILLER_LIMIT = MIB
+"""Plain bytes after which a run of headers (of empty files and folders) is cut, so that no frame grows large."""
+
+
+def blocks(tree: Tree, chunk_size: int) -> Iterator[Slice]:
+    """Give, in archive order, what has to be looked through for marks before the tree can be cut."""
+    for file in tree.files:
+        yield from _blocks(file, chunk_size)
+
+
+def pieces(tree: Tree, chunk_size: int, marks: Iterator[Marks]) -> Iterator[Piece]:
+    """Cut the tree into pieces in archive order; a slice has `chunk_size` bytes on average. `marks`: of its blocks."""
+    filler = bytearray()
+    for entry in tree.entries:
+        filler += tar_stream.header(entry)
+        content = entry.size if isinstance(entry, SourceFile) else 0
+        if content or len(filler) >= FILLER_LIMIT:
+            yield Filler(bytes(filler))
+            filler.clear()
+        if isinstance(entry, SourceFile):
+            yield from _slices(entry, chunk_size, marks)
+            filler += tar_stream.padding(content)
+    yield Filler(bytes(filler) + tar_stream.END)
+
+
+def batches(found: Iterable[Piece], size: int = BATCH_SIZE) -> Iterator[list[Piece]]:
+    """Group neighbouring pieces until a group has `size` plain bytes."""
+    group: list[Piece] = []
+    total = 0
+    for piece in found:
+        group.append(piece)
+        total += piece.size
+        if total >= size:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+def _blocks(file: SourceFile, chunk_size: int) -> Iterator[Slice]:
+    if file.size > chunk_size:
+        for start in range(0, file.size, BLOCK_SIZE):
+            yield Slice(file, start, min(BLOCK_SIZE, file.size - start))
+
+
+def _slices(file: SourceFile, chunk_size: int, marks: Iterator[Marks]) -> Iterator[Slice]:
+    own = islice(marks, sum(1 for _ in _blocks(file, chunk_size)))
+    start = 0
+    for size in sizes(file.size, chunk_size, own):
+        yield Slice(file, start, size)
+        start += size
+    deque(own, maxlen=0)  # behind the last border none was asked for

@@ -1,0 +1,160 @@
+"""What a folder holds, judged by the rules of a pack: regular files, directories, nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.core.units import some
+from models_init.formats.manifest import check_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KINDS = {
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A regular file: `path` in the pack, `real` on this machine, `size` in bytes, `mtime` in nanoseconds."""
+
+    path: str
+    real: str
+    size: int
+    mtime: int
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory of the pack."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Everything that goes into a pack, in ascending order of path: a folder stands before what it holds."""
+
+    entries: tuple[SourceFile | Folder, ...]
+
+    @property
+    def files(self) -> list[SourceFile]:
+        """The regular files."""
+        return [entry for entry in self.entries if isinstance(entry, SourceFile)]
+
+    @property
+    def empty_folders(self) -> list[str]:
+        """The directories that hold nothing."""
+        parents = {entry.path.rpartition("/")[0] for entry in self.entries}
+        return [entry.path for entry in self.entries if isinstance(entry, Folder) and entry.path not in parents]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def scan(folder: Path, *, dereference: bool = False) -> Tree:
+    """Walk the folder; with `dereference`, a link counts as what it leads to, if that lies inside the folder.
+
+    Raises `UsageError` that names every entry that a pack cannot hold, and for a folder without any file: a mistyped
+    path or an empty mount, not a pack.
+    """
+    walk = _Walk(os.path.realpath(folder), dereference=dereference)
+    walk.enter(walk.root, "", (walk.root,))
+    if walk.faults:
+        raise UsageError(f"{folder} cannot be a pack: {some(walk.faults)}; {_remedy(walk)}")
+    tree = Tree(tuple(sorted(walk.entries, key=lambda entry: entry.path)))
+    if not tree.files:
+        raise UsageError(f"{folder} holds no file: there is nothing to publish; name the folder with the models")
+    return tree
+
+
+class _Walk:
+    """One walk: what was found, and what is wrong with it."""
+
+    def __init__(self, root: str, *, dereference: bool) -> None:
+        self.root = root
+        self.dereference = dereference
+        self.entries: list[SourceFile | Folder] = []
+        self.faults: list[str] = []
+
+    def enter(self, real: str, path: str, above: tuple[str, ...]) -> None:
+        """List one directory; `above` has its own real path and those of the directories that led to it."""
+        try:
+            names = os.listdir(real)
+        except OSError as error:
+            self.faults.append(f"{path or real!r} ({error.strerror})")
+            return
+        for name in names:
+            self._judge(f"{real}/{name}", f"{path}/{name}" if path else name, above)
+
+    def _judge(self, where: str, path: str, above: tuple[str, ...]) -> None:
+        try:
+            check_path(path)
+            real = self._resolved(where)
+            status = os.lstat(real)
+        except ValueError as error:
+            self.faults.append(str(error))
+        except OSError as error:
+            self.faults.append(f"{path} ({error.strerror})")
+        else:
+            if fault := self._add(real, path, status, above):
+                self.faults.append(f"{path} ({fault})")
+
+    def _resolved(self, where: str) -> str:
+        """Follow a link where that is wanted; `OSError` for one that leads nowhere or in a circle."""
+        return os.path.realpath(where, strict=True) if self.dereference and os.path.islink(where) else where
+
+    def _add(self, real: str, path: str, status: os.stat_result, above: tuple[str, ...]) -> str | None:
+        """Take the entry up, or say what is wrong with it."""
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFLNK:
+            return "a link"
+        if not real.startswith(f"{self.root.rstrip('/')}/") and real != self.root:
+            return "a link that leads out of the folder"
+        if kind == stat.S_IFREG:
+            executable = bool(status.st_mode & stat.S_IXUSR)
+            self.entries.append(SourceFile(path, real, status.st_size, status.st_mtime_ns, executable))
+        elif kind != stat.S_IFDIR:
+            return _KINDS.get(kind, "neither a file nor a directory")
+        elif real in above:
+            return "a link to a folder that holds it"
+        else:
+            self.entries.append(Folder(path))
+            self.enter(real, path, (*above, real))
+        return None
+
+
+def _remedy(walk: _Walk) -> str:
+    linked = any(fault.endswith("(a link)") for fault in walk.faults)
+    return "remove or rename them" + (", or follow links with --dereference" if linked else "")
+
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Not a link, nor a fifo that would make us wait: the entry may have been exchanged since it was judged."""
+
+
+def read_slice(file: SourceFile, start: int, size: int) -> bytes:
+    """Return `size` bytes of a file from `start`; `UsageError` if it changed since it was judged, or cannot be read."""
+    try:
+        descriptor = os.open(file.real, _READ)
+        try:
+            data = os.pread(descriptor, size, start)
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UsageError(f"{file.path} cannot be read: {error.strerror}; make it readable, then build again") from error
+    if len(data) != size or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
+        raise UsageError(f"{file.path} changed while it was read: build again when nobody writes to the folder")
+    return data

@@ -1,0 +1,273 @@
+"""One blob container, as a publisher writes to it through the Azure SDK.
+
+Nothing outside this module knows the SDK or meets its exceptions. Every write bears a condition on what stands there.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.credentials import AzureSasCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceResponseTimeoutError
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob.aio import ContainerClient
+
+from models_init import __version__
+from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.azure_errors import Client, ErrorResponse, error_for
+from models_init.sources.http.origin import Origin
+from models_init.sources.http.proxies import proxy_for
+from models_init.sources.http.tls import client_context
+from models_init.sources.sas import GET_A_TOKEN, SasToken
+from models_init.sources.wrappers.retry import patiently
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from models_init.sources.wrappers.retry import Patience
+
+T = TypeVar("T")
+
+CONNECT_LIMIT = 15.0
+"""Seconds for a TCP connection with TLS."""
+
+IDLE_LIMIT = 60.0
+"""Seconds without any byte of an answer."""
+
+_DIGEST_KEY = "digest"
+_READ_SIZE = 256 << 10  # bytes that an answer is read by, as in the SDK's own transport
+_SINGLE_PUT = 256 << 20  # a manifest goes up in one piece whatever its size: one request that has happened or has not
+
+
+class ConflictError(Exception):
+    """What stands there is not what the write demanded; internal, for the caller to look at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to publish: a container's URL, the token's text, how long to go on asking."""
+
+    url: str
+    token: str
+    patience: Patience
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the service says about a blob; `digest` is empty unless whoever uploaded it said so."""
+
+    size: int
+    digest: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small blob, read whole."""
+
+    data: bytes
+    etag: str
+
+
+@asynccontextmanager
+async def opened(target: Target) -> AsyncIterator[Container]:
+    """Open the container; `AccessError` for a token that cannot do, `UsageError` for a CA file that is none."""
+    token = SasToken.make(target.token)
+    if flaw := token.flaw() or _write_flaw(token):
+        raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
+    async with _transport(target) as transport:
+        client = ContainerClient.from_container_url(
+            target.url,
+            credential=AzureSasCredential(token.query),
+            retry_total=0,  # the SDK ignores Retry-After, does not repeat a 429, and repeats for minutes what is final
+            transport=transport,
+            max_single_put_size=_SINGLE_PUT,
+            permit_redirects=False,  # a token is for one host
+            user_agent=f"models_init/{__version__}",
+        )
+        async with client:
+            yield Container(client, token, target.patience)
+
+
+class Container:
+    """Reads and conditional writes; every method raises our errors only, after the retries that `patience` allows."""
+
+    def __init__(self, client: ContainerClient, token: SasToken, patience: Patience) -> None:
+        self._client = client
+        self._token = token
+        self._patience = patience
+
+    @property
+    def url(self) -> str:
+        """The container's URL, without the token."""
+        url = urlsplit(self._client.url)
+        return f"{url.scheme}://{url.netloc}{url.path}"
+
+    async def facts(self, key: str) -> Facts | None:
+        """Ask about a blob; None if there is none."""
+        found = await self._if_there(lambda: self._client.get_blob_client(key).get_blob_properties())
+        if found is None:
+            return None
+        return Facts(found.size, (found.metadata or {}).get(_DIGEST_KEY, ""), found.etag)
+
+    async def read(self, key: str, limit: int) -> Document | None:
+        """Read a small blob, None if there is none; one of more than `limit` bytes is a `SourceError`."""
+
+        async def call() -> Document:
+            blob = await self._client.get_blob_client(key).download_blob()
+            if blob.size > limit:
+                raise SourceError(f"{key} has {blob.size} bytes: it is not what it should be")
+            return Document(bytes(await blob.readall()), blob.properties.etag)
+
+        return await self._if_there(call)
+
+    async def put(self, key: str, data: bytes, content_type: str, over: str | None = None) -> None:
+        """Write a small blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
+        blob = self._client.get_blob_client(key)
+        await self._patiently(
+            lambda: blob.upload_blob(
+                BytesIO(data),  # aiohttp writes bytes at once, and warns that this blocks the loop
+                length=len(data),
+                overwrite=True,
+                content_settings=ContentSettings(content_type=content_type),
+                **_condition(over),
+            )
+        )
+
+    async def staged(self, key: str) -> dict[str, int]:
+        """List the blocks that were staged for a blob and not committed: their ids with their sizes in bytes."""
+        found = await self._if_there(lambda: self._client.get_blob_client(key).get_block_list("uncommitted"))
+        return {str(block.id): int(block.size) for block in found[1]} if found else {}
+
+    async def stage(self, key: str, block_id: str, data: bytes) -> None:
+        """Stage a block; the service checks its MD5, for what it stores wrongly now every site would fetch wrongly."""
+        blob = self._client.get_blob_client(key)
+        await self._patiently(
+            lambda: blob.stage_block(block_id, BytesIO(data), length=len(data), validate_content=True)
+        )
+
+    async def commit(self, key: str, block_ids: Sequence[str], digest: str, over: str | None = None) -> None:
+        """Make staged blocks a blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
+        blob = self._client.get_blob_client(key)
+        await self._patiently(
+            lambda: blob.commit_block_list(
+                [BlobBlock(block_id) for block_id in block_ids],
+                content_settings=ContentSettings(content_type="application/zstd"),
+                metadata={_DIGEST_KEY: digest},
+                **_condition(over),
+            )
+        )
+
+    async def _if_there(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await self._patiently(call)
+        except _NoBlobError:
+            return None
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def attempt() -> T:
+            with self._translated():
+                return await call()
+
+        return await patiently(attempt, self._patience)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the SDK's errors into ours; their own texts are pages long, so none is repeated."""
+        try:
+            yield
+        except HttpResponseError as error:
+            status = error.status_code
+            raise (self._refusal(error, status) if status else self._silence(error)) from None
+        except AzureError as error:
+            raise self._silence(error) from None
+        except ValueError:  # the SDK's word for an answer without Content-Range
+            raise UnavailableError(f"{self._host} answered unlike a blob service; check --url and the proxy") from None
+
+    def _refusal(self, error: HttpResponseError, status: int) -> Exception:
+        """Return the exception for a status of 400 or above."""
+        response = _error_response(error, status)
+        said = response.by(self._host)
+        if response.is_refusal or response.lacks_container:
+            return error_for(response, self._as_client, self._token)
+        if status == 404:
+            return _NoBlobError(f"{said}: it has no such blob")
+        if status in (409, 412) or response.code == "InvalidBlockList":
+            return ConflictError(said)
+        if response.code == "InvalidBlobOrBlock":
+            return SourceError(f"{said}: another tool has staged blocks for this blob; they vanish after a week")
+        return error_for(response, self._as_client, self._token)
+
+    @property
+    def _as_client(self) -> Client:
+        return Client(self._host, self.url, "--url", "r and w")
+
+    def _silence(self, error: AzureError) -> ModelsInitError:
+        """Tell why there was no answer."""
+        inner = error.inner_exception
+        if isinstance(inner, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+            return SourceError(f"the certificate of {self._host} is not trusted; name your CA's file in MODELS_CA_FILE")
+        if isinstance(inner, aiohttp.ClientConnectorDNSError):
+            return UnavailableError(f"the name of {self._host} cannot be resolved; check --url, DNS and the proxy")
+        if isinstance(inner, aiohttp.ClientConnectorError):
+            reason = inner.strerror or "no connection"
+            return UnavailableError(f"{self._host} cannot be reached: {reason}; check the network")
+        if isinstance(error, ServiceResponseTimeoutError) or isinstance(inner, TimeoutError):
+            return UnavailableError(f"{self._host} did not answer in time; check the network")
+        return UnavailableError(f"{self._host} broke off the connection; check the network")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._client.url).netloc
+
+
+class _NoBlobError(NotFoundError):
+    """There is no such blob, but there is its container."""
+
+
+def _error_response(error: HttpResponseError, status: int) -> ErrorResponse:
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})  # their names in any case
+    detail = (getattr(error, "additional_info", None) or {}).get("authenticationerrordetail") or ""
+    return ErrorResponse.of(status, lambda name: headers.get(name, ""), detail=detail)
+
+
+def _condition(over: str | None) -> dict[str, Any]:
+    """The SDK's arguments; it does not take an ETag of None."""
+    if over is None:
+        return {"match_condition": MatchConditions.IfMissing}
+    return {"etag": over, "match_condition": MatchConditions.IfNotModified}
+
+
+def _transport(target: Target) -> AioHttpTransport:
+    """The SDK's transport with a site's TLS context and proxy.
+
+    Given the path of a CA file, the SDK would make a new context and a new connection for each request.
+    """
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=client_context(target.ca_file)),
+        proxy=proxy_for(Origin.of(target.url), os.environ) or None,
+        cookie_jar=aiohttp.DummyCookieJar(),  # this and the next as in the SDK's own session
+        auto_decompress=False,
+    )
+    return AioHttpTransport(
+        session=session,
+        connection_timeout=CONNECT_LIMIT,
+        read_timeout=IDLE_LIMIT,
+        connection_data_block_size=_READ_SIZE,
+    )
+
+
+def _write_flaw(token: SasToken) -> str:
+    permissions = token.field("sp")
+    if permissions and not {"c", "w"} & set(permissions):
+        return f"has no permission to write (sp={permissions}; r and w are needed)"
+    return ""

@@ -1,0 +1,248 @@
+"""The rules of publishing: archive first, manifest last, and what is published never changes.
+
+A version is published when its manifest stands in the container. Until then nobody reads its archive. The steps can
+be broken off anywhere: whoever runs again finds the staged blocks, the committed archive, or the manifest, by content.
+Two who publish the same bytes at once both succeed; of two with different bytes, the second is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from models_init.core.errors import UsageError, WrongBytesError, first_fault
+from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
+from models_init.formats.minisign import SIGNATURE_LIMIT
+from models_init.publish.upload.container import ConflictError, Container, Document, Facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models_init.core.events import Watcher
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.manifest import Archive
+    from models_init.publish.pack.version_folder import VersionFolder
+
+BLOCK_SIZE = 8 * MIB
+"""Bytes of a staged block, unless there would be too many: above 4 MiB the service takes its fastest path."""
+
+BLOCK_COUNT = 50_000
+"""Blocks that a blob may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to publish: below which prefix, how many blocks at once, whether over an upload that was never finished.
+
+    `replace_signatures`: whether over another signature of the same manifest.
+    """
+
+    prefix: str
+    connections: int
+    replace_unfinished: bool = False
+    replace_signatures: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A version that is published now: `sent` bytes of the archive went up, `found` were there."""
+
+    ref: PackRef
+    url: str
+    fresh: bool
+    sent: int
+    found: int
+
+
+async def upload(folder: VersionFolder, container: Container, way: Way, watcher: Watcher) -> Uploaded:
+    """Publish one version folder; watch archive bytes that are there.
+
+    Raises `UsageError` where something else is published under that name and version, `WrongBytesError` where the
+    archive is not what its manifest says, `ManifestError` for the manifest, and what `Container` raises.
+    """
+    document = folder.document()
+    manifest = published(document, folder.ref()).manifest
+    _check_size(folder.path / manifest.archive.file, manifest.archive)
+    job = _Upload(manifest.ref, container, way, watcher)
+    is_published = await job.is_published(document)
+    sent = await job.archive(folder.path / manifest.archive.file, manifest.archive)
+    if folder.signature.exists():
+        await job.signature(folder.signature.read_bytes())
+    if not is_published:
+        await job.manifest(document)
+    url = f"{container.url}/{job.key('')}".rstrip("/")
+    return Uploaded(manifest.ref, url, not is_published, sent, manifest.archive.size - sent)
+
+
+class _Upload:
+    """One version on its way."""
+
+    def __init__(self, ref: PackRef, container: Container, way: Way, watcher: Watcher) -> None:
+        self._ref = ref
+        self._container = container
+        self._way = way
+        self._watcher = watcher
+        self._may_replace = way.replace_unfinished
+
+    def key(self, name: str) -> str:
+        """The blob's name."""
+        return f"{self._way.prefix}{self._ref.name}/{self._ref.version}/{name}"
+
+    async def is_published(self, document: bytes) -> bool:
+        """Whether this very manifest stands there; `UsageError` if another one does."""
+        there = await self._container.read(self.key(MANIFEST_NAME), MANIFEST_LIMIT)
+        if there and there.data != document:
+            raise UsageError(
+                f"{self._ref} is published with other content, and a published version never changes: "
+                "build it under another --version"
+            )
+        if there:
+            self._may_replace = False
+        return there is not None
+
+    async def archive(self, path: Path, archive: Archive) -> int:
+        """Bring the archive there unless it is, and return how many of its bytes were sent."""
+        key = self.key(archive.file)
+        self._watcher.expect(archive.size)
+        there = await self._container.facts(key)
+        if _is(there, archive):
+            self._watcher.advance(archive.size)
+            return 0
+        if there and not self._may_replace:
+            raise self._in_the_way(key)
+        sent = await self._commit(path, archive, there.etag if there else None)
+        if not _is(await self._container.facts(key), archive):
+            raise self._in_the_way(key)
+        return sent
+
+    async def signature(self, data: bytes) -> None:
+        """Bring it there unless it is."""
+        key = self.key(SIGNATURE_NAME)
+        there = await self._container.read(key, SIGNATURE_LIMIT)
+        if there and there.data == data:
+            return
+        if there and not (self._may_replace or self._way.replace_signatures):
+            raise self._in_the_way(key, "; if you have signed it anew, repeat with --replace-signatures")
+        await self._put(key, data, "text/plain; charset=utf-8", there)
+
+    async def manifest(self, document: bytes) -> None:
+        """Publish: from here on the version is what it is."""
+        try:
+            await self._container.put(self.key(MANIFEST_NAME), document, "application/json")
+        except ConflictError:
+            if not await self.is_published(document):
+                raise self._in_the_way(self.key(MANIFEST_NAME)) from None
+
+    async def _put(self, key: str, data: bytes, content_type: str, there: Document | None) -> None:
+        try:
+            await self._container.put(key, data, content_type, there.etag if there else None)
+        except ConflictError:
+            now = await self._container.read(key, SIGNATURE_LIMIT)
+            if not now or now.data != data:
+                raise self._in_the_way(key) from None
+
+    async def _commit(self, path: Path, archive: Archive, over: str | None) -> int:
+        """Stage what is not staged, then make it the blob; whoever was faster is found by looking again."""
+        key = self.key(archive.file)
+        staged = await self._container.staged(key)
+        with path.open("rb") as file:
+            blocks = _Blocks(file, archive)
+            try:
+                ids, sent = await self._stage(key, blocks, staged)
+            except BaseExceptionGroup as group:
+                raise first_fault(group) from None
+        with suppress(ConflictError):
+            await self._container.commit(key, ids, archive.digest, over)
+        return sent
+
+    async def _stage(self, key: str, blocks: _Blocks, staged: dict[str, int]) -> tuple[list[str], int]:
+        """Stage every block that is not there, several at once; return all ids and the bytes that were sent."""
+        slots = asyncio.Semaphore(self._way.connections)
+        ids: list[str] = []
+        sent = 0
+        async with asyncio.TaskGroup() as group:
+            while block := await asyncio.to_thread(blocks.next):
+                ids.append(block.id)
+                if staged.get(block.id) == len(block.data):
+                    self._watcher.advance(len(block.data))
+                    continue
+                sent += len(block.data)
+                await slots.acquire()
+                group.create_task(self._stage_one(key, block, slots))
+        return ids, sent
+
+    async def _stage_one(self, key: str, block: _Block, slots: asyncio.Semaphore) -> None:
+        try:
+            await self._container.stage(key, block.id, block.data)
+        finally:
+            slots.release()
+        self._watcher.advance(len(block.data))
+
+    def _in_the_way(self, key: str, remedy: str = "") -> UsageError:
+        return UsageError(
+            f"{key} stands in {self._container.url} with other bytes than here: another upload of {self._ref} is under "
+            "way, or was never finished (then repeat with --replace-unfinished), or somebody changed what is published"
+            + remedy
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A piece of the archive, under an id that its place and content decide: a staged block proves itself."""
+
+    id: str
+    data: bytes
+
+
+class _Blocks:
+    """Cuts the archive into blocks; hashes it on the way."""
+
+    def __init__(self, file: BinaryIO, archive: Archive) -> None:
+        self._file = file
+        self._archive = archive
+        self._size = block_size(archive.size)
+        self._count = 0
+        self._hash = hashlib.sha256()
+        self._read = 0
+
+    def next(self) -> _Block | None:
+        """Read the next block; None at the end, if what was read is what the manifest says: else `WrongBytesError`."""
+        data = self._file.read(self._size)
+        self._hash.update(data)
+        self._read += len(data)
+        if not data and not self._is_whole():
+            raise _unlike(self._file.name)
+        if not data:
+            return None
+        self._count += 1
+        # All ids of a blob must have the same length, here 38 characters.
+        return _Block(f"{self._count:05}-{hashlib.sha256(data).hexdigest()[:32]}", data)
+
+    def _is_whole(self) -> bool:
+        return (self._read, f"sha256:{self._hash.hexdigest()}") == (self._archive.size, self._archive.digest)
+
+
+def block_size(size: int) -> int:
+    """Bytes of a block of an archive of `size` bytes: so that its blocks are not too many, a whole number of MiB."""
+    return max(BLOCK_SIZE, -(-size // (BLOCK_COUNT * MIB)) * MIB)
+
+
+def _check_size(path: Path, archive: Archive) -> None:
+    try:
+        if path.stat().st_size != archive.size:
+            raise _unlike(str(path))
+    except OSError as error:
+        raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build anew") from error
+
+
+def _unlike(path: str) -> WrongBytesError:
+    return WrongBytesError(
+        f"{path} is not the archive that its manifest describes: see `models-pack check`, build anew"
+    )
+
+
+def _is(there: Facts | None, archive: Archive) -> bool:
+    return there is not None and (there.size, there.digest) == (archive.size, archive.digest)

@@ -1,0 +1,69 @@
+"""Limit the rate at which a source is read, over all its ranges (source decorator)."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from models_init.sources.wrappers.base import SinkAround, SourceAround
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from models_init.sources.source import Sink, Source
+
+_SHORTEST = 0.002  # seconds: the clock of an event loop is not much finer
+_PORTION = 0.02  # seconds' worth of bytes that are accepted at once
+_CREDIT = 0.2  # seconds it may lag behind and catch up: on a busy machine a sleep takes longer than requested
+
+
+class LimitedSource(SourceAround):
+    """Reads at most `rate` bytes per second from `inner`; a range that waits does not read its connection.
+
+    Unused rate is not saved up while nothing is read, so that hardly any second exceeds the limit.
+    """
+
+    def __init__(self, inner: Source, rate: int, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        super().__init__(inner)
+        self._rate = rate
+        self._sleep = sleep
+        self._due = 0.0  # when the bytes received so far are within the rate
+        self._started = False
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        document = await super().read(key, limit)
+        await self._wait_for(len(document))
+        return document
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`."""
+        portion = max(1, int(self._rate * _PORTION))
+        await super().get_range(key, start, stop, _LimitedSink(sink, portion, self._wait_for))
+
+    async def _wait_for(self, size: int) -> None:
+        """Wait until `size` more bytes are within the rate."""
+        now = monotonic()
+        self._due = max(self._due, now - _CREDIT if self._started else now) + size / self._rate
+        self._started = True
+        if (wait := self._due - now) > _SHORTEST:
+            await self._sleep(wait)
+
+
+class _LimitedSink(SinkAround):
+    """Accepts at most `portion` bytes at once, and waits for the rate before it hands them on."""
+
+    def __init__(self, inner: Sink, portion: int, wait_for: Callable[[int], Awaitable[None]]) -> None:
+        super().__init__(inner)
+        self._portion = portion
+        self._wait_for = wait_for
+
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
+        return super().get_buffer()[: self._portion]
+
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
+        await self._wait_for(count)
+        await super().buffer_updated(count)

@@ -1,0 +1,206 @@
+"""When to ask a source again: a source around a source.
+
+Only `UnavailableError` is worth another try. Waits grow exponentially with full jitter
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), never shorter than the service's
+`Retry-After`. A range goes on where it broke off, and bytes that came count as success: patience is measured from the
+last of them, not from the beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from copy import copy
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from models_init.core.errors import UnavailableError
+from models_init.sources.wrappers.base import SinkAround, SourceAround
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from models_init.sources.probe import Approach, Credential, Greeting
+    from models_init.sources.source import Sink, Source
+
+T = TypeVar("T")
+
+_WORTH = 64 << 10
+"""Bytes that are worth waiting for once more: who brings a byte now and then is not taken for a source that works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on: `attempts` in a row without a byte, `seconds` with none to speak of; whichever ends first.
+
+    A source that has never answered is likelier to be named wrong than to be down: for that, `first_seconds`. Ten
+    attempts take a minute, 60 take a quarter of an hour: seconds are what ends it.
+    """
+
+    attempts: int = 60
+    seconds: float = 300.0
+    first_seconds: float = 60.0
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class RetryingSource(SourceAround):
+    """Asks `inner` again as long as `patience` lasts; `on_retry` is told each error and the wait in seconds."""
+
+    def __init__(self, inner: Source, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
+        super().__init__(inner)
+        self._patience = patience
+        self._on_retry = on_retry
+        self._answered = False
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        return await self._again(lambda _: self._inner.read(key, limit))
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`; a broken range is taken up at the byte where it broke."""
+        came = 0
+
+        async def attempt(effort: _Effort) -> None:
+            nonlocal came
+            if start + came < stop or not came:  # a fault after the last byte costs nothing
+                counted = _Counted(sink, effort)
+                try:
+                    await self._inner.get_range(key, start + came, stop, counted)
+                finally:
+                    came += counted.came
+
+        await self._again(attempt)
+
+    async def names(self, folder: str) -> list[str]:
+        """See `Source.names`."""
+        return await self._again(lambda _: self._inner.names(folder))
+
+    async def _again(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
+        first, seconds = self._patience.first_seconds, self._patience.seconds
+        patience = self._patience if self._answered else replace(self._patience, seconds=min(first, seconds))
+        result = await _Effort(patience, self._tell).make(call)
+        self._answered = True
+        return result
+
+    def _tell(self, error: UnavailableError, wait: float) -> None:
+        self._answered = self._answered or error.overloaded
+        self._on_retry(error, wait)
+
+
+class _Counted(SinkAround):
+    """Counts the bytes that came, and tells them as progress."""
+
+    def __init__(self, inner: Sink, effort: _Effort) -> None:
+        super().__init__(inner)
+        self._effort = effort
+        self.came = 0
+
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`."""
+        began = monotonic()
+        await super().buffer_updated(count)
+        self.came += count
+        self._effort.progress(count, monotonic() - began)
+
+
+class PatientApproach:
+    """Asks `inner` for its greeting again, by the same rules."""
+
+    def __init__(self, inner: Approach, patience: Patience) -> None:
+        self._inner = inner
+        self._patience = patience
+
+    async def greet(self) -> Greeting:
+        """See `Approach.greet`."""
+        return await patiently(self._inner.greet, self._patience)
+
+    def credential(self) -> Credential | None:
+        """See `Approach.credential`."""
+        return self._inner.credential()
+
+
+async def patiently(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
+    """Call again after each `UnavailableError` by the same rules: for what is no source."""
+    return await _Effort(patience, lambda _error, _wait: None).make(lambda _: call())
+
+
+class _Effort:
+    """One request's attempts.
+
+    tenacity's own strategies decide, about the time since bytes last came instead of since the first attempt. They
+    change nothing: the counters change when an attempt begins and when bytes come.
+    """
+
+    def __init__(self, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
+        self._sleep = patience.sleep
+        self._on_retry = on_retry
+        self._backoff = wait_random_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
+        self._limit = stop_after_attempt(patience.attempts) | stop_before_delay(patience.seconds)
+        self._attempt = 1
+        self._attempts_before = 0  # that were over when bytes last came
+        self._gain = 0
+        self._last_gain = monotonic()
+
+    async def make(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
+        retrying = AsyncRetrying(
+            sleep=self._sleep,
+            retry=retry_if_exception_type(UnavailableError),
+            wait=self._wait,
+            stop=self._stop,
+            before=self._begin,
+            before_sleep=self._tell,
+            reraise=True,
+        )
+
+        async def attempt() -> T:  # tenacity waits for coroutine functions only
+            return await call(self)
+
+        return await retrying(attempt)
+
+    def progress(self, count: int, busy: float) -> None:
+        """Note bytes that came, and the seconds that the sink took for them: those are not the source's."""
+        self._attempts_before = self._attempt - 1
+        self._gain += count
+        self._last_gain += busy
+        if self._gain >= _WORTH:
+            self._gain, self._last_gain = 0, monotonic()
+
+    def _begin(self, state: RetryCallState) -> None:
+        self._attempt = state.attempt_number
+
+    def _wait(self, state: RetryCallState) -> float:
+        return max(self._backoff(self._since_progress(state)), _fault(state).retry_after or 0.0)
+
+    def _stop(self, state: RetryCallState) -> bool:
+        return self._limit(self._since_progress(state))
+
+    def _since_progress(self, state: RetryCallState) -> RetryCallState:
+        """Return a copy that begins with the last progress: its attempts are counted and its time runs from there.
+
+        An attempt in which bytes came and that failed afterwards is the first without progress.
+        """
+        since = copy(state)
+        since.attempt_number -= self._attempts_before
+        since.start_time, since.outcome_timestamp = self._last_gain, monotonic()
+        return since
+
+    def _tell(self, state: RetryCallState) -> None:
+        self._on_retry(_fault(state), state.upcoming_sleep)
+
+
+def _fault(state: RetryCallState) -> UnavailableError:
+    fault = state.outcome.exception() if state.outcome else None
+    if not isinstance(fault, UnavailableError):  # tenacity asks only after `retry` said yes
+        raise TypeError(f"{fault!r} is not retried")
+    return fault

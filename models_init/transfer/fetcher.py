@@ -1,0 +1,194 @@
+"""Move missing chunks from a source into staging, many at a time.
+
+Each connection fetches one span after the other into a buffer of its own, batch by batch. A worker thread verifies and
+writes each full batch while the event loop goes on receiving for the other connections; this one pauses, and TCP tells
+the server to wait. The buffers, and what the HTTP client reads ahead, are the only memory that grows with the number
+of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from models_init.core.errors import WrongBytesError
+from models_init.core.workers import one_fault
+from models_init.transfer.ranges import Batch, Span, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from models_init.core.events import Watcher
+    from models_init.core.workers import Workers
+    from models_init.formats.manifest import Manifest, Placement
+    from models_init.sources.source import Source
+    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.ranges import WrongChunk
+
+
+class Target(Protocol):
+    """Where chunks of the pack that `manifest` describes are written: staging, or a bundle that is being made."""
+
+    manifest: Manifest
+
+    def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
+        """Verify and write the chunks of a batch, whose bytes are `data`; return the wrong ones. In threads."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that came from the source, wanted or not; plain bytes that were written of these, and that were copied.
+
+    `unpacked` are the plain bytes that came in plain archives.
+    """
+
+    fetched: int = 0
+    written: int = 0
+    copied: int = 0
+    unpacked: int = 0
+
+
+class Buffers:
+    """`count` pieces of memory of `size` bytes each, made when first needed and used again and again."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._unmade = count
+        self._size = size
+        self._free: asyncio.LifoQueue[memoryview] = asyncio.LifoQueue()
+
+    async def borrow(self) -> memoryview:
+        """Lend one; wait until there is one."""
+        if self._free.empty() and self._unmade:
+            self._unmade -= 1
+            return memoryview(bytearray(self._size))
+        return await self._free.get()
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Take one back."""
+        self._free.put_nowait(buffer)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Fetches for any number of packs at once; `connections` and `buffers` are shared by all of them."""
+
+    source: Source
+    workers: Workers
+    watcher: Watcher
+    connections: Connections
+    buffers: Buffers
+    traffic: Traffic = field(default_factory=Traffic)
+
+    async def fetch(self, target: Target, missing: Sequence[Placement]) -> None:
+        """Bring the missing chunks, given in archive order; raises as `bring` does."""
+        await self.bring(target, spans(missing))
+
+    async def bring(self, target: Target, wanted: Iterable[Span]) -> None:
+        """Bring the chunks of these spans to where they belong.
+
+        Raises the source's errors and the volume's at once; `WrongBytesError` for chunks that were wrong twice at the
+        end, when everything else is in place.
+        """
+        delivery = _Delivery(self, target)
+        with one_fault():
+            async with asyncio.TaskGroup() as group:
+                for span in wanted:
+                    await self.connections.acquire()
+                    bringing = group.create_task(delivery.bring(span, group))
+                    bringing.add_done_callback(lambda _: self.connections.release())
+        if delivery.lost:
+            raise WrongBytesError(delivery.lament())
+
+    def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
+        """Count bytes that were received, that were written, and that are progress."""
+        self.traffic.fetched += fetched
+        self.traffic.written += written
+        if verified:
+            self.watcher.advance(verified)
+
+
+class _Delivery:
+    """One pack's chunks on their way."""
+
+    def __init__(self, fetcher: Fetcher, target: Target) -> None:
+        self._fetcher = fetcher
+        self._target = target
+        self._key = target.manifest.archive_key
+        self.lost: list[WrongChunk] = []
+
+    async def bring(self, span: Span, group: asyncio.TaskGroup) -> None:
+        """Bring one span; what is wrong of it is asked for once more by tasks of their own."""
+        for bad in await self._bring(span):
+            group.create_task(self._once_more(bad.placement))
+
+    async def _once_more(self, placement: Placement) -> None:
+        """A wrong chunk gets one fresh try: the fault may lie on the way and not at the source."""
+        start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
+        async with self._fetcher.connections:
+            self.lost += await self._bring(Span(start, stop, (Batch(start, stop, (placement,)),)))
+
+    async def _bring(self, span: Span) -> list[WrongChunk]:
+        """Fetch one span into a buffer, batch by batch; return the chunks that are wrong."""
+        fetcher = self._fetcher
+        buffer = await fetcher.buffers.borrow()
+        receiver = _Receiver(span, buffer, fetcher, self._target)
+        try:
+            await fetcher.source.get_range(self._key, span.start, span.stop, receiver)
+        finally:
+            fetcher.buffers.give_back(buffer)
+        return receiver.wrong
+
+    def lament(self) -> str:
+        """Say which chunk was wrong, where it lies, and what to do."""
+        first, manifest = self.lost[0], self._target.manifest
+        chunk = first.placement.chunk
+        others = f", and {len(self.lost) - 1} more" if len(self.lost) > 1 else ""
+        return (
+            f"{manifest.ref}: the chunk at {chunk.offset} of {manifest.archive.file} "
+            f"({first.placement.file.path}, byte {first.placement.start}) is wrong, and was again when asked anew: "
+            f"{first.reason}{others}; {self._fetcher.source.remedy(self._key, chunk.offset)}; all other chunks are kept"
+        )
+
+
+class _Receiver:
+    """A sink for one span: each batch fills the buffer and is then stored; bytes between batches are dropped.
+
+    `wrong` lists the chunks that did not verify.
+    """
+
+    def __init__(self, span: Span, buffer: memoryview, fetcher: Fetcher, target: Target) -> None:
+        self._buffer = buffer
+        self._fetcher = fetcher
+        self._target = target
+        self._position = span.start
+        self._batches = iter(span.batches)
+        self._batch = next(self._batches)
+        self.wrong: list[WrongChunk] = []
+
+    def get_buffer(self) -> memoryview:
+        """See `Sink.get_buffer`."""
+        batch, position = self._batch, self._position
+        if position < batch.start:
+            return self._buffer[: batch.start - position]
+        return self._buffer[position - batch.start : batch.stop - batch.start]
+
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`. Raises what the target raises."""
+        self._position += count
+        self._fetcher.count(fetched=count)
+        began = monotonic()
+        if self._position == self._batch.stop:
+            await self._store(self._batch)
+            self._batch = next(self._batches, self._batch)
+        self._fetcher.connections.count(count, monotonic() - began)
+
+    async def _store(self, batch: Batch) -> None:
+        """Verify and write a batch, and count what was right."""
+        data = self._buffer[: batch.stop - batch.start]
+        wrong = await self._fetcher.workers.run_to_end(self._target.write, batch, data, small=batch.is_fine)
+        bad = {id(chunk.placement) for chunk in wrong}
+        right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
+        self._fetcher.count(written=sum(chunk.size for chunk in right), verified=sum(chunk.length for chunk in right))
+        self.wrong += wrong

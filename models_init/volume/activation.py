@@ -1,0 +1,246 @@
+"""Which release is current: activation, rollback, and the memory of both.
+
+Beside the link `current` there are two notes, neither of which proves anything: `releases/.history` (a line for each
+activation) says which release was current before, and `releases/.rolled-back.json` (a copy of a release's record) says
+which one the operator turned away from.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import NoSuchReleaseError
+from models_init.formats import release as releases
+from models_init.fs.files import aside, sync_path, write_file
+from models_init.fs.os_errors import volume_faults
+from models_init.volume.lock import lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from models_init.core.pack_ref import PackRef
+    from models_init.formats.release import Release
+    from models_init.volume.layout import Volume
+
+
+_BACK = "back-to"
+"""Stands in the history before a release that the operator went back to."""
+
+
+class Switch:
+    """Turns `volume` from one release to another, by one rename each time."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._history = volume.root / "releases" / ".history"
+        self._mark = volume.root / "releases" / ".rolled-back.json"
+
+    def rolled_back(self, wanted: Iterable[PackRef]) -> Release | None:
+        """The release of these packs, if the operator turned away from it and it is not current."""
+        left = self.left()
+        return left if left and left.holds(wanted) and self._volume.current() else None
+
+    def left(self) -> Release | None:
+        """The release that the operator turned away from, if there is one."""
+        marked = self._marked()
+        return marked if marked and marked.id != self._volume.current_name() else None
+
+    def settle(self, wanted: Iterable[PackRef]) -> None:
+        """Forget what was rolled back once the environment names another set; a volume that is read-only keeps it."""
+        marked = self._marked()
+        if marked and not marked.holds(wanted):
+            with suppress(OSError):
+                self._volume.discard(self._mark)
+
+    def install(self, release: Release) -> None:
+        """Make what was installed current, as the environment wants it; forget what was rolled back."""
+        with volume_faults(self._volume.root):
+            self._build(release)
+            self._flip(release)
+            self._note(release.id)
+            if self._mark.exists():
+                self._volume.discard(self._mark)
+
+    def choose(self, release: Release, *, back: bool) -> None:
+        """Make a release current, as the operator wants it: later runs keep to that.
+
+        Until the environment names another set than it does now, or the operator chooses again. `back` says that it is
+        not the newest one from now on, but one gone back to.
+        """
+        with volume_faults(self._volume.root):
+            self._volume.make_parts()
+            held = lease(self._volume.record_path(release.id))  # or a prune might remove what this is about to choose
+            try:
+                self._remember(release)
+                self._build(release)
+                self._flip(release)
+                self._note(f"{_BACK} {release.id}" if back else release.id)
+                self._forget(release)
+            finally:
+                os.close(held)
+
+    def find(self, name: str, *, whole: bool = True) -> Release:
+        """A release, or only a `whole` one, by its id or the beginning of it. Raises `NoSuchReleaseError`."""
+        among = self._volume.releases() if whole else self._volume.recorded()
+        found = [release for release in among if release.id.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise NoSuchReleaseError(f"{name} may be {' or '.join(release.id for release in found)}; name one of them")
+        raise NoSuchReleaseError(f"there is no release {name}; {self._choices()}")
+
+    def previous(self) -> Release:
+        """The release to go back to: the one before what was installed or activated last.
+
+        Where the operator has gone back already it is the current one: asking twice, as after a crash, leads neither
+        further nor forward again. Raises `NoSuchReleaseError`.
+        """
+        current, trail = self._volume.current(), self._trail()
+        if current and current.id in trail[:-1]:
+            return current
+        for name in reversed(trail[:-1]):
+            if release := self._volume.release(name):
+                return release
+        raise NoSuchReleaseError(f"there is no release to go back to; {self._choices()}")
+
+    def in_order(self) -> list[Release]:
+        """All whole releases in the order in which one goes back through them, the last first to be left."""
+        last = {name: position for position, name in enumerate(self._trail())}
+        return sorted(self._volume.releases(), key=lambda release: last.get(release.id, -1))
+
+    def _choices(self) -> str:
+        names = ", ".join(map(str, self._volume.releases()))
+        return f"releases are: {names}" if names else "nothing is installed yet"
+
+    def _trail(self) -> list[str]:
+        """Ids as they were installed or activated, oldest first; a release that is taken up again ends there.
+
+        What no note tells of, after a crash, is older than the rest, but the current one is the newest.
+        """
+        noted, current = self._noted(), self._volume.current_name()
+        trail = [release.id for release in self._volume.releases() if release.id not in {*noted, current}]
+        for name in [*noted, *({current} - {*noted, ""})]:
+            if name in trail:
+                del trail[trail.index(name) :]
+            trail.append(name)
+        return trail
+
+    def _noted(self) -> list[str]:
+        """What was installed or activated; torn lines name no release and do no harm."""
+        try:
+            lines = self._history.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+        return [words[-1] for line in lines if (words := line.split()) and words[-2:-1] != [_BACK]]
+
+    def _remember(self, chosen: Release) -> None:
+        """Note what is turned away from, before it is: a crash in between leaves a note that means nothing."""
+        current = self._volume.current_record()
+        if current and current.id != chosen.id and not self._marked():
+            self._volume.replace(self._mark, current.encode())
+
+    def _forget(self, chosen: Release) -> None:
+        """Drop the note once the operator is back at what it names."""
+        marked = self._marked()
+        if marked and marked.id == chosen.id:
+            self._volume.discard(self._mark)
+
+    def _marked(self) -> Release | None:
+        try:
+            return releases.parse(self._mark.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _build(self, release: Release) -> None:
+        """Give the release its public name, or mend what is wrong with the one that has it."""
+        path, volume = self._volume.release_path(release.id), self._volume
+        if path.exists():
+            self.mend(release)
+            return
+        name = aside(volume.staging, "release")
+        name.mkdir(mode=0o755)
+        write_file(name / "release.json", release.encode())
+        for link, target in links_of(release).items():
+            os.symlink(target, name / link)
+        sync_path(name)
+        os.rename(name, path)
+        sync_path(path.parent)
+
+    def mend(self, release: Release) -> None:
+        """Put back the record and the links of a release, each by a rename of its own: it may be current."""
+        volume, path = self._volume, self._volume.release_path(release.id)
+        if not self.has_record(release):
+            volume.replace(path / "release.json", release.encode())
+        for stray in self.strays(release):
+            volume.discard(path / stray)
+        for link in self.wrong_links(release):
+            name = aside(volume.staging, "link")
+            os.symlink(links_of(release)[link], name)
+            if (path / link).is_dir() and not (path / link).is_symlink():
+                volume.discard(path / link)
+            os.rename(name, path / link)
+        sync_path(path)
+
+    def has_record(self, release: Release) -> bool:
+        """Tell whether the release's record is there and says the same."""
+        return self._volume.record(release.id) is not None
+
+    def wrong_links(self, release: Release) -> list[str]:
+        """The links of the release that are missing or lead elsewhere."""
+        path = self._volume.release_path(release.id)
+        return [link for link, target in links_of(release).items() if _leads_to(path / link) != target]
+
+    def strays(self, release: Release) -> list[str]:
+        """What lies in the release's folder and is no part of it."""
+        with suppress(OSError):
+            return sorted({*os.listdir(self._volume.release_path(release.id))} - {"release.json", *links_of(release)})
+        return []
+
+    def _flip(self, release: Release) -> None:
+        """Make `current` lead to the release; what it leads to is on the disk."""
+        volume = self._volume
+        missing = [pack.ref for pack in release.packs if not volume.is_installed(pack.ref)]
+        if missing:  # where locks do not hold, a prune beside this run may have taken one
+            raise NoSuchReleaseError(f"{missing[0]} is gone again; run again to install it")
+        before = volume.current_name()
+        self._lead_to(release.id)
+        if not volume.release(release.id):  # the same, in the last moment: prune looks once more, and so does this
+            if before in ("", release.id):
+                os.unlink(volume.root / "current")
+            else:
+                self._lead_to(before)
+            raise NoSuchReleaseError(f"release {release.id} is gone again; run again to install it")
+
+    def _lead_to(self, release_id: str) -> None:
+        link = aside(self._volume.staging, "current")
+        os.symlink(f"releases/{release_id}", link)
+        os.rename(link, self._volume.root / "current")
+        sync_path(self._volume.root)
+
+    def _note(self, what: str) -> None:
+        line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
+        if self._history.is_symlink():  # somebody else's file would grow
+            os.unlink(self._history)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._history, flags, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def links_of(release: Release) -> dict[str, str]:
+    """The links that a release's folder holds: where each leads, by name."""
+    return {pack.ref.name: f"../../packs/{pack.ref.name}/{pack.ref.version}" for pack in release.packs}
+
+
+def _leads_to(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""

@@ -1,0 +1,28 @@
+"""A reader's lease: a shared lock on `release.json`, which pruning respects and the kernel ends with the process.
+
+Any program may take it by itself, even on a volume that is mounted read-only: open `current/release.json` and
+`flock(LOCK_SH)` it, or run under `flock -s /models/current/release.json PROGRAM`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.volume.lock import lease
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from models_init.formats.release import Release
+    from models_init.volume.layout import Volume
+
+
+def become(volume: Volume, release: Release, program: tuple[str, ...]) -> NoReturn:
+    """Take the lease and become the program, which inherits it. Raises `NoSuchReleaseError`, `UsageError`."""
+    os.set_inheritable(lease(volume.record_path(release.id)), True)
+    try:
+        os.execvp(program[0], program)  # noqa: S606 - no shell is the point
+    except OSError as error:
+        raise UsageError(f"{program[0]} cannot be run: {error.strerror}") from error

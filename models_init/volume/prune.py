@@ -1,0 +1,146 @@
+"""Remove from a volume what nothing needs any more."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import DamagedError
+from models_init.core.pack_ref import PackRef
+from models_init.fs.files import Reckoning, aside, sync_path
+from models_init.fs.os_errors import volume_faults
+from models_init.volume.activation import Switch
+from models_init.volume.layout import beside, remove_tree, spool_of
+from models_init.volume.lock import flock
+from models_init.volume.retention import Held, Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from models_init.volume.layout import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """One verdict, and the bytes that it frees (hard links considered)."""
+
+    verdict: Verdict
+    freed: int
+
+
+def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[Pruned]:
+    """Judge everything on the volume; remove what goes, unless it is a dry run. The volume is locked.
+
+    A run that is killed leaves nothing half-removed under a public name: what goes is renamed first. Raises
+    `DamagedError` where `current` leads to something that is not whole: what that needs cannot be told.
+    """
+    if volume.current_name() and not volume.current():
+        raise DamagedError("the current release is not whole; run without an action to mend it, then prune")
+    with volume_faults(volume.root):
+        with ExitStack() as leases:  # until the releases are gone: who wants one to be current waits no longer
+            in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
+            verdicts = judge(_held(volume, wanted, in_use), keep)
+            reckoning = Reckoning()
+            freed = [
+                0 if verdict.stays else sum(map(reckoning.remove, _paths(volume, verdict))) for verdict in verdicts
+            ]
+            going = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
+            for verdict in going:
+                if verdict.kind == "release":
+                    _remove(volume, verdict)
+        for verdict in going:
+            if verdict.kind != "release":
+                _remove(volume, verdict)
+    return [Pruned(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
+
+
+def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> Held:
+    now, switch = time.time(), Switch(volume)
+    whole = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
+    left = switch.left()
+    return Held(
+        current=volume.current_name() or None,
+        releases=whole,
+        unfinished=[name for name in volume.release_names() if name not in whole],
+        in_use=in_use,
+        wanted=wanted,
+        packs=volume.pack_folders(),
+        manifests=volume.manifests(),
+        staged=volume.staged(),
+        debris=[(path, now - _changed(path)) for path in volume.debris()],
+        left=left.id if left else None,
+    )
+
+
+@contextmanager
+def _unread(volume: Volume, release_id: str) -> Iterator[bool]:
+    """Tell whether no reader holds the release; where that is so, let none take it meanwhile."""
+    descriptor = -1
+    try:
+        with suppress(FileNotFoundError):
+            descriptor = os.open(volume.record_path(release_id), os.O_RDWR | os.O_CLOEXEC)  # NFS wants to write to lock
+        yield descriptor < 0 or flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _path(volume: Volume, verdict: Verdict) -> Path:
+    match verdict.kind, verdict.subject:
+        case "release", str(name):
+            return volume.release_path(name)
+        case "pack", PackRef() as ref:
+            return volume.pack_path(ref)
+        case "manifest", PackRef() as ref:
+            return volume.manifest_path(ref)
+        case _, path:
+            return path  # type: ignore[return-value]  # staging and debris are paths
+
+
+def _paths(volume: Volume, verdict: Verdict) -> list[Path]:
+    path = _path(volume, verdict)
+    return [path, beside(path), spool_of(path)] if verdict.kind == "staging" else [path]
+
+
+def _remove(volume: Volume, verdict: Verdict) -> None:
+    path = _path(volume, verdict)
+    match verdict.kind, verdict.subject:
+        case "debris", _:
+            remove_tree(path)
+        case "staging", _:
+            volume.drop_staged(path)
+        case "release", str(name):
+            _take_away(volume, path, lambda: volume.current_name() == name)
+        case "pack", PackRef() as ref:
+            _take_away(volume, path, lambda: any(pack.ref == ref for one in volume.recorded() for pack in one.packs))
+        case "manifest", PackRef() as ref:
+            _take_away(volume, path, lambda: volume.pack_path(ref).is_dir())
+
+
+def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> None:
+    """Where locks do not hold, an install may have come to need it since it was judged: then it is put back."""
+    trash = aside(volume.staging, "trash")
+    try:
+        os.rename(path, trash)
+    except FileNotFoundError:
+        return
+    sync_path(path.parent)
+    if is_needed():
+        with suppress(OSError):  # that install has brought it anew
+            os.rename(trash, path)
+            sync_path(path.parent)
+            return
+    remove_tree(trash)
+    volume.drop_empty(path.parent)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0

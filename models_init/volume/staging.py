@@ -1,0 +1,229 @@
+"""One pack on its way in: a folder whose content is its only record."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import VolumeError
+from models_init.fs.files import aside, disk_usage, make_folder
+from models_init.fs.os_errors import volume_faults
+from models_init.fs.page_cache import SMALL, AllStay
+from models_init.transfer import chunk_io
+from models_init.transfer.ranges import WrongChunk
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from models_init.formats.manifest import Chunk, File, Manifest, Placement
+    from models_init.fs.page_cache import Pages
+    from models_init.transfer.ranges import Batch
+    from models_init.transfer.reuse import Copy, Link
+
+_DIRECTORY_MODE = 0o755
+
+_NO_LINK = {
+    *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),  # a file system without hard links
+    *(errno.EMLINK, errno.EXDEV),  # too many names for one file, or another file system
+    *(errno.ENOENT, errno.ENOTDIR),  # a file that is there no more
+}
+
+
+class Staging:
+    """The folder `root`, which is to become the tree that `manifest` describes; `pages` is told what passes through.
+
+    Only verified bytes are ever written, each at its place: two runs may work on one folder and cannot harm each other.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, pages: Pages | None = None) -> None:
+        self.root = root
+        self.manifest = manifest
+        self._pages = pages or AllStay()
+        self._root = str(root)
+        self._held = -1  # the folder that was looked at or made; open, so that no other can have its inode number
+
+    def exists(self) -> bool:
+        """Tell whether an earlier run left something to take up; where somebody put links to folders, it did not."""
+        if not self.root.is_dir() or _is_tangled(self._root):
+            return False
+        with volume_faults(self.root), suppress(FileNotFoundError):
+            self._hold()
+        return True
+
+    def allocated(self) -> tuple[int, int]:
+        """How much the folder takes on the disk already, in bytes and in inodes."""
+        return disk_usage(self.root)
+
+    def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
+        """Read what lies there of these chunks and return those that are right. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            found = chunk_io.sound(self._root, wanted)
+            for placement in found:
+                self._passed(placement)
+            return found
+
+    def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
+        """Take out what the manifest does not name; make folders and empty files. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            if self.root.is_symlink():
+                os.unlink(self.root)
+            if self.root.exists():
+                self._take_out_strays(_grown(missing, copies))
+            self._make_root()
+            self._make_folders()
+            for file in self.manifest.files:
+                if not file.chunks:
+                    chunk_io.allocate(self._root, file)
+
+    def allocate(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
+        """Give files their full size, so that a full disk shows soon; some of their chunks may be there before.
+
+        A file of one chunk is made when its chunk comes: writing it is one step anyway. Blocks: for worker threads.
+        """
+        with volume_faults(self.root):
+            grown = _grown(missing, copies, least=2)
+            for file in self.manifest.files:
+                if file.path in grown:
+                    chunk_io.allocate(self._root, file)
+
+    def link(self, link: Link) -> bool:
+        """Make a file the same as one that is installed and was verified; False where that cannot be."""
+        with volume_faults(self.root):
+            name = aside(self.root.parents[1], "link")
+            try:
+                os.link(f"{link.root}/{link.origin.path}", name, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in _NO_LINK:
+                    return False
+                raise
+            if not chunk_io.is_same(os.lstat(name), link.file):  # somebody changed its size or mode: a copy is right
+                os.unlink(name)
+                return False
+            os.rename(name, f"{self._root}/{link.file.path}")
+            return True
+
+    def copy(self, copies: Sequence[Copy]) -> list[Placement]:
+        """Copy chunks from where they ought to lie; return those that were not there. Blocks: for worker threads."""
+        gone = []
+        with volume_faults(self.root):
+            for copy in copies:
+                if chunk_io.copy(f"{copy.root}/{copy.path}", copy.start, self._root, copy.placement):
+                    self._passed(copy.placement)
+                else:
+                    gone.append(copy.placement)
+        return gone
+
+    def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
+        """Verify and write the chunks of a batch, whose bytes of the archive are `data`; return the wrong ones.
+
+        Blocks: for worker threads.
+        """
+        wrong = []
+        with volume_faults(self.root):
+            for placement in batch.placements:
+                chunk = placement.chunk
+                try:
+                    plain = chunk_io.plain(_frame(data, batch, chunk), chunk)
+                except chunk_io.WrongChunkError as error:
+                    wrong.append(WrongChunk(placement, str(error)))
+                else:
+                    chunk_io.write(self._root, placement, plain, self._pages.passed if chunk.size >= SMALL else None)
+        return wrong
+
+    def is_as_prepared(self) -> bool:
+        """Tell whether the folder is the one that was looked at, if there was one, and prepared.
+
+        A run beside this one may have thrown that away, with what was written to it, and another one made it anew.
+        """
+        try:
+            there, held = os.lstat(self._root), os.fstat(self._held)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
+    def complete(self) -> None:
+        """Nothing more will be written: it is whole. Blocks: for worker threads."""
+        with volume_faults(self.root):
+            self._pages.leave(self._root)
+
+    def _passed(self, placement: Placement) -> None:
+        self._pages.passed(f"{self._root}/{placement.file.path}", placement.start, placement.chunk.size)
+
+    def _take_out_strays(self, grown: Collection[str]) -> None:
+        """Remove what is not part of the pack; what is gets its mode, and no more than its size.
+
+        What is to be written then has no other name, which could lie outside the volume.
+        """
+        files = {file.path: file for file in self.manifest.files}
+        folders = set(self.manifest.folders())
+        for folder, subfolders, names in os.walk(self._root):
+            inside = os.path.relpath(folder, self._root)
+            prefix = "" if inside == "." else f"{inside}/"
+            if chunk_io.permissions(os.lstat(folder)) != _DIRECTORY_MODE:
+                os.chmod(folder, _DIRECTORY_MODE)
+            for name in names:
+                self._settle(f"{folder}/{name}", files.get(prefix + name), grows=prefix + name in grown)
+            for name in list(subfolders):
+                if os.path.islink(f"{folder}/{name}"):
+                    os.unlink(f"{folder}/{name}")
+                elif prefix + name not in folders:
+                    subfolders.remove(name)
+                    shutil.rmtree(f"{folder}/{name}")
+
+    def _settle(self, path: str, file: File | None, *, grows: bool) -> None:
+        status = os.lstat(path)
+        if file is None or not stat.S_ISREG(status.st_mode):
+            os.unlink(path)
+            return
+        has_mode, is_longer = chunk_io.permissions(status) == chunk_io.mode(file), status.st_size > file.size
+        if status.st_nlink > 1 and (grows or is_longer or not has_mode):
+            name = aside(self.root.parents[1], "own")
+            shutil.copyfile(path, name)
+            os.rename(name, path)
+            has_mode = False
+        if not has_mode:
+            os.chmod(path, chunk_io.mode(file))
+        if is_longer:
+            os.truncate(path, file.size)
+
+    def _make_root(self) -> None:
+        make_folder(self.root.parent)
+        with suppress(FileExistsError):
+            os.mkdir(self._root, _DIRECTORY_MODE)
+        if self._held < 0:
+            self._hold()
+        elif not self.is_as_prepared():
+            raise VolumeError(f"a run beside this one has thrown {self.root} away; run again")
+
+    def _hold(self) -> None:
+        self._held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._held)
+
+    def _make_folders(self) -> None:
+        for path in self.manifest.folders():
+            with suppress(FileExistsError):
+                os.mkdir(f"{self._root}/{path}", _DIRECTORY_MODE)
+
+
+def _grown(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:
+    """The files of `least` chunks or more of which something is still to be written."""
+    written = (*missing, *(copy.placement for copy in copies)) if copies else missing
+    return {placement.file.path for placement in written if len(placement.file.chunks) >= least}
+
+
+def _is_tangled(root: str) -> bool:
+    """Tell whether the tree is, or holds, a link to a folder: what lies behind it is not there once it is taken out."""
+    return os.path.islink(root) or any(
+        os.path.islink(f"{folder}/{name}") for folder, subfolders, _ in os.walk(root) for name in subfolders
+    )
+
+
+def _frame(data: memoryview, batch: Batch, chunk: Chunk) -> memoryview:
+    begin = chunk.offset - batch.start
+    return data[begin : begin + chunk.length]

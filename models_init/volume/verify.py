@@ -1,0 +1,178 @@
+"""Compare what is installed with its manifests, down to each chunk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import ManifestError
+from models_init.core.workers import each
+from models_init.formats import manifest
+from models_init.fs.os_errors import volume_faults
+from models_init.transfer import chunk_io
+from models_init.transfer.ranges import portions
+from models_init.volume.activation import Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from models_init.core.events import Watcher
+    from models_init.core.workers import Workers
+    from models_init.formats.manifest import File, Manifest, Placement
+    from models_init.formats.release import InstalledPack, Release
+    from models_init.volume.layout import Volume
+
+_DIRECTORY_MODE = 0o755
+_NEEDS_BYTES = {"missing", "type", "size", "bytes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is not as it was published.
+
+    `kind` is manifest, record, link, missing, type, size, mode, bytes or extra; `where` is the pack or the release,
+    and `path` lies in it; `detail` is for people.
+    """
+
+    where: str
+    path: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackState:
+    """One pack as it was found; `content` is None where its manifest is not the one that was verified."""
+
+    pack: InstalledPack
+    content: Manifest | None
+    damages: tuple[Damage, ...]
+
+    @property
+    def broken(self) -> list[File]:
+        """The files that need other bytes than they have."""
+        paths = {damage.path for damage in self.damages if damage.kind in _NEEDS_BYTES}
+        return [file for file in self.content.files if file.path in paths] if self.content else []
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether there is no tree at all."""
+        return any(damage.path == "." and damage.kind in {"missing", "type"} for damage in self.damages)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A release as it was found."""
+
+    release: Release
+    packs: tuple[PackState, ...]
+    links: tuple[Damage, ...]
+
+    @property
+    def damages(self) -> list[Damage]:
+        """Everything that is not as it was published."""
+        return [*self.links, *(damage for pack in self.packs for damage in pack.damages)]
+
+    @property
+    def size(self) -> int:
+        """Bytes that were hashed."""
+        return sum(pack.content.size for pack in self.packs if pack.content)
+
+
+async def verify(volume: Volume, release: Release, workers: Workers, watcher: Watcher) -> State:
+    """Hash all files of the release on all cores; compare names, types, sizes and modes. Raises `VolumeError`."""
+    packs = tuple([await _verify_pack(volume, pack, workers, watcher) for pack in release.packs])
+    return State(release, packs, tuple(_verify_folder(volume, release)))
+
+
+def _verify_folder(volume: Volume, release: Release) -> Iterator[Damage]:
+    switch, where = Switch(volume), f"release {release.id}"
+    if not switch.has_record(release):
+        yield Damage(where, "release.json", "record", "is missing or damaged")
+    for name in switch.wrong_links(release):
+        yield Damage(where, name, "link", "does not lead to its pack")
+    for name in switch.strays(release):
+        yield Damage(where, name, "extra", "is not part of the release")
+
+
+def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
+    """The manifest that the pack was verified against, None where it is missing or is another."""
+    try:
+        document = volume.manifest_path(pack.ref).read_bytes()
+        right = pack.manifest == f"sha256:{hashlib.sha256(document).hexdigest()}"
+        return manifest.parse(document, pack.ref) if right else None
+    except (OSError, ManifestError):
+        return None
+
+
+async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, watcher: Watcher) -> PackState:
+    content = await workers.run(installed_manifest, volume, pack)
+    if not content:
+        return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "is missing or is another"),))
+    watcher.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
+    watcher.expect(content.size)
+    where, root = str(pack.ref), volume.pack_path(pack.ref)
+    with volume_faults(root):
+        damages = list(_compare(where, content, await workers.run(_scan, root)))
+    present = {damage.path for damage in damages if damage.kind in {"missing", "type"}}
+    damages += await _hash(where, root, [file for file in content.files if file.path not in present], workers, watcher)
+    return PackState(pack, content, tuple(sorted(damages, key=lambda damage: damage.path)))
+
+
+def _scan(root: Path) -> dict[str, os.stat_result]:
+    """Everything in the tree, by relative path."""
+    found = {".": os.lstat(root)} if os.path.lexists(root) else {}
+    if root.is_symlink():
+        return found
+    for parent, folders, names in os.walk(root):
+        prefix = "" if parent == str(root) else os.path.relpath(parent, root) + "/"
+        for name in (*folders, *names):
+            found[prefix + name] = os.lstat(f"{parent}/{name}")
+    return found
+
+
+def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result]) -> Iterator[Damage]:
+    expected: dict[str, tuple[int, int, int | None]] = dict.fromkeys(
+        [".", *content.folders()], (stat.S_IFDIR, _DIRECTORY_MODE, None)
+    )
+    expected |= {file.path: (stat.S_IFREG, chunk_io.mode(file), file.size) for file in content.files}
+    for path, (kind, mode, size) in expected.items():
+        status = found.get(path)
+        if status is None:
+            yield Damage(where, path, "missing", "is missing")
+        elif stat.S_IFMT(status.st_mode) != kind:
+            yield Damage(where, path, "type", f"is no {'directory' if kind == stat.S_IFDIR else 'regular file'}")
+        else:
+            if size is not None and status.st_size != size:
+                yield Damage(where, path, "size", f"has {status.st_size} bytes, not {size}")
+            if chunk_io.permissions(status) != mode:
+                yield Damage(where, path, "mode", f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}")
+    for path in sorted(found.keys() - expected.keys()):
+        yield Damage(where, path, "extra", "is not part of the pack")
+
+
+async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers, watcher: Watcher) -> list[Damage]:
+    """Name each file that has a wrong chunk, with the places of its wrong chunks."""
+
+    async def unsound(part: list[Placement]) -> list[Placement]:
+        sound = set(map(id, await workers.run(chunk_io.sound, str(root), part)))
+        watcher.advance(sum(placement.chunk.size for placement in part))
+        return [placement for placement in part if id(placement) not in sound]
+
+    wanted = (placement for file in files for placement in manifest.placements(file))
+    with volume_faults(root):
+        wrong = [placement for part in await each(unsound, portions(wanted)) for placement in part]
+    return [
+        Damage(where, path, "bytes", f"differs in the chunks at {_places(group)}")
+        for path, group in groupby(wrong, key=lambda placement: placement.file.path)
+    ]
+
+
+def _places(wrong: Iterator[Placement], most: int = 5) -> str:
+    starts = [str(placement.start) for placement in wrong]
+    return ", ".join(starts[:most]) + (f" and {len(starts) - most} more" if len(starts) > most else "")
