@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from models_init.cli.settings import SETTINGS, Settings, load, local_folder
+from models_init.cli.settings import SETTINGS, Settings, load
 from models_init.core.errors import UsageError
+from models_init.sources.open_source import local_folder
 from tests.tokens import leaks, token
 
 _GOOD = {

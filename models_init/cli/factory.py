@@ -1,9 +1,18 @@
-"""Which source and whose signatures the settings name: what is needed to open it is imported by need."""
+"""Make what the settings describe: the source, its probe, and the signature policy."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+
+from models_init.core.errors import UsageError
+from models_init.install.trust import Anybody, SignedBy
+from models_init.sources.http.proxies import unusable_no_proxy_entries
+from models_init.sources.open_source import is_remote, open_probe, open_source
+from models_init.sources.sas import SasToken
+from models_init.sources.wrappers.rate_limit import LimitedSource
+from models_init.sources.wrappers.retry import Patience, PatientApproach, RetryingSource
+from models_init.sources.wrappers.straggler import BriskSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,29 +22,36 @@ if TYPE_CHECKING:
     from models_init.core.errors import AccessError, UnavailableError
     from models_init.core.events import Watcher
     from models_init.install.trust import Trust
+    from models_init.sources.azure import Access
     from models_init.sources.probe import Approach
     from models_init.sources.source import Source
 
 
 def source_of(settings: Settings, watcher: Watcher, on_retry: Callable[[UnavailableError, float], None]) -> Source:
     """The source that MODELS_URL names, opened when it is first asked; `on_retry` is told errors and waits."""
-    from models_init.sources.wrappers.rate_limit import LimitedSource  # noqa: PLC0415 - by need
-    from models_init.sources.wrappers.retry import Patience, RetryingSource  # noqa: PLC0415 - by need
-    from models_init.sources.wrappers.straggler import BriskSource  # noqa: PLC0415 - by need
-
-    source: Source = BriskSource(_plain(settings, watcher))
+    source: Source = BriskSource(open_source(settings.url, settings.prefix, lambda: _access(settings, watcher)))
     if settings.max_rate:
         source = LimitedSource(source, settings.max_rate)
     return RetryingSource(source, Patience(seconds=settings.retry_seconds), on_retry)
 
 
+def approach_of(settings: Settings, source: Source) -> Approach:
+    """How the source that MODELS_URL names is reached; an attempt or two are all that is made."""
+    probe = open_probe(settings.url, source, lambda: _probe_access(settings))
+    if not is_remote(settings.url):
+        return probe
+    return PatientApproach(probe, Patience(attempts=3, seconds=settings.retry_seconds))
+
+
+def trust_of(settings: Settings, watcher: Watcher) -> Trust:
+    """Whom the settings have us believe. Raises `UsageError`."""
+    keys = settings.read_public_keys()
+    return SignedBy(keys, watcher) if keys else Anybody()
+
+
 def token_expires(settings: Settings) -> datetime | None:
     """When the newest token ends, if there is one that says so."""
-    from models_init.cli.settings import local_folder  # noqa: PLC0415 - by need
-    from models_init.core.errors import UsageError  # noqa: PLC0415 - by need
-    from models_init.sources.sas import SasToken  # noqa: PLC0415 - by need
-
-    if local_folder(settings.url):
+    if not is_remote(settings.url):
         return None
     try:
         return SasToken.make(settings.read_token()).expires
@@ -43,62 +59,15 @@ def token_expires(settings: Settings) -> datetime | None:
         return None
 
 
-def approach_of(settings: Settings, source: Source) -> Approach:
-    """How the source that MODELS_URL names is reached; an attempt or two are all that is made."""
-    from models_init.cli.settings import local_folder  # noqa: PLC0415 - by need
-    from models_init.sources.probe import OpenApproach  # noqa: PLC0415 - by need
-
-    if local_folder(settings.url):
-        return OpenApproach(source)
-    from models_init.sources.azure import Access, AzureApproach  # noqa: PLC0415 - by need
-    from models_init.sources.http.client import TransportOptions  # noqa: PLC0415 - by need
-    from models_init.sources.wrappers.retry import Patience, PatientApproach  # noqa: PLC0415 - by need
-
-    transport = TransportOptions(settings.idle_seconds, settings.ca_file)
-    access = Access(settings.url, settings.prefix, settings.read_token, transport)
-    return PatientApproach(AzureApproach(access), Patience(attempts=3, seconds=settings.retry_seconds))
-
-
-def trust_of(settings: Settings, watcher: Watcher) -> Trust:
-    """Whom the settings have us believe. Raises `UsageError`."""
-    from models_init.install.trust import Anybody, SignedBy  # noqa: PLC0415 - by need
-
-    keys = settings.read_public_keys()
-    return SignedBy(keys, watcher) if keys else Anybody()
-
-
 def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:
     """The entries of NO_PROXY that cannot match any server; none where no server is asked."""
-    from models_init.cli.settings import local_folder  # noqa: PLC0415 - by need
-
-    if local_folder(settings.url):
-        return ()
-    from models_init.sources.http.proxies import unusable_no_proxy_entries  # noqa: PLC0415 - by need
-
-    return unusable_no_proxy_entries(os.environ)
+    return unusable_no_proxy_entries(os.environ) if is_remote(settings.url) else ()
 
 
-def _plain(settings: Settings, watcher: Watcher) -> Source:
-    from models_init.cli.settings import local_folder  # noqa: PLC0415 - by need
-    from models_init.sources.lazy import DeferredSource  # noqa: PLC0415 - by need
-
-    path = local_folder(settings.url)
-    if not path:
-        return DeferredSource(f"{settings.url.rstrip('/')}/{settings.prefix}", lambda: _container(settings, watcher))
-    from models_init.sources.multipart import is_bundle  # noqa: PLC0415 - by need
-
-    if is_bundle(path):
-        from models_init.sources.bundle import BundleSource  # noqa: PLC0415 - by need
-
-        return BundleSource(path)
-    from models_init.sources.directory import DirectorySource  # noqa: PLC0415 - by need
-
-    return DirectorySource(path)
-
-
-def _container(settings: Settings, watcher: Watcher) -> Source:
-    from models_init.sources.azure import Access, AzureSource, Renewal  # noqa: PLC0415 - HTTP takes a third of a second
-    from models_init.sources.http.client import TransportOptions  # noqa: PLC0415 - the same
+def _access(settings: Settings, watcher: Watcher) -> Access:
+    """Return how the container is reached by an install; say so where entries of NO_PROXY cannot work."""
+    from models_init.sources.azure import Access, Renewal
+    from models_init.sources.http.client import TransportOptions
 
     def tell(refusal: AccessError) -> None:
         watcher.event(
@@ -117,7 +86,16 @@ def _container(settings: Settings, watcher: Watcher) -> Source:
         )
     renewal = Renewal(settings.token_seconds, tell) if settings.token_file else None
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
-    return AzureSource(Access(settings.url, settings.prefix, settings.read_token, transport, renewal))
+    return Access(settings.url, settings.prefix, settings.read_token, transport, renewal)
+
+
+def _probe_access(settings: Settings) -> Access:
+    """Return how the container is reached by a check."""
+    from models_init.sources.azure import Access
+    from models_init.sources.http.client import TransportOptions
+
+    transport = TransportOptions(settings.idle_seconds, settings.ca_file)
+    return Access(settings.url, settings.prefix, settings.read_token, transport)
 
 
 def _receive_buffer(settings: Settings) -> int:

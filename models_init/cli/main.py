@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import os
-from functools import partial
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
-from models_init.cli import actions, arguments
+from models_init.cli import arguments
 from models_init.cli.settings import Settings, load, read
+from models_init.cli.up_to_date import nothing_to_do
 from models_init.core.redaction import register
-from models_init.core.signals import StoppedError, raise_on_signals, run
+from models_init.core.signals import StoppedError, raise_on_signals
 from models_init.output import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from models_init.cli.actions import Result
     from models_init.cli.arguments import Command
-    from models_init.core.events import Watcher
-
-
-_PLAIN = {"status": actions.status, "render_overlay": actions.render_overlay}
-"""Actions that need nothing but the settings."""
-
-_WITH_SETTINGS = {"plan": actions.plan, "check": actions.check}
-"""Those that need an event loop and somebody who watches, too."""
-
-_OF_A_RELEASE = {"verify": actions.verify, "repair": actions.repair}
-"""Actions that need a release and a source."""
+    from models_init.cli.result import Result
 
 
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -64,27 +54,16 @@ def _names_packs(command: Command) -> bool:
     return command.action in {"install", "plan", "check", "render_overlay"}
 
 
+class _Action(Protocol):
+    """A module of `commands`."""
+
+    def run(self, command: Command, settings: Settings) -> Result:
+        """Run the action and return its result."""
+
+
 def _act(command: Command, settings: Settings) -> Result:
-    if plain := _PLAIN.get(command.action):
-        return plain(settings)
-    match command.action:
-        case "rollback" | "activate":
-            return actions.choose(settings, command.release, back=command.action == "rollback")
-        case "hold":
-            return actions.hold(settings, command.release, command.program)
-        case "receipt":
-            return actions.receipt(settings, command.release)
-        case "plan" | "check":
-            return _watched(_WITH_SETTINGS[command.action], settings)
-        case "verify" | "repair":
-            return _watched(partial(_OF_A_RELEASE[command.action], name=command.release), settings)
-        case "prune":
-            return _watched(partial(actions.prune, keep=command.keep, dry_run=command.dry_run), settings)
-        case _:
-            return actions.nothing_to_do(settings) or _watched(actions.install, settings)
-
-
-def _watched(action: Callable[[Settings, Watcher], Coroutine[object, object, Result]], settings: Settings) -> Result:
-    """Run an action on an event loop, with a bar or log lines on stderr."""
-    with console.watching(log_format=settings.log_format, level=settings.log_level) as watcher:
-        return run(action(settings, watcher))
+    """Run the action's module, which is imported only now: a start with nothing to do needs none."""
+    if command.action == "install" and (done := nothing_to_do(settings)):
+        return done
+    action = cast("_Action", import_module(f"models_init.cli.commands.{command.action}"))
+    return action.run(command, settings)

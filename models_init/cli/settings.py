@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SkipValidation, ValidationError
 
@@ -16,13 +16,13 @@ from models_init.core.pack_ref import PackRef
 from models_init.core.redaction import redact, register
 from models_init.core.units import parse_size
 from models_init.formats.minisign import PublicKey, public_keys
+from models_init.sources.open_source import checked_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\Z")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
-_PRINTABLE = re.compile(r"[!-~]+\Z")
 _YES, _NO = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 # -- text to value: a ValueError says what is wrong, to be read after "VARIABLE=text"
 
@@ -55,23 +55,6 @@ def _part_of_pack(text: str, pack: PackRef) -> str:
             PackRef.make(*pack)
     except ValueError as error:
         raise ValueError(f"cannot be used: {error}") from None
-    return text
-
-
-def _url(text: str) -> str:
-    if text.startswith("/"):
-        return Path(text).as_uri()
-    url = urlsplit(text)
-    if url.query or url.fragment or url.password:
-        raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")
-    if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:
-        return text
-    has_address = url.hostname and url.port != 0 and _PRINTABLE.match(text)  # `port` raises ValueError if malformed
-    if url.scheme not in {"https", "http"} or not has_address or not url.path.strip("/"):
-        raise ValueError(
-            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, file:///FOLDER, or a "
-            "bundle such as /PATH/site.tar"
-        )
     return text
 
 
@@ -194,7 +177,7 @@ class Settings(BaseModel):
         "",
         "file with such keys, in addition to MODELS_PUBLIC_KEY or instead",
     )
-    url: Annotated[str, PlainValidator(_url)] = _setting(
+    url: Annotated[str, PlainValidator(checked_url)] = _setting(
         "MODELS_URL",
         "--url",
         "https://scriptixmodels.blob.core.windows.net/models",
@@ -407,9 +390,3 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"MODELS_URL={settings.url} would send the token unencrypted; use https, or set MODELS_ALLOW_HTTP=yes if "
             "the network is trusted"
         )
-
-
-def local_folder(url: str) -> Path | None:
-    """Return the folder of a `file://` URL, None for other URLs."""
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None

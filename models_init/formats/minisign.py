@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import SignatureError
+from models_init.core.redaction import register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,8 +187,6 @@ def _public_key(word: str) -> PublicKey:
     except ValueError:
         pass
     if len(word) > 100:  # a secret key has 212 characters
-        from models_init.core.redaction import register  # noqa: PLC0415 - by need
-
         register(word)
     raise ValueError(
         "is no public key of minisign (56 letters and digits that begin with RW; several after commas)"

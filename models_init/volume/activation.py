@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import NoSuchReleaseError
+from models_init.core.errors import DamagedError, NoSuchReleaseError
 from models_init.formats import release as releases
 from models_init.fs.files import aside, sync_path, write_file
 from models_init.fs.os_errors import volume_faults
@@ -244,3 +244,15 @@ def _leads_to(link: Path) -> str:
         return os.readlink(link)
     except OSError:
         return ""
+
+
+def installed_release(volume: Volume, name: str) -> Release:
+    """A release by name; nothing and "current" mean the current one. It may be damaged."""
+    if name not in ("", "current"):
+        return Switch(volume).find(name, whole=False)
+    current = volume.current_name()
+    if release := volume.record(current) or volume.inferred(current):
+        return release
+    if current:
+        raise DamagedError(f"release {current} has lost its record; run without an action to mend it")
+    raise NoSuchReleaseError(f"no release is current on {volume.root}; run without an action to install one")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.cli import actions
+from models_init.cli.commands.install import install
 from models_init.cli.settings import load
 from models_init.core.errors import ModelsInitError, SourceError, WrongBytesError
 from models_init.core.events import Silence
@@ -76,7 +76,7 @@ def damaged(stick: Stick) -> Stick:
 
 
 def _install(environment: dict[str, str]) -> dict[str, object]:
-    return asyncio.run(actions.install(load(environment, with_packs=True), Silence())).content
+    return asyncio.run(install(load(environment, with_packs=True), Silence())).content
 
 
 def _inspected(path: Path) -> tuple[Damage, ...]:

@@ -79,14 +79,14 @@ def run(arguments: Namespace) -> Report:
 async def _make(
     settings: Settings, arguments: Namespace, receipt: Receipt | None, watcher: Watcher
 ) -> tuple[Cargo, Made]:
-    from models_init.cli.factory import source_of, trust_of  # noqa: PLC0415 - the same
-    from models_init.core import memory_limits  # noqa: PLC0415 - the source's library takes half a second, and all this with it
-    from models_init.core.workers import Workers  # noqa: PLC0415 - the same
-    from models_init.publish.bundle.contents import Order, load  # noqa: PLC0415 - the same
-    from models_init.publish.bundle.images import spooled  # noqa: PLC0415 - the same
-    from models_init.publish.bundle.site_files import Extras, outfit  # noqa: PLC0415 - the same
-    from models_init.publish.bundle.writer import Tools, make  # noqa: PLC0415 - the same
-    from models_init.transfer.concurrency import Connections  # noqa: PLC0415 - the same
+    from models_init.cli.factory import source_of, trust_of
+    from models_init.core import memory_limits
+    from models_init.core.workers import Workers
+    from models_init.publish.bundle.contents import Order, load
+    from models_init.publish.bundle.images import spooled
+    from models_init.publish.bundle.site_files import Extras, outfit
+    from models_init.publish.bundle.writer import Tools, make
+    from models_init.transfer.concurrency import Connections
 
     source, workers = source_of(settings, watcher, lambda _error, _wait: None), Workers()
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
@@ -143,7 +143,7 @@ def _carried(contents: Contents) -> int:
 
 
 def _receipt(path: Path) -> Receipt:
-    from models_init.formats import receipt  # noqa: PLC0415 - by need
+    from models_init.formats import receipt
 
     try:
         with path.open("rb") as file:

@@ -42,8 +42,8 @@ def run(arguments: Namespace) -> Report:
 
 
 async def _inspect(path: Path, watcher: Watcher) -> Findings:
-    from models_init.core.workers import Workers  # noqa: PLC0415 - the same
-    from models_init.publish.inspection.inspect_bundle import inspect  # noqa: PLC0415 - asyncio takes a tenth of a second
+    from models_init.core.workers import Workers
+    from models_init.publish.inspection.inspect_bundle import inspect
 
     workers = Workers()
     try:

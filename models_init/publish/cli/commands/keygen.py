@@ -31,7 +31,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Make the pair, write both files, tell what sites need."""
-    from models_init.publish.signing.keys import SecretKey, public_key_text, secret_key_text  # noqa: PLC0415 - loads libsodium
+    from models_init.publish.signing.keys import SecretKey, public_key_text, secret_key_text
 
     secret, public = (arguments.out.with_name(f"{arguments.out.name}.{kind}") for kind in ("key", "pub"))
     _require_room(arguments.out, secret, public)

@@ -59,7 +59,7 @@ def _facts(signed: Signed) -> dict[str, object]:
 
 
 def _key(arguments: Namespace) -> SecretKey:
-    from models_init.publish.signing.keys import read_secret_key  # noqa: PLC0415 - loads libsodium
+    from models_init.publish.signing.keys import read_secret_key
 
     try:
         with arguments.key.open("rb") as file:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from models_init.cli.settings import load
 from models_init.core import signals
@@ -20,6 +19,7 @@ from models_init.publish.cli.arguments import between
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
 from models_init.publish.pack.version_folder import VersionFolder, find
+from models_init.sources.open_source import is_remote
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -80,7 +80,7 @@ def _settings(arguments: Namespace) -> Settings:
     values = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     values |= {"MODELS_URL": arguments.url, "MODELS_PREFIX": arguments.prefix or "/"}
     settings = load(values, with_packs=False)
-    if urlsplit(settings.url).scheme == "file":
+    if not is_remote(settings.url):
         raise UsageError(f"--url {settings.url} is no container: to publish in a folder, build with --out there")
     return settings
 
@@ -88,9 +88,9 @@ def _settings(arguments: Namespace) -> Settings:
 async def _upload(
     found: list[VersionFolder], settings: Settings, arguments: Namespace, watcher: Watcher
 ) -> list[Uploaded]:
-    from models_init.publish.upload.container import Target, opened  # noqa: PLC0415 - the SDK takes 0.7 s
-    from models_init.publish.upload.upload import Way, upload  # noqa: PLC0415 - the same
-    from models_init.sources.wrappers.retry import Patience  # noqa: PLC0415 - the same
+    from models_init.publish.upload.container import Target, opened
+    from models_init.publish.upload.upload import Way, upload
+    from models_init.sources.wrappers.retry import Patience
 
     token = settings.read_token()
     register(token)

@@ -1,0 +1,47 @@
+"""Without a flag: install the packs that the environment names, and activate them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result, installed_content
+from models_init.cli.session import RetryCounter, locked, open_context, run_observed
+from models_init.cli.up_to_date import nothing_to_do
+from models_init.install.install import Installation
+from models_init.output import render
+
+if TYPE_CHECKING:
+    from models_init.cli.arguments import Command
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+
+
+def run(_command: Command, settings: Settings) -> Result:
+    """Install what the environment names."""
+    return run_observed(partial(install, settings), settings)
+
+
+async def install(settings: Settings, watcher: Watcher) -> Result:
+    """Bring the volume to what the environment names."""
+    retries = RetryCounter(watcher)
+    async with open_context(settings, watcher, retries) as means, locked(means, "install", settings.lock_seconds):
+        if done := nothing_to_do(settings):  # the run that held the lock did it
+            return done
+        if not means.volume.hard_links:
+            watcher.event(
+                "no_hard_links",
+                level="warning",
+                text="this file system refuses hard links, so an upgrade copies what did not change; "
+                "a local file system or NFS for MODELS_DIR saves that room",
+            )
+        report = await Installation(settings.packs, means).run()
+    content = installed_content(report.release) | {
+        "bytes_fetched": report.bytes_fetched,
+        "bytes_reused": report.bytes_reused,
+        "bytes_written": report.bytes_written,
+        "seconds": report.seconds,
+        "retries": retries.count,
+        "activated": True,
+    }
+    return Result(content, render.installed(report, retries.count))

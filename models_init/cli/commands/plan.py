@@ -1,0 +1,28 @@
+"""`--plan`: show what an install would do, and change nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result
+from models_init.cli.session import RetryCounter, open_context, run_observed
+from models_init.install.install import Installation
+from models_init.output import render
+
+if TYPE_CHECKING:
+    from models_init.cli.arguments import Command
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+
+
+def run(_command: Command, settings: Settings) -> Result:
+    """Plan an install."""
+    return run_observed(partial(plan, settings), settings)
+
+
+async def plan(settings: Settings, watcher: Watcher) -> Result:
+    """Say what an install would do."""
+    async with open_context(settings, watcher, RetryCounter(watcher)) as means:
+        found = await Installation(settings.packs, means).plan()
+        return Result(*render.plan(found, means.volume, means.source.name))

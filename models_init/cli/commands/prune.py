@@ -1,0 +1,31 @@
+"""`--prune`: remove what neither the current release nor a rollback needs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result
+from models_init.cli.session import RetryCounter, locked, open_context, run_observed
+from models_init.output import render
+from models_init.volume.prune import prune as remove
+
+if TYPE_CHECKING:
+    from models_init.cli.arguments import Command
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+
+
+def run(command: Command, settings: Settings) -> Result:
+    """Prune the volume."""
+    return run_observed(partial(prune, settings, keep=command.keep, dry_run=command.dry_run), settings)
+
+
+async def prune(settings: Settings, watcher: Watcher, keep: int, *, dry_run: bool) -> Result:
+    """Remove what nothing needs any more."""
+    async with (
+        open_context(settings, watcher, RetryCounter(watcher)) as means,
+        locked(means, "prune", settings.lock_seconds),
+    ):
+        pruned = await means.workers.run(lambda: remove(means.volume, settings.packs or None, keep, dry_run=dry_run))
+    return Result(*render.pruned(pruned, dry_run=dry_run))

@@ -1,0 +1,41 @@
+"""`--receipt`: write what is installed, for a bundle that leaves it out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result
+from models_init.core.errors import UsageError
+from models_init.formats.receipt import Receipt
+from models_init.install.resolve import installed
+from models_init.volume.layout import Volume
+
+if TYPE_CHECKING:
+    from models_init.cli.arguments import Command
+    from models_init.cli.settings import Settings
+    from models_init.core.pack_ref import PackRef
+
+
+def run(command: Command, settings: Settings) -> Result:
+    """Write what is installed, for whoever makes a bundle; `-` stands for stdout. Raises `UsageError`."""
+    file = command.release
+    volume = Volume(settings.folder)
+    current = volume.current()
+    found = Receipt({ref: _published(volume, ref) for ref in volume.packs()}, current.id if current else "")
+    text = found.encode()
+    if file != "-":
+        try:
+            Path(file).write_bytes(text)
+        except OSError as error:
+            raise UsageError(f"--receipt {file} cannot be written: {error.strerror}; name another file") from error
+    names = ", ".join(map(str, sorted(found.packs))) or "no packs"
+    return Result(json.loads(text), text.decode().rstrip() if file == "-" else f"{file}: {names}")
+
+
+def _published(volume: Volume, ref: PackRef) -> str:
+    """The digest of the manifest as it was published, also where a site has derived its own. Raises `DamagedError`."""
+    found = installed(volume, ref)
+    plain = found.manifest.plain
+    return plain.derived_from if plain and plain.derived_from else found.digest

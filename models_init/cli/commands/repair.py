@@ -1,0 +1,32 @@
+"""`--repair`: put back what is damaged in a release."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result
+from models_init.cli.session import RetryCounter, locked, open_context, run_observed
+from models_init.install.repair import repair as mend
+from models_init.output import render
+from models_init.volume.activation import installed_release
+
+if TYPE_CHECKING:
+    from models_init.cli.arguments import Command
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+
+
+def run(command: Command, settings: Settings) -> Result:
+    """Repair a release."""
+    return run_observed(partial(repair, settings, name=command.release), settings)
+
+
+async def repair(settings: Settings, watcher: Watcher, name: str) -> Result:
+    """Mend what is installed."""
+    async with (
+        open_context(settings, watcher, RetryCounter(watcher)) as means,
+        locked(means, "repair", settings.lock_seconds),
+    ):
+        repaired = await mend(means, installed_release(means.volume, name))
+    return Result(*render.repaired(repaired))

@@ -1,0 +1,30 @@
+"""`--verify`: hash all files of a release, and name every difference."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result
+from models_init.cli.session import RetryCounter, open_context, run_observed
+from models_init.core.errors import EXIT_OK, DamagedError
+from models_init.output import render
+from models_init.volume.activation import installed_release
+from models_init.volume.verify import verify as inspect
+
+if TYPE_CHECKING:
+    from models_init.cli.arguments import Command
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+
+
+def run(command: Command, settings: Settings) -> Result:
+    """Verify a release."""
+    return run_observed(partial(verify, settings, name=command.release), settings)
+
+
+async def verify(settings: Settings, watcher: Watcher, name: str) -> Result:
+    """Hash what is installed."""
+    async with open_context(settings, watcher, RetryCounter(watcher)) as means:
+        state = await inspect(means.volume, installed_release(means.volume, name), means.workers, watcher)
+    return Result(*render.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)

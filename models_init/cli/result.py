@@ -1,0 +1,42 @@
+"""The result of an action, for programs and for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models_init.core.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from models_init.formats.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an action tells on stdout (an object for programs, text for people), and the exit code."""
+
+    content: dict[str, Any]
+    text: str
+    exit_code: int = EXIT_OK
+
+
+def installed_content(release: Release) -> dict[str, Any]:
+    """Return the content of a result: the release that is current, and counters of 0."""
+    return {
+        "release": release.id,
+        "packs": release.versions,
+        "bytes_fetched": 0,
+        "bytes_reused": 0,
+        "bytes_written": 0,
+        "seconds": 0.0,
+        "retries": 0,
+        "activated": False,
+    }
+
+
+def activated(release: Release) -> Result:
+    """Return the result of an activation by the operator."""
+    return Result(
+        installed_content(release) | {"activated": True},
+        f"release {release} is current; later runs keep it until the environment names another set",
+    )

@@ -1,0 +1,104 @@
+"""What actions with an event loop need: an observer, the source and its threads, the lock on the volume."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from models_init.cli.factory import source_of, token_expires, trust_of
+from models_init.cli.token_expiry import Outlook
+from models_init.core import memory_limits
+from models_init.core.errors import LockedError, UnavailableError
+from models_init.core.signals import run
+from models_init.core.workers import Workers
+from models_init.install.assemble import Means
+from models_init.output import console
+from models_init.transfer.concurrency import Connections
+from models_init.volume.layout import Volume
+from models_init.volume.lock import Lock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from models_init.cli.result import Result
+    from models_init.cli.settings import Settings
+    from models_init.core.events import Watcher
+
+_LOCK_PAUSE = 0.2  # seconds between two looks at a lock that another run holds
+
+
+def run_observed(action: Callable[[Watcher], Coroutine[object, object, Result]], settings: Settings) -> Result:
+    """Run an action on an event loop, with a bar or log lines on stderr."""
+    with console.watching(log_format=settings.log_format, level=settings.log_level) as watcher:
+        return run(action(watcher))
+
+
+class RetryCounter:
+    """Counts them, and tells the watcher."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.count = 0
+        self._watcher = watcher
+
+    def __call__(self, error: Exception, wait: float) -> None:
+        """Count a retry that follows after `wait` seconds."""
+        self.count += 1
+        self._watcher.event("retrying", level="warning", error=str(error), wait_seconds=round(wait, 1))
+
+
+@asynccontextmanager
+async def open_context(settings: Settings, watcher: Watcher, retries: RetryCounter) -> AsyncIterator[Means]:
+    """Open the source and the threads that `settings` describe; close them at the end of the block."""
+    trust = trust_of(settings, watcher)
+    connections = Connections(settings.connections)
+
+    def on_retry(error: UnavailableError, wait: float) -> None:
+        if error.overloaded:
+            connections.overloaded()
+        retries(error, wait)
+
+    watcher = Outlook(watcher, lambda: token_expires(settings))
+    workers, source = Workers(), source_of(settings, watcher, on_retry)
+    buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
+    try:
+        async with _time_limit(settings.total_seconds):
+            yield Means(Volume(settings.folder), source, trust, workers, watcher, connections, buffers)
+    finally:
+        workers.close()
+        await source.close()
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    """End the block after so many seconds, 0 is never. Raises `UnavailableError`."""
+    try:
+        async with asyncio.timeout(seconds or None) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise UnavailableError(
+            f"the run was ended after MODELS_TOTAL_SECONDS={seconds:g}; what was verified is kept, run again to go on"
+        ) from None
+
+
+@asynccontextmanager
+async def locked(means: Means, doing: str, patience: float) -> AsyncIterator[None]:
+    """Prepare and lock the volume; say for whom and how long there is waiting. Raises `LockedError`."""
+    means.volume.prepare()
+    lock, waited = Lock(means.volume.root / ".lock"), 0.0
+    while not lock.take(doing):
+        if not waited:
+            means.watcher.event("waiting", holder=lock.holder(), at_most_seconds=patience)
+        if waited >= patience:
+            raise LockedError(
+                f"{means.volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "
+                "run again when that run has ended"
+            )
+        await asyncio.sleep(_LOCK_PAUSE)
+        waited += _LOCK_PAUSE
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,33 @@
+"""Whether there is anything to do: decided without a network, a token or a heavy import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models_init.cli.result import Result, installed_content
+from models_init.volume.activation import Switch
+from models_init.volume.layout import Volume
+
+if TYPE_CHECKING:
+    from models_init.cli.settings import Settings
+
+
+def nothing_to_do(settings: Settings) -> Result | None:
+    """The result where the volume is what the environment names, or was rolled back from it; None where there is work.
+
+    Opens no socket, needs no token, and imports nothing that it can do without.
+    """
+    volume = Volume(settings.folder)
+    switch, current = Switch(volume), volume.current()
+    if not current:
+        return None
+    if current.holds(settings.packs):
+        switch.settle(settings.packs)
+        return Result(installed_content(current), f"nothing to do: release {current} is current")
+    if refused := switch.rolled_back(settings.packs):
+        return Result(
+            installed_content(current) | {"rolled_back_from": refused.id},
+            f"ROLLED BACK: release {current} stays current, though the environment names {refused}; "
+            f"to go forward again run --activate {refused.id}, or name other versions",
+        )
+    return None

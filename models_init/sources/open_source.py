@@ -1,0 +1,84 @@
+"""Choose the kind of source by its URL: a blob container, a folder, or a bundle.
+
+No other module looks at the form of a URL.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models_init.sources.azure import Access
+    from models_init.sources.probe import Approach
+    from models_init.sources.source import Source
+
+_PRINTABLE = re.compile(r"[!-~]+\Z")
+
+
+def checked_url(text: str) -> str:
+    """Return the URL of a source; a path becomes a `file://` URL. Raises `ValueError`."""
+    if text.startswith("/"):
+        return Path(text).as_uri()
+    url = urlsplit(text)
+    if url.query or url.fragment or url.password:
+        raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")
+    if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:
+        return text
+    has_address = url.hostname and url.port != 0 and _PRINTABLE.match(text)  # `port` raises ValueError if malformed
+    if url.scheme not in {"https", "http"} or not has_address or not url.path.strip("/"):
+        raise ValueError(
+            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, file:///FOLDER, or a "
+            "bundle such as /PATH/site.tar"
+        )
+    return text
+
+
+def local_folder(url: str) -> Path | None:
+    """Return the folder of a `file://` URL, None for other URLs."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def is_remote(url: str) -> bool:
+    """Return True if the source is reached over a network."""
+    return local_folder(url) is None
+
+
+def open_source(url: str, prefix: str, access: Callable[[], Access]) -> Source:
+    """Return the source at `url`. A container is opened, with what `access` returns, when it is first used."""
+    path = local_folder(url)
+    if not path:
+        from models_init.sources.lazy import DeferredSource
+
+        return DeferredSource(f"{url.rstrip('/')}/{prefix}", lambda: _container(access()))
+    from models_init.sources.multipart import is_bundle
+
+    if is_bundle(path):
+        from models_init.sources.bundle import BundleSource
+
+        return BundleSource(path)
+    from models_init.sources.directory import DirectorySource
+
+    return DirectorySource(path)
+
+
+def open_probe(url: str, source: Source, access: Callable[[], Access]) -> Approach:
+    """Return what tells whether the source at `url` can be reached; it makes one attempt."""
+    if local_folder(url):
+        from models_init.sources.probe import OpenApproach
+
+        return OpenApproach(source)
+    from models_init.sources.azure import AzureApproach
+
+    return AzureApproach(access())
+
+
+def _container(access: Access) -> Source:
+    from models_init.sources.azure import AzureSource
+
+    return AzureSource(access)
