@@ -12,7 +12,7 @@ from models_init.core import memory_limits
 from models_init.core.errors import LockedError, UnavailableError
 from models_init.core.signals import run
 from models_init.core.workers import Workers
-from models_init.install.assemble import Means
+from models_init.install.context import InstallContext
 from models_init.output import console
 from models_init.transfer.concurrency import Connections
 from models_init.volume.layout import Volume
@@ -48,7 +48,7 @@ class RetryCounter:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, watcher: Watcher, retries: RetryCounter) -> AsyncIterator[Means]:
+async def open_context(settings: Settings, watcher: Watcher, retries: RetryCounter) -> AsyncIterator[InstallContext]:
     """Open the source and the threads that `settings` describe; close them at the end of the block."""
     trust = trust_of(settings, watcher)
     connections = Connections(settings.connections)
@@ -63,7 +63,7 @@ async def open_context(settings: Settings, watcher: Watcher, retries: RetryCount
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         async with _time_limit(settings.total_seconds):
-            yield Means(Volume(settings.folder), source, trust, workers, watcher, connections, buffers)
+            yield InstallContext(source, workers, watcher, connections, buffers, Volume(settings.folder), trust)
     finally:
         workers.close()
         await source.close()
@@ -84,16 +84,16 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def locked(means: Means, doing: str, patience: float) -> AsyncIterator[None]:
+async def locked(context: InstallContext, doing: str, patience: float) -> AsyncIterator[None]:
     """Prepare and lock the volume; say for whom and how long there is waiting. Raises `LockedError`."""
-    means.volume.prepare()
-    lock, waited = Lock(means.volume.root / ".lock"), 0.0
+    context.volume.prepare()
+    lock, waited = Lock(context.volume.root / ".lock"), 0.0
     while not lock.take(doing):
         if not waited:
-            means.watcher.event("waiting", holder=lock.holder(), at_most_seconds=patience)
+            context.watcher.event("waiting", holder=lock.holder(), at_most_seconds=patience)
         if waited >= patience:
             raise LockedError(
-                f"{means.volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "
+                f"{context.volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "
                 "run again when that run has ended"
             )
         await asyncio.sleep(_LOCK_PAUSE)

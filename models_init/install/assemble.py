@@ -3,79 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError, WrongBytesError
 from models_init.core.units import human_size
 from models_init.core.workers import each, one_fault
 from models_init.formats import manifest
-from models_init.fs.page_cache import Share
 from models_init.install.reuse_local import adopt
-from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.plan import SPARE, Facts
 from models_init.transfer.ranges import portions, spans
 from models_init.transfer.reuse import Search
-from models_init.volume.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from models_init.archive.unpack import Delivery
-    from models_init.core.events import Watcher
-    from models_init.core.workers import Workers
     from models_init.formats.manifest import Manifest, Placement, Resolved
-    from models_init.fs.page_cache import Pages
-    from models_init.install.trust import Trust
+    from models_init.install.context import InstallContext
     from models_init.sources.source import Source
-    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.plan import PackPlan, Plan
-    from models_init.volume.layout import Holding, Volume
+    from models_init.volume.layout import Holding
+    from models_init.volume.staging import Staging
 
 
-_RECORD = 512
-"""Bytes that a chunk's record takes in memory, about: the manifest of 100,000 small files leaves less for buffers."""
-
-_LEAST_MEMORY = 16 << 20
-"""Bytes for buffers that are used whatever the manifests take, if the settings allow as many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What the work is done with; bytes of `memory` for buffers are an upper limit."""
-
-    volume: Volume
-    source: Source
-    trust: Trust
-    workers: Workers
-    watcher: Watcher
-    connections: Connections
-    memory: int
-    pages: Pages = field(default_factory=Share.of_this_machine)
-    _stagings: dict[Path, Staging] = field(default_factory=dict)
-
-    def staging(self, pack: Resolved) -> Staging:
-        """The folder in which the pack grows: the same object each time, for it knows what was looked at."""
-        path = self.volume.staging_path(pack.manifest.ref, pack.digest)
-        if path not in self._stagings:
-            self._stagings[path] = Staging(path, pack.manifest, self.pages)
-        return self._stagings[path]
-
-    def fetcher(self, plan: Plan) -> Fetcher:
-        """A fetcher for all packs of the plan."""
-        size = plan.largest_batch
-        memory = max(min(self.memory, _LEAST_MEMORY), self.memory - plan.chunks * _RECORD)
-        buffers = Buffers(max(1, memory // size), size)
-        return Fetcher(self.source, self.workers, self.watcher, self.connections, buffers)
-
-
-async def survey(means: Means, packs: Sequence[Resolved]) -> list[Facts]:
+async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[Facts]:
     """Find out what the volume holds of each pack: hash what lies in staging, look up what others ought to have."""
-    sound = await each(lambda pack: _sound(means, pack), packs)
+    sound = await each(lambda pack: _sound(context, pack), packs)
     searches = [Search(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
-    await _search(means, packs, searches)
-    return [await _facts(means, pack, search) for pack, search in zip(packs, searches, strict=True)]
+    await _search(context, packs, searches)
+    return [await _facts(context, pack, search) for pack, search in zip(packs, searches, strict=True)]
 
 
 class Brought(NamedTuple):
@@ -85,28 +42,28 @@ class Brought(NamedTuple):
     is_whole: Callable[[], bool]
 
 
-async def bring(means: Means, pack: PackPlan, fetcher: Fetcher) -> Brought:
+async def bring(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> Brought:
     """Make staging whole: link, copy, fetch; return what lies there then.
 
     That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
     the errors of source and volume.
     """
     if pack.is_unknown:
-        return Brought(await _delivery(means, pack.resolved).bring(fetcher), lambda: True)
-    staging = means.staging(pack.resolved)
-    await means.workers.run(staging.prepare, pack.missing, pack.copies)
+        return Brought(await _delivery(context, pack.resolved).bring(fetcher), lambda: True)
+    staging = context.staging(pack.resolved)
+    await context.workers.run(staging.prepare, pack.missing, pack.copies)
     with one_fault():
         async with asyncio.TaskGroup() as group:  # the disk that is read and the network that is waited for are two
-            group.create_task(means.workers.run(staging.allocate, pack.missing, pack.copies))
-            adopting = group.create_task(adopt(staging, pack, means.workers))
+            group.create_task(context.workers.run(staging.allocate, pack.missing, pack.copies))
+            adopting = group.create_task(adopt(staging, pack, context.workers))
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
     lost, copied = adopting.result()
     fetcher.traffic.copied += copied
-    means.watcher.expect(sum(placement.chunk.length for placement in lost))
+    context.watcher.expect(sum(placement.chunk.length for placement in lost))
     for fault in (fetching.result(), await _fetch(pack, fetcher, staging, lost)):
         if fault:
             raise fault
-    await means.workers.run(staging.complete)
+    await context.workers.run(staging.complete)
     return Brought(pack.resolved, staging.is_as_prepared)
 
 
@@ -157,24 +114,24 @@ def require_held(plan: Plan, source: Source) -> None:
         )
 
 
-async def _sound(means: Means, pack: Resolved) -> list[Placement]:
-    staging = means.staging(pack)
+async def _sound(context: InstallContext, pack: Resolved) -> list[Placement]:
+    staging = context.staging(pack)
     if not staging.exists():
         return []
-    found = await means.workers.each(staging.sound, portions(pack.manifest.placements()))
+    found = await context.workers.each(staging.sound, portions(pack.manifest.placements()))
     return [placement for part in found for placement in part]
 
 
-async def _search(means: Means, packs: Sequence[Resolved], searches: Sequence[Search]) -> None:
+async def _search(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[Search]) -> None:
     """Look in one tree after the other, but not in the packs' own folders in staging: those are hashed already."""
-    own = {means.staging(pack).root for pack in packs}
-    for holding in means.volume.holdings({pack.manifest.pack for pack in packs}):
+    own = {context.staging(pack).root for pack in packs}
+    for holding in context.volume.holdings({pack.manifest.pack for pack in packs}):
         wanting = [search for search in searches if search.wants_more and holding.root not in own]
         if not wanting:
             continue
-        if held := await means.workers.run(_held, holding):
+        if held := await context.workers.run(_held, holding):
             for search in wanting:
-                search.look(str(holding.root), held, whole=holding.whole and means.volume.hard_links)
+                search.look(str(holding.root), held, whole=holding.whole and context.volume.hard_links)
 
 
 def _held(holding: Holding) -> Manifest | None:
@@ -185,15 +142,15 @@ def _held(holding: Holding) -> Manifest | None:
         return None
 
 
-def _delivery(means: Means, pack: Resolved) -> Delivery:
+def _delivery(context: InstallContext, pack: Resolved) -> Delivery:
     from models_init.archive.unpack import Delivery  # noqa: PLC0415 - few packs are plain archives
 
-    return Delivery(means.volume, means.pages, pack)
+    return Delivery(context.volume, context.pages, pack)
 
 
-async def _facts(means: Means, pack: Resolved, search: Search) -> Facts:
+async def _facts(context: InstallContext, pack: Resolved, search: Search) -> Facts:
     if pack.manifest.plain and not pack.manifest.is_derived:
-        staged = await means.workers.run(_delivery(means, pack).staged)
+        staged = await context.workers.run(_delivery(context, pack).staged)
         return Facts(
             pack,
             installed=False,
@@ -201,5 +158,5 @@ async def _facts(means: Means, pack: Resolved, search: Search) -> Facts:
             staged_inodes=staged.disk_inodes,
             spooled_bytes=staged.spooled_bytes,
         )
-    staged_bytes, staged_inodes = await means.workers.run(means.staging(pack).allocated)
+    staged_bytes, staged_inodes = await context.workers.run(context.staging(pack).allocated)
     return Facts(pack, installed=False, reuse=search.found(), staged_bytes=staged_bytes, staged_inodes=staged_inodes)

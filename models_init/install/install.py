@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
     from models_init.formats.release import Release
-    from models_init.install.assemble import Means
+    from models_init.install.context import InstallContext
     from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.plan import PackPlan
 
@@ -45,7 +45,7 @@ class Installation:
     """Brings a volume to the release that consists of the packs `wanted`."""
 
     wanted: Sequence[PackRef]
-    means: Means
+    context: InstallContext
     began: float = field(default_factory=monotonic)
     held_back: list[tuple[PackRef, str, bytes]] = field(default_factory=list)
 
@@ -55,8 +55,8 @@ class Installation:
 
     async def look_up(self, ref: PackRef) -> Resolved:
         """What one pack consists of, by the volume or by the source; change nothing."""
-        if self.means.volume.is_installed(ref):
-            return resolve.installed(self.means.volume, ref)
+        if self.context.volume.is_installed(ref):
+            return resolve.installed(self.context.volume, ref)
         return await self._resolve(ref, lambda _ref, _digest, _document: None)
 
     async def run(self) -> Report:
@@ -64,14 +64,16 @@ class Installation:
 
         Raises the error that ends it. Whatever was verified until then is kept, and the next run goes on from there.
         """
-        volume, watcher = self.means.volume, self.means.watcher
+        volume, watcher = self.context.volume, self.context.watcher
         plan = await self._plan(volume.keep_manifest)
         while self.held_back:
-            await self.means.workers.run(volume.keep_manifest, *self.held_back.pop())
+            await self.context.workers.run(volume.keep_manifest, *self.held_back.pop())
         assemble.require_space(plan, *volume.free())
-        watcher.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.means.source.name)
+        watcher.event(
+            "fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.context.source.name
+        )
         watcher.expect(plan.fetch_bytes)
-        fetcher = self.means.fetcher(plan)
+        fetcher = self.context.fetcher_for(plan)
         brought = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
         digests = {}
         for pack, result in zip(plan.packs, brought, strict=True):
@@ -81,29 +83,29 @@ class Installation:
         return await self._activate(plan, digests, fetcher)
 
     async def _plan(self, keep: Keep) -> Plan:
-        here = [ref for ref in self.wanted if self.means.volume.is_installed(ref)]
-        known = [resolve.installed(self.means.volume, ref) for ref in here]
+        here = [ref for ref in self.wanted if self.context.volume.is_installed(ref)]
+        known = [resolve.installed(self.context.volume, ref) for ref in here]
         new = await each(lambda ref: self._resolve(ref, keep), [ref for ref in self.wanted if ref not in here])
         require_fit([pack.manifest for pack in known + new])
         return await self.weigh([*known, *new])
 
     async def weigh(self, packs: Sequence[Resolved]) -> Plan:
         """What it takes to bring these packs, that fit together or not; change nothing."""
-        here = {ref for ref in self.wanted if self.means.volume.is_installed(ref)}
+        here = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
         known = [pack for pack in packs if pack.manifest.ref in here]
         new = [pack for pack in packs if pack.manifest.ref not in here]
-        plan = decide([*(Facts(pack, installed=True) for pack in known), *await assemble.survey(self.means, new)])
-        assemble.require_held(plan, self.means.source)
+        plan = decide([*(Facts(pack, installed=True) for pack in known), *await assemble.survey(self.context, new)])
+        assemble.require_held(plan, self.context.source)
         return plan
 
     async def _resolve(self, ref: PackRef, keep: Keep) -> Resolved:
-        document = await resolve.fetch_document(self.means.source, self.means.trust, ref)
+        document = await resolve.fetch_document(self.context.source, self.context.trust, ref)
         resolved = manifest.published(document, ref)
-        self.means.watcher.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
-        if self.means.source.lacks(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
+        self.context.watcher.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
+        if self.context.source.lacks(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
             self.held_back.append((ref, resolved.digest, document))  # until it is sure that the volume has the rest
         else:
-            await self.means.workers.run(keep, ref, resolved.digest, document)
+            await self.context.workers.run(keep, ref, resolved.digest, document)
         return resolved
 
     async def _bring(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
@@ -111,32 +113,32 @@ class Installation:
 
         A publisher's fault is returned, too, so that it does not keep other packs from coming.
         """
-        ref, volume = pack.manifest.ref, self.means.volume
+        ref, volume = pack.manifest.ref, self.context.volume
         if pack.installed:
             if pack.manifest.is_derived:  # a run may have been killed just before it let go of the spool
                 origin = volume.staging_path(ref, manifest.origin(pack.manifest).digest)
-                await self.means.workers.run(volume.forget, origin)
+                await self.context.workers.run(volume.forget, origin)
             return pack.digest
         try:
-            found, is_whole = await assemble.bring(self.means, pack, fetcher)
+            found, is_whole = await assemble.bring(self.context, pack, fetcher)
         except (WrongBytesError, ArchiveError) as error:
             return error
-        await self.means.workers.run(volume.publish, ref, found.digest, is_whole)
+        await self.context.workers.run(volume.publish, ref, found.digest, is_whole)
         if pack.is_unknown:
             fetcher.traffic.unpacked += found.manifest.size
-            await self.means.workers.run(volume.forget, volume.staging_path(ref, pack.digest))
-        self.means.watcher.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
+            await self.context.workers.run(volume.forget, volume.staging_path(ref, pack.digest))
+        self.context.watcher.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
         return found.digest
 
     async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> Report:
         release = release_of(
             digests,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            source=self.means.source.name,
+            source=self.context.source.name,
             program=f"models_init {__version__}",
         )
-        await self.means.workers.run(Switch(self.means.volume).install, release)
-        self.means.watcher.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
+        await self.context.workers.run(Switch(self.context.volume).install, release)
+        self.context.watcher.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
         return Report(
             release=release,
             bytes_fetched=fetcher.traffic.fetched,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
-    from models_init.install.assemble import Means
+    from models_init.install.context import InstallContext
     from models_init.sources.probe import Approach, Credential, Greeting
     from models_init.transfer.plan import PackPlan, Plan
 
@@ -66,13 +66,13 @@ class Report:
 class Preflight:
     """Checks what an install of the packs `wanted` will meet; `approach` is None where no source can be asked."""
 
-    def __init__(self, wanted: Sequence[PackRef], means: Means, approach: Approach | None) -> None:
-        self.report = Report(means.source.name, str(means.volume.root))
+    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, approach: Approach | None) -> None:
+        self.report = Report(context.source.name, str(context.volume.root))
         self._found = self.report.found
         self._wanted = wanted
-        self._means = means
+        self._context = context
         self._approach = approach
-        self._installation = Installation(wanted, means)
+        self._installation = Installation(wanted, context)
         self._credential: Credential | None = None
         self._packs: list[Resolved] = []
 
@@ -82,7 +82,7 @@ class Preflight:
         `faults` are those of the environment; `no_proxy_ignored` has the entries of NO_PROXY that cannot match.
         """
         self._check_environment(faults)
-        await self._means.workers.run(volume_checks.inspect, self._means.volume, self._found)
+        await self._context.workers.run(volume_checks.inspect, self._context.volume, self._found)
         greeting = await self._check_source()
         if no_proxy_ignored:
             self._found.warn(
@@ -158,7 +158,7 @@ class Preflight:
     async def _look_up(self, ref: PackRef) -> Resolved | ModelsInitError | str:
         """What the pack consists of, why that cannot be had, or why nobody asks."""
         try:
-            if not self._means.volume.is_installed(ref):
+            if not self._context.volume.is_installed(ref):
                 for check in ("source", "token"):
                     if not self._approach or self._found.failed(check):
                         return f"the {check} cannot be used"
@@ -170,9 +170,9 @@ class Preflight:
 
     async def _touch_end(self, pack: Resolved) -> None:
         """Fetch the last byte of the archive: it is there, and as long as it should be."""
-        content, source = pack.manifest, self._means.source
+        content, source = pack.manifest, self._context.source
         key, size = content.archive_key, content.archive.size
-        if size and not self._means.volume.is_installed(content.ref) and not source.lacks(key, size - 1, size):
+        if size and not self._context.volume.is_installed(content.ref) and not source.lacks(key, size - 1, size):
             await source.get_range(key, size - 1, size, _Tally())
 
     def _tell_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
@@ -185,7 +185,7 @@ class Preflight:
                 self._found.skip(check, outcome)
             case _:
                 self._packs.append(outcome)
-                where = "installed" if self._means.volume.is_installed(ref) else "published"
+                where = "installed" if self._context.volume.is_installed(ref) else "published"
                 self._found.ok(check, f"{ref.version}, {human_size(outcome.manifest.size)}, is {where}")
 
     @property
@@ -215,7 +215,7 @@ class Preflight:
     def _check_space(self) -> None:
         report = self.report
         with self._found.guarding("space"):
-            free_bytes, free_inodes = report.free_bytes, report.free_inodes = self._means.volume.free()
+            free_bytes, free_inodes = report.free_bytes, report.free_inodes = self._context.volume.free()
             inodes = f" and {free_inodes} inodes" if free_inodes < 1 << 63 else ""
             free = f"{human_size(free_bytes)}{inodes} are free"
             if not report.plan:
@@ -244,7 +244,7 @@ class Preflight:
         tallies = [_Tally() for _ in ranges]
 
         async def fetch(start: int, stop: int, tally: _Tally) -> None:
-            await self._means.source.get_range(pack.manifest.archive_key, start, stop, tally)
+            await self._context.source.get_range(pack.manifest.archive_key, start, stop, tally)
 
         began = monotonic()
         with suppress(TimeoutError):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from models_init.formats.manifest import Manifest, Resolved
     from models_init.formats.release import InstalledPack, Release
-    from models_init.install.assemble import Means
+    from models_init.install.context import InstallContext
     from models_init.volume.layout import Volume
     from models_init.volume.verify import Damage, PackState, State
 
@@ -37,59 +37,59 @@ class Repaired:
     bytes_fetched: int
 
 
-async def repair(means: Means, release: Release) -> Repaired:
+async def repair(context: InstallContext, release: Release) -> Repaired:
     """Verify a release and mend all that is wrong, in every version that shares a damaged file.
 
     The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
     """
-    fetched = await _mend_manifests(means, release)
-    state = await verify(means.volume, release, means.workers, means.watcher)
+    fetched = await _mend_manifests(context, release)
+    state = await verify(context.volume, release, context.workers, context.watcher)
     for pack in state.packs:
-        await means.workers.run(_clear if pack.gone else _tidy, means.volume, pack)
+        await context.workers.run(_clear if pack.gone else _tidy, context.volume, pack)
         if pack.broken:
-            fetched += await _refill(means, pack)
-    with volume_faults(means.volume.root):
-        Switch(means.volume).mend(release)
+            fetched += await _refill(context, pack)
+    with volume_faults(context.volume.root):
+        Switch(context.volume).mend(release)
         for installed in release.packs:
             for digest in (installed.manifest, _name_of_repair(installed)):
-                means.volume.drop_staged(means.volume.staging_path(installed.ref, digest))
+                context.volume.drop_staged(context.volume.staging_path(installed.ref, digest))
         for pack in state.packs:
             if pack.content and pack.content.is_derived:
                 origin = manifest.origin(pack.content).digest
-                means.volume.drop_staged(means.volume.staging_path(pack.pack.ref, origin))
+                context.volume.drop_staged(context.volume.staging_path(pack.pack.ref, origin))
     return Repaired(state, fetched)
 
 
-async def _mend_manifests(means: Means, release: Release) -> int:
+async def _mend_manifests(context: InstallContext, release: Release) -> int:
     """Fetch the manifests that are not those of the release; nothing can be judged without them.
 
     Of a plain archive that takes the archive. Returns the bytes of archives that were fetched.
     """
     fetched = 0
     for pack in release.packs:
-        if not installed_manifest(means.volume, pack):
-            document = await resolve.fetch_document(means.source, means.trust, pack.ref)
+        if not installed_manifest(context.volume, pack):
+            document = await resolve.fetch_document(context.source, context.trust, pack.ref)
             found = manifest.published(document, pack.ref)
             if found.manifest.plain:
-                found, count = await _unpack(means, found)
+                found, count = await _unpack(context, found)
                 fetched, document = fetched + count, manifest.encode(found.manifest)
             if found.digest != pack.manifest:
                 raise DamagedError(
                     f"the manifest of the installed {pack.ref} is damaged, and the source has another one by now; "
                     "install another version, or ask the publisher for the old manifest"
                 )
-            await means.workers.run(_put_manifest, means.volume, pack, document)
+            await context.workers.run(_put_manifest, context.volume, pack, document)
     return fetched
 
 
-async def _unpack(means: Means, published: Resolved) -> tuple[Resolved, int]:
+async def _unpack(context: InstallContext, published: Resolved) -> tuple[Resolved, int]:
     """Fetch a plain archive and lay into staging what is in it; return that, and the bytes that were fetched."""
-    plan = decide(await assemble.survey(means, [published]))
-    assemble.require_space(plan, *means.volume.free())
-    assemble.require_held(plan, means.source)
-    fetcher = means.fetcher(plan)
-    means.watcher.expect(plan.fetch_bytes)
-    found, _ = await assemble.bring(means, plan.packs[0], fetcher)
+    plan = decide(await assemble.survey(context, [published]))
+    assemble.require_space(plan, *context.volume.free())
+    assemble.require_held(plan, context.source)
+    fetcher = context.fetcher_for(plan)
+    context.watcher.expect(plan.fetch_bytes)
+    found, _ = await assemble.bring(context, plan.packs[0], fetcher)
     return found, fetcher.traffic.fetched
 
 
@@ -100,7 +100,7 @@ def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
         volume.replace(path, document)
 
 
-async def _refill(means: Means, pack: PackState) -> int:
+async def _refill(context: InstallContext, pack: PackState) -> int:
     """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back.
 
     A pack that is gone comes back as a whole, for nothing half may have its name. A plain archive is fetched as a
@@ -111,19 +111,19 @@ async def _refill(means: Means, pack: PackState) -> int:
         raise TypeError("a pack without a manifest has no broken files")
     fetched = 0
     if content.is_derived:
-        _, fetched = await _unpack(means, manifest.origin(content))
+        _, fetched = await _unpack(context, manifest.origin(content))
     part = _part(pack, content)
-    plan = decide(await assemble.survey(means, [part]))
-    assemble.require_space(plan, *means.volume.free())
-    assemble.require_held(plan, means.source)
-    fetcher = means.fetcher(plan)
-    means.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
-    means.watcher.expect(plan.fetch_bytes)
-    _, is_whole = await assemble.bring(means, plan.packs[0], fetcher)
+    plan = decide(await assemble.survey(context, [part]))
+    assemble.require_space(plan, *context.volume.free())
+    assemble.require_held(plan, context.source)
+    fetcher = context.fetcher_for(plan)
+    context.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
+    context.watcher.expect(plan.fetch_bytes)
+    _, is_whole = await assemble.bring(context, plan.packs[0], fetcher)
     if pack.gone:
-        await means.workers.run(means.volume.publish, pack.pack.ref, part.digest, is_whole)
+        await context.workers.run(context.volume.publish, pack.pack.ref, part.digest, is_whole)
     else:
-        await means.workers.run(_put_back, means.volume, pack, means.staging(part).root)
+        await context.workers.run(_put_back, context.volume, pack, context.staging(part).root)
     return fetched + fetcher.traffic.fetched
 
 

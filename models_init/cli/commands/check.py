@@ -30,10 +30,10 @@ async def check(settings: Settings, watcher: Watcher) -> Result:
     settings = _with_usable_keys(_hurried(settings))
     known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
-    async with open_context(settings, Silence(), RetryCounter(watcher)) as means:
-        approach = approach_of(settings, means.source) if somewhere else None
+    async with open_context(settings, Silence(), RetryCounter(watcher)) as context:
+        approach = approach_of(settings, context.source) if somewhere else None
         ignored = ignored_no_proxy_entries(settings) if somewhere else ()
-        report = await Preflight(settings.packs if known else (), means, approach).run(settings.faults, ignored)
+        report = await Preflight(settings.packs if known else (), context, approach).run(settings.faults, ignored)
     return Result(*render.checked(report), exit_code=report.found.exit_code)
 
 

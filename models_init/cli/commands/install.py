@@ -25,17 +25,17 @@ def run(_command: Command, settings: Settings) -> Result:
 async def install(settings: Settings, watcher: Watcher) -> Result:
     """Bring the volume to what the environment names."""
     retries = RetryCounter(watcher)
-    async with open_context(settings, watcher, retries) as means, locked(means, "install", settings.lock_seconds):
+    async with open_context(settings, watcher, retries) as context, locked(context, "install", settings.lock_seconds):
         if done := nothing_to_do(settings):  # the run that held the lock did it
             return done
-        if not means.volume.hard_links:
+        if not context.volume.hard_links:
             watcher.event(
                 "no_hard_links",
                 level="warning",
                 text="this file system refuses hard links, so an upgrade copies what did not change; "
                 "a local file system or NFS for MODELS_DIR saves that room",
             )
-        report = await Installation(settings.packs, means).run()
+        report = await Installation(settings.packs, context).run()
     content = installed_content(report.release) | {
         "bytes_fetched": report.bytes_fetched,
         "bytes_reused": report.bytes_reused,

@@ -23,6 +23,6 @@ def run(_command: Command, settings: Settings) -> Result:
 
 async def plan(settings: Settings, watcher: Watcher) -> Result:
     """Say what an install would do."""
-    async with open_context(settings, watcher, RetryCounter(watcher)) as means:
-        found = await Installation(settings.packs, means).plan()
-        return Result(*render.plan(found, means.volume, means.source.name))
+    async with open_context(settings, watcher, RetryCounter(watcher)) as context:
+        found = await Installation(settings.packs, context).plan()
+        return Result(*render.plan(found, context.volume, context.source.name))

@@ -24,8 +24,10 @@ def run(command: Command, settings: Settings) -> Result:
 async def prune(settings: Settings, watcher: Watcher, keep: int, *, dry_run: bool) -> Result:
     """Remove what nothing needs any more."""
     async with (
-        open_context(settings, watcher, RetryCounter(watcher)) as means,
-        locked(means, "prune", settings.lock_seconds),
+        open_context(settings, watcher, RetryCounter(watcher)) as context,
+        locked(context, "prune", settings.lock_seconds),
     ):
-        pruned = await means.workers.run(lambda: remove(means.volume, settings.packs or None, keep, dry_run=dry_run))
+        pruned = await context.workers.run(
+            lambda: remove(context.volume, settings.packs or None, keep, dry_run=dry_run)
+        )
     return Result(*render.pruned(pruned, dry_run=dry_run))

@@ -25,8 +25,8 @@ def run(command: Command, settings: Settings) -> Result:
 async def repair(settings: Settings, watcher: Watcher, name: str) -> Result:
     """Mend what is installed."""
     async with (
-        open_context(settings, watcher, RetryCounter(watcher)) as means,
-        locked(means, "repair", settings.lock_seconds),
+        open_context(settings, watcher, RetryCounter(watcher)) as context,
+        locked(context, "repair", settings.lock_seconds),
     ):
-        repaired = await mend(means, installed_release(means.volume, name))
+        repaired = await mend(context, installed_release(context.volume, name))
     return Result(*render.repaired(repaired))

@@ -25,6 +25,6 @@ def run(command: Command, settings: Settings) -> Result:
 
 async def verify(settings: Settings, watcher: Watcher, name: str) -> Result:
     """Hash what is installed."""
-    async with open_context(settings, watcher, RetryCounter(watcher)) as means:
-        state = await inspect(means.volume, installed_release(means.volume, name), means.workers, watcher)
+    async with open_context(settings, watcher, RetryCounter(watcher)) as context:
+        state = await inspect(context.volume, installed_release(context.volume, name), context.workers, watcher)
     return Result(*render.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)

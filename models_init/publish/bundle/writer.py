@@ -15,32 +15,19 @@ from models_init.formats.manifest import MIB
 from models_init.publish.bundle.member import Hold, digest_of, wrong_chunks
 from models_init.publish.bundle.part_files import Berth, names
 from models_init.sources.bundle import Bundle
-from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.ranges import BATCH_SIZE, GAP, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from models_init.core.events import Watcher
     from models_init.core.workers import Workers
     from models_init.formats.bundle_index import Contents, Member
     from models_init.formats.manifest import Manifest
     from models_init.publish.bundle.contents import Cargo
-    from models_init.sources.source import Source
-    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.context import Context
+    from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.ranges import Batch, WrongChunk
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the work is done with; bytes of `memory` for buffers are an upper limit."""
-
-    source: Source
-    workers: Workers
-    watcher: Watcher
-    connections: Connections
-    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +41,7 @@ class Made:
     found: int = 0
 
 
-async def make(cargo: Cargo, out: Path, tools: Tools) -> Made:
+async def make(cargo: Cargo, out: Path, context: Context) -> Made:
     """Write the bundle to `out`, or to its numbered parts.
 
     Raises `UsageError` where another bundle stands there, `WrongBytesError` for what the source has wrongly, the
@@ -65,10 +52,10 @@ async def make(cargo: Cargo, out: Path, tools: Tools) -> Made:
     if standing := _standing(paths, contents):
         return Made(paths, standing, fresh=False)
     with Berth(paths, contents.part_sizes()).opened() as berth:
-        await tools.workers.run(_write_small, cargo, berth)
-        fetched, found = await _Loading(cargo, berth, tools).run()
-        sealed = await _sealed(contents, berth, tools.workers)
-        await tools.workers.run(_finish, cargo, berth, sealed)
+        await context.workers.run(_write_small, cargo, berth)
+        fetched, found = await _Loading(cargo, berth, context).run()
+        sealed = await _sealed(contents, berth, context.workers)
+        await context.workers.run(_finish, cargo, berth, sealed)
     return Made(paths, sealed, fresh=True, fetched=fetched, found=found)
 
 
@@ -127,10 +114,10 @@ class _Target(Hold):
 class _Loading:
     """Brings the archives."""
 
-    def __init__(self, cargo: Cargo, berth: Berth, tools: Tools) -> None:
+    def __init__(self, cargo: Cargo, berth: Berth, context: Context) -> None:
         self._cargo = cargo
         self._berth = berth
-        self._tools = tools
+        self._context = context
 
     async def run(self) -> tuple[int, int]:
         """Bring all that does not lie there; return bytes that were fetched and that were found."""
@@ -148,22 +135,20 @@ class _Loading:
     def _fetcher(self) -> Fetcher:
         lengths = (placement.chunk.length for pack in self._cargo.packs for placement in pack.manifest.placements())
         size = max(BATCH_SIZE, max(lengths, default=0)) + GAP
-        tools = self._tools
-        buffers = Buffers(max(1, tools.memory // size), size)
-        return Fetcher(tools.source, tools.workers, tools.watcher, tools.connections, buffers)
+        return self._context.fetcher(size)
 
     async def _missing(self, hold: _Target) -> list[Batch]:
         every = list(hold.batches())
         if not self._berth.taken_up:
             return every
-        if not any(batch.placements for batch in every) and await self._tools.workers.run(hold.is_whole):
+        if not any(batch.placements for batch in every) and await self._context.workers.run(hold.is_whole):
             return []
-        sound = await self._tools.workers.each(hold.is_sound, every)
+        sound = await self._context.workers.each(hold.is_sound, every)
         return [batch for batch, is_sound in zip(every, sound, strict=True) if not is_sound]
 
     async def _bring(self, fetcher: Fetcher, hold: _Target, missing: Sequence[Batch]) -> None:
         """Bring them; what lies between chunks proves itself only with the whole, so that is the last word."""
-        watcher, workers = self._tools.watcher, self._tools.workers
+        watcher, workers = self._context.watcher, self._context.workers
         watcher.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
         await fetcher.bring(hold, joined(missing))
         is_whole = await workers.run(hold.is_whole)

@@ -85,8 +85,9 @@ async def _make(
     from models_init.publish.bundle.contents import Order, load
     from models_init.publish.bundle.images import spooled
     from models_init.publish.bundle.site_files import Extras, outfit
-    from models_init.publish.bundle.writer import Tools, make
+    from models_init.publish.bundle.writer import make
     from models_init.transfer.concurrency import Connections
+    from models_init.transfer.context import Context
 
     source, workers = source_of(settings, watcher, lambda _error, _wait: None), Workers()
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
@@ -104,8 +105,8 @@ async def _make(
                 images=images,
             )
             cargo = await load(order, source, trust_of(settings, watcher))
-            tools = Tools(source, workers, watcher, Connections(settings.connections), buffers)
-            return cargo, await make(cargo, arguments.out.absolute(), tools)
+            context = Context(source, workers, watcher, Connections(settings.connections), buffers)
+            return cargo, await make(cargo, arguments.out.absolute(), context)
     finally:
         workers.close()
         await source.close()
