@@ -21,17 +21,17 @@ class Recorder:
         return [name for name, _ in self.events]
 
     def event(self, name: str, **facts: object) -> None:
-        """See `Watcher.event`."""
+        """See `Observer.event`."""
         self._judge(0)
         self.events.append((name, facts))
 
     def expect(self, count: int) -> None:
-        """See `Watcher.expect`."""
+        """See `Observer.expect`."""
         self._judge(count)
         self.expected += count
 
     def advance(self, count: int) -> None:
-        """See `Watcher.advance`."""
+        """See `Observer.advance`."""
         self._judge(count)
         self.done += count
 

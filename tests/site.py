@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.manifest import parse as parse_manifest
-from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from models_init.publish.pack.version_folder import ARCHIVE_NAME
 from tests import samples
@@ -192,5 +192,5 @@ def build_samples(folder: Path) -> Packs:
     samples.upgrade(newer)
     trees = {COMMON: common, DUTCH: dutch, NEWER: newer}
     for ref, tree in trees.items():
-        build(scan(tree), Recipe(ref, level=1, chunk_size=256 << 10), folder / "packs", Silence())
+        build(scan(tree), BuildOptions(ref, level=1, chunk_size=256 << 10), folder / "packs", NullObserver())
     return Packs(folder / "packs", trees)

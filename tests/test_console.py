@@ -25,7 +25,7 @@ from tests.tokens import leaks, token
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 MIB = 1 << 20
 HEAVY = (
@@ -41,11 +41,11 @@ HEAVY = (
 )
 
 
-def seen(work: Callable[[Watcher], None], **settings: Any) -> list[str]:
+def seen(work: Callable[[Observer], None], **settings: Any) -> list[str]:
     """Return the lines that a watcher writes to a stream that is no terminal."""
     stream = io.StringIO()
-    with console.watching(stream=stream, **settings) as watcher:
-        work(watcher)
+    with console.watching(stream=stream, **settings) as observer:
+        work(observer)
     return stream.getvalue().splitlines()
 
 
@@ -92,11 +92,11 @@ def failing(secret: str) -> Exception:
 def test_each_event_is_a_line() -> None:
     """Where stderr is no terminal, an event is one line with its name and facts, and nothing else is written."""
 
-    def work(watcher: Watcher) -> None:
-        watcher.event("resolved", pack="nl-nl", bytes=MIB)
-        watcher.expect(MIB)
-        watcher.advance(MIB)
-        watcher.event("activated", release="r1")
+    def work(observer: Observer) -> None:
+        observer.event("resolved", pack="nl-nl", bytes=MIB)
+        observer.expect(MIB)
+        observer.advance(MIB)
+        observer.event("activated", release="r1")
 
     assert [line.partition(" ")[2] for line in seen(work)] == [
         "info    resolved pack=nl-nl bytes=1.0MiB",
@@ -106,7 +106,7 @@ def test_each_event_is_a_line() -> None:
 
 def test_each_event_is_an_object() -> None:
     """In JSON an event is one object a line, with time, level and event."""
-    (line,) = seen(lambda watcher: watcher.event("resolved", pack="nl-nl", bytes=MIB), log_format="json")
+    (line,) = seen(lambda observer: observer.event("resolved", pack="nl-nl", bytes=MIB), log_format="json")
     found = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
     assert found == {"level": "info", "event": "resolved", "pack": "nl-nl", "bytes": MIB}
@@ -115,11 +115,11 @@ def test_each_event_is_an_object() -> None:
 def test_an_event_can_have_a_level() -> None:
     """The fact `level` decides whether the event is written; an unknown one counts as info."""
 
-    def work(watcher: Watcher) -> None:
-        watcher.event("a", level="debug")
-        watcher.event("b", level="warning")
-        watcher.event("c", level="odd")
-        watcher.event("d", event="x", time="y")
+    def work(observer: Observer) -> None:
+        observer.event("a", level="debug")
+        observer.event("b", level="warning")
+        observer.event("c", level="odd")
+        observer.event("d", event="x", time="y")
 
     assert [line.split()[1:3] for line in seen(work)] == [["warning", "b"], ["info", "c"], ["info", "d"]]
 
@@ -134,9 +134,9 @@ def test_silence_is_broken_by_a_heartbeat() -> None:
                 beaten.set()
             return super().write(text)
 
-    with console.watching(stream=Stream(), interval=0.001) as watcher:
-        watcher.expect(4 * MIB)
-        watcher.advance(MIB)
+    with console.watching(stream=Stream(), interval=0.001) as observer:
+        observer.expect(4 * MIB)
+        observer.advance(MIB)
         assert beaten.wait(60)
     assert not {thread.name for thread in threading.enumerate()} & {"heartbeat", "outlet"}
 
@@ -196,10 +196,10 @@ def test_the_canary_is_never_seen(log_format: str, capsys: pytest.CaptureFixture
     register(secret)
     error = failing(secret)
 
-    def work(watcher: Watcher) -> None:
-        watcher.event(f"got {secret}", level="debug", exc_info=error, error=error, url=f"https://host/c/b?{secret}")
-        watcher.event("nested", facts={"query": [secret, {"sig": secret.rpartition("=")[2]}], secret: error})
-        watcher.event("encoded", raw=secret.encode(), json=json.dumps({"u": f"?{secret}"}), repr=repr(error))
+    def work(observer: Observer) -> None:
+        observer.event(f"got {secret}", level="debug", exc_info=error, error=error, url=f"https://host/c/b?{secret}")
+        observer.event("nested", facts={"query": [secret, {"sig": secret.rpartition("=")[2]}], secret: error})
+        observer.event("encoded", raw=secret.encode(), json=json.dumps({"u": f"?{secret}"}), repr=repr(error))
         print(*error.args, file=sys.stderr)  # noqa: T201 # the subject
 
     lines = seen(work, log_format=log_format, level="debug")

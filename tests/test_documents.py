@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.formats import bundle_index, receipt, release
-from models_init.formats.bundle_index import Contents, Member, Packed
+from models_init.formats.bundle_index import BundledPack, Contents, Member
 from models_init.formats.documents import flaw, load
 from tests.manifests import digest
 
@@ -70,7 +70,7 @@ def test_a_receipt_is_strict(content: object, why: str) -> None:
 
 def test_a_pack_may_be_called_like_a_field() -> None:
     """Names of packs and variables are data: `offset` is no more a member of a bundle than any other name."""
-    packs = {"offset": Packed("1", digest(1), "pack.tar.zst", 1), "path": Packed("1", digest(2), "x", 1)}
+    packs = {"offset": BundledPack("1", digest(1), "pack.tar.zst", 1), "path": BundledPack("1", digest(2), "x", 1)}
     member = Member("a", 512, 5, digest(3))
     contents = Contents(bundle_index.SCHEMA, "x", {"offset": "1", "name": "a"}, packs, 1 << 20, (member,))
     assert bundle_index.decode(bundle_index.encode(contents)) == contents

@@ -11,7 +11,7 @@ import pytest
 
 from models_init.core.errors import AccessError, ModelsInitError, NoSpaceError, UnavailableError, WrongBytesError
 from models_init.core.workers import Workers, each
-from models_init.transfer.concurrency import Connections
+from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.ranges import BATCH_SIZE, GAP, spans
 from models_init.volume.staging import Staging
@@ -89,7 +89,7 @@ class Work:
     published: Published
     source: FakeSource
     staging: Staging
-    watcher: Recorder
+    observer: Recorder
     buffers: Counted
     fetcher: Fetcher
 
@@ -123,9 +123,9 @@ class Bench:
         """Return it."""
         source = FakeSource({_KEY: self.published.archive}, *faults, piece=piece)
         staging = Staging(self.folder / "staging", self.published.manifest)
-        watcher, counted = Recorder(), Counted(buffers, BATCH_SIZE)
-        fetcher = Fetcher(source, self.workers, watcher, Connections(connections), counted)
-        return Work(self.published, source, staging, watcher, counted, fetcher)
+        observer, counted = Recorder(), Counted(buffers, BATCH_SIZE)
+        fetcher = Fetcher(source, self.workers, observer, ConnectionLimiter(connections), counted)
+        return Work(self.published, source, staging, observer, counted, fetcher)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ async def test_what_came_is_counted(bench: Bench) -> None:
     asked = sum(stop - start for start, stop in work.source.ranges())
     assert work.fetcher.traffic.fetched == asked
     assert work.fetcher.traffic.written == bench.published.manifest.size
-    assert work.watcher.done == sum(chunk.length for chunk in chunks) < asked
+    assert work.observer.done == sum(chunk.length for chunk in chunks) < asked
 
 
 async def test_only_what_is_missing_is_fetched(bench: Bench) -> None:
@@ -189,7 +189,7 @@ async def test_a_chunk_that_was_wrong_on_the_way_is_fetched_again(bench: Bench) 
     assert same_tree(bench.published.tree, work.staging.root) == []
     assert (chunk.offset, chunk.offset + chunk.length) in work.source.ranges()
     assert len(work.source.ranges()) == len(list(spans(bench.published.placements))) + 1
-    assert work.watcher.done == sum(placement.chunk.length for placement in bench.published.placements)
+    assert work.observer.done == sum(placement.chunk.length for placement in bench.published.placements)
 
 
 async def test_a_chunk_that_stays_wrong_is_named_and_all_else_is_kept(bench: Bench) -> None:
@@ -207,7 +207,7 @@ async def test_a_chunk_that_stays_wrong_is_named_and_all_else_is_kept(bench: Ben
     ]
     others = [placement for placement in bench.published.placements if placement.chunk != chunk]
     assert work.sound() == others
-    assert work.watcher.done == sum(placement.chunk.length for placement in others)
+    assert work.observer.done == sum(placement.chunk.length for placement in others)
     assert work.buffers.lent == 0
 
 
@@ -230,7 +230,7 @@ async def test_an_archive_that_is_all_wrong_stays_within_bounds(bench: Bench) ->
     assert f", and {len(bench.published.placements) - 1} more; " in str(wrong.value)
     assert work.source.most_at_once <= 3
     assert work.buffers.most <= 5
-    assert (work.watcher.done, work.fetcher.traffic.written, work.sound()) == (0, 0, [])
+    assert (work.observer.done, work.fetcher.traffic.written, work.sound()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("error", [AccessError("expired"), UnavailableError("down"), WrongBytesError("replaced")])
@@ -242,7 +242,7 @@ async def test_an_error_of_the_source_ends_the_fetch(bench: Bench, error: Models
     assert raised.value is error
     assert len(work.source.calls) == 2
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert work.watcher.done <= sum(placement.chunk.length for placement in work.sound())
+    assert work.observer.done <= sum(placement.chunk.length for placement in work.sound())
 
 
 async def test_an_error_amid_a_range_keeps_whole_batches(bench: Bench) -> None:
@@ -267,14 +267,14 @@ async def test_an_error_of_the_volume_ends_the_fetch(bench: Bench, monkeypatch: 
         await work.fetch()
     assert raised.value is full
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert work.watcher.done == 0
+    assert work.observer.done == 0
 
 
 async def test_a_fetch_can_be_cancelled(bench: Bench) -> None:
     """A cancelled fetch ends, leaves no task behind, and keeps what was verified."""
     work = bench.work(connections=2)
     task = asyncio.create_task(work.fetch())
-    await eventually(lambda: work.watcher.done, "the first verified bytes")
+    await eventually(lambda: work.observer.done, "the first verified bytes")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

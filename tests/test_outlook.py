@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models_init.cli.token_expiry import Outlook
+from models_init.cli.token_expiry import TokenExpiryMonitor
 from tests.recorder import Recorder
 
 _MB = 10**6
@@ -23,7 +23,7 @@ class Clock:
 def fetched(expires: datetime | None, seconds: int) -> Recorder:
     """Fetch 100 MB at 1 MB/s for so many seconds."""
     recorder, clock = Recorder(), Clock()
-    outlook = Outlook(recorder, lambda: expires, lambda: clock.now)
+    outlook = TokenExpiryMonitor(recorder, lambda: expires, lambda: clock.now)
     outlook.event("fetching", bytes=100 * _MB)
     outlook.expect(100 * _MB)
     for _ in range(seconds):
@@ -57,7 +57,7 @@ def test_a_token_that_lives_long_enough_is_not_told_of(expires_in: float | None,
 def test_a_renewed_token_is_judged_by_its_own_end() -> None:
     """The end is asked for each time."""
     recorder, clock, ends = Recorder(), Clock(), [in_seconds(500), in_seconds(10)]
-    outlook = Outlook(recorder, lambda: ends.pop(0), lambda: clock.now)
+    outlook = TokenExpiryMonitor(recorder, lambda: ends.pop(0), lambda: clock.now)
     outlook.expect(100 * _MB)
     for _ in range(20):
         clock.now += 1.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.transfer.concurrency import FIRST, Connections
+from models_init.transfer.concurrency import FIRST, ConnectionLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ class Line:
     limits: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.connections = Connections(self.most, clock=lambda: self.now, used=lambda: self.now * self.used)
+        self.connections = ConnectionLimiter(self.most, clock=lambda: self.now, used=lambda: self.now * self.used)
 
     async def bring(self, spans: int, refused: Callable[[int], bool] = lambda _: False) -> None:
         """Bring as many spans as the connections allow at once; tell of refusals."""

@@ -11,7 +11,7 @@ import pytest
 
 from models_init.core.memory_limits import MIB, available_bytes, cache_share
 from models_init.fs import files
-from models_init.fs.page_cache import SMALL, AllStay, Share
+from models_init.fs.page_cache import SMALL, BoundedPageCache, NoPageCachePolicy
 from tests.parts import missing
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def cached(path: Path) -> float:
         return sum(byte & 1 for byte in pages.raw[: len(pages)]) / len(pages)
 
 
-def passed(share: Share, tree: Path, count: int = 4) -> list[bool]:
+def passed(share: BoundedPageCache, tree: Path, count: int = 4) -> list[bool]:
     """Let so many files pass; tell which of them stay."""
     for number in range(count):
         share.passed(str(tree / str(number)), 0, MIB)
@@ -56,13 +56,13 @@ def stay(tree: Path) -> list[bool]:
 def test_the_newest_stay(tree: Path) -> None:
     """What does not fit into the share goes, the oldest first; what it holds is not changed."""
     before = [(tree / str(number)).read_bytes() for number in range(4)]
-    assert passed(Share(2 * MIB), tree) == [False, False, True, True]
+    assert passed(BoundedPageCache(2 * MIB), tree) == [False, False, True, True]
     assert [(tree / str(number)).read_bytes() for number in range(4)] == before
 
 
 def test_what_fits_stays(tree: Path) -> None:
     """An install within the share leaves its files to be read by the engine, when its tree is complete as well."""
-    share = Share(4 * MIB)
+    share = BoundedPageCache(4 * MIB)
     assert passed(share, tree) == [True] * 4
     share.leave(str(tree))
     assert stay(tree) == [True] * 4
@@ -70,7 +70,7 @@ def test_what_fits_stays(tree: Path) -> None:
 
 def test_a_complete_tree_goes_wholly_where_more_than_the_share_passed(tree: Path) -> None:
     """Its files are about to get other names, and must not be forgotten in the cache one tree after the other."""
-    share = Share(2 * MIB)
+    share = BoundedPageCache(2 * MIB)
     passed(share, tree)
     share.leave(str(tree / "other"))
     assert stay(tree) == [False, False, True, True]
@@ -80,7 +80,7 @@ def test_a_complete_tree_goes_wholly_where_more_than_the_share_passed(tree: Path
 
 def test_small_pieces_cost_no_calls(tree: Path) -> None:
     """A hundred thousand small files are left to the kernel."""
-    share = Share(0)
+    share = BoundedPageCache(0)
     for start in range(0, MIB, SMALL // 2):
         share.passed(str(tree / "0"), start, SMALL // 2)
     assert stay(tree)[0]
@@ -88,7 +88,7 @@ def test_small_pieces_cost_no_calls(tree: Path) -> None:
 
 def test_a_file_that_is_gone_is_no_fault(tree: Path) -> None:
     """A run beside this one has published it, or a link lies in its place."""
-    share = Share(0)
+    share = BoundedPageCache(0)
     share.passed(str(tree / "none"), 0, MIB)
     (tree / "link").symlink_to("0")
     share.passed(str(tree / "link"), 0, MIB)
@@ -99,14 +99,14 @@ def test_a_file_that_is_gone_is_no_fault(tree: Path) -> None:
 def test_a_file_system_without_such_calls_is_no_fault(tree: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """ENOSYS, EINVAL and ESPIPE mean that the kernel knows better."""
     answers(monkeypatch, number)
-    assert any(passed(Share(MIB), tree))
+    assert any(passed(BoundedPageCache(MIB), tree))
 
 
 def test_a_disk_that_cannot_write_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the disk reports of the write-back is raised, for nothing may be published then."""
     answers(monkeypatch, 5)
     with pytest.raises(OSError, match="Input/output error"):
-        Share(MIB).passed(str(tree / "0"), 0, MIB)
+        BoundedPageCache(MIB).passed(str(tree / "0"), 0, MIB)
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -121,7 +121,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 def test_everything_can_be_left_to_the_kernel(tree: Path) -> None:
     """Who has no share to keep to does nothing."""
-    pages = AllStay()
+    pages = NoPageCachePolicy()
     pages.passed(str(tree / "0"), 0, MIB)
     pages.leave(str(tree))
     assert stay(tree)[0]

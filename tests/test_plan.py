@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from models_init.core.errors import IncompatibleError
 from models_init.formats.manifest import FRAME_LIMIT, MIB, Manifest, Requirement, Resolved
-from models_init.transfer.plan import BLOCK, Facts, decide, require_fit
+from models_init.transfer.plan import BLOCK, PackSurvey, decide, require_fit
 from models_init.transfer.ranges import BATCH_SIZE, GAP, SPAN_SIZE, batches, portions, spans
-from models_init.transfer.reuse import Search
+from models_init.transfer.reuse import ReuseSearch
 from tests.manifests import manifest, manifests
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ def resolved(about: Manifest) -> Resolved:
     return Resolved(about, f"sha256:{about.pack}")
 
 
-def facts(about: Manifest, sound: Sequence[Placement] = (), **known: int) -> Facts:
+def facts(about: Manifest, sound: Sequence[Placement] = (), **known: int) -> PackSurvey:
     """What is known when these chunks lie in staging, and nothing is installed."""
-    return Facts(resolved(about), installed=False, reuse=Search(about, sound).found(), **known)
+    return PackSurvey(resolved(about), installed=False, reuse=ReuseSearch(about, sound).found(), **known)
 
 
 def test_a_new_pack_needs_everything() -> None:
@@ -151,7 +151,7 @@ def test_a_new_pack_needs_everything() -> None:
 
 def test_an_installed_pack_needs_nothing() -> None:
     """An installed pack costs neither bytes nor room."""
-    plan = decide([Facts(resolved(_PACK), installed=True)])
+    plan = decide([PackSurvey(resolved(_PACK), installed=True)])
     assert plan.packs[0].missing == ()
     assert (plan.fetch_bytes, plan.write_bytes, plan.reused_bytes) == (0, 0, _PACK.size)
     assert (plan.disk_bytes, plan.disk_inodes) == (0, 0)

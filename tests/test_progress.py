@@ -14,8 +14,8 @@ import pytest
 
 from models_init.output import log_format
 from models_init.output import stream_writer as outlet_module
-from models_init.output.progress import RATE_BEATS, Heartbeat, Journal, Lines, Progress
-from models_init.output.stream_writer import PENDING, Outlet
+from models_init.output.progress import RATE_BEATS, EventLogger, Heartbeat, LineReporter, Progress
+from models_init.output.stream_writer import PENDING, StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,8 +110,8 @@ def test_more_bytes_than_expected_leave_no_time() -> None:
 def test_a_beat_says_how_far_the_work_is() -> None:
     """Each heartbeat is one line with bytes, total, rate and remaining time; before there are bytes, with the step."""
     clock, stream = Clock(), io.StringIO()
-    with closing(Outlet(stream)) as outlet:
-        lines = Lines(outlet, "text", "info", Progress(clock))
+    with closing(StreamWriter(stream)) as outlet:
+        lines = LineReporter(outlet, "text", "info", Progress(clock))
         lines.event("hashing")
         clock.now += 10
         lines.beat()
@@ -141,7 +141,7 @@ def test_the_heart_beats_until_it_is_closed() -> None:
 def test_an_outlet_writes_in_order() -> None:
     """What is written before the end comes out, once and in order."""
     stream = io.StringIO()
-    with closing(Outlet(stream)) as outlet:
+    with closing(StreamWriter(stream)) as outlet:
         for number in range(PENDING // 2):
             outlet.write(f"{number}\n")
     assert stream.getvalue().split() == [str(number) for number in range(PENDING // 2)]
@@ -153,7 +153,7 @@ def test_a_reader_that_does_not_read_stops_nothing(
     """Where a pipe is full, writing returns at once, the end comes soon, and what is lost is counted."""
     monkeypatch.setattr(outlet_module, "GRACE_SECONDS", 0.01)
     reader, stream = pipe
-    outlet = Outlet(stream)
+    outlet = StreamWriter(stream)
     for _ in range(PENDING + 200):
         outlet.write("x" * 999 + "\n")
     outlet.close()
@@ -165,7 +165,7 @@ def test_a_slow_reader_gets_everything(pipe: tuple[int, io.TextIOWrapper]) -> No
     """What waits is written when the reader reads again, also through a pipe that does not block."""
     reader, stream = pipe
     os.set_blocking(stream.fileno(), False)
-    outlet = Outlet(stream)
+    outlet = StreamWriter(stream)
     for _ in range(100):
         outlet.write("x" * 999 + "\n")
     thread = threading.Thread(target=outlet.close)
@@ -186,7 +186,7 @@ def test_a_reader_that_has_gone_is_nobodys_fault(pipe: tuple[int, io.TextIOWrapp
     closed = io.StringIO()
     closed.close()
     for gone in (stream, closed, None):
-        with closing(Outlet(gone)) as outlet:
+        with closing(StreamWriter(gone)) as outlet:
             outlet.write("lost\n")
 
 
@@ -194,7 +194,7 @@ def test_a_closed_descriptor_is_not_written_to(tmp_path: Path) -> None:
     """A descriptor that was closed and came back as somebody's file gets no log line."""
     reader, writer = os.pipe()
     stream = io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True)
-    outlet = Outlet(stream)
+    outlet = StreamWriter(stream)
     stream.close()
     theirs = os.open(tmp_path / "pack", os.O_CREAT | os.O_RDWR)
     assert theirs == writer
@@ -209,7 +209,7 @@ def test_a_closed_descriptor_is_not_written_to(tmp_path: Path) -> None:
 def test_what_a_stream_cannot_encode_is_escaped() -> None:
     """A name in another script does not silence a log in ASCII."""
     raw = io.BytesIO()
-    with closing(Outlet(io.TextIOWrapper(raw, encoding="ascii", write_through=True))) as outlet:
+    with closing(StreamWriter(io.TextIOWrapper(raw, encoding="ascii", write_through=True))) as outlet:
         outlet.write("pack-é\udc80\n")
     assert raw.getvalue() == b"pack-\\xe9\\udc80\n"
 
@@ -217,7 +217,7 @@ def test_what_a_stream_cannot_encode_is_escaped() -> None:
 def test_an_outlet_tells_no_secret() -> None:
     """Everything passes the redaction last, whoever wrote it."""
     stream = io.StringIO()
-    with closing(Outlet(stream)) as outlet:
+    with closing(StreamWriter(stream)) as outlet:
         outlet.write("?sv=1&sig=abc\n")
     assert re.fullmatch(r"\?\[redacted\]\n", stream.getvalue())
 
@@ -226,7 +226,7 @@ def test_what_is_written_while_the_logger_opens_is_a_line_too(monkeypatch: pytes
     """A warning that Python issues while structlog is imported is logged, and does not open the logger again."""
     shown: list[str] = []
     opened: list[Any] = []
-    journal = Journal(shown.append, "text", "info")
+    journal = EventLogger(shown.append, "text", "info")
     real = log_format.logger
 
     def warns(*settings: Any) -> Any:

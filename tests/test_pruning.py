@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_init.core.pack_ref import PackRef
-from models_init.volume.retention import YOUNG, Held, judge
+from models_init.volume.retention import YOUNG, VolumeInventory, judge
 
 
 def ref(version: str, name: str = "nl-nl") -> PackRef:
@@ -17,7 +17,7 @@ def ref(version: str, name: str = "nl-nl") -> PackRef:
 
 
 COMMON = ref("1", "common")
-VOLUME = Held(
+VOLUME = VolumeInventory(
     current="c",
     releases={"a": {ref("1"), COMMON}, "b": {ref("2"), COMMON}, "c": {ref("3"), COMMON}},
     unfinished=(),
@@ -30,7 +30,7 @@ VOLUME = Held(
 )
 
 
-def going(held: Held, keep: int = 1) -> set[tuple[str, str]]:
+def going(held: VolumeInventory, keep: int = 1) -> set[tuple[str, str]]:
     return {(verdict.kind, verdict.name) for verdict in judge(held, keep) if not verdict.stays}
 
 
@@ -105,7 +105,7 @@ def test_what_is_needed_never_goes(
     """Current, held and as many others as asked for stay, each with all its packs and their manifests."""
     current = data.draw(st.sampled_from(sorted(releases)))
     packs = sorted({pack for refs in releases.values() for pack in refs} | wanted)
-    held = Held(current, releases, (), in_use, wanted, packs, packs, (), ())
+    held = VolumeInventory(current, releases, (), in_use, wanted, packs, packs, (), ())
     verdicts = judge(held, keep)
     staying = {(verdict.kind, verdict.name) for verdict in verdicts if verdict.stays}
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from hypothesis import given
 
 from models_init.formats.manifest import Chunk, File, Manifest, placements
-from models_init.transfer.reuse import Search
+from models_init.transfer.reuse import ReuseSearch
 from tests.manifests import digest, manifest, manifests
 
 
 def found_in(wanted: Manifest, held: Manifest, *, whole: bool = True) -> tuple[dict[str, str], list[str], list[str]]:
     """Links (new path to old path), paths of copied chunks, paths of missing chunks."""
-    search = Search(wanted, ())
+    search = ReuseSearch(wanted, ())
     search.look("/held", held, whole=whole)
     found = search.found()
     links = {link.file.path: link.origin.path for link in found.links}
@@ -75,7 +75,7 @@ def test_an_unfinished_tree_gives_chunks_only() -> None:
 def test_what_is_sound_is_not_looked_for() -> None:
     """Chunks that lie in staging are neither reused nor fetched; a file that is half there is completed by copies."""
     sound = [place for place in OLD.placements() if place.file.path == "large"][:1]
-    search = Search(OLD, sound)
+    search = ReuseSearch(OLD, sound)
     search.look("/held", OLD, whole=True)
     found = search.found()
     assert [copy.start for copy in found.copies] == [20, 41]
@@ -84,7 +84,7 @@ def test_what_is_sound_is_not_looked_for() -> None:
 
 def test_the_first_tree_wins() -> None:
     """What was found in one tree is not looked for in the next."""
-    search = Search(OLD, ())
+    search = ReuseSearch(OLD, ())
     search.look("/first", OLD, whole=True)
     search.look("/second", OLD, whole=True)
     assert {link.root for link in search.found().links} == {"/first"}
@@ -94,7 +94,7 @@ def test_the_first_tree_wins() -> None:
 @given(manifests(), manifests())
 def test_every_chunk_is_accounted_for_once(wanted: Manifest, held: Manifest) -> None:
     """Linked, copied and missing chunks together are all chunks, each once, and the missing ones are in order."""
-    search = Search(wanted, ())
+    search = ReuseSearch(wanted, ())
     search.look("/held", held, whole=True)
     found = search.found()
     linked = [(p.file.path, p.start) for link in found.links for p in placements(link.file)]
@@ -108,7 +108,7 @@ def test_every_chunk_is_accounted_for_once(wanted: Manifest, held: Manifest) -> 
 @given(manifests(), manifests())
 def test_origins_have_the_digest_that_is_wanted(wanted: Manifest, held: Manifest) -> None:
     """A link's origin has the file's digest and mode; a copy's origin has the chunk's digest."""
-    search = Search(wanted, ())
+    search = ReuseSearch(wanted, ())
     search.look("/held", held, whole=True)
     found = search.found()
     at = {(place.file.path, place.start): place.chunk.digest for place in held.placements()}

@@ -138,7 +138,7 @@ def test_the_result_and_the_error_of_the_work_come_out() -> None:
 
 
 def test_stopping_is_no_ordinary_error() -> None:
-    """`StoppedError` passes every `except Exception`, and names its signal."""
+    """`SpoolClosedError` passes every `except Exception`, and names its signal."""
     assert not issubclass(StoppedError, Exception)
     assert (str(StoppedError(signal.SIGTERM)), StoppedError(signal.SIGTERM).exit_code) == ("SIGTERM", 143)
     assert (str(StoppedError(signal.SIGINT)), StoppedError(signal.SIGINT).exit_code) == ("SIGINT", 130)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB, Manifest
-from models_init.fs.files import Reckoning
+from models_init.fs.files import FreedSpaceCounter
 from tests.publish.packs import built, write
 from tests.site import COMMON, DUTCH, NEWER, Packs, Site
 
@@ -61,7 +61,7 @@ def ideal(manifest: Manifest, path: str) -> int:
 
 def on_disk(volume: Path) -> int:
     """Bytes that removing all of it would free: hard links count once."""
-    return Reckoning().remove(volume)
+    return FreedSpaceCounter().remove(volume)
 
 
 def shares_inode(site: Site, old: PackRef, new: PackRef, path: str) -> bool:

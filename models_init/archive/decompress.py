@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Protocol, cast
 
 from models_init.archive.errors import BadArchiveError
-from models_init.archive.zstd_frames import MAGIC, SKIPPABLE, WINDOW_LIMIT, FrameWalk
+from models_init.archive.zstd_frames import MAGIC, SKIPPABLE, WINDOW_LIMIT, FrameParser
 
 if TYPE_CHECKING:
     from typing import IO
@@ -30,7 +30,7 @@ def opened(archive: Readable) -> Readable:
 
     What it reads raises `BadArchiveError` where the archive is damaged or cut off.
     """
-    source = _Peeked(archive)
+    source = _PeekableStream(archive)
     head = source.peek(4)
     if head[:2] == _GZIP:
         return _Gzip(source)
@@ -39,7 +39,7 @@ def opened(archive: Readable) -> Readable:
     return source
 
 
-class _Peeked:
+class _PeekableStream:
     """Lets the first bytes be read twice."""
 
     def __init__(self, inner: Readable) -> None:
@@ -66,7 +66,7 @@ class _Zstd:
 
         decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
         self._fault = zstandard.ZstdError
-        walked = cast("IO[bytes]", _Walked(source))
+        walked = cast("IO[bytes]", _FrameChecker(source))
         self._reader = decompressor.stream_reader(walked, read_size=PIECE, read_across_frames=True)
 
     def read(self, size: int, /) -> bytes:
@@ -76,12 +76,12 @@ class _Zstd:
             raise BadArchiveError(f"the zstd stream is damaged: {error}") from error
 
 
-class _Walked:
+class _FrameChecker:
     """Follows the frames that the decompressor reads, ahead of it."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
-        self._walk = FrameWalk()
+        self._walk = FrameParser()
 
     def read(self, size: int, /) -> bytes:
         piece = self._source.read(size)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.archive.errors import BadArchiveError
-from models_init.formats.manifest import MIB, Chunk, File, Manifest, Plain
+from models_init.formats.manifest import MIB, Chunk, File, Manifest, OpaqueArchive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models_init.archive.tar_reader import Entry
+    from models_init.archive.tar_reader import TarEntry
 
 CHUNK_SIZE = MIB
 """Plain bytes of a chunk: what `models-pack build` takes, so that a later version that is built finds the same ones."""
@@ -20,7 +20,7 @@ CHUNK_SIZE = MIB
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-class _Noted(NamedTuple):
+class _FileRecord(NamedTuple):
     """A file; digests as bytes, which take a third of what their text takes."""
 
     path: str
@@ -30,7 +30,7 @@ class _Noted(NamedTuple):
     chunks: bytes
 
 
-class _Sums:
+class _ChunkHasher:
     """Digests of a file of `size` bytes and of its chunks; of a single chunk they are the same."""
 
     def __init__(self, size: int) -> None:
@@ -60,23 +60,23 @@ class _Sums:
         self._chunk, self._room = hashlib.sha256(), CHUNK_SIZE
 
 
-class Ledger:
+class ManifestBuilder:
     """Notes entries one after the other."""
 
     def __init__(self) -> None:
-        self._files: list[_Noted] = []
+        self._files: list[_FileRecord] = []
         self._folders: list[str] = []
 
-    def note(self, entry: Entry) -> Iterator[memoryview]:
+    def note(self, entry: TarEntry) -> Iterator[memoryview]:
         """Note an entry while its content passes through."""
         if entry.is_folder:
             self._folders.append(entry.path)
             return
-        sums = _Sums(entry.size)
+        sums = _ChunkHasher(entry.size)
         for piece in entry.content:
             sums.add(piece)
             yield piece
-        self._files.append(_Noted(entry.path, entry.size, entry.executable, sums.whole, bytes(sums.chunks)))
+        self._files.append(_FileRecord(entry.path, entry.size, entry.executable, sums.whole, bytes(sums.chunks)))
 
     @property
     def size(self) -> int:
@@ -88,7 +88,7 @@ class Ledger:
         """Files and directories, those that names imply included."""
         return len(self._files) + len(_folders(self._paths()) | set(self._folders))
 
-    def check(self, plain: Plain) -> None:
+    def check(self, plain: OpaqueArchive) -> None:
         """Raise `BadArchiveError` where the publisher has counted otherwise."""
         for what, promised, found in (
             ("bytes", plain.size, self.size),
@@ -104,7 +104,7 @@ class Ledger:
             published,
             files=tuple(_described(self._files)),
             directories=tuple(sorted(set(self._folders) - implied)),
-            plain=Plain(self.size, self.entries, digest),
+            plain=OpaqueArchive(self.size, self.entries, digest),
         )
 
     def _paths(self) -> Iterator[str]:
@@ -112,7 +112,7 @@ class Ledger:
         yield from self._folders
 
 
-def _described(files: list[_Noted]) -> Iterator[File]:
+def _described(files: list[_FileRecord]) -> Iterator[File]:
     """In order of path, each chunk where all those before it end."""
     offset = 0
     for file in sorted(files):

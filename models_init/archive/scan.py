@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from models_init.archive.decompress import PIECE
 from models_init.archive.errors import BadArchiveError
-from models_init.archive.manifest_builder import Ledger
+from models_init.archive.manifest_builder import ManifestBuilder
 from models_init.archive.tar_reader import ENTRIES_LIMIT, Limits, read
 from models_init.formats.manifest import MIB
 
 if TYPE_CHECKING:
     from models_init.archive.decompress import Readable
-    from models_init.archive.tree_writer import Tree
-    from models_init.formats.manifest import Archive, Plain
+    from models_init.archive.tree_writer import TreeWriter
+    from models_init.formats.manifest import Archive, OpaqueArchive
 
 RATIO = 64
 """How many times an archive may grow where its manifest does not say how large it gets. Texts, which compress best of
@@ -25,15 +25,15 @@ _FREE_GROWTH = 64 * MIB
 """Bytes that even a tiny archive may become: a folder of empty files, or one of zeros."""
 
 
-class Outcome(NamedTuple):
+class ScanResult(NamedTuple):
     """The archive's digest, what is in it, and why it is no pack; empty where it is one."""
 
     digest: str
-    ledger: Ledger
+    ledger: ManifestBuilder
     fault: str
 
 
-def limits_of(archive: Archive, promised: Plain) -> Limits:
+def limits_of(archive: Archive, promised: OpaqueArchive) -> Limits:
     """Where reading stops: at what the manifest says, or else at a size relative to the archive's."""
     return Limits(
         archive.size * RATIO + _FREE_GROWTH if promised.size is None else promised.size,
@@ -41,13 +41,13 @@ def limits_of(archive: Archive, promised: Plain) -> Limits:
     )
 
 
-def study(archive: Readable, limits: Limits, promised: Plain, tree: Tree | None = None) -> Outcome:
+def study(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeWriter | None = None) -> ScanResult:
     """Read an archive to its end, come what may, and write its files into the tree, if there is one.
 
     Where the archive is no pack, nothing of the tree is left. Raises what reading raises, and `VolumeError`.
     """
-    ledger, fault = Ledger(), ""
-    with _Hashed(archive) as hashed:
+    ledger, fault = ManifestBuilder(), ""
+    with _HashingReader(archive) as hashed:
         try:
             for entry in read(hashed, limits):
                 content = ledger.note(entry)
@@ -62,10 +62,10 @@ def study(archive: Readable, limits: Limits, promised: Plain, tree: Tree | None 
                 tree.discard()
         while hashed.read(PIECE):  # its digest tells whether the publisher is to blame, or the line
             pass
-        return Outcome(hashed.digest(), ledger, fault)
+        return ScanResult(hashed.digest(), ledger, fault)
 
 
-class _Hashed:
+class _HashingReader:
     """Hashes what passes, beside the thread that reads: both take about as long as the other."""
 
     def __init__(self, inner: Readable) -> None:

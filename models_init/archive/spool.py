@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.formats.manifest import Manifest
-    from models_init.fs.page_cache import Pages
+    from models_init.fs.page_cache import PageCachePolicy
     from models_init.transfer.ranges import WrongChunk
 
 
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 class Spool:
     """The folder `root`, in which an archive of `size` bytes is gathered and unpacked; `pages` is told what passes."""
 
-    def __init__(self, root: Path, size: int, pages: Pages) -> None:
+    def __init__(self, root: Path, size: int, pages: PageCachePolicy) -> None:
         self.root = root
         self.size = size
         self._pages = pages
@@ -106,7 +106,7 @@ class Spool:
         return path.is_file() and not path.is_symlink() and path.stat().st_size == part.size
 
 
-class Gathering:
+class SpoolWriter:
     """Takes what a fetcher brings of an archive, a part's batches in any order; `placed` is called in its threads."""
 
     def __init__(self, spool: Spool, manifest: Manifest, placed: Callable[[Part], None]) -> None:
@@ -142,11 +142,11 @@ def spans(parts: Iterable[Part]) -> Iterator[Span]:
         yield Span(part.start, part.stop, tuple(batches))
 
 
-class StoppedError(Exception):
+class SpoolClosedError(Exception):
     """No more parts will come; internal."""
 
 
-class Follower:
+class SpoolReader:
     """Reads a spool from its start, in a thread of its own that waits for each part until it is there."""
 
     def __init__(self, spool: Spool) -> None:
@@ -164,13 +164,13 @@ class Follower:
             self._changed.notify()
 
     def stop(self) -> None:
-        """No more will come: who waits gets a `StoppedError`."""
+        """No more will come: who waits gets a `SpoolClosedError`."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, nothing at the end of the archive. Raises `StoppedError`, `VolumeError`."""
+        """Return the next bytes, nothing at the end of the archive. Raises `SpoolClosedError`, `VolumeError`."""
         with volume_faults(self._spool.root):
             while True:
                 if self._descriptor < 0 and not self._open_next():
@@ -193,7 +193,7 @@ class Follower:
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or part.number in self._there)
             if self._stopped:
-                raise StoppedError
+                raise SpoolClosedError
         self._descriptor = os.open(self._spool.path(part), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         return True
 

@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TarEntry:
     """A regular file or a directory. The `content` of a file can be read until the next entry is asked for.
 
     Its pieces are valid until the next one is asked for; there are `size` bytes in all.
@@ -56,13 +56,13 @@ class Entry:
     content: Iterator[memoryview]
 
 
-def read(archive: Readable, limits: Limits) -> Iterator[Entry]:
+def read(archive: Readable, limits: Limits) -> Iterator[TarEntry]:
     """Yield the entries of an archive (tar, alone or compressed with gzip or zstd) and read it to its very end.
 
     Directories that only names imply are not yielded. Raises `BadArchiveError` and what reading the archive raises.
     """
-    stream = _Stream(opened(archive))
-    tree = _Tree(limits)
+    stream = _TarStream(opened(archive))
+    tree = _Names(limits)
     while header := _next_header(stream):
         if not (path := _path(header)):
             _check_top(header, tree)
@@ -70,14 +70,14 @@ def read(archive: Readable, limits: Limits) -> Iterator[Entry]:
         is_folder = header.kind == tar_headers.FOLDER
         tree.add(path, header, is_folder=is_folder)
         content = stream.content(header)
-        yield Entry(path, is_folder, header.size, header.executable and not is_folder, content)
+        yield TarEntry(path, is_folder, header.size, header.executable and not is_folder, content)
         for _ in content:  # what nobody has read
             pass
         stream.skip_padding(header.size)
     stream.end()
 
 
-class _Head(NamedTuple):
+class _EntryHeader(NamedTuple):
     """What all headers of one entry say together."""
 
     kind: bytes
@@ -86,7 +86,7 @@ class _Head(NamedTuple):
     executable: bool
 
 
-def _next_header(stream: _Stream) -> _Head | None:
+def _next_header(stream: _TarStream) -> _EntryHeader | None:
     """The header of the next file or directory, with what its extended headers say; None at the end."""
     name: str | None = None
     fields: PaxFields | None = None
@@ -106,7 +106,7 @@ def _next_header(stream: _Stream) -> _Head | None:
     return None
 
 
-def _merged(header: Header, name: str | None, fields: PaxFields) -> _Head:
+def _merged(header: Header, name: str | None, fields: PaxFields) -> _EntryHeader:
     if name is not None and fields.path is not None and name != fields.path:
         raise BadArchiveError(f"one entry has two names, {shown(name)} (GNU) and {shown(fields.path)} (pax)")
     name = fields.path if fields.path is not None else name if name is not None else tar_headers.text(header.name)
@@ -116,10 +116,10 @@ def _merged(header: Header, name: str | None, fields: PaxFields) -> _Head:
         kind = tar_headers.FOLDER  # as the tar of 1979 writes directories
     if kind == tar_headers.FOLDER and size:
         raise BadArchiveError(f"the directory {shown(name)} has a content of {size} bytes")
-    return _Head(kind, name, size, header.executable)
+    return _EntryHeader(kind, name, size, header.executable)
 
 
-def _path(header: _Head) -> str:
+def _path(header: _EntryHeader) -> str:
     """The name inside the pack, empty for the top directory; `./` at the start is what `tar -C folder .` writes."""
     name = header.name
     if header.kind == tar_headers.FOLDER:
@@ -136,13 +136,13 @@ def _path(header: _Head) -> str:
     return path
 
 
-def _check_top(header: _Head, tree: _Tree) -> None:
+def _check_top(header: _EntryHeader, tree: _Names) -> None:
     if tree.has_top:
         raise BadArchiveError(f"the directory {shown(header.name)} stands in the archive twice")
     tree.has_top = True
 
 
-class _Tree:
+class _Names:
     """The names so far, and the bytes of their files."""
 
     def __init__(self, limits: Limits) -> None:
@@ -152,7 +152,7 @@ class _Tree:
         self._size = 0
         self.has_top = False
 
-    def add(self, path: str, header: _Head, *, is_folder: bool) -> None:
+    def add(self, path: str, header: _EntryHeader, *, is_folder: bool) -> None:
         """Take a name in; raise `BadArchiveError` where it does not go with the others, or is one too many."""
         self._add_parents(path)
         if path in self._files or self._folders.get(path):
@@ -180,7 +180,7 @@ class _Tree:
             parent = parent.rpartition("/")[0]
 
 
-class _Stream:
+class _TarStream:
     """The tar stream, block by block; one piece of it is held at a time."""
 
     def __init__(self, source: Readable) -> None:
@@ -206,7 +206,7 @@ class _Stream:
         self.skip_padding(header.size)
         return data
 
-    def content(self, header: _Head) -> Iterator[memoryview]:
+    def content(self, header: _EntryHeader) -> Iterator[memoryview]:
         """The bytes of a file, piece by piece."""
         left = header.size
         while left:

@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.archive.tar_reader import Entry
-    from models_init.fs.page_cache import Pages
+    from models_init.archive.tar_reader import TarEntry
+    from models_init.fs.page_cache import PageCachePolicy
 
 _FOLDER_MODE, _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o755, 0o644
 
 _PASSED = 4 * MIB  # bytes after which the page cache is told
 
 
-class Tree:
+class TreeWriter:
     """The folder `root`, made anew for one archive, whose names a reader has judged."""
 
-    def __init__(self, root: Path, pages: Pages) -> None:
+    def __init__(self, root: Path, pages: PageCachePolicy) -> None:
         self._root = str(root)
         self._pages = pages
         self._folders = {""}
         with volume_faults(root):
             make_folder(root)
 
-    def add(self, entry: Entry, content: Iterator[memoryview]) -> None:
+    def add(self, entry: TarEntry, content: Iterator[memoryview]) -> None:
         """Write a directory or a file. Raises `VolumeError`, for a file that does not fit before it is begun."""
         with volume_faults(self._root):
             if entry.is_folder:
@@ -83,7 +83,7 @@ class Tree:
                 told = end
         self._pages.passed(path, told, end - told)
 
-    def _require_room(self, entry: Entry) -> None:
+    def _require_room(self, entry: TarEntry) -> None:
         status = os.statvfs(self._root)
         lacking = entry.size + SPARE - status.f_bavail * status.f_frsize
         if entry.size > SPARE and lacking > 0:

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.archive.scan import limits_of, study
-from models_init.archive.spool import Follower, Gathering, Spool, spans
-from models_init.archive.tree_writer import Tree
+from models_init.archive.spool import Spool, SpoolReader, SpoolWriter, spans
+from models_init.archive.tree_writer import TreeWriter
 from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
 from models_init.core.units import human_size
 from models_init.core.workers import one_fault
 from models_init.formats import manifest
-from models_init.formats.manifest import MANIFEST_LIMIT, Plain, Resolved, encode
+from models_init.formats.manifest import MANIFEST_LIMIT, OpaqueArchive, Resolved, encode
 from models_init.fs.files import aside, disk_usage
 from models_init.fs.os_errors import volume_faults
 from models_init.transfer.chunk_io import digest_of
@@ -26,14 +26,14 @@ from models_init.volume.layout import beside, spool_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.archive.scan import Outcome
+    from models_init.archive.scan import ScanResult
     from models_init.archive.spool import Part
-    from models_init.fs.page_cache import Pages
+    from models_init.fs.page_cache import PageCachePolicy
     from models_init.transfer.fetcher import Fetcher
     from models_init.volume.layout import Volume
 
 
-class Staged(NamedTuple):
+class SpoolUsage(NamedTuple):
     """What an earlier run has left of a plain archive: bytes of it, and what all of that takes on the disk."""
 
     spooled_bytes: int
@@ -42,19 +42,19 @@ class Staged(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class ArchiveInstall:
     """One plain archive on its way into staging; `published` is the manifest that tells its size and digest."""
 
     volume: Volume
-    pages: Pages
+    pages: PageCachePolicy
     published: Resolved
 
-    def staged(self) -> Staged:
+    def staged(self) -> SpoolUsage:
         """What is there already. Blocks: for worker threads."""
         spool = self._spool
         missing = sum(part.size for part in spool.missing())
         usages = [disk_usage(path) for path in (spool.root, *self._unpublished())]
-        return Staged(spool.size - missing, sum(size for size, _ in usages), sum(inodes for _, inodes in usages))
+        return SpoolUsage(spool.size - missing, sum(size for size, _ in usages), sum(inodes for _, inodes in usages))
 
     async def bring(self, fetcher: Fetcher) -> Resolved:
         """Make a tree of it in staging, and the manifest of that tree: what the volume is to know the pack by.
@@ -66,8 +66,8 @@ class Delivery:
         workers, archive = fetcher.workers, self.published.manifest.archive
         for retry in (False, True):
             if retry:
-                fetcher.watcher.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
-                fetcher.watcher.expect(archive.size)
+                fetcher.observer.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
+                fetcher.observer.expect(archive.size)
             await workers.run(self._tidy)
             tree = aside(self._spool.root, "tree")
             outcome = await self._gather(fetcher, tree)
@@ -105,11 +105,11 @@ class Delivery:
             return False
         return content.plain is not None and content.plain.derived_from == self.published.digest
 
-    async def _gather(self, fetcher: Fetcher, tree: Path) -> Outcome:
+    async def _gather(self, fetcher: Fetcher, tree: Path) -> ScanResult:
         """Fetch the missing parts, and unpack beside that as far as they are there."""
         loop, spool = asyncio.get_running_loop(), self._spool
         missing = await fetcher.workers.run(spool.missing)
-        follower = Follower(spool)
+        follower = SpoolReader(spool)
         follower.arrived(*set(spool.parts()).difference(missing))
 
         def placed(part: Part) -> None:
@@ -118,22 +118,22 @@ class Delivery:
 
         thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker's: it waits for what workers write
 
-        async def unpack() -> Outcome:
+        async def unpack() -> ScanResult:
             return await loop.run_in_executor(thread, self._unpack, follower, tree)
 
         try:
             with one_fault():
                 async with asyncio.TaskGroup() as group:
                     unpacking = group.create_task(unpack())
-                    await fetcher.bring(Gathering(spool, self.published.manifest, placed), spans(missing))
+                    await fetcher.bring(SpoolWriter(spool, self.published.manifest, placed), spans(missing))
         finally:
             follower.stop()
             await loop.run_in_executor(None, thread.shutdown)
         return unpacking.result()
 
-    def _unpack(self, follower: Follower, root: Path) -> Outcome:
-        content, tree = self.published.manifest, Tree(root, self.pages)
-        promised = content.plain or Plain()
+    def _unpack(self, follower: SpoolReader, root: Path) -> ScanResult:
+        content, tree = self.published.manifest, TreeWriter(root, self.pages)
+        promised = content.plain or OpaqueArchive()
         try:
             outcome = study(follower, limits_of(content.archive, promised), promised, tree)
         except BaseException:
@@ -144,7 +144,7 @@ class Delivery:
         tree.complete()
         return outcome
 
-    def _put_by(self, tree: Path, outcome: Outcome) -> Resolved:
+    def _put_by(self, tree: Path, outcome: ScanResult) -> Resolved:
         """Give the tree, whose archive is right, the place from which it is published; keep its manifest beside it."""
         content = self.published.manifest
         if outcome.fault:

@@ -25,7 +25,7 @@ _ID_SIZES, _CONTENT_SIZES = (0, 1, 2, 4), (0, 2, 4, 8)
 _REPEATED, _RESERVED = 1, 3  # kinds of blocks
 
 
-class FrameWalk:
+class FrameParser:
     """Follows a stream that is fed to it piece by piece."""
 
     def __init__(self) -> None:

@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
-from models_init.install.trust import Anybody, SignedBy
+from models_init.install.trust import AcceptUnsigned, RequireSignature
 from models_init.sources.http.proxies import unusable_no_proxy_entries
 from models_init.sources.open_source import is_remote, open_probe, open_source
 from models_init.sources.sas import SasToken
-from models_init.sources.wrappers.rate_limit import LimitedSource
-from models_init.sources.wrappers.retry import Patience, PatientApproach, RetryingSource
-from models_init.sources.wrappers.straggler import BriskSource
+from models_init.sources.wrappers.rate_limit import RateLimitedSource
+from models_init.sources.wrappers.retry import RetryingProbe, RetryingSource, RetryPolicy
+from models_init.sources.wrappers.straggler import StragglerSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
     from models_init.cli.settings import Settings
     from models_init.core.errors import AccessError, UnavailableError
-    from models_init.core.events import Watcher
-    from models_init.install.trust import Trust
-    from models_init.sources.azure import Access
-    from models_init.sources.probe import Approach
+    from models_init.core.events import Observer
+    from models_init.install.trust import SignaturePolicy
+    from models_init.sources.azure import ContainerAccess
+    from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
 
 
-def source_of(settings: Settings, watcher: Watcher, on_retry: Callable[[UnavailableError, float], None]) -> Source:
+def source_of(settings: Settings, observer: Observer, on_retry: Callable[[UnavailableError, float], None]) -> Source:
     """The source that MODELS_URL names, opened when it is first asked; `on_retry` is told errors and waits."""
-    source: Source = BriskSource(open_source(settings.url, settings.prefix, lambda: _access(settings, watcher)))
+    source: Source = StragglerSource(open_source(settings.url, settings.prefix, lambda: _access(settings, observer)))
     if settings.max_rate:
-        source = LimitedSource(source, settings.max_rate)
-    return RetryingSource(source, Patience(seconds=settings.retry_seconds), on_retry)
+        source = RateLimitedSource(source, settings.max_rate)
+    return RetryingSource(source, RetryPolicy(seconds=settings.retry_seconds), on_retry)
 
 
-def approach_of(settings: Settings, source: Source) -> Approach:
+def approach_of(settings: Settings, source: Source) -> EndpointProbe:
     """How the source that MODELS_URL names is reached; an attempt or two are all that is made."""
     probe = open_probe(settings.url, source, lambda: _probe_access(settings))
     if not is_remote(settings.url):
         return probe
-    return PatientApproach(probe, Patience(attempts=3, seconds=settings.retry_seconds))
+    return RetryingProbe(probe, RetryPolicy(attempts=3, seconds=settings.retry_seconds))
 
 
-def trust_of(settings: Settings, watcher: Watcher) -> Trust:
+def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
     """Whom the settings have us believe. Raises `UsageError`."""
     keys = settings.read_public_keys()
-    return SignedBy(keys, watcher) if keys else Anybody()
+    return RequireSignature(keys, observer) if keys else AcceptUnsigned()
 
 
 def token_expires(settings: Settings) -> datetime | None:
@@ -64,13 +64,13 @@ def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:
     return unusable_no_proxy_entries(os.environ) if is_remote(settings.url) else ()
 
 
-def _access(settings: Settings, watcher: Watcher) -> Access:
+def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     """Return how the container is reached by an install; say so where entries of NO_PROXY cannot work."""
-    from models_init.sources.azure import Access, Renewal
+    from models_init.sources.azure import ContainerAccess, TokenRefresh
     from models_init.sources.http.client import TransportOptions
 
     def tell(refusal: AccessError) -> None:
-        watcher.event(
+        observer.event(
             "token_refused",
             level="warning",
             error=str(refusal),
@@ -78,24 +78,24 @@ def _access(settings: Settings, watcher: Watcher) -> Access:
         )
 
     if ignored := ignored_no_proxy_entries(settings):
-        watcher.event(
+        observer.event(
             "no_proxy_ignored",
             level="warning",
             entries=list(ignored),
             text="these entries of NO_PROXY cannot match any server; use a host, a domain, an address or a network",
         )
-    renewal = Renewal(settings.token_seconds, tell) if settings.token_file else None
+    renewal = TokenRefresh(settings.token_seconds, tell) if settings.token_file else None
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
-    return Access(settings.url, settings.prefix, settings.read_token, transport, renewal)
+    return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport, renewal)
 
 
-def _probe_access(settings: Settings) -> Access:
+def _probe_access(settings: Settings) -> ContainerAccess:
     """Return how the container is reached by a check."""
-    from models_init.sources.azure import Access
+    from models_init.sources.azure import ContainerAccess
     from models_init.sources.http.client import TransportOptions
 
     transport = TransportOptions(settings.idle_seconds, settings.ca_file)
-    return Access(settings.url, settings.prefix, settings.read_token, transport)
+    return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport)
 
 
 def _receive_buffer(settings: Settings) -> int:

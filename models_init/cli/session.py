@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from models_init.cli.factory import source_of, token_expires, trust_of
-from models_init.cli.token_expiry import Outlook
+from models_init.cli.token_expiry import TokenExpiryMonitor
 from models_init.core import memory_limits
 from models_init.core.errors import LockedError, UnavailableError
 from models_init.core.signals import run
 from models_init.core.workers import Workers
 from models_init.install.context import InstallContext
 from models_init.output import console
-from models_init.transfer.concurrency import Connections
+from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.volume.layout import Volume
 from models_init.volume.lock import Lock
 
@@ -23,47 +23,47 @@ if TYPE_CHECKING:
 
     from models_init.cli.result import Result
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 _LOCK_PAUSE = 0.2  # seconds between two looks at a lock that another run holds
 
 
-def run_observed(action: Callable[[Watcher], Coroutine[object, object, Result]], settings: Settings) -> Result:
+def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]], settings: Settings) -> Result:
     """Run an action on an event loop, with a bar or log lines on stderr."""
-    with console.watching(log_format=settings.log_format, level=settings.log_level) as watcher:
-        return run(action(watcher))
+    with console.watching(log_format=settings.log_format, level=settings.log_level) as observer:
+        return run(action(observer))
 
 
 class RetryCounter:
     """Counts them, and tells the watcher."""
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, observer: Observer) -> None:
         self.count = 0
-        self._watcher = watcher
+        self._observer = observer
 
     def __call__(self, error: Exception, wait: float) -> None:
         """Count a retry that follows after `wait` seconds."""
         self.count += 1
-        self._watcher.event("retrying", level="warning", error=str(error), wait_seconds=round(wait, 1))
+        self._observer.event("retrying", level="warning", error=str(error), wait_seconds=round(wait, 1))
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, watcher: Watcher, retries: RetryCounter) -> AsyncIterator[InstallContext]:
+async def open_context(settings: Settings, observer: Observer, retries: RetryCounter) -> AsyncIterator[InstallContext]:
     """Open the source and the threads that `settings` describe; close them at the end of the block."""
-    trust = trust_of(settings, watcher)
-    connections = Connections(settings.connections)
+    trust = trust_of(settings, observer)
+    connections = ConnectionLimiter(settings.connections)
 
     def on_retry(error: UnavailableError, wait: float) -> None:
         if error.overloaded:
             connections.overloaded()
         retries(error, wait)
 
-    watcher = Outlook(watcher, lambda: token_expires(settings))
-    workers, source = Workers(), source_of(settings, watcher, on_retry)
+    observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))
+    workers, source = Workers(), source_of(settings, observer, on_retry)
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         async with _time_limit(settings.total_seconds):
-            yield InstallContext(source, workers, watcher, connections, buffers, Volume(settings.folder), trust)
+            yield InstallContext(source, workers, observer, connections, buffers, Volume(settings.folder), trust)
     finally:
         workers.close()
         await source.close()
@@ -90,7 +90,7 @@ async def locked(context: InstallContext, doing: str, patience: float) -> AsyncI
     lock, waited = Lock(context.volume.root / ".lock"), 0.0
     while not lock.take(doing):
         if not waited:
-            context.watcher.event("waiting", holder=lock.holder(), at_most_seconds=patience)
+            context.observer.event("waiting", holder=lock.holder(), at_most_seconds=patience)
         if waited >= patience:
             raise LockedError(
                 f"{context.volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 _FIRST_LOOK, _LOOK = 3.0, 10.0  # seconds: a rate of less is that of the slow start
 
 
-class Outlook:
+class TokenExpiryMonitor:
     """Warns, once, when the token expires before the bytes that are expected will have come at their rate so far.
 
     `expires` is asked each time, for a token's file may hold a newer one meanwhile; None is never.
     """
 
     def __init__(
-        self, watcher: Watcher, expires: Callable[[], datetime | None], clock: Callable[[], float] = monotonic
+        self, observer: Observer, expires: Callable[[], datetime | None], clock: Callable[[], float] = monotonic
     ) -> None:
-        self._watcher = watcher
+        self._observer = observer
         self._expires = expires
         self._clock = clock
         self._began = 0.0
@@ -32,23 +32,23 @@ class Outlook:
         self._warned = False
 
     def event(self, name: str, **facts: object) -> None:
-        """See `Watcher.event`."""
-        self._watcher.event(name, **facts)
+        """See `Observer.event`."""
+        self._observer.event(name, **facts)
 
     def expect(self, count: int) -> None:
-        """See `Watcher.expect`."""
+        """See `Observer.expect`."""
         if not self._left:
             self._began = self._clock()
             self._next_look = self._began + _FIRST_LOOK
             self._done = 0
         self._left += count
-        self._watcher.expect(count)
+        self._observer.expect(count)
 
     def advance(self, count: int) -> None:
-        """See `Watcher.advance`."""
+        """See `Observer.advance`."""
         self._left -= count
         self._done += count
-        self._watcher.advance(count)
+        self._observer.advance(count)
         now = self._clock()
         if now >= self._next_look and not self._warned and self._left > 0:
             self._next_look = now + _LOOK
@@ -59,7 +59,7 @@ class Outlook:
         end = datetime.now(UTC) + timedelta(seconds=self._left * seconds / self._done)
         if expires and expires < end:
             self._warned = True
-            self._watcher.event(
+            self._observer.event(
                 "token_expires_early",
                 level="warning",
                 expires=f"{expires:%Y-%m-%d %H:%M:%S} UTC",

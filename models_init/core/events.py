@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Called from the event loop's thread only; must not block and must not raise."""
 
     def event(self, name: str, **facts: object) -> None:
@@ -18,7 +18,7 @@ class Watcher(Protocol):
         """Count archive bytes that have been fetched and verified: never taken back, so that progress never sinks."""
 
 
-class Silence:
+class NullObserver:
     """Watches nothing: for callers that do not care."""
 
     def event(self, name: str, **facts: object) -> None:

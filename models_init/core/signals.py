@@ -29,7 +29,7 @@ class StoppedError(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Make SIGINT and SIGTERM raise `StoppedError`. Process 1 of a container would ignore SIGTERM otherwise."""
+    """Make SIGINT and SIGTERM raise `SpoolClosedError`. Process 1 of a container would ignore SIGTERM otherwise."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         raise StoppedError(number)
@@ -39,7 +39,7 @@ def raise_on_signals() -> None:
 
 
 def run(work: Coroutine[object, object, T]) -> T:
-    """Run to the end. A signal cancels the work and raises `StoppedError`.
+    """Run to the end. A signal cancels the work and raises `SpoolClosedError`.
 
     A thread that a disk holds up cannot be cancelled: after 1.5 s the process ends as it is. Nothing is lost by that,
     for the volume is whole at every moment.

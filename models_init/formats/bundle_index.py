@@ -89,7 +89,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
-class Packed:
+class BundledPack:
     """A pack that the bundle is for: the digest of its manifest, and the size of its whole archive."""
 
     version: Line
@@ -99,7 +99,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
-class Held:
+class ReceiptPacks:
     """What the site holds already by its receipt, and the bundle leaves out: packs with their manifests' digests."""
 
     packs: dict[Line, Digest]
@@ -116,11 +116,11 @@ class Contents:
     schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
     source: Line
     environment: dict[Line, Line]
-    packs: dict[Line, Packed]
+    packs: dict[Line, BundledPack]
     size: Size
     members: Annotated[tuple[Member, ...], FailFast()]
     recipient: Line = ""
-    since: Held | None = None
+    since: ReceiptPacks | None = None
     images: dict[Line, Line] = Field(default_factory=dict, exclude_if=not_)
     part_size: Size = 0
     parts: Annotated[tuple[Line, ...], FailFast()] = ()

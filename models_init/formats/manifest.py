@@ -142,7 +142,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
-class Plain:
+class OpaqueArchive:
     """Marks the archive as a plain one (.tar, .tar.gz, .tar.zst) of which no chunk can be fetched alone.
 
     As published: `size` bytes of all files and `entries` files and directories are in it, if the publisher says so, and
@@ -171,7 +171,7 @@ class Manifest:
     files: Annotated[tuple[File, ...], FailFast()]
     directories: Annotated[tuple[Path, ...], FailFast()] = ()
     requires: Annotated[tuple[Requirement, ...], FailFast()] = ()
-    plain: Plain | None = None
+    plain: OpaqueArchive | None = None
 
     def __post_init__(self) -> None:
         _check_requirements(self.pack, self.requires)
@@ -307,7 +307,7 @@ def origin(derived: Manifest) -> Resolved:
     """What the manifest was derived from, as far as it tells: enough to bring the archive once more."""
     if derived.plain is None or derived.plain.derived_from is None:
         raise ValueError(f"the manifest of {derived.ref} is not derived")
-    plain = Plain(derived.plain.size, derived.plain.entries)
+    plain = OpaqueArchive(derived.plain.size, derived.plain.entries)
     return Resolved(replace(derived, files=(), directories=(), plain=plain), derived.plain.derived_from)
 
 
@@ -396,7 +396,7 @@ def _check_requirements(pack: str, requires: tuple[Requirement, ...]) -> None:
         before = requirement.pack
 
 
-def _check_plain(manifest: Manifest, plain: Plain) -> None:
+def _check_plain(manifest: Manifest, plain: OpaqueArchive) -> None:
     if plain.derived_from is None:
         if manifest.files or manifest.directories:
             raise ValueError("its archive is a plain one, and it lists files: a site alone can know them")

@@ -154,7 +154,7 @@ def disk_usage(folder: Path) -> tuple[int, int]:
     return size, count
 
 
-class Reckoning:
+class FreedSpaceCounter:
     """What removing trees frees, hard links considered: an inode's blocks are free once all its names are gone."""
 
     def __init__(self) -> None:

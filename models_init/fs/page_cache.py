@@ -23,7 +23,7 @@ SMALL = 64 << 10
 """Bytes below which a piece is not worth the calls: 100,000 files of a few KiB are some hundred MiB in all."""
 
 
-class Pages(Protocol):
+class PageCachePolicy(Protocol):
     """Is told what was written or read, in worker threads."""
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
@@ -36,7 +36,7 @@ class Pages(Protocol):
         """No more of the tree `root` will pass, and its name is about to change. Waits and raises as above."""
 
 
-class AllStay:
+class NoPageCachePolicy:
     """Leaves it to the kernel."""
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
@@ -46,25 +46,25 @@ class AllStay:
         """Let it be."""
 
 
-class Share:
+class BoundedPageCache:
     """Lets `size` bytes stay in the cache, those that passed last."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: deque[_CachedRange] = deque()
         self._staying = self._total = 0
         self._guard = threading.Lock()
 
     @classmethod
-    def of_this_machine(cls) -> Share:
+    def of_this_machine(cls) -> BoundedPageCache:
         """A share of what this machine, and this process's control group, can spare."""
         return cls(memory_limits.cache_share(memory_limits.available_bytes(), memory_limits.limit_bytes()))
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
-        """See `Pages.passed`."""
+        """See `PageCachePolicy.passed`."""
         if size < SMALL:
             return
-        piece = _Piece(path, start, size)
+        piece = _CachedRange(path, start, size)
         if descriptor >= 0:
             begin_write_back(descriptor, start, size)
         else:
@@ -73,11 +73,11 @@ class Share:
             old.let_go()
 
     def leave(self, root: str) -> None:
-        """See `Pages.leave`. Beyond a share nothing of the tree may stay, for it is not counted any more."""
+        """See `PageCachePolicy.leave`. Beyond a share nothing of the tree may stay, for it is not counted any more."""
         for piece in self._all_of(f"{root}/"):
             piece.let_go()
 
-    def _crowded_out_by(self, piece: _Piece) -> list[_Piece]:
+    def _crowded_out_by(self, piece: _CachedRange) -> list[_CachedRange]:
         old = []
         with self._guard:
             self._pieces.append(piece)
@@ -88,7 +88,7 @@ class Share:
                 self._staying -= old[-1].size
         return old
 
-    def _all_of(self, prefix: str) -> list[_Piece]:
+    def _all_of(self, prefix: str) -> list[_CachedRange]:
         with self._guard:
             if self._total <= self.size:
                 return []
@@ -99,7 +99,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _CachedRange:
     path: str
     start: int
     size: int

@@ -10,46 +10,46 @@ from models_init.core.units import human_size
 from models_init.core.workers import each, one_fault
 from models_init.formats import manifest
 from models_init.install.reuse_local import adopt
-from models_init.transfer.plan import SPARE, Facts
+from models_init.transfer.plan import SPARE, PackSurvey
 from models_init.transfer.ranges import portions, spans
-from models_init.transfer.reuse import Search
+from models_init.transfer.reuse import ReuseSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from models_init.archive.unpack import Delivery
+    from models_init.archive.unpack import ArchiveInstall
     from models_init.formats.manifest import Manifest, Placement, Resolved
     from models_init.install.context import InstallContext
     from models_init.sources.source import Source
     from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.plan import PackPlan, Plan
-    from models_init.volume.layout import Holding
+    from models_init.volume.layout import SeedTree
     from models_init.volume.staging import Staging
 
 
-async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[Facts]:
+async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[PackSurvey]:
     """Find out what the volume holds of each pack: hash what lies in staging, look up what others ought to have."""
     sound = await each(lambda pack: _sound(context, pack), packs)
-    searches = [Search(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
+    searches = [ReuseSearch(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
     await _search(context, packs, searches)
     return [await _facts(context, pack, search) for pack, search in zip(packs, searches, strict=True)]
 
 
-class Brought(NamedTuple):
+class AssembledPack(NamedTuple):
     """What lies in staging now; `is_whole` tells whether it still does, for `Volume.publish`."""
 
     resolved: Resolved
     is_whole: Callable[[], bool]
 
 
-async def bring(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> Brought:
+async def bring(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> AssembledPack:
     """Make staging whole: link, copy, fetch; return what lies there then.
 
     That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
     the errors of source and volume.
     """
     if pack.is_unknown:
-        return Brought(await _delivery(context, pack.resolved).bring(fetcher), lambda: True)
+        return AssembledPack(await _delivery(context, pack.resolved).bring(fetcher), lambda: True)
     staging = context.staging(pack.resolved)
     await context.workers.run(staging.prepare, pack.missing, pack.copies)
     with one_fault():
@@ -59,12 +59,12 @@ async def bring(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> Br
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
     lost, copied = adopting.result()
     fetcher.traffic.copied += copied
-    context.watcher.expect(sum(placement.chunk.length for placement in lost))
+    context.observer.expect(sum(placement.chunk.length for placement in lost))
     for fault in (fetching.result(), await _fetch(pack, fetcher, staging, lost)):
         if fault:
             raise fault
     await context.workers.run(staging.complete)
-    return Brought(pack.resolved, staging.is_as_prepared)
+    return AssembledPack(pack.resolved, staging.is_as_prepared)
 
 
 async def _fetch(
@@ -122,7 +122,7 @@ async def _sound(context: InstallContext, pack: Resolved) -> list[Placement]:
     return [placement for part in found for placement in part]
 
 
-async def _search(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[Search]) -> None:
+async def _search(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[ReuseSearch]) -> None:
     """Look in one tree after the other, but not in the packs' own folders in staging: those are hashed already."""
     own = {context.staging(pack).root for pack in packs}
     for holding in context.volume.holdings({pack.manifest.pack for pack in packs}):
@@ -134,7 +134,7 @@ async def _search(context: InstallContext, packs: Sequence[Resolved], searches: 
                 search.look(str(holding.root), held, whole=holding.whole and context.volume.hard_links)
 
 
-def _held(holding: Holding) -> Manifest | None:
+def _held(holding: SeedTree) -> Manifest | None:
     """What ought to lie there; nothing where its manifest cannot be read."""
     try:
         return manifest.parse(holding.manifest.read_bytes(), holding.ref)
@@ -142,16 +142,16 @@ def _held(holding: Holding) -> Manifest | None:
         return None
 
 
-def _delivery(context: InstallContext, pack: Resolved) -> Delivery:
-    from models_init.archive.unpack import Delivery  # noqa: PLC0415 - few packs are plain archives
+def _delivery(context: InstallContext, pack: Resolved) -> ArchiveInstall:
+    from models_init.archive.unpack import ArchiveInstall  # noqa: PLC0415 - few packs are plain archives
 
-    return Delivery(context.volume, context.pages, pack)
+    return ArchiveInstall(context.volume, context.pages, pack)
 
 
-async def _facts(context: InstallContext, pack: Resolved, search: Search) -> Facts:
+async def _facts(context: InstallContext, pack: Resolved, search: ReuseSearch) -> PackSurvey:
     if pack.manifest.plain and not pack.manifest.is_derived:
         staged = await context.workers.run(_delivery(context, pack).staged)
-        return Facts(
+        return PackSurvey(
             pack,
             installed=False,
             staged_bytes=staged.disk_bytes,
@@ -159,4 +159,6 @@ async def _facts(context: InstallContext, pack: Resolved, search: Search) -> Fac
             spooled_bytes=staged.spooled_bytes,
         )
     staged_bytes, staged_inodes = await context.workers.run(context.staging(pack).allocated)
-    return Facts(pack, installed=False, reuse=search.found(), staged_bytes=staged_bytes, staged_inodes=staged_inodes)
+    return PackSurvey(
+        pack, installed=False, reuse=search.found(), staged_bytes=staged_bytes, staged_inodes=staged_inodes
+    )

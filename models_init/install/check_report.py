@@ -24,7 +24,7 @@ class Finding:
     exit_code: int = EXIT_OK
 
 
-class Findings:
+class CheckReport:
     """All lines, in the order in which their checks were first named; what is found later stands instead."""
 
     def __init__(self) -> None:

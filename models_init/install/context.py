@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models_init.fs.page_cache import Pages, Share
+from models_init.fs.page_cache import BoundedPageCache, PageCachePolicy
 from models_init.transfer.context import Context
 from models_init.volume.staging import Staging
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.formats.manifest import Resolved
-    from models_init.install.trust import Trust
+    from models_init.install.trust import SignaturePolicy
     from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.plan import Plan
     from models_init.volume.layout import Volume
@@ -30,8 +30,8 @@ class InstallContext(Context):
     """What an install works with: a context with the volume and the signature policy."""
 
     volume: Volume
-    trust: Trust
-    pages: Pages = field(default_factory=Share.of_this_machine)
+    trust: SignaturePolicy
+    pages: PageCachePolicy = field(default_factory=BoundedPageCache.of_this_machine)
     _stagings: dict[Path, Staging] = field(default_factory=dict)
 
     def staging(self, pack: Resolved) -> Staging:

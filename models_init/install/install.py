@@ -13,7 +13,7 @@ from models_init.core.workers import each
 from models_init.formats import manifest
 from models_init.formats.release import release_of
 from models_init.install import assemble, resolve
-from models_init.transfer.plan import Facts, Plan, decide, require_fit
+from models_init.transfer.plan import PackSurvey, Plan, decide, require_fit
 from models_init.volume.activation import Switch
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class InstallReport:
     """What was done; sizes in bytes. `bytes_fetched` counts all bytes of archives that came, wanted or not."""
 
     release: Release
@@ -59,20 +59,20 @@ class Installation:
             return resolve.installed(self.context.volume, ref)
         return await self._resolve(ref, lambda _ref, _digest, _document: None)
 
-    async def run(self) -> Report:
+    async def run(self) -> InstallReport:
         """Do it; the volume is prepared and locked.
 
         Raises the error that ends it. Whatever was verified until then is kept, and the next run goes on from there.
         """
-        volume, watcher = self.context.volume, self.context.watcher
+        volume, observer = self.context.volume, self.context.observer
         plan = await self._plan(volume.keep_manifest)
         while self.held_back:
             await self.context.workers.run(volume.keep_manifest, *self.held_back.pop())
         assemble.require_space(plan, *volume.free())
-        watcher.event(
+        observer.event(
             "fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.context.source.name
         )
-        watcher.expect(plan.fetch_bytes)
+        observer.expect(plan.fetch_bytes)
         fetcher = self.context.fetcher_for(plan)
         brought = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
         digests = {}
@@ -94,14 +94,16 @@ class Installation:
         here = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
         known = [pack for pack in packs if pack.manifest.ref in here]
         new = [pack for pack in packs if pack.manifest.ref not in here]
-        plan = decide([*(Facts(pack, installed=True) for pack in known), *await assemble.survey(self.context, new)])
+        plan = decide(
+            [*(PackSurvey(pack, installed=True) for pack in known), *await assemble.survey(self.context, new)]
+        )
         assemble.require_held(plan, self.context.source)
         return plan
 
     async def _resolve(self, ref: PackRef, keep: Keep) -> Resolved:
         document = await resolve.fetch_document(self.context.source, self.context.trust, ref)
         resolved = manifest.published(document, ref)
-        self.context.watcher.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
+        self.context.observer.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
         if self.context.source.lacks(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
             self.held_back.append((ref, resolved.digest, document))  # until it is sure that the volume has the rest
         else:
@@ -127,10 +129,10 @@ class Installation:
         if pack.is_unknown:
             fetcher.traffic.unpacked += found.manifest.size
             await self.context.workers.run(volume.forget, volume.staging_path(ref, pack.digest))
-        self.context.watcher.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
+        self.context.observer.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
         return found.digest
 
-    async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> Report:
+    async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> InstallReport:
         release = release_of(
             digests,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -138,8 +140,8 @@ class Installation:
             program=f"models_init {__version__}",
         )
         await self.context.workers.run(Switch(self.context.volume).install, release)
-        self.context.watcher.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
-        return Report(
+        self.context.observer.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
+        return InstallReport(
             release=release,
             bytes_fetched=fetcher.traffic.fetched,
             bytes_reused=plan.known_size - fetcher.traffic.written,

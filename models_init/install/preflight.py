@@ -14,7 +14,7 @@ from models_init.core.units import human_rate, human_size, human_time
 from models_init.core.workers import each
 from models_init.formats.manifest import MIB
 from models_init.install import assemble, volume_checks
-from models_init.install.check_report import Findings
+from models_init.install.check_report import CheckReport
 from models_init.install.install import Installation
 from models_init.sources.sas import GET_A_TOKEN
 from models_init.transfer.plan import require_fit
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
     from models_init.install.context import InstallContext
-    from models_init.sources.probe import Approach, Credential, Greeting
+    from models_init.sources.probe import Credential, EndpointProbe, ProbeResult
     from models_init.transfer.plan import PackPlan, Plan
 
 _SAMPLE = 8 * MIB
@@ -42,12 +42,12 @@ _SOON = timedelta(days=1)
 
 
 @dataclass(slots=True)
-class Report:
+class PreflightReport:
     """What was found, and the figures behind it where they could be had; sizes in bytes, times in seconds."""
 
     source: str
     volume: str
-    found: Findings = field(default_factory=Findings)
+    found: CheckReport = field(default_factory=CheckReport)
     free_bytes: int | None = None
     free_inodes: int | None = None
     clock_ahead: float | None = None
@@ -66,8 +66,8 @@ class Report:
 class Preflight:
     """Checks what an install of the packs `wanted` will meet; `approach` is None where no source can be asked."""
 
-    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, approach: Approach | None) -> None:
-        self.report = Report(context.source.name, str(context.volume.root))
+    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, approach: EndpointProbe | None) -> None:
+        self.report = PreflightReport(context.source.name, str(context.volume.root))
         self._found = self.report.found
         self._wanted = wanted
         self._context = context
@@ -76,7 +76,7 @@ class Preflight:
         self._credential: Credential | None = None
         self._packs: list[Resolved] = []
 
-    async def run(self, faults: Sequence[str], no_proxy_ignored: Sequence[str] = ()) -> Report:
+    async def run(self, faults: Sequence[str], no_proxy_ignored: Sequence[str] = ()) -> PreflightReport:
         """Check everything, whatever fails; nothing is changed.
 
         `faults` are those of the environment; `no_proxy_ignored` has the entries of NO_PROXY that cannot match.
@@ -105,7 +105,7 @@ class Preflight:
         else:
             self._found.ok("environment", f"names {', '.join(map(str, self._wanted))}")
 
-    async def _check_source(self) -> Greeting | None:
+    async def _check_source(self) -> ProbeResult | None:
         if not self._approach:
             self._found.skip("source", "the environment does not tell where it is")
             return None
@@ -115,7 +115,7 @@ class Preflight:
             self._found.ok("source", ", ".join(filter(None, [f"reached {greeting.where}", greeting.way])))
         return greeting
 
-    def _check_clock(self, greeting: Greeting | None) -> None:
+    def _check_clock(self, greeting: ProbeResult | None) -> None:
         if not greeting or not greeting.time:
             self._found.skip("clock", "the source does not tell the time" if greeting else "the source is not reached")
             return
@@ -173,7 +173,7 @@ class Preflight:
         content, source = pack.manifest, self._context.source
         key, size = content.archive_key, content.archive.size
         if size and not self._context.volume.is_installed(content.ref) and not source.lacks(key, size - 1, size):
-            await source.get_range(key, size - 1, size, _Tally())
+            await source.get_range(key, size - 1, size, _CountingSink())
 
     def _tell_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
         match outcome:
@@ -241,15 +241,15 @@ class Preflight:
     async def _sample(self, pack: PackPlan) -> tuple[int, float]:
         """Bytes, and the seconds that they took; connections are opened before that."""
         ranges = list(_pieces(pack))
-        tallies = [_Tally() for _ in ranges]
+        tallies = [_CountingSink() for _ in ranges]
 
-        async def fetch(start: int, stop: int, tally: _Tally) -> None:
+        async def fetch(start: int, stop: int, tally: _CountingSink) -> None:
             await self._context.source.get_range(pack.manifest.archive_key, start, stop, tally)
 
         began = monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(_SAMPLE_SECONDS):
-                await each(lambda range_: fetch(range_[0], range_[0] + 1, _Tally()), ranges)
+                await each(lambda range_: fetch(range_[0], range_[0] + 1, _CountingSink()), ranges)
                 began = monotonic()
                 await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, tallies, strict=True)))
         return sum(tally.count for tally in tallies), max(monotonic() - began, 0.001)
@@ -279,7 +279,7 @@ class Preflight:
 _NOT_ALL = "not all packs are known"
 
 
-class _Tally:
+class _CountingSink:
     """A sink that counts bytes and forgets them."""
 
     def __init__(self) -> None:

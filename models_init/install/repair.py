@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from models_init.formats.release import InstalledPack, Release
     from models_init.install.context import InstallContext
     from models_init.volume.layout import Volume
-    from models_init.volume.verify import Damage, PackState, State
+    from models_init.volume.verify import Damage, PackState, ReleaseState
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class RepairResult:
     """What was damaged and is not any more, and the bytes that it took."""
 
-    state: State
+    state: ReleaseState
     bytes_fetched: int
 
 
-async def repair(context: InstallContext, release: Release) -> Repaired:
+async def repair(context: InstallContext, release: Release) -> RepairResult:
     """Verify a release and mend all that is wrong, in every version that shares a damaged file.
 
     The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
     """
     fetched = await _mend_manifests(context, release)
-    state = await verify(context.volume, release, context.workers, context.watcher)
+    state = await verify(context.volume, release, context.workers, context.observer)
     for pack in state.packs:
         await context.workers.run(_clear if pack.gone else _tidy, context.volume, pack)
         if pack.broken:
@@ -57,7 +57,7 @@ async def repair(context: InstallContext, release: Release) -> Repaired:
             if pack.content and pack.content.is_derived:
                 origin = manifest.origin(pack.content).digest
                 context.volume.drop_staged(context.volume.staging_path(pack.pack.ref, origin))
-    return Repaired(state, fetched)
+    return RepairResult(state, fetched)
 
 
 async def _mend_manifests(context: InstallContext, release: Release) -> int:
@@ -88,7 +88,7 @@ async def _unpack(context: InstallContext, published: Resolved) -> tuple[Resolve
     assemble.require_space(plan, *context.volume.free())
     assemble.require_held(plan, context.source)
     fetcher = context.fetcher_for(plan)
-    context.watcher.expect(plan.fetch_bytes)
+    context.observer.expect(plan.fetch_bytes)
     found, _ = await assemble.bring(context, plan.packs[0], fetcher)
     return found, fetcher.traffic.fetched
 
@@ -117,8 +117,8 @@ async def _refill(context: InstallContext, pack: PackState) -> int:
     assemble.require_space(plan, *context.volume.free())
     assemble.require_held(plan, context.source)
     fetcher = context.fetcher_for(plan)
-    context.watcher.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
-    context.watcher.expect(plan.fetch_bytes)
+    context.observer.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
+    context.observer.expect(plan.fetch_bytes)
     _, is_whole = await assemble.bring(context, plan.packs[0], fetcher)
     if pack.gone:
         await context.workers.run(context.volume.publish, pack.pack.ref, part.digest, is_whole)

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
-    from models_init.install.trust import Trust
+    from models_init.install.trust import SignaturePolicy
     from models_init.sources.source import Source
     from models_init.volume.layout import Volume
 
 
-async def fetch_document(source: Source, trust: Trust, ref: PackRef) -> bytes:
+async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -> bytes:
     """The manifest as it is published, believed and not yet read.
 
     Raises `NotFoundError` with what there is instead, `SignatureError`, and the source's errors.

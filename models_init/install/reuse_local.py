@@ -27,21 +27,21 @@ T = TypeVar("T")
 _LINKS, _COPIES = 500, 16  # what one worker does in one go
 
 
-class Adopted(NamedTuple):
+class ReuseResult(NamedTuple):
     """The chunks that turned out not to be there, in archive order, and the plain bytes that were copied."""
 
     lost: list[Placement]
     copied: int
 
 
-async def adopt(staging: Staging, pack: PackPlan, workers: Workers) -> Adopted:
+async def adopt(staging: Staging, pack: PackPlan, workers: Workers) -> ReuseResult:
     """Link and copy what the plan says. Files that were verified but cannot be linked here are copied."""
     unlinked = await _link(staging, pack.links, workers)
     copies = [*pack.copies, *(copy for link in unlinked for copy in _as_copies(link))]
     parts = await workers.each(staging.copy, _groups(copies, _COPIES))
     lost = sorted((placement for part in parts for placement in part), key=lambda placement: placement.chunk.offset)
     tried = sum(copy.placement.chunk.size for copy in copies)
-    return Adopted(lost, tried - sum(placement.chunk.size for placement in lost))
+    return ReuseResult(lost, tried - sum(placement.chunk.size for placement in lost))
 
 
 async def _link(staging: Staging, links: Sequence[Link], workers: Workers) -> list[Link]:

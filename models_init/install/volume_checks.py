@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.install.check_report import Findings
+    from models_init.install.check_report import CheckReport
     from models_init.volume.layout import Volume
 
 CHECKS = ("volume", "links", "lock")
 
 
-def inspect(volume: Volume, found: Findings) -> None:
+def inspect(volume: Volume, found: CheckReport) -> None:
     """Try what an install does to a volume, but on nothing that is there. Blocks: for worker threads."""
     with found.guarding("volume"), volume_faults(volume.root), _trial(volume) as folder:
         capabilities.change(folder)
@@ -74,7 +74,7 @@ def _require_writable(folder: Path) -> None:
         raise OSError(number, os.strerror(number), str(folder))
 
 
-def _try_links(volume: Volume, folder: Path, found: Findings) -> None:
+def _try_links(volume: Volume, folder: Path, found: CheckReport) -> None:
     capabilities.require_symbolic_links(folder, volume.root)
     volume.hard_links = capabilities.has_hard_links(folder)
     if volume.hard_links:
@@ -87,7 +87,7 @@ def _try_links(volume: Volume, folder: Path, found: Findings) -> None:
         )
 
 
-def _try_lock(volume: Volume, folder: Path, found: Findings) -> None:
+def _try_lock(volume: Volume, folder: Path, found: CheckReport) -> None:
     lock = Lock(volume.root / ".lock")
     if not refuses_a_second(folder / "lock"):
         found.warn(

@@ -19,9 +19,9 @@ from models_init.core.units import human_rate, human_size, human_time, one_line,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from models_init.core.events import Watcher
-    from models_init.output.progress import Bar, Lines
-    from models_init.output.stream_writer import Outlet
+    from models_init.core.events import Observer
+    from models_init.output.progress import BarReporter, LineReporter
+    from models_init.output.stream_writer import StreamWriter
 
 __all__ = ["fault", "human_rate", "human_size", "human_time", "leave", "note", "result", "table", "watching"]
 
@@ -38,26 +38,26 @@ def watching(
     level: str = "info",
     stream: TextIO | None = None,
     interval: float = HEARTBEAT_SECONDS,
-) -> Iterator[Watcher]:
+) -> Iterator[Observer]:
     """Open a watcher on `stream` (stderr): a bar on a terminal, else lines, with a heartbeat each `interval` seconds.
 
     `log_format` is `text` or `json` (always lines), `level` is `debug`, `info`, `warning` or `error`. While it is open,
     what anyone else writes to `sys.stderr` (asyncio, Python's warnings) becomes an event too.
     """
-    from models_init.output.progress import Bar, Heartbeat, Lines  # noqa: PLC0415 - the same
-    from models_init.output.stream_writer import Outlet  # noqa: PLC0415 - threads, for a watcher only
+    from models_init.output.progress import BarReporter, Heartbeat, LineReporter  # noqa: PLC0415 - the same
+    from models_init.output.stream_writer import StreamWriter  # noqa: PLC0415 - threads, for a watcher only
 
     stream = sys.stderr if stream is None else stream
     with_bar = log_format == "text" and _is_terminal(stream)
     with ExitStack() as stack:
-        outlet = stack.enter_context(closing(Outlet(stream)))
-        watcher = (Bar if with_bar else Lines)(outlet, log_format, level)
-        stack.callback(_tell_losses, outlet, watcher)
-        stack.enter_context(closing(watcher))
-        stack.enter_context(closing(Heartbeat(watcher.beat, FRAME_SECONDS if with_bar else interval)))
-        stray = stack.enter_context(closing(_Stray(watcher)))
+        outlet = stack.enter_context(closing(StreamWriter(stream)))
+        observer = (BarReporter if with_bar else LineReporter)(outlet, log_format, level)
+        stack.callback(_tell_losses, outlet, observer)
+        stack.enter_context(closing(observer))
+        stack.enter_context(closing(Heartbeat(observer.beat, FRAME_SECONDS if with_bar else interval)))
+        stray = stack.enter_context(closing(_StderrCapture(observer)))
         stack.enter_context(redirect_stderr(stray))
-        yield watcher
+        yield observer
 
 
 def fault(
@@ -137,16 +137,16 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return False
 
 
-def _tell_losses(outlet: Outlet, watcher: Bar | Lines) -> None:
+def _tell_losses(outlet: StreamWriter, observer: BarReporter | LineReporter) -> None:
     if outlet.lost:
-        watcher.event("output lost", level="warning", pieces=outlet.lost)
+        observer.event("output lost", level="warning", pieces=outlet.lost)
 
 
-class _Stray(TextIOBase):
+class _StderrCapture(TextIOBase):
     """Stands for `sys.stderr`: each line becomes an event."""
 
-    def __init__(self, watcher: Bar | Lines) -> None:
-        self._journal = watcher.journal
+    def __init__(self, observer: BarReporter | LineReporter) -> None:
+        self._journal = observer.journal
         self._rest = ""
 
     def write(self, text: str) -> int:

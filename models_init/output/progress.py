@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from models_init.output.progress_bar import ByteBar
-    from models_init.output.stream_writer import Outlet
+    from models_init.output.stream_writer import StreamWriter
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -56,7 +56,7 @@ class Progress:
         }
 
 
-class Journal:
+class EventLogger:
     """Logs events. structlog is imported with the first one."""
 
     def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
@@ -101,11 +101,11 @@ class Journal:
         getattr(logger.bind(**facts), level if level in LEVELS else "info")(name)
 
 
-class Lines:
+class LineReporter:
     """Watches by lines alone: each event, and a heartbeat."""
 
-    def __init__(self, outlet: Outlet, log_format: str, level: str, progress: Progress | None = None) -> None:
-        self.journal = Journal(outlet.write, log_format, level)
+    def __init__(self, outlet: StreamWriter, log_format: str, level: str, progress: Progress | None = None) -> None:
+        self.journal = EventLogger(outlet.write, log_format, level)
         self._progress = progress or Progress()
 
     def event(self, name: str, **facts: object) -> None:
@@ -132,12 +132,12 @@ class Lines:
         """Do nothing."""
 
 
-class Bar:
+class BarReporter:
     """Watches by a bar at the bottom of a terminal, with the lines above it."""
 
-    def __init__(self, outlet: Outlet, log_format: str, level: str) -> None:
+    def __init__(self, outlet: StreamWriter, log_format: str, level: str) -> None:
         self._outlet = outlet
-        self.journal = Journal(self._above, log_format, level)
+        self.journal = EventLogger(self._above, log_format, level)
         self._bar: ByteBar | None = None
 
     def event(self, name: str, **facts: object) -> None:
@@ -174,7 +174,7 @@ class Bar:
             self._bar.write(line, file=self._outlet, end="")
 
 
-def _new_bar(outlet: Outlet, total: int) -> ByteBar:
+def _new_bar(outlet: StreamWriter, total: int) -> ByteBar:
     from models_init.output.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
 
     ByteBar.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s

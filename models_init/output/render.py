@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models_init.core.pack_ref import PackRef
-    from models_init.install.install import Report
-    from models_init.install.preflight import Report as Checked
-    from models_init.install.repair import Repaired
+    from models_init.install.install import InstallReport
+    from models_init.install.preflight import PreflightReport as Checked
+    from models_init.install.repair import RepairResult
     from models_init.transfer.plan import PackPlan, Plan
     from models_init.volume.layout import Volume
-    from models_init.volume.prune import Pruned
-    from models_init.volume.verify import State
+    from models_init.volume.prune import PrunedItem
+    from models_init.volume.verify import ReleaseState
 
 
 def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]:
@@ -145,7 +145,7 @@ def checked(report: Checked) -> tuple[dict[str, Any], str]:
     return content, f"{table(shown, ('CHECK', 'STATE', 'FOUND'))}\n\n{verdict}"
 
 
-def installed(report: Report, retries: int) -> str:
+def installed(report: InstallReport, retries: int) -> str:
     """One line about an install."""
     return (
         f"release {report.release} is current: {human_size(report.bytes_fetched)} fetched, "
@@ -154,7 +154,7 @@ def installed(report: Report, retries: int) -> str:
     )
 
 
-def state(found: State) -> tuple[dict[str, Any], str]:
+def state(found: ReleaseState) -> tuple[dict[str, Any], str]:
     """What a verification found: an object, and a table of what is damaged."""
     content = {
         "release": found.release.id,
@@ -172,7 +172,7 @@ def state(found: State) -> tuple[dict[str, Any], str]:
     return content, f"{table(rows, ('WHERE', 'PATH', 'KIND', 'DETAIL'))}\n\n{text}"
 
 
-def repaired(done: Repaired) -> tuple[dict[str, Any], str]:
+def repaired(done: RepairResult) -> tuple[dict[str, Any], str]:
     """What a repair mended: an object, and one line."""
     content, _ = state(done.state)
     content = content | {"bytes_fetched": done.bytes_fetched}
@@ -184,7 +184,7 @@ def repaired(done: Repaired) -> tuple[dict[str, Any], str]:
     )
 
 
-def pruned(done: Sequence[Pruned], *, dry_run: bool) -> tuple[dict[str, Any], str]:
+def pruned(done: Sequence[PrunedItem], *, dry_run: bool) -> tuple[dict[str, Any], str]:
     """What went and what stays: an object, and a table."""
     freed = sum(item.freed for item in done)
     content = {

@@ -18,7 +18,7 @@ GRACE_SECONDS = 1.0
 """How long `close` waits for a reader that does not read."""
 
 
-class Outlet:
+class StreamWriter:
     """Writes from a thread of its own, so that a full pipe (or Ctrl-S) stops neither the downloads nor the exit.
 
     It is file-like as far as tqdm asks. Errors of the stream are nobody's fault here and are dropped.

@@ -25,7 +25,7 @@ from models_init.core.errors import (
 )
 from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
-from models_init.sources.probe import Credential, Greeting
+from models_init.sources.probe import Credential, ProbeResult
 from models_init.sources.sas import GET_A_TOKEN, SasToken
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Renewal:
+class TokenRefresh:
     """How long to wait, in seconds, for a newer token when one that worked is refused; `tell` is told once."""
 
     seconds: float
@@ -51,7 +51,7 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ContainerAccess:
     """How to reach a container: `read_token` gives the newest token's text each time it is called.
 
     Without a `renewal` a refused token is final, unless there is a newer one at once.
@@ -61,13 +61,13 @@ class Access:
     prefix: str
     read_token: Callable[[], str]
     transport: TransportOptions = field(default_factory=TransportOptions)
-    renewal: Renewal | None = None
+    renewal: TokenRefresh | None = None
 
 
 class AzureSource:
     """Blobs of the container `access.url` whose names begin with `access.prefix`; keys are the rest of their names."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ContainerAccess) -> None:
         self._access = access
         self._base = access.url.rstrip("/")
         self._http = HttpClient(self._base, access.transport)
@@ -223,14 +223,14 @@ class AzureSource:
         return error_for(error, client, used)
 
 
-class AzureApproach:
-    """See `Approach`: asks for the container without the token, which the response's status says nothing about."""
+class AzureProbe:
+    """See `EndpointProbe`: asks for the container without the token, which the response's status says nothing about."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ContainerAccess) -> None:
         self._access = access
 
-    async def greet(self) -> Greeting:
-        """See `Approach.greet`."""
+    async def greet(self) -> ProbeResult:
+        """See `EndpointProbe.greet`."""
         base = self._access.url.rstrip("/")
         http = HttpClient(base, self._access.transport)
         try:
@@ -239,12 +239,12 @@ class AzureApproach:
             error = ErrorResponse.of(response.status, response.header)
             if error.is_transient:
                 raise unavailable(error, http.host)
-            return Greeting(http.host, http.connection_summary, error.date)
+            return ProbeResult(http.host, http.connection_summary, error.date)
         finally:
             await http.close()
 
     def credential(self) -> Credential:
-        """See `Approach.credential`."""
+        """See `EndpointProbe.credential`."""
         token = SasToken.make(self._access.read_token())
         return Credential(token.scope(), token.flaw(urlsplit(self._access.url).scheme), token.expires, token.time_flaw)
 

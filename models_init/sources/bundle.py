@@ -11,7 +11,7 @@ from models_init.core.errors import NotFoundError, SourceError, UnavailableError
 from models_init.core.units import human_size
 from models_init.core.workers import ended
 from models_init.formats import bundle_index
-from models_init.sources.multipart import Medium, missing_parts, part_name, parts_of
+from models_init.sources.multipart import MultipartFile, missing_parts, part_name, parts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ class BundleSource:
 class Bundle:
     """A bundle whose table of contents was found, and whose files are those that the table tells of."""
 
-    def __init__(self, medium: Medium, contents: Contents) -> None:
+    def __init__(self, medium: MultipartFile, contents: Contents) -> None:
         self.medium = medium
         self.contents = contents
         self.objects: defaultdict[str, list[Member]] = defaultdict(list)
@@ -101,9 +101,9 @@ class Bundle:
         """Open all files and find out whether they are whole and in order.
 
         Raises `UsageError` for what is no bundle, `SourceError` for one that is damaged or not complete, and what
-        `Medium` raises.
+        `MultipartFile` raises.
         """
-        medium = Medium(parts_of(path))
+        medium = MultipartFile(parts_of(path))
         try:
             contents = _contents(medium, path)
             _check_order(medium, contents)
@@ -163,7 +163,7 @@ class Bundle:
         return f"it was made for a volume that holds {release}{', '.join(sorted(since.packs))})"
 
 
-def _contents(medium: Medium, path: Path) -> Contents:
+def _contents(medium: MultipartFile, path: Path) -> Contents:
     """The table, by its text at the beginning or by the copy at the end."""
     bounds = medium.bounds()
     for index, (start, _) in enumerate(bounds):
@@ -179,13 +179,13 @@ def _contents(medium: Medium, path: Path) -> Contents:
     raise _unreadable(medium, path)
 
 
-def _at_start(medium: Medium, start: int) -> Contents | None:
+def _at_start(medium: MultipartFile, start: int) -> Contents | None:
     begin = start + bundle_index.CONTENTS_START
     length = bundle_index.length_by_head(medium.read(begin, bundle_index.HEAD_SIZE))
     return bundle_index.decode(medium.read(begin, length)) if length else None
 
 
-def _at_end(medium: Medium, stop: int) -> Contents | None:
+def _at_end(medium: MultipartFile, stop: int) -> Contents | None:
     end = stop - bundle_index.TAR_END
     length = (
         bundle_index.length_by_seal(medium.read(end - bundle_index.SEAL_SIZE, bundle_index.SEAL_SIZE)) if end > 0 else 0
@@ -193,7 +193,7 @@ def _at_end(medium: Medium, stop: int) -> Contents | None:
     return bundle_index.decode(medium.read(end - length, length)) if 0 < length <= end else None
 
 
-def _unreadable(medium: Medium, path: Path) -> UsageError | SourceError:
+def _unreadable(medium: MultipartFile, path: Path) -> UsageError | SourceError:
     begin = medium.read(0, bundle_index.CONTENTS_START + bundle_index.HEAD_SIZE)
     if not begin:
         return SourceError(f"{medium.paths[0]} is empty: the copy is incomplete; copy the bundle anew")
@@ -207,7 +207,7 @@ def _unreadable(medium: Medium, path: Path) -> UsageError | SourceError:
     return UsageError(f"{path} is no bundle: name a file that `models-pack bundle` wrote, or its first part")
 
 
-def _check_order(medium: Medium, contents: Contents) -> None:
+def _check_order(medium: MultipartFile, contents: Contents) -> None:
     """A part that is another one by its first bytes is in the wrong place; one that is none is damaged, no more."""
     if len(medium.paths) != len(contents.parts):
         return
@@ -216,14 +216,14 @@ def _check_order(medium: Medium, contents: Contents) -> None:
             raise _disorder(medium, index, contents.parts.index(found))
 
 
-def _disorder(medium: Medium, index: int, real: int) -> SourceError:
+def _disorder(medium: MultipartFile, index: int, real: int) -> SourceError:
     return SourceError(
         f"the parts are in the wrong order: {medium.paths[index]} is part {real + 1} of the bundle, "
         f"by its name it would be part {index + 1}; give the parts their names back, then run again"
     )
 
 
-def _check_sizes(medium: Medium, contents: Contents) -> None:
+def _check_sizes(medium: MultipartFile, contents: Contents) -> None:
     wanted = contents.part_sizes()
     first = medium.paths[0]
     if len(medium.paths) < len(wanted):

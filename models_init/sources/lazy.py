@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from models_init.sources.source import Sink, Source
 
 
-class DeferredSource:
+class LazySource:
     """Stands for the source that `make` will open; `make` may raise what its constructor raises."""
 
     def __init__(self, name: str, make: Callable[[], Source]) -> None:

@@ -86,7 +86,7 @@ def missing_parts(folder: Path, names: list[str]) -> SourceError:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FileOffset:
     """A byte of the whole: the file that has it, and where in that."""
 
     path: Path
@@ -96,7 +96,7 @@ class Place:
         return f"byte {self.offset} of {self.path}"
 
 
-class Medium:
+class MultipartFile:
     """Files that are open, one after the other as one; everything here blocks."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -117,10 +117,10 @@ class Medium:
         """Bytes of all."""
         return self._starts[-1]
 
-    def place(self, offset: int) -> Place:
+    def place(self, offset: int) -> FileOffset:
         """Where a byte lies."""
         index = self._index(offset)
-        return Place(self.paths[index], offset - self._starts[index])
+        return FileOffset(self.paths[index], offset - self._starts[index])
 
     def bounds(self) -> list[tuple[int, int]]:
         """Where each file begins and ends in the whole."""

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models_init.sources.azure import Access
-    from models_init.sources.probe import Approach
+    from models_init.sources.azure import ContainerAccess
+    from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
 
 _PRINTABLE = re.compile(r"[!-~]+\Z")
@@ -49,13 +49,13 @@ def is_remote(url: str) -> bool:
     return local_folder(url) is None
 
 
-def open_source(url: str, prefix: str, access: Callable[[], Access]) -> Source:
+def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) -> Source:
     """Return the source at `url`. A container is opened, with what `access` returns, when it is first used."""
     path = local_folder(url)
     if not path:
-        from models_init.sources.lazy import DeferredSource
+        from models_init.sources.lazy import LazySource
 
-        return DeferredSource(f"{url.rstrip('/')}/{prefix}", lambda: _container(access()))
+        return LazySource(f"{url.rstrip('/')}/{prefix}", lambda: _container(access()))
     from models_init.sources.multipart import is_bundle
 
     if is_bundle(path):
@@ -67,18 +67,18 @@ def open_source(url: str, prefix: str, access: Callable[[], Access]) -> Source:
     return DirectorySource(path)
 
 
-def open_probe(url: str, source: Source, access: Callable[[], Access]) -> Approach:
+def open_probe(url: str, source: Source, access: Callable[[], ContainerAccess]) -> EndpointProbe:
     """Return what tells whether the source at `url` can be reached; it makes one attempt."""
     if local_folder(url):
-        from models_init.sources.probe import OpenApproach
+        from models_init.sources.probe import UnauthenticatedProbe
 
-        return OpenApproach(source)
-    from models_init.sources.azure import AzureApproach
+        return UnauthenticatedProbe(source)
+    from models_init.sources.azure import AzureProbe
 
-    return AzureApproach(access())
+    return AzureProbe(access())
 
 
-def _container(access: Access) -> Source:
+def _container(access: ContainerAccess) -> Source:
     from models_init.sources.azure import AzureSource
 
     return AzureSource(access)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Greeting:
+class ProbeResult:
     """What a source says about itself: where it is and how it is reached, for people; its time if it has a clock."""
 
     where: str
@@ -34,26 +34,26 @@ class Credential:
     time_flaw: Callable[[datetime], str]
 
 
-class Approach(Protocol):
+class EndpointProbe(Protocol):
     """What can be asked about a source besides its objects."""
 
-    async def greet(self) -> Greeting:
+    async def greet(self) -> ProbeResult:
         """Reach it, without a credential. Raises the source's errors and `UsageError`."""
 
     def credential(self) -> Credential | None:
         """What it is opened with, None where that is nothing. Raises `UsageError`."""
 
 
-class OpenApproach:
-    """See `Approach`: a source that wants no credential and has no clock, such as a folder."""
+class UnauthenticatedProbe:
+    """See `EndpointProbe`: a source that wants no credential and has no clock, such as a folder."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    async def greet(self) -> Greeting:
-        """See `Approach.greet`."""
+    async def greet(self) -> ProbeResult:
+        """See `EndpointProbe.greet`."""
         await self._source.names("")
-        return Greeting(self._source.name)
+        return ProbeResult(self._source.name)
 
     def credential(self) -> None:
-        """See `Approach.credential`."""
+        """See `EndpointProbe.credential`."""

@@ -22,7 +22,7 @@ _REST = 8  # rounds without a try, once a try has brought nothing
 _SHORTEST = 0.05  # seconds of a round: a rate over less is noise
 
 
-class Connections:
+class ConnectionLimiter:
     """Slots for requests, at most `most` and `FIRST` to begin with; use as `async with`, one slot each.
 
     Their number doubles as long as that makes the bytes come faster, is tried anew now and then, and halves when the

@@ -20,15 +20,15 @@ from models_init.transfer.ranges import Batch, Span, spans
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.core.workers import Workers
     from models_init.formats.manifest import Manifest, Placement
     from models_init.sources.source import Source
-    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.concurrency import ConnectionLimiter
     from models_init.transfer.ranges import WrongChunk
 
 
-class Target(Protocol):
+class FetchTarget(Protocol):
     """Where chunks of the pack that `manifest` describes are written: staging, or a bundle that is being made."""
 
     manifest: Manifest
@@ -38,7 +38,7 @@ class Target(Protocol):
 
 
 @dataclass(slots=True)
-class Traffic:
+class TransferStats:
     """Bytes that came from the source, wanted or not; plain bytes that were written of these, and that were copied.
 
     `unpacked` are the plain bytes that came in plain archives.
@@ -76,22 +76,22 @@ class Fetcher:
 
     source: Source
     workers: Workers
-    watcher: Watcher
-    connections: Connections
+    observer: Observer
+    connections: ConnectionLimiter
     buffers: Buffers
-    traffic: Traffic = field(default_factory=Traffic)
+    traffic: TransferStats = field(default_factory=TransferStats)
 
-    async def fetch(self, target: Target, missing: Sequence[Placement]) -> None:
+    async def fetch(self, target: FetchTarget, missing: Sequence[Placement]) -> None:
         """Bring the missing chunks, given in archive order; raises as `bring` does."""
         await self.bring(target, spans(missing))
 
-    async def bring(self, target: Target, wanted: Iterable[Span]) -> None:
+    async def bring(self, target: FetchTarget, wanted: Iterable[Span]) -> None:
         """Bring the chunks of these spans to where they belong.
 
         Raises the source's errors and the volume's at once; `WrongBytesError` for chunks that were wrong twice at the
         end, when everything else is in place.
         """
-        delivery = _Delivery(self, target)
+        delivery = _PackFetch(self, target)
         with one_fault():
             async with asyncio.TaskGroup() as group:
                 for span in wanted:
@@ -106,13 +106,13 @@ class Fetcher:
         self.traffic.fetched += fetched
         self.traffic.written += written
         if verified:
-            self.watcher.advance(verified)
+            self.observer.advance(verified)
 
 
-class _Delivery:
+class _PackFetch:
     """One pack's chunks on their way."""
 
-    def __init__(self, fetcher: Fetcher, target: Target) -> None:
+    def __init__(self, fetcher: Fetcher, target: FetchTarget) -> None:
         self._fetcher = fetcher
         self._target = target
         self._key = target.manifest.archive_key
@@ -158,7 +158,7 @@ class _Receiver:
     `wrong` lists the chunks that did not verify.
     """
 
-    def __init__(self, span: Span, buffer: memoryview, fetcher: Fetcher, target: Target) -> None:
+    def __init__(self, span: Span, buffer: memoryview, fetcher: Fetcher, target: FetchTarget) -> None:
         self._buffer = buffer
         self._fetcher = fetcher
         self._target = target

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PackSurvey:
     """What is known about one pack: what the volume holds of it, and in which order its chunks are looked for.
 
     `reuse` says where what does not lie in staging may be found; `staged_bytes` is what staging takes on the disk;
@@ -146,12 +146,12 @@ SPARE = 16 * MIB
 """Bytes beyond the packs themselves: directories, records, the file system's own trees (about 0.2 % of 8 GiB)."""
 
 
-def decide(facts: Iterable[Facts]) -> Plan:
+def decide(facts: Iterable[PackSurvey]) -> Plan:
     """What is to be done, given what is there."""
     return Plan(tuple(_decide(fact) for fact in sorted(facts, key=lambda fact: fact.resolved.manifest.ref)))
 
 
-def _decide(fact: Facts) -> PackPlan:
+def _decide(fact: PackSurvey) -> PackPlan:
     if fact.installed:
         return PackPlan(fact.resolved, True, (), (), (), 0, 0)
     manifest, reuse = fact.resolved.manifest, fact.reuse
@@ -172,7 +172,7 @@ def _decide(fact: Facts) -> PackPlan:
     )
 
 
-def _decide_plain(fact: Facts, archive: int, unpacked: int, entries: int) -> PackPlan:
+def _decide_plain(fact: PackSurvey, archive: int, unpacked: int, entries: int) -> PackPlan:
     """The archive lies on the volume until all of it is unpacked; each file may take half a block more, on average."""
     size, parts = archive + unpacked + entries * BLOCK // 2, -(-archive // SPAN_SIZE)
     return PackPlan(

@@ -46,7 +46,7 @@ class Reuse:
 NOTHING = Reuse()
 
 
-class Search:
+class ReuseSearch:
     """Looks for chunks of one pack in one tree after the other, so that one manifest at a time is in memory.
 
     `sound` are the chunks that need not be looked for.

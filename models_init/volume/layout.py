@@ -34,14 +34,14 @@ _NO_LINK = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
 _DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
 
 
-class Staged(NamedTuple):
+class StagedPack(NamedTuple):
     """A pack on its way in, and its folder."""
 
     ref: PackRef
     path: Path
 
 
-class Holding(NamedTuple):
+class SeedTree(NamedTuple):
     """A tree, whole or not, and the manifest that says what ought to lie in it."""
 
     ref: PackRef
@@ -155,21 +155,21 @@ class Volume:
             if ref.version.endswith(".json")
         )
 
-    def staged(self) -> list[Staged]:
+    def staged(self) -> list[StagedPack]:
         """All packs on their way in."""
         found = []
         for name in _names(self.staging):
             for folder in _names(self.staging / name):
                 with suppress(ValueError):
                     path = self.staging / name / folder.removesuffix(".json").removesuffix(_SPOOL)
-                    found.append(Staged(PackRef.make(name, folder.partition("@")[0]), path))
+                    found.append(StagedPack(PackRef.make(name, folder.partition("@")[0]), path))
         return sorted(set(found))
 
-    def holdings(self, first: Collection[str]) -> list[Holding]:
+    def holdings(self, first: Collection[str]) -> list[SeedTree]:
         """The trees whose chunks may be of use: packs named in `first`, newest version first, then all others."""
         packs = sorted(self.packs(), key=lambda ref: (ref.name in first, ref.version), reverse=True)
-        installed = [Holding(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
-        staged = [Holding(ref, path, beside(path), whole=False) for ref, path in self.staged() if path.is_dir()]
+        installed = [SeedTree(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
+        staged = [SeedTree(ref, path, beside(path), whole=False) for ref, path in self.staged() if path.is_dir()]
         return installed + staged
 
     def debris(self) -> list[Path]:

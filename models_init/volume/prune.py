@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError
 from models_init.core.pack_ref import PackRef
-from models_init.fs.files import Reckoning, aside, sync_path
+from models_init.fs.files import FreedSpaceCounter, aside, sync_path
 from models_init.fs.os_errors import volume_faults
 from models_init.volume.activation import Switch
 from models_init.volume.layout import beside, remove_tree, spool_of
 from models_init.volume.lock import flock
-from models_init.volume.retention import Held, Verdict, judge
+from models_init.volume.retention import RetentionDecision, VolumeInventory, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PrunedItem:
     """One verdict, and the bytes that it frees (hard links considered)."""
 
-    verdict: Verdict
+    verdict: RetentionDecision
     freed: int
 
 
-def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[Pruned]:
+def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[PrunedItem]:
     """Judge everything on the volume; remove what goes, unless it is a dry run. The volume is locked.
 
     A run that is killed leaves nothing half-removed under a public name: what goes is renamed first. Raises
@@ -45,7 +45,7 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
         with ExitStack() as leases:  # until the releases are gone: who wants one to be current waits no longer
             in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
             verdicts = judge(_held(volume, wanted, in_use), keep)
-            reckoning = Reckoning()
+            reckoning = FreedSpaceCounter()
             freed = [
                 0 if verdict.stays else sum(map(reckoning.remove, _paths(volume, verdict))) for verdict in verdicts
             ]
@@ -56,14 +56,14 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
         for verdict in going:
             if verdict.kind != "release":
                 _remove(volume, verdict)
-    return [Pruned(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
+    return [PrunedItem(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
 
 
-def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> Held:
+def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> VolumeInventory:
     now, switch = time.time(), Switch(volume)
     whole = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
     left = switch.left()
-    return Held(
+    return VolumeInventory(
         current=volume.current_name() or None,
         releases=whole,
         unfinished=[name for name in volume.release_names() if name not in whole],
@@ -90,7 +90,7 @@ def _unread(volume: Volume, release_id: str) -> Iterator[bool]:
             os.close(descriptor)
 
 
-def _path(volume: Volume, verdict: Verdict) -> Path:
+def _path(volume: Volume, verdict: RetentionDecision) -> Path:
     match verdict.kind, verdict.subject:
         case "release", str(name):
             return volume.release_path(name)
@@ -102,12 +102,12 @@ def _path(volume: Volume, verdict: Verdict) -> Path:
             return path  # type: ignore[return-value]  # staging and debris are paths
 
 
-def _paths(volume: Volume, verdict: Verdict) -> list[Path]:
+def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
     path = _path(volume, verdict)
     return [path, beside(path), spool_of(path)] if verdict.kind == "staging" else [path]
 
 
-def _remove(volume: Volume, verdict: Verdict) -> None:
+def _remove(volume: Volume, verdict: RetentionDecision) -> None:
     path = _path(volume, verdict)
     match verdict.kind, verdict.subject:
         case "debris", _:

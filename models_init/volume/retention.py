@@ -16,7 +16,7 @@ YOUNG = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class VolumeInventory:
     """What lies on the volume.
 
     `releases` holds the packs of each release, by id, in the order in which one goes back through them; `left` is the
@@ -37,7 +37,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetentionDecision:
     """One thing on the volume: `kind` is release, pack, manifest, staging or debris; `name` is what it is called."""
 
     kind: str
@@ -47,7 +47,7 @@ class Verdict:
     subject: str | PackRef | Path
 
 
-def judge(held: Held, keep: int) -> list[Verdict]:
+def judge(held: VolumeInventory, keep: int) -> list[RetentionDecision]:
     """Judge everything; what goes is in the order in which it must go. `keep` is a number of releases for rollback."""
     releases = list(_releases(held, keep))
     kept = {verdict.name for verdict in releases if verdict.stays}
@@ -55,61 +55,65 @@ def judge(held: Held, keep: int) -> list[Verdict]:
     staged = list(_staged(held))
     useful = {verdict.name for verdict in packs + staged if verdict.stays}
     manifests = [
-        Verdict("manifest", str(ref), str(ref) in useful, _manifest_reason(str(ref) in useful), ref)
+        RetentionDecision("manifest", str(ref), str(ref) in useful, _manifest_reason(str(ref) in useful), ref)
         for ref in held.manifests
     ]
     return [*releases, *packs, *manifests, *staged, *_debris(held)]
 
 
-def _releases(held: Held, keep: int) -> Iterator[Verdict]:
+def _releases(held: VolumeInventory, keep: int) -> Iterator[RetentionDecision]:
     order = list(held.releases)
     at = order.index(held.current) if held.current in order else len(order)
     for_rollback = set([*order[at + 1 :], *order[:at]][-keep:] if keep else ())
     for name in held.releases:
         if name == held.current:
-            yield Verdict("release", name, True, "is current", name)
+            yield RetentionDecision("release", name, True, "is current", name)
         elif name in held.in_use:
-            yield Verdict("release", name, True, "is held by a reader", name)
+            yield RetentionDecision("release", name, True, "is held by a reader", name)
         elif name == held.left:
-            yield Verdict("release", name, True, "was rolled back, and can be gone forward to", name)
+            yield RetentionDecision("release", name, True, "was rolled back, and can be gone forward to", name)
         elif name in for_rollback:
-            yield Verdict("release", name, True, "is kept for rollback", name)
+            yield RetentionDecision("release", name, True, "is kept for rollback", name)
         else:
-            yield Verdict("release", name, False, f"is older than the {keep} kept for rollback", name)
+            yield RetentionDecision("release", name, False, f"is older than the {keep} kept for rollback", name)
     for name in held.unfinished:
         in_use = name in held.in_use
-        yield Verdict("release", name, in_use, "is held by a reader" if in_use else "lacks a pack or its record", name)
+        yield RetentionDecision(
+            "release", name, in_use, "is held by a reader" if in_use else "lacks a pack or its record", name
+        )
 
 
-def _packs(held: Held, kept: Collection[str]) -> Iterator[Verdict]:
+def _packs(held: VolumeInventory, kept: Collection[str]) -> Iterator[RetentionDecision]:
     users: dict[PackRef, str] = {}
     for name, refs in held.releases.items():
         if name in kept:
             users |= dict.fromkeys(refs, name)
     for ref in held.packs:
         if ref in users:
-            yield Verdict("pack", str(ref), True, f"belongs to release {users[ref]}", ref)
+            yield RetentionDecision("pack", str(ref), True, f"belongs to release {users[ref]}", ref)
         elif held.wanted and ref in held.wanted:
-            yield Verdict("pack", str(ref), True, "is wanted by the environment", ref)
+            yield RetentionDecision("pack", str(ref), True, "is wanted by the environment", ref)
         else:
-            yield Verdict("pack", str(ref), False, "belongs to no release that is kept", ref)
+            yield RetentionDecision("pack", str(ref), False, "belongs to no release that is kept", ref)
 
 
-def _staged(held: Held) -> Iterator[Verdict]:
+def _staged(held: VolumeInventory) -> Iterator[RetentionDecision]:
     for ref, path in held.staged:
         if held.wanted is None:
-            yield Verdict("staging", str(ref), True, "the environment does not say whether it is wanted", path)
+            yield RetentionDecision(
+                "staging", str(ref), True, "the environment does not say whether it is wanted", path
+            )
         elif ref in held.wanted and ref not in held.packs:
-            yield Verdict("staging", str(ref), True, "is wanted by the environment", path)
+            yield RetentionDecision("staging", str(ref), True, "is wanted by the environment", path)
         else:
-            yield Verdict("staging", str(ref), False, "is not wanted by the environment", path)
+            yield RetentionDecision("staging", str(ref), False, "is not wanted by the environment", path)
 
 
-def _debris(held: Held) -> Iterator[Verdict]:
+def _debris(held: VolumeInventory) -> Iterator[RetentionDecision]:
     for path, age in held.debris:
         young = age < YOUNG
         why = "is so young that another run may be using it" if young else "was left by a run that was killed"
-        yield Verdict("debris", path.name, young, why, path)
+        yield RetentionDecision("debris", path.name, young, why, path)
 
 
 def _manifest_reason(useful: bool) -> str:  # noqa: FBT001 - the reason is the answer in words

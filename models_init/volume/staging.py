@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import VolumeError
 from models_init.fs.files import aside, disk_usage, make_folder
 from models_init.fs.os_errors import volume_faults
-from models_init.fs.page_cache import SMALL, AllStay
+from models_init.fs.page_cache import SMALL, NoPageCachePolicy
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import WrongChunk
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.formats.manifest import Chunk, File, Manifest, Placement
-    from models_init.fs.page_cache import Pages
+    from models_init.fs.page_cache import PageCachePolicy
     from models_init.transfer.ranges import Batch
     from models_init.transfer.reuse import Copy, Link
 
@@ -41,10 +41,10 @@ class Staging:
     Only verified bytes are ever written, each at its place: two runs may work on one folder and cannot harm each other.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, pages: Pages | None = None) -> None:
+    def __init__(self, root: Path, manifest: Manifest, pages: PageCachePolicy | None = None) -> None:
         self.root = root
         self.manifest = manifest
-        self._pages = pages or AllStay()
+        self._pages = pages or NoPageCachePolicy()
         self._root = str(root)
         self._held = -1  # the folder that was looked at or made; open, so that no other can have its inode number
 

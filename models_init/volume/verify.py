@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.core.workers import Workers
     from models_init.formats.manifest import File, Manifest, Placement
     from models_init.formats.release import InstalledPack, Release
@@ -66,7 +66,7 @@ class PackState:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ReleaseState:
     """A release as it was found."""
 
     release: Release
@@ -84,10 +84,10 @@ class State:
         return sum(pack.content.size for pack in self.packs if pack.content)
 
 
-async def verify(volume: Volume, release: Release, workers: Workers, watcher: Watcher) -> State:
+async def verify(volume: Volume, release: Release, workers: Workers, observer: Observer) -> ReleaseState:
     """Hash all files of the release on all cores; compare names, types, sizes and modes. Raises `VolumeError`."""
-    packs = tuple([await _verify_pack(volume, pack, workers, watcher) for pack in release.packs])
-    return State(release, packs, tuple(_verify_folder(volume, release)))
+    packs = tuple([await _verify_pack(volume, pack, workers, observer) for pack in release.packs])
+    return ReleaseState(release, packs, tuple(_verify_folder(volume, release)))
 
 
 def _verify_folder(volume: Volume, release: Release) -> Iterator[Damage]:
@@ -110,17 +110,17 @@ def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
         return None
 
 
-async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, watcher: Watcher) -> PackState:
+async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, observer: Observer) -> PackState:
     content = await workers.run(installed_manifest, volume, pack)
     if not content:
         return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "is missing or is another"),))
-    watcher.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
-    watcher.expect(content.size)
+    observer.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
+    observer.expect(content.size)
     where, root = str(pack.ref), volume.pack_path(pack.ref)
     with volume_faults(root):
         damages = list(_compare(where, content, await workers.run(_scan, root)))
     present = {damage.path for damage in damages if damage.kind in {"missing", "type"}}
-    damages += await _hash(where, root, [file for file in content.files if file.path not in present], workers, watcher)
+    damages += await _hash(where, root, [file for file in content.files if file.path not in present], workers, observer)
     return PackState(pack, content, tuple(sorted(damages, key=lambda damage: damage.path)))
 
 
@@ -156,12 +156,12 @@ def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result])
         yield Damage(where, path, "extra", "is not part of the pack")
 
 
-async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers, watcher: Watcher) -> list[Damage]:
+async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers, observer: Observer) -> list[Damage]:
     """Name each file that has a wrong chunk, with the places of its wrong chunks."""
 
     async def unsound(part: list[Placement]) -> list[Placement]:
         sound = set(map(id, await workers.run(chunk_io.sound, str(root), part)))
-        watcher.advance(sum(placement.chunk.size for placement in part))
+        observer.advance(sum(placement.chunk.size for placement in part))
         return [placement for placement in part if id(placement) not in sound]
 
     wanted = (placement for file in files for placement in manifest.placements(file))

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init import publish
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.manifest import parse as parse_manifest
-from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from models_init.publish.pack.version_folder import ARCHIVE_NAME
 from tests.bench import tools, trees
@@ -168,7 +168,7 @@ def _build(tree: Path, ref: PackRef, folder: Path) -> None:
     out = folder.with_name(f"{folder.name}-out")
     if out.exists():
         shutil.rmtree(out)
-    build(scan(tree), Recipe(ref, level=_LEVEL), out, Silence())
+    build(scan(tree), BuildOptions(ref, level=_LEVEL), out, NullObserver())
     (out / ref.name / ref.version).rename(folder)
     shutil.rmtree(out)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_init.formats import bundle_index
 from models_init.formats.bundle_index import Contents
-from models_init.publish.bundle.layout import Entry, stow
+from models_init.publish.bundle.layout import PlannedMember, stow
 from models_init.publish.bundle.part_files import names
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
     """Write a bundle that holds these objects whole; return its file, or its first part."""
-    entries = [Entry(key, len(data), _digest(data), key) for key, data in objects.items()]
+    entries = [PlannedMember(key, len(data), _digest(data), key) for key, data in objects.items()]
     layout = stow(Contents(bundle_index.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
     whole = bytearray(layout.contents.size)
 

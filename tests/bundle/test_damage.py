@@ -14,7 +14,7 @@ import pytest
 from models_init.cli.commands.install import install
 from models_init.cli.settings import load
 from models_init.core.errors import ModelsInitError, SourceError, WrongBytesError
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.workers import Workers
 from models_init.formats import bundle_index
 from models_init.publish.bundle.layout import layout_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models_init.publish.inspection.inspect_bundle import Damage
+    from models_init.publish.inspection.inspect_bundle import BundleDamage
 
 _FLIPS = 100
 _KIB = 1 << 10
@@ -76,13 +76,13 @@ def damaged(stick: Stick) -> Stick:
 
 
 def _install(environment: dict[str, str]) -> dict[str, object]:
-    return asyncio.run(install(load(environment, with_packs=True), Silence())).content
+    return asyncio.run(install(load(environment, with_packs=True), NullObserver())).content
 
 
-def _inspected(path: Path) -> tuple[Damage, ...]:
+def _inspected(path: Path) -> tuple[BundleDamage, ...]:
     workers = Workers()
     try:
-        return asyncio.run(inspect(path, workers, Silence())).damages
+        return asyncio.run(inspect(path, workers, NullObserver())).damages
     finally:
         workers.close()
 

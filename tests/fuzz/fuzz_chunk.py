@@ -10,7 +10,7 @@ import random
 import zstandard
 
 from models_init.archive.errors import BadArchiveError
-from models_init.archive.zstd_frames import FrameWalk
+from models_init.archive.zstd_frames import FrameParser
 from models_init.formats.manifest import CHUNK_LIMIT, Chunk
 from models_init.transfer.chunk_io import WrongChunkError, digest_of, plain
 from tests.fuzz import judge_complaint
@@ -50,7 +50,7 @@ def _independently(frame: bytes, size: int) -> bytes:
 
 def _is_whole(frame: bytes) -> bool:
     """Follow the headers of frames and blocks; that also leads the fuzzer, which sees nothing of the library."""
-    walk = FrameWalk()
+    walk = FrameParser()
     try:
         walk.feed(frame)
         walk.end()

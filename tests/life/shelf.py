@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from models_init.archive.scan import limits_of, study
 from models_init.core.pack_ref import PackRef
-from models_init.formats.manifest import MANIFEST_NAME, Manifest, Plain, encode
+from models_init.formats.manifest import MANIFEST_NAME, Manifest, OpaqueArchive, encode
 from models_init.formats.manifest import parse as parse_manifest
 from tests.plain.archives import packed
 from tests.plain.archives import publish as publish_archive
@@ -74,7 +74,7 @@ def publish_plain(folder: Path, ref: PackRef, source: Path) -> bytes:
     """Publish a folder as a plain archive below `folder/packs`; return the manifest that a site derives."""
     archive = gzip.compress(packed(source), mtime=0)
     manifest = publish_archive(folder / "packs", archive, ref, "model.tar.gz")
-    outcome = study(io.BytesIO(archive), limits_of(manifest.archive, Plain()), Plain())
+    outcome = study(io.BytesIO(archive), limits_of(manifest.archive, OpaqueArchive()), OpaqueArchive())
     return encode(outcome.ledger.derived(manifest, f"sha256:{hashlib.sha256(encode(manifest)).hexdigest()}"))
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import SourceError, UnavailableError
-from models_init.publish.upload.container import Target, opened
-from models_init.sources.wrappers.retry import Patience
+from models_init.publish.upload.container import UploadTarget, opened
+from models_init.sources.wrappers.retry import RetryPolicy
 from tests import parts
 from tests.bench.servers import nginx
 from tests.eventually import eventually
@@ -320,7 +320,7 @@ async def test_an_upload_goes_through_the_same_proxies(
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{squid.USERINFO}@127.0.0.1:{port}")
     monkeypatch.setenv("NO_PROXY", exempt)
     before = len(proxy.tunnels())
-    target = Target(fresh.container_url, fresh.sas("rw"), Patience(attempts=1), str(certificates.authority))
+    target = UploadTarget(fresh.container_url, fresh.sas("rw"), RetryPolicy(attempts=1), str(certificates.authority))
     async with opened(target) as container:
         await container.put("a/b", _DATA, "text/plain")
     assert fresh.get("a/b") == _DATA

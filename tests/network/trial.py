@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from models_init.core.events import Silence
-from models_init.publish.pack.build import Recipe, build
+from models_init.core.events import NullObserver
+from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from tests.network.cases import ARCHIVES, ELSEWHERE, at_random, times
 from tests.parts.faultproxy import FaultProxy
@@ -78,7 +78,7 @@ def build_packs(folder: Path, size: int, changed: Callable[[Path], None] = lambd
     trees = {ref: write_tree(folder / ref.name, shape, f"network {ref.name}") for ref, shape in shapes.items()}
     changed(trees[DUTCH])
     for ref, tree in trees.items():
-        build(scan(tree), Recipe(ref, level=1, chunk_size=MIB), folder / "packs", Silence())
+        build(scan(tree), BuildOptions(ref, level=1, chunk_size=MIB), folder / "packs", NullObserver())
     return Packs(folder / "packs", trees)
 
 

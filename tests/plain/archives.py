@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from models_init.formats.manifest import SCHEMA, Archive, Manifest, Plain, encode
+from models_init.formats.manifest import SCHEMA, Archive, Manifest, OpaqueArchive, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 GNU, POSIX, OLD = b"ustar  \0", b"ustar\x0000", bytes(8)
 
-SILENT = Plain()
+SILENT = OpaqueArchive()
 """What a publisher says who does not say how much is in it."""
 
 SUFFIXES: dict[str, Callable[[bytes], bytes]] = {
@@ -87,13 +87,15 @@ def packed(folder: Path, form: int = tarfile.GNU_FORMAT, top: str = ".") -> byte
     return stream.getvalue()
 
 
-def described(archive: bytes, name: str, ref: PackRef, plain: Plain) -> Manifest:
+def described(archive: bytes, name: str, ref: PackRef, plain: OpaqueArchive) -> Manifest:
     """The manifest that a publisher writes."""
     digest = f"sha256:{hashlib.sha256(archive).hexdigest()}"
     return Manifest(SCHEMA, *ref, Archive(name, len(archive), digest), (), plain=plain)
 
 
-def publish(folder: Path, archive: bytes, ref: PackRef, name: str = "pack.tar.zst", plain: Plain = SILENT) -> Manifest:
+def publish(
+    folder: Path, archive: bytes, ref: PackRef, name: str = "pack.tar.zst", plain: OpaqueArchive = SILENT
+) -> Manifest:
     """Lay archive and manifest where a source has them."""
     manifest = described(archive, name, ref, plain)
     place = folder / ref.name / ref.version

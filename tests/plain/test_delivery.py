@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.archive import spool
-from models_init.archive.tar_reader import Entry
-from models_init.archive.tree_writer import Tree
-from models_init.archive.unpack import Delivery
+from models_init.archive.tar_reader import TarEntry
+from models_init.archive.tree_writer import TreeWriter
+from models_init.archive.unpack import ArchiveInstall
 from models_init.core.errors import ArchiveError, NoSpaceError, SourceError, VolumeError, WrongBytesError
 from models_init.core.workers import Workers
-from models_init.formats.manifest import Plain, Resolved, encode, parse
+from models_init.formats.manifest import OpaqueArchive, Resolved, encode, parse
 from models_init.fs.files import disk_usage
-from models_init.fs.page_cache import AllStay
+from models_init.fs.page_cache import NoPageCachePolicy
 from models_init.transfer.chunk_io import digest_of
-from models_init.transfer.concurrency import Connections
+from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.ranges import BATCH_SIZE
 from models_init.volume.layout import Volume, beside, spool_of
@@ -56,8 +56,8 @@ class Work:
     archive: bytes
     volume: Volume
     workers: Workers
-    plain: Plain = SILENT
-    watcher: Recorder = field(default_factory=Recorder)
+    plain: OpaqueArchive = SILENT
+    observer: Recorder = field(default_factory=Recorder)
 
     @property
     def published(self) -> Resolved:
@@ -66,9 +66,9 @@ class Work:
         return Resolved(manifest, digest_of(encode(manifest)))
 
     @property
-    def delivery(self) -> Delivery:
+    def delivery(self) -> ArchiveInstall:
         """It, fresh as in a new run."""
-        return Delivery(self.volume, AllStay(), self.published)
+        return ArchiveInstall(self.volume, NoPageCachePolicy(), self.published)
 
     @property
     def spool(self) -> Path:
@@ -98,7 +98,9 @@ class Work:
     async def bring(self, source: FakeSource, connections: int = 4, buffers: int = 8) -> Resolved:
         """Bring it as the program does."""
         made = Buffers(buffers, BATCH_SIZE)
-        return await self.delivery.bring(Fetcher(source, self.workers, self.watcher, Connections(connections), made))
+        return await self.delivery.bring(
+            Fetcher(source, self.workers, self.observer, ConnectionLimiter(connections), made)
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +137,7 @@ def work(archive: bytes, workers: Workers, tmp_path: Path) -> Work:
     return _work(archive, workers, tmp_path)
 
 
-def _work(archive: bytes, workers: Workers, folder: Path, plain: Plain = SILENT) -> Work:
+def _work(archive: bytes, workers: Workers, folder: Path, plain: OpaqueArchive = SILENT) -> Work:
     folder.mkdir(exist_ok=True)
     volume = Volume(folder / "models")
     volume.prepare()
@@ -154,7 +156,7 @@ async def test_it_arrives(work: Work, tree: Path, connections: int, buffers: int
     staging = work.volume.staging_path(REF, found.digest)
     assert same_tree(tree, staging) == []
     assert sorted(source.ranges()) == _parts_of(work.archive)
-    assert work.watcher.done == len(work.archive)
+    assert work.observer.done == len(work.archive)
     assert parse(beside(staging).read_bytes(), REF) == found.manifest
     assert found.manifest.is_derived
     assert work.trees == []
@@ -223,7 +225,7 @@ async def test_parts_that_came_are_taken_up(work: Work) -> None:
     came = work.parts
     assert came[:5] == [0, 1, 2, 3, 4]
     assert work.delivery.staged().spooled_bytes == len(came) * PART
-    again, source = replace(work, workers=Workers(), watcher=Recorder()), work.source()
+    again, source = replace(work, workers=Workers(), observer=Recorder()), work.source()
     await again.bring(source)
     again.workers.close()
     assert sorted(source.ranges()) == _parts_of(work.archive)[len(came) :]
@@ -257,13 +259,13 @@ async def test_parts_that_have_rotten_are_fetched_again_at_once(work: Work, tree
     found = await work.bring(source)
     assert sorted(source.ranges()) == sorted(_parts_of(work.archive) + _parts_of(work.archive)[5:])
     assert same_tree(tree, work.volume.staging_path(REF, found.digest)) == []
-    assert work.watcher.names == ["fetching_again"]
+    assert work.observer.names == ["fetching_again"]
 
 
 async def test_a_bit_that_flipped_on_the_way_costs_one_more_try(work: Work) -> None:
     """Wherever it is, and whether the archive can be read or not."""
     await work.bring(work.source(Flipped(at=10)), connections=1)
-    assert work.watcher.names == ["fetching_again"]
+    assert work.observer.names == ["fetching_again"]
 
 
 @pytest.mark.parametrize("at", [10, 300_000, -1], ids=["a header", "a content", "the end"])
@@ -284,7 +286,7 @@ async def test_an_archive_that_stays_wrong_is_told(work: Work, at: int) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[hostile.name for hostile in HOSTILE])
 async def test_hostile_archives_leave_nothing(hostile: Hostile, workers: Workers, tmp_path: Path) -> None:
     """Each is refused once its digest has shown that it is the publisher's; only the volume's staging is touched."""
-    work = _work(hostile.archive, workers, tmp_path, Plain(entries=600))
+    work = _work(hostile.archive, workers, tmp_path, OpaqueArchive(entries=600))
     before = _everything(tmp_path)
     with pytest.raises(ArchiveError) as refused:
         await work.bring(work.source())
@@ -302,14 +304,14 @@ def _everything(folder: Path) -> set[Path]:
 @pytest.mark.parametrize(
     ("plain", "words"),
     [
-        (Plain(size=600_000), "it unpacks to more than 600000 bytes"),
-        (Plain(size=900_000), "not 900000 as its manifest says"),
-        (Plain(entries=20), "more than 20 files and directories"),
-        (Plain(entries=40), "not 40 as its manifest says"),
+        (OpaqueArchive(size=600_000), "it unpacks to more than 600000 bytes"),
+        (OpaqueArchive(size=900_000), "not 900000 as its manifest says"),
+        (OpaqueArchive(entries=20), "more than 20 files and directories"),
+        (OpaqueArchive(entries=40), "not 40 as its manifest says"),
     ],
 )
 async def test_what_the_manifest_says_of_the_content_must_be_true(
-    archive: bytes, workers: Workers, tmp_path: Path, plain: Plain, words: str
+    archive: bytes, workers: Workers, tmp_path: Path, plain: OpaqueArchive, words: str
 ) -> None:
     """More stops the reading, less is found at the end."""
     work = _work(archive, workers, tmp_path, plain)
@@ -374,8 +376,8 @@ async def test_an_error_of_the_volume_ends_it(work: Work) -> None:
 
 def test_a_file_without_room_is_not_begun(tmp_path: Path) -> None:
     """What the header says is compared with what is free before a byte is written."""
-    tree = Tree(tmp_path / "tree", AllStay())
-    entry = Entry("a", is_folder=False, size=1 << 60, executable=False, content=iter(()))
+    tree = TreeWriter(tmp_path / "tree", NoPageCachePolicy())
+    entry = TarEntry("a", is_folder=False, size=1 << 60, executable=False, content=iter(()))
     with pytest.raises(NoSpaceError, match=r"the volume lacks .* for 'a' of the archive"):
         tree.add(entry, iter(()))
     assert disk_usage(tmp_path / "tree") == (0, 1)

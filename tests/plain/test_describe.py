@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.formats.manifest import MANIFEST_NAME, Plain, parse, published
+from models_init.formats.manifest import MANIFEST_NAME, OpaqueArchive, parse, published
 from models_init.publish.cli.main import main
 from tests.plain.archives import SUFFIXES, packed, publish
 from tests.plain.hostile import HOSTILE, Hostile
@@ -42,7 +42,7 @@ def test_an_archive_is_described(
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST_NAME, archive.name]
     assert (folder / archive.name).samefile(archive)
     found = published((folder / MANIFEST_NAME).read_bytes(), REF).manifest
-    assert found.plain == Plain(size=7, entries=5)
+    assert found.plain == OpaqueArchive(size=7, entries=5)
     assert (told["size"], told["entries"], told["archive"]["digest"]) == (7, 5, found.archive.digest)
     assert main(["check", str(folder)]) == 0
     assert "nl-nl/2026.04: sound: a plain archive" in capsys.readouterr().out
@@ -127,16 +127,20 @@ def test_names_that_no_archive_can_have(
 @pytest.mark.parametrize(
     ("plain", "fault"),
     [
-        (Plain(size=8), (10, "it holds 7 bytes, not 8 as its manifest says")),
-        (Plain(entries=4), (10, "more than 4 files and directories")),
+        (OpaqueArchive(size=8), (10, "it holds 7 bytes, not 8 as its manifest says")),
+        (OpaqueArchive(entries=4), (10, "more than 4 files and directories")),
         (None, (30, "the archive's SHA-256 differs")),
     ],
 )
 def test_check_finds_what_is_wrong(
-    plain: Plain | None, fault: tuple[int, str], stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: OpaqueArchive | None,
+    fault: tuple[int, str],
+    stream: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Numbers that are not true, bytes that are others."""
-    publish(tmp_path / "out", stream, REF, "model.tar", plain or Plain())
+    publish(tmp_path / "out", stream, REF, "model.tar", plain or OpaqueArchive())
     if not plain:
         (tmp_path / "out/nl-nl/2026.04/model.tar").write_bytes(b"?" + stream[1:])
     assert main(["check", str(tmp_path / "out")]) == fault[0]
@@ -148,7 +152,7 @@ def test_an_upgrade_to_a_plain_archive_costs_all_of_it(
 ) -> None:
     """Compare says so."""
     old = pack(tmp_path, {"a": b"12345"}).path
-    publish(tmp_path / "new", stream, REF, "model.tar", Plain(7, 5))
+    publish(tmp_path / "new", stream, REF, "model.tar", OpaqueArchive(7, 5))
     assert main(["compare", str(old), str(tmp_path / "new/nl-nl/2026.04"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["bytes_to_fetch"] > len(stream)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.core.events import Silence
-from models_init.formats.manifest import Plain
+from models_init.core.events import NullObserver
+from models_init.formats.manifest import OpaqueArchive
 from models_init.formats.manifest import parse as parse_manifest
-from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from models_init.transfer.ranges import SPAN_SIZE
 from tests import samples
@@ -46,8 +46,8 @@ def plain_packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
     publish(folder / "packs", SUFFIXES["tar.gz"](packed(common)), COMMON, "common.tar.gz")
     size = sum(path.stat().st_size for path in dutch.rglob("*") if path.is_file())
     entries = len(list(dutch.rglob("*")))
-    publish(folder / "packs", SUFFIXES["tar.zst"](packed(dutch)), DUTCH, plain=Plain(size, entries))
-    build(scan(newer), Recipe(NEWER, level=1), folder / "packs", Silence())
+    publish(folder / "packs", SUFFIXES["tar.zst"](packed(dutch)), DUTCH, plain=OpaqueArchive(size, entries))
+    build(scan(newer), BuildOptions(NEWER, level=1), folder / "packs", NullObserver())
     return Packs(folder / "packs", {COMMON: common, DUTCH: dutch, NEWER: newer})
 
 
@@ -121,7 +121,7 @@ def test_a_plan_knows_what_the_publisher_says(site: Site, plain_packs: Packs) ->
 
 async def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, own_packs: Packs) -> None:
     """Archive and content must fit, if the publisher says how much that is."""
-    publish(own_packs.folder, b"some archive", DUTCH, plain=Plain(size=1 << 50))
+    publish(own_packs.folder, b"some archive", DUTCH, plain=OpaqueArchive(size=1 << 50))
     async with FaultyServer(own_packs.objects()) as server:
         served = site.but(**in_container(own_packs, server.url, token()))
         done = await asyncio.to_thread(served.run)

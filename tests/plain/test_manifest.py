@@ -15,7 +15,7 @@ from models_init.formats.manifest import (
     Chunk,
     File,
     Manifest,
-    Plain,
+    OpaqueArchive,
     encode,
     origin,
     parse,
@@ -24,12 +24,12 @@ from models_init.formats.manifest import (
 from tests.manifests import digest, manifest
 from tests.publish.packs import REF
 
-PUBLISHED = Manifest(1, *REF, Archive("a.tar.gz", 1000, digest(1)), (), plain=Plain(5000, 3))
+PUBLISHED = Manifest(1, *REF, Archive("a.tar.gz", 1000, digest(1)), (), plain=OpaqueArchive(5000, 3))
 FILES = (
     File("a", 3000, digest(2), (Chunk(0, 2000, 2000, digest(3)), Chunk(2000, 1000, 1000, digest(4)))),
     File("d/b", 2000, digest(5), (Chunk(3000, 2000, 2000, digest(5)),), executable=True),
 )
-DERIVED = replace(PUBLISHED, files=FILES, plain=Plain(5000, 3, digest(6)))
+DERIVED = replace(PUBLISHED, files=FILES, plain=OpaqueArchive(5000, 3, digest(6)))
 
 
 def test_other_manifests_are_as_they_were() -> None:
@@ -42,7 +42,7 @@ def test_what_is_published_is_short() -> None:
     assert json.loads(encode(PUBLISHED))["plain"] == {"size": 5000, "entries": 3}
     assert published(encode(PUBLISHED), REF).manifest == PUBLISHED
     assert PUBLISHED.size == 5000
-    assert replace(PUBLISHED, plain=Plain()).size == PUBLISHED.archive.size
+    assert replace(PUBLISHED, plain=OpaqueArchive()).size == PUBLISHED.archive.size
 
 
 def test_what_is_derived_is_known_as_such() -> None:
@@ -58,11 +58,13 @@ def test_what_is_derived_is_known_as_such() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"plain": Plain(5000, 3)}, id="files without an origin"),
-        pytest.param({"plain": Plain(), "files": (), "directories": ("d",)}, id="directories without an origin"),
-        pytest.param({"plain": Plain(4999, 3, digest(6))}, id="other size"),
-        pytest.param({"plain": Plain(5000, 4, digest(6))}, id="other count"),
-        pytest.param({"plain": Plain(None, 3, digest(6))}, id="no size"),
+        pytest.param({"plain": OpaqueArchive(5000, 3)}, id="files without an origin"),
+        pytest.param(
+            {"plain": OpaqueArchive(), "files": (), "directories": ("d",)}, id="directories without an origin"
+        ),
+        pytest.param({"plain": OpaqueArchive(4999, 3, digest(6))}, id="other size"),
+        pytest.param({"plain": OpaqueArchive(5000, 4, digest(6))}, id="other count"),
+        pytest.param({"plain": OpaqueArchive(None, 3, digest(6))}, id="no size"),
         pytest.param({"files": FILES[:1]}, id="a file is missing"),
         pytest.param({"files": FILES[1:]}, id="the first file is missing"),
         pytest.param({"files": (File("x", 0, EMPTY_DIGEST), *FILES)}, id="out of order"),
@@ -80,6 +82,6 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
 )
 def test_nonsense_is_refused(plain: str) -> None:
     """Whatever does not fit the types."""
-    document = encode(replace(PUBLISHED, plain=Plain())).replace(b'"plain":{}', f'"plain":{plain}'.encode())
+    document = encode(replace(PUBLISHED, plain=OpaqueArchive())).replace(b'"plain":{}', f'"plain":{plain}'.encode())
     with pytest.raises(ManifestError):
         parse(document, REF)

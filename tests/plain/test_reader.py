@@ -17,7 +17,7 @@ from models_init.archive.decompress import PIECE
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.scan import limits_of
 from models_init.archive.tar_reader import Limits, read
-from models_init.formats.manifest import Archive, Plain
+from models_init.formats.manifest import Archive, OpaqueArchive
 from tests.manifests import digest, paths
 from tests.parts import require_tool
 from tests.plain.archives import BLOCK, END, GNU, OLD, SUFFIXES, block, file, long_name, padded, pax
@@ -177,7 +177,7 @@ def test_odd_archives_that_are_right(archive: bytes, expected: Tree) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[hostile.name for hostile in HOSTILE])
 def test_hostile_archives_are_refused_in_words(hostile: Hostile) -> None:
     """Each by a message of its own, whatever the pieces in which it comes; the names that were handed out are sound."""
-    limits = limits_of(Archive("a.tar", len(hostile.archive), digest(1)), Plain())
+    limits = limits_of(Archive("a.tar", len(hostile.archive), digest(1)), OpaqueArchive())
     with pytest.raises(BadArchiveError) as whole:
         tree_in(hostile.archive, limits)
     assert hostile.words in str(whole.value)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import Manifest, encode
-from models_init.publish.pack.build import Built, Recipe, build
+from models_init.publish.pack.build import BuildOptions, BuildResult, build
 from models_init.publish.pack.source_tree import scan
 from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder
 from models_init.transfer.chunk_io import digest_of
@@ -37,9 +37,9 @@ def write(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def built(folder: Path, out: Path, ref: PackRef = REF, **recipe: Any) -> Built:
+def built(folder: Path, out: Path, ref: PackRef = REF, **recipe: Any) -> BuildResult:
     """Build a pack of a folder."""
-    return build(scan(folder), Recipe(ref, **recipe), out, Silence())
+    return build(scan(folder), BuildOptions(ref, **recipe), out, NullObserver())
 
 
 def pack(tmp_path: Path, files: Mapping[str, bytes], ref: PackRef = REF, **recipe: Any) -> VersionFolder:

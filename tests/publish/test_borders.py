@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.publish.pack.boundary_hash import Marks
+    from models_init.publish.pack.boundary_hash import BoundaryCandidates
 
 SMALL = 16 * KIB
 """A size of chunks that lets a file of half a MiB have many."""
@@ -31,7 +31,7 @@ def noise(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def marked(data: bytes, block: int) -> Iterator[Marks]:
+def marked(data: bytes, block: int) -> Iterator[BoundaryCandidates]:
     """The marks of a file that is looked through in blocks of that size."""
     for start in range(0, len(data), block):
         before = min(BEFORE, start)

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_init.core.errors import LockedError, NoSpaceError, NotWritableError, UsageError
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.parallel import in_order, workers
 from models_init.formats.manifest import MIB, check_path, placements
 from models_init.publish.pack import tar_stream
-from models_init.publish.pack.build import Recipe, build
+from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.pieces import Filler
 from models_init.publish.pack.slicing import FILLER_LIMIT, pieces
-from models_init.publish.pack.source_tree import Folder, SourceFile, Tree, scan
+from models_init.publish.pack.source_tree import Folder, SourceFile, SourceTree, scan
 from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder, draft
 from models_init.transfer import chunk_io
 from tests import samples
@@ -54,7 +54,7 @@ def extracted_by_tar(folder: VersionFolder, into: Path) -> Path:
     return into
 
 
-class Interrupting(Silence):
+class Interrupting(NullObserver):
     """Interrupts the work as Ctrl-C would, when the first bytes are done."""
 
     def advance(self, count: int) -> None:
@@ -167,7 +167,7 @@ def test_a_header_can_tell_any_size() -> None:
 
 def test_frames_between_files_stay_small() -> None:
     """A run of ten thousand folders and empty files is cut into frames of about a MiB."""
-    tree = Tree(tuple(Folder(f"d{number:05}") for number in range(10_000)))
+    tree = SourceTree(tuple(Folder(f"d{number:05}") for number in range(10_000)))
     sizes = [piece.size for piece in pieces(tree, MIB, iter(())) if isinstance(piece, Filler)]
     assert sum(sizes) == 10_000 * 512 + 1024
     assert max(sizes) < FILLER_LIMIT + 4 * KIB
@@ -261,7 +261,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, change
     os.utime(source / "busy", ns=(1, 1))
     (source / "busy").write_bytes(change)
     with pytest.raises(UsageError, match="busy changed while it was read"):
-        build(tree, Recipe(REF), tmp_path / "out", Silence())
+        build(tree, BuildOptions(REF), tmp_path / "out", NullObserver())
     assert not (tmp_path / "out").exists()
 
 
@@ -271,10 +271,10 @@ def test_a_file_that_vanishes_or_becomes_a_link_is_an_error(tmp_path: Path) -> N
     tree = scan(source)
     (source / "busy").unlink()
     with pytest.raises(UsageError, match="busy cannot be read: No such file"):
-        build(tree, Recipe(REF), tmp_path / "out", Silence())
+        build(tree, BuildOptions(REF), tmp_path / "out", NullObserver())
     (source / "busy").symlink_to("zero")
     with pytest.raises(UsageError, match="busy cannot be read: Too many levels of symbolic links"):
-        build(tree, Recipe(REF), tmp_path / "out", Silence())
+        build(tree, BuildOptions(REF), tmp_path / "out", NullObserver())
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES)
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        build(scan(source), Recipe(REF), tmp_path / "out", Interrupting())
+        build(scan(source), BuildOptions(REF), tmp_path / "out", Interrupting())
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from models_init.core.errors import ManifestError, UsageError, WrongBytesError
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MIB, encode
 from models_init.publish.inspection.check_pack import check
@@ -30,7 +30,7 @@ FILES = {"a.bin": bytes(range(256)) * 100, "b/c.txt": b"text\n", "b/d/": b"", "e
 
 
 def faults(folder: VersionFolder) -> tuple[str, ...]:
-    verdict = check(folder, Silence())
+    verdict = check(folder, NullObserver())
     assert verdict.error is (WrongBytesError if verdict.faults else None)
     return verdict.faults
 
@@ -60,7 +60,7 @@ def without_chunk_faults(found: tuple[str, ...]) -> list[str]:
     return [fault for fault in found if "the chunk of bytes" not in fault]
 
 
-class Counting(Silence):
+class Counting(NullObserver):
     """Counts what is announced and what is done."""
 
     def __init__(self) -> None:
@@ -79,10 +79,10 @@ def test_what_build_writes_is_sound(tmp_path: Path) -> None:
     """A freshly built pack of every kind of file has no fault, and every announced byte is done."""
     source = samples.write_tree(tmp_path / "source")
     built(source, tmp_path / "out", chunk_size=64 * KIB)
-    watcher = Counting()
-    verdicts = [check(folder, watcher) for folder in find(tmp_path / "out")]
+    observer = Counting()
+    verdicts = [check(folder, observer) for folder in find(tmp_path / "out")]
     assert [verdict.faults for verdict in verdicts] == [()]
-    assert watcher.done == watcher.expected > MIB
+    assert observer.done == observer.expected > MIB
 
 
 def test_a_flipped_bit_is_found_and_placed(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_pack_under_another_name_is_a_manifest_fault(tmp_path: Path) -> None:
     (tmp_path / "out/nl-be").mkdir()
     folder.path.rename(tmp_path / "out/nl-be/2026.04")
     (other,) = find(tmp_path / "out")
-    verdict = check(other, Silence())
+    verdict = check(other, NullObserver())
     assert verdict.error is ManifestError
     assert "the manifest of nl-be 2026.04 is that of nl-nl 2026.04" in verdict.faults[0]
 
@@ -251,7 +251,7 @@ def test_a_manifest_that_cannot_be_used_is_told(tmp_path: Path, content: bytes) 
     """Whatever a manifest file holds, it is one fault of the class that exits with 10."""
     folder = pack(tmp_path, FILES)
     folder.manifest.write_bytes(content)
-    verdict = check(folder, Silence())
+    verdict = check(folder, NullObserver())
     assert (verdict.error, len(verdict.faults)) == (ManifestError, 1)
 
 
@@ -259,7 +259,7 @@ def test_an_archive_without_manifest_is_a_manifest_fault(tmp_path: Path) -> None
     """A version folder that only has an archive is not overlooked."""
     pack(tmp_path, FILES).manifest.unlink()
     (folder,) = find(tmp_path / "out")
-    assert check(folder, Silence()).error is ManifestError
+    assert check(folder, NullObserver()).error is ManifestError
 
 
 def test_the_folder_itself_and_folders_above_it_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

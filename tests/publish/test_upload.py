@@ -21,12 +21,12 @@ from models_init.core.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.core.events import Silence
+from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MIB
-from models_init.publish.upload.container import ConflictError, Container, Target, opened
-from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, Uploaded, Way, block_size, upload
-from models_init.sources.wrappers.retry import Patience
+from models_init.publish.upload.container import ConflictError, Container, UploadTarget, opened
+from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, UploadOptions, UploadResult, block_size, upload
+from models_init.sources.wrappers.retry import RetryPolicy
 from tests.parts.faults import Cut, Raw, Reset, WholeObject, expired, not_public, redirect, refused, throttled
 from tests.parts.faulty import FOREVER, Fault, FaultyServer
 from tests.publish.packs import archive_of, pack, sha256
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.publish.pack.version_folder import VersionFolder
     from tests.parts.azurite import Azurite
     from tests.parts.certificates import Certificates
@@ -60,20 +60,22 @@ class Waits:
         await asyncio.sleep(0)
 
 
-def target(url: str, token: str = TOKEN, *, attempts: int = 1, waits: Waits | None = None, ca_file: str = "") -> Target:
-    return Target(url, token, Patience(attempts=attempts, sleep=waits or Waits()), ca_file)
+def target(
+    url: str, token: str = TOKEN, *, attempts: int = 1, waits: Waits | None = None, ca_file: str = ""
+) -> UploadTarget:
+    return UploadTarget(url, token, RetryPolicy(attempts=attempts, sleep=waits or Waits()), ca_file)
 
 
-def at(azurite: Azurite, permissions: str = "rw") -> Target:
+def at(azurite: Azurite, permissions: str = "rw") -> UploadTarget:
     return target(azurite.container_url, azurite.sas(permissions))
 
 
 async def published(
-    folder: VersionFolder, where: Target, *, replace_unfinished: bool = False, watcher: Watcher | None = None
-) -> Uploaded:
+    folder: VersionFolder, where: UploadTarget, *, replace_unfinished: bool = False, observer: Observer | None = None
+) -> UploadResult:
     async with opened(where) as container:
-        way = Way("realtime/", 4, replace_unfinished)
-        return await upload(folder, container, way, watcher or Silence())
+        way = UploadOptions("realtime/", 4, replace_unfinished)
+        return await upload(folder, container, way, observer or NullObserver())
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ async def test_a_pack_is_published_whole(tmp_path: Path, fresh: Azurite) -> None
     assert fresh.keys() == [MANIFEST, ARCHIVE]
     assert fresh.get(MANIFEST) == folder.document()
     assert fresh.get(ARCHIVE) == archive_of(folder).read_bytes()
-    assert result == Uploaded(
+    assert result == UploadResult(
         PackRef("nl-nl", "2026.04"),
         f"{fresh.container_url}/{FOLDER}",
         fresh=True,
@@ -260,7 +262,7 @@ async def test_a_write_without_its_condition_fails(fresh: Azurite) -> None:
 # --- after a fault ---
 
 
-class BreakingOff(Silence):
+class BreakingOff(NullObserver):
     """Ends the run when the second block is there."""
 
     def __init__(self) -> None:
@@ -276,7 +278,7 @@ class BreakingOff(Silence):
 async def test_an_upload_that_was_broken_off_goes_on(large: VersionFolder, fresh: Azurite) -> None:
     """Blocks that are there are not sent again, and nothing was to be seen before."""
     with pytest.raises(UnavailableError, match="broken off"):
-        await published(large, at(fresh), watcher=BreakingOff())
+        await published(large, at(fresh), observer=BreakingOff())
     assert fresh.keys() == []
     result = await published(large, at(fresh))
     assert result.found > BLOCK_SIZE  # two blocks at least, one of which may be the short last one
@@ -288,7 +290,7 @@ async def test_blocks_of_another_archive_are_not_taken(large: VersionFolder, tmp
     """What was staged for other bytes of the same version is of no use, and does no harm."""
     other = pack(tmp_path, {"noise": _noise(4 * BLOCK_SIZE + 5)[::-1]}, level=1)
     with pytest.raises(UnavailableError):
-        await published(other, at(fresh), watcher=BreakingOff())
+        await published(other, at(fresh), observer=BreakingOff())
     assert (await published(large, at(fresh))).found == 0
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
 

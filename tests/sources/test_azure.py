@@ -23,9 +23,9 @@ from models_init.core.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.azure import Access, AzureSource, Renewal
+from models_init.sources.azure import AzureSource, ContainerAccess, TokenRefresh
 from models_init.sources.http.client import TransportOptions
-from models_init.sources.wrappers.retry import Patience, RetryingSource
+from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from tests.parts import free_port
 from tests.parts.faults import (
     Answer,
@@ -82,9 +82,9 @@ async def opened(
     *,
     ca_file: str = "",
     idle_limit: float = _IDLE,
-    renewal: Renewal | None = None,
+    renewal: TokenRefresh | None = None,
 ) -> AsyncIterator[AzureSource]:
-    source = AzureSource(Access(url, prefix, read_token, TransportOptions(idle_limit, ca_file), renewal))
+    source = AzureSource(ContainerAccess(url, prefix, read_token, TransportOptions(idle_limit, ca_file), renewal))
     try:
         yield source
     finally:
@@ -130,7 +130,7 @@ def tokens(*texts: str) -> Callable[[], str]:
 def test_a_flawed_token_is_told_before_any_socket(bad: str, words: str) -> None:
     """A token that can open nothing is refused when the source is made, in a line that says what to do."""
     with pytest.raises(AccessError, match=words) as flawed:
-        AzureSource(Access("https://example.invalid/models", "", lambda: bad))
+        AzureSource(ContainerAccess("https://example.invalid/models", "", lambda: bad))
     assert "MODELS_SAS_TOKEN" in str(flawed.value)
     assert not leaks(str(flawed.value))
 
@@ -312,9 +312,9 @@ class Waiting:
         if self._later:
             self.text = self._later.pop(0)
 
-    def renewal(self, seconds: float = 60.0) -> Renewal:
+    def renewal(self, seconds: float = 60.0) -> TokenRefresh:
         """As the program waits."""
-        return Renewal(seconds, self.told.append, self.sleep)
+        return TokenRefresh(seconds, self.told.append, self.sleep)
 
 
 async def test_a_token_that_worked_and_dies_is_waited_for() -> None:
@@ -362,8 +362,8 @@ async def test_a_token_that_never_worked_is_not_waited_for() -> None:
 def test_a_token_for_https_only_is_told_before_any_socket() -> None:
     """Over http the service would refuse it."""
     with pytest.raises(AccessError, match="is for https only"):
-        AzureSource(Access("http://127.0.0.1:1/models", "", lambda: token(spr="https")))
-    AzureSource(Access("http://127.0.0.1:1/models", "", lambda: token(spr="https,http")))
+        AzureSource(ContainerAccess("http://127.0.0.1:1/models", "", lambda: token(spr="https")))
+    AzureSource(ContainerAccess("http://127.0.0.1:1/models", "", lambda: token(spr="https,http")))
 
 
 async def test_a_good_token_is_read_once() -> None:
@@ -618,7 +618,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_at_once(certificates: C
     """An unknown authority is one clear permanent error that names the remedy: asked once, never again."""
     retries: list[str] = []
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server, opened(server.url) as source:
-        patient = RetryingSource(source, Patience(), lambda error, _: retries.append(str(error)))
+        patient = RetryingSource(source, RetryPolicy(), lambda error, _: retries.append(str(error)))
         with pytest.raises(SourceError, match=r"certificate of .* is not trusted.*MODELS_CA_FILE") as refused:
             await patient.read(_KEY, len(_DATA))
         assert type(refused.value) is SourceError

@@ -10,8 +10,8 @@ import pytest
 
 from models_init.core.errors import UnavailableError
 from models_init.sources.wrappers import straggler
-from models_init.sources.wrappers.base import SinkAround
-from models_init.sources.wrappers.straggler import BriskSource
+from models_init.sources.wrappers.base import SinkWrapper
+from models_init.sources.wrappers.straggler import StragglerSource
 from tests.sources.collected import Collected
 from tests.sources.fake import FakeSource
 
@@ -37,7 +37,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return fake
 
 
-class Late(SinkAround):
+class Late(SinkWrapper):
     """Lets the time pass before each piece."""
 
     def __init__(self, inner: Sink, source: Timed) -> None:
@@ -66,7 +66,7 @@ class Timed(FakeSource):
         await super().get_range(key, start, stop, Late(sink, self))
 
 
-async def fetch(source: BriskSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
+async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
     sink = Collected(size=_PIECE)
     try:
         await source.get_range("pack", start, stop, sink)
@@ -78,7 +78,7 @@ async def fetch(source: BriskSource, start: int = 0, stop: int = len(_DATA)) -> 
 async def test_a_crawling_range_is_cut_off(time: Time) -> None:
     """At a tenth of the others' pace it ends after two seconds, and what came until then was handed over."""
     inner = Timed(time)
-    source = BriskSource(inner)
+    source = StragglerSource(inner)
     for _ in range(4):
         assert await fetch(source) == _DATA
     inner.rate, began = 2.0 * _MB, time.now
@@ -92,7 +92,7 @@ async def test_a_crawling_range_is_cut_off(time: Time) -> None:
 async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time) -> None:
     """Then the source is as it is: it comes to its end, however slowly."""
     inner = Timed(time)
-    source = BriskSource(inner)
+    source = StragglerSource(inner)
     for _ in range(4):
         await fetch(source)
     inner.rate, data, asked = 0.8 * _MB, b"", 0
@@ -106,7 +106,7 @@ async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time
 async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) -> None:
     """Where all are slow, or few others are known, none is cut off."""
     inner = Timed(time)
-    source = BriskSource(inner)
+    source = StragglerSource(inner)
     for _ in range(known):
         await fetch(source)
     inner.rate = 0.5 * _MB
@@ -116,7 +116,7 @@ async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) ->
 
 async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
     """A disk that stalls makes no range crawl."""
-    source = BriskSource(Timed(time))
+    source = StragglerSource(Timed(time))
     for _ in range(4):
         await fetch(source)
 
@@ -131,7 +131,7 @@ async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
 async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
     """A fresh connection would cost as much as waiting for the rest."""
     inner = Timed(time)
-    source = BriskSource(inner)
+    source = StragglerSource(inner)
     for _ in range(4):
         await fetch(source)
     inner.rate = 1.0 * _MB
@@ -142,7 +142,7 @@ async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
 async def test_waiting_for_the_answer_is_no_crawling(time: Time) -> None:
     """An answer that begins late (a token was waited for) and then runs is not cut off."""
     inner = Timed(time)
-    source = BriskSource(inner)
+    source = StragglerSource(inner)
     for _ in range(4):
         await fetch(source)
     inner.delay = 60.0

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models_init.core.errors import SourceError, UnavailableError, UsageError
-from models_init.core.events import Silence
-from models_init.publish.pack.build import Recipe, build
+from models_init.core.events import NullObserver
+from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from models_init.sources.http import client as clients
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
@@ -463,7 +463,7 @@ def _large(folder: Path) -> Packs:
     shapes = {COMMON: Shape(texts=6, weights=(), dense=()), DUTCH: Shape(texts=6, weights=(), dense=(70 * MIB,))}
     trees = {ref: write_tree(folder / "trees" / ref.name, shape, ref.name) for ref, shape in shapes.items()}
     for ref, tree in trees.items():
-        build(scan(tree), Recipe(ref, level=1), folder / "packs", Silence())
+        build(scan(tree), BuildOptions(ref, level=1), folder / "packs", NullObserver())
     return Packs(folder / "packs", trees)
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
-from models_init.sources.azure import Access, AzureSource
+from models_init.sources.azure import AzureSource, ContainerAccess
 from models_init.sources.bundle import BundleSource
 from models_init.sources.directory import DirectorySource
 from models_init.sources.http.client import TransportOptions
-from models_init.sources.lazy import DeferredSource
-from models_init.sources.wrappers.retry import Patience, RetryingSource
+from models_init.sources.lazy import LazySource
+from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from tests.bundle import media
 from tests.eventually import eventually
 from tests.sources.collected import Collected
@@ -51,7 +51,7 @@ def _never_told(error: UnavailableError, wait: float) -> None:
 
 
 def _retrying(inner: Source) -> RetryingSource:
-    return RetryingSource(inner, Patience(), _never_told)
+    return RetryingSource(inner, RetryPolicy(), _never_told)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def _stocked(container: Azurite) -> Azurite:
 
 def _azure(container: Azurite) -> AzureSource:
     ca_file = str(container.certificate_authority or "")
-    return AzureSource(Access(container.container_url, _PREFIX, container.sas, TransportOptions(ca_file=ca_file)))
+    return AzureSource(
+        ContainerAccess(container.container_url, _PREFIX, container.sas, TransportOptions(ca_file=ca_file))
+    )
 
 
 @pytest.fixture(
@@ -104,7 +106,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
         case "retrying":
             return lambda: _retrying(FakeSource(OBJECTS))
         case "deferred":
-            return lambda: DeferredSource("fake:", lambda: FakeSource(OBJECTS))
+            return lambda: LazySource("fake:", lambda: FakeSource(OBJECTS))
         case _:
             return lambda: FakeSource(OBJECTS)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from models_init.sources.wrappers import rate_limit
-from models_init.sources.wrappers.rate_limit import LimitedSource
+from models_init.sources.wrappers.rate_limit import RateLimitedSource
 from tests.sources.collected import Collected
 from tests.sources.fake import FakeSource
 
@@ -38,7 +38,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 @pytest.mark.parametrize(("ranges", "piece"), [(1, 60_000), (7, 60_000), (16, 20_000), (3, 700_000)])
 async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
     """Bytes over seconds is the rate, within a piece; everything arrives."""
-    source = LimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
+    source = RateLimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
     came: list[tuple[float, int]] = []
     sinks = [Collected(lambda part: came.append((time.now, len(part)))) for _ in range(ranges)]
     began = time.now
@@ -57,14 +57,14 @@ async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
     late = FakeSource({"pack": _DATA}, piece=20_000)
 
     began = time.now
-    source = LimitedSource(late, _RATE, lambda seconds: time.sleep(seconds + 0.01))
+    source = RateLimitedSource(late, _RATE, lambda seconds: time.sleep(seconds + 0.01))
     await source.get_range("pack", 0, len(_DATA), Collected())
     assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
 
 
 async def test_nothing_is_saved_up(time: Time) -> None:
     """After an hour without a byte the next ones come at the rate, too; documents count."""
-    source = LimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
+    source = RateLimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
     time.now += 3600.0
     began = time.now
     assert await source.read("pack", len(_DATA)) == _DATA

@@ -17,7 +17,7 @@ from models_init.core.errors import (
     WrongBytesError,
 )
 from models_init.sources.wrappers import retry
-from models_init.sources.wrappers.retry import Patience, RetryingSource
+from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from tests.sources.collected import Collected
 from tests.sources.fake import FOREVER, Broken, FakeSource, Fault
 
@@ -55,7 +55,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 def patient(
     time: Time, inner: FakeSource, *, attempts: int = 8, seconds: float = 300.0, first_wait: float = 0.5
 ) -> RetryingSource:
-    return RetryingSource(inner, Patience(attempts, seconds, seconds, first_wait, sleep=time.sleep), time.tell)
+    return RetryingSource(inner, RetryPolicy(attempts, seconds, seconds, first_wait, sleep=time.sleep), time.tell)
 
 
 async def fetched(source: RetryingSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
@@ -181,7 +181,7 @@ async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> No
         return time.now - began
 
     def source(*faults: Fault) -> RetryingSource:
-        return RetryingSource(FakeSource({_KEY: _DATA}, *faults), Patience(sleep=time.sleep), time.tell)
+        return RetryingSource(FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=time.sleep), time.tell)
 
     down = broken(times=FOREVER)
     assert 25.0 < await given_up_after(source(down)) <= 60.0
@@ -264,7 +264,7 @@ async def test_each_call_has_its_own_patience(time: Time) -> None:
 async def test_a_wait_can_be_cancelled() -> None:
     """A cancelled call does not wait to its end."""
     reached = asyncio.Event()
-    patience = Patience(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
+    patience = RetryPolicy(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
     source = RetryingSource(FakeSource({}, broken(times=FOREVER)), patience, lambda *_: reached.set())
     task = asyncio.create_task(source.read(_KEY, 1))
     await reached.wait()

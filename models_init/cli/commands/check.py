@@ -9,7 +9,7 @@ from models_init.cli.factory import approach_of, ignored_no_proxy_entries
 from models_init.cli.result import Result
 from models_init.cli.session import RetryCounter, open_context, run_observed
 from models_init.core.errors import UsageError
-from models_init.core.events import Silence, Watcher
+from models_init.core.events import NullObserver, Observer
 from models_init.install.preflight import Preflight
 from models_init.output import render
 
@@ -25,12 +25,12 @@ def run(_command: Command, settings: Settings) -> Result:
     return run_observed(partial(check, settings), settings)
 
 
-async def check(settings: Settings, watcher: Watcher) -> Result:
+async def check(settings: Settings, observer: Observer) -> Result:
     """Say whether an install would work, and all that would keep it from working."""
     settings = _with_usable_keys(_hurried(settings))
     known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
-    async with open_context(settings, Silence(), RetryCounter(watcher)) as context:
+    async with open_context(settings, NullObserver(), RetryCounter(observer)) as context:
         approach = approach_of(settings, context.source) if somewhere else None
         ignored = ignored_no_proxy_entries(settings) if somewhere else ()
         report = await Preflight(settings.packs if known else (), context, approach).run(settings.faults, ignored)

@@ -14,7 +14,7 @@ from models_init.output import render
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 
 def run(_command: Command, settings: Settings) -> Result:
@@ -22,14 +22,14 @@ def run(_command: Command, settings: Settings) -> Result:
     return run_observed(partial(install, settings), settings)
 
 
-async def install(settings: Settings, watcher: Watcher) -> Result:
+async def install(settings: Settings, observer: Observer) -> Result:
     """Bring the volume to what the environment names."""
-    retries = RetryCounter(watcher)
-    async with open_context(settings, watcher, retries) as context, locked(context, "install", settings.lock_seconds):
+    retries = RetryCounter(observer)
+    async with open_context(settings, observer, retries) as context, locked(context, "install", settings.lock_seconds):
         if done := nothing_to_do(settings):  # the run that held the lock did it
             return done
         if not context.volume.hard_links:
-            watcher.event(
+            observer.event(
                 "no_hard_links",
                 level="warning",
                 text="this file system refuses hard links, so an upgrade copies what did not change; "

@@ -13,7 +13,7 @@ from models_init.output import render
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 
 def run(_command: Command, settings: Settings) -> Result:
@@ -21,8 +21,8 @@ def run(_command: Command, settings: Settings) -> Result:
     return run_observed(partial(plan, settings), settings)
 
 
-async def plan(settings: Settings, watcher: Watcher) -> Result:
+async def plan(settings: Settings, observer: Observer) -> Result:
     """Say what an install would do."""
-    async with open_context(settings, watcher, RetryCounter(watcher)) as context:
+    async with open_context(settings, observer, RetryCounter(observer)) as context:
         found = await Installation(settings.packs, context).plan()
         return Result(*render.plan(found, context.volume, context.source.name))

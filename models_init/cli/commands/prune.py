@@ -13,7 +13,7 @@ from models_init.volume.prune import prune as remove
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 
 def run(command: Command, settings: Settings) -> Result:
@@ -21,10 +21,10 @@ def run(command: Command, settings: Settings) -> Result:
     return run_observed(partial(prune, settings, keep=command.keep, dry_run=command.dry_run), settings)
 
 
-async def prune(settings: Settings, watcher: Watcher, keep: int, *, dry_run: bool) -> Result:
+async def prune(settings: Settings, observer: Observer, keep: int, *, dry_run: bool) -> Result:
     """Remove what nothing needs any more."""
     async with (
-        open_context(settings, watcher, RetryCounter(watcher)) as context,
+        open_context(settings, observer, RetryCounter(observer)) as context,
         locked(context, "prune", settings.lock_seconds),
     ):
         pruned = await context.workers.run(

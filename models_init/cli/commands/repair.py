@@ -14,7 +14,7 @@ from models_init.volume.activation import installed_release
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 
 def run(command: Command, settings: Settings) -> Result:
@@ -22,10 +22,10 @@ def run(command: Command, settings: Settings) -> Result:
     return run_observed(partial(repair, settings, name=command.release), settings)
 
 
-async def repair(settings: Settings, watcher: Watcher, name: str) -> Result:
+async def repair(settings: Settings, observer: Observer, name: str) -> Result:
     """Mend what is installed."""
     async with (
-        open_context(settings, watcher, RetryCounter(watcher)) as context,
+        open_context(settings, observer, RetryCounter(observer)) as context,
         locked(context, "repair", settings.lock_seconds),
     ):
         repaired = await mend(context, installed_release(context.volume, name))

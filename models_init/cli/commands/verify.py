@@ -15,7 +15,7 @@ from models_init.volume.verify import verify as inspect
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
 
 
 def run(command: Command, settings: Settings) -> Result:
@@ -23,8 +23,8 @@ def run(command: Command, settings: Settings) -> Result:
     return run_observed(partial(verify, settings, name=command.release), settings)
 
 
-async def verify(settings: Settings, watcher: Watcher, name: str) -> Result:
+async def verify(settings: Settings, observer: Observer, name: str) -> Result:
     """Hash what is installed."""
-    async with open_context(settings, watcher, RetryCounter(watcher)) as context:
-        state = await inspect(context.volume, installed_release(context.volume, name), context.workers, watcher)
+    async with open_context(settings, observer, RetryCounter(observer)) as context:
+        state = await inspect(context.volume, installed_release(context.volume, name), context.workers, observer)
     return Result(*render.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)

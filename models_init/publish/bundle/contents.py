@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import NotFoundError, UsageError
 from models_init.core.workers import each
 from models_init.formats import bundle_index, manifest
-from models_init.formats.bundle_index import Contents, Held, Packed
+from models_init.formats.bundle_index import BundledPack, Contents, ReceiptPacks
 from models_init.formats.documents import flaw
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME
 from models_init.install.resolve import fetch_document
-from models_init.publish.bundle.delta import Piece, lacking
-from models_init.publish.bundle.layout import Entry, Layout, stow
+from models_init.publish.bundle.delta import ByteRange, lacking
+from models_init.publish.bundle.layout import Layout, PlannedMember, stow
 from models_init.transfer.plan import require_fit
 
 if TYPE_CHECKING:
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Manifest
     from models_init.formats.receipt import Receipt
-    from models_init.install.trust import Trust
+    from models_init.install.trust import SignaturePolicy
     from models_init.sources.source import Source
 
 _SIGNATURE_LIMIT = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class BundleDocument:
     """A small file: its name in the bundle and its bytes; `key` is the object that it is, if it is one."""
 
     name: str
     data: bytes
     key: str = ""
 
-    def entry(self) -> Entry:
+    def entry(self) -> PlannedMember:
         """Its place is yet to come."""
-        return Entry(self.name, len(self.data), _digest(self.data), self.key)
+        return PlannedMember(self.name, len(self.data), _digest(self.data), self.key)
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class ContainerImage:
     """A container image that lies in a file, as docker-archive."""
 
     name: str
@@ -55,7 +55,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BundleRequest:
     """What is wanted: which packs, for whom, `receipt` of what the site holds, what else goes along."""
 
     packs: tuple[PackRef, ...]
@@ -63,18 +63,18 @@ class Order:
     environment: Mapping[str, str]
     part_size: int
     receipt: Receipt | None
-    documents: tuple[Document, ...]
-    images: tuple[Image, ...]
+    documents: tuple[BundleDocument, ...]
+    images: tuple[ContainerImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
+class BundlePack:
     """A pack as the source has it, and the pieces of its archive that go along."""
 
     document: bytes
     signature: bytes
     manifest: Manifest
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ByteRange, ...]
 
     @property
     def folder(self) -> str:
@@ -84,37 +84,37 @@ class Pack:
     @property
     def whole(self) -> bool:
         """Tell whether the archive goes along as it is."""
-        return self.pieces == (Piece(0, self.manifest.archive.size),)
+        return self.pieces == (ByteRange(0, self.manifest.archive.size),)
 
-    def documents(self) -> list[Document]:
+    def documents(self) -> list[BundleDocument]:
         """The manifest, and its signature as it is."""
         found = [(MANIFEST_NAME, self.document), (SIGNATURE_NAME, self.signature)]
         keys = [(self.folder + name, data) for name, data in found if data]
-        return [Document(key, data, key) for key, data in keys]
+        return [BundleDocument(key, data, key) for key, data in keys]
 
-    def archives(self) -> list[Entry]:
+    def archives(self) -> list[PlannedMember]:
         """The archive, or its pieces."""
         archive, key = self.manifest.archive, self.manifest.archive_key
         if self.whole:
-            return [Entry(key, archive.size, archive.digest, key)]
+            return [PlannedMember(key, archive.size, archive.digest, key)]
         return [
-            Entry(f"{key}.{piece.start}-{piece.stop}", piece.stop - piece.start, key=key, start=piece.start)
+            PlannedMember(f"{key}.{piece.start}-{piece.stop}", piece.stop - piece.start, key=key, start=piece.start)
             for piece in self.pieces
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class Cargo:
+class BundlePlan:
     """Everything, at its place."""
 
     layout: Layout
-    packs: tuple[Pack, ...]
-    documents: tuple[Document, ...]
-    images: tuple[Image, ...]
+    packs: tuple[BundlePack, ...]
+    documents: tuple[BundleDocument, ...]
+    images: tuple[ContainerImage, ...]
     unknown: tuple[str, ...]  # packs of the receipt that the source has not, or not so
 
 
-async def load(order: Order, source: Source, trust: Trust) -> Cargo:
+async def load(order: BundleRequest, source: Source, trust: SignaturePolicy) -> BundlePlan:
     """Read the manifests, decide what goes along, and give everything its place.
 
     Raises the source's errors, `ManifestError` and its kinds, `UsageError` where nothing good can come of the order.
@@ -125,14 +125,16 @@ async def load(order: Order, source: Source, trust: Trust) -> Cargo:
     signatures = await each(lambda ref: _signature(source, ref), order.packs)
     held, unknown = await _held(order.receipt, source)
     packs = tuple(
-        Pack(document, signature, parsed, _pieces(parsed, _digest(document), order.receipt, held))
+        BundlePack(document, signature, parsed, _pieces(parsed, _digest(document), order.receipt, held))
         for document, signature, parsed in zip(documents, signatures, wanted, strict=True)
     )
     first = tuple(order.documents)
     own = [document for pack in packs for document in pack.documents()]
-    copies = tuple(Document(bundle_index.DOCUMENT_COPIES + own_one.key, own_one.data, own_one.key) for own_one in own)
+    copies = tuple(
+        BundleDocument(bundle_index.DOCUMENT_COPIES + own_one.key, own_one.data, own_one.key) for own_one in own
+    )
     entries = [document.entry() for document in first]
-    entries += [Entry(image.name, image.size, image.digest) for image in order.images]
+    entries += [PlannedMember(image.name, image.size, image.digest) for image in order.images]
     for pack in packs:
         entries += [*(document.entry() for document in pack.documents()), *pack.archives()]
     entries += [document.entry() for document in copies]
@@ -140,7 +142,7 @@ async def load(order: Order, source: Source, trust: Trust) -> Cargo:
         layout = stow(_draft(order, source, packs), entries, order.part_size)
     except ValueError as error:
         raise UsageError(f"the bundle cannot be described: {flaw(error)}; use a shorter or plainer text") from error
-    return Cargo(layout, packs, (*first, *own, *copies), order.images, unknown)
+    return BundlePlan(layout, packs, (*first, *own, *copies), order.images, unknown)
 
 
 async def _signature(source: Source, ref: PackRef) -> bytes:
@@ -165,8 +167,8 @@ async def _held(receipt: Receipt | None, source: Source) -> tuple[list[Manifest]
     return held, tuple(unknown)
 
 
-def _pieces(wanted: Manifest, digest: str, receipt: Receipt | None, held: Sequence[Manifest]) -> tuple[Piece, ...]:
-    whole = (Piece(0, wanted.archive.size),)
+def _pieces(wanted: Manifest, digest: str, receipt: Receipt | None, held: Sequence[Manifest]) -> tuple[ByteRange, ...]:
+    whole = (ByteRange(0, wanted.archive.size),)
     there = receipt.packs.get(wanted.ref) if receipt else None
     if there and there != digest:
         raise UsageError(
@@ -187,7 +189,7 @@ def _all(wanted: Manifest) -> int:
     return sum(chunk.length for file in wanted.files for chunk in file.chunks)
 
 
-def _draft(order: Order, source: Source, packs: Sequence[Pack]) -> Contents:
+def _draft(order: BundleRequest, source: Source, packs: Sequence[BundlePack]) -> Contents:
     """The table, still without members."""
     since = order.receipt
     return Contents(
@@ -196,12 +198,14 @@ def _draft(order: Order, source: Source, packs: Sequence[Pack]) -> Contents:
         recipient=order.recipient,
         environment=dict(sorted(order.environment.items())),
         packs={
-            pack.manifest.pack: Packed(
+            pack.manifest.pack: BundledPack(
                 pack.manifest.version, _digest(pack.document), pack.manifest.archive.file, pack.manifest.archive.size
             )
             for pack in packs
         },
-        since=Held({str(ref): since.packs[ref] for ref in sorted(since.packs)}, since.release) if since else None,
+        since=ReceiptPacks({str(ref): since.packs[ref] for ref in sorted(since.packs)}, since.release)
+        if since
+        else None,
         images={image.name: image.reference for image in order.images},
         size=1 << 52,  # until it is known
         members=(),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import SourceError, UsageError
 from models_init.core.redaction import redact
 from models_init.formats.bundle_index import IMAGES_FOLDER
-from models_init.publish.bundle.contents import Image
+from models_init.publish.bundle.contents import ContainerImage
 from models_init.publish.pack.version_folder import told
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _TAGGED = re.compile(r"[A-Za-z0-9._/:-]+:[A-Za-z0-9._-]+\Z")
 
 
 @contextmanager
-def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[Image, ...]]:
+def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerImage, ...]]:
     """Fetch the images into a folder beside the bundle, which is gone after the block.
 
     Raises `UsageError` for what is no tagged reference or where skopeo is absent, `SourceError` for what skopeo says.
@@ -46,7 +46,7 @@ def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[Image, ...]]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _spool(skopeo: str, text: str, folder: Path) -> Image:
+def _spool(skopeo: str, text: str, folder: Path) -> ContainerImage:
     match = _TRANSPORT.match(text)
     transport, reference = (match[1] or "", match[2]) if match else ("", text)
     if not _TAGGED.match(reference):
@@ -64,7 +64,7 @@ def _spool(skopeo: str, text: str, folder: Path) -> Image:
         raise SourceError(f"--image {text} cannot be fetched from {origin}: {reason}; check the name and the login")
     with told(path), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Image(f"{IMAGES_FOLDER}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
+    return ContainerImage(f"{IMAGES_FOLDER}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
 
 
 def _message(text: str) -> str:

@@ -22,7 +22,7 @@ _STEP = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlannedMember:
     """A member that has no place yet; what is not known of its bytes has `bundle.UNKNOWN_DIGEST`."""
 
     name: str
@@ -33,7 +33,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Filler:
+class Padding:
     """Bytes between the members: a header, or what fills the last block up."""
 
     offset: int
@@ -56,17 +56,17 @@ class Layout:
         """The table as it is written, once all digests are known."""
         return bundle_index.encode(contents, self.length)
 
-    def fillers(self) -> Iterator[Filler]:
+    def fillers(self) -> Iterator[Padding]:
         """All headers and paddings, in order."""
-        yield Filler(0, header(bundle_index.CONTENTS_NAME, self.length))
+        yield Padding(0, header(bundle_index.CONTENTS_NAME, self.length))
         for member in self.contents.members:
             head = header(member.name, member.size)
-            yield Filler(member.offset - len(head), head)
+            yield Padding(member.offset - len(head), head)
             if rest := padded(member.size) - member.size:
-                yield Filler(member.offset + member.size, bytes(rest))
+                yield Padding(member.offset + member.size, bytes(rest))
         head = header(bundle_index.COPY_NAME, self.length)
-        yield Filler(self.copy_offset - len(head), head)
-        yield Filler(self.contents.size - bundle_index.TAR_END, bytes(bundle_index.TAR_END))
+        yield Padding(self.copy_offset - len(head), head)
+        yield Padding(self.contents.size - bundle_index.TAR_END, bytes(bundle_index.TAR_END))
 
 
 def header(name: str, size: int) -> bytes:
@@ -76,7 +76,7 @@ def header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 
 
-def stow(draft: Contents, entries: Sequence[Entry], part_size: int) -> Layout:
+def stow(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -> Layout:
     """Give every entry its place, in this order; `part_size` is 0 for one file. Raises `UsageError`."""
     _check_names(entries)
     length = 0
@@ -91,13 +91,15 @@ def stow(draft: Contents, entries: Sequence[Entry], part_size: int) -> Layout:
 
 def layout_of(contents: Contents) -> Layout:
     """The layout of a bundle that was made; such a one has members."""
-    entries = [Entry(member.name, member.size, member.digest, member.key, member.start) for member in contents.members]
+    entries = [
+        PlannedMember(member.name, member.size, member.digest, member.key, member.start) for member in contents.members
+    ]
     first = contents.members[0]
     length = first.offset - len(header(first.name, first.size)) - bundle_index.CONTENTS_START
     return Layout(_placed(contents, entries, contents.part_size, length), length)
 
 
-def _placed(draft: Contents, entries: Sequence[Entry], part_size: int, length: int) -> Contents:
+def _placed(draft: Contents, entries: Sequence[PlannedMember], part_size: int, length: int) -> Contents:
     at, members = bundle_index.CONTENTS_START + length, []
     for entry in entries:
         at += len(header(entry.name, entry.size))
@@ -114,7 +116,7 @@ def _placed(draft: Contents, entries: Sequence[Entry], part_size: int, length: i
     return replace(draft, members=tuple(members), size=size, part_size=part_size, parts=parts)
 
 
-def _check_names(entries: Sequence[Entry]) -> None:
+def _check_names(entries: Sequence[PlannedMember]) -> None:
     seen = {bundle_index.CONTENTS_NAME, bundle_index.COPY_NAME}
     for entry in entries:
         if entry.name in seen:

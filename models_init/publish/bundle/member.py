@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from models_init.formats.manifest import Manifest, Placement
 
 
-class Space(Protocol):
+class ByteReader(Protocol):
     """The whole bundle, read by offsets: files that grow, or those on a medium."""
 
     def read(self, offset: int, size: int) -> bytes:
         """Read so many bytes, or what is there of them."""
 
 
-class Hold:
+class BundleMember:
     """The bytes of `member`, which are the archive of `manifest` from `member.start` on."""
 
-    def __init__(self, manifest: Manifest, member: Member, space: Space) -> None:
+    def __init__(self, manifest: Manifest, member: Member, space: ByteReader) -> None:
         self.manifest = manifest
         self.member = member
         self._space = space
@@ -76,7 +76,7 @@ def wrong_chunks(batch: Batch, data: memoryview) -> list[WrongChunk]:
     return wrong
 
 
-def digest_of(space: Space, member: Member) -> str:
+def digest_of(space: ByteReader, member: Member) -> str:
     """Hash what lies there."""
     digest = hashlib.sha256()
     for at in range(0, member.size, MIB):

@@ -28,7 +28,7 @@ def names(out: Path, contents: Contents) -> list[Path]:
     return [out.with_name(part_name(out.name, number + 1)) for number in range(len(contents.parts))]
 
 
-class Berth:
+class PartFiles:
     """All files together, read and written as one; calls block, and may come from several threads."""
 
     def __init__(self, paths: list[Path], sizes: list[int]) -> None:
@@ -39,7 +39,7 @@ class Berth:
         self.taken_up = False
 
     @contextmanager
-    def opened(self) -> Iterator[Berth]:
+    def opened(self) -> Iterator[PartFiles]:
         """Open, lock and size the files; what an earlier run has left is kept. Raises `LockedError`, `NoSpaceError`."""
         try:
             for path, size in zip(self._paths, self._sizes, strict=True):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError
 from models_init.core.units import human_size, table
 from models_init.formats.bundle_index import SITE_FOLDER
-from models_init.publish.bundle.contents import Document
+from models_init.publish.bundle.contents import BundleDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from models_init.core.pack_ref import PackRef
-    from models_init.publish.bundle.contents import Image
+    from models_init.publish.bundle.contents import ContainerImage
 
 OVERLAY = "docker-compose.realtime.bundle.yml"
 VARIABLES_FILE = "site.env"
@@ -38,15 +38,15 @@ _is_path = re.compile(r"(?!/)(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f]+/)*(?!\.{1,2}\Z)[^
 
 
 @dataclass(frozen=True, slots=True)
-class Outfit:
+class SiteFiles:
     """The files, in the order of the bundle, and the variables that name the packs."""
 
-    documents: tuple[Document, ...]
+    documents: tuple[BundleDocument, ...]
     environment: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class ExtraFiles:
     """The vendor's files: `compose` in the order in which compose takes them, `others` with their names at the site."""
 
     compose: Sequence[Path]
@@ -54,8 +54,12 @@ class Extras:
 
 
 def outfit(
-    environment: Mapping[str, str], packs: Iterable[PackRef], extras: Extras, bundle: str, images: Iterable[Image]
-) -> Outfit:
+    environment: Mapping[str, str],
+    packs: Iterable[PackRef],
+    extras: ExtraFiles,
+    bundle: str,
+    images: Iterable[ContainerImage],
+) -> SiteFiles:
     """Read and write the files; raises `UsageError` for what cannot be read or carried."""
     variables = {name: environment[name] for name in PACK_VARIABLES if environment.get(name)}
     compose = [path.name for path in extras.compose]
@@ -63,15 +67,15 @@ def outfit(
     if compose:
         files.append((_TEMPLATES / OVERLAY, OVERLAY))
     documents = [
-        Document("INSTALL.md", _instructions(bundle, packs, images)),
-        Document("install.sh", (_TEMPLATES / "install.sh").read_bytes()),
-        Document(SITE_FOLDER + VARIABLES_FILE, _variables(environment, variables, compose, bundle)),
+        BundleDocument("INSTALL.md", _instructions(bundle, packs, images)),
+        BundleDocument("install.sh", (_TEMPLATES / "install.sh").read_bytes()),
+        BundleDocument(SITE_FOLDER + VARIABLES_FILE, _variables(environment, variables, compose, bundle)),
     ]
     for path, name in files:
         if not _is_path(name):
             raise UsageError(f"{name!r} is no place for {path} below the site's folder: name a relative path")
-        documents.append(Document(SITE_FOLDER + name, _content(path)))
-    return Outfit(tuple(documents), variables)
+        documents.append(BundleDocument(SITE_FOLDER + name, _content(path)))
+    return SiteFiles(tuple(documents), variables)
 
 
 def _variables(environment: Mapping[str, str], packs: Mapping[str, str], compose: list[str], bundle: str) -> bytes:
@@ -84,7 +88,7 @@ def _variables(environment: Mapping[str, str], packs: Mapping[str, str], compose
     return "".join(f"{name}={value}\n" for name, value in found.items()).encode()
 
 
-def _instructions(bundle: str, packs: Iterable[PackRef], images: Iterable[Image]) -> bytes:
+def _instructions(bundle: str, packs: Iterable[PackRef], images: Iterable[ContainerImage]) -> bytes:
     template = Template((_TEMPLATES / "INSTALL.md").read_text())
     rows = [(image.reference, human_size(image.size)) for image in images]
     return template.substitute(

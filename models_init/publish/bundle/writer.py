@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError, WrongBytesError
 from models_init.formats import bundle_index
 from models_init.formats.manifest import MIB
-from models_init.publish.bundle.member import Hold, digest_of, wrong_chunks
-from models_init.publish.bundle.part_files import Berth, names
+from models_init.publish.bundle.member import BundleMember, digest_of, wrong_chunks
+from models_init.publish.bundle.part_files import PartFiles, names
 from models_init.sources.bundle import Bundle
 from models_init.transfer.ranges import BATCH_SIZE, GAP, joined
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from models_init.core.workers import Workers
     from models_init.formats.bundle_index import Contents, Member
     from models_init.formats.manifest import Manifest
-    from models_init.publish.bundle.contents import Cargo
+    from models_init.publish.bundle.contents import BundlePlan
     from models_init.transfer.context import Context
     from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.ranges import Batch, WrongChunk
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class BundleResult:
     """A bundle that stands: its files, its table, and bytes that came from the source or lay there already."""
 
     paths: list[Path]
@@ -41,7 +41,7 @@ class Made:
     found: int = 0
 
 
-async def make(cargo: Cargo, out: Path, context: Context) -> Made:
+async def make(cargo: BundlePlan, out: Path, context: Context) -> BundleResult:
     """Write the bundle to `out`, or to its numbered parts.
 
     Raises `UsageError` where another bundle stands there, `WrongBytesError` for what the source has wrongly, the
@@ -50,13 +50,13 @@ async def make(cargo: Cargo, out: Path, context: Context) -> Made:
     contents = cargo.layout.contents
     paths = names(out, contents)
     if standing := _standing(paths, contents):
-        return Made(paths, standing, fresh=False)
-    with Berth(paths, contents.part_sizes()).opened() as berth:
+        return BundleResult(paths, standing, fresh=False)
+    with PartFiles(paths, contents.part_sizes()).opened() as berth:
         await context.workers.run(_write_small, cargo, berth)
-        fetched, found = await _Loading(cargo, berth, context).run()
+        fetched, found = await _ArchiveFetch(cargo, berth, context).run()
         sealed = await _sealed(contents, berth, context.workers)
         await context.workers.run(_finish, cargo, berth, sealed)
-    return Made(paths, sealed, fresh=True, fetched=fetched, found=found)
+    return BundleResult(paths, sealed, fresh=True, fetched=fetched, found=found)
 
 
 def _standing(paths: list[Path], contents: Contents) -> Contents | None:
@@ -83,7 +83,7 @@ def _is_piece(member: Member) -> bool:
     return bool(member.key) and member.name not in (member.key, bundle_index.DOCUMENT_COPIES + member.key)
 
 
-def _write_small(cargo: Cargo, berth: Berth) -> None:
+def _write_small(cargo: BundlePlan, berth: PartFiles) -> None:
     """Write everything but archives and the table."""
     for filler in cargo.layout.fillers():
         berth.write(filler.offset, filler.data)
@@ -98,10 +98,10 @@ def _write_small(cargo: Cargo, berth: Berth) -> None:
                 offset += len(data)
 
 
-class _Target(Hold):
+class _GrowingMember(BundleMember):
     """One that is being filled."""
 
-    def __init__(self, manifest: Manifest, member: Member, berth: Berth) -> None:
+    def __init__(self, manifest: Manifest, member: Member, berth: PartFiles) -> None:
         super().__init__(manifest, member, berth)
         self._berth = berth
 
@@ -111,10 +111,10 @@ class _Target(Hold):
         return wrong_chunks(batch, data)
 
 
-class _Loading:
+class _ArchiveFetch:
     """Brings the archives."""
 
-    def __init__(self, cargo: Cargo, berth: Berth, context: Context) -> None:
+    def __init__(self, cargo: BundlePlan, berth: PartFiles, context: Context) -> None:
         self._cargo = cargo
         self._berth = berth
         self._context = context
@@ -126,7 +126,7 @@ class _Loading:
         found = 0
         for pack in self._cargo.packs:
             for entry in pack.archives():
-                hold = _Target(pack.manifest, members[entry.name], self._berth)
+                hold = _GrowingMember(pack.manifest, members[entry.name], self._berth)
                 missing = await self._missing(hold)
                 found += entry.size - sum(batch.stop - batch.start for batch in missing)
                 await self._bring(fetcher, hold, missing)
@@ -137,7 +137,7 @@ class _Loading:
         size = max(BATCH_SIZE, max(lengths, default=0)) + GAP
         return self._context.fetcher(size)
 
-    async def _missing(self, hold: _Target) -> list[Batch]:
+    async def _missing(self, hold: _GrowingMember) -> list[Batch]:
         every = list(hold.batches())
         if not self._berth.taken_up:
             return every
@@ -146,10 +146,10 @@ class _Loading:
         sound = await self._context.workers.each(hold.is_sound, every)
         return [batch for batch, is_sound in zip(every, sound, strict=True) if not is_sound]
 
-    async def _bring(self, fetcher: Fetcher, hold: _Target, missing: Sequence[Batch]) -> None:
+    async def _bring(self, fetcher: Fetcher, hold: _GrowingMember, missing: Sequence[Batch]) -> None:
         """Bring them; what lies between chunks proves itself only with the whole, so that is the last word."""
-        watcher, workers = self._context.watcher, self._context.workers
-        watcher.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
+        observer, workers = self._context.observer, self._context.workers
+        observer.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
         await fetcher.bring(hold, joined(missing))
         is_whole = await workers.run(hold.is_whole)
         if not is_whole and self._berth.taken_up:  # a power cut took something from between the chunks
@@ -162,7 +162,7 @@ class _Loading:
             )
 
 
-async def _sealed(contents: Contents, berth: Berth, workers: Workers) -> Contents:
+async def _sealed(contents: Contents, berth: PartFiles, workers: Workers) -> Contents:
     """The table with the digests of pieces, and the fingerprints of parts."""
 
     def proven(member: Member) -> Member:
@@ -173,7 +173,7 @@ async def _sealed(contents: Contents, berth: Berth, workers: Workers) -> Content
     return replace(sealed, parts=tuple(bundle_index.fingerprints(sealed, berth.bounds(), berth.read)))
 
 
-def _finish(cargo: Cargo, berth: Berth, sealed: Contents) -> None:
+def _finish(cargo: BundlePlan, berth: PartFiles, sealed: Contents) -> None:
     text = cargo.layout.text(sealed)
     berth.write(cargo.layout.copy_offset, text)
     berth.settle()

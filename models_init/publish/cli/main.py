@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator, Sequence
 
-    from models_init.publish.cli.report import Command, Report
+    from models_init.publish.cli.report import Report, Subcommand
 
 PROGRAM = "models-pack"
 
-COMMANDS: tuple[Command, ...] = (build, describe, check, keygen, sign, upload, compare, bundle, inspect)
+COMMANDS: tuple[Subcommand, ...] = (build, describe, check, keygen, sign, upload, compare, bundle, inspect)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Namespace) -> int:
-    command: Command = arguments.command
+    command: Subcommand = arguments.command
     report = command.run(arguments)
     _show(report, as_json=arguments.json)
     return _failed(report.error) if report.error else 0
@@ -81,7 +81,7 @@ def _parser() -> ArgumentParser:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let signals raise `StoppedError` while the block runs, so that what was begun is cleared away."""
+    """Let signals raise `SpoolClosedError` while the block runs, so that what was begun is cleared away."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     raise_on_signals()
     try:

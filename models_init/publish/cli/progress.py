@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Bar:
-    """A `Watcher` that draws a bar of bytes on standard error."""
+class BarObserver:
+    """A `Observer` that draws a bar of bytes on standard error."""
 
     def __init__(self, bar: ByteBar) -> None:
         self._bar = bar
@@ -32,8 +32,8 @@ class Bar:
 
 
 @contextmanager
-def bar(doing: str) -> Iterator[Bar]:
+def bar(doing: str) -> Iterator[BarObserver]:
     """Draw a bar while the block runs, on a terminal only; it leaves nothing behind."""
     # disable=None: no bar on anything but a terminal
     with ByteBar(desc=doing, leave=False, file=sys.stderr, disable=None) as shown:
-        yield Bar(shown)
+        yield BarObserver(shown)

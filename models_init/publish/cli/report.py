@@ -20,7 +20,7 @@ class Report:
     error: ModelsInitError | None = None
 
 
-class Command(Protocol):
+class Subcommand(Protocol):
     """A subcommand; a module is one."""
 
     NAME: str

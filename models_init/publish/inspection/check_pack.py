@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.formats.manifest import Chunk, Manifest
     from models_init.formats.minisign import PublicKey
     from models_init.publish.pack.version_folder import VersionFolder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """What was found in one version folder; `error` is the class of fault if there is any.
 
     `key` is the id of the trusted key that has signed it, empty where none was asked for.
@@ -43,7 +43,7 @@ class Verdict:
     key: str = ""
 
 
-def check(folder: VersionFolder, watcher: Watcher, keys: Sequence[PublicKey] = ()) -> Verdict:
+def check(folder: VersionFolder, observer: Observer, keys: Sequence[PublicKey] = ()) -> CheckResult:
     """Judge one version folder; watch archive bytes whose chunks were verified.
 
     Where there are keys, one of them must have signed it, as a site wants it that trusts them.
@@ -51,21 +51,21 @@ def check(folder: VersionFolder, watcher: Watcher, keys: Sequence[PublicKey] = (
     try:
         manifest = folder.parsed()
     except ManifestError as error:
-        return Verdict(folder, None, (str(error),), ManifestError)
+        return CheckResult(folder, None, (str(error),), ManifestError)
     archive = folder.path / manifest.archive.file
     kind: type[ModelsInitError] | None
     if manifest.plain:
-        found, kind = plain_faults(archive, manifest.archive, manifest.plain, watcher)
+        found, kind = plain_faults(archive, manifest.archive, manifest.plain, observer)
     else:
-        found = tuple(_archive_faults(archive, manifest, watcher))
+        found = tuple(_archive_faults(archive, manifest, observer))
         kind = WrongBytesError if found else None
     try:
-        return Verdict(folder, manifest, found, kind, signer(folder, keys) if keys else "")
+        return CheckResult(folder, manifest, found, kind, signer(folder, keys) if keys else "")
     except SignatureError as error:
-        return Verdict(folder, manifest, (str(error), *found), kind or SignatureError)
+        return CheckResult(folder, manifest, (str(error), *found), kind or SignatureError)
 
 
-def _archive_faults(archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
+def _archive_faults(archive: Path, manifest: Manifest, observer: Observer) -> Iterator[str]:
     """Read the archive three times at once: as bytes, as a tar stream, as chunks."""
     try:
         size = archive.stat().st_size
@@ -74,7 +74,7 @@ def _archive_faults(archive: Path, manifest: Manifest, watcher: Watcher) -> Iter
         with workers(cores() + 2) as pool:
             whole = pool.submit(_digest_faults, archive, manifest)
             stream = pool.submit(lambda: list(check_tar.faults(archive, manifest)))
-            yield from _chunk_faults(pool, archive, manifest, watcher)
+            yield from _chunk_faults(pool, archive, manifest, observer)
             yield from whole.result()
             yield from stream.result()
     except OSError as error:
@@ -87,13 +87,13 @@ def _digest_faults(archive: Path, manifest: Manifest) -> list[str]:
     return [] if f"sha256:{digest}" == manifest.archive.digest else ["the archive's SHA-256 differs"]
 
 
-def _chunk_faults(pool: ThreadPoolExecutor, archive: Path, manifest: Manifest, watcher: Watcher) -> Iterator[str]:
-    watcher.expect(sum(chunk.length for file in manifest.files for chunk in file.chunks))
+def _chunk_faults(pool: ThreadPoolExecutor, archive: Path, manifest: Manifest, observer: Observer) -> Iterator[str]:
+    observer.expect(sum(chunk.length for file in manifest.files for chunk in file.chunks))
     jobs = batches(placement for file in manifest.files for placement in placements(file))
     descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for count, found in in_order(pool, partial(_batch_faults, descriptor), jobs, window=4 * cores()):
-            watcher.advance(count)
+            observer.advance(count)
             yield from found
     finally:
         os.close(descriptor)

@@ -32,14 +32,14 @@ def faults(archive: Path, manifest: Manifest) -> Iterator[str]:
     with archive.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_size=MIB, read_across_frames=True)
         try:
-            yield from _differences(_Stream(reader), manifest)
+            yield from _differences(_CountingStream(reader), manifest)
         except zstandard.ZstdError as error:
             yield f"the archive cannot be decompressed ({error})"
         except tarfile.TarError as error:
             yield f"the archive is no tar stream ({error})"
 
 
-def _differences(stream: _Stream, manifest: Manifest) -> Iterator[str]:
+def _differences(stream: _CountingStream, manifest: Manifest) -> Iterator[str]:
     wanted: dict[str, File | None] = {file.path: file for file in manifest.files}
     wanted.update(dict.fromkeys(manifest.folders()))
     end = 0
@@ -79,7 +79,7 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class _Stream:
+class _CountingStream:
     """Counts what is read and keeps the last of it: `tarfile` is content with a stream that ends anyhow."""
 
     def __init__(self, reader: _Readable) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models_init.formats.manifest import placements
 from models_init.transfer.ranges import SPAN_SIZE, spans
-from models_init.transfer.reuse import Search
+from models_init.transfer.reuse import ReuseSearch
 
 if TYPE_CHECKING:
     from models_init.formats.manifest import Manifest
@@ -38,7 +38,7 @@ def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
     """Plan as a site would that has installed `old`; `document_bytes` is the size of the new manifest's document."""
     if new.plain:
         return Difference(old, new, 0, 0, 0, new.size, document_bytes + new.archive.size, 1 + _parts(new.archive.size))
-    search = Search(new, ())
+    search = ReuseSearch(new, ())
     search.look("", old, whole=True)
     found = search.found()
     ranges = list(spans(found.missing))

@@ -12,7 +12,7 @@ from models_init.formats import bundle_index, manifest
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from models_init.formats.minisign import Signature
 from models_init.publish.bundle.layout import layout_of
-from models_init.publish.bundle.member import Hold, digest_of
+from models_init.publish.bundle.member import BundleMember, digest_of
 from models_init.publish.pack.tar_stream import padded
 from models_init.sources.bundle import Bundle
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.core.workers import Workers
-    from models_init.formats.bundle_index import Contents, Member, Packed
+    from models_init.formats.bundle_index import BundledPack, Contents, Member
     from models_init.formats.manifest import Manifest
     from models_init.transfer.ranges import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class BundleDamage:
     """What is wrong, in which member, and where that lies: the file, and the byte in it."""
 
     member: str
@@ -38,7 +38,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class CarriedPack:
     """A pack of the bundle: bytes of its archive that are there, and the id of the key that signed it, if one did."""
 
     ref: PackRef
@@ -48,32 +48,32 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class BundleInspection:
     """What is in the bundle, and what is wrong with it."""
 
     contents: Contents
     files: tuple[Path, ...]
-    packs: tuple[Carried, ...]
-    damages: tuple[Damage, ...]
+    packs: tuple[CarriedPack, ...]
+    damages: tuple[BundleDamage, ...]
 
 
-async def inspect(path: Path, workers: Workers, watcher: Watcher) -> Findings:
+async def inspect(path: Path, workers: Workers, observer: Observer) -> BundleInspection:
     """Read the whole bundle. Raises as `Bundle.open`; watch the bytes of members."""
     opened = await workers.run(Bundle.open, path)
     try:
-        judge = _Judge(opened)
-        watcher.expect(sum(member.size for member in opened.contents.members))
+        judge = _BundleInspector(opened)
+        observer.expect(sum(member.size for member in opened.contents.members))
         damages = [*await workers.run(judge.frame)]
-        for found in await each(lambda member: judge.member(member, workers, watcher), opened.contents.members):
+        for found in await each(lambda member: judge.member(member, workers, observer), opened.contents.members):
             damages += found
         packs = await workers.run(judge.packs)
     finally:
         opened.medium.close()
     damages.sort(key=lambda damage: (damage.path, damage.offset))
-    return Findings(opened.contents, tuple(opened.medium.paths), tuple(packs), tuple(damages))
+    return BundleInspection(opened.contents, tuple(opened.medium.paths), tuple(packs), tuple(damages))
 
 
-class _Judge:
+class _BundleInspector:
     """Looks at one bundle."""
 
     def __init__(self, opened: Bundle) -> None:
@@ -83,7 +83,7 @@ class _Judge:
         self._layout = layout_of(opened.contents)
         self._manifests: dict[str, Manifest] = dict(self._read_manifests())
 
-    def frame(self) -> list[Damage]:
+    def frame(self) -> list[BundleDamage]:
         """Everything that is no member: the two tables, headers, padding."""
         text = self._layout.text(self._contents)
         tables = {
@@ -103,11 +103,11 @@ class _Judge:
                 found.append(self._damage(self._before(at), what, at))
         return found
 
-    async def member(self, member: Member, workers: Workers, watcher: Watcher) -> list[Damage]:
+    async def member(self, member: Member, workers: Workers, observer: Observer) -> list[BundleDamage]:
         """One member: its digest, and for an archive each chunk."""
-        found: list[Damage] = []
+        found: list[BundleDamage] = []
         if parsed := self._manifests.get(member.key):
-            hold = Hold(parsed, member, self._medium)
+            hold = BundleMember(parsed, member, self._medium)
             for wrong in await workers.each(lambda batch: self._chunks(hold, batch), hold.batches()):
                 found += wrong
         digest = await workers.run(digest_of, self._medium, member)
@@ -115,23 +115,23 @@ class _Judge:
         if not found and digest != due:
             what = "its SHA-256 differs" if member.key not in self._manifests else "bytes between chunks are wrong"
             found = [self._damage(member.name, what, member.offset)]
-        watcher.advance(member.size)
+        observer.advance(member.size)
         return found
 
-    def packs(self) -> list[Carried]:
+    def packs(self) -> list[CarriedPack]:
         """What is carried of each pack."""
         return [self._pack(PackRef(name, packed.version), packed) for name, packed in self._contents.packs.items()]
 
-    def _pack(self, ref: PackRef, packed: Packed) -> Carried:
+    def _pack(self, ref: PackRef, packed: BundledPack) -> CarriedPack:
         pieces = self._bundle.objects.get(f"{ref.name}/{ref.version}/{packed.archive}", ())
-        return Carried(ref, packed.archive_size, sum(piece.size for piece in pieces), self._signer(ref))
+        return CarriedPack(ref, packed.archive_size, sum(piece.size for piece in pieces), self._signer(ref))
 
     def _due(self, member: Member) -> str:
         """The digest that a member ought to have: of a whole archive, the manifest has the word."""
         parsed = self._manifests.get(member.key)
         return parsed.archive.digest if parsed and parsed.archive.size == member.size else member.digest
 
-    def _chunks(self, hold: Hold, batch: Batch) -> list[Damage]:
+    def _chunks(self, hold: BundleMember, batch: Batch) -> list[BundleDamage]:
         return [
             self._damage(
                 hold.member.name,
@@ -172,9 +172,9 @@ class _Judge:
         ends = ((member.offset + padded(member.size), member.name) for member in self._contents.members)
         return next((name for end, name in ends if offset < end), bundle_index.COPY_NAME)
 
-    def _damage(self, member: str, what: str, offset: int) -> Damage:
+    def _damage(self, member: str, what: str, offset: int) -> BundleDamage:
         place = self._medium.place(offset)
-        return Damage(member, what, str(place.path), place.offset)
+        return BundleDamage(member, what, str(place.path), place.offset)
 
 
 def _differs(one: bytes, other: bytes) -> int:

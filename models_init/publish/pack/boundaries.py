@@ -14,7 +14,7 @@ from models_init.formats.manifest import CHUNK_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models_init.publish.pack.boundary_hash import Marks
+    from models_init.publish.pack.boundary_hash import BoundaryCandidates
 
 FRONT = 16
 """What lies in front of a file, where headers are, gets chunks of a 16th of the size: they change most."""
@@ -23,13 +23,13 @@ FRONT_LEAST = 4 << 10
 """Bytes below which it does not become smaller: an entry in the manifest takes 150."""
 
 
-def sizes(size: int, average: int, marks: Iterator[Marks]) -> Iterator[int]:
+def sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Iterator[int]:
     """Give the sizes of a file's chunks, in order: `average` behind its front; what fits into that stays whole.
 
     `marks` are those of its blocks, in order; they are taken as far as they are needed.
     """
     start = number = 0
-    near: deque[Marks] = deque()
+    near: deque[BoundaryCandidates] = deque()
     while size - start > average:
         least, most = bounds(number, average)
         first, last = start + least, min(start + most, size)

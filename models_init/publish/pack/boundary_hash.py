@@ -40,7 +40,7 @@ constants of well-known hash functions; other ones would give other borders, so 
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class BoundaryCandidates:
     """The marks in a block of a file that ends at `stop`; the lower a mark's rank, the better a border there."""
 
     stop: int
@@ -56,13 +56,13 @@ class Marks:
         return int(self.ranks[at]), int(self.places[at])
 
 
-def marks(block: Slice) -> Marks:
+def marks(block: Slice) -> BoundaryCandidates:
     """Find the marks in a block of a file; `UsageError` for one that changed or cannot be read."""
     before = min(BEFORE, block.start)
     return find(read_slice(block.file, block.start - before, before + block.size), block.start, before)
 
 
-def find(data: bytes, start: int, before: int) -> Marks:
+def find(data: bytes, start: int, before: int) -> BoundaryCandidates:
     """Find the marks from `start` of a file in what lies there; `before` bytes of `data` lie before that place."""
     words = np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, 0, (1,))  # overlapping: one at each byte
     at = _marked(words)
@@ -70,7 +70,7 @@ def find(data: bytes, start: int, before: int) -> Marks:
     places = at + (start - before + _WORD)
     # In a run of one pattern many a place is marked, each as good as the one before: a run is no place for borders.
     kept = (places >= start) & (np.diff(ranks, prepend=~ranks[:1]) != 0)
-    return Marks(start - before + len(data), places[kept], ranks[kept])
+    return BoundaryCandidates(start - before + len(data), places[kept], ranks[kept])
 
 
 def _marked(words: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.core.pack_ref import PackRef
-    from models_init.publish.pack.boundary_hash import Marks
+    from models_init.publish.pack.boundary_hash import BoundaryCandidates
     from models_init.publish.pack.compress import Frame
-    from models_init.publish.pack.source_tree import SourceFile, Tree
+    from models_init.publish.pack.source_tree import SourceFile, SourceTree
 
 LEVEL = 9
 """zstd's level unless told otherwise. Weights come out the same size at every level from 1 to 22; graphs and texts are
@@ -46,7 +46,7 @@ CHUNK_SIZE = MIB
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class BuildOptions:
     """How to build a pack; `chunk_size` is in plain bytes; `requires` names the versions of other packs that fit."""
 
     ref: PackRef
@@ -57,7 +57,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuildResult:
     """A pack that was built; `fresh` unless the same one stood there already."""
 
     folder: Path
@@ -65,7 +65,7 @@ class Built:
     fresh: bool
 
 
-def build(tree: Tree, recipe: Recipe, out: Path, watcher: Watcher) -> Built:
+def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer) -> BuildResult:
     """Write `<out>/<name>/<version>/` with archive and manifest; watch plain bytes.
 
     Raises `UsageError` when a file changed meanwhile or that version stands there with other content; `VolumeError`
@@ -75,7 +75,7 @@ def build(tree: Tree, recipe: Recipe, out: Path, watcher: Watcher) -> Built:
     archive = folder.path / ARCHIVE_NAME
     with made(folder.path), draft(archive) as part, draft(folder.manifest) as text:
         with told(archive):
-            manifest = _written(tree, recipe, part, watcher)
+            manifest = _written(tree, recipe, part, observer)
         document = _document(manifest)
         fresh = not folder.stands(document)
         with told(folder.manifest):
@@ -84,22 +84,22 @@ def build(tree: Tree, recipe: Recipe, out: Path, watcher: Watcher) -> Built:
         settle(text, folder.manifest)
         place(archive)
         place(folder.manifest)
-    return Built(folder.path, manifest, fresh)
+    return BuildResult(folder.path, manifest, fresh)
 
 
-def _written(tree: Tree, recipe: Recipe, part: BinaryIO, watcher: Watcher) -> Manifest:
+def _written(tree: SourceTree, recipe: BuildOptions, part: BinaryIO, observer: Observer) -> Manifest:
     """Write the archive, and learn what its manifest has to say."""
-    ledger = _Ledger()
-    writer = _Writer(part)
-    watcher.expect(tree.size)
+    ledger = _ManifestCollector()
+    writer = _ArchiveWriter(part)
+    observer.expect(tree.size)
     for frames in _compressed(tree, recipe):
-        watcher.advance(ledger.add(frames, writer.size))
+        observer.advance(ledger.add(frames, writer.size))
         writer.write(b"".join([frame.data for frame in frames]))
     files = tuple(ledger.file(source) for source in tree.files)
     return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_folders), recipe.requires)
 
 
-def _compressed(tree: Tree, recipe: Recipe) -> Iterator[list[Frame]]:
+def _compressed(tree: SourceTree, recipe: BuildOptions) -> Iterator[list[Frame]]:
     compressor = Compressor(recipe.level)
     window = 2 * recipe.threads + 2
     with workers(recipe.threads) as pool:
@@ -109,7 +109,7 @@ def _compressed(tree: Tree, recipe: Recipe) -> Iterator[list[Frame]]:
         yield from in_order(pool, compressor.frames, jobs, window=window)
 
 
-def _marks() -> Callable[[Slice], Marks]:
+def _marks() -> Callable[[Slice], BoundaryCandidates]:
     try:
         from models_init.publish.pack.boundary_hash import marks  # noqa: PLC0415 - numpy takes 0.1 s, and a site has none
     except ModuleNotFoundError as error:
@@ -129,7 +129,7 @@ def _document(manifest: Manifest) -> bytes:
     return document
 
 
-class _Writer:
+class _ArchiveWriter:
     """The archive while it is written: its size and digest so far."""
 
     def __init__(self, part: BinaryIO) -> None:
@@ -146,7 +146,7 @@ class _Writer:
         return Archive(ARCHIVE_NAME, self.size, f"sha256:{self._hash.hexdigest()}")
 
 
-class _Ledger:
+class _ManifestCollector:
     """What the manifest will say of each file, gathered chunk by chunk."""
 
     def __init__(self) -> None:

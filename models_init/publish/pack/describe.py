@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, BinaryIO
 from models_init.archive.scan import limits_of, study
 from models_init.archive.tar_reader import Limits
 from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
-from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, Plain, encode
+from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, OpaqueArchive, encode
 from models_init.publish.pack.version_folder import VersionFolder, draft, made, place, settle, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from models_init.archive.scan import Outcome
-    from models_init.core.events import Watcher
+    from models_init.archive.scan import ScanResult
+    from models_init.core.events import Observer
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Requirement
 
@@ -30,7 +30,7 @@ _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPN
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DescribeResult:
     """A pack that was described; `fresh` unless the same manifest stood there already."""
 
     folder: Path
@@ -38,16 +38,18 @@ class Described:
     fresh: bool
 
 
-def describe(file: Path, ref: PackRef, requires: Sequence[Requirement], out: Path, watcher: Watcher) -> Described:
+def describe(
+    file: Path, ref: PackRef, requires: Sequence[Requirement], out: Path, observer: Observer
+) -> DescribeResult:
     """Write `<out>/<name>/<version>/` with the archive, as a hard link or else a copy, and its manifest.
 
     Raises `ArchiveError` for an archive that no site would take, `UsageError` when it cannot be read or that version
     stands there with other content; `VolumeError` and its kinds for the disk.
     """
-    archive, outcome = _studied(file, watcher)
+    archive, outcome = _studied(file, observer)
     if outcome.fault:
         raise ArchiveError(f"{file} cannot be a pack: {outcome.fault}; pack it anew, or unpack it and use `build`")
-    plain = Plain(outcome.ledger.size, outcome.ledger.entries)
+    plain = OpaqueArchive(outcome.ledger.size, outcome.ledger.entries)
     manifest = Manifest(SCHEMA, *ref, archive, (), requires=tuple(requires), plain=plain)
     folder, document = VersionFolder(out / ref.name / ref.version), encode(manifest)
     with made(folder.path), draft(folder.manifest) as text:
@@ -57,16 +59,16 @@ def describe(file: Path, ref: PackRef, requires: Sequence[Requirement], out: Pat
             text.write(document)
         settle(text, folder.manifest)
         place(folder.manifest)
-    return Described(folder.path, manifest, fresh)
+    return DescribeResult(folder.path, manifest, fresh)
 
 
 def plain_faults(
-    path: Path, archive: Archive, promised: Plain, watcher: Watcher
+    path: Path, archive: Archive, promised: OpaqueArchive, observer: Observer
 ) -> tuple[tuple[str, ...], type[ModelsInitError] | None]:
     """What is wrong with a plain archive by its manifest, and the class of fault if there is any."""
     try:
         with path.open("rb") as file:
-            watched = _Watched(file, watcher)
+            watched = _ObservedFile(file, observer)
             outcome = study(watched, limits_of(archive, promised), promised)
     except OSError as error:
         return (f"the archive {path.name} cannot be read: {error.strerror}",), WrongBytesError
@@ -77,11 +79,11 @@ def plain_faults(
     return ((f"the archive cannot be used: {outcome.fault}",), ArchiveError) if outcome.fault else ((), None)
 
 
-def _studied(path: Path, watcher: Watcher) -> tuple[Archive, Outcome]:
+def _studied(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
     try:
         with path.open("rb") as file:
-            watched = _Watched(file, watcher)
-            outcome = study(watched, _UNLIMITED, Plain())
+            watched = _ObservedFile(file, observer)
+            outcome = study(watched, _UNLIMITED, OpaqueArchive())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; name an archive") from error
     try:
@@ -126,17 +128,17 @@ def _digest(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-class _Watched:
+class _ObservedFile:
     """A file whose bytes are counted, and shown, as they are read."""
 
-    def __init__(self, file: BinaryIO, watcher: Watcher) -> None:
+    def __init__(self, file: BinaryIO, observer: Observer) -> None:
         self._file = file
-        self._watcher = watcher
+        self._observer = observer
         self.size = 0
-        watcher.expect(os.fstat(file.fileno()).st_size)
+        observer.expect(os.fstat(file.fileno()).st_size)
 
     def read(self, size: int, /) -> bytes:
         data = self._file.read(size)
         self.size += len(data)
-        self._watcher.advance(len(data))
+        self._observer.advance(len(data))
         return data

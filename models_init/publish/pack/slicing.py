@@ -15,8 +15,8 @@ from models_init.publish.pack.source_tree import SourceFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from models_init.publish.pack.boundary_hash import Marks
-    from models_init.publish.pack.source_tree import Tree
+    from models_init.publish.pack.boundary_hash import BoundaryCandidates
+    from models_init.publish.pack.source_tree import SourceTree
 
 BLOCK_SIZE = MIB
 """Plain bytes in which a worker looks for marks at once."""
@@ -28,13 +28,13 @@ FILLER_LIMIT = MIB
 """Plain bytes after which a run of headers (of empty files and folders) is cut, so that no frame grows large."""
 
 
-def blocks(tree: Tree, chunk_size: int) -> Iterator[Slice]:
+def blocks(tree: SourceTree, chunk_size: int) -> Iterator[Slice]:
     """Give, in archive order, what has to be looked through for marks before the tree can be cut."""
     for file in tree.files:
         yield from _blocks(file, chunk_size)
 
 
-def pieces(tree: Tree, chunk_size: int, marks: Iterator[Marks]) -> Iterator[Piece]:
+def pieces(tree: SourceTree, chunk_size: int, marks: Iterator[BoundaryCandidates]) -> Iterator[Piece]:
     """Cut the tree into pieces in archive order; a slice has `chunk_size` bytes on average. `marks`: of its blocks."""
     filler = bytearray()
     for entry in tree.entries:
@@ -69,7 +69,7 @@ def _blocks(file: SourceFile, chunk_size: int) -> Iterator[Slice]:
             yield Slice(file, start, min(BLOCK_SIZE, file.size - start))
 
 
-def _slices(file: SourceFile, chunk_size: int, marks: Iterator[Marks]) -> Iterator[Slice]:
+def _slices(file: SourceFile, chunk_size: int, marks: Iterator[BoundaryCandidates]) -> Iterator[Slice]:
     own = islice(marks, sum(1 for _ in _blocks(file, chunk_size)))
     start = 0
     for size in sizes(file.size, chunk_size, own):

@@ -41,7 +41,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class SourceTree:
     """Everything that goes into a pack, in ascending order of path: a folder stands before what it holds."""
 
     entries: tuple[SourceFile | Folder, ...]
@@ -63,7 +63,7 @@ class Tree:
         return sum(file.size for file in self.files)
 
 
-def scan(folder: Path, *, dereference: bool = False) -> Tree:
+def scan(folder: Path, *, dereference: bool = False) -> SourceTree:
     """Walk the folder; with `dereference`, a link counts as what it leads to, if that lies inside the folder.
 
     Raises `UsageError` that names every entry that a pack cannot hold, and for a folder without any file: a mistyped
@@ -73,7 +73,7 @@ def scan(folder: Path, *, dereference: bool = False) -> Tree:
     walk.enter(walk.root, "", (walk.root,))
     if walk.faults:
         raise UsageError(f"{folder} cannot be a pack: {some(walk.faults)}; {_remedy(walk)}")
-    tree = Tree(tuple(sorted(walk.entries, key=lambda entry: entry.path)))
+    tree = SourceTree(tuple(sorted(walk.entries, key=lambda entry: entry.path)))
     if not tree.files:
         raise UsageError(f"{folder} holds no file: there is nothing to publish; name the folder with the models")
     return tree

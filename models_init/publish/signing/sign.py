@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignResult:
     """A version folder whose manifest is signed; `fresh` is whether it was signed just now."""
 
     ref: PackRef
@@ -41,7 +41,7 @@ def signer(folder: VersionFolder, keys: Sequence[PublicKey]) -> str:
     return verify(ref, document, signature, keys)
 
 
-def sign(folders: Sequence[VersionFolder], key: SecretKey, *, replace: bool) -> list[Signed]:
+def sign(folders: Sequence[VersionFolder], key: SecretKey, *, replace: bool) -> list[SignResult]:
     """Sign what this key has not signed; all of it is judged before anything is written.
 
     Raises `ManifestError` for a manifest that sites could not read, `UsageError` where something else lies in a
@@ -67,7 +67,7 @@ def _is_signed(folder: VersionFolder, key: PublicKey) -> bool:
         return False
 
 
-def _sign(folder: VersionFolder, key: SecretKey, *, fresh: bool) -> Signed:
+def _sign(folder: VersionFolder, key: SecretKey, *, fresh: bool) -> SignResult:
     ref = folder.ref()
     if fresh:
         signature = key.sign(ref, folder.document()).encoded(f"{ref}, signed by key {key.public.id}")
@@ -75,4 +75,4 @@ def _sign(folder: VersionFolder, key: SecretKey, *, fresh: bool) -> Signed:
             file.write(signature)
             settle(file, folder.signature)
             place(folder.signature)
-    return Signed(ref, folder, fresh)
+    return SignResult(ref, folder, fresh)

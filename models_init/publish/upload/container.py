@@ -32,7 +32,7 @@ from models_init.sources.wrappers.retry import patiently
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from models_init.sources.wrappers.retry import Patience
+    from models_init.sources.wrappers.retry import RetryPolicy
 
 T = TypeVar("T")
 
@@ -52,17 +52,17 @@ class ConflictError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UploadTarget:
     """Where to publish: a container's URL, the token's text, how long to go on asking."""
 
     url: str
     token: str
-    patience: Patience
+    patience: RetryPolicy
     ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class BlobProperties:
     """What the service says about a blob; `digest` is empty unless whoever uploaded it said so."""
 
     size: int
@@ -71,7 +71,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class BlobContent:
     """A small blob, read whole."""
 
     data: bytes
@@ -79,7 +79,7 @@ class Document:
 
 
 @asynccontextmanager
-async def opened(target: Target) -> AsyncIterator[Container]:
+async def opened(target: UploadTarget) -> AsyncIterator[Container]:
     """Open the container; `AccessError` for a token that cannot do, `UsageError` for a CA file that is none."""
     token = SasToken.make(target.token)
     if flaw := token.flaw() or _write_flaw(token):
@@ -101,7 +101,7 @@ async def opened(target: Target) -> AsyncIterator[Container]:
 class Container:
     """Reads and conditional writes; every method raises our errors only, after the retries that `patience` allows."""
 
-    def __init__(self, client: ContainerClient, token: SasToken, patience: Patience) -> None:
+    def __init__(self, client: ContainerClient, token: SasToken, patience: RetryPolicy) -> None:
         self._client = client
         self._token = token
         self._patience = patience
@@ -112,21 +112,21 @@ class Container:
         url = urlsplit(self._client.url)
         return f"{url.scheme}://{url.netloc}{url.path}"
 
-    async def facts(self, key: str) -> Facts | None:
+    async def facts(self, key: str) -> BlobProperties | None:
         """Ask about a blob; None if there is none."""
         found = await self._if_there(lambda: self._client.get_blob_client(key).get_blob_properties())
         if found is None:
             return None
-        return Facts(found.size, (found.metadata or {}).get(_DIGEST_KEY, ""), found.etag)
+        return BlobProperties(found.size, (found.metadata or {}).get(_DIGEST_KEY, ""), found.etag)
 
-    async def read(self, key: str, limit: int) -> Document | None:
+    async def read(self, key: str, limit: int) -> BlobContent | None:
         """Read a small blob, None if there is none; one of more than `limit` bytes is a `SourceError`."""
 
-        async def call() -> Document:
+        async def call() -> BlobContent:
             blob = await self._client.get_blob_client(key).download_blob()
             if blob.size > limit:
                 raise SourceError(f"{key} has {blob.size} bytes: it is not what it should be")
-            return Document(bytes(await blob.readall()), blob.properties.etag)
+            return BlobContent(bytes(await blob.readall()), blob.properties.etag)
 
         return await self._if_there(call)
 
@@ -247,7 +247,7 @@ def _condition(over: str | None) -> dict[str, Any]:
     return {"etag": over, "match_condition": MatchConditions.IfNotModified}
 
 
-def _transport(target: Target) -> AioHttpTransport:
+def _transport(target: UploadTarget) -> AioHttpTransport:
     """The SDK's transport with a site's TLS context and proxy.
 
     Given the path of a CA file, the SDK would make a new context and a new connection for each request.

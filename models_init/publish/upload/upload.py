@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from models_init.core.errors import UsageError, WrongBytesError, first_fault
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
 from models_init.formats.minisign import SIGNATURE_LIMIT
-from models_init.publish.upload.container import ConflictError, Container, Document, Facts
+from models_init.publish.upload.container import BlobContent, BlobProperties, ConflictError, Container
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Archive
     from models_init.publish.pack.version_folder import VersionFolder
@@ -34,7 +34,7 @@ BLOCK_COUNT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class UploadOptions:
     """How to publish: below which prefix, how many blocks at once, whether over an upload that was never finished.
 
     `replace_signatures`: whether over another signature of the same manifest.
@@ -47,7 +47,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Uploaded:
+class UploadResult:
     """A version that is published now: `sent` bytes of the archive went up, `found` were there."""
 
     ref: PackRef
@@ -57,7 +57,7 @@ class Uploaded:
     found: int
 
 
-async def upload(folder: VersionFolder, container: Container, way: Way, watcher: Watcher) -> Uploaded:
+async def upload(folder: VersionFolder, container: Container, way: UploadOptions, observer: Observer) -> UploadResult:
     """Publish one version folder; watch archive bytes that are there.
 
     Raises `UsageError` where something else is published under that name and version, `WrongBytesError` where the
@@ -66,7 +66,7 @@ async def upload(folder: VersionFolder, container: Container, way: Way, watcher:
     document = folder.document()
     manifest = published(document, folder.ref()).manifest
     _check_size(folder.path / manifest.archive.file, manifest.archive)
-    job = _Upload(manifest.ref, container, way, watcher)
+    job = _Upload(manifest.ref, container, way, observer)
     is_published = await job.is_published(document)
     sent = await job.archive(folder.path / manifest.archive.file, manifest.archive)
     if folder.signature.exists():
@@ -74,17 +74,17 @@ async def upload(folder: VersionFolder, container: Container, way: Way, watcher:
     if not is_published:
         await job.manifest(document)
     url = f"{container.url}/{job.key('')}".rstrip("/")
-    return Uploaded(manifest.ref, url, not is_published, sent, manifest.archive.size - sent)
+    return UploadResult(manifest.ref, url, not is_published, sent, manifest.archive.size - sent)
 
 
 class _Upload:
     """One version on its way."""
 
-    def __init__(self, ref: PackRef, container: Container, way: Way, watcher: Watcher) -> None:
+    def __init__(self, ref: PackRef, container: Container, way: UploadOptions, observer: Observer) -> None:
         self._ref = ref
         self._container = container
         self._way = way
-        self._watcher = watcher
+        self._observer = observer
         self._may_replace = way.replace_unfinished
 
     def key(self, name: str) -> str:
@@ -106,10 +106,10 @@ class _Upload:
     async def archive(self, path: Path, archive: Archive) -> int:
         """Bring the archive there unless it is, and return how many of its bytes were sent."""
         key = self.key(archive.file)
-        self._watcher.expect(archive.size)
+        self._observer.expect(archive.size)
         there = await self._container.facts(key)
         if _is(there, archive):
-            self._watcher.advance(archive.size)
+            self._observer.advance(archive.size)
             return 0
         if there and not self._may_replace:
             raise self._in_the_way(key)
@@ -136,7 +136,7 @@ class _Upload:
             if not await self.is_published(document):
                 raise self._in_the_way(self.key(MANIFEST_NAME)) from None
 
-    async def _put(self, key: str, data: bytes, content_type: str, there: Document | None) -> None:
+    async def _put(self, key: str, data: bytes, content_type: str, there: BlobContent | None) -> None:
         try:
             await self._container.put(key, data, content_type, there.etag if there else None)
         except ConflictError:
@@ -167,7 +167,7 @@ class _Upload:
             while block := await asyncio.to_thread(blocks.next):
                 ids.append(block.id)
                 if staged.get(block.id) == len(block.data):
-                    self._watcher.advance(len(block.data))
+                    self._observer.advance(len(block.data))
                     continue
                 sent += len(block.data)
                 await slots.acquire()
@@ -179,7 +179,7 @@ class _Upload:
             await self._container.stage(key, block.id, block.data)
         finally:
             slots.release()
-        self._watcher.advance(len(block.data))
+        self._observer.advance(len(block.data))
 
     def _in_the_way(self, key: str, remedy: str = "") -> UsageError:
         return UsageError(
@@ -244,5 +244,5 @@ def _unlike(path: str) -> WrongBytesError:
     )
 
 
-def _is(there: Facts | None, archive: Archive) -> bool:
+def _is(there: BlobProperties | None, archive: Archive) -> bool:
     return there is not None and (there.size, there.digest) == (archive.size, archive.digest)

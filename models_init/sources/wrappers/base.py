@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from models_init.sources.source import Sink, Source
 
 
-class SourceAround:
+class SourceWrapper:
     """Is what `inner` is."""
 
     def __init__(self, inner: Source) -> None:
@@ -44,7 +44,7 @@ class SourceAround:
         await self._inner.close()
 
 
-class SinkAround:
+class SinkWrapper:
     """Takes what `inner` takes."""
 
     def __init__(self, inner: Sink) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from models_init.sources.wrappers.base import SinkAround, SourceAround
+from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ _PORTION = 0.02  # seconds' worth of bytes that are accepted at once
 _CREDIT = 0.2  # seconds it may lag behind and catch up: on a busy machine a sleep takes longer than requested
 
 
-class LimitedSource(SourceAround):
+class RateLimitedSource(SourceWrapper):
     """Reads at most `rate` bytes per second from `inner`; a range that waits does not read its connection.
 
     Unused rate is not saved up while nothing is read, so that hardly any second exceeds the limit.
@@ -40,7 +40,7 @@ class LimitedSource(SourceAround):
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
         portion = max(1, int(self._rate * _PORTION))
-        await super().get_range(key, start, stop, _LimitedSink(sink, portion, self._wait_for))
+        await super().get_range(key, start, stop, _RateLimitedSink(sink, portion, self._wait_for))
 
     async def _wait_for(self, size: int) -> None:
         """Wait until `size` more bytes are within the rate."""
@@ -51,7 +51,7 @@ class LimitedSource(SourceAround):
             await self._sleep(wait)
 
 
-class _LimitedSink(SinkAround):
+class _RateLimitedSink(SinkWrapper):
     """Accepts at most `portion` bytes at once, and waits for the rate before it hands them on."""
 
     def __init__(self, inner: Sink, portion: int, wait_for: Callable[[int], Awaitable[None]]) -> None:

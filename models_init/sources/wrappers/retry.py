@@ -24,12 +24,12 @@ from tenacity import (
 )
 
 from models_init.core.errors import UnavailableError
-from models_init.sources.wrappers.base import SinkAround, SourceAround
+from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from models_init.sources.probe import Approach, Credential, Greeting
+    from models_init.sources.probe import Credential, EndpointProbe, ProbeResult
     from models_init.sources.source import Sink, Source
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ _WORTH = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to go on: `attempts` in a row without a byte, `seconds` with none to speak of; whichever ends first.
 
     A source that has never answered is likelier to be named wrong than to be down: for that, `first_seconds`. Ten
@@ -54,10 +54,12 @@ class Patience:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-class RetryingSource(SourceAround):
+class RetryingSource(SourceWrapper):
     """Asks `inner` again as long as `patience` lasts; `on_retry` is told each error and the wait in seconds."""
 
-    def __init__(self, inner: Source, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
+    def __init__(
+        self, inner: Source, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]
+    ) -> None:
         super().__init__(inner)
         self._patience = patience
         self._on_retry = on_retry
@@ -71,10 +73,10 @@ class RetryingSource(SourceAround):
         """See `Source.get_range`; a broken range is taken up at the byte where it broke."""
         came = 0
 
-        async def attempt(effort: _Effort) -> None:
+        async def attempt(effort: _RetryLoop) -> None:
             nonlocal came
             if start + came < stop or not came:  # a fault after the last byte costs nothing
-                counted = _Counted(sink, effort)
+                counted = _CountingSink(sink, effort)
                 try:
                     await self._inner.get_range(key, start + came, stop, counted)
                 finally:
@@ -86,10 +88,10 @@ class RetryingSource(SourceAround):
         """See `Source.names`."""
         return await self._again(lambda _: self._inner.names(folder))
 
-    async def _again(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
+    async def _again(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
         first, seconds = self._patience.first_seconds, self._patience.seconds
         patience = self._patience if self._answered else replace(self._patience, seconds=min(first, seconds))
-        result = await _Effort(patience, self._tell).make(call)
+        result = await _RetryLoop(patience, self._tell).make(call)
         self._answered = True
         return result
 
@@ -98,10 +100,10 @@ class RetryingSource(SourceAround):
         self._on_retry(error, wait)
 
 
-class _Counted(SinkAround):
+class _CountingSink(SinkWrapper):
     """Counts the bytes that came, and tells them as progress."""
 
-    def __init__(self, inner: Sink, effort: _Effort) -> None:
+    def __init__(self, inner: Sink, effort: _RetryLoop) -> None:
         super().__init__(inner)
         self._effort = effort
         self.came = 0
@@ -114,35 +116,35 @@ class _Counted(SinkAround):
         self._effort.progress(count, monotonic() - began)
 
 
-class PatientApproach:
+class RetryingProbe:
     """Asks `inner` for its greeting again, by the same rules."""
 
-    def __init__(self, inner: Approach, patience: Patience) -> None:
+    def __init__(self, inner: EndpointProbe, patience: RetryPolicy) -> None:
         self._inner = inner
         self._patience = patience
 
-    async def greet(self) -> Greeting:
-        """See `Approach.greet`."""
+    async def greet(self) -> ProbeResult:
+        """See `EndpointProbe.greet`."""
         return await patiently(self._inner.greet, self._patience)
 
     def credential(self) -> Credential | None:
-        """See `Approach.credential`."""
+        """See `EndpointProbe.credential`."""
         return self._inner.credential()
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
+async def patiently(call: Callable[[], Awaitable[T]], patience: RetryPolicy) -> T:
     """Call again after each `UnavailableError` by the same rules: for what is no source."""
-    return await _Effort(patience, lambda _error, _wait: None).make(lambda _: call())
+    return await _RetryLoop(patience, lambda _error, _wait: None).make(lambda _: call())
 
 
-class _Effort:
+class _RetryLoop:
     """One request's attempts.
 
     tenacity's own strategies decide, about the time since bytes last came instead of since the first attempt. They
     change nothing: the counters change when an attempt begins and when bytes come.
     """
 
-    def __init__(self, patience: Patience, on_retry: Callable[[UnavailableError, float], None]) -> None:
+    def __init__(self, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]) -> None:
         self._sleep = patience.sleep
         self._on_retry = on_retry
         self._backoff = wait_random_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
@@ -152,7 +154,7 @@ class _Effort:
         self._gain = 0
         self._last_gain = monotonic()
 
-    async def make(self, call: Callable[[_Effort], Awaitable[T]]) -> T:
+    async def make(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
             sleep=self._sleep,
             retry=retry_if_exception_type(UnavailableError),

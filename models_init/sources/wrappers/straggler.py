@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UnavailableError
-from models_init.sources.wrappers.base import SinkAround, SourceAround
+from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ _ENOUGH = 4  # ranges that make a pace
 _TRIES = 3  # times that one range is cut off: then the source is as it is
 
 
-class BriskSource(SourceAround):
+class StragglerSource(SourceWrapper):
     """Cuts off a range that comes far slower than the latest others, with an `UnavailableError`: worth another try."""
 
     def __init__(self, inner: Source) -> None:
@@ -36,11 +36,11 @@ class BriskSource(SourceAround):
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        timed = _Timed(sink, stop - start, lambda watch: self._judge(watch, key, stop))
+        timed = _TimedSink(sink, stop - start, lambda watch: self._judge(watch, key, stop))
         await super().get_range(key, start, stop, timed)
         self._paces.append(timed.watch.pace)
 
-    def _judge(self, watch: _Stopwatch, key: str, stop: int) -> None:
+    def _judge(self, watch: _RateMeter, key: str, stop: int) -> None:
         if self._crawls(watch) and self._cut_off[key, stop] < _TRIES:
             self._cut_off[key, stop] += 1
             raise UnavailableError(
@@ -48,7 +48,7 @@ class BriskSource(SourceAround):
                 f"{self._usual() / 1e6:.2f} MB/s; it is asked for again on another connection"
             )
 
-    def _crawls(self, watch: _Stopwatch) -> bool:
+    def _crawls(self, watch: _RateMeter) -> bool:
         """Tell whether a fresh connection at the others' pace would be done much sooner."""
         if len(self._paces) < _ENOUGH or watch.left < watch.pace * _OVERHEAD:
             return False
@@ -60,12 +60,12 @@ class BriskSource(SourceAround):
         return paces[len(paces) // 2]
 
 
-class _Timed(SinkAround):
+class _TimedSink(SinkWrapper):
     """Has a stopwatch run while its source does, and now and then somebody `look` at it."""
 
-    def __init__(self, inner: Sink, size: int, look: Callable[[_Stopwatch], None]) -> None:
+    def __init__(self, inner: Sink, size: int, look: Callable[[_RateMeter], None]) -> None:
         super().__init__(inner)
-        self.watch = _Stopwatch(size)
+        self.watch = _RateMeter(size)
         self._look = look
 
     async def buffer_updated(self, count: int) -> None:
@@ -77,7 +77,7 @@ class _Timed(SinkAround):
         self.watch.resume()
 
 
-class _Stopwatch:
+class _RateMeter:
     """How fast `size` bytes come, from the first piece on: how long that takes is the idle limit's affair.
 
     The time that the sink takes is not the source's.

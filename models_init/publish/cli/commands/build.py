@@ -15,7 +15,7 @@ from models_init.core.units import count, human_size
 from models_init.publish.cli.arguments import between, chunk_size, requirement, requirements
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.build import CHUNK_SIZE, LEVEL, Built, Recipe, build
+from models_init.publish.pack.build import CHUNK_SIZE, LEVEL, BuildOptions, BuildResult, build
 from models_init.publish.pack.source_tree import scan
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Judge the folder, build the pack, tell its size."""
-    recipe = Recipe(
+    recipe = BuildOptions(
         _ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, requirements(arguments.requires)
     )
     _check_apart(arguments.folder, arguments.out)
     tree = scan(arguments.folder, dereference=arguments.dereference)
-    with bar(f"{recipe.ref}") as watcher:
-        return _report(build(tree, recipe, arguments.out, watcher))
+    with bar(f"{recipe.ref}") as observer:
+        return _report(build(tree, recipe, arguments.out, observer))
 
 
 def _ref(arguments: Namespace) -> PackRef:
@@ -78,7 +78,7 @@ def _check_apart(folder: Path, out: Path) -> None:
         )
 
 
-def _report(built: Built) -> Report:
+def _report(built: BuildResult) -> Report:
     manifest = built.manifest
     chunks = sum(len(file.chunks) for file in manifest.files)
     ratio = manifest.archive.size / max(manifest.size, 1)

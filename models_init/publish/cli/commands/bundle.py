@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
+    from models_init.core.events import Observer
     from models_init.formats.bundle_index import Contents
     from models_init.formats.receipt import Receipt
-    from models_init.publish.bundle.contents import Cargo
-    from models_init.publish.bundle.writer import Made
+    from models_init.publish.bundle.contents import BundlePlan
+    from models_init.publish.bundle.writer import BundleResult
 
 NAME = "bundle"
 HELP = "make a file for a site without a network"
@@ -71,31 +71,31 @@ def run(arguments: Namespace) -> Report:
     if arguments.out.suffix != ".tar":
         raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a folder")
     receipt = _receipt(arguments.since) if arguments.since else None
-    with bar("bundle") as watcher:
-        cargo, made = signals.run(_make(settings, arguments, receipt, watcher))
+    with bar("bundle") as observer:
+        cargo, made = signals.run(_make(settings, arguments, receipt, observer))
     return _report(cargo, made)
 
 
 async def _make(
-    settings: Settings, arguments: Namespace, receipt: Receipt | None, watcher: Watcher
-) -> tuple[Cargo, Made]:
+    settings: Settings, arguments: Namespace, receipt: Receipt | None, observer: Observer
+) -> tuple[BundlePlan, BundleResult]:
     from models_init.cli.factory import source_of, trust_of
     from models_init.core import memory_limits
     from models_init.core.workers import Workers
-    from models_init.publish.bundle.contents import Order, load
+    from models_init.publish.bundle.contents import BundleRequest, load
     from models_init.publish.bundle.images import spooled
-    from models_init.publish.bundle.site_files import Extras, outfit
+    from models_init.publish.bundle.site_files import ExtraFiles, outfit
     from models_init.publish.bundle.writer import make
-    from models_init.transfer.concurrency import Connections
+    from models_init.transfer.concurrency import ConnectionLimiter
     from models_init.transfer.context import Context
 
-    source, workers = source_of(settings, watcher, lambda _error, _wait: None), Workers()
+    source, workers = source_of(settings, observer, lambda _error, _wait: None), Workers()
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         with spooled(arguments.image, arguments.out) as images:
-            extras = Extras(arguments.compose, arguments.file)
+            extras = ExtraFiles(arguments.compose, arguments.file)
             equipped = outfit(os.environ, settings.packs, extras, arguments.out.name, images)
-            order = Order(
+            order = BundleRequest(
                 packs=settings.packs,
                 recipient=arguments.recipient,
                 environment=equipped.environment,
@@ -104,15 +104,15 @@ async def _make(
                 documents=equipped.documents,
                 images=images,
             )
-            cargo = await load(order, source, trust_of(settings, watcher))
-            context = Context(source, workers, watcher, Connections(settings.connections), buffers)
+            cargo = await load(order, source, trust_of(settings, observer))
+            context = Context(source, workers, observer, ConnectionLimiter(settings.connections), buffers)
             return cargo, await make(cargo, arguments.out.absolute(), context)
     finally:
         workers.close()
         await source.close()
 
 
-def _report(cargo: Cargo, made: Made) -> Report:
+def _report(cargo: BundlePlan, made: BundleResult) -> Report:
     contents = made.contents
     shown = str(made.paths[0]) if len(made.paths) == 1 else f"{made.paths[0]} to {made.paths[-1].name}"
     packs = ", ".join(f"{name} {packed.version}" for name, packed in contents.packs.items())

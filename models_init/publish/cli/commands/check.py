@@ -14,7 +14,7 @@ from models_init.core.units import count, human_size
 from models_init.publish.cli.arguments import public_keys
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
-from models_init.publish.inspection.check_pack import Verdict, check
+from models_init.publish.inspection.check_pack import CheckResult, check
 from models_init.publish.pack.version_folder import find
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def configure(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> Report:
     """Judge every version folder, tell of each whether it is sound."""
     found = find(arguments.folder)
-    with bar("check") as watcher:
-        verdicts = [check(folder, watcher, arguments.public_key) for folder in found]
+    with bar("check") as observer:
+        verdicts = [check(folder, observer, arguments.public_key) for folder in found]
     text = "\n".join(line for verdict in verdicts for line in _lines(verdict))
     return Report(text, {"packs": [_facts(verdict) for verdict in verdicts]}, _error(verdicts))
 
 
-def _lines(verdict: Verdict) -> list[str]:
+def _lines(verdict: CheckResult) -> list[str]:
     name = _name(verdict)
     if verdict.manifest and not verdict.faults:
         files, archive = verdict.manifest.files, verdict.manifest.archive
@@ -67,7 +67,7 @@ def _lines(verdict: Verdict) -> list[str]:
     )
 
 
-def _facts(verdict: Verdict) -> dict[str, object]:
+def _facts(verdict: CheckResult) -> dict[str, object]:
     return {
         "folder": str(verdict.folder.path),
         "sound": not verdict.faults,
@@ -77,7 +77,7 @@ def _facts(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _error(verdicts: list[Verdict]) -> ModelsInitError | None:
+def _error(verdicts: list[CheckResult]) -> ModelsInitError | None:
     """Sum up: wrong bytes weigh more than a manifest that cannot be used, and that more than a signature."""
     faulty = [verdict for verdict in verdicts if verdict.error]
     if not faulty:
@@ -95,5 +95,5 @@ def _error(verdicts: list[Verdict]) -> ModelsInitError | None:
     )
 
 
-def _name(verdict: Verdict) -> str:
+def _name(verdict: CheckResult) -> str:
     return f"{verdict.folder.path.parent.name}/{verdict.folder.path.name}"

@@ -15,7 +15,7 @@ from models_init.core.units import human_size
 from models_init.publish.cli.arguments import requirement, requirements
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.describe import Described, describe
+from models_init.publish.pack.describe import DescribeResult, describe
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -47,11 +47,11 @@ def run(arguments: Namespace) -> Report:
     except ValueError as error:
         raise UsageError(str(error)) from error
     wanted = requirements(arguments.requires)
-    with bar(f"{ref}") as watcher:
-        return _report(describe(arguments.file, ref, wanted, arguments.out, watcher))
+    with bar(f"{ref}") as observer:
+        return _report(describe(arguments.file, ref, wanted, arguments.out, observer))
 
 
-def _report(found: Described) -> Report:
+def _report(found: DescribeResult) -> Report:
     manifest, plain = found.manifest, found.manifest.plain
     entries = plain.entries if plain and plain.entries else 0
     text = (

@@ -17,8 +17,8 @@ from models_init.publish.cli.report import Report
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from models_init.core.events import Watcher
-    from models_init.publish.inspection.inspect_bundle import Carried, Findings
+    from models_init.core.events import Observer
+    from models_init.publish.inspection.inspect_bundle import BundleInspection, CarriedPack
 
 NAME = "inspect"
 HELP = "say what is in a bundle, and whether it is whole"
@@ -36,23 +36,23 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Read it all."""
-    with bar("inspect") as watcher:
-        found = signals.run(_inspect(arguments.bundle, watcher))
+    with bar("inspect") as observer:
+        found = signals.run(_inspect(arguments.bundle, observer))
     return Report(_text(found), _facts(found), _error(found))
 
 
-async def _inspect(path: Path, watcher: Watcher) -> Findings:
+async def _inspect(path: Path, observer: Observer) -> BundleInspection:
     from models_init.core.workers import Workers
     from models_init.publish.inspection.inspect_bundle import inspect
 
     workers = Workers()
     try:
-        return await inspect(path, workers, watcher)
+        return await inspect(path, workers, observer)
     finally:
         workers.close()
 
 
-def _text(found: Findings) -> str:
+def _text(found: BundleInspection) -> str:
     contents = found.contents
     shown = str(found.files[0]) if len(found.files) == 1 else f"{found.files[0]} to {found.files[-1].name}"
     environment = " ".join(f"{name}={value}" for name, value in contents.environment.items())
@@ -77,7 +77,7 @@ def _text(found: Findings) -> str:
     return "\n".join(lines)
 
 
-def _verdict(found: Findings) -> list[str]:
+def _verdict(found: BundleInspection) -> list[str]:
     if not found.damages:
         return ["whole: every byte was read and is right"]
     rows = [(damage.member, damage.what, f"byte {damage.offset} of {damage.path}") for damage in found.damages]
@@ -88,13 +88,13 @@ def _verdict(found: Findings) -> list[str]:
     ]
 
 
-def _carried(pack: Carried) -> str:
+def _carried(pack: CarriedPack) -> str:
     if pack.carried >= pack.archive_size:
         return "whole"
     return f"{human_size(pack.carried)} of it" if pack.carried else "nothing"
 
 
-def _facts(found: Findings) -> dict[str, object]:
+def _facts(found: BundleInspection) -> dict[str, object]:
     contents = found.contents
     return {
         "files": [str(path) for path in found.files],
@@ -124,7 +124,7 @@ def _facts(found: Findings) -> dict[str, object]:
     }
 
 
-def _error(found: Findings) -> WrongBytesError | None:
+def _error(found: BundleInspection) -> WrongBytesError | None:
     if not found.damages:
         return None
     return WrongBytesError(

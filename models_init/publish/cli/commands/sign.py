@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from models_init.publish.signing.keys import SecretKey
-    from models_init.publish.signing.sign import Signed
+    from models_init.publish.signing.sign import SignResult
 
 NAME = "sign"
 HELP = "sign the manifests of packs"
@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> Report:
     return Report("\n".join(lines), {"key": number, "packs": [_facts(each) for each in signed]})
 
 
-def _facts(signed: Signed) -> dict[str, object]:
+def _facts(signed: SignResult) -> dict[str, object]:
     return {
         "pack": signed.ref.name,
         "version": signed.ref.version,

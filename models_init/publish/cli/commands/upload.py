@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from models_init.cli.settings import Settings
-    from models_init.core.events import Watcher
-    from models_init.publish.upload.upload import Uploaded
+    from models_init.core.events import Observer
+    from models_init.publish.upload.upload import UploadResult
 
 NAME = "upload"
 HELP = "publish packs in a blob container"
@@ -71,8 +71,8 @@ def run(arguments: Namespace) -> Report:
     """Publish every version folder, one after the other."""
     settings = _settings(arguments)
     found = find(arguments.folder)
-    with bar("upload") as watcher:
-        uploaded = signals.run(_upload(found, settings, arguments, watcher))
+    with bar("upload") as observer:
+        uploaded = signals.run(_upload(found, settings, arguments, observer))
     return Report("\n".join(map(_line, uploaded)), {"packs": [_facts(version) for version in uploaded]})
 
 
@@ -86,21 +86,23 @@ def _settings(arguments: Namespace) -> Settings:
 
 
 async def _upload(
-    found: list[VersionFolder], settings: Settings, arguments: Namespace, watcher: Watcher
-) -> list[Uploaded]:
-    from models_init.publish.upload.container import Target, opened
-    from models_init.publish.upload.upload import Way, upload
-    from models_init.sources.wrappers.retry import Patience
+    found: list[VersionFolder], settings: Settings, arguments: Namespace, observer: Observer
+) -> list[UploadResult]:
+    from models_init.publish.upload.container import UploadTarget, opened
+    from models_init.publish.upload.upload import UploadOptions, upload
+    from models_init.sources.wrappers.retry import RetryPolicy
 
     token = settings.read_token()
     register(token)
-    way = Way(settings.prefix, arguments.connections, arguments.replace_unfinished, arguments.replace_signatures)
-    target = Target(settings.url, token, Patience(seconds=settings.retry_seconds), settings.ca_file)
+    way = UploadOptions(
+        settings.prefix, arguments.connections, arguments.replace_unfinished, arguments.replace_signatures
+    )
+    target = UploadTarget(settings.url, token, RetryPolicy(seconds=settings.retry_seconds), settings.ca_file)
     async with opened(target) as container:
-        return [await upload(folder, container, way, watcher) for folder in found]
+        return [await upload(folder, container, way, observer) for folder in found]
 
 
-def _line(version: Uploaded) -> str:
+def _line(version: UploadResult) -> str:
     if not version.fresh and not version.sent:
         return f"{version.ref}: already published at {version.url}"
     return (
@@ -109,7 +111,7 @@ def _line(version: Uploaded) -> str:
     )
 
 
-def _facts(version: Uploaded) -> dict[str, object]:
+def _facts(version: UploadResult) -> dict[str, object]:
     return {
         "pack": version.ref.name,
         "version": version.ref.version,
