@@ -165,8 +165,8 @@ def test_any_notes_are_harmless(tmp_path: Path, history: str, mark: bytes, relea
     (tmp_path / "releases/.history").write_text(history.replace("{id}", release.id), errors="surrogatepass")
     (tmp_path / "releases/.rolled-back.json").write_bytes(mark)
     switch = Switch(volume)
-    assert switch.left() is None
+    assert switch.rolled_back_from() is None
     assert {found.id for found in switch.in_order()} <= set(volume.release_names())
     with suppress(NoSuchReleaseError):
         assert switch.previous().id in volume.release_names()
-    switch.settle([PackRef("nl-nl", "1")])
+    switch.clear_rollback([PackRef("nl-nl", "1")])

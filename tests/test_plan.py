@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models_init.core.errors import IncompatibleError
 from models_init.formats.manifest import FRAME_LIMIT, MIB, Manifest, Requirement, Resolved
-from models_init.transfer.plan import BLOCK, PackSurvey, decide, require_fit
+from models_init.transfer.plan import BLOCK, PackSurvey, check_compatibility, make_plan
 from models_init.transfer.ranges import BATCH_SIZE, GAP, SPAN_SIZE, batches, portions, spans
 from models_init.transfer.reuse import ReuseSearch
 from tests.manifests import manifest, manifests
@@ -141,7 +141,7 @@ def facts(about: Manifest, sound: Sequence[Placement] = (), **known: int) -> Pac
 
 def test_a_new_pack_needs_everything() -> None:
     """With nothing on the volume all chunks are missing, and every file, folder and the pack's own folder is new."""
-    plan = decide([facts(_PACK)])
+    plan = make_plan([facts(_PACK)])
     (pack,) = plan.packs
     assert pack.missing == tuple(_PACK.placements())
     assert (plan.fetch_bytes, plan.write_bytes, plan.reused_bytes) == (45, _PACK.size, 0)
@@ -151,7 +151,7 @@ def test_a_new_pack_needs_everything() -> None:
 
 def test_an_installed_pack_needs_nothing() -> None:
     """An installed pack costs neither bytes nor room."""
-    plan = decide([PackSurvey(resolved(_PACK), installed=True)])
+    plan = make_plan([PackSurvey(resolved(_PACK), installed=True)])
     assert plan.packs[0].missing == ()
     assert (plan.fetch_bytes, plan.write_bytes, plan.reused_bytes) == (0, 0, _PACK.size)
     assert (plan.disk_bytes, plan.disk_inodes) == (0, 0)
@@ -160,7 +160,7 @@ def test_an_installed_pack_needs_nothing() -> None:
 def test_a_started_pack_needs_the_rest() -> None:
     """Sound chunks, in whatever order they were found, are not fetched again, nor is their room counted twice."""
     sound = list(_PACK.placements())[:2]
-    plan = decide([facts(_PACK, sound[::-1], staged_bytes=2 * BLOCK, staged_inodes=3)])
+    plan = make_plan([facts(_PACK, sound[::-1], staged_bytes=2 * BLOCK, staged_inodes=3)])
     assert [placement.file.path for placement in plan.packs[0].missing] == ["b/c"]
     assert (plan.fetch_bytes, plan.write_bytes, plan.reused_bytes) == (5, 6, _PACK.size - 6)
     assert (plan.disk_bytes, plan.disk_inodes) == (BLOCK, 3)
@@ -168,26 +168,26 @@ def test_a_started_pack_needs_the_rest() -> None:
 
 def test_room_is_never_negative() -> None:
     """Staging that takes more than the pack does not earn room for others."""
-    plan = decide([facts(_PACK, staged_bytes=MIB, staged_inodes=99)])
+    plan = make_plan([facts(_PACK, staged_bytes=MIB, staged_inodes=99)])
     assert (plan.disk_bytes, plan.disk_inodes) == (0, 0)
 
 
 def test_packs_are_planned_together() -> None:
     """Packs stand in order of name, and a plan's figures are the sums of theirs."""
-    plan = decide([facts(_PACK), facts(_OTHER)])
+    plan = make_plan([facts(_PACK), facts(_OTHER)])
     assert [pack.manifest.pack for pack in plan.packs] == ["common", "nl-nl"]
     assert [pack.digest for pack in plan.packs] == ["sha256:common", "sha256:nl-nl"]
     assert (plan.fetch_bytes, plan.write_bytes) == (145, _PACK.size + 200)
     assert (plan.disk_bytes, plan.disk_inodes) == (4 * BLOCK, 6 + 2)
-    assert decide([]).packs == ()
+    assert make_plan([]).packs == ()
 
 
 def test_the_largest_batch_is_known() -> None:
     """A worker has to hold a batch: the usual size, or the largest chunk if that is more."""
     large = manifest({"a": [(3 * MIB, 4 * MIB)]})
-    assert decide([facts(large)]).largest_batch == 3 * MIB
-    assert decide([facts(_PACK)]).largest_batch == BATCH_SIZE
-    assert decide([]).largest_batch == BATCH_SIZE
+    assert make_plan([facts(large)]).largest_batch == 3 * MIB
+    assert make_plan([facts(_PACK)]).largest_batch == BATCH_SIZE
+    assert make_plan([]).largest_batch == BATCH_SIZE
 
 
 @given(manifests(), st.data())
@@ -195,7 +195,7 @@ def test_what_is_sound_and_what_is_missing_make_the_pack(drawn: Manifest, data: 
     """Every chunk is either sound or missing, and no batch of the plan is larger than the plan says."""
     everything = list(drawn.placements())
     sound = data.draw(st.lists(st.sampled_from(everything), unique=True)) if everything else []
-    plan = decide([facts(drawn, sound)])
+    plan = make_plan([facts(drawn, sound)])
     lacking = plan.packs[0].missing
     assert [placement for placement in everything if placement not in sound] == list(lacking)
     assert plan.write_bytes + plan.reused_bytes == drawn.size
@@ -207,13 +207,13 @@ _NEEDY = replace(_PACK, requires=(Requirement("common", ("2025.12", "2026.01")),
 
 def test_packs_that_fit_together() -> None:
     """A pack that names versions of another fits with each of them."""
-    require_fit([_NEEDY, _OTHER])
-    require_fit([replace(_OTHER, version="2025.12"), _NEEDY])
-    require_fit([])
+    check_compatibility([_NEEDY, _OTHER])
+    check_compatibility([replace(_OTHER, version="2025.12"), _NEEDY])
+    check_compatibility([])
 
 
 def test_packs_that_do_not_fit_together() -> None:
     """A pack whose needs the environment does not meet is refused, with what it needs and what was named."""
     for others, named in [([], "none"), ([replace(_OTHER, version="2026.02")], r"2026\.02")]:
         with pytest.raises(IncompatibleError, match=rf"nl-nl 2026\.04 works with common 2025\.12 or .*names {named};"):
-            require_fit([_NEEDY, *others])
+            check_compatibility([_NEEDY, *others])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_init.core.pack_ref import PackRef
-from models_init.volume.retention import YOUNG, VolumeInventory, judge
+from models_init.volume.retention import YOUNG, VolumeInventory, decide
 
 
 def ref(version: str, name: str = "nl-nl") -> PackRef:
@@ -26,12 +26,12 @@ VOLUME = VolumeInventory(
     packs=(COMMON, ref("1"), ref("2"), ref("3")),
     manifests=(COMMON, ref("1"), ref("2"), ref("3")),
     staged=(),
-    debris=(),
+    leftovers=(),
 )
 
 
 def going(held: VolumeInventory, keep: int = 1) -> set[tuple[str, str]]:
-    return {(verdict.kind, verdict.name) for verdict in judge(held, keep) if not verdict.stays}
+    return {(verdict.kind, verdict.name) for verdict in decide(held, keep) if not verdict.stays}
 
 
 def test_the_release_before_the_current_stays() -> None:
@@ -73,8 +73,8 @@ def test_staging_stays_if_it_is_wanted() -> None:
 
 def test_debris_stays_while_it_is_young() -> None:
     """Where locks do not hold, a temporary name of the last minute may be in use."""
-    debris = ((Path("/v/staging/.old"), YOUNG + 1), (Path("/v/staging/.young"), YOUNG - 1))
-    assert {name for kind, name in going(replace(VOLUME, debris=debris)) if kind == "debris"} == {".old"}
+    leftovers = ((Path("/v/staging/.old"), YOUNG + 1), (Path("/v/staging/.young"), YOUNG - 1))
+    assert {name for kind, name in going(replace(VOLUME, leftovers=leftovers)) if kind == "debris"} == {".old"}
 
 
 def test_an_unfinished_release_goes() -> None:
@@ -84,7 +84,7 @@ def test_an_unfinished_release_goes() -> None:
 
 def test_releases_go_before_the_packs_that_they_link_to() -> None:
     """A prune that is killed leaves no release whose pack is gone."""
-    kinds = [verdict.kind for verdict in judge(VOLUME, 0)]
+    kinds = [verdict.kind for verdict in decide(VOLUME, 0)]
     assert kinds == sorted(kinds, key=["release", "pack", "manifest", "staging", "debris"].index)
 
 
@@ -106,7 +106,7 @@ def test_what_is_needed_never_goes(
     current = data.draw(st.sampled_from(sorted(releases)))
     packs = sorted({pack for refs in releases.values() for pack in refs} | wanted)
     held = VolumeInventory(current, releases, (), in_use, wanted, packs, packs, (), ())
-    verdicts = judge(held, keep)
+    verdicts = decide(held, keep)
     staying = {(verdict.kind, verdict.name) for verdict in verdicts if verdict.stays}
 
     kept = {name for name in releases if ("release", name) in staying}

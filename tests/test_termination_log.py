@@ -8,7 +8,7 @@ import pytest
 
 from models_init.cli.main import main
 from models_init.core.errors import AccessError, UsageError
-from models_init.output.console import TERMINATION_LOG_BYTES, leave
+from models_init.output.console import TERMINATION_LOG_BYTES, write_termination_log
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ def test_success_leaves_nothing(log: Path, tmp_path: Path) -> None:
 
 def test_it_holds_no_token(log: Path) -> None:
     """What stands there is redacted as everything else is."""
-    leave(AccessError(f"refused: https://host/container?{token()}"), str(log))
+    write_termination_log(AccessError(f"refused: https://host/container?{token()}"), str(log))
     assert not leaks(log.read_text())
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "🙂"])
 def test_it_stays_below_what_kubernetes_reads(log: Path, letter: str) -> None:
     """A long text keeps its beginning and its end, and stays whole UTF-8."""
-    leave(UsageError("cause: " + letter * 5000 + " remedy"), str(log))
+    write_termination_log(UsageError("cause: " + letter * 5000 + " remedy"), str(log))
     assert log.stat().st_size < TERMINATION_LOG_BYTES
     text = log.read_text()
     assert text.startswith("cause: ")

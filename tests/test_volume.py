@@ -106,7 +106,7 @@ def test_publishing_gives_the_public_name(volume: Volume) -> None:
     assert volume.packs() == [_DUTCH]
     assert (volume.pack_path(_DUTCH) / "file").read_text() == "nl-nl 1"
     assert volume.manifest_path(_DUTCH).read_bytes() == _DOCUMENT
-    assert (volume.staged(), volume.debris(), os.listdir(volume.staging / "nl-nl")) == ([], [], [])
+    assert (volume.staged(), volume.leftovers(), os.listdir(volume.staging / "nl-nl")) == ([], [], [])
 
 
 def test_publishing_what_is_published_is_success(volume: Volume) -> None:
@@ -117,7 +117,7 @@ def test_publishing_what_is_published_is_success(volume: Volume) -> None:
     stage(volume, _DUTCH)
     volume.publish(_DUTCH, _DIGEST)
     assert volume.pack_path(_DUTCH).stat().st_ino == inode
-    assert (volume.staged(), volume.debris()) == ([], [])
+    assert (volume.staged(), volume.leftovers()) == ([], [])
 
 
 @pytest.mark.parametrize("junk", [False, True])
@@ -232,7 +232,7 @@ def test_what_is_not_whole_is_not_current(volume: Volume, damage: str) -> None:
     current, folder = volume.root / "current", volume.release_path(other.id)
     match damage:
         case "pack gone":
-            volume.discard(volume.pack_path(_NEWER))
+            volume.remove_atomically(volume.pack_path(_NEWER))
         case "manifest gone":
             volume.manifest_path(_NEWER).unlink()
         case "record gone":
@@ -242,7 +242,7 @@ def test_what_is_not_whole_is_not_current(volume: Volume, damage: str) -> None:
         case "record of another":
             (folder / "release.json").write_bytes(release.encode())
         case "release gone":
-            volume.discard(folder)
+            volume.remove_atomically(folder)
         case "no link":
             current.unlink()
         case _:
@@ -277,12 +277,12 @@ def test_what_is_discarded_is_out_of_sight_first(volume: Volume) -> None:
     install(volume, _DUTCH, _COMMON)
     stage(volume, _NEWER)
     volume.publish(_NEWER, _DIGEST)
-    volume.discard(volume.pack_path(_DUTCH))
+    volume.remove_atomically(volume.pack_path(_DUTCH))
     assert os.listdir(volume.root / "packs/nl-nl") == ["2"]
-    volume.discard(volume.pack_path(_NEWER))
+    volume.remove_atomically(volume.pack_path(_NEWER))
     assert os.listdir(volume.root / "packs") == ["common"]
-    volume.discard(volume.pack_path(_NEWER))
-    assert volume.debris() == []
+    volume.remove_atomically(volume.pack_path(_NEWER))
+    assert volume.leftovers() == []
 
 
 def test_links_are_removed_and_not_followed(volume: Volume, tmp_path: Path) -> None:
@@ -291,10 +291,10 @@ def test_links_are_removed_and_not_followed(volume: Volume, tmp_path: Path) -> N
     (tmp_path / "outside/keep").touch()
     (volume.root / "packs/x").mkdir()
     (volume.root / "packs/x/link").symlink_to(tmp_path / "outside")
-    volume.discard(volume.root / "packs/x/link")
+    volume.remove_atomically(volume.root / "packs/x/link")
     (volume.root / "packs/y/1").mkdir(parents=True)
     (volume.root / "packs/y/1/link").symlink_to(tmp_path / "outside")
-    volume.discard(volume.root / "packs/y/1")
+    volume.remove_atomically(volume.root / "packs/y/1")
     assert os.listdir(tmp_path / "outside") == ["keep"]
 
 
@@ -311,7 +311,7 @@ def test_what_killed_runs_left_is_found(volume: Volume) -> None:
     """Names that no pack can have are told as debris, and are neither packs nor staged."""
     (volume.staging / ".trash-1").mkdir()
     (volume.staging / ".link-2").touch()
-    assert [path.name for path in volume.debris()] == [".link-2", ".trash-1"]
+    assert [path.name for path in volume.leftovers()] == [".link-2", ".trash-1"]
     assert volume.staged() == []
 
 
@@ -321,5 +321,5 @@ def test_packs_of_use_come_in_a_good_order(volume: Volume) -> None:
     stage(volume, _NEWER)
     volume.publish(_NEWER, _DIGEST)
     stage(volume, PackRef("en-us", "1"))
-    found = [(str(holding.ref), holding.whole) for holding in volume.holdings({"nl-nl"})]
+    found = [(str(holding.ref), holding.whole) for holding in volume.seed_trees({"nl-nl"})]
     assert found == [("nl-nl 2", True), ("nl-nl 1", True), ("common 1", True), ("en-us 1", False)]

@@ -29,7 +29,7 @@ class ScanResult(NamedTuple):
     """The archive's digest, what is in it, and why it is no pack; empty where it is one."""
 
     digest: str
-    ledger: ManifestBuilder
+    builder: ManifestBuilder
     fault: str
 
 
@@ -41,28 +41,28 @@ def limits_of(archive: Archive, promised: OpaqueArchive) -> Limits:
     )
 
 
-def study(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeWriter | None = None) -> ScanResult:
+def scan(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeWriter | None = None) -> ScanResult:
     """Read an archive to its end, come what may, and write its files into the tree, if there is one.
 
     Where the archive is no pack, nothing of the tree is left. Raises what reading raises, and `VolumeError`.
     """
-    ledger, fault = ManifestBuilder(), ""
+    builder, fault = ManifestBuilder(), ""
     with _HashingReader(archive) as hashed:
         try:
             for entry in read(hashed, limits):
-                content = ledger.note(entry)
+                content = builder.note(entry)
                 if tree:
                     tree.add(entry, content)
                 for _ in content:
                     pass
-            ledger.check(promised)
+            builder.check(promised)
         except BadArchiveError as error:
             fault = str(error)
             if tree:
                 tree.discard()
         while hashed.read(PIECE):  # its digest tells whether the publisher is to blame, or the line
             pass
-        return ScanResult(hashed.digest(), ledger, fault)
+        return ScanResult(hashed.digest(), builder, fault)
 
 
 class _HashingReader:

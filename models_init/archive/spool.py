@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.fs.files import aside, disk_usage, make_folder
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import disk_usage, make_folder, temp_path
+from models_init.fs.os_errors import volume_errors
 from models_init.transfer.ranges import BATCH_SIZE, SPAN_SIZE, Batch, Span
 from models_init.volume.retention import YOUNG
 
@@ -54,30 +54,30 @@ class Spool:
 
     def missing(self) -> list[Part]:
         """The parts that are not there."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             return [part for part in self.parts() if not self._has(part)]
 
     def allocated(self) -> tuple[int, int]:
         """How much it takes on the disk already, in bytes and in inodes."""
         return disk_usage(self.root)
 
-    def prepare(self, *, alone: bool) -> None:
-        """Make the folder; take out what killed runs left unfinished, `alone` on the volume, or what is not young."""
-        with volume_faults(self.root):
+    def prepare(self, *, locked: bool) -> None:
+        """Make the folder; take out what killed runs left unfinished, `locked` on the volume, or what is not young."""
+        with volume_errors(self.root):
             make_folder(self.root.parent)
             make_folder(self.root)
             for name in os.listdir(self.root):
                 path = self.root / name
-                if name.startswith(".") and (alone or _age(path) > YOUNG):
+                if name.startswith(".") and (locked or _age(path) > YOUNG):
                     _remove(path)
 
     def draft(self) -> Path:
         """A name for a part that is being written."""
-        return aside(self.root, "part")
+        return temp_path(self.root, "part")
 
     def write(self, draft: Path, at: int, data: memoryview) -> None:
         """Write bytes of a part, from its byte `at` on. Blocks: for worker threads."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 while data:
@@ -86,9 +86,9 @@ class Spool:
             finally:
                 os.close(descriptor)
 
-    def place(self, draft: Path, part: Part) -> None:
+    def publish(self, draft: Path, part: Part) -> None:
         """Give a part its name, once it is whole. Blocks: for worker threads."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             self._pages.passed(str(draft), 0, part.size)
             os.rename(draft, self.path(part))
 
@@ -98,7 +98,7 @@ class Spool:
 
     def clear(self) -> None:
         """Throw all parts away."""
-        with volume_faults(self.root), suppress(FileNotFoundError):
+        with volume_errors(self.root), suppress(FileNotFoundError):
             shutil.rmtree(self.root)
 
     def _has(self, part: Part) -> bool:
@@ -107,12 +107,12 @@ class Spool:
 
 
 class SpoolWriter:
-    """Takes what a fetcher brings of an archive, a part's batches in any order; `placed` is called in its threads."""
+    """Takes what a fetcher brings of an archive, a part's batches in any order; `on_part` is called in its threads."""
 
-    def __init__(self, spool: Spool, manifest: Manifest, placed: Callable[[Part], None]) -> None:
+    def __init__(self, spool: Spool, manifest: Manifest, on_part: Callable[[Part], None]) -> None:
         self.manifest = manifest
         self._spool = spool
-        self._placed = placed
+        self._on_part = on_part
         self._begun: dict[int, tuple[Path, int]] = {}
         self._guard = threading.Lock()
 
@@ -128,8 +128,8 @@ class SpoolWriter:
             left = self._begun[part.number][1] - len(data)
             self._begun[part.number] = draft, left
         if not left:
-            self._spool.place(draft, part)
-            self._placed(part)
+            self._spool.publish(draft, part)
+            self._on_part(part)
         return []
 
 
@@ -171,7 +171,7 @@ class SpoolReader:
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes, nothing at the end of the archive. Raises `SpoolClosedError`, `VolumeError`."""
-        with volume_faults(self._spool.root):
+        with volume_errors(self._spool.root):
             while True:
                 if self._descriptor < 0 and not self._open_next():
                     return b""

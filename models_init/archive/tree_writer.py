@@ -11,7 +11,7 @@ from models_init.core.errors import NoSpaceError
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB
 from models_init.fs.files import make_folder
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.os_errors import volume_errors
 from models_init.transfer.plan import SPARE
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class TreeWriter:
         self._root = str(root)
         self._pages = pages
         self._folders = {""}
-        with volume_faults(root):
+        with volume_errors(root):
             make_folder(root)
 
     def add(self, entry: TarEntry, content: Iterator[memoryview]) -> None:
         """Write a directory or a file. Raises `VolumeError`, for a file that does not fit before it is begun."""
-        with volume_faults(self._root):
+        with volume_errors(self._root):
             if entry.is_folder:
                 self._make_folder(entry.path)
                 return
@@ -54,12 +54,12 @@ class TreeWriter:
 
     def complete(self) -> None:
         """Nothing more will be written."""
-        with volume_faults(self._root):
+        with volume_errors(self._root):
             self._pages.leave(self._root)
 
     def discard(self) -> None:
         """Take it away."""
-        with volume_faults(self._root):
+        with volume_errors(self._root):
             shutil.rmtree(self._root, ignore_errors=True)
 
     def _make_folder(self, path: str) -> None:

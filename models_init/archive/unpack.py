@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.archive.scan import limits_of, study
+from models_init.archive.scan import limits_of, scan
 from models_init.archive.spool import Spool, SpoolReader, SpoolWriter, spans
 from models_init.archive.tree_writer import TreeWriter
 from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
 from models_init.core.units import human_size
-from models_init.core.workers import one_fault
+from models_init.core.workers import unwrap_group
 from models_init.formats import manifest
 from models_init.formats.manifest import MANIFEST_LIMIT, OpaqueArchive, Resolved, encode
-from models_init.fs.files import aside, disk_usage
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import disk_usage, temp_path
+from models_init.fs.os_errors import volume_errors
 from models_init.transfer.chunk_io import digest_of
 from models_init.volume import lock
-from models_init.volume.layout import beside, spool_of
+from models_init.volume.layout import manifest_path_of, spool_path_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class ArchiveInstall:
         usages = [disk_usage(path) for path in (spool.root, *self._unpublished())]
         return SpoolUsage(spool.size - missing, sum(size for size, _ in usages), sum(inodes for _, inodes in usages))
 
-    async def bring(self, fetcher: Fetcher) -> Resolved:
+    async def fetch_and_unpack(self, fetcher: Fetcher) -> Resolved:
         """Make a tree of it in staging, and the manifest of that tree: what the volume is to know the pack by.
 
         Parts that an earlier run has left are taken up; where the whole is then wrong, all is fetched anew, once.
@@ -68,30 +68,30 @@ class ArchiveInstall:
             if retry:
                 fetcher.observer.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
                 fetcher.observer.expect(archive.size)
-            await workers.run(self._tidy)
-            tree = aside(self._spool.root, "tree")
-            outcome = await self._gather(fetcher, tree)
+            await workers.run(self._clean_up)
+            tree = temp_path(self._spool.root, "tree")
+            outcome = await self._fetch_and_scan(fetcher, tree)
             if outcome.digest == archive.digest:
-                return await workers.run(self._put_by, tree, outcome)
+                return await workers.run(self._stage_tree, tree, outcome)
             await workers.run(self._spool.clear)
         raise WrongBytesError(
             f"{self.published.manifest.ref}: the SHA-256 of the archive {archive.file} is wrong, and was again when it "
-            f"was fetched anew; {fetcher.source.remedy(self.published.manifest.archive_key, 0)}"
+            f"was fetched anew; {fetcher.source.repair_hint(self.published.manifest.archive_key, 0)}"
         )
 
     @property
     def _spool(self) -> Spool:
         content = self.published.manifest
-        root = spool_of(self.volume.staging_path(content.ref, self.published.digest))
+        root = spool_path_of(self.volume.staging_path(content.ref, self.published.digest))
         return Spool(root, content.archive.size, self.pages)
 
-    def _tidy(self) -> None:
+    def _clean_up(self) -> None:
         """Make the spool; take away what killed runs have left unfinished, unless it may be in use by a run beside."""
-        alone = lock.keeps_out(self.volume.root / ".lock")
-        self._spool.prepare(alone=alone)
-        if alone:
+        locked = lock.is_exclusive(self.volume.root / ".lock")
+        self._spool.prepare(locked=locked)
+        if locked:
             for path in self._unpublished():
-                self.volume.forget(path)
+                self.volume.remove_staged(path)
 
     def _unpublished(self) -> list[Path]:
         """Trees that were made of this archive, and whose run was killed before it gave them their name."""
@@ -100,19 +100,19 @@ class ArchiveInstall:
 
     def _is_origin_of(self, path: Path) -> bool:
         try:
-            content = manifest.parse(beside(path).read_bytes(), self.published.manifest.ref)
+            content = manifest.parse(manifest_path_of(path).read_bytes(), self.published.manifest.ref)
         except (OSError, ManifestError):
             return False
         return content.plain is not None and content.plain.derived_from == self.published.digest
 
-    async def _gather(self, fetcher: Fetcher, tree: Path) -> ScanResult:
+    async def _fetch_and_scan(self, fetcher: Fetcher, tree: Path) -> ScanResult:
         """Fetch the missing parts, and unpack beside that as far as they are there."""
         loop, spool = asyncio.get_running_loop(), self._spool
         missing = await fetcher.workers.run(spool.missing)
         follower = SpoolReader(spool)
         follower.arrived(*set(spool.parts()).difference(missing))
 
-        def placed(part: Part) -> None:
+        def on_part(part: Part) -> None:
             follower.arrived(part)
             loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
 
@@ -122,10 +122,10 @@ class ArchiveInstall:
             return await loop.run_in_executor(thread, self._unpack, follower, tree)
 
         try:
-            with one_fault():
+            with unwrap_group():
                 async with asyncio.TaskGroup() as group:
                     unpacking = group.create_task(unpack())
-                    await fetcher.bring(SpoolWriter(spool, self.published.manifest, placed), spans(missing))
+                    await fetcher.fetch_spans(SpoolWriter(spool, self.published.manifest, on_part), spans(missing))
         finally:
             follower.stop()
             await loop.run_in_executor(None, thread.shutdown)
@@ -135,7 +135,7 @@ class ArchiveInstall:
         content, tree = self.published.manifest, TreeWriter(root, self.pages)
         promised = content.plain or OpaqueArchive()
         try:
-            outcome = study(follower, limits_of(content.archive, promised), promised, tree)
+            outcome = scan(follower, limits_of(content.archive, promised), promised, tree)
         except BaseException:
             tree.discard()
             raise
@@ -144,27 +144,27 @@ class ArchiveInstall:
         tree.complete()
         return outcome
 
-    def _put_by(self, tree: Path, outcome: ScanResult) -> Resolved:
+    def _stage_tree(self, tree: Path, outcome: ScanResult) -> Resolved:
         """Give the tree, whose archive is right, the place from which it is published; keep its manifest beside it."""
         content = self.published.manifest
         if outcome.fault:
             self._spool.clear()
-            raise _no_pack(self.published, outcome.fault)
-        derived = outcome.ledger.derived(content, self.published.digest)
+            raise _archive_error(self.published, outcome.fault)
+        derived = outcome.builder.derived(content, self.published.digest)
         document = encode(derived)
         if len(document) > MANIFEST_LIMIT:
             self._spool.clear()
-            raise _no_pack(self.published, f"the list of its files would have {human_size(len(document))}")
+            raise _archive_error(self.published, f"the list of its files would have {human_size(len(document))}")
         found = Resolved(derived, digest_of(document))
         staging = self.volume.staging_path(content.ref, found.digest)
         self.volume.keep_manifest(content.ref, found.digest, document)
-        with volume_faults(staging):
-            self.volume.discard(staging)
+        with volume_errors(staging):
+            self.volume.remove_atomically(staging)
             os.rename(tree, staging)
         return found
 
 
-def _no_pack(published: Resolved, why: str) -> ArchiveError:
+def _archive_error(published: Resolved, why: str) -> ArchiveError:
     content = published.manifest
     return ArchiveError(
         f"{content.ref}: the archive {content.archive.file} cannot be used: {why}; the publisher must pack it anew and "

@@ -35,7 +35,7 @@ def source_of(settings: Settings, observer: Observer, on_retry: Callable[[Unavai
     return RetryingSource(source, RetryPolicy(seconds=settings.retry_seconds), on_retry)
 
 
-def approach_of(settings: Settings, source: Source) -> EndpointProbe:
+def probe_of(settings: Settings, source: Source) -> EndpointProbe:
     """How the source that MODELS_URL names is reached; an attempt or two are all that is made."""
     probe = open_probe(settings.url, source, lambda: _probe_access(settings))
     if not is_remote(settings.url):

@@ -43,7 +43,7 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         console.note("stopped", facts, log_format=log_format, level=level)
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - the last hop: whatever is no expected fault is told as a bug
-        console.leave(error, termination_log)
+        console.write_termination_log(error, termination_log)
         return console.fault(error, log_format=log_format, level=level)
 
 

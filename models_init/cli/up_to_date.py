@@ -22,7 +22,7 @@ def nothing_to_do(settings: Settings) -> Result | None:
     if not current:
         return None
     if current.holds(settings.packs):
-        switch.settle(settings.packs)
+        switch.clear_rollback(settings.packs)
         return Result(installed_content(current), f"nothing to do: release {current} is current")
     if refused := switch.rolled_back(settings.packs):
         return Result(

@@ -152,7 +152,7 @@ class DamagedError(VolumeError):
     exit_code = 45
 
 
-def first_fault(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one error of a group that is told: a bug before an expected fault, the earliest among equals."""
     leaves = list(_leaves(group))
     bugs = [leaf for leaf in leaves if not isinstance(leaf, ModelsInitError)]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from models_init.core.errors import first_fault
+from models_init.core.errors import first_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -70,19 +70,19 @@ async def each(step: Callable[[U], Awaitable[T]], items: Iterable[U]) -> list[T]
     async def one(item: U) -> T:
         return await step(item)
 
-    with one_fault():
+    with unwrap_group():
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(item)) for item in items]
     return [task.result() for task in tasks]
 
 
 @contextmanager
-def one_fault() -> Iterator[None]:
+def unwrap_group() -> Iterator[None]:
     """Raise the first error of a task group in the block, alone."""
     try:
         yield
     except BaseExceptionGroup as errors:
-        fault = first_fault(errors)
+        fault = first_error(errors)
     else:
         return
     raise fault  # not in the handler, and not from the group: it keeps the cause that it has

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import NotWritableError
-from models_init.fs.files import aside, sync_path, write_file
+from models_init.fs.files import sync_path, temp_path, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ def require_symbolic_links(folder: Path, volume: Path) -> None:
 
     Raises `NotWritableError` where they do, `OSError` for all else. `volume` is what the message names.
     """
-    link = aside(folder, "probe")
+    link = temp_path(folder, "probe")
     if not _is_granted(lambda: os.symlink("nowhere", link)):
         raise NotWritableError(
             f"{volume} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
@@ -33,7 +33,7 @@ def require_symbolic_links(folder: Path, volume: Path) -> None:
 
 def has_hard_links(folder: Path) -> bool:
     """Tell whether a file may have two names; where there is no room to try, it is taken to be so. `OSError`."""
-    file, other = aside(folder, "probe"), aside(folder, "probe")
+    file, other = temp_path(folder, "probe"), temp_path(folder, "probe")
     granted = True
     _is_granted(lambda: os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
     if file.exists():
@@ -45,7 +45,7 @@ def has_hard_links(folder: Path) -> bool:
 
 def change(folder: Path) -> None:
     """Make, flush, rename and replace files, as an install does. Raises `OSError`."""
-    one, other = aside(folder, "probe"), aside(folder, "probe")
+    one, other = temp_path(folder, "probe"), temp_path(folder, "probe")
     write_file(one, b"a file\n")
     write_file(other, b"another\n")
     os.rename(one, other)

@@ -122,7 +122,7 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(one))
 
 
-def aside(folder: Path, what: str) -> Path:
+def temp_path(folder: Path, what: str) -> Path:
     """A name in `folder` that no other run uses and that no pack can have."""
     return folder / f".{what}-{uuid.uuid4().hex}"
 

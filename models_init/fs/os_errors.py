@@ -18,7 +18,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def volume_faults(path: str | Path) -> Iterator[None]:
+def volume_errors(path: str | Path) -> Iterator[None]:
     """Turn an `OSError` at or below `path` into the `VolumeError` that fits."""
     try:
         yield

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError, WrongBytesError
 from models_init.core.units import human_size
-from models_init.core.workers import each, one_fault
+from models_init.core.workers import each, unwrap_group
 from models_init.formats import manifest
-from models_init.install.reuse_local import adopt
+from models_init.install.reuse_local import reuse_local
 from models_init.transfer.plan import SPARE, PackSurvey
 from models_init.transfer.ranges import portions, spans
 from models_init.transfer.reuse import ReuseSearch
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[PackSurvey]:
     """Find out what the volume holds of each pack: hash what lies in staging, look up what others ought to have."""
-    sound = await each(lambda pack: _sound(context, pack), packs)
+    sound = await each(lambda pack: _sound_chunks(context, pack), packs)
     searches = [ReuseSearch(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
-    await _search(context, packs, searches)
-    return [await _facts(context, pack, search) for pack, search in zip(packs, searches, strict=True)]
+    await _search_volume(context, packs, searches)
+    return [await _survey_pack(context, pack, search) for pack, search in zip(packs, searches, strict=True)]
 
 
 class AssembledPack(NamedTuple):
@@ -42,20 +42,20 @@ class AssembledPack(NamedTuple):
     is_whole: Callable[[], bool]
 
 
-async def bring(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> AssembledPack:
+async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> AssembledPack:
     """Make staging whole: link, copy, fetch; return what lies there then.
 
     That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
     the errors of source and volume.
     """
     if pack.is_unknown:
-        return AssembledPack(await _delivery(context, pack.resolved).bring(fetcher), lambda: True)
+        return AssembledPack(await _archive_install(context, pack.resolved).fetch_and_unpack(fetcher), lambda: True)
     staging = context.staging(pack.resolved)
     await context.workers.run(staging.prepare, pack.missing, pack.copies)
-    with one_fault():
+    with unwrap_group():
         async with asyncio.TaskGroup() as group:  # the disk that is read and the network that is waited for are two
             group.create_task(context.workers.run(staging.allocate, pack.missing, pack.copies))
-            adopting = group.create_task(adopt(staging, pack, context.workers))
+            adopting = group.create_task(reuse_local(staging, pack, context.workers))
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
     lost, copied = adopting.result()
     fetcher.traffic.copied += copied
@@ -80,7 +80,7 @@ async def _fetch(
     return None
 
 
-def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
+def check_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
     """Raise `NoSpaceError` where the plan does not fit, before anything is fetched."""
     lacking = plan.disk_bytes + SPARE - free_bytes
     if plan.disk_bytes and lacking > 0:
@@ -95,15 +95,15 @@ def require_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
         )
 
 
-def require_held(plan: Plan, source: Source) -> None:
+def check_available(plan: Plan, source: Source) -> None:
     """Raise `NotFoundError` where the source was made without what the volume lacks, before anything is fetched."""
     lacking, reason = [], ""
     for pack in plan.packs:
         key, size = pack.manifest.archive_key, 0
-        for span in spans(pack.missing) if source.lacks(key, 0, pack.manifest.archive.size) else ():
-            if why := source.lacks(key, span.start, span.stop):
+        for span in spans(pack.missing) if source.unavailable_reason(key, 0, pack.manifest.archive.size) else ():
+            if why := source.unavailable_reason(key, span.start, span.stop):
                 size, reason = size + span.stop - span.start, why
-        if pack.unspooled and (why := source.lacks(key, 0, pack.manifest.archive.size)):
+        if pack.unspooled and (why := source.unavailable_reason(key, 0, pack.manifest.archive.size)):
             size, reason = pack.unspooled, why
         if size:
             lacking.append(f"{human_size(size)} of {pack.manifest.ref}")
@@ -114,7 +114,7 @@ def require_held(plan: Plan, source: Source) -> None:
         )
 
 
-async def _sound(context: InstallContext, pack: Resolved) -> list[Placement]:
+async def _sound_chunks(context: InstallContext, pack: Resolved) -> list[Placement]:
     staging = context.staging(pack)
     if not staging.exists():
         return []
@@ -122,19 +122,19 @@ async def _sound(context: InstallContext, pack: Resolved) -> list[Placement]:
     return [placement for part in found for placement in part]
 
 
-async def _search(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[ReuseSearch]) -> None:
+async def _search_volume(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[ReuseSearch]) -> None:
     """Look in one tree after the other, but not in the packs' own folders in staging: those are hashed already."""
     own = {context.staging(pack).root for pack in packs}
-    for holding in context.volume.holdings({pack.manifest.pack for pack in packs}):
+    for holding in context.volume.seed_trees({pack.manifest.pack for pack in packs}):
         wanting = [search for search in searches if search.wants_more and holding.root not in own]
         if not wanting:
             continue
-        if held := await context.workers.run(_held, holding):
+        if held := await context.workers.run(_manifest_in, holding):
             for search in wanting:
                 search.look(str(holding.root), held, whole=holding.whole and context.volume.hard_links)
 
 
-def _held(holding: SeedTree) -> Manifest | None:
+def _manifest_in(holding: SeedTree) -> Manifest | None:
     """What ought to lie there; nothing where its manifest cannot be read."""
     try:
         return manifest.parse(holding.manifest.read_bytes(), holding.ref)
@@ -142,15 +142,15 @@ def _held(holding: SeedTree) -> Manifest | None:
         return None
 
 
-def _delivery(context: InstallContext, pack: Resolved) -> ArchiveInstall:
+def _archive_install(context: InstallContext, pack: Resolved) -> ArchiveInstall:
     from models_init.archive.unpack import ArchiveInstall  # noqa: PLC0415 - few packs are plain archives
 
     return ArchiveInstall(context.volume, context.pages, pack)
 
 
-async def _facts(context: InstallContext, pack: Resolved, search: ReuseSearch) -> PackSurvey:
+async def _survey_pack(context: InstallContext, pack: Resolved, search: ReuseSearch) -> PackSurvey:
     if pack.manifest.plain and not pack.manifest.is_derived:
-        staged = await context.workers.run(_delivery(context, pack).staged)
+        staged = await context.workers.run(_archive_install(context, pack).staged)
         return PackSurvey(
             pack,
             installed=False,

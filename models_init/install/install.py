@@ -13,7 +13,7 @@ from models_init.core.workers import each
 from models_init.formats import manifest
 from models_init.formats.release import release_of
 from models_init.install import assemble, resolve
-from models_init.transfer.plan import PackSurvey, Plan, decide, require_fit
+from models_init.transfer.plan import PackSurvey, Plan, check_compatibility, make_plan
 from models_init.volume.activation import Switch
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class Installation:
         plan = await self._plan(volume.keep_manifest)
         while self.held_back:
             await self.context.workers.run(volume.keep_manifest, *self.held_back.pop())
-        assemble.require_space(plan, *volume.free())
+        assemble.check_space(plan, *volume.free())
         observer.event(
             "fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.context.source.name
         )
         observer.expect(plan.fetch_bytes)
         fetcher = self.context.fetcher_for(plan)
-        brought = await each(lambda pack: self._bring(pack, fetcher), plan.packs)
+        brought = await each(lambda pack: self._install_pack(pack, fetcher), plan.packs)
         digests = {}
         for pack, result in zip(plan.packs, brought, strict=True):
             if not isinstance(result, str):
@@ -86,31 +86,31 @@ class Installation:
         here = [ref for ref in self.wanted if self.context.volume.is_installed(ref)]
         known = [resolve.installed(self.context.volume, ref) for ref in here]
         new = await each(lambda ref: self._resolve(ref, keep), [ref for ref in self.wanted if ref not in here])
-        require_fit([pack.manifest for pack in known + new])
-        return await self.weigh([*known, *new])
+        check_compatibility([pack.manifest for pack in known + new])
+        return await self.make_plan([*known, *new])
 
-    async def weigh(self, packs: Sequence[Resolved]) -> Plan:
+    async def make_plan(self, packs: Sequence[Resolved]) -> Plan:
         """What it takes to bring these packs, that fit together or not; change nothing."""
         here = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
         known = [pack for pack in packs if pack.manifest.ref in here]
         new = [pack for pack in packs if pack.manifest.ref not in here]
-        plan = decide(
+        plan = make_plan(
             [*(PackSurvey(pack, installed=True) for pack in known), *await assemble.survey(self.context, new)]
         )
-        assemble.require_held(plan, self.context.source)
+        assemble.check_available(plan, self.context.source)
         return plan
 
     async def _resolve(self, ref: PackRef, keep: Keep) -> Resolved:
         document = await resolve.fetch_document(self.context.source, self.context.trust, ref)
         resolved = manifest.published(document, ref)
         self.context.observer.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
-        if self.context.source.lacks(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
+        if self.context.source.unavailable_reason(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
             self.held_back.append((ref, resolved.digest, document))  # until it is sure that the volume has the rest
         else:
             await self.context.workers.run(keep, ref, resolved.digest, document)
         return resolved
 
-    async def _bring(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
+    async def _install_pack(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
         """Fetch and publish one pack; return the digest of the manifest that it was verified against.
 
         A publisher's fault is returned, too, so that it does not keep other packs from coming.
@@ -119,16 +119,16 @@ class Installation:
         if pack.installed:
             if pack.manifest.is_derived:  # a run may have been killed just before it let go of the spool
                 origin = volume.staging_path(ref, manifest.origin(pack.manifest).digest)
-                await self.context.workers.run(volume.forget, origin)
+                await self.context.workers.run(volume.remove_staged, origin)
             return pack.digest
         try:
-            found, is_whole = await assemble.bring(self.context, pack, fetcher)
+            found, is_whole = await assemble.assemble_pack(self.context, pack, fetcher)
         except (WrongBytesError, ArchiveError) as error:
             return error
         await self.context.workers.run(volume.publish, ref, found.digest, is_whole)
         if pack.is_unknown:
             fetcher.traffic.unpacked += found.manifest.size
-            await self.context.workers.run(volume.forget, volume.staging_path(ref, pack.digest))
+            await self.context.workers.run(volume.remove_staged, volume.staging_path(ref, pack.digest))
         self.context.observer.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
         return found.digest
 

@@ -17,7 +17,7 @@ from models_init.install import assemble, volume_checks
 from models_init.install.check_report import CheckReport
 from models_init.install.install import Installation
 from models_init.sources.sas import GET_A_TOKEN
-from models_init.transfer.plan import require_fit
+from models_init.transfer.plan import check_compatibility
 from models_init.transfer.ranges import spans
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ class PreflightReport:
 
 
 class Preflight:
-    """Checks what an install of the packs `wanted` will meet; `approach` is None where no source can be asked."""
+    """Checks what an install of the packs `wanted` will meet; `probe` is None where no source can be asked."""
 
-    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, approach: EndpointProbe | None) -> None:
+    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, probe: EndpointProbe | None) -> None:
         self.report = PreflightReport(context.source.name, str(context.volume.root))
         self._found = self.report.found
         self._wanted = wanted
         self._context = context
-        self._approach = approach
+        self._probe = probe
         self._installation = Installation(wanted, context)
         self._credential: Credential | None = None
         self._packs: list[Resolved] = []
@@ -83,12 +83,12 @@ class Preflight:
         """
         self._check_environment(faults)
         await self._context.workers.run(volume_checks.inspect, self._context.volume, self._found)
-        greeting = await self._check_source()
+        result = await self._check_source()
         if no_proxy_ignored:
             self._found.warn(
                 "proxy", f"entries of NO_PROXY that cannot match any server: {', '.join(no_proxy_ignored)}"
             )
-        self._check_clock(greeting)
+        self._check_clock(result)
         self._check_token()
         await self._check_packs()
         self._check_set()
@@ -106,20 +106,20 @@ class Preflight:
             self._found.ok("environment", f"names {', '.join(map(str, self._wanted))}")
 
     async def _check_source(self) -> ProbeResult | None:
-        if not self._approach:
+        if not self._probe:
             self._found.skip("source", "the environment does not tell where it is")
             return None
-        greeting = None
+        result = None
         with self._found.guarding("source"):
-            greeting = await self._approach.greet()
-            self._found.ok("source", ", ".join(filter(None, [f"reached {greeting.where}", greeting.way])))
-        return greeting
+            result = await self._probe.ping()
+            self._found.ok("source", ", ".join(filter(None, [f"reached {result.where}", result.way])))
+        return result
 
-    def _check_clock(self, greeting: ProbeResult | None) -> None:
-        if not greeting or not greeting.time:
-            self._found.skip("clock", "the source does not tell the time" if greeting else "the source is not reached")
+    def _check_clock(self, result: ProbeResult | None) -> None:
+        if not result or not result.time:
+            self._found.skip("clock", "the source does not tell the time" if result else "the source is not reached")
             return
-        seconds = (datetime.now(UTC) - greeting.time).total_seconds()
+        seconds = (datetime.now(UTC) - result.time).total_seconds()
         self.report.clock_ahead = seconds
         told = f"{human_time(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the service's"
         if abs(seconds) > _SKEW_SECONDS:
@@ -128,11 +128,11 @@ class Preflight:
             self._found.ok("clock", told)
 
     def _check_token(self) -> None:
-        if not self._approach:
+        if not self._probe:
             self._found.skip("token", "the environment does not tell what it is for")
             return
         with self._found.guarding("token"):
-            token = self._credential = self._approach.credential()
+            token = self._credential = self._probe.credential()
             if not token:
                 self._found.ok("token", "none is needed")
                 return
@@ -153,29 +153,33 @@ class Preflight:
         if refusals and self._credential:
             self._found.fail("token", refusals[0])
         for ref, outcome in zip(self._wanted, outcomes, strict=True):
-            self._tell_pack(f"pack {ref.name}", ref, outcome)
+            self._report_pack(f"pack {ref.name}", ref, outcome)
 
     async def _look_up(self, ref: PackRef) -> Resolved | ModelsInitError | str:
         """What the pack consists of, why that cannot be had, or why nobody asks."""
         try:
             if not self._context.volume.is_installed(ref):
                 for check in ("source", "token"):
-                    if not self._approach or self._found.failed(check):
+                    if not self._probe or self._found.failed(check):
                         return f"the {check} cannot be used"
             resolved = await self._installation.look_up(ref)
-            await self._touch_end(resolved)
+            await self._fetch_last_byte(resolved)
         except ModelsInitError as error:
             return error
         return resolved
 
-    async def _touch_end(self, pack: Resolved) -> None:
+    async def _fetch_last_byte(self, pack: Resolved) -> None:
         """Fetch the last byte of the archive: it is there, and as long as it should be."""
         content, source = pack.manifest, self._context.source
         key, size = content.archive_key, content.archive.size
-        if size and not self._context.volume.is_installed(content.ref) and not source.lacks(key, size - 1, size):
+        if (
+            size
+            and not self._context.volume.is_installed(content.ref)
+            and not source.unavailable_reason(key, size - 1, size)
+        ):
             await source.get_range(key, size - 1, size, _CountingSink())
 
-    def _tell_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
+    def _report_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
         match outcome:
             case AccessError() if self._credential:
                 self._found.skip(check, "the token is refused")
@@ -189,23 +193,23 @@ class Preflight:
                 self._found.ok(check, f"{ref.version}, {human_size(outcome.manifest.size)}, is {where}")
 
     @property
-    def _knows_all(self) -> bool:
+    def _all_known(self) -> bool:
         return bool(self._wanted) and len(self._packs) == len(self._wanted)
 
     def _check_set(self) -> None:
-        if not self._knows_all:
+        if not self._all_known:
             self._found.skip("set", _NOT_ALL)
             return
         with self._found.guarding("set"):
-            require_fit([pack.manifest for pack in self._packs])
+            check_compatibility([pack.manifest for pack in self._packs])
             self._found.ok("set", "these versions work together")
 
     async def _check_plan(self) -> None:
-        if not self._knows_all:
+        if not self._all_known:
             self._found.skip("plan", _NOT_ALL)
             return
         with self._found.guarding("plan"):
-            plan = self.report.plan = await self._installation.weigh(self._packs)
+            plan = self.report.plan = await self._installation.make_plan(self._packs)
             self._found.ok(
                 "plan",
                 f"{human_size(plan.fetch_bytes)} to fetch, {human_size(plan.reused_bytes)} to reuse, "
@@ -221,7 +225,7 @@ class Preflight:
             if not report.plan:
                 self._found.skip("space", f"what is needed is not known; {free}")
                 return
-            assemble.require_space(report.plan, free_bytes, free_inodes)
+            assemble.check_space(report.plan, free_bytes, free_inodes)
             needed = f"{human_size(report.plan.disk_bytes)} and {report.plan.disk_inodes} inodes are needed"
             self._found.ok("space", f"{needed}, {free}")
 

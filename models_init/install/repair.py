@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError
 from models_init.formats import manifest
-from models_init.fs.files import aside, sync_file_system, sync_path
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import sync_file_system, sync_path, temp_path
+from models_init.fs.os_errors import volume_errors
 from models_init.install import assemble, resolve
 from models_init.transfer import chunk_io
 from models_init.transfer.chunk_io import digest_of
-from models_init.transfer.plan import decide
+from models_init.transfer.plan import make_plan
 from models_init.volume.activation import Switch
 from models_init.volume.verify import installed_manifest, verify
 
@@ -42,25 +42,25 @@ async def repair(context: InstallContext, release: Release) -> RepairResult:
 
     The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
     """
-    fetched = await _mend_manifests(context, release)
+    fetched = await _restore_manifests(context, release)
     state = await verify(context.volume, release, context.workers, context.observer)
     for pack in state.packs:
-        await context.workers.run(_clear if pack.gone else _tidy, context.volume, pack)
+        await context.workers.run(_remove_wrong_type if pack.gone else _fix_metadata, context.volume, pack)
         if pack.broken:
-            fetched += await _refill(context, pack)
-    with volume_faults(context.volume.root):
-        Switch(context.volume).mend(release)
+            fetched += await _refetch(context, pack)
+    with volume_errors(context.volume.root):
+        Switch(context.volume).repair_record(release)
         for installed in release.packs:
-            for digest in (installed.manifest, _name_of_repair(installed)):
-                context.volume.drop_staged(context.volume.staging_path(installed.ref, digest))
+            for digest in (installed.manifest, _repair_digest(installed)):
+                context.volume.remove_staged(context.volume.staging_path(installed.ref, digest))
         for pack in state.packs:
             if pack.content and pack.content.is_derived:
                 origin = manifest.origin(pack.content).digest
-                context.volume.drop_staged(context.volume.staging_path(pack.pack.ref, origin))
+                context.volume.remove_staged(context.volume.staging_path(pack.pack.ref, origin))
     return RepairResult(state, fetched)
 
 
-async def _mend_manifests(context: InstallContext, release: Release) -> int:
+async def _restore_manifests(context: InstallContext, release: Release) -> int:
     """Fetch the manifests that are not those of the release; nothing can be judged without them.
 
     Of a plain archive that takes the archive. Returns the bytes of archives that were fetched.
@@ -84,23 +84,23 @@ async def _mend_manifests(context: InstallContext, release: Release) -> int:
 
 async def _unpack(context: InstallContext, published: Resolved) -> tuple[Resolved, int]:
     """Fetch a plain archive and lay into staging what is in it; return that, and the bytes that were fetched."""
-    plan = decide(await assemble.survey(context, [published]))
-    assemble.require_space(plan, *context.volume.free())
-    assemble.require_held(plan, context.source)
+    plan = make_plan(await assemble.survey(context, [published]))
+    assemble.check_space(plan, *context.volume.free())
+    assemble.check_available(plan, context.source)
     fetcher = context.fetcher_for(plan)
     context.observer.expect(plan.fetch_bytes)
-    found, _ = await assemble.bring(context, plan.packs[0], fetcher)
+    found, _ = await assemble.assemble_pack(context, plan.packs[0], fetcher)
     return found, fetcher.traffic.fetched
 
 
 def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
     path = volume.manifest_path(pack.ref)
-    with volume_faults(volume.root):
+    with volume_errors(volume.root):
         path.parent.mkdir(mode=0o755, exist_ok=True)
         volume.replace(path, document)
 
 
-async def _refill(context: InstallContext, pack: PackState) -> int:
+async def _refetch(context: InstallContext, pack: PackState) -> int:
     """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back.
 
     A pack that is gone comes back as a whole, for nothing half may have its name. A plain archive is fetched as a
@@ -113,17 +113,17 @@ async def _refill(context: InstallContext, pack: PackState) -> int:
     if content.is_derived:
         _, fetched = await _unpack(context, manifest.origin(content))
     part = _part(pack, content)
-    plan = decide(await assemble.survey(context, [part]))
-    assemble.require_space(plan, *context.volume.free())
-    assemble.require_held(plan, context.source)
+    plan = make_plan(await assemble.survey(context, [part]))
+    assemble.check_space(plan, *context.volume.free())
+    assemble.check_available(plan, context.source)
     fetcher = context.fetcher_for(plan)
     context.observer.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
     context.observer.expect(plan.fetch_bytes)
-    _, is_whole = await assemble.bring(context, plan.packs[0], fetcher)
+    _, is_whole = await assemble.assemble_pack(context, plan.packs[0], fetcher)
     if pack.gone:
         await context.workers.run(context.volume.publish, pack.pack.ref, part.digest, is_whole)
     else:
-        await context.workers.run(_put_back, context.volume, pack, context.staging(part).root)
+        await context.workers.run(_replace_files, context.volume, pack, context.staging(part).root)
     return fetched + fetcher.traffic.fetched
 
 
@@ -135,37 +135,37 @@ def _part(pack: PackState, content: Manifest) -> Resolved:
     if pack.gone or content.is_derived:
         return manifest.Resolved(content, pack.pack.manifest)
     broken = replace(content, files=tuple(pack.broken), directories=())
-    return manifest.Resolved(broken, _name_of_repair(pack.pack))
+    return manifest.Resolved(broken, _repair_digest(pack.pack))
 
 
-def _name_of_repair(pack: InstalledPack) -> str:
+def _repair_digest(pack: InstalledPack) -> str:
     """Stands for a digest where the place in staging is told: the same one each time, so that it is taken up again."""
     return digest_of(f"repair {pack.manifest}".encode())
 
 
-def _put_back(volume: Volume, pack: PackState, staging: Path) -> None:
+def _replace_files(volume: Volume, pack: PackState, staging: Path) -> None:
     """Rename each new file to its place, there and wherever the damaged one was linked to."""
     root = volume.pack_path(pack.pack.ref)
-    with volume_faults(root):
+    with volume_errors(root):
         sync_file_system(volume.root)
-        shared = _names_of(volume, pack)
+        shared = _hard_links_of(volume, pack)
         for file in pack.broken:
             for place in sorted(shared.get(file.digest, set()) - {root / file.path}):
-                name = aside(volume.staging, "repaired")
+                name = temp_path(volume.staging, "repaired")
                 os.link(staging / file.path, name)
                 os.rename(name, place)
-            _put(volume, staging / file.path, root / file.path)
+            _replace_file(volume, staging / file.path, root / file.path)
         sync_file_system(volume.root)
 
 
-def _put(volume: Volume, new: Path, place: Path) -> None:
+def _replace_file(volume: Volume, new: Path, place: Path) -> None:
     place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if place.is_dir() and not place.is_symlink():
-        volume.discard(place)
+        volume.remove_atomically(place)
     os.rename(new, place)
 
 
-def _names_of(volume: Volume, pack: PackState) -> dict[str, set[Path]]:
+def _hard_links_of(volume: Volume, pack: PackState) -> dict[str, set[Path]]:
     """Where else on the volume each broken file lies under the same inode, by digest."""
     damaged = {
         inode: file.digest for file in pack.broken if (inode := _inode(volume.pack_path(pack.pack.ref) / file.path))
@@ -192,29 +192,29 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
-def _clear(volume: Volume, pack: PackState) -> None:
+def _remove_wrong_type(volume: Volume, pack: PackState) -> None:
     """Take away what has the pack's name and is no tree."""
-    with volume_faults(volume.root):
-        volume.discard(volume.pack_path(pack.pack.ref))
+    with volume_errors(volume.root):
+        volume.remove_atomically(volume.pack_path(pack.pack.ref))
 
 
-def _tidy(volume: Volume, pack: PackState) -> None:
+def _fix_metadata(volume: Volume, pack: PackState) -> None:
     """Mend names, types and modes: what needs no bytes."""
     root = volume.pack_path(pack.pack.ref)
     modes = {file.path: chunk_io.mode(file) for file in pack.content.files} if pack.content else {}
-    with volume_faults(root):
+    with volume_errors(root):
         for damage in pack.damages:
-            _tidy_one(volume, root / damage.path, damage, modes)
+            _fix_entry(volume, root / damage.path, damage, modes)
 
 
-def _tidy_one(volume: Volume, path: Path, damage: Damage, modes: dict[str, int]) -> None:
+def _fix_entry(volume: Volume, path: Path, damage: Damage, modes: dict[str, int]) -> None:
     is_file = damage.path in modes
     match damage.kind:
         case "extra":
-            volume.discard(path)
+            volume.remove_atomically(path)
         case "mode":
             os.chmod(path, modes.get(damage.path, 0o755))
         case "missing" | "type" if not is_file:
-            volume.discard(path)
+            volume.remove_atomically(path)
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
             sync_path(path.parent)

@@ -25,7 +25,7 @@ async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -
     try:
         document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
     except NotFoundError as error:
-        raise await _absence(source, ref, error) from error
+        raise await _not_found_error(source, ref, error) from error
     await trust.check(source, ref, document)
     return document
 
@@ -38,7 +38,7 @@ def installed(volume: Volume, ref: PackRef) -> Resolved:
         raise DamagedError(f"the manifest of the installed {ref} is damaged; run with --repair") from error
 
 
-async def _absence(source: Source, ref: PackRef, error: NotFoundError) -> NotFoundError:
+async def _not_found_error(source: Source, ref: PackRef, error: NotFoundError) -> NotFoundError:
     """Say what there is instead, if the source lets us list it."""
     try:
         versions = await source.names(ref.name)

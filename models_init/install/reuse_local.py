@@ -34,7 +34,7 @@ class ReuseResult(NamedTuple):
     copied: int
 
 
-async def adopt(staging: Staging, pack: PackPlan, workers: Workers) -> ReuseResult:
+async def reuse_local(staging: Staging, pack: PackPlan, workers: Workers) -> ReuseResult:
     """Link and copy what the plan says. Files that were verified but cannot be linked here are copied."""
     unlinked = await _link(staging, pack.links, workers)
     copies = [*pack.copies, *(copy for link in unlinked for copy in _as_copies(link))]

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from models_init.fs import capabilities
-from models_init.fs.files import aside
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import temp_path
+from models_init.fs.os_errors import volume_errors
 from models_init.volume.layout import remove_tree
-from models_init.volume.lock import Lock, refuses_a_second
+from models_init.volume.lock import Lock, locking_works
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +28,12 @@ CHECKS = ("volume", "links", "lock")
 
 def inspect(volume: Volume, found: CheckReport) -> None:
     """Try what an install does to a volume, but on nothing that is there. Blocks: for worker threads."""
-    with found.guarding("volume"), volume_faults(volume.root), _trial(volume) as folder:
+    with found.guarding("volume"), volume_errors(volume.root), _trial(volume) as folder:
         capabilities.change(folder)
         found.ok("volume", f"{_named(volume)}: files can be made, flushed, renamed and removed")
-        with found.guarding("links"), volume_faults(volume.root):
+        with found.guarding("links"), volume_errors(volume.root):
             _try_links(volume, folder, found)
-        with found.guarding("lock"), volume_faults(volume.root):
+        with found.guarding("lock"), volume_errors(volume.root):
             _try_lock(volume, folder, found)
     for check in CHECKS[1:]:
         if found.failed("volume"):
@@ -48,7 +48,7 @@ def _named(volume: Volume) -> str:
 def _trial(volume: Volume) -> Iterator[Path]:
     """A new folder: in staging where there is one, for a prune would find there what a kill has left."""
     parent = _parent(volume)
-    folder = aside(parent, "check")
+    folder = temp_path(parent, "check")
     folder.mkdir()
     try:
         yield folder
@@ -89,7 +89,7 @@ def _try_links(volume: Volume, folder: Path, found: CheckReport) -> None:
 
 def _try_lock(volume: Volume, folder: Path, found: CheckReport) -> None:
     lock = Lock(volume.root / ".lock")
-    if not refuses_a_second(folder / "lock"):
+    if not locking_works(folder / "lock"):
         found.warn(
             "lock",
             "this file system grants a lock to everybody: two runs at once are safe, and may fetch the same twice",

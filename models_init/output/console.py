@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from models_init.output.progress import BarReporter, LineReporter
     from models_init.output.stream_writer import StreamWriter
 
-__all__ = ["fault", "human_rate", "human_size", "human_time", "leave", "note", "result", "table", "watching"]
+__all__ = [
+    "fault",
+    "human_rate",
+    "human_size",
+    "human_time",
+    "note",
+    "result",
+    "table",
+    "watching",
+    "write_termination_log",
+]
 
 HEARTBEAT_SECONDS = 10.0
 TERMINATION_LOG_BYTES = 4096  # what Kubernetes reads of one
@@ -50,9 +60,9 @@ def watching(
     stream = sys.stderr if stream is None else stream
     with_bar = log_format == "text" and _is_terminal(stream)
     with ExitStack() as stack:
-        outlet = stack.enter_context(closing(StreamWriter(stream)))
-        observer = (BarReporter if with_bar else LineReporter)(outlet, log_format, level)
-        stack.callback(_tell_losses, outlet, observer)
+        writer = stack.enter_context(closing(StreamWriter(stream)))
+        observer = (BarReporter if with_bar else LineReporter)(writer, log_format, level)
+        stack.callback(_tell_losses, writer, observer)
         stack.enter_context(closing(observer))
         stack.enter_context(closing(Heartbeat(observer.beat, FRAME_SECONDS if with_bar else interval)))
         stray = stack.enter_context(closing(_StderrCapture(observer)))
@@ -84,7 +94,7 @@ def fault(
     return code
 
 
-def leave(error: BaseException, path: str) -> None:
+def write_termination_log(error: BaseException, path: str) -> None:
     """Leave an error in a file for whoever asks what became of the container: cause and remedy, a line for each fault.
 
     No path is no file. What does not fit goes from the middle, for the cause stands in front and the remedy at the end.
@@ -137,22 +147,22 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return False
 
 
-def _tell_losses(outlet: StreamWriter, observer: BarReporter | LineReporter) -> None:
-    if outlet.lost:
-        observer.event("output lost", level="warning", pieces=outlet.lost)
+def _tell_losses(writer: StreamWriter, observer: BarReporter | LineReporter) -> None:
+    if writer.lost:
+        observer.event("output lost", level="warning", pieces=writer.lost)
 
 
 class _StderrCapture(TextIOBase):
     """Stands for `sys.stderr`: each line becomes an event."""
 
     def __init__(self, observer: BarReporter | LineReporter) -> None:
-        self._journal = observer.journal
+        self._event_logger = observer.event_logger
         self._rest = ""
 
     def write(self, text: str) -> int:
         *whole, self._rest = (self._rest + text).split("\n")
         for each in filter(str.strip, whole):
-            self._journal.write("stderr", {"level": "warning", "text": each})
+            self._event_logger.write("stderr", {"level": "warning", "text": each})
         return len(text)
 
     def close(self) -> None:

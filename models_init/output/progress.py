@@ -104,13 +104,13 @@ class EventLogger:
 class LineReporter:
     """Watches by lines alone: each event, and a heartbeat."""
 
-    def __init__(self, outlet: StreamWriter, log_format: str, level: str, progress: Progress | None = None) -> None:
-        self.journal = EventLogger(outlet.write, log_format, level)
+    def __init__(self, writer: StreamWriter, log_format: str, level: str, progress: Progress | None = None) -> None:
+        self.event_logger = EventLogger(writer.write, log_format, level)
         self._progress = progress or Progress()
 
     def event(self, name: str, **facts: object) -> None:
         """Write a line."""
-        self.journal.event(name, **facts)
+        self.event_logger.event(name, **facts)
 
     def expect(self, count: int) -> None:
         """Add to the total."""
@@ -124,9 +124,9 @@ class LineReporter:
         """Write how far the work is; called from another thread."""
         facts = self._progress.facts()
         if "total_bytes" in facts:
-            self.journal.write("progress", facts)
+            self.event_logger.write("progress", facts)
         else:
-            self.journal.write("working", {"on": self.journal.last, **facts})
+            self.event_logger.write("working", {"on": self.event_logger.last, **facts})
 
     def close(self) -> None:
         """Do nothing."""
@@ -135,19 +135,19 @@ class LineReporter:
 class BarReporter:
     """Watches by a bar at the bottom of a terminal, with the lines above it."""
 
-    def __init__(self, outlet: StreamWriter, log_format: str, level: str) -> None:
-        self._outlet = outlet
-        self.journal = EventLogger(self._above, log_format, level)
+    def __init__(self, writer: StreamWriter, log_format: str, level: str) -> None:
+        self._writer = writer
+        self.event_logger = EventLogger(self._above, log_format, level)
         self._bar: ByteBar | None = None
 
     def event(self, name: str, **facts: object) -> None:
         """Write a line above the bar."""
-        self.journal.event(name, **facts)
+        self.event_logger.event(name, **facts)
 
     def expect(self, count: int) -> None:
         """Make the bar longer."""
         if self._bar is None:
-            self._bar = _new_bar(self._outlet, count)
+            self._bar = _new_bar(self._writer, count)
         else:
             self._bar.total = (self._bar.total or 0) + count
             self._bar.refresh()
@@ -169,17 +169,17 @@ class BarReporter:
 
     def _above(self, line: str) -> None:
         if self._bar is None:
-            self._outlet.write(line)
+            self._writer.write(line)
         else:
-            self._bar.write(line, file=self._outlet, end="")
+            self._bar.write(line, file=self._writer, end="")
 
 
-def _new_bar(outlet: StreamWriter, total: int) -> ByteBar:
+def _new_bar(writer: StreamWriter, total: int) -> ByteBar:
     from models_init.output.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
 
     ByteBar.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
     ByteBar.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
-    return ByteBar(total=total, file=outlet, smoothing=0.05)
+    return ByteBar(total=total, file=writer, smoothing=0.05)
 
 
 class Heartbeat:

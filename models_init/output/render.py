@@ -10,7 +10,7 @@ from models_init.formats import manifest
 from models_init.fs.files import disk_usage
 from models_init.install.check_report import FAILED, WARNING
 from models_init.transfer.plan import SPARE
-from models_init.volume.layout import spool_of
+from models_init.volume.layout import spool_path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,9 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
     active = {pack.ref for pack in current.packs} if current else set()
     free_bytes, _ = volume.free()
     packs = [(ref, _size(volume, ref), "current" if ref in active else "installed") for ref in volume.packs()]
-    staged = [(ref, disk_usage(path)[0] + disk_usage(spool_of(path))[0], "incomplete") for ref, path in volume.staged()]
+    staged = [
+        (ref, disk_usage(path)[0] + disk_usage(spool_path_of(path))[0], "incomplete") for ref, path in volume.staged()
+    ]
     content = {
         "volume": str(volume.root),
         "disk_bytes_free": free_bytes,

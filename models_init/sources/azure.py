@@ -122,12 +122,12 @@ class AzureSource:
             if not marker:
                 return sorted(names)
 
-    def lacks(self, _key: str, _start: int, _stop: int) -> str:
-        """See `Source.lacks`: an archive is whole, or it is damaged."""
+    def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
+        """See `Source.unavailable_reason`: an archive is whole, or it is damaged."""
         return ""
 
-    def remedy(self, _key: str, _start: int) -> str:
-        """See `Source.remedy`."""
+    def repair_hint(self, _key: str, _start: int) -> str:
+        """See `Source.repair_hint`."""
         return "the publisher must upload the pack again"
 
     async def close(self) -> None:
@@ -147,7 +147,7 @@ class AzureSource:
         response, used = await self._send(url, headers)
         try:
             while response.status >= 400:
-                refusal = await self._refusal(response, used)
+                refusal = await self._status_error(response, used)
                 if not isinstance(refusal, AccessError) or not await self._is_renewed(used, refusal):
                     raise refusal
                 response.release()
@@ -163,21 +163,21 @@ class AzureSource:
 
     async def _is_renewed(self, used: SasToken, refusal: AccessError) -> bool:
         """Tell whether there is another token than `used`; where that one had worked, wait for it, once for all."""
-        if self._take_up(used):
+        if self._reload_token(used):
             return True
         renewal = self._access.renewal
         if not renewal or self._worked != used:
             return False
         async with self._waiting:
-            if self._given_up != used and not self._take_up(used):
+            if self._given_up != used and not self._reload_token(used):
                 renewal.tell(refusal)
                 until = monotonic() + renewal.seconds
-                while not self._take_up(used) and monotonic() < until:
+                while not self._reload_token(used) and monotonic() < until:
                     await renewal.sleep(_LOOK)
                 self._given_up = used
         return self._token != used
 
-    def _take_up(self, used: SasToken) -> bool:
+    def _reload_token(self, used: SasToken) -> bool:
         """Take up a newer token; tell whether there is another than `used`: a request beside this may have found it."""
         with suppress(UsageError):  # its file is being replaced
             token = SasToken.make(self._access.read_token())
@@ -207,7 +207,7 @@ class AzureSource:
         if response.length not in (None, stop - start):
             raise UnavailableError(f"{self._http.host} announced {response.length} bytes for {stop - start}")
 
-    async def _refusal(self, response: Response, used: SasToken) -> ModelsInitError:
+    async def _status_error(self, response: Response, used: SasToken) -> ModelsInitError:
         """Return the exception for a status of 400 or above."""
         client = Client(self._http.host, self._base, "MODELS_URL", "r and l")
         if response.elsewhere:  # the token did not go there, so it is not the reason
@@ -229,8 +229,8 @@ class AzureProbe:
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access
 
-    async def greet(self) -> ProbeResult:
-        """See `EndpointProbe.greet`."""
+    async def ping(self) -> ProbeResult:
+        """See `EndpointProbe.ping`."""
         base = self._access.url.rstrip("/")
         http = HttpClient(base, self._access.transport)
         try:

@@ -57,12 +57,12 @@ class BundleSource:
         prefix = f"{folder.rstrip('/')}/" if folder else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in opened.objects if key.startswith(prefix)})
 
-    def lacks(self, key: str, start: int, stop: int) -> str:
-        """See `Source.lacks`; nothing is known of what is not open."""
-        return self._bundle.lacks(key, start, stop) if self._bundle else ""
+    def unavailable_reason(self, key: str, start: int, stop: int) -> str:
+        """See `Source.unavailable_reason`; nothing is known of what is not open."""
+        return self._bundle.unavailable_reason(key, start, stop) if self._bundle else ""
 
-    def remedy(self, key: str, start: int) -> str:
-        """See `Source.remedy`."""
+    def repair_hint(self, key: str, start: int) -> str:
+        """See `Source.repair_hint`."""
         where = self._bundle.place(key, start) if self._bundle else self._path
         return f"it lies at {where}: take another copy of the bundle, or let MODELS_URL name the network, and run again"
 
@@ -138,8 +138,8 @@ class Bundle:
             raise SourceError(f"bytes {start} to {stop} of {key} are not in the bundle: it was made of another pack")
         raise NotFoundError(f"bytes {start} to {stop} of {key} are not in the bundle: {self._reason()}")
 
-    def lacks(self, key: str, start: int, stop: int) -> str:
-        """See `Source.lacks`."""
+    def unavailable_reason(self, key: str, start: int, stop: int) -> str:
+        """See `Source.unavailable_reason`."""
         held = any(piece.start <= start and stop <= piece.stop for piece in self.objects.get(key, ()))
         return "" if held or not self.contents.since else self._reason()
 

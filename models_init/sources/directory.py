@@ -56,12 +56,12 @@ class DirectorySource:
         except OSError as error:
             raise _translated(error, self._folder / folder) from error
 
-    def lacks(self, _key: str, _start: int, _stop: int) -> str:
-        """See `Source.lacks`: an archive is whole, or it is damaged."""
+    def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
+        """See `Source.unavailable_reason`: an archive is whole, or it is damaged."""
         return ""
 
-    def remedy(self, _key: str, _start: int) -> str:
-        """See `Source.remedy`."""
+    def repair_hint(self, _key: str, _start: int) -> str:
+        """See `Source.repair_hint`."""
         return "copy the pack into the folder anew"
 
     async def close(self) -> None:

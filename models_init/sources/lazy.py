@@ -35,13 +35,13 @@ class LazySource:
         """See `Source.names`."""
         return await self._opened().names(folder)
 
-    def lacks(self, key: str, start: int, stop: int) -> str:
-        """See `Source.lacks`; nothing is known of what is not open."""
-        return self._source.lacks(key, start, stop) if self._source else ""
+    def unavailable_reason(self, key: str, start: int, stop: int) -> str:
+        """See `Source.unavailable_reason`; nothing is known of what is not open."""
+        return self._source.unavailable_reason(key, start, stop) if self._source else ""
 
-    def remedy(self, key: str, start: int) -> str:
-        """See `Source.remedy`."""
-        return self._opened().remedy(key, start)
+    def repair_hint(self, key: str, start: int) -> str:
+        """See `Source.repair_hint`."""
+        return self._opened().repair_hint(key, start)
 
     async def close(self) -> None:
         """Close what was opened."""

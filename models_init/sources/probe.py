@@ -37,7 +37,7 @@ class Credential:
 class EndpointProbe(Protocol):
     """What can be asked about a source besides its objects."""
 
-    async def greet(self) -> ProbeResult:
+    async def ping(self) -> ProbeResult:
         """Reach it, without a credential. Raises the source's errors and `UsageError`."""
 
     def credential(self) -> Credential | None:
@@ -50,8 +50,8 @@ class UnauthenticatedProbe:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    async def greet(self) -> ProbeResult:
-        """See `EndpointProbe.greet`."""
+    async def ping(self) -> ProbeResult:
+        """See `EndpointProbe.ping`."""
         await self._source.names("")
         return ProbeResult(self._source.name)
 

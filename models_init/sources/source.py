@@ -43,10 +43,10 @@ class Source(Protocol):
     async def names(self, folder: str) -> list[str]:
         """List what lies directly in `folder` ("" for the top), sorted. `AccessError` where listing is refused."""
 
-    def lacks(self, key: str, start: int, stop: int, /) -> str:
+    def unavailable_reason(self, key: str, start: int, stop: int, /) -> str:
         """Why a source that has the object's manifest has not these bytes of it; empty where it has, or cannot tell."""
 
-    def remedy(self, key: str, start: int, /) -> str:
+    def repair_hint(self, key: str, start: int, /) -> str:
         """What to do when the byte `start` of the object is wrong, and where it lies if that helps: half a sentence."""
 
     async def close(self) -> None:

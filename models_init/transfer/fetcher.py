@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from models_init.core.errors import WrongBytesError
-from models_init.core.workers import one_fault
+from models_init.core.workers import unwrap_group
 from models_init.transfer.ranges import Batch, Span, spans
 
 if TYPE_CHECKING:
@@ -82,24 +82,24 @@ class Fetcher:
     traffic: TransferStats = field(default_factory=TransferStats)
 
     async def fetch(self, target: FetchTarget, missing: Sequence[Placement]) -> None:
-        """Bring the missing chunks, given in archive order; raises as `bring` does."""
-        await self.bring(target, spans(missing))
+        """Bring the missing chunks, given in archive order; raises as `fetch_spans` does."""
+        await self.fetch_spans(target, spans(missing))
 
-    async def bring(self, target: FetchTarget, wanted: Iterable[Span]) -> None:
+    async def fetch_spans(self, target: FetchTarget, wanted: Iterable[Span]) -> None:
         """Bring the chunks of these spans to where they belong.
 
         Raises the source's errors and the volume's at once; `WrongBytesError` for chunks that were wrong twice at the
         end, when everything else is in place.
         """
         delivery = _PackFetch(self, target)
-        with one_fault():
+        with unwrap_group():
             async with asyncio.TaskGroup() as group:
                 for span in wanted:
                     await self.connections.acquire()
-                    bringing = group.create_task(delivery.bring(span, group))
+                    bringing = group.create_task(delivery.fetch_span(span, group))
                     bringing.add_done_callback(lambda _: self.connections.release())
         if delivery.lost:
-            raise WrongBytesError(delivery.lament())
+            raise WrongBytesError(delivery.failure_message())
 
     def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
         """Count bytes that were received, that were written, and that are progress."""
@@ -118,18 +118,18 @@ class _PackFetch:
         self._key = target.manifest.archive_key
         self.lost: list[WrongChunk] = []
 
-    async def bring(self, span: Span, group: asyncio.TaskGroup) -> None:
+    async def fetch_span(self, span: Span, group: asyncio.TaskGroup) -> None:
         """Bring one span; what is wrong of it is asked for once more by tasks of their own."""
-        for bad in await self._bring(span):
-            group.create_task(self._once_more(bad.placement))
+        for bad in await self._fetch_batches(span):
+            group.create_task(self._retry_chunk(bad.placement))
 
-    async def _once_more(self, placement: Placement) -> None:
+    async def _retry_chunk(self, placement: Placement) -> None:
         """A wrong chunk gets one fresh try: the fault may lie on the way and not at the source."""
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
         async with self._fetcher.connections:
-            self.lost += await self._bring(Span(start, stop, (Batch(start, stop, (placement,)),)))
+            self.lost += await self._fetch_batches(Span(start, stop, (Batch(start, stop, (placement,)),)))
 
-    async def _bring(self, span: Span) -> list[WrongChunk]:
+    async def _fetch_batches(self, span: Span) -> list[WrongChunk]:
         """Fetch one span into a buffer, batch by batch; return the chunks that are wrong."""
         fetcher = self._fetcher
         buffer = await fetcher.buffers.borrow()
@@ -140,7 +140,7 @@ class _PackFetch:
             fetcher.buffers.give_back(buffer)
         return receiver.wrong
 
-    def lament(self) -> str:
+    def failure_message(self) -> str:
         """Say which chunk was wrong, where it lies, and what to do."""
         first, manifest = self.lost[0], self._target.manifest
         chunk = first.placement.chunk
@@ -148,7 +148,8 @@ class _PackFetch:
         return (
             f"{manifest.ref}: the chunk at {chunk.offset} of {manifest.archive.file} "
             f"({first.placement.file.path}, byte {first.placement.start}) is wrong, and was again when asked anew: "
-            f"{first.reason}{others}; {self._fetcher.source.remedy(self._key, chunk.offset)}; all other chunks are kept"
+            f"{first.reason}{others}; "
+            f"{self._fetcher.source.repair_hint(self._key, chunk.offset)}; all other chunks are kept"
         )
 
 
@@ -187,7 +188,7 @@ class _Receiver:
     async def _store(self, batch: Batch) -> None:
         """Verify and write a batch, and count what was right."""
         data = self._buffer[: batch.stop - batch.start]
-        wrong = await self._fetcher.workers.run_to_end(self._target.write, batch, data, small=batch.is_fine)
+        wrong = await self._fetcher.workers.run_to_end(self._target.write, batch, data, small=batch.is_small)
         bad = {id(chunk.placement) for chunk in wrong}
         right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
         self._fetcher.count(written=sum(chunk.size for chunk in right), verified=sum(chunk.length for chunk in right))

@@ -146,17 +146,17 @@ SPARE = 16 * MIB
 """Bytes beyond the packs themselves: directories, records, the file system's own trees (about 0.2 % of 8 GiB)."""
 
 
-def decide(facts: Iterable[PackSurvey]) -> Plan:
+def make_plan(facts: Iterable[PackSurvey]) -> Plan:
     """What is to be done, given what is there."""
-    return Plan(tuple(_decide(fact) for fact in sorted(facts, key=lambda fact: fact.resolved.manifest.ref)))
+    return Plan(tuple(_plan_pack(fact) for fact in sorted(facts, key=lambda fact: fact.resolved.manifest.ref)))
 
 
-def _decide(fact: PackSurvey) -> PackPlan:
+def _plan_pack(fact: PackSurvey) -> PackPlan:
     if fact.installed:
         return PackPlan(fact.resolved, True, (), (), (), 0, 0)
     manifest, reuse = fact.resolved.manifest, fact.reuse
     if manifest.plain and not manifest.is_derived:
-        return _decide_plain(fact, manifest.archive.size, manifest.size, manifest.plain.entries or 0)
+        return _plan_archive(fact, manifest.archive.size, manifest.size, manifest.plain.entries or 0)
     linked = {link.file.path for link in reuse.links}
     own = [file for file in manifest.files if file.path not in linked]
     size = sum(-(-file.size // BLOCK) * BLOCK for file in own)
@@ -172,7 +172,7 @@ def _decide(fact: PackSurvey) -> PackPlan:
     )
 
 
-def _decide_plain(fact: PackSurvey, archive: int, unpacked: int, entries: int) -> PackPlan:
+def _plan_archive(fact: PackSurvey, archive: int, unpacked: int, entries: int) -> PackPlan:
     """The archive lies on the volume until all of it is unpacked; each file may take half a block more, on average."""
     size, parts = archive + unpacked + entries * BLOCK // 2, -(-archive // SPAN_SIZE)
     return PackPlan(
@@ -187,7 +187,7 @@ def _decide_plain(fact: PackSurvey, archive: int, unpacked: int, entries: int) -
     )
 
 
-def require_fit(manifests: Sequence[Manifest]) -> None:
+def check_compatibility(manifests: Sequence[Manifest]) -> None:
     """Raise `IncompatibleError`, with the versions that would fit, for packs that do not work together."""
     chosen = {manifest.pack: manifest.version for manifest in manifests}
     faults = [

@@ -39,7 +39,7 @@ class Batch:
     placements: tuple[Placement, ...]
 
     @property
-    def is_fine(self) -> bool:
+    def is_small(self) -> bool:
         """Tell whether its chunks are so small that handling them costs more than hashing and decompressing them."""
         return self.stop - self.start < len(self.placements) * _FINE
 

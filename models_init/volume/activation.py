@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError, NoSuchReleaseError
 from models_init.formats import release as releases
-from models_init.fs.files import aside, sync_path, write_file
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import sync_path, temp_path, write_file
+from models_init.fs.os_errors import volume_errors
 from models_init.volume.lock import lease
 
 if TYPE_CHECKING:
@@ -41,45 +41,45 @@ class Switch:
 
     def rolled_back(self, wanted: Iterable[PackRef]) -> Release | None:
         """The release of these packs, if the operator turned away from it and it is not current."""
-        left = self.left()
+        left = self.rolled_back_from()
         return left if left and left.holds(wanted) and self._volume.current() else None
 
-    def left(self) -> Release | None:
+    def rolled_back_from(self) -> Release | None:
         """The release that the operator turned away from, if there is one."""
         marked = self._marked()
         return marked if marked and marked.id != self._volume.current_name() else None
 
-    def settle(self, wanted: Iterable[PackRef]) -> None:
+    def clear_rollback(self, wanted: Iterable[PackRef]) -> None:
         """Forget what was rolled back once the environment names another set; a volume that is read-only keeps it."""
         marked = self._marked()
         if marked and not marked.holds(wanted):
             with suppress(OSError):
-                self._volume.discard(self._mark)
+                self._volume.remove_atomically(self._mark)
 
     def install(self, release: Release) -> None:
         """Make what was installed current, as the environment wants it; forget what was rolled back."""
-        with volume_faults(self._volume.root):
+        with volume_errors(self._volume.root):
             self._build(release)
-            self._flip(release)
-            self._note(release.id)
+            self._switch_current(release)
+            self._append_history(release.id)
             if self._mark.exists():
-                self._volume.discard(self._mark)
+                self._volume.remove_atomically(self._mark)
 
-    def choose(self, release: Release, *, back: bool) -> None:
+    def activate(self, release: Release, *, back: bool) -> None:
         """Make a release current, as the operator wants it: later runs keep to that.
 
         Until the environment names another set than it does now, or the operator chooses again. `back` says that it is
         not the newest one from now on, but one gone back to.
         """
-        with volume_faults(self._volume.root):
+        with volume_errors(self._volume.root):
             self._volume.make_parts()
             held = lease(self._volume.record_path(release.id))  # or a prune might remove what this is about to choose
             try:
-                self._remember(release)
+                self._record_rollback(release)
                 self._build(release)
-                self._flip(release)
-                self._note(f"{_BACK} {release.id}" if back else release.id)
-                self._forget(release)
+                self._switch_current(release)
+                self._append_history(f"{_BACK} {release.id}" if back else release.id)
+                self._drop_rollback_record(release)
             finally:
                 os.close(held)
 
@@ -121,7 +121,7 @@ class Switch:
 
         What no note tells of, after a crash, is older than the rest, but the current one is the newest.
         """
-        noted, current = self._noted(), self._volume.current_name()
+        noted, current = self._history_entries(), self._volume.current_name()
         trail = [release.id for release in self._volume.releases() if release.id not in {*noted, current}]
         for name in [*noted, *({current} - {*noted, ""})]:
             if name in trail:
@@ -129,7 +129,7 @@ class Switch:
             trail.append(name)
         return trail
 
-    def _noted(self) -> list[str]:
+    def _history_entries(self) -> list[str]:
         """What was installed or activated; torn lines name no release and do no harm."""
         try:
             lines = self._history.read_text("utf-8", "replace").splitlines()
@@ -137,17 +137,17 @@ class Switch:
             return []
         return [words[-1] for line in lines if (words := line.split()) and words[-2:-1] != [_BACK]]
 
-    def _remember(self, chosen: Release) -> None:
+    def _record_rollback(self, chosen: Release) -> None:
         """Note what is turned away from, before it is: a crash in between leaves a note that means nothing."""
         current = self._volume.current_record()
         if current and current.id != chosen.id and not self._marked():
             self._volume.replace(self._mark, current.encode())
 
-    def _forget(self, chosen: Release) -> None:
+    def _drop_rollback_record(self, chosen: Release) -> None:
         """Drop the note once the operator is back at what it names."""
         marked = self._marked()
         if marked and marked.id == chosen.id:
-            self._volume.discard(self._mark)
+            self._volume.remove_atomically(self._mark)
 
     def _marked(self) -> Release | None:
         try:
@@ -159,9 +159,9 @@ class Switch:
         """Give the release its public name, or mend what is wrong with the one that has it."""
         path, volume = self._volume.release_path(release.id), self._volume
         if path.exists():
-            self.mend(release)
+            self.repair_record(release)
             return
-        name = aside(volume.staging, "release")
+        name = temp_path(volume.staging, "release")
         name.mkdir(mode=0o755)
         write_file(name / "release.json", release.encode())
         for link, target in links_of(release).items():
@@ -170,18 +170,18 @@ class Switch:
         os.rename(name, path)
         sync_path(path.parent)
 
-    def mend(self, release: Release) -> None:
+    def repair_record(self, release: Release) -> None:
         """Put back the record and the links of a release, each by a rename of its own: it may be current."""
         volume, path = self._volume, self._volume.release_path(release.id)
         if not self.has_record(release):
             volume.replace(path / "release.json", release.encode())
-        for stray in self.strays(release):
-            volume.discard(path / stray)
+        for stray in self.unexpected_files(release):
+            volume.remove_atomically(path / stray)
         for link in self.wrong_links(release):
-            name = aside(volume.staging, "link")
+            name = temp_path(volume.staging, "link")
             os.symlink(links_of(release)[link], name)
             if (path / link).is_dir() and not (path / link).is_symlink():
-                volume.discard(path / link)
+                volume.remove_atomically(path / link)
             os.rename(name, path / link)
         sync_path(path)
 
@@ -194,34 +194,34 @@ class Switch:
         path = self._volume.release_path(release.id)
         return [link for link, target in links_of(release).items() if _leads_to(path / link) != target]
 
-    def strays(self, release: Release) -> list[str]:
+    def unexpected_files(self, release: Release) -> list[str]:
         """What lies in the release's folder and is no part of it."""
         with suppress(OSError):
             return sorted({*os.listdir(self._volume.release_path(release.id))} - {"release.json", *links_of(release)})
         return []
 
-    def _flip(self, release: Release) -> None:
+    def _switch_current(self, release: Release) -> None:
         """Make `current` lead to the release; what it leads to is on the disk."""
         volume = self._volume
         missing = [pack.ref for pack in release.packs if not volume.is_installed(pack.ref)]
         if missing:  # where locks do not hold, a prune beside this run may have taken one
             raise NoSuchReleaseError(f"{missing[0]} is gone again; run again to install it")
         before = volume.current_name()
-        self._lead_to(release.id)
+        self._point_current_to(release.id)
         if not volume.release(release.id):  # the same, in the last moment: prune looks once more, and so does this
             if before in ("", release.id):
                 os.unlink(volume.root / "current")
             else:
-                self._lead_to(before)
+                self._point_current_to(before)
             raise NoSuchReleaseError(f"release {release.id} is gone again; run again to install it")
 
-    def _lead_to(self, release_id: str) -> None:
-        link = aside(self._volume.staging, "current")
+    def _point_current_to(self, release_id: str) -> None:
+        link = temp_path(self._volume.staging, "current")
         os.symlink(f"releases/{release_id}", link)
         os.rename(link, self._volume.root / "current")
         sync_path(self._volume.root)
 
-    def _note(self, what: str) -> None:
+    def _append_history(self, what: str) -> None:
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
         if self._history.is_symlink():  # somebody else's file would grow
             os.unlink(self._history)

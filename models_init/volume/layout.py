@@ -18,8 +18,8 @@ from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats import release as releases
 from models_init.fs.capabilities import has_hard_links, require_symbolic_links
-from models_init.fs.files import aside, exchange, make_folder, sync_file_system, sync_path, write_file
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import exchange, make_folder, sync_file_system, sync_path, temp_path, write_file
+from models_init.fs.os_errors import volume_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -92,7 +92,7 @@ class Volume:
 
     def current_name(self) -> str:
         """The release that `current` leads to, whatever its state; empty where there is no such link."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             try:
                 return os.path.basename(os.readlink(self.root / "current"))
             except OSError as error:
@@ -165,25 +165,27 @@ class Volume:
                     found.append(StagedPack(PackRef.make(name, folder.partition("@")[0]), path))
         return sorted(set(found))
 
-    def holdings(self, first: Collection[str]) -> list[SeedTree]:
+    def seed_trees(self, first: Collection[str]) -> list[SeedTree]:
         """The trees whose chunks may be of use: packs named in `first`, newest version first, then all others."""
         packs = sorted(self.packs(), key=lambda ref: (ref.name in first, ref.version), reverse=True)
         installed = [SeedTree(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
-        staged = [SeedTree(ref, path, beside(path), whole=False) for ref, path in self.staged() if path.is_dir()]
+        staged = [
+            SeedTree(ref, path, manifest_path_of(path), whole=False) for ref, path in self.staged() if path.is_dir()
+        ]
         return installed + staged
 
-    def debris(self) -> list[Path]:
+    def leftovers(self) -> list[Path]:
         """What killed runs left in staging under names that no pack can have."""
         return [self.staging / name for name in _names(self.staging) if name.startswith(".")]
 
     def is_installed(self, ref: PackRef) -> bool:
         """Tell whether the pack has its public name, and with it the manifest that it was verified against."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
 
     def free(self) -> tuple[int, int]:
         """Bytes and inodes that the running user can still take. File systems without inodes say 2**63."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
             status = os.statvfs(existing)
         return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 63
@@ -192,7 +194,7 @@ class Volume:
 
     def prepare(self) -> None:
         """Make the folders of the tree and try what the work will need. Raises `NotWritableError`, `VolumeError`."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             self.require_place()
             self.root.mkdir(mode=0o755, exist_ok=True)
             self.make_parts()
@@ -216,9 +218,9 @@ class Volume:
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
         """Put the manifest beside the folder in staging that is to become its pack."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             make_folder(self.staging / ref.name)
-            self.replace(beside(self.staging_path(ref, digest)), document)
+            self.replace(manifest_path_of(self.staging_path(ref, digest)), document)
 
     def publish(self, ref: PackRef, digest: str, is_whole: Callable[[], bool] = lambda: True) -> None:
         """Give the complete, verified tree in staging its public name, with the manifest that is kept beside it.
@@ -228,7 +230,7 @@ class Volume:
         whether what lies in staging still is what was verified; what is not is not published.
         """
         staging, pack = self.staging_path(ref, digest), self.pack_path(ref)
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             sync_file_system(self.root)
             for path in (pack, self.manifest_path(ref)):
                 make_folder(path.parent)
@@ -239,30 +241,26 @@ class Volume:
                     if not is_whole():  # the manifest would make a pack of whatever lies there
                         raise VolumeError(f"{ref} is gone from staging; run again")
                     self._replace_tree(staging, pack)
-                self._rename(beside(staging), self.manifest_path(ref))
+                self._rename(manifest_path_of(staging), self.manifest_path(ref))
                 if self.manifest_path(ref).is_file() and not pack.is_dir() and is_whole():
                     self._rename(staging, pack)
             if not self.is_installed(ref):
                 raise VolumeError(f"{ref} is gone from staging; run again")
-            self.drop_staged(staging)
+            self.remove_staged(staging)
 
-    def forget(self, path: Path) -> None:
-        """Remove a folder in staging, and what lies beside it for it, that nothing will take up. `VolumeError`."""
-        with volume_faults(path):
-            self.drop_staged(path)
-
-    def drop_staged(self, path: Path) -> None:
-        """Remove a folder in staging, the manifest beside it, and the spool of a plain archive. Raises `OSError`."""
-        self.discard(path)
-        self.discard(beside(path))
-        if spool_of(path).exists():
-            self.discard(spool_of(path))
+    def remove_staged(self, path: Path) -> None:
+        """Remove a folder in staging, its manifest and the spool of an opaque archive. Raises `VolumeError`."""
+        with volume_errors(path):
+            self.remove_atomically(path)
+            self.remove_atomically(manifest_path_of(path))
+            if spool_path_of(path).exists():
+                self.remove_atomically(spool_path_of(path))
 
     def _replace_tree(self, new: Path, old: Path) -> None:
         """Put a tree in place of one that readers may have open; where that cannot be done at once, in two steps."""
         try:
             if not exchange(new, old):
-                self.discard(old)
+                self.remove_atomically(old)
         except FileNotFoundError:  # a run beside this one did it
             return
         sync_path(old.parent)
@@ -278,26 +276,26 @@ class Volume:
 
     def replace(self, path: Path, content: bytes) -> None:
         """Put a small file in place of another, at once and durably. Raises `OSError`."""
-        name = aside(self.staging, "file")
+        name = temp_path(self.staging, "file")
         write_file(name, content)
         os.rename(name, path)
         sync_path(path.parent)
 
-    def discard(self, path: Path) -> None:
+    def remove_atomically(self, path: Path) -> None:
         """Take a file or a tree out of sight at once, then remove it; nothing half-removed has a public name.
 
         What is not there is no fault. Raises `OSError`.
         """
-        trash = aside(self.staging, "trash")
+        trash = temp_path(self.staging, "trash")
         try:
             os.rename(path, trash)
         except FileNotFoundError:
             return
         sync_path(path.parent)
         remove_tree(trash)
-        self.drop_empty(path.parent)
+        self.remove_empty_folder(path.parent)
 
-    def drop_empty(self, folder: Path) -> None:
+    def remove_empty_folder(self, folder: Path) -> None:
         """Remove the folder of a pack's name once no version is left in it."""
         if folder.parent.name in _PARTS:
             with suppress(OSError):  # another version is there
@@ -305,17 +303,17 @@ class Volume:
 
     def _try_links(self) -> None:
         """Symbolic links there must be; where hard links are refused, `hard_links` says so from now on."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             require_symbolic_links(self.staging, self.root)
             self.hard_links = has_hard_links(self.staging)
 
 
-def beside(staging: Path) -> Path:
+def manifest_path_of(staging: Path) -> Path:
     """Where the manifest of a folder in staging lies."""
     return staging.parent / f"{staging.name}.json"
 
 
-def spool_of(staging: Path) -> Path:
+def spool_path_of(staging: Path) -> Path:
     """Where the parts of a plain archive lie until it is unpacked."""
     return staging.parent / f"{staging.name}{_SPOOL}"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models_init.volume.layout import Volume
 
 
-def become(volume: Volume, release: Release, program: tuple[str, ...]) -> NoReturn:
+def exec_with_lease(volume: Volume, release: Release, program: tuple[str, ...]) -> NoReturn:
     """Take the lease and become the program, which inherits it. Raises `NoSuchReleaseError`, `UsageError`."""
     os.set_inheritable(lease(volume.record_path(release.id)), True)
     try:

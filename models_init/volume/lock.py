@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import NoSuchReleaseError
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.os_errors import volume_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def lease(record: Path) -> int:
     raise NoSuchReleaseError(f"release {record.parent.name} was pruned just now; choose another one")
 
 
-def refuses_a_second(path: Path) -> bool:
+def locking_works(path: Path) -> bool:
     """Tell whether the file system refuses a second lock on a file, made here; some grant it to all. `OSError`."""
     descriptors = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for _ in range(2)]
     try:
@@ -58,9 +58,9 @@ def refuses_a_second(path: Path) -> bool:
             os.close(descriptor)
 
 
-def keeps_out(path: Path) -> bool:
+def is_exclusive(path: Path) -> bool:
     """Tell whether the lock on `path`, which this run holds, keeps others out: where locks lie, it is granted again."""
-    with volume_faults(path):
+    with volume_errors(path):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -83,7 +83,7 @@ class Lock:
 
     def take(self, doing: str) -> bool:
         """Lock it, without waiting; False where another holds it. Raises `VolumeError`."""
-        with volume_faults(self._path):
+        with volume_errors(self._path):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             if not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 os.close(descriptor)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError
 from models_init.core.pack_ref import PackRef
-from models_init.fs.files import FreedSpaceCounter, aside, sync_path
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import FreedSpaceCounter, sync_path, temp_path
+from models_init.fs.os_errors import volume_errors
 from models_init.volume.activation import Switch
-from models_init.volume.layout import beside, remove_tree, spool_of
+from models_init.volume.layout import manifest_path_of, remove_tree, spool_path_of
 from models_init.volume.lock import flock
-from models_init.volume.retention import RetentionDecision, VolumeInventory, judge
+from models_init.volume.retention import RetentionDecision, VolumeInventory, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -41,13 +41,13 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
     """
     if volume.current_name() and not volume.current():
         raise DamagedError("the current release is not whole; run without an action to mend it, then prune")
-    with volume_faults(volume.root):
+    with volume_errors(volume.root):
         with ExitStack() as leases:  # until the releases are gone: who wants one to be current waits no longer
             in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
-            verdicts = judge(_held(volume, wanted, in_use), keep)
-            reckoning = FreedSpaceCounter()
+            verdicts = decide(_held(volume, wanted, in_use), keep)
+            freed_space = FreedSpaceCounter()
             freed = [
-                0 if verdict.stays else sum(map(reckoning.remove, _paths(volume, verdict))) for verdict in verdicts
+                0 if verdict.stays else sum(map(freed_space.remove, _paths(volume, verdict))) for verdict in verdicts
             ]
             going = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
             for verdict in going:
@@ -62,7 +62,7 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
 def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> VolumeInventory:
     now, switch = time.time(), Switch(volume)
     whole = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
-    left = switch.left()
+    rolled_back_from = switch.rolled_back_from()
     return VolumeInventory(
         current=volume.current_name() or None,
         releases=whole,
@@ -72,8 +72,8 @@ def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection
         packs=volume.pack_folders(),
         manifests=volume.manifests(),
         staged=volume.staged(),
-        debris=[(path, now - _changed(path)) for path in volume.debris()],
-        left=left.id if left else None,
+        leftovers=[(path, now - _changed(path)) for path in volume.leftovers()],
+        rolled_back_from=rolled_back_from.id if rolled_back_from else None,
     )
 
 
@@ -104,7 +104,7 @@ def _path(volume: Volume, verdict: RetentionDecision) -> Path:
 
 def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
     path = _path(volume, verdict)
-    return [path, beside(path), spool_of(path)] if verdict.kind == "staging" else [path]
+    return [path, manifest_path_of(path), spool_path_of(path)] if verdict.kind == "staging" else [path]
 
 
 def _remove(volume: Volume, verdict: RetentionDecision) -> None:
@@ -113,7 +113,7 @@ def _remove(volume: Volume, verdict: RetentionDecision) -> None:
         case "debris", _:
             remove_tree(path)
         case "staging", _:
-            volume.drop_staged(path)
+            volume.remove_staged(path)
         case "release", str(name):
             _take_away(volume, path, lambda: volume.current_name() == name)
         case "pack", PackRef() as ref:
@@ -124,7 +124,7 @@ def _remove(volume: Volume, verdict: RetentionDecision) -> None:
 
 def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> None:
     """Where locks do not hold, an install may have come to need it since it was judged: then it is put back."""
-    trash = aside(volume.staging, "trash")
+    trash = temp_path(volume.staging, "trash")
     try:
         os.rename(path, trash)
     except FileNotFoundError:
@@ -136,7 +136,7 @@ def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> Non
             sync_path(path.parent)
             return
     remove_tree(trash)
-    volume.drop_empty(path.parent)
+    volume.remove_empty_folder(path.parent)
 
 
 def _changed(path: Path) -> float:

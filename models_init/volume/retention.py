@@ -19,9 +19,10 @@ YOUNG = 60.0
 class VolumeInventory:
     """What lies on the volume.
 
-    `releases` holds the packs of each release, by id, in the order in which one goes back through them; `left` is the
-    one that the operator turned away from; `unfinished` are folders of releases that are not whole; `wanted` are the
-    packs that the environment names, None where it names none; `debris` holds ages in seconds.
+    `releases` holds the packs of each release, by id, in the order in which one goes back through them;
+    `rolled_back_from` is the one that the operator turned away from; `unfinished` are folders of releases that are not
+    whole; `wanted` are the packs that the environment names, None where it names none; `leftovers` holds ages in
+    seconds.
     """
 
     current: str | None
@@ -32,8 +33,8 @@ class VolumeInventory:
     packs: Sequence[PackRef]
     manifests: Sequence[PackRef]
     staged: Sequence[tuple[PackRef, Path]]
-    debris: Sequence[tuple[Path, float]]
-    left: str | None = None
+    leftovers: Sequence[tuple[Path, float]]
+    rolled_back_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class RetentionDecision:
     subject: str | PackRef | Path
 
 
-def judge(held: VolumeInventory, keep: int) -> list[RetentionDecision]:
+def decide(held: VolumeInventory, keep: int) -> list[RetentionDecision]:
     """Judge everything; what goes is in the order in which it must go. `keep` is a number of releases for rollback."""
     releases = list(_releases(held, keep))
     kept = {verdict.name for verdict in releases if verdict.stays}
@@ -58,7 +59,7 @@ def judge(held: VolumeInventory, keep: int) -> list[RetentionDecision]:
         RetentionDecision("manifest", str(ref), str(ref) in useful, _manifest_reason(str(ref) in useful), ref)
         for ref in held.manifests
     ]
-    return [*releases, *packs, *manifests, *staged, *_debris(held)]
+    return [*releases, *packs, *manifests, *staged, *_leftovers(held)]
 
 
 def _releases(held: VolumeInventory, keep: int) -> Iterator[RetentionDecision]:
@@ -70,7 +71,7 @@ def _releases(held: VolumeInventory, keep: int) -> Iterator[RetentionDecision]:
             yield RetentionDecision("release", name, True, "is current", name)
         elif name in held.in_use:
             yield RetentionDecision("release", name, True, "is held by a reader", name)
-        elif name == held.left:
+        elif name == held.rolled_back_from:
             yield RetentionDecision("release", name, True, "was rolled back, and can be gone forward to", name)
         elif name in for_rollback:
             yield RetentionDecision("release", name, True, "is kept for rollback", name)
@@ -109,8 +110,8 @@ def _staged(held: VolumeInventory) -> Iterator[RetentionDecision]:
             yield RetentionDecision("staging", str(ref), False, "is not wanted by the environment", path)
 
 
-def _debris(held: VolumeInventory) -> Iterator[RetentionDecision]:
-    for path, age in held.debris:
+def _leftovers(held: VolumeInventory) -> Iterator[RetentionDecision]:
+    for path, age in held.leftovers:
         young = age < YOUNG
         why = "is so young that another run may be using it" if young else "was left by a run that was killed"
         yield RetentionDecision("debris", path.name, young, why, path)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import VolumeError
-from models_init.fs.files import aside, disk_usage, make_folder
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.files import disk_usage, make_folder, temp_path
+from models_init.fs.os_errors import volume_errors
 from models_init.fs.page_cache import SMALL, NoPageCachePolicy
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import WrongChunk
@@ -50,10 +50,10 @@ class Staging:
 
     def exists(self) -> bool:
         """Tell whether an earlier run left something to take up; where somebody put links to folders, it did not."""
-        if not self.root.is_dir() or _is_tangled(self._root):
+        if not self.root.is_dir() or _has_directory_symlink(self._root):
             return False
-        with volume_faults(self.root), suppress(FileNotFoundError):
-            self._hold()
+        with volume_errors(self.root), suppress(FileNotFoundError):
+            self._open_root()
         return True
 
     def allocated(self) -> tuple[int, int]:
@@ -62,7 +62,7 @@ class Staging:
 
     def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
         """Read what lies there of these chunks and return those that are right. Blocks: for worker threads."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             found = chunk_io.sound(self._root, wanted)
             for placement in found:
                 self._passed(placement)
@@ -70,11 +70,11 @@ class Staging:
 
     def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
         """Take out what the manifest does not name; make folders and empty files. Blocks: for worker threads."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             if self.root.is_symlink():
                 os.unlink(self.root)
             if self.root.exists():
-                self._take_out_strays(_grown(missing, copies))
+                self._remove_unexpected(_files_to_write(missing, copies))
             self._make_root()
             self._make_folders()
             for file in self.manifest.files:
@@ -86,16 +86,16 @@ class Staging:
 
         A file of one chunk is made when its chunk comes: writing it is one step anyway. Blocks: for worker threads.
         """
-        with volume_faults(self.root):
-            grown = _grown(missing, copies, least=2)
+        with volume_errors(self.root):
+            grown = _files_to_write(missing, copies, least=2)
             for file in self.manifest.files:
                 if file.path in grown:
                     chunk_io.allocate(self._root, file)
 
     def link(self, link: Link) -> bool:
         """Make a file the same as one that is installed and was verified; False where that cannot be."""
-        with volume_faults(self.root):
-            name = aside(self.root.parents[1], "link")
+        with volume_errors(self.root):
+            name = temp_path(self.root.parents[1], "link")
             try:
                 os.link(f"{link.root}/{link.origin.path}", name, follow_symlinks=False)
             except OSError as error:
@@ -111,7 +111,7 @@ class Staging:
     def copy(self, copies: Sequence[Copy]) -> list[Placement]:
         """Copy chunks from where they ought to lie; return those that were not there. Blocks: for worker threads."""
         gone = []
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             for copy in copies:
                 if chunk_io.copy(f"{copy.root}/{copy.path}", copy.start, self._root, copy.placement):
                     self._passed(copy.placement)
@@ -125,7 +125,7 @@ class Staging:
         Blocks: for worker threads.
         """
         wrong = []
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             for placement in batch.placements:
                 chunk = placement.chunk
                 try:
@@ -149,13 +149,13 @@ class Staging:
 
     def complete(self) -> None:
         """Nothing more will be written: it is whole. Blocks: for worker threads."""
-        with volume_faults(self.root):
+        with volume_errors(self.root):
             self._pages.leave(self._root)
 
     def _passed(self, placement: Placement) -> None:
         self._pages.passed(f"{self._root}/{placement.file.path}", placement.start, placement.chunk.size)
 
-    def _take_out_strays(self, grown: Collection[str]) -> None:
+    def _remove_unexpected(self, grown: Collection[str]) -> None:
         """Remove what is not part of the pack; what is gets its mode, and no more than its size.
 
         What is to be written then has no other name, which could lie outside the volume.
@@ -168,7 +168,7 @@ class Staging:
             if chunk_io.permissions(os.lstat(folder)) != _DIRECTORY_MODE:
                 os.chmod(folder, _DIRECTORY_MODE)
             for name in names:
-                self._settle(f"{folder}/{name}", files.get(prefix + name), grows=prefix + name in grown)
+                self._fix_file(f"{folder}/{name}", files.get(prefix + name), grows=prefix + name in grown)
             for name in list(subfolders):
                 if os.path.islink(f"{folder}/{name}"):
                     os.unlink(f"{folder}/{name}")
@@ -176,14 +176,14 @@ class Staging:
                     subfolders.remove(name)
                     shutil.rmtree(f"{folder}/{name}")
 
-    def _settle(self, path: str, file: File | None, *, grows: bool) -> None:
+    def _fix_file(self, path: str, file: File | None, *, grows: bool) -> None:
         status = os.lstat(path)
         if file is None or not stat.S_ISREG(status.st_mode):
             os.unlink(path)
             return
         has_mode, is_longer = chunk_io.permissions(status) == chunk_io.mode(file), status.st_size > file.size
         if status.st_nlink > 1 and (grows or is_longer or not has_mode):
-            name = aside(self.root.parents[1], "own")
+            name = temp_path(self.root.parents[1], "own")
             shutil.copyfile(path, name)
             os.rename(name, path)
             has_mode = False
@@ -197,11 +197,11 @@ class Staging:
         with suppress(FileExistsError):
             os.mkdir(self._root, _DIRECTORY_MODE)
         if self._held < 0:
-            self._hold()
+            self._open_root()
         elif not self.is_as_prepared():
             raise VolumeError(f"a run beside this one has thrown {self.root} away; run again")
 
-    def _hold(self) -> None:
+    def _open_root(self) -> None:
         self._held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._held)
 
@@ -211,13 +211,13 @@ class Staging:
                 os.mkdir(f"{self._root}/{path}", _DIRECTORY_MODE)
 
 
-def _grown(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:
+def _files_to_write(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:
     """The files of `least` chunks or more of which something is still to be written."""
     written = (*missing, *(copy.placement for copy in copies)) if copies else missing
     return {placement.file.path for placement in written if len(placement.file.chunks) >= least}
 
 
-def _is_tangled(root: str) -> bool:
+def _has_directory_symlink(root: str) -> bool:
     """Tell whether the tree is, or holds, a link to a folder: what lies behind it is not there once it is taken out."""
     return os.path.islink(root) or any(
         os.path.islink(f"{folder}/{name}") for folder, subfolders, _ in os.walk(root) for name in subfolders

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import ManifestError
 from models_init.core.workers import each
 from models_init.formats import manifest
-from models_init.fs.os_errors import volume_faults
+from models_init.fs.os_errors import volume_errors
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import portions
 from models_init.volume.activation import Switch
@@ -96,7 +96,7 @@ def _verify_folder(volume: Volume, release: Release) -> Iterator[Damage]:
         yield Damage(where, "release.json", "record", "is missing or damaged")
     for name in switch.wrong_links(release):
         yield Damage(where, name, "link", "does not lead to its pack")
-    for name in switch.strays(release):
+    for name in switch.unexpected_files(release):
         yield Damage(where, name, "extra", "is not part of the release")
 
 
@@ -117,7 +117,7 @@ async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, ob
     observer.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
     observer.expect(content.size)
     where, root = str(pack.ref), volume.pack_path(pack.ref)
-    with volume_faults(root):
+    with volume_errors(root):
         damages = list(_compare(where, content, await workers.run(_scan, root)))
     present = {damage.path for damage in damages if damage.kind in {"missing", "type"}}
     damages += await _hash(where, root, [file for file in content.files if file.path not in present], workers, observer)
@@ -165,7 +165,7 @@ async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers,
         return [placement for placement in part if id(placement) not in sound]
 
     wanted = (placement for file in files for placement in manifest.placements(file))
-    with volume_faults(root):
+    with volume_errors(root):
         wrong = [placement for part in await each(unsound, portions(wanted)) for placement in part]
     return [
         Damage(where, path, "bytes", f"differs in the chunks at {_places(group)}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from models_init.formats import bundle_index
 from models_init.formats.bundle_index import Contents
-from models_init.publish.bundle.layout import PlannedMember, stow
-from models_init.publish.bundle.part_files import names
+from models_init.publish.bundle.layout import PlannedMember, lay_out
+from models_init.publish.bundle.part_files import part_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
     """Write a bundle that holds these objects whole; return its file, or its first part."""
     entries = [PlannedMember(key, len(data), _digest(data), key) for key, data in objects.items()]
-    layout = stow(Contents(bundle_index.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
+    layout = lay_out(Contents(bundle_index.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
     whole = bytearray(layout.contents.size)
 
     def put(offset: int, data: bytes) -> None:
@@ -30,7 +30,7 @@ def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
         put(filler.offset, filler.data)
     for member in layout.contents.members:
         put(member.offset, objects[member.key])
-    paths, sizes = names(out, layout.contents), layout.contents.part_sizes()
+    paths, sizes = part_paths(out, layout.contents), layout.contents.part_sizes()
     bounds = [(sum(sizes[:number]), sum(sizes[: number + 1])) for number in range(len(sizes))]
     prints = bundle_index.fingerprints(layout.contents, bounds, lambda at, size: bytes(whole[at : at + size]))
     text = layout.text(replace(layout.contents, parts=tuple(prints)))

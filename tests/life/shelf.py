@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models_init.archive.scan import limits_of, study
+from models_init.archive.scan import limits_of, scan
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MANIFEST_NAME, Manifest, OpaqueArchive, encode
 from models_init.formats.manifest import parse as parse_manifest
@@ -74,8 +74,8 @@ def publish_plain(folder: Path, ref: PackRef, source: Path) -> bytes:
     """Publish a folder as a plain archive below `folder/packs`; return the manifest that a site derives."""
     archive = gzip.compress(packed(source), mtime=0)
     manifest = publish_archive(folder / "packs", archive, ref, "model.tar.gz")
-    outcome = study(io.BytesIO(archive), limits_of(manifest.archive, OpaqueArchive()), OpaqueArchive())
-    return encode(outcome.ledger.derived(manifest, f"sha256:{hashlib.sha256(encode(manifest)).hexdigest()}"))
+    outcome = scan(io.BytesIO(archive), limits_of(manifest.archive, OpaqueArchive()), OpaqueArchive())
+    return encode(outcome.builder.derived(manifest, f"sha256:{hashlib.sha256(encode(manifest)).hexdigest()}"))
 
 
 def publish(

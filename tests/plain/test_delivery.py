@@ -27,7 +27,7 @@ from models_init.transfer.chunk_io import digest_of
 from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.ranges import BATCH_SIZE
-from models_init.volume.layout import Volume, beside, spool_of
+from models_init.volume.layout import Volume, manifest_path_of, spool_path_of
 from models_init.volume.retention import YOUNG
 from tests.eventually import eventually
 from tests.plain.archives import SILENT, described, packed
@@ -73,7 +73,7 @@ class Work:
     @property
     def spool(self) -> Path:
         """Where the parts lie."""
-        return spool_of(self.volume.staging_path(REF, self.published.digest))
+        return spool_path_of(self.volume.staging_path(REF, self.published.digest))
 
     @property
     def parts(self) -> list[int]:
@@ -98,7 +98,7 @@ class Work:
     async def bring(self, source: FakeSource, connections: int = 4, buffers: int = 8) -> Resolved:
         """Bring it as the program does."""
         made = Buffers(buffers, BATCH_SIZE)
-        return await self.delivery.bring(
+        return await self.delivery.fetch_and_unpack(
             Fetcher(source, self.workers, self.observer, ConnectionLimiter(connections), made)
         )
 
@@ -157,7 +157,7 @@ async def test_it_arrives(work: Work, tree: Path, connections: int, buffers: int
     assert same_tree(tree, staging) == []
     assert sorted(source.ranges()) == _parts_of(work.archive)
     assert work.observer.done == len(work.archive)
-    assert parse(beside(staging).read_bytes(), REF) == found.manifest
+    assert parse(manifest_path_of(staging).read_bytes(), REF) == found.manifest
     assert found.manifest.is_derived
     assert work.trees == []
 
@@ -331,18 +331,18 @@ async def test_what_the_manifest_says_rightly_is_taken(archive: bytes, workers: 
 
 async def test_leftovers_of_killed_runs_are_cleared_away(work: Work) -> None:
     """By the run that holds the lock; where locks do not keep others out, only what is old."""
-    work.delivery._tidy()
+    work.delivery._clean_up()
     (work.spool / ".tree-1/a").mkdir(parents=True)
     (work.spool / ".part-1").write_bytes(b"half")
-    work.delivery._tidy()
+    work.delivery._clean_up()
     assert len(list(work.spool.iterdir())) == 2
     with (work.volume.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        work.delivery._tidy()
+        work.delivery._clean_up()
     assert list(work.spool.iterdir()) == []
     (work.spool / ".part-2").write_bytes(b"half")
     os.utime(work.spool / ".part-2", (time.time() - YOUNG - 60,) * 2)
-    work.delivery._tidy()
+    work.delivery._clean_up()
     assert list(work.spool.iterdir()) == []
 
 
@@ -355,7 +355,7 @@ async def test_a_tree_that_was_never_published_is_made_anew(work: Work) -> None:
     source = work.source()
     with (work.volume.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        work.delivery._tidy()
+        work.delivery._clean_up()
         assert not left.exists()
         assert await work.bring(source) == first
     assert source.ranges() == []

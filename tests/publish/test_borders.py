@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_init.formats.manifest import CHUNK_LIMIT, MIB
-from models_init.publish.pack.boundaries import bounds, sizes
+from models_init.publish.pack.boundaries import chunk_sizes, size_limits
 from models_init.publish.pack.boundary_hash import BEFORE, find
 from tests.publish.packs import KIB, pack, sha256
 
@@ -40,7 +40,7 @@ def marked(data: bytes, block: int) -> Iterator[BoundaryCandidates]:
 
 def cut(data: bytes, average: int = SMALL, block: int = MIB) -> list[bytes]:
     """The chunks of a file."""
-    ends = list(accumulate(sizes(len(data), average, marked(data, block)), initial=0))
+    ends = list(accumulate(chunk_sizes(len(data), average, marked(data, block)), initial=0))
     return [data[start:end] for start, end in pairwise(ends)]
 
 
@@ -85,7 +85,7 @@ def test_chunks_are_the_file_and_keep_their_bounds(data: bytes, average: int) ->
     assert b"".join(chunks) == data
     assert all(chunks)
     for number, chunk in enumerate(chunks[:-1]):
-        least, most = bounds(number, average)
+        least, most = size_limits(number, average)
         assert least <= len(chunk) <= most <= average * 7 // 4
     assert all(len(chunk) <= average * 7 // 4 for chunk in chunks)
 
@@ -110,8 +110,16 @@ def test_chunks_at_the_front_are_small_and_grow() -> None:
     """The first has about a 16th of what was asked for: headers lie there, and change most."""
     chunks = cut(noise(4, 8 * MIB), MIB)
     assert len(chunks[0]) <= 112 * KIB
-    assert bounds(0, MIB) == (16 * KIB, 112 * KIB)
-    assert [bounds(number, MIB)[1] // (28 * KIB) for number in (1, 2, 3, 4, 5, 6, 99)] == [4, 8, 16, 32, 64, 64, 64]
+    assert size_limits(0, MIB) == (16 * KIB, 112 * KIB)
+    assert [size_limits(number, MIB)[1] // (28 * KIB) for number in (1, 2, 3, 4, 5, 6, 99)] == [
+        4,
+        8,
+        16,
+        32,
+        64,
+        64,
+        64,
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 4 * KIB, SMALL])

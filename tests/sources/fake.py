@@ -139,12 +139,12 @@ class FakeSource:
         prefix = f"{folder}/" if folder else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in self.objects if key.startswith(prefix)})
 
-    def lacks(self, _key: str, _start: int, _stop: int) -> str:
-        """See `Source.lacks`."""
+    def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
+        """See `Source.unavailable_reason`."""
         return ""
 
-    def remedy(self, _key: str, _start: int) -> str:
-        """See `Source.remedy`."""
+    def repair_hint(self, _key: str, _start: int) -> str:
+        """See `Source.repair_hint`."""
         return "mend the fake"
 
     async def close(self) -> None:

@@ -17,5 +17,5 @@ def run(command: Command, settings: Settings) -> Result:
     """Activate an installed release by its id, or the beginning of it."""
     switch = Switch(Volume(settings.folder))
     release = switch.find(command.release)
-    switch.choose(release, back=False)
+    switch.activate(release, back=False)
     return activated(release)

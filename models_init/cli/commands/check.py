@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models_init.cli.factory import approach_of, ignored_no_proxy_entries
+from models_init.cli.factory import ignored_no_proxy_entries, probe_of
 from models_init.cli.result import Result
 from models_init.cli.session import RetryCounter, open_context, run_observed
 from models_init.core.errors import UsageError
@@ -27,17 +27,17 @@ def run(_command: Command, settings: Settings) -> Result:
 
 async def check(settings: Settings, observer: Observer) -> Result:
     """Say whether an install would work, and all that would keep it from working."""
-    settings = _with_usable_keys(_hurried(settings))
+    settings = _without_bad_keys(_with_short_timeouts(settings))
     known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
     async with open_context(settings, NullObserver(), RetryCounter(observer)) as context:
-        approach = approach_of(settings, context.source) if somewhere else None
+        probe = probe_of(settings, context.source) if somewhere else None
         ignored = ignored_no_proxy_entries(settings) if somewhere else ()
-        report = await Preflight(settings.packs if known else (), context, approach).run(settings.faults, ignored)
+        report = await Preflight(settings.packs if known else (), context, probe).run(settings.faults, ignored)
     return Result(*render.checked(report), exit_code=report.found.exit_code)
 
 
-def _hurried(settings: Settings) -> Settings:
+def _with_short_timeouts(settings: Settings) -> Settings:
     """The same with little patience: who checks waits for the answer."""
     return settings.model_copy(
         update={
@@ -48,7 +48,7 @@ def _hurried(settings: Settings) -> Settings:
     )
 
 
-def _with_usable_keys(settings: Settings) -> Settings:
+def _without_bad_keys(settings: Settings) -> Settings:
     """The same; where the file of public keys cannot be used, without it, and with a fault that says so."""
     try:
         settings.read_public_keys()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from models_init.volume.activation import installed_release
 from models_init.volume.layout import Volume
-from models_init.volume.lease import become
+from models_init.volume.lease import exec_with_lease
 
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 def run(command: Command, settings: Settings) -> NoReturn:
     """Become the program, holding a release as long as it lives. Raises `VolumeError`, `UsageError`."""
     volume = Volume(settings.folder)
-    become(volume, installed_release(volume, command.release), command.program)
+    exec_with_lease(volume, installed_release(volume, command.release), command.program)

@@ -17,5 +17,5 @@ def run(command: Command, settings: Settings) -> Result:
     """Go back to an installed release."""
     switch = Switch(Volume(settings.folder))
     release = switch.find(command.release) if command.release else switch.previous()
-    switch.choose(release, back=True)
+    switch.activate(release, back=True)
     return activated(release)

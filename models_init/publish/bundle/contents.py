@@ -13,9 +13,9 @@ from models_init.formats.bundle_index import BundledPack, Contents, ReceiptPacks
 from models_init.formats.documents import flaw
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME
 from models_init.install.resolve import fetch_document
-from models_init.publish.bundle.delta import ByteRange, lacking
-from models_init.publish.bundle.layout import Layout, PlannedMember, stow
-from models_init.transfer.plan import require_fit
+from models_init.publish.bundle.delta import ByteRange, missing_ranges
+from models_init.publish.bundle.layout import Layout, PlannedMember, lay_out
+from models_init.transfer.plan import check_compatibility
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,14 +114,14 @@ class BundlePlan:
     unknown: tuple[str, ...]  # packs of the receipt that the source has not, or not so
 
 
-async def load(order: BundleRequest, source: Source, trust: SignaturePolicy) -> BundlePlan:
+async def plan_bundle(order: BundleRequest, source: Source, trust: SignaturePolicy) -> BundlePlan:
     """Read the manifests, decide what goes along, and give everything its place.
 
     Raises the source's errors, `ManifestError` and its kinds, `UsageError` where nothing good can come of the order.
     """
     documents = await each(lambda ref: fetch_document(source, trust, ref), order.packs)
     wanted = [manifest.published(document, ref).manifest for document, ref in zip(documents, order.packs, strict=True)]
-    require_fit(wanted)
+    check_compatibility(wanted)
     signatures = await each(lambda ref: _signature(source, ref), order.packs)
     held, unknown = await _held(order.receipt, source)
     packs = tuple(
@@ -139,7 +139,7 @@ async def load(order: BundleRequest, source: Source, trust: SignaturePolicy) -> 
         entries += [*(document.entry() for document in pack.documents()), *pack.archives()]
     entries += [document.entry() for document in copies]
     try:
-        layout = stow(_draft(order, source, packs), entries, order.part_size)
+        layout = lay_out(_draft(order, source, packs), entries, order.part_size)
     except ValueError as error:
         raise UsageError(f"the bundle cannot be described: {flaw(error)}; use a shorter or plainer text") from error
     return BundlePlan(layout, packs, (*first, *own, *copies), order.images, unknown)
@@ -180,7 +180,7 @@ def _pieces(wanted: Manifest, digest: str, receipt: Receipt | None, held: Sequen
     every = sum(len(file.chunks) for file in wanted.files)
     if not held or not every:
         return whole
-    pieces = tuple(lacking(wanted, held))
+    pieces = tuple(missing_ranges(wanted, held))
     return whole if sum(piece.stop - piece.start for piece in pieces) >= _all(wanted) else pieces
 
 

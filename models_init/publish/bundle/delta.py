@@ -20,7 +20,7 @@ class ByteRange(NamedTuple):
     stop: int
 
 
-def lacking(wanted: Manifest, held: Iterable[Manifest]) -> list[ByteRange]:
+def missing_ranges(wanted: Manifest, held: Iterable[Manifest]) -> list[ByteRange]:
     """The pieces of the archive that hold every chunk that is in none of the held packs.
 
     Neighbours are one piece where a site may fetch them with one range. Whole files are not compared, only their

@@ -14,7 +14,7 @@ from models_init.core.errors import SourceError, UsageError
 from models_init.core.redaction import redact
 from models_init.formats.bundle_index import IMAGES_FOLDER
 from models_init.publish.bundle.contents import ContainerImage
-from models_init.publish.pack.version_folder import told
+from models_init.publish.pack.version_folder import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerIma
     skopeo = shutil.which("skopeo")
     if not skopeo:
         raise UsageError("--image needs skopeo: install it (apt-get install skopeo), then run again")
-    with told(folder):
+    with translate_os_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     try:
@@ -62,7 +62,7 @@ def _spool(skopeo: str, text: str, folder: Path) -> ContainerImage:
     if done.returncode:
         reason = redact(_message(done.stderr))
         raise SourceError(f"--image {text} cannot be fetched from {origin}: {reason}; check the name and the login")
-    with told(path), path.open("rb") as file:
+    with translate_os_errors(path), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ContainerImage(f"{IMAGES_FOLDER}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
 

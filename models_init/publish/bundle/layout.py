@@ -76,7 +76,7 @@ def header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 
 
-def stow(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -> Layout:
+def lay_out(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -> Layout:
     """Give every entry its place, in this order; `part_size` is 0 for one file. Raises `UsageError`."""
     _check_names(entries)
     length = 0

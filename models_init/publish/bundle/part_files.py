@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import LockedError
 from models_init.fs.files import reserve, sync_path
-from models_init.publish.pack.version_folder import told
+from models_init.publish.pack.version_folder import translate_os_errors
 from models_init.sources.multipart import part_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models_init.formats.bundle_index import Contents
 
 
-def names(out: Path, contents: Contents) -> list[Path]:
+def part_paths(out: Path, contents: Contents) -> list[Path]:
     """What the bundle's files are called when it is whole."""
     if not contents.part_size:
         return [out]
@@ -36,15 +36,15 @@ class PartFiles:
         self._sizes = sizes
         self._starts = [0, *accumulate(sizes)]
         self._descriptors: list[int] = []
-        self.taken_up = False
+        self.resumed = False
 
     @contextmanager
     def opened(self) -> Iterator[PartFiles]:
         """Open, lock and size the files; what an earlier run has left is kept. Raises `LockedError`, `NoSpaceError`."""
         try:
             for path, size in zip(self._paths, self._sizes, strict=True):
-                with told(path):
-                    self._descriptors.append(_alone(path))
+                with translate_os_errors(path):
+                    self._descriptors.append(_open_locked(path))
                     self._size(self._descriptors[-1], size)
             yield self
         finally:
@@ -56,7 +56,7 @@ class PartFiles:
         found = bytearray()
         while len(found) < size:
             index, at, count = self._where(offset + len(found), size - len(found))
-            with told(self._paths[index]):
+            with translate_os_errors(self._paths[index]):
                 piece = os.pread(self._descriptors[index], count, at)
             if not piece:
                 break
@@ -68,7 +68,7 @@ class PartFiles:
         view = memoryview(data)
         while view:
             index, at, count = self._where(offset, len(view))
-            with told(self._paths[index]):
+            with translate_os_errors(self._paths[index]):
                 written = os.pwrite(self._descriptors[index], view[:count], at)
             view = view[written:]
             offset += written
@@ -77,19 +77,19 @@ class PartFiles:
         """Where each file begins and ends in the whole."""
         return list(pairwise(self._starts))
 
-    def settle(self) -> None:
+    def sync(self) -> None:
         """Bring everything to the disk."""
         for path, descriptor in zip(self._paths, self._descriptors, strict=True):
-            with told(path):
+            with translate_os_errors(path):
                 os.fsync(descriptor)
 
-    def place(self) -> None:
+    def publish(self) -> None:
         """Give the files their public names: the first part last, for without it the others are no bundle."""
         for path in reversed(self._paths):
-            with told(path):
+            with translate_os_errors(path):
                 _part(path).rename(path)
         folder = self._paths[0].parent
-        with told(folder):
+        with translate_os_errors(folder):
             sync_path(folder)
 
     def _where(self, offset: int, size: int) -> tuple[int, int, int]:
@@ -97,12 +97,12 @@ class PartFiles:
         return index, offset - self._starts[index], min(size, self._starts[index + 1] - offset)
 
     def _size(self, descriptor: int, size: int) -> None:
-        self.taken_up |= os.fstat(descriptor).st_size > 0
+        self.resumed |= os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, size)
         reserve(descriptor, size)
 
 
-def _alone(path: Path) -> int:
+def _open_locked(path: Path) -> int:
     """Open and lock what is to become `path`."""
     part = _part(path)
     if path.exists() and not part.exists():  # a run was killed between two renames: take the part back

@@ -53,7 +53,7 @@ class ExtraFiles:
     others: Sequence[tuple[Path, str]]
 
 
-def outfit(
+def build_site_files(
     environment: Mapping[str, str],
     packs: Iterable[PackRef],
     extras: ExtraFiles,

@@ -13,7 +13,7 @@ from models_init.core.errors import UsageError, WrongBytesError
 from models_init.formats import bundle_index
 from models_init.formats.manifest import MIB
 from models_init.publish.bundle.member import BundleMember, digest_of, wrong_chunks
-from models_init.publish.bundle.part_files import PartFiles, names
+from models_init.publish.bundle.part_files import PartFiles, part_paths
 from models_init.sources.bundle import Bundle
 from models_init.transfer.ranges import BATCH_SIZE, GAP, joined
 
@@ -41,36 +41,36 @@ class BundleResult:
     found: int = 0
 
 
-async def make(cargo: BundlePlan, out: Path, context: Context) -> BundleResult:
+async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleResult:
     """Write the bundle to `out`, or to its numbered parts.
 
     Raises `UsageError` where another bundle stands there, `WrongBytesError` for what the source has wrongly, the
     source's errors, `VolumeError` and its kinds for the disk. What was verified until then is kept in `….part`.
     """
-    contents = cargo.layout.contents
-    paths = names(out, contents)
-    if standing := _standing(paths, contents):
+    contents = plan.layout.contents
+    paths = part_paths(out, contents)
+    if standing := _existing_bundle(paths, contents):
         return BundleResult(paths, standing, fresh=False)
-    with PartFiles(paths, contents.part_sizes()).opened() as berth:
-        await context.workers.run(_write_small, cargo, berth)
-        fetched, found = await _ArchiveFetch(cargo, berth, context).run()
-        sealed = await _sealed(contents, berth, context.workers)
-        await context.workers.run(_finish, cargo, berth, sealed)
+    with PartFiles(paths, contents.part_sizes()).opened() as files:
+        await context.workers.run(_write_small, plan, files)
+        fetched, found = await _ArchiveFetch(plan, files, context).run()
+        sealed = await _sealed(contents, files, context.workers)
+        await context.workers.run(_finish, plan, files, sealed)
     return BundleResult(paths, sealed, fresh=True, fetched=fetched, found=found)
 
 
-def _standing(paths: list[Path], contents: Contents) -> Contents | None:
+def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
     """The table of the bundle that stands there, if it is this one; `UsageError` if it is another."""
     if not paths[0].exists():
         return None
     opened = Bundle.open(paths[0])
     opened.medium.close()
-    if _bare(opened.contents) == _bare(contents):
+    if _without_digests(opened.contents) == _without_digests(contents):
         return opened.contents
     raise UsageError(f"{paths[0]} is another bundle: choose another --out, or remove that one")
 
 
-def _bare(contents: Contents) -> Contents:
+def _without_digests(contents: Contents) -> Contents:
     """The table without what is known at the end only; the manifests' digests decide about that, too."""
     members = tuple(
         replace(member, digest=bundle_index.UNKNOWN_DIGEST) if _is_piece(member) else member
@@ -83,77 +83,77 @@ def _is_piece(member: Member) -> bool:
     return bool(member.key) and member.name not in (member.key, bundle_index.DOCUMENT_COPIES + member.key)
 
 
-def _write_small(cargo: BundlePlan, berth: PartFiles) -> None:
+def _write_small(plan: BundlePlan, files: PartFiles) -> None:
     """Write everything but archives and the table."""
-    for filler in cargo.layout.fillers():
-        berth.write(filler.offset, filler.data)
-    places = {member.name: member.offset for member in cargo.layout.contents.members}
-    for document in cargo.documents:
-        berth.write(places[document.name], document.data)
-    for image in cargo.images:
+    for filler in plan.layout.fillers():
+        files.write(filler.offset, filler.data)
+    places = {member.name: member.offset for member in plan.layout.contents.members}
+    for document in plan.documents:
+        files.write(places[document.name], document.data)
+    for image in plan.images:
         offset = places[image.name]
         with image.path.open("rb") as file:
             while data := file.read(MIB):
-                berth.write(offset, data)
+                files.write(offset, data)
                 offset += len(data)
 
 
 class _GrowingMember(BundleMember):
     """One that is being filled."""
 
-    def __init__(self, manifest: Manifest, member: Member, berth: PartFiles) -> None:
-        super().__init__(manifest, member, berth)
-        self._berth = berth
+    def __init__(self, manifest: Manifest, member: Member, files: PartFiles) -> None:
+        super().__init__(manifest, member, files)
+        self._files = files
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """Write all of it, and return the chunks that are wrong: they will be written over, or the bundle is none."""
-        self._berth.write(self.offset(batch.start), data)
+        self._files.write(self.offset(batch.start), data)
         return wrong_chunks(batch, data)
 
 
 class _ArchiveFetch:
     """Brings the archives."""
 
-    def __init__(self, cargo: BundlePlan, berth: PartFiles, context: Context) -> None:
-        self._cargo = cargo
-        self._berth = berth
+    def __init__(self, plan: BundlePlan, files: PartFiles, context: Context) -> None:
+        self._plan = plan
+        self._files = files
         self._context = context
 
     async def run(self) -> tuple[int, int]:
         """Bring all that does not lie there; return bytes that were fetched and that were found."""
         fetcher = self._fetcher()
-        members = {member.name: member for member in self._cargo.layout.contents.members}
+        members = {member.name: member for member in self._plan.layout.contents.members}
         found = 0
-        for pack in self._cargo.packs:
+        for pack in self._plan.packs:
             for entry in pack.archives():
-                hold = _GrowingMember(pack.manifest, members[entry.name], self._berth)
+                hold = _GrowingMember(pack.manifest, members[entry.name], self._files)
                 missing = await self._missing(hold)
                 found += entry.size - sum(batch.stop - batch.start for batch in missing)
-                await self._bring(fetcher, hold, missing)
+                await self._fetch_archive(fetcher, hold, missing)
         return fetcher.traffic.fetched, found
 
     def _fetcher(self) -> Fetcher:
-        lengths = (placement.chunk.length for pack in self._cargo.packs for placement in pack.manifest.placements())
+        lengths = (placement.chunk.length for pack in self._plan.packs for placement in pack.manifest.placements())
         size = max(BATCH_SIZE, max(lengths, default=0)) + GAP
         return self._context.fetcher(size)
 
     async def _missing(self, hold: _GrowingMember) -> list[Batch]:
         every = list(hold.batches())
-        if not self._berth.taken_up:
+        if not self._files.resumed:
             return every
         if not any(batch.placements for batch in every) and await self._context.workers.run(hold.is_whole):
             return []
         sound = await self._context.workers.each(hold.is_sound, every)
         return [batch for batch, is_sound in zip(every, sound, strict=True) if not is_sound]
 
-    async def _bring(self, fetcher: Fetcher, hold: _GrowingMember, missing: Sequence[Batch]) -> None:
+    async def _fetch_archive(self, fetcher: Fetcher, hold: _GrowingMember, missing: Sequence[Batch]) -> None:
         """Bring them; what lies between chunks proves itself only with the whole, so that is the last word."""
         observer, workers = self._context.observer, self._context.workers
         observer.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
-        await fetcher.bring(hold, joined(missing))
+        await fetcher.fetch_spans(hold, joined(missing))
         is_whole = await workers.run(hold.is_whole)
-        if not is_whole and self._berth.taken_up:  # a power cut took something from between the chunks
-            await fetcher.bring(hold, joined(hold.batches()))
+        if not is_whole and self._files.resumed:  # a power cut took something from between the chunks
+            await fetcher.fetch_spans(hold, joined(hold.batches()))
             is_whole = await workers.run(hold.is_whole)
         if not is_whole:
             raise WrongBytesError(
@@ -162,21 +162,21 @@ class _ArchiveFetch:
             )
 
 
-async def _sealed(contents: Contents, berth: PartFiles, workers: Workers) -> Contents:
+async def _sealed(contents: Contents, files: PartFiles, workers: Workers) -> Contents:
     """The table with the digests of pieces, and the fingerprints of parts."""
 
     def proven(member: Member) -> Member:
-        return replace(member, digest=digest_of(berth, member)) if _is_piece(member) else member
+        return replace(member, digest=digest_of(files, member)) if _is_piece(member) else member
 
     members = await workers.each(proven, contents.members)
     sealed = replace(contents, members=tuple(members))
-    return replace(sealed, parts=tuple(bundle_index.fingerprints(sealed, berth.bounds(), berth.read)))
+    return replace(sealed, parts=tuple(bundle_index.fingerprints(sealed, files.bounds(), files.read)))
 
 
-def _finish(cargo: BundlePlan, berth: PartFiles, sealed: Contents) -> None:
-    text = cargo.layout.text(sealed)
-    berth.write(cargo.layout.copy_offset, text)
-    berth.settle()
-    berth.write(bundle_index.CONTENTS_START, text)
-    berth.settle()
-    berth.place()
+def _finish(plan: BundlePlan, files: PartFiles, sealed: Contents) -> None:
+    text = plan.layout.text(sealed)
+    files.write(plan.layout.copy_offset, text)
+    files.sync()
+    files.write(bundle_index.CONTENTS_START, text)
+    files.sync()
+    files.publish()

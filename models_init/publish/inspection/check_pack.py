@@ -12,7 +12,7 @@ from models_init.core.errors import ManifestError, ModelsInitError, SignatureErr
 from models_init.core.parallel import cores, in_order, workers
 from models_init.formats.manifest import placements
 from models_init.publish.inspection import check_tar
-from models_init.publish.pack.describe import plain_faults
+from models_init.publish.pack.describe import archive_faults
 from models_init.publish.signing.sign import signer
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import batches
@@ -55,7 +55,7 @@ def check(folder: VersionFolder, observer: Observer, keys: Sequence[PublicKey] =
     archive = folder.path / manifest.archive.file
     kind: type[ModelsInitError] | None
     if manifest.plain:
-        found, kind = plain_faults(archive, manifest.archive, manifest.plain, observer)
+        found, kind = archive_faults(archive, manifest.archive, manifest.plain, observer)
     else:
         found = tuple(_archive_faults(archive, manifest, observer))
         kind = WrongBytesError if found else None

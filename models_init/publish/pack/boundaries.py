@@ -23,7 +23,7 @@ FRONT_LEAST = 4 << 10
 """Bytes below which it does not become smaller: an entry in the manifest takes 150."""
 
 
-def sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Iterator[int]:
+def chunk_sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Iterator[int]:
     """Give the sizes of a file's chunks, in order: `average` behind its front; what fits into that stays whole.
 
     `marks` are those of its blocks, in order; they are taken as far as they are needed.
@@ -31,7 +31,7 @@ def sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Itera
     start = number = 0
     near: deque[BoundaryCandidates] = deque()
     while size - start > average:
-        least, most = bounds(number, average)
+        least, most = size_limits(number, average)
         first, last = start + least, min(start + most, size)
         while not near or near[-1].stop < last:
             near.append(next(marks))
@@ -44,7 +44,7 @@ def sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Itera
         yield size - start
 
 
-def bounds(number: int, average: int) -> tuple[int, int]:
+def size_limits(number: int, average: int) -> tuple[int, int]:
     """Return the least and the most bytes of the chunk that so many others precede: about as many as lie before it.
 
     Were that told by the place itself, an insertion would move the bounds of all chunks at the front.

@@ -25,7 +25,15 @@ from models_init.formats.manifest import (
 from models_init.publish.pack.compress import Compressor
 from models_init.publish.pack.pieces import Slice
 from models_init.publish.pack.slicing import batches, blocks, pieces
-from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder, draft, made, place, settle, told
+from models_init.publish.pack.version_folder import (
+    ARCHIVE_NAME,
+    VersionFolder,
+    draft,
+    new_folder,
+    publish,
+    sync,
+    translate_os_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,17 +81,17 @@ def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer)
     """
     folder = VersionFolder(out / recipe.ref.name / recipe.ref.version)
     archive = folder.path / ARCHIVE_NAME
-    with made(folder.path), draft(archive) as part, draft(folder.manifest) as text:
-        with told(archive):
+    with new_folder(folder.path), draft(archive) as part, draft(folder.manifest) as text:
+        with translate_os_errors(archive):
             manifest = _written(tree, recipe, part, observer)
         document = _document(manifest)
         fresh = not folder.stands(document)
-        with told(folder.manifest):
+        with translate_os_errors(folder.manifest):
             text.write(document)
-        settle(part, archive)
-        settle(text, folder.manifest)
-        place(archive)
-        place(folder.manifest)
+        sync(part, archive)
+        sync(text, folder.manifest)
+        publish(archive)
+        publish(folder.manifest)
     return BuildResult(folder.path, manifest, fresh)
 
 

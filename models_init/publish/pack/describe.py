@@ -8,11 +8,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from models_init.archive.scan import limits_of, study
+from models_init.archive.scan import limits_of, scan
 from models_init.archive.tar_reader import Limits
 from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
 from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, OpaqueArchive, encode
-from models_init.publish.pack.version_folder import VersionFolder, draft, made, place, settle, told
+from models_init.publish.pack.version_folder import VersionFolder, draft, new_folder, publish, sync, translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,27 +49,27 @@ def describe(
     archive, outcome = _studied(file, observer)
     if outcome.fault:
         raise ArchiveError(f"{file} cannot be a pack: {outcome.fault}; pack it anew, or unpack it and use `build`")
-    plain = OpaqueArchive(outcome.ledger.size, outcome.ledger.entries)
+    plain = OpaqueArchive(outcome.builder.size, outcome.builder.entries)
     manifest = Manifest(SCHEMA, *ref, archive, (), requires=tuple(requires), plain=plain)
     folder, document = VersionFolder(out / ref.name / ref.version), encode(manifest)
-    with made(folder.path), draft(folder.manifest) as text:
+    with new_folder(folder.path), draft(folder.manifest) as text:
         fresh = not folder.stands(document)
-        _bring(file, folder.path / archive.file, archive)
-        with told(folder.manifest):
+        _place_archive(file, folder.path / archive.file, archive)
+        with translate_os_errors(folder.manifest):
             text.write(document)
-        settle(text, folder.manifest)
-        place(folder.manifest)
+        sync(text, folder.manifest)
+        publish(folder.manifest)
     return DescribeResult(folder.path, manifest, fresh)
 
 
-def plain_faults(
+def archive_faults(
     path: Path, archive: Archive, promised: OpaqueArchive, observer: Observer
 ) -> tuple[tuple[str, ...], type[ModelsInitError] | None]:
     """What is wrong with a plain archive by its manifest, and the class of fault if there is any."""
     try:
         with path.open("rb") as file:
             watched = _ObservedFile(file, observer)
-            outcome = study(watched, limits_of(archive, promised), promised)
+            outcome = scan(watched, limits_of(archive, promised), promised)
     except OSError as error:
         return (f"the archive {path.name} cannot be read: {error.strerror}",), WrongBytesError
     if watched.size != archive.size:
@@ -83,7 +83,7 @@ def _studied(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
     try:
         with path.open("rb") as file:
             watched = _ObservedFile(file, observer)
-            outcome = study(watched, _UNLIMITED, OpaqueArchive())
+            outcome = scan(watched, _UNLIMITED, OpaqueArchive())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; name an archive") from error
     try:
@@ -95,7 +95,7 @@ def _studied(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
         ) from error
 
 
-def _bring(file: Path, place_to: Path, archive: Archive) -> None:
+def _place_archive(file: Path, place_to: Path, archive: Archive) -> None:
     """Give the archive its place beside the manifest; one that is there already must be the same."""
     if place_to.exists():
         if _digest(place_to) != archive.digest:
@@ -105,7 +105,7 @@ def _bring(file: Path, place_to: Path, archive: Archive) -> None:
         os.link(file.resolve(), place_to)
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
-            with told(place_to):
+            with translate_os_errors(place_to):
                 raise
         _copy(file, place_to, archive)
 
@@ -113,18 +113,18 @@ def _bring(file: Path, place_to: Path, archive: Archive) -> None:
 def _copy(file: Path, place_to: Path, archive: Archive) -> None:
     digest = hashlib.sha256()
     with draft(place_to) as part:
-        with told(place_to), file.open("rb") as origin:
+        with translate_os_errors(place_to), file.open("rb") as origin:
             while data := origin.read(MIB):
                 digest.update(data)
                 part.write(data)
         if f"sha256:{digest.hexdigest()}" != archive.digest:
             raise UsageError(f"{file} changed while it was read: describe it again when nobody writes to it")
-        settle(part, place_to)
-        place(place_to)
+        sync(part, place_to)
+        publish(place_to)
 
 
 def _digest(path: Path) -> str:
-    with told(path), path.open("rb") as file:
+    with translate_os_errors(path), path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 

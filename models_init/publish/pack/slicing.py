@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from models_init.formats.manifest import MIB
 from models_init.publish.pack import tar_stream
-from models_init.publish.pack.boundaries import sizes
+from models_init.publish.pack.boundaries import chunk_sizes
 from models_init.publish.pack.pieces import Filler, Piece, Slice
 from models_init.publish.pack.source_tree import SourceFile
 
@@ -72,7 +72,7 @@ def _blocks(file: SourceFile, chunk_size: int) -> Iterator[Slice]:
 def _slices(file: SourceFile, chunk_size: int, marks: Iterator[BoundaryCandidates]) -> Iterator[Slice]:
     own = islice(marks, sum(1 for _ in _blocks(file, chunk_size)))
     start = 0
-    for size in sizes(file.size, chunk_size, own):
+    for size in chunk_sizes(file.size, chunk_size, own):
         yield Slice(file, start, size)
         start += size
     deque(own, maxlen=0)  # behind the last border none was asked for

@@ -87,10 +87,10 @@ def find(folder: Path) -> list[VersionFolder]:
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[None]:
+def new_folder(folder: Path) -> Iterator[None]:
     """Make a folder with its parents; if the block fails, take away again those that it left empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    with told(folder):
+    with translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
@@ -99,7 +99,7 @@ def made(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.rmdir()
         raise
-    with told(folder):
+    with translate_os_errors(folder):
         for path in missing:
             _sync_folder(path.parent)
 
@@ -112,8 +112,8 @@ def draft(path: Path) -> Iterator[BinaryIO]:
     when another run writes it.
     """
     part = _part(path)
-    with told(part):
-        file = _alone(part)
+    with translate_os_errors(part):
+        file = _open_locked(part)
     try:
         yield file
     finally:
@@ -123,22 +123,22 @@ def draft(path: Path) -> Iterator[BinaryIO]:
             file.close()
 
 
-def settle(file: BinaryIO, path: Path) -> None:
+def sync(file: BinaryIO, path: Path) -> None:
     """Bring a draft of `path` to the disk."""
-    with told(path):
+    with translate_os_errors(path):
         file.flush()
         os.fsync(file.fileno())
 
 
-def place(path: Path) -> None:
+def publish(path: Path) -> None:
     """Give a settled draft its public name."""
-    with told(path):
+    with translate_os_errors(path):
         _part(path).rename(path)
         _sync_folder(path.parent)
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Turn what the file system says about writing to `path` into an error for the user."""
     try:
         yield
@@ -155,7 +155,7 @@ def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def _alone(part: Path) -> BinaryIO:
+def _open_locked(part: Path) -> BinaryIO:
     """Open and lock; again if another run gave the file its public name before we had the lock."""
     while True:
         file = part.open("ab")

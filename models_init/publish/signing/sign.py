@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import SignatureError, UsageError
 from models_init.core.units import some
 from models_init.formats.minisign import SIGNATURE_LIMIT, unsigned, verify
-from models_init.publish.pack.version_folder import draft, place, settle
+from models_init.publish.pack.version_folder import draft, publish, sync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,6 @@ def _sign(folder: VersionFolder, key: SecretKey, *, fresh: bool) -> SignResult:
         signature = key.sign(ref, folder.document()).encoded(f"{ref}, signed by key {key.public.id}")
         with draft(folder.signature) as file:
             file.write(signature)
-            settle(file, folder.signature)
-            place(folder.signature)
+            sync(file, folder.signature)
+            publish(folder.signature)
     return SignResult(ref, folder, fresh)

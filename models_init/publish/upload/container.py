@@ -27,7 +27,7 @@ from models_init.sources.http.origin import Origin
 from models_init.sources.http.proxies import proxy_for
 from models_init.sources.http.tls import client_context
 from models_init.sources.sas import GET_A_TOKEN, SasToken
-from models_init.sources.wrappers.retry import patiently
+from models_init.sources.wrappers.retry import call_with_retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -133,7 +133,7 @@ class Container:
     async def put(self, key: str, data: bytes, content_type: str, over: str | None = None) -> None:
         """Write a small blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
         blob = self._client.get_blob_client(key)
-        await self._patiently(
+        await self._with_retries(
             lambda: blob.upload_blob(
                 BytesIO(data),  # aiohttp writes bytes at once, and warns that this blocks the loop
                 length=len(data),
@@ -151,14 +151,14 @@ class Container:
     async def stage(self, key: str, block_id: str, data: bytes) -> None:
         """Stage a block; the service checks its MD5, for what it stores wrongly now every site would fetch wrongly."""
         blob = self._client.get_blob_client(key)
-        await self._patiently(
+        await self._with_retries(
             lambda: blob.stage_block(block_id, BytesIO(data), length=len(data), validate_content=True)
         )
 
     async def commit(self, key: str, block_ids: Sequence[str], digest: str, over: str | None = None) -> None:
         """Make staged blocks a blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
         blob = self._client.get_blob_client(key)
-        await self._patiently(
+        await self._with_retries(
             lambda: blob.commit_block_list(
                 [BlobBlock(block_id) for block_id in block_ids],
                 content_settings=ContentSettings(content_type="application/zstd"),
@@ -169,16 +169,16 @@ class Container:
 
     async def _if_there(self, call: Callable[[], Awaitable[T]]) -> T | None:
         try:
-            return await self._patiently(call)
+            return await self._with_retries(call)
         except _NoBlobError:
             return None
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _with_retries(self, call: Callable[[], Awaitable[T]]) -> T:
         async def attempt() -> T:
             with self._translated():
                 return await call()
 
-        return await patiently(attempt, self._patience)
+        return await call_with_retry(attempt, self._patience)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -187,13 +187,13 @@ class Container:
             yield
         except HttpResponseError as error:
             status = error.status_code
-            raise (self._refusal(error, status) if status else self._silence(error)) from None
+            raise (self._status_error(error, status) if status else self._no_response_error(error)) from None
         except AzureError as error:
-            raise self._silence(error) from None
+            raise self._no_response_error(error) from None
         except ValueError:  # the SDK's word for an answer without Content-Range
             raise UnavailableError(f"{self._host} answered unlike a blob service; check --url and the proxy") from None
 
-    def _refusal(self, error: HttpResponseError, status: int) -> Exception:
+    def _status_error(self, error: HttpResponseError, status: int) -> Exception:
         """Return the exception for a status of 400 or above."""
         response = _error_response(error, status)
         said = response.by(self._host)
@@ -211,7 +211,7 @@ class Container:
     def _as_client(self) -> Client:
         return Client(self._host, self.url, "--url", "r and w")
 
-    def _silence(self, error: AzureError) -> ModelsInitError:
+    def _no_response_error(self, error: AzureError) -> ModelsInitError:
         """Tell why there was no answer."""
         inner = error.inner_exception
         if isinstance(inner, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):

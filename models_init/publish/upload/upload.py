@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from models_init.core.errors import UsageError, WrongBytesError, first_fault
+from models_init.core.errors import UsageError, WrongBytesError, first_error
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
 from models_init.formats.minisign import SIGNATURE_LIMIT
 from models_init.publish.upload.container import BlobContent, BlobProperties, ConflictError, Container
@@ -153,7 +153,7 @@ class _Upload:
             try:
                 ids, sent = await self._stage(key, blocks, staged)
             except BaseExceptionGroup as group:
-                raise first_fault(group) from None
+                raise first_error(group) from None
         with suppress(ConflictError):
             await self._container.commit(key, ids, archive.digest, over)
         return sent

@@ -31,13 +31,13 @@ class SourceWrapper:
         """See `Source.names`."""
         return await self._inner.names(folder)
 
-    def lacks(self, key: str, start: int, stop: int) -> str:
-        """See `Source.lacks`."""
-        return self._inner.lacks(key, start, stop)
+    def unavailable_reason(self, key: str, start: int, stop: int) -> str:
+        """See `Source.unavailable_reason`."""
+        return self._inner.unavailable_reason(key, start, stop)
 
-    def remedy(self, key: str, start: int) -> str:
-        """See `Source.remedy`."""
-        return self._inner.remedy(key, start)
+    def repair_hint(self, key: str, start: int) -> str:
+        """See `Source.repair_hint`."""
+        return self._inner.repair_hint(key, start)
 
     async def close(self) -> None:
         """Close the inner source."""

@@ -123,16 +123,16 @@ class RetryingProbe:
         self._inner = inner
         self._patience = patience
 
-    async def greet(self) -> ProbeResult:
-        """See `EndpointProbe.greet`."""
-        return await patiently(self._inner.greet, self._patience)
+    async def ping(self) -> ProbeResult:
+        """See `EndpointProbe.ping`."""
+        return await call_with_retry(self._inner.ping, self._patience)
 
     def credential(self) -> Credential | None:
         """See `EndpointProbe.credential`."""
         return self._inner.credential()
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience: RetryPolicy) -> T:
+async def call_with_retry(call: Callable[[], Awaitable[T]], patience: RetryPolicy) -> T:
     """Call again after each `UnavailableError` by the same rules: for what is no source."""
     return await _RetryLoop(patience, lambda _error, _wait: None).make(lambda _: call())
 

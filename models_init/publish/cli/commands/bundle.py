@@ -72,8 +72,8 @@ def run(arguments: Namespace) -> Report:
         raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a folder")
     receipt = _receipt(arguments.since) if arguments.since else None
     with bar("bundle") as observer:
-        cargo, made = signals.run(_make(settings, arguments, receipt, observer))
-    return _report(cargo, made)
+        plan, made = signals.run(_make(settings, arguments, receipt, observer))
+    return _report(plan, made)
 
 
 async def _make(
@@ -82,10 +82,10 @@ async def _make(
     from models_init.cli.factory import source_of, trust_of
     from models_init.core import memory_limits
     from models_init.core.workers import Workers
-    from models_init.publish.bundle.contents import BundleRequest, load
+    from models_init.publish.bundle.contents import BundleRequest, plan_bundle
     from models_init.publish.bundle.images import spooled
-    from models_init.publish.bundle.site_files import ExtraFiles, outfit
-    from models_init.publish.bundle.writer import make
+    from models_init.publish.bundle.site_files import ExtraFiles, build_site_files
+    from models_init.publish.bundle.writer import write_bundle
     from models_init.transfer.concurrency import ConnectionLimiter
     from models_init.transfer.context import Context
 
@@ -94,7 +94,7 @@ async def _make(
     try:
         with spooled(arguments.image, arguments.out) as images:
             extras = ExtraFiles(arguments.compose, arguments.file)
-            equipped = outfit(os.environ, settings.packs, extras, arguments.out.name, images)
+            equipped = build_site_files(os.environ, settings.packs, extras, arguments.out.name, images)
             order = BundleRequest(
                 packs=settings.packs,
                 recipient=arguments.recipient,
@@ -104,15 +104,15 @@ async def _make(
                 documents=equipped.documents,
                 images=images,
             )
-            cargo = await load(order, source, trust_of(settings, observer))
+            plan = await plan_bundle(order, source, trust_of(settings, observer))
             context = Context(source, workers, observer, ConnectionLimiter(settings.connections), buffers)
-            return cargo, await make(cargo, arguments.out.absolute(), context)
+            return plan, await write_bundle(plan, arguments.out.absolute(), context)
     finally:
         workers.close()
         await source.close()
 
 
-def _report(cargo: BundlePlan, made: BundleResult) -> Report:
+def _report(plan: BundlePlan, made: BundleResult) -> Report:
     contents = made.contents
     shown = str(made.paths[0]) if len(made.paths) == 1 else f"{made.paths[0]} to {made.paths[-1].name}"
     packs = ", ".join(f"{name} {packed.version}" for name, packed in contents.packs.items())
@@ -122,8 +122,8 @@ def _report(cargo: BundlePlan, made: BundleResult) -> Report:
     if contents.since:
         left_out = sum(packed.archive_size for packed in contents.packs.values()) - _carried(contents)
         lines.append(f"left out: {human_size(left_out)} that the site has by its receipt")
-    if cargo.unknown:
-        lines.append(f"not left out, for the source has no such packs: {some(cargo.unknown)}")
+    if plan.unknown:
+        lines.append(f"not left out, for the source has no such packs: {some(plan.unknown)}")
     facts: dict[str, object] = {
         "files": [str(path) for path in made.paths],
         "size": contents.size,
@@ -133,7 +133,7 @@ def _report(cargo: BundlePlan, made: BundleResult) -> Report:
         "bytes_fetched": made.fetched,
         "bytes_found": made.found,
         "complete": contents.since is None,
-        "unknown_to_the_source": list(cargo.unknown),
+        "unknown_to_the_source": list(plan.unknown),
     }
     return Report("\n".join(lines), facts)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError
 from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.version_folder import told
+from models_init.publish.pack.version_folder import translate_os_errors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -75,7 +75,7 @@ def _new_password(file: Path | None) -> str:
 
 def _write(path: Path, text: str, mode: int) -> None:
     """Write a new file at once under its name, so that no copy of the key can lie about under another one."""
-    with told(path):
+    with translate_os_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with os.fdopen(descriptor, "w") as file:
