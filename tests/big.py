@@ -17,7 +17,7 @@ from tests.site import Packs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 COMMON, DUTCH = PackRef("common", "2026.10"), PackRef("nl-nl", "2026.10")
 SHAPES = {

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, TypeVar
 import hypothesis
 import pytest
 
-from tests import parts
+from tests import services
 from tests.canary import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
-    from tests.parts.certificates import Certificates
+    from tests.services.azurite import Azurite
+    from tests.services.certificates import Certificates
     from tests.site import Packs, Site
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
-hypothesis.settings.register_profile("models", deadline=None, derandomize=parts.IN_CI)  # speed is never asserted
+hypothesis.settings.register_profile("models", deadline=None, derandomize=services.IN_CI)  # speed is never asserted
 hypothesis.settings.load_profile("models")
 
 
@@ -42,7 +42,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _never_skipped_in_ci(report: _Report) -> _Report:
-    if parts.IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+    if services.IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"CI must not skip: {report.longrepr}"
     return report
@@ -63,7 +63,7 @@ def azurite_tls(certificates: Certificates) -> Iterator[Azurite]:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Make an authority for this run, with a certificate for 127.0.0.1 and localhost."""
-    from tests.parts.certificates import issue  # noqa: PLC0415  # cryptography: only where TLS is wanted
+    from tests.services.certificates import issue  # noqa: PLC0415  # cryptography: only where TLS is wanted
 
     return issue(tmp_path_factory.mktemp("certificates"))
 
@@ -93,8 +93,8 @@ def site(tmp_path: Path, packs: Packs) -> Site:
 
 
 def _served(certificates: Certificates | None) -> Iterator[Azurite]:
-    from tests.parts.azurite import install, serve  # noqa: PLC0415  # the SDK: only where Azurite is wanted
+    from tests.services.azurite import install, serve  # noqa: PLC0415  # the SDK: only where Azurite is wanted
 
-    node, npm = parts.require_tool("node"), parts.require_tool("npm")
+    node, npm = services.require_tool("node"), services.require_tool("npm")
     with serve(install(npm), certificates=certificates, node=node) as azurite:
         yield azurite

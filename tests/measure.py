@@ -20,7 +20,7 @@ from typing import Self
 from models_init.core.units import human_size
 from models_init.fs.files import disk_usage
 from tests import big
-from tests.parts import azurite
+from tests.services import azurite
 from tests.site import Packs, Site
 
 _BETWEEN = 0.1  # seconds between two looks at the disk

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.formats.manifest import Manifest
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 PREFIX = "realtime/"
 NOWHERE = "https://models.invalid/none"

@@ -15,8 +15,8 @@ import pytest
 
 from tests import big
 from tests.big import COMMON, DUTCH
-from tests.parts.faultproxy import FaultProxy
 from tests.samples import MIB, same_tree
+from tests.services.faultproxy import FaultProxy
 from tests.site import COMMON as OLD_COMMON
 from tests.site import DUTCH as OLD_DUTCH
 from tests.site import Site
@@ -24,7 +24,7 @@ from tests.site import Site
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
     from tests.site import Packs
 
 _KILLS = 20

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.eventually import eventually
-from tests.parts.faults import (
+from tests.services.faults import (
     Answer,
     Cut,
     FlippedBit,
@@ -26,14 +26,14 @@ from tests.parts.faults import (
     refused,
     throttled,
 )
-from tests.parts.faulty import FOREVER, FaultyServer, Reply
+from tests.services.faulty import FOREVER, FaultyServer, Reply
 from tests.site import COMMON, DUTCH, archive_key, in_container
 from tests.tokens import CANARY, leaks, token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.parts.faulty import Fault
+    from tests.services.faulty import Fault
     from tests.site import Done, Packs, Site
 
 _HEADERS = {"x-ms-error-code": token(), "Content-Type": "application/xml"}

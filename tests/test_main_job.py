@@ -20,15 +20,15 @@ import pytest
 
 from models_init import __version__
 from models_init.cli.settings import SETTINGS
-from tests import parts
+from tests import services
 from tests.eventually import eventually
-from tests.parts.faults import Cut, Reset, Stall, expired, throttled
-from tests.parts.faulty import FOREVER, FaultyServer
+from tests.services.faults import Cut, Reset, Stall, expired, throttled
+from tests.services.faulty import FOREVER, FaultyServer
 from tests.site import COMMON, DUTCH, NEWER, NOWHERE, archive_key, in_container
 from tests.tokens import token
 
 if TYPE_CHECKING:
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
     from tests.site import Done, Packs, Site
 
 _RESULT_KEYS = [
@@ -189,7 +189,7 @@ def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
 def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
     """It succeeds where no socket can be made, and does not even try."""
     trace = tmp_path / "trace"
-    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
+    strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
     done = installed.run("--json", through=[*strace, "-o", str(trace)], MODELS_URL=NOWHERE)
     assert (done.code, done.json["activated"]) == (0, False)
     assert trace.read_text() == ""
@@ -198,7 +198,7 @@ def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
 def test_the_way_to_see_a_socket_sees_one(site: Site, packs: Packs, tmp_path: Path) -> None:
     """The trace of the test above would show a socket: an install from a container cannot go without."""
     trace = tmp_path / "trace"
-    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
+    strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
     failed = site.but(**in_container(packs, NOWHERE, token())).run(
         through=[*strace, "-o", str(trace)], MODELS_RETRY_SECONDS="0.1"
     )
@@ -208,8 +208,8 @@ def test_the_way_to_see_a_socket_sees_one(site: Site, packs: Packs, tmp_path: Pa
 
 def test_nothing_to_do_needs_no_network(installed: Site) -> None:
     """It succeeds in a network namespace of its own, without even a loopback device that is up."""
-    parts.require_root()
-    done = installed.run("--json", through=[parts.require_tool("unshare"), "-n"], MODELS_URL=NOWHERE)
+    services.require_root()
+    done = installed.run("--json", through=[services.require_tool("unshare"), "-n"], MODELS_URL=NOWHERE)
     assert (done.code, done.json["activated"]) == (0, False)
 
 
@@ -419,7 +419,7 @@ def test_usage_faults_are_told_together(site: Site) -> None:
 def test_usage_is_told_before_any_socket(site: Site, packs: Packs, tmp_path: Path) -> None:
     """A malformed environment opens no socket."""
     trace = tmp_path / "trace"
-    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-o", str(trace)]
+    strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-o", str(trace)]
     served = site.but(**in_container(packs, NOWHERE, token()))
     assert served.run(through=strace, REALTIME_LANGUAGES="Dutch").code == 2
     assert trace.read_text() == ""
@@ -496,7 +496,7 @@ def test_a_token_that_does_not_open_the_container_is_told(
 
 def test_a_source_that_is_down_is_told(site: Site, packs: Packs) -> None:
     """Nobody at the address is exit code 20 after as long as the setting says; retries are told."""
-    address = f"http://127.0.0.1:{parts.free_port()}/models"
+    address = f"http://127.0.0.1:{services.free_port()}/models"
     done = site.but(**in_container(packs, address, token())).run(MODELS_RETRY_SECONDS="0.5")
     assert done.code == 20
     assert "127.0.0.1" in done.fault
@@ -668,22 +668,22 @@ async def test_a_limited_rate_is_no_fault(site: Site, packs: Packs) -> None:
 
 def _in_tmpfs(folder: Path, options: str) -> list[str]:
     """Run the rest of the command with a file system of its own on the folder, which is gone afterwards."""
-    parts.require_root()
+    services.require_root()
     script = f'mount -t tmpfs -o size={options} tmpfs "{folder}" && exec "$@"'
-    return [parts.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
+    return [services.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
 
 
 def _read_only(folder: Path) -> list[str]:
     """Run the rest of the command with the folder mounted read-only."""
-    parts.require_root()
+    services.require_root()
     script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}" && exec "$@"'
-    return [parts.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
+    return [services.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
 
 
 def _powerless() -> list[str]:
     """Run the rest of the command as a user who is master of no other user's folders."""
-    parts.require_root()
-    return [parts.require_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+    services.require_root()
+    return [services.require_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
 
 
 def test_a_read_only_volume_is_told(site: Site) -> None:
@@ -791,7 +791,7 @@ def test_a_disk_that_fails_amid_the_work_is_told(site: Site, packs: Packs, call:
 
     Nothing is ever current that was not synced.
     """
-    strace = [parts.require_tool("strace"), "-f", "-qq", "-e", f"trace={call}", "-o", os.devnull]
+    strace = [services.require_tool("strace"), "-f", "-qq", "-e", f"trace={call}", "-o", os.devnull]
     done = site.run(through=[*strace, "-e", f"inject={call}:error={error}:when=1+"])
     assert done.code == code
     assert len(done.faults) == 1
@@ -805,7 +805,7 @@ def test_a_locked_volume_is_told(site: Site) -> None:
     site.volume.mkdir()
     lock = site.volume / ".lock"
     holder = ["flock", str(lock), "sh", "-c", 'echo "install by process 7" >"$0"; exec "$@"', str(lock)]
-    done = site.run(through=[parts.require_tool(holder[0]), *holder[1:]], MODELS_LOCK_SECONDS="0.3")
+    done = site.run(through=[services.require_tool(holder[0]), *holder[1:]], MODELS_LOCK_SECONDS="0.3")
     assert done.code == 42
     assert f"{site.volume} is in use (install by process 7), for longer than 0 s" in done.fault
     assert "waiting" in done.steps

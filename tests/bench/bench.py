@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import models_init
 from tests.bench import tools, trees
-from tests.bench.contenders import Program
+from tests.bench.peers import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.bench.contenders import Case, Command, Contender
+    from tests.bench.peers import Case, Command, Contender
     from tests.bench.servers import Nginx
     from tests.bench.trees import Listing
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 from matplotlib import pyplot as plt  # type: ignore[import-not-found, unused-ignore]
 
-from tests.bench.contenders import OURS
-from tests.bench.goals import LIMIT, MIB, WITH_TRANSFER, verdicts
+from tests.bench.peers import OURS
 from tests.bench.report import load
+from tests.bench.thresholds import LIMIT, MIB, WITH_TRANSFER, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

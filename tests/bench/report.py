@@ -12,13 +12,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.bench import Run
-from tests.bench.contenders import OURS
-from tests.bench.goals import MIB, pairs, verdicts
+from tests.bench.peers import OURS
+from tests.bench.thresholds import MIB, pairs, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from tests.bench.goals import Verdict
+    from tests.bench.thresholds import Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 _BEGIN, _END = "<!-- measured: written by scripts/bench --report -->\n", "<!-- /measured -->\n"

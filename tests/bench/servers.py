@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests import parts
+from tests import services
 from tests.bench import tools
-from tests.parts import certificates
+from tests.services import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.parts.certificates import Certificates
+    from tests.services.certificates import Certificates
 
 _QUIET = 0.05  # seconds after which nginx has told of all that it has sent
 _NGINX = """
@@ -99,7 +99,7 @@ def nginx(site: Path, folder: Path, *, tls: bool = False, key_identifiers: bool 
     """Show the site; `key_identifiers` as for `certificates.issue`."""
     folder.mkdir(parents=True)
     issued = certificates.issue(folder, key_identifiers=key_identifiers) if tls else None
-    port = parts.free_port()
+    port = services.free_port()
     user = "user root;" if os.geteuid() == 0 else ""  # who may read the folders of this run
     content = _NGINX.format(user=user, cores=tools.cores(), folder=folder, port=port, tls=_tls(issued), site=site)
     (folder / "nginx.conf").write_text(content)
@@ -116,7 +116,7 @@ def nginx(site: Path, folder: Path, *, tls: bool = False, key_identifiers: bool 
 def rsync(trees: Path, folder: Path) -> Iterator[str]:
     """Show trees to rsync; yields what their addresses begin with."""
     folder.mkdir(parents=True)
-    port = parts.free_port()
+    port = services.free_port()
     (folder / "conf").write_text(_RSYNC.format(folder=folder, port=port, trees=trees))
     with subprocess.Popen(["rsync", "--daemon", "--no-detach", f"--config={folder / 'conf'}"]) as process:
         try:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import parts
-from tests.bench import goals, report, tools
+from tests import services
+from tests.bench import report, thresholds, tools
 from tests.bench.bench import Bench, Row, Run, opened
-from tests.bench.rows import ROWS
+from tests.bench.scenarios import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +23,10 @@ _ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Everything that does not depend on the row."""
-    if parts.IN_CI:
+    if services.IN_CI:
         assert tools.absent(tools.PACKAGES) == []
     for name in ("nginx", "curl"):
-        parts.require_tool(name)
+        services.require_tool(name)
     folder = tmp_path_factory.mktemp("bench")
     with opened(folder, folder / "results", 1, full=False) as made:
         yield made
@@ -42,7 +42,7 @@ def test_a_row_brings_the_same_tree_whoever_runs_and_enters_it(bench: Bench, nam
     assert rows[name] == row.runs
     assert row.runs
     assert all(run.wall > 0 for run in row.runs)
-    if parts.IN_CI:
+    if services.IN_CI:
         assert row.skipped == {}
 
 
@@ -53,8 +53,8 @@ def test_the_report_tells_every_goal_once(bench: Bench, tmp_path: Path) -> None:
     page.write_text((_ROOT / "docs" / "performance.md").read_text())
     report.write(bench.out, page)
     text = page.read_text()
-    assert [text.count(f"| {verdict.what.replace('|', chr(92) + '|')} |") for verdict in goals.verdicts(rows)] == [
-        1 for _ in goals.verdicts(rows)
+    assert [text.count(f"| {verdict.what.replace('|', chr(92) + '|')} |") for verdict in thresholds.verdicts(rows)] == [
+        1 for _ in thresholds.verdicts(rows)
     ]
     report.write(bench.out, page)
     assert page.read_text() == text
@@ -65,16 +65,16 @@ def test_a_goal_is_the_median_of_the_ratios_of_the_rounds() -> None:
     runs = [
         Run("restart", name, number, wall, 0.1, 1)
         for number, (ours, bare) in enumerate([(2.0, 1.0), (30.0, 10.0), (9.0, 1.0)])
-        for name, wall in (("models_init", ours), (goals.BARE, bare))
+        for name, wall in (("models_init", ours), (thresholds.BARE, bare))
     ]
-    (verdict,) = (verdict for verdict in goals.verdicts({"restart": runs}) if verdict.what.startswith("restart"))
+    (verdict,) = (verdict for verdict in thresholds.verdicts({"restart": runs}) if verdict.what.startswith("restart"))
     assert verdict.values == (2.0, 3.0, 9.0)
     assert (verdict.median, verdict.met) == (3.0, True)
 
 
 def test_a_peer_that_is_missing_is_told_with_its_package(tmp_path: Path) -> None:
     """Without nginx nothing is measured, and the one line says what to install."""
-    (tmp_path / "curl").symlink_to(tools.find("curl") or parts.require_tool("curl"))
+    (tmp_path / "curl").symlink_to(tools.find("curl") or services.require_tool("curl"))
     script = "import tests.bench.tools as t; t._SYSTEM_FOLDERS = ''; import tests.bench.__main__ as m; m.main()"
     command = [str(_ROOT / ".venv" / "bin" / "python"), "-c", script]
     environment = {**os.environ, "PATH": str(tmp_path)}

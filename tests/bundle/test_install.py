@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.pack_ref import PackRef
-from tests import parts as real
+from tests import services as real
 from tests.bundle import vendor
 from tests.publish.packs import built
 from tests.samples import MIB, Shape, same_tree, write_tree
@@ -20,7 +20,7 @@ from tests.tokens import leaks, token
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
     from tests.site import Packs
 
 

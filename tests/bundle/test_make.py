@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.sources.bundle import Bundle
-from tests import parts as real
+from tests import services as real
 from tests.bundle import media, vendor
 from tests.eventually import eventually
 from tests.site import COMMON, DUTCH, NEWER, Site

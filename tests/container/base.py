@@ -14,7 +14,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from tests import parts
+from tests import services
 
 _PACKAGES = "ca-certificates,netbase,tzdata,nginx-light"
 _LIBRARIES = (
@@ -32,8 +32,8 @@ _SUITE = "bookworm"
 
 def tarball() -> Path:
     """Return the root file system as a tar file; made on the first call, by one process at a time."""
-    parts.require_root()
-    tool = parts.require_tool("mmdebstrap")
+    services.require_root()
+    tool = services.require_tool("mmdebstrap")
     options = _options(_own_python())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "models-init-tests"
     made = cache / f"base-{hashlib.sha256(repr(options).encode()).hexdigest()[:12]}.tar"

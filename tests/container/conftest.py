@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 _SMALL = Shape(texts=12, weights=(3 * MIB,), dense=(2 * MIB + 1,))
 

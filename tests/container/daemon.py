@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests import parts
+from tests import services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,19 +96,19 @@ def until(happened: Callable[[], object], what: str, seconds: float = 60.0) -> N
 def program(name: str) -> str:
     """Debian's own before another one on PATH: only that has BuildKit without a further package."""
     path = shutil.which(name, path=f"/usr/bin:/usr/sbin:{os.environ['PATH']}")
-    return path or parts.missing(f"no {name}", "as root on Debian, run .ci/install-docker")
+    return path or services.missing(f"no {name}", "as root on Debian, run .ci/install-docker")
 
 
 def require_compose(docker: str) -> None:
     """Go on only with compose v2; no engine is asked."""
     if subprocess.run([docker, "compose", "version"], check=False, capture_output=True).returncode:
-        parts.missing("no compose v2", "as root on Debian, run .ci/install-docker")
+        services.missing("no compose v2", "as root on Debian, run .ci/install-docker")
 
 
 @contextlib.contextmanager
 def engine() -> Iterator[Docker]:
     """Run one, with overlay2 where the file system allows it."""
-    parts.require_root()
+    services.require_root()
     daemon, docker = program("dockerd"), program("docker")
     folder = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, for the socket's sake
     try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from tests.container.daemon import Docker, Outcome
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 INIT = "realtime-models-init"
 ENGINE = "asr-server"

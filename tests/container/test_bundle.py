@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.pack_ref import PackRef
-from tests import parts
+from tests import services
 from tests.bundle import vendor
 from tests.container import images
 from tests.container.daemon import engine, require_compose
@@ -56,7 +56,7 @@ def test_everything_from_the_stick(
     ready: Docker, bare: Docker, shelf: Path, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     """Images of one engine, carried in parts, loaded into another; `install.sh` brings the services up by them."""
-    parts.require_tool("skopeo")
+    services.require_tool("skopeo")
     vendors, stick = Site(ready, tmp_path / "vendor"), tmp_path / "stick"
     stick.mkdir()
     compose = [word for name in (ONPREM, BUCKET) for word in ("--compose", vendors.folder / name)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.container.site import Site
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 
 def ask(site: Site, service: str = ENGINE) -> dict[str, Any]:

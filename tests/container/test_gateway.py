@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests import parts
+from tests import services
 from tests.container.site import ENGINE, LANGUAGES
 from tests.container.test_compose import ask
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.container.site import Site
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 
 def render(site: Site) -> None:
@@ -28,7 +28,7 @@ def render(site: Site) -> None:
 def judge(configuration: str, file: Path) -> None:
     """Have nginx itself check a configuration."""
     file.write_text(configuration)
-    nginx = [parts.require_tool("nginx"), "-e", "stderr", "-t", "-c", str(file)]
+    nginx = [services.require_tool("nginx"), "-e", "stderr", "-t", "-c", str(file)]
     judged = subprocess.run(nginx, check=False, capture_output=True, text=True)
     assert (judged.returncode, judged.stderr.count("successful"), "warn" in judged.stderr) == (0, 1, False), judged
 

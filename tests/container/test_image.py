@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import models_init
-from tests import parts
+from tests import services
 from tests.container import base, images
 from tests.signing.vendor import KEY, OTHER, stock
 
@@ -101,8 +101,8 @@ def test_nothing_is_compiled_when_it_starts(docker: Docker, image: str) -> None:
 @pytest.fixture
 def buildah(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a buildah that has a storage of its own, with the base image in it."""
-    parts.require_root()
-    parts.require_tool("buildah")
+    services.require_root()
+    services.require_tool("buildah")
     storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{tmp_path}/storage"\nrunroot = "{tmp_path}/run"\n'
     (tmp_path / "storage.conf").write_text(storage)
     environment = os.environ | {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from tests.container.site import Site
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 _GIB = 1 << 30
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from models_init.cli.main import main
 from tests.hostile.case import Ground
 from tests.hostile.cases import CASES
-from tests.life.warm import warm_up
+from tests.lifecycle.fork_server import warm_up
 
 if TYPE_CHECKING:
     from tests.hostile.case import Case

@@ -17,7 +17,7 @@ import pytest
 from tests.hostile.case import COMMON, FILES, PACK, VERSION, Case, Ground
 from tests.hostile.cases import CONTROL, TABLE, folder_name
 from tests.hostile.driver import Answer
-from tests.parts import require_root, require_tool
+from tests.services import require_root, require_tool
 from tests.site import Site
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.parts.faulty import FOREVER
-from tests.parts.proxyfaults import fault
+from tests.services.faulty import FOREVER
+from tests.services.proxyfaults import fault
 
 if TYPE_CHECKING:
-    from tests.parts.faultproxy import Fault
+    from tests.services.faultproxy import Fault
 
 ARCHIVES = "*/pack.tar.zst"
 """Paths of what is fetched in ranges."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.network.trial import Stock
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 
 @pytest.fixture(scope="package")

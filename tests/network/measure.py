@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from models_init.core.units import human_size
 from tests.network.cases import CASES, CRAWL
-from tests.network.dying import CONNECTIONS, Dying
+from tests.network.expiring_tokens import CONNECTIONS, Dying
 from tests.network.trial import build_packs, publish, run, run_at_random, run_case
-from tests.parts import azurite
-from tests.parts.faultproxy import FaultProxy
 from tests.samples import MIB
+from tests.services import azurite
+from tests.services.faultproxy import FaultProxy
 
 if TYPE_CHECKING:
     from tests.network.cases import Case

@@ -11,15 +11,15 @@ import pytest
 
 from tests.network.cases import ARCHIVES, CASES, CRAWL
 from tests.network.trial import run, run_at_random, run_case, side_by_side
-from tests.parts.faultproxy import FaultProxy
-from tests.parts.proxyfaults import CATALOGUE, fault
+from tests.services.faultproxy import FaultProxy
+from tests.services.proxyfaults import CATALOGUE, fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.network.cases import Case
     from tests.network.trial import Outcome, Stock
-    from tests.parts.faulty import Seen
+    from tests.services.faulty import Seen
 
 _HEADS = 256 << 10
 """Bytes of manifests and of answers' heads, at most."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.network.dying import CONNECTIONS, IN_FLIGHT, Dying
-from tests.parts.faultproxy import FaultProxy
+from tests.network.expiring_tokens import CONNECTIONS, IN_FLIGHT, Dying
 from tests.samples import MIB
+from tests.services.faultproxy import FaultProxy
 
 if TYPE_CHECKING:
     from pathlib import Path

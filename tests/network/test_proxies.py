@@ -12,11 +12,11 @@ import pytest
 from models_init.core.errors import SourceError, UnavailableError
 from models_init.publish.upload.container import UploadTarget, opened
 from models_init.sources.wrappers.retry import RetryPolicy
-from tests import parts
+from tests import services
 from tests.bench.servers import nginx
 from tests.eventually import eventually
 from tests.network.fetching import fetch_via
-from tests.parts import squid
+from tests.services import squid
 from tests.site import COMMON, DUTCH, Site, in_container, stocked
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.servers import Nginx
-    from tests.parts.azurite import Azurite
-    from tests.parts.certificates import Certificates
-    from tests.parts.squid import Squid
+    from tests.services.azurite import Azurite
+    from tests.services.certificates import Certificates
+    from tests.services.squid import Squid
     from tests.site import Packs
 
 _DATA = b"0123456789" * 1000
@@ -51,7 +51,7 @@ def proxy(certificates: Certificates) -> Iterator[Squid]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the servers, with what they show."""
-    parts.require_tool("nginx")
+    services.require_tool("nginx")
     folder = tmp_path_factory.mktemp("servers")
     (folder / "site/models").mkdir(parents=True)
     (folder / "site/models/object").write_bytes(_DATA)
@@ -173,13 +173,13 @@ async def test_a_proxy_that_cannot_reach_the_server_may_do_so_later(
     """Nobody listens there, or the name cannot be resolved: squid answers 503 or 500, which is worth another try."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     with pytest.raises(UnavailableError, match=rf"the proxy has no connection to {host}.* 50[03]"):
-        await fetch_via(f"https://{host}:{parts.free_port()}/object")
+        await fetch_via(f"https://{host}:{services.free_port()}/object")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_down_is_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message accuses the proxy, not the server; another try may help."""
-    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:kanarie@127.0.0.1:{parts.free_port()}")
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:kanarie@127.0.0.1:{services.free_port()}")
     with pytest.raises(UnavailableError, match=r"the proxy cannot be reached; check HTTPS_PROXY") as error:
         await fetch_via("https://models.invalid/object")
     assert "kanarie" not in str(error.value)
@@ -252,7 +252,7 @@ async def test_a_certificate_that_is_not_trusted_is_told(
 )
 async def test_no_proxy_is_honoured(host: str, exempt: str, server: Nginx, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is exempt is reached although the proxy is down."""
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{parts.free_port()}")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{services.free_port()}")
     monkeypatch.setenv("NO_PROXY", exempt.format(port=server.port))
     found = await fetch_via(there(server, host), ca_file=server.authority)
     assert (found.data, found.way.startswith("directly, ")) == (_DATA, True)

@@ -8,15 +8,15 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 from tests.network.trial import run
-from tests.parts.faultproxy import FaultProxy
-from tests.parts.proxyfaults import fault
+from tests.services.faultproxy import FaultProxy
+from tests.services.proxyfaults import fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.network.trial import Stock
-    from tests.parts.certificates import Certificates
-    from tests.parts.faulty import Seen
+    from tests.services.certificates import Certificates
+    from tests.services.faulty import Seen
 
 
 def _told(seen: list[Seen]) -> str:

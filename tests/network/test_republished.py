@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.network.trial import Stock, build_packs, publish, run
-from tests.parts.faultproxy import FaultProxy
 from tests.samples import MIB, upgrade
+from tests.services.faultproxy import FaultProxy
 from tests.site import DUTCH, PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 
 async def test_a_pack_republished_mid_run_is_noticed_and_never_mixed(

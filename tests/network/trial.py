@@ -16,9 +16,9 @@ from models_init.core.events import NullObserver
 from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from tests.network.cases import ARCHIVES, ELSEWHERE, at_random, times
-from tests.parts.faultproxy import FaultProxy
-from tests.parts.proxyfaults import fault
 from tests.samples import MIB, Shape, write_tree
+from tests.services.faultproxy import FaultProxy
+from tests.services.proxyfaults import fault
 from tests.site import COMMON, DUTCH, Done, Packs, Site, stocked
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.network.cases import Case
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from models_init.publish.pack.source_tree import Folder, SourceFile, SourceTree,
 from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder, draft
 from models_init.transfer import chunk_io
 from tests import samples
-from tests.parts import require_root, require_tool
 from tests.publish.packs import KIB, REF, archive_of, built, pack, sha256, stream_of, write
+from tests.services import require_root, require_tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

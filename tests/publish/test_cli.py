@@ -24,7 +24,7 @@ from tests.publish.packs import archive_of, pack, write
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/empty": b""}
 PROGRAM = [sys.executable, "-m", "models_init.publish"]

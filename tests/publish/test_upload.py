@@ -27,9 +27,9 @@ from models_init.formats.manifest import MIB
 from models_init.publish.upload.container import ConflictError, Container, UploadTarget, opened
 from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, UploadOptions, UploadResult, block_size, upload
 from models_init.sources.wrappers.retry import RetryPolicy
-from tests.parts.faults import Cut, Raw, Reset, WholeObject, expired, not_public, redirect, refused, throttled
-from tests.parts.faulty import FOREVER, Fault, FaultyServer
 from tests.publish.packs import archive_of, pack, sha256
+from tests.services.faults import Cut, Raw, Reset, WholeObject, expired, not_public, redirect, refused, throttled
+from tests.services.faulty import FOREVER, Fault, FaultyServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from models_init.core.events import Observer
     from models_init.publish.pack.version_folder import VersionFolder
-    from tests.parts.azurite import Azurite
-    from tests.parts.certificates import Certificates
+    from tests.services.azurite import Azurite
+    from tests.services.certificates import Certificates
 
 FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/empty": b""}
 FOLDER = "realtime/nl-nl/2026.04"

@@ -16,9 +16,9 @@ from models_init.formats.minisign import public_keys
 from models_init.publish.cli.main import main
 from models_init.publish.signing import keys
 from models_init.publish.signing.keys import SecretKey, public_key_text, read_secret_key, secret_key_text
-from tests.parts import require_tool
 from tests.publish.packs import pack
 from tests.publish.test_cli import PROGRAM, refusal
+from tests.services import require_tool
 from tests.signing.vendor import FILES, KEY, OTHER, unencrypted
 from tests.site import COMMON, DUTCH, NEWER
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.publish.pack.version_folder import VersionFolder
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
     from tests.signing.vendor import Shelf
 
 

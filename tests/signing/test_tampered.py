@@ -19,7 +19,7 @@ from tests.site import COMMON, DUTCH, PREFIX, in_container
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
     from tests.signing.vendor import Shelf
     from tests.site import Packs
 

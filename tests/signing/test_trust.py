@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
     from tests.signing.vendor import Shelf
     from tests.site import Packs
 

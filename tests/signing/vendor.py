@@ -12,8 +12,8 @@ from nacl.signing import SigningKey
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from models_init.formats.minisign import HASHED, LEGACY, Signature, signed_bytes
 from models_init.publish.signing.keys import SecretKey
-from tests.parts import require_tool
 from tests.publish.packs import pack
+from tests.services import require_tool
 from tests.site import COMMON, DUTCH, NEWER, Site
 
 if TYPE_CHECKING:

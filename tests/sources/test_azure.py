@@ -26,8 +26,8 @@ from models_init.core.errors import (
 from models_init.sources.azure import AzureSource, ContainerAccess, TokenRefresh
 from models_init.sources.http.client import TransportOptions
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
-from tests.parts import free_port
-from tests.parts.faults import (
+from tests.services import free_port
+from tests.services.faults import (
     Answer,
     Cut,
     Headers,
@@ -43,17 +43,17 @@ from tests.parts.faults import (
     refused,
     throttled,
 )
-from tests.parts.faulty import SIGNATURE_MISMATCH, FaultyServer, Reply
-from tests.sources.collected import Collected
+from tests.services.faulty import SIGNATURE_MISMATCH, FaultyServer, Reply
+from tests.sources.collecting_sink import Collected
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from tests.parts.azurite import Azurite
-    from tests.parts.certificates import Certificates
-    from tests.parts.faulty import Fault
+    from tests.services.azurite import Azurite
+    from tests.services.certificates import Certificates
+    from tests.services.faulty import Fault
 
 _KEY = "nl-nl/2026.04/pack.tar.zst"
 _DATA = bytes(range(256)) * 4000

@@ -28,19 +28,19 @@ from models_init.publish.pack.source_tree import scan
 from models_init.sources.http import client as clients
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
 from tests.eventually import eventually
-from tests.parts.connect import CONNECTED, ConnectProxy
-from tests.parts.faults import Answer, Cut, Headers, Reset, Stall
-from tests.parts.faulty import FOREVER, Fault, FaultyServer, Reply
 from tests.samples import MIB, Shape, write_tree
+from tests.services.connect import CONNECTED, ConnectProxy
+from tests.services.faults import Answer, Cut, Headers, Reset, Stall
+from tests.services.faulty import FOREVER, Fault, FaultyServer, Reply
 from tests.site import COMMON, DUTCH, Packs, Site, in_container
-from tests.sources.collected import Collected
+from tests.sources.collecting_sink import Collected
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.parts import faulty
-    from tests.parts.certificates import Certificates
+    from tests.services import faulty
+    from tests.services.certificates import Certificates
 
 _KEY = "nl-nl/2026.04/manifest.json"
 _DATA = b"0123456789" * 1000

@@ -20,7 +20,7 @@ from models_init.sources.lazy import LazySource
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from tests.bundle import media
 from tests.eventually import eventually
-from tests.sources.collected import Collected
+from tests.sources.collecting_sink import Collected
 from tests.sources.fake import Broken, FakeSource
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.sources.source import Source
-    from tests.parts.azurite import Azurite
+    from tests.services.azurite import Azurite
 
 _MIB = 1 << 20
 _PACK = "nl-nl/2026.04/pack.tar.zst"

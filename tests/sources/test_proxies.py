@@ -13,7 +13,7 @@ import pytest
 from models_init.core.errors import UsageError
 from models_init.sources.http.origin import Origin
 from models_init.sources.http.proxies import is_exempt, proxy_for, unusable_no_proxy_entries
-from tests import parts
+from tests import services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,7 +223,7 @@ class Servers:
         """Ask for a URL; return who got the request."""
         self.asked.clear()
         there = f"::127.0.0.1:{self.direct.server_port}"
-        command = [parts.require_tool("curl"), "-sS", "--max-time", "5", "--connect-to", there, url]
+        command = [services.require_tool("curl"), "-sS", "--max-time", "5", "--connect-to", there, url]
         subprocess.run(command, env=environment, capture_output=True, check=False)
         return {self.proxy.server_port: "proxy", self.direct.server_port: "direct"}[self.asked[0]]
 

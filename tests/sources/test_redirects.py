@@ -9,12 +9,12 @@ import pytest
 
 from models_init.core.errors import SourceError, UnavailableError
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
-from tests.parts.faults import Trickle, redirect
-from tests.parts.faulty import FaultyServer
+from tests.services.faults import Trickle, redirect
+from tests.services.faulty import FaultyServer
 from tests.tokens import CANARY, leaks, token
 
 if TYPE_CHECKING:
-    from tests.parts.certificates import Certificates
+    from tests.services.certificates import Certificates
 
 _KEY = "nl-nl/2026.04/manifest.json"
 _DATA = b"0123456789" * 10_000

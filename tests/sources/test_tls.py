@@ -11,14 +11,14 @@ import pytest
 
 from models_init.core.errors import UsageError
 from models_init.sources.http.tls import client_context, describe_connection
-from tests import parts
-from tests.parts.certificates import issue
+from tests import services
+from tests.services.certificates import issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.parts.certificates import Certificates
+    from tests.services.certificates import Certificates
 
 _AUTHORITY = """
 [req]
@@ -40,7 +40,7 @@ authorityKeyIdentifier = none
 
 
 def openssl(*arguments: object, data: bytes = b"") -> bytes:
-    command = [parts.require_tool("openssl"), *map(str, arguments)]
+    command = [services.require_tool("openssl"), *map(str, arguments)]
     return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 

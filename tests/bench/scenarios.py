@@ -1,0 +1,532 @@
+"""The rows: each sets up its servers and packs, has the contenders run in turns, and enters what they took."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from string import ascii_lowercase
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from models_init.formats.manifest import MIB
+from tests.bench import peers, servers, tools, trees
+from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
+from tests.bench.datasets import COMMON, PACK, Stock, Ware
+from tests.bench.peers import ARIA2, CASYNC, CURL, OURS, PEERS, RCLONE, RSYNC, RSYNC_C, ZCHUNK, Case, Contender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tests.bench.bench import Bench
+    from tests.bench.servers import Nginx
+
+GIB = 1 << 30
+_SAVED = 1.5  # seconds after which aria2 has written down what it has
+_FEW = 2  # rounds of a peer that takes long and of whom no goal speaks
+_SHELL = 16 * MIB  # bytes of the packs of which only the number matters
+
+
+def small(bench: Bench) -> Ware:
+    """1 GiB of many small files."""
+    return Ware("small", trees.Small(size=bench.scaled(GIB)))
+
+
+def large(bench: Bench) -> Ware:
+    """2 GiB of few large files, as floats are."""
+    return Ware("large", trees.Large(tuple(bench.scaled(part * GIB // 8) for part in (8, 4, 2, 1, 1))))
+
+
+def dense(bench: Bench) -> Ware:
+    """1 GiB that nothing can compress."""
+    return Ware("dense", trees.Large(tuple(bench.scaled(part * GIB // 4) for part in (2, 1, 1)), dense=True))
+
+
+def upgrades(bench: Bench) -> Ware:
+    """Ten large files, and three versions that follow."""
+    changes = {
+        "one-in-ten": trees.one_changed,
+        "one-percent": trees.places_changed,
+        "inserted": trees.front_grown,
+    }
+    return Ware("upgrades", trees.Large((bench.scaled(GIB) // 20,) * 10), changes)
+
+
+@contextmanager
+def shown(bench: Bench, stock: Stock, *, tls: bool = False) -> Iterator[Nginx]:
+    """Have nginx show a stock; all of it is in memory before."""
+    with bench.folder() as folder, servers.nginx(stock.site, folder / "nginx", tls=tls) as server:
+        case = Case(stock, folder, server.origin, authority=server.authority)
+        bench.measure(peers.nowhere(case), folder)
+        yield server
+
+
+# -- first install
+
+
+def first_http(bench: Bench, row: Row) -> None:
+    """First install from nginx, without TLS."""
+    _first(bench, row, tls=False)
+
+
+def first_tls(bench: Bench, row: Row) -> None:
+    """First install from nginx with TLS; casync and zchunk cannot be told whom to trust."""
+    _first(bench, row, tls=True)
+
+
+def _first(bench: Bench, row: Row, *, tls: bool) -> None:
+    asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
+    wares = [small(bench), large(bench)] if tls else [small(bench), large(bench), dense(bench)]
+    for ware in wares:
+        stock = ware.stocked(bench.work, foreign=False)
+        with shown(bench, stock, tls=tls) as server:
+            setting = partial(_from, stock, server)
+            compete(bench, row, Contest(ware.name, setting, server), asked)
+            if not tls:
+                compete(bench, row, Contest(ware.name, setting, server), [PEERS[RCLONE]], pairs=min(_FEW, bench.pairs))
+                _limits(bench, row, Contest(ware.name, setting, server))
+    if not tls:
+        _first_in_chunks(bench, row)
+
+
+def _first_in_chunks(bench: Bench, row: Row) -> None:
+    """Beside those with formats of their own, on a pack that they bring in bearable time."""
+    ware = Ware("chunks", trees.Large((bench.scaled(GIB) // 4,)))
+    stock = ware.stocked(bench.work, foreign=True)
+    with shown(bench, stock) as server:
+        asked = [bench.program.contender(), PEERS[CASYNC], PEERS[ZCHUNK]]
+        compete(
+            bench, row, Contest(ware.name, partial(_from, stock, server), server), asked, pairs=min(_FEW, bench.pairs)
+        )
+
+
+def _from(stock: Stock, server: Nginx, folder: Path) -> Case:
+    return Case(stock, folder, server.origin, authority=server.authority)
+
+
+def _limits(bench: Bench, row: Row, contest: Contest) -> None:
+    """What nobody can beat: the work on all cores; the same with what sending and receiving take of these cores."""
+    name, server = contest.name, contest.server
+    assert server
+    for number in range(bench.pairs):
+        with bench.folder() as folder:
+            case = contest.setting(folder)
+            archive = case.stock.archive()
+            command = [
+                sys.executable,
+                "-m",
+                "tests.bench.limit",
+                str(archive),
+                str(archive.with_name("manifest.json")),
+                str(folder / "tree"),
+            ]
+            done = subprocess.run(command, check=True, capture_output=True)
+            spent = json.loads(done.stdout)
+            total = sum(spent.values())
+            enter(bench, row, Run(name, "the limit", number, total / tools.cores(), total, 0, facts=spent))
+            before = server.cpu()
+            figures = bench.measure(peers.nowhere(case), folder)
+            enter(bench, row, _run(name, "into nowhere", number, figures))
+            spent |= {"receiving": figures.cpu, "sending": server.cpu() - before}
+            total = sum(spent.values())
+            enter(bench, row, Run(name, "with the transfer", number, total / tools.cores(), total, 0, facts=spent))
+
+
+def azurite(bench: Bench, row: Row) -> None:
+    """First install from Azurite, whose own speed is the limit."""
+    from tests.services import azurite as part  # noqa: PLC0415 - the SDK is needed by this row alone
+
+    if lacking := tools.absent(["node", "npm"]):
+        row.skipped["Azurite"] = tools.remedy(lacking)
+        return
+    ware = Ware("azurite", trees.Large((bench.scaled(GIB) // 4,) * 2))
+    stock = ware.stocked(bench.work, foreign=False)
+    with part.serve(part.install()) as service:
+        service.put_tree(stock.site / "models")
+        setting = partial(_from_azurite, stock, service.container_url, service.sas("rl"))
+        asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
+        compete(bench, row, Contest(ware.name, setting), asked)
+
+
+def _from_azurite(stock: Stock, url: str, token: str, folder: Path) -> Case:
+    return Case(stock, folder, "", container=url, query=token)
+
+
+# -- on a line
+
+
+@dataclass(frozen=True)
+class Line:
+    """Bytes of payload a second, seconds of a round trip, and what a connection may carry, one of them least."""
+
+    rate: float
+    round_trip: float
+    each: float = 0.0
+    throttled: float = 0.0
+
+
+@contextmanager
+def relayed(server: Nginx, line: Line) -> Iterator[str]:
+    """Put a line before a server; yields the origin at its near end."""
+    options = ["--rate", str(line.rate), "--round-trip", str(line.round_trip)]
+    with relay(server, *options, "--each", str(line.each), "--throttled", str(line.throttled)) as (origin, _):
+        yield origin
+
+
+@contextmanager
+def relay(server: Nginx, *options: str) -> Iterator[tuple[str, IO[str]]]:
+    """Put a relay before a server; yields the origin at its near end, and what it has to tell."""
+    command = [sys.executable, "-m", "tests.bench.throttling_proxy", "--to", str(server.port), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.stdout
+        finally:
+            process.kill()
+
+
+def line(bench: Bench, row: Row) -> None:
+    """On a line of 100 Mbit/s or 1 Gbit/s, with 1 ms or 40 ms there and back; and with one connection that is slow."""
+    gigabit, slow = 125e6, 12.5e6
+    half = Ware("line-512", trees.Large((bench.scaled(512 * MIB) // 2,) * 2))
+    less = Ware("line-64", trees.Large((bench.scaled(64 * MIB) // 2,) * 2))
+    for ware, rate in ((less, slow), (large(bench), gigabit)):
+        lines = {
+            f"{rate * 8 / 1e6:.0f} Mbit/s, {round_trip * 1000:.0f} ms": Line(rate, round_trip)
+            for round_trip in (0.001, 0.04)
+        }
+        _on_lines(bench, row, ware.stocked(bench.work, foreign=False), lines)
+    even = Line(gigabit, 0.001, each=gigabit / 4)
+    throttled = replace(even, throttled=even.each / 10)
+    _on_lines(bench, row, half.stocked(bench.work, foreign=False), {"even": even, "one throttled": throttled})
+
+
+def _on_lines(bench: Bench, row: Row, stock: Stock, lines: Mapping[str, Line]) -> None:
+    with shown(bench, stock) as server:
+        for number, contender in rounds(bench, able(row, [bench.program.contender(), PEERS[ARIA2]])):
+            if contender.name == OURS or number < _FEW:
+                for name, each in lines.items():
+                    figures, sent = _carried(bench, Passage(stock, server, each, contender))
+                    ideal = stock.archive().stat().st_size / each.rate
+                    enter(bench, row, _run(name, contender.name, number, figures, sent, ideal=ideal))
+
+
+class Passage(NamedTuple):
+    """Somebody brings a stock from a server over a line."""
+
+    stock: Stock
+    server: Nginx
+    line: Line
+    contender: Contender
+
+
+def _carried(bench: Bench, passage: Passage) -> tuple[Figures, int]:
+    stock, server, line, contender = passage
+    with bench.folder() as folder, relayed(server, line) as origin:
+        server.forget()
+        case = Case(stock, folder, origin)
+        figures = bench.measure(contender.make(case), folder)
+        sent = server.sent()
+        require_same(contender.name, contender.result(case), stock.listing())
+    return figures, sent
+
+
+# -- upgrade
+
+
+def upgrade(bench: Bench, row: Row) -> None:
+    """From one version to the next, the old one kept."""
+    _upgrades(bench, row, upgrades(bench), (ARIA2, CURL, CASYNC, ZCHUNK, RSYNC, RSYNC_C))
+
+
+def inserted(bench: Bench, row: Row) -> None:
+    """Bytes inserted at the front of larger files: what is known of a file is larger, too."""
+    ware = replace(large(bench), name="grown", changes={"inserted": trees.front_grown})
+    _upgrades(bench, row, ware, (CASYNC, RSYNC_C))
+
+
+def _upgrades(bench: Bench, row: Row, ware: Ware, peers: Sequence[str]) -> None:
+    stock = ware.stocked(bench.work, foreign=True)
+    asked = able(row, [bench.program.contender(), *(PEERS[name] for name in peers)])
+    with ExitStack() as stack:
+        server = stack.enter_context(shown(bench, stock))
+        before = stack.enter_context(bench.folder())
+        address = ""
+        if not tools.absent(["rsync"]):
+            address = stack.enter_context(servers.rsync(stock.folder / "trees", before / "rsync"))
+        _install(bench, Case(stock, before, server.origin))
+        shutil.copytree(stock.tree(), before / "old")
+        first = Case(stock, before, server.origin, old=before / "old", old_zck=stock.zck(), rsync=address)
+        for version in ware.changes:
+            for number, contender in rounds(bench, asked):
+                if contender.name not in {CASYNC, ZCHUNK} or number < _FEW:
+                    enter(bench, row, _upgraded(bench, replace(first, version=version), server, contender, number))
+
+
+def _upgraded(bench: Bench, pattern: Case, server: Nginx, contender: Contender, number: int) -> Run:
+    with bench.folder() as folder:
+        case = replace(pattern, folder=folder)
+        if contender.name == OURS:
+            _copy_volume(pattern.folder / "volume", folder / "volume")
+        server.forget()
+        figures = bench.measure(contender.make(case), folder)
+        sent = _rsynced(bench.told()) if contender.name.startswith(RSYNC) else server.sent()
+        archive = server.sent(f"/models/{PACK}/{case.version}/pack.tar.zst")
+        require_same(contender.name, contender.result(case), case.stock.listing(case.version))
+    ideal = _ideal(case.stock, case.version)
+    return _run(case.version, contender.name, number, figures, sent, ideal=ideal, archive=archive)
+
+
+def _rsynced(told: str) -> int:
+    """What rsync tells, for its daemon does not pass through the server that counts."""
+    found = re.search(r"Total bytes received: ([0-9,]+)", told)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def _ideal(stock: Stock, version: str) -> int:
+    """Bytes of the chunks, compressed, that the first version does not have."""
+    old = {chunk.digest for file in stock.manifest().files for chunk in file.chunks}
+    fresh = {
+        chunk.digest: chunk.length
+        for file in stock.manifest(version).files
+        for chunk in file.chunks
+        if chunk.digest not in old
+    }
+    return sum(fresh.values())
+
+
+def _copy_volume(old: Path, new: Path) -> None:
+    """Give a volume a twin: installed files are never written to, so that hard links do."""
+    subprocess.run(["cp", "-al", old, new], check=True)
+
+
+# -- afterwards
+
+
+def _install(bench: Bench, case: Case) -> None:
+    """Install without judging how long it takes."""
+    bench.measure(bench.program.command(case), case.folder)
+    require_same(OURS, peers.installed(case), case.stock.listing(case.version))
+
+
+@contextmanager
+def _site(bench: Bench, ware: Ware) -> Iterator[Case]:
+    """A site on which the ware's first version is installed."""
+    stock = ware.stocked(bench.work, foreign=False)
+    with shown(bench, stock) as server, bench.folder() as folder:
+        case = Case(stock, folder, server.origin)
+        _install(bench, case)
+        yield case
+
+
+def restart(bench: Bench, row: Row) -> None:
+    """Start again with nothing to do, beside a bare Python that imports one module."""
+    bare = peers.Command([str(bench.program.python), "-c", "import json"])
+    with _site(bench, Ware("shell", trees.Small(size=_SHELL))) as case:
+        again = bench.program.command(case)
+        for number in range(4 * bench.pairs):
+            for name, command in ((OURS, again), ("python3 -c 'import json'", bare)):
+                enter(bench, row, _run("restart", name, number, bench.measure(command, case.folder)))
+
+
+def verify(bench: Bench, row: Row) -> None:
+    """Hash all that is installed, beside sha256sum on all cores."""
+    for ware in (small(bench), large(bench)):
+        with _site(bench, ware) as case:
+            tree = peers.installed(case)
+            hashing = peers.parallel_sha256sum(tree, len(case.stock.listing()))
+            for number in range(bench.pairs):
+                for name, command in ((OURS, bench.program.command(case, "--verify")), ("sha256sum", hashing)):
+                    enter(bench, row, _run(ware.name, name, number, bench.measure(command, case.folder)))
+
+
+def back(bench: Bench, row: Row) -> None:
+    """Roll back; prune what neither release needs, beside rm -r of the same tree."""
+    ware = upgrades(bench)
+    stock = ware.stocked(bench.work, foreign=False)
+    with shown(bench, stock) as server:
+        for number in range(bench.pairs):
+            with bench.folder() as folder:
+                case = Case(stock, folder, server.origin)
+                _install(bench, case)
+                for version in ("inserted", "one-in-ten"):
+                    _install(bench, replace(case, version=version))
+                newest = replace(case, version="one-in-ten")
+                figures = bench.measure(bench.program.command(newest, "--rollback"), folder)
+                enter(bench, row, _run("rollback", OURS, number, figures))
+                shutil.copytree(stock.tree(), folder / "copy")
+                figures = bench.measure(bench.program.command(newest, "--prune", "--keep", "2"), folder)
+                enter(bench, row, _run("prune", OURS, number, figures))
+                figures = bench.measure(peers.Command(["rm", "-r", str(folder / "copy")]), folder)
+                enter(bench, row, _run("prune", "rm -r", number, figures))
+
+
+def resume(bench: Bench, row: Row) -> None:
+    """Go on after SIGKILL at nine tenths of the archive, on disk, with sync."""
+    ware = large(bench)
+    stock = ware.stocked(bench.work, foreign=False)
+    again = Contender(ARIA2, partial(_aria2_again), PEERS[ARIA2].tools)
+    with shown(bench, stock) as server:
+        for number, contender in rounds(bench, able(row, [bench.program.contender(), again])):
+            with bench.folder(on_disk=True) as folder:
+                case = Case(stock, folder, server.origin)
+                _killed(contender.make(case), case, server)
+                server.forget()
+                figures = bench.measure(contender.make(case), folder, sync=True)
+                sent = server.sent()
+                require_same(contender.name, contender.result(case), stock.listing())
+            enter(bench, row, _run("resume", contender.name, number, figures, sent))
+
+
+def _aria2_again(case: Case) -> peers.Command:
+    return peers.aria2(case, "--continue=true", "--auto-save-interval=1")
+
+
+def _killed(command: peers.Command, case: Case, server: Nginx) -> None:
+    """Kill it, and all that it started, when nine tenths have come and nothing more does."""
+    enough = case.stock.archive().stat().st_size * 9 // 10
+    with relay(server, "--only", str(enough)) as (origin, told):
+        environment = {name: text.replace(case.origin, origin) for name, text in command.environment.items()}
+        with subprocess.Popen(
+            [part.replace(case.origin, origin) for part in command.arguments],
+            cwd=command.cwd or case.folder,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            told.readline()
+            time.sleep(_SAVED)
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+# -- growth
+
+
+def growth(bench: Bench, row: Row) -> None:
+    """What an install takes, over the pack's size, the number of files, of versions that are there, of packs."""
+    _growth_of_size(bench, row)
+    _growth_of_files(bench, row)
+    _growth_of_versions(bench, row)
+    _growth_of_packs(bench, row)
+
+
+def _growth_of_size(bench: Bench, row: Row) -> None:
+    for size in (64, 256, 1024, 4096, 8192) if bench.full else (4, 16):
+        ware = Ware(f"size-{size}", trees.Large((size * MIB // 4,) * 4))
+        _grow(bench, row, f"size {size}", ware, pairs=1 if size > 4096 else 3)
+
+
+def _growth_of_files(bench: Bench, row: Row) -> None:
+    for count in (10, 100, 1000, 10_000, 100_000) if bench.full else (10, 100):
+        _grow(bench, row, f"files {count}", _files(count))
+
+
+def _files(count: int) -> Ware:
+    return Ware(f"files-{count}", trees.Small(count=count, low=200, high=20_000))
+
+
+def _grow(bench: Bench, row: Row, name: str, ware: Ware, *, pairs: int = 3) -> None:
+    stock = ware.stocked(bench.work, foreign=False)
+    with shown(bench, stock) as server:
+        contest = Contest(name, partial(_from, stock, server), server)
+        compete(bench, row, contest, [bench.program.contender()], pairs=min(pairs, bench.pairs))
+
+
+def _growth_of_versions(bench: Bench, row: Row) -> None:
+    """Upgrade a volume on which so many versions are installed."""
+    most = 50 if bench.full else 4
+    changes = {str(number): partial(_touched, number) for number in range(2, most + 2)}
+    stock = Ware("versions", trees.Small(size=_SHELL, high=64 << 10), changes).stocked(bench.work, foreign=False)
+    with shown(bench, stock) as server, bench.folder() as folder:
+        for number in range(1, most + 2):
+            case = Case(stock, folder, server.origin, version=str(number))
+            figures = bench.measure(bench.program.command(case), folder)
+            require_same(OURS, peers.installed(case), stock.listing(case.version))
+            if number > 1:
+                enter(bench, row, _run(f"versions {number - 1}", OURS, 0, figures))
+
+
+def _touched(number: int, folder: Path) -> None:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file())[number::50]:
+        trees.write(path, f"{number} {path.name}", path.stat().st_size, trees.floats)
+
+
+def _growth_of_packs(bench: Bench, row: Row) -> None:
+    """Install releases of so many packs beside the common one."""
+    names = tuple(f"aa-a{letter}" for letter in ascii_lowercase[: 20 if bench.full else 2])
+    stocks = {
+        name: Ware(name, trees.Small(size=_SHELL), pack=name).stocked(bench.work, foreign=False) for name in names
+    }
+    with bench.folder() as site, bench.folder() as folder:
+        (site / "models").mkdir()
+        for name, stock in stocks.items():
+            (site / "models" / name).symlink_to(stock.archive().parents[1])
+            (site / "models" / COMMON.name).unlink(missing_ok=True)
+            (site / "models" / COMMON.name).symlink_to(stock.site / "models" / COMMON.name)
+        with servers.nginx(site, folder / "nginx") as server:
+            for count in (1, 2, 5, 10, 20) if bench.full else (1, 2):
+                for number in range(min(3, bench.pairs)):
+                    _grow_packs(bench, row, number, server, {name: stocks[name] for name in names[:count]})
+
+
+def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, stocks: Mapping[str, Stock]) -> None:
+    with bench.folder() as folder:
+        case = Case(next(iter(stocks.values())), folder, server.origin, packs=tuple(stocks))
+        figures = bench.measure(bench.program.command(case), folder)
+        for name, stock in stocks.items():
+            require_same(name, (folder / "volume" / "current" / name).resolve(), stock.listing())
+    enter(bench, row, _run(f"packs {len(stocks)}", OURS, number, figures))
+
+
+def many(bench: Bench, row: Row) -> None:
+    """100,000 small files from nginx, beside tar from a local file."""
+    ware = _files(100_000 if bench.full else 2000)
+    stock = ware.stocked(bench.work, foreign=False)
+    local = Contender("tar", partial(_tar, stock.archive()), ("tar", "zstd"))
+    with shown(bench, stock) as server:
+        contest = Contest("many", partial(_from, stock, server), server)
+        compete(bench, row, contest, [bench.program.contender(), local, PEERS[ARIA2]])
+
+
+def _tar(archive: Path, _case: Case) -> peers.Command:
+    return peers.Command(["bash", "-euc", f"mkdir tree; tar --zstd -xf '{archive}' -C tree"])
+
+
+def disk(bench: Bench, row: Row) -> None:
+    """First install on a real disk, with sync after everybody."""
+    stock = large(bench).stocked(bench.work, foreign=False)
+    with shown(bench, stock) as server:
+        asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
+        compete(bench, row, Contest("large", partial(_from, stock, server), server), asked, on_disk=True)
+
+
+def _run(case: str, contender: str, number: int, figures: Figures, sent: int = 0, **facts: float) -> Run:
+    return Run(case, contender, number, figures.wall, figures.cpu, figures.rss, sent, facts)
+
+
+ROWS: dict[str, Callable[[Bench, Row], None]] = {
+    "first-http": first_http,
+    "first-tls": first_tls,
+    "azurite": azurite,
+    "disk": disk,
+    "line": line,
+    "upgrade": upgrade,
+    "inserted": inserted,
+    "restart": restart,
+    "resume": resume,
+    "verify": verify,
+    "back": back,
+    "many": many,
+    "growth": growth,
+}
+"""By name, in the order in which all of them are run."""

@@ -1,0 +1,57 @@
+"""Two warm interpreters, tiny packs, and a folder in memory: the program flushes the file system that it works on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lifecycle import summary
+from tests.lifecycle.crash_points import MEMORY
+from tests.lifecycle.fork_server import Pool
+from tests.lifecycle.sample_packs import stock
+from tests.lifecycle.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lifecycle.sample_packs import Shelf
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Build the tiny packs."""
+    return stock(tmp_path_factory.mktemp("shelf"))
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    """Keep the program warm, twice."""
+    pool = Pool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Make a folder that is fast to flush, where there is one."""
+    folder = Path(tempfile.mkdtemp(dir=MEMORY)) if MEMORY.is_dir() else tmp_path
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def site(memory: Path, shelf: Shelf, pool: Pool) -> Site:
+    """Make a machine with an empty volume."""
+    return Site(memory / "models", shelf, pool)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was covered."""
+    if summary.LINES:
+        terminalreporter.section("covered")
+        for line in summary.LINES:
+            terminalreporter.line(line)

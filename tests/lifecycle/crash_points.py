@@ -1,0 +1,289 @@
+"""Stop the program before each change that it makes, look at the volume, run it again.
+
+    python -m tests.lifecycle.crash_points [--pairs N] [--only SCENARIO] [FOLDER]
+
+covers every stopping point of every scenario: by a kill, by disks that fail in four ways; and for each scenario N runs
+that are killed twice. It wants a FOLDER in memory: the program flushes the file system it works on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from tests.lifecycle import volume_oracle
+from tests.lifecycle.fork_server import KILLED, Pool
+from tests.lifecycle.sample_packs import stock
+from tests.lifecycle.scenarios import SCENARIOS, Scenario, copy_volume
+from tests.lifecycle.syscalls import Fail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.lifecycle.fork_server import Outcome, Program
+    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.syscalls import Call
+
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A scenario, and a folder of its own for its volumes."""
+
+    name: str
+    shelf: Shelf
+    folder: Path
+
+    @property
+    def scenario(self) -> Scenario:
+        """What is done."""
+        return SCENARIOS[self.name]
+
+    @property
+    def start(self) -> Path:
+        """The volume as it is before."""
+        return self.folder / "start"
+
+    def volume(self, name: object) -> Path:
+        """A copy of it."""
+        return copy_volume(self.start, self.folder / f"volume-{name}")
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The changes that a run makes when nobody stops it, and what is there afterwards."""
+
+    calls: list[Call]
+    state: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A run that was stopped before its change `number`, if it came so far; `fault` says what was wrong then."""
+
+    number: int
+    call: Call | None
+    fault: str
+    code: int = KILLED
+
+    def __str__(self) -> str:
+        return f"change {self.number}, {self.call.site if self.call else 'none'}: {self.fault}"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was covered of a scenario."""
+
+    name: str
+    stops: Sequence[Stop]
+    seconds: float
+
+    @property
+    def points(self) -> int:
+        """How many runs were stopped."""
+        return len([stop for stop in self.stops if stop.call])
+
+    @property
+    def faults(self) -> list[str]:
+        """Where the promise was broken."""
+        return [str(stop) for stop in self.stops if stop.fault]
+
+    def __str__(self) -> str:
+        reached = [stop.call for stop in self.stops if stop.call]
+        kinds = {call.name for call in reached}
+        sites = {call.site for call in reached}
+        codes = dict(sorted(Counter(stop.code for stop in self.stops).items()))
+        return (
+            f"{self.name}: {self.points} stopping points ({len(sites)} different calls of {len(kinds)} kinds), "
+            f"exit codes {codes}, {len(self.faults)} broken promises, {self.seconds:.0f} s"
+        )
+
+
+def undisturbed(ground: Ground) -> Undisturbed:
+    """Make the start, and run once."""
+    ground.folder.mkdir(parents=True)
+    ground.scenario.prepare(ground.start, ground.shelf)
+    volume = ground.volume("undisturbed")
+    done, calls = noted(ground.scenario.program(volume, ground.shelf), volume, *ground.scenario.options(volume))
+    assert done.code == 0, str(done)
+    ground.scenario.assert_converged(volume, ground.shelf)
+    return Undisturbed(calls, volume_oracle.public_state(volume))
+
+
+def noted(program: Program, volume: Path, *arguments: str, as_process: bool = False) -> tuple[Outcome, list[Call]]:
+    """Run the program, in a fork or as a process of its own, and note the changes that it makes."""
+    calls: list[Call] = []
+
+    def before(call: Call) -> bool:
+        calls.append(call)
+        return True
+
+    follow = program.exec_followed if as_process else program.followed
+    return follow(str(volume), before, *arguments), calls
+
+
+def stop_at(ground: Ground, state: dict[str, object], numbers: tuple[int, ...]) -> Stop:
+    """Kill one run after the other before its change of that number, counted from 1; judge the volume each time.
+
+    Then run to the end, and judge it once more.
+    """
+    volume = ground.volume(os.getpid())
+    call, fault = None, ""
+    try:
+        for number in numbers:
+            call = _killed(ground, volume, number) or call
+            ground.scenario.assert_promise(volume, ground.shelf, ground.start)
+        _run_again(ground, volume, state)
+    except (AssertionError, OSError, ValueError) as error:
+        fault = f"{type(error).__name__}: {error}"
+    finally:
+        shutil.rmtree(volume, ignore_errors=True)
+    return Stop(numbers[-1], call, fault)
+
+
+def _killed(ground: Ground, volume: Path, number: int) -> Call | None:
+    """Kill a run before its change of that number; None where it ended before."""
+    calls: list[Call] = []
+
+    def before(call: Call) -> bool:
+        calls.append(call)
+        return len(calls) < number
+
+    stopped: Outcome = ground.scenario.followed(volume, ground.shelf, before)
+    assert stopped.code in (0, KILLED), str(stopped)
+    return calls[-1] if stopped.code == KILLED else None
+
+
+def _run_again(ground: Ground, volume: Path, state: dict[str, object]) -> None:
+    again = ground.scenario.run(volume, ground.shelf)
+    assert again.code == 0, str(again)
+    ground.scenario.assert_converged(volume, ground.shelf)
+    wrong = volume_oracle.differences(volume_oracle.public_state(volume), state)
+    if ground.scenario.leaves_staging:
+        wrong = {name: both for name, both in wrong.items() if not name.startswith("staging/")}
+    assert not wrong, f"another state than that of an undisturbed run: {wrong}"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A disk that fails with an errno from one change on (in calls of these kinds, or in all), or once."""
+
+    number: int
+    kinds: frozenset[str] = frozenset()
+    once: bool = False
+
+    def __str__(self) -> str:
+        return f"{errno.errorcode[self.number]}{' once' if self.once else ''}"
+
+
+def fail_at(ground: Ground, state: dict[str, object], trouble: Trouble, number: int) -> Stop:
+    """Have the disk fail from change `number` on; judge how the run ends, and the volume; then run without trouble."""
+    volume = ground.volume(os.getpid())
+    fault, code = "", 0
+    disk = _FailingDisk(trouble, number)
+    try:
+        ended = ground.scenario.followed(volume, ground.shelf, disk.before)
+        code = ended.code
+        assert code == 0 or 40 <= code < 50, str(ended)
+        ground.scenario.assert_promise(volume, ground.shelf, ground.start)
+        if code == 0:
+            ground.scenario.assert_converged(volume, ground.shelf)
+        _run_again(ground, volume, state)
+    except (AssertionError, OSError, ValueError) as error:
+        fault = f"{type(error).__name__}: {error}"
+    finally:
+        shutil.rmtree(volume, ignore_errors=True)
+    return Stop(number, disk.failed, fault, code)
+
+
+class _FailingDisk:
+    """Answers before each change; `failed` is the first that failed."""
+
+    def __init__(self, trouble: Trouble, number: int) -> None:
+        self.failed: Call | None = None
+        self._trouble = trouble
+        self._left = number
+
+    def before(self, call: Call) -> bool | Fail:
+        self._left -= 1
+        trouble = self._trouble
+        spared = trouble.kinds and call.name not in trouble.kinds
+        if self._left > 0 or spared or (trouble.once and self.failed):
+            return True
+        self.failed = self.failed or call
+        return Fail(trouble.number)
+
+
+def cover(pool: Pool, ground: Ground) -> Coverage:
+    """Stop at every point."""
+    began = monotonic()
+    told = pool.do(undisturbed, ground)
+    numbers = [(number,) for number in range(1, len(told.calls) + 1)]
+    stops = pool.each(partial(stop_at, ground, told.state), numbers)
+    return Coverage(ground.name, stops, monotonic() - began)
+
+
+def cover_pairs(pool: Pool, ground: Ground, count: int) -> Coverage:
+    """Stop, and stop the run that recovers as well, at points that chance takes; the same ones each time."""
+    began, chance = monotonic(), random.Random(ground.name)
+    told = pool.do(undisturbed, ground)
+    most = len(told.calls)
+    numbers = [(chance.randint(1, most), chance.randint(1, most)) for _ in range(count)]
+    stops = pool.each(partial(stop_at, ground, told.state), numbers)
+    return Coverage(f"{ground.name}, twice", stops, monotonic() - began)
+
+
+def cover_trouble(pool: Pool, ground: Ground, trouble: Trouble) -> Coverage:
+    """Have the disk fail at every point."""
+    began = monotonic()
+    told = pool.do(undisturbed, ground)
+    numbers = [at for at, call in enumerate(told.calls, 1) if not trouble.kinds or call.name in trouble.kinds]
+    stops = pool.each(partial(fail_at, ground, told.state, trouble), numbers)
+    return Coverage(f"{ground.name}, {trouble}", stops, monotonic() - began)
+
+
+NEEDS_ROOM = frozenset({"openat", "mkdir", "symlink", "link", "linkat", "write", "pwrite64", "fallocate"})
+TROUBLES = (Trouble(errno.EIO, once=True), Trouble(errno.EIO), Trouble(errno.ENOSPC, NEEDS_ROOM), Trouble(errno.EROFS))
+
+
+def main() -> int:
+    """Cover everything, print what was covered."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.lifecycle.crash_points", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--pairs", type=int, default=100, help="runs of each scenario that are killed twice")
+    parser.add_argument("--only", choices=SCENARIOS, action="append", help="this scenario, instead of all")
+    parser.add_argument("folder", type=Path, nargs="?", default=MEMORY if MEMORY.is_dir() else None)
+    options = parser.parse_args()
+    found: list[Coverage] = []
+    pool = Pool()
+    ways: list[Callable[[Pool, Ground], Coverage]] = [cover, partial(cover_pairs, count=options.pairs)]
+    ways += [partial(cover_trouble, trouble=trouble) for trouble in TROUBLES]
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        shelf = stock(Path(folder))
+        for name in options.only or SCENARIOS:
+            for way in ways:
+                coverage = way(pool, Ground(name, shelf, Path(folder, f"ground-{len(found)}")))
+                found.append(coverage)
+                sys.stdout.write("\n    ".join([str(coverage), *coverage.faults]) + "\n")
+                sys.stdout.flush()
+    pool.close()
+    points, faults = sum(coverage.points for coverage in found), sum(len(coverage.faults) for coverage in found)
+    sys.stdout.write(f"{points} stopping points, {faults} broken promises\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The program in forks of a warm interpreter: the same code and the same system calls, thirty milliseconds each.
+
+Everything here happens in worker processes that were spawned for it (`Pool`), for a fork wants a process without
+threads, and following one wants a process without other children.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import pkgutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import models_init
+from models_init.cli.main import main
+from tests.lifecycle.syscalls import follow, reap, submit_to_tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tests.lifecycle.syscalls import Before
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+KILLED = -9
+_FLOCK = 73  # on x86-64
+_THIRD_PARTIES = ("asyncio", "structlog", "tenacity", "tqdm", "zstandard")
+_NOT_NEEDED = tuple(f"models_init.{name}" for name in ("__main__", "publish", "sources.azure", "sources.http"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What it says on standard output."""
+        content = json.loads(self.out)
+        assert isinstance(content, dict)
+        return content
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that goes on; its output lies in unnamed files."""
+
+    pid: int
+    out: io.BufferedRandom
+    err: io.BufferedRandom
+
+    def ended(self, code: int) -> Outcome:
+        """Read what it said."""
+        return Outcome(code, _said(self.out), _said(self.err))
+
+    def has_ended(self) -> bool:
+        """Tell whether it has; `wait` for it nevertheless."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def waits_for_a_lock(self) -> bool:
+        """Tell whether it sleeps in flock(2)."""
+        try:
+            return Path(f"/proc/{self.pid}/syscall").read_text().startswith(f"{_FLOCK} ")
+        except OSError:
+            return False
+
+    def wait(self) -> Outcome:
+        """Wait for its end."""
+        return self.ended(reap(self.pid))
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program with an environment.
+
+    On one CPU its calls come in one order. With locks that lie it is on a file system that grants them to everybody.
+    """
+
+    environment: Mapping[str, str]
+    one_cpu: bool = True
+    lying_locks: bool = False
+
+    def run(self, *arguments: str) -> Outcome:
+        """Run it to its end."""
+        return self.start(*arguments).wait()
+
+    def start(self, *arguments: str, first: Callable[[], object] = lambda: None) -> Running:
+        """Fork, call `first` in the child, and run."""
+        out, err = _unnamed(), _unnamed()
+        pid = os.fork()
+        if pid:
+            return Running(pid, out, err)
+        self._become(arguments, first, out, err)
+        raise AssertionError("the child has left")
+
+    def exec_followed(self, folder: str, before: Before, *arguments: str) -> Outcome:
+        """Run it as a process of its own, followed: `python -m models_init`."""
+        command = [sys.executable, "-m", "models_init", *arguments]
+
+        def become() -> None:
+            submit_to_tracing()
+            os.execve(sys.executable, command, {"PATH": os.environ["PATH"], **self.environment})
+
+        run = self.start(first=become)
+        return run.ended(follow(run.pid, folder, before))
+
+    def followed(self, folder: str, before: Before, *arguments: str) -> Outcome:
+        """Run it, asking `before` each change below `folder`; see `follow`."""
+        run = self.start(*arguments, first=submit_to_tracing)
+        return run.ended(follow(run.pid, folder, before))
+
+    def _become(
+        self, arguments: Sequence[str], first: Callable[[], object], out: io.BufferedRandom, err: io.BufferedRandom
+    ) -> None:
+        code = 99
+        try:
+            if self.one_cpu:
+                os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+            if self.lying_locks:
+                fcntl.flock = lambda *_: None  # in this fork alone
+            first()
+            code = main(arguments, self.environment)
+            sys.stdout.flush()
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else 1
+        except BaseException as error:  # noqa: BLE001 - a fork must not run on as its parent
+            os.write(2, f"{error!r}\n".encode())
+        finally:
+            os._exit(code)
+
+
+def until(happened: Callable[[], object]) -> None:
+    """Return as soon as it is true; fail after a minute."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.002)
+
+
+class Pool:
+    """Two worker processes with a warm interpreter each."""
+
+    def __init__(self, count: int = 2) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(count, mp_context=context, initializer=warm_up)
+
+    def each(self, call: Callable[[U], T], items: Iterable[U]) -> list[T]:
+        """Call for all items, two at a time."""
+        return list(self._executor.map(call, items))
+
+    def do(self, call: Callable[..., T], *arguments: object) -> T:
+        """Call once."""
+        return self._executor.submit(call, *arguments).result()
+
+    def close(self) -> None:
+        """End the processes."""
+        self._executor.shutdown(cancel_futures=True)
+
+
+def warm_up() -> None:
+    """Import what the program imports by need, so that forks find it."""
+    for name in _THIRD_PARTIES:
+        importlib.import_module(name)
+    for module in pkgutil.walk_packages(models_init.__path__, "models_init."):
+        if not module.name.startswith(_NOT_NEEDED):
+            importlib.import_module(module.name)
+
+
+def _unnamed() -> io.BufferedRandom:
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the run closes it
+    return io.BufferedRandom(file)
+
+
+def _said(file: io.BufferedRandom) -> str:
+    with file:
+        file.seek(0)
+        return file.read().decode("utf-8", "replace")

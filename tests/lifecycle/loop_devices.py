@@ -1,0 +1,110 @@
+"""File systems of our own in a file: small, full, read-only, or without power from one moment to the next."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.services import require_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
+LOSE_THE_LOG, KEEP_THE_LOG = 2, 1  # what has not been flushed by then: all of it, or the data but not the names
+
+_MEGABYTES = {"ext4": 64, "xfs": 320}  # xfs is not made any smaller
+_MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f")}
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system of a kind in `<folder>/image`, mounted with `options` on `<folder>/disk`."""
+
+    kind: str
+    folder: Path
+    options: str = "loop"
+
+    @property
+    def top(self) -> Path:
+        """Where it is mounted."""
+        return self.folder / "disk"
+
+    def make(self, megabytes: int = 0, *arguments: str) -> None:
+        """Make it anew."""
+        self.top.mkdir(parents=True, exist_ok=True)
+        image = self.folder / "image"
+        image.unlink(missing_ok=True)
+        with image.open("wb") as file:
+            file.truncate((megabytes or _MEGABYTES[self.kind]) << 20)
+        tool, *usual = _MAKE[self.kind]
+        _run(require_tool(tool), *usual, *arguments, str(image))
+
+    def mount(self) -> None:
+        """Mount it."""
+        _run(require_tool("mount"), "-o", self.options, str(self.folder / "image"), str(self.top))
+
+    def unmount(self) -> None:
+        """Unmount it; nobody has a file open on it."""
+        _run(require_tool("umount"), str(self.top))
+
+    def find_an_error(self) -> None:
+        """Let ext4 believe that it has found an error: with `errors=remount-ro` it turns read-only."""
+        device = os.path.basename(os.path.realpath(_source(self.top)))
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a test\n")
+
+    def mend(self) -> None:
+        """Check it, and mount it again."""
+        self.unmount()
+        _run(require_tool("e2fsck"), "-p", "-f", str(self.folder / "image"), good=(0, 1))
+        self.mount()
+
+    def cut_the_power(self, flag: int) -> None:
+        """Let nothing reach the disk any more; what programs write from now on fails."""
+        descriptor = os.open(self.top, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flag))
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def mounted(self) -> Iterator[Path]:
+        """Mount it for a while."""
+        self.mount()
+        try:
+            yield self.top
+        finally:
+            self.unmount()
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[Path]:
+    """Mount an empty file system in memory on a new folder."""
+    folder.mkdir()
+    _run(require_tool("mount"), "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
+    try:
+        yield folder
+    finally:
+        _run(require_tool("umount"), str(folder))
+
+
+def flush(folder: Path) -> None:
+    """Bring everything to the disk."""
+    _run("sync", "-f", str(folder))
+
+
+def _source(top: Path) -> str:
+    """The device that is mounted there."""
+    command = (require_tool("findmnt"), "-n", "-o", "SOURCE", str(top))
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _run(*command: str, good: Sequence[int] = (0,)) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in good, f"{command}: {done.stdout}{done.stderr}"

@@ -1,0 +1,116 @@
+"""Cut the power while the program runs, mount the disk again, look at the volume, run the program again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.lifecycle.crash_points import noted
+from tests.lifecycle.loop_devices import Disk, flush
+from tests.lifecycle.scenarios import SCENARIOS, Scenario, copy_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.syscalls import Call
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a disk of a kind, mounted with these options, loses with its power."""
+
+    kind: str
+    options: str
+    flag: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A disk in `folder` that loses its power while a scenario is played on it."""
+
+    loss: Loss
+    name: str
+    shelf: Shelf
+    folder: Path
+
+    @property
+    def scenario(self) -> Scenario:
+        """What is done."""
+        return SCENARIOS[self.name]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What became of one cut."""
+
+    site: str
+    outcome: str
+    fault: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.site}: {self.fault}"
+
+
+def play(site: Site) -> list[Cut]:
+    """Cut before and after each rename, and after the end."""
+    disk = Disk(site.loss.kind, site.folder, site.loss.options)
+    disk.make()
+    start = site.folder / "start"
+    site.scenario.prepare(start, site.shelf)
+    disk.mount()
+    try:
+        volume = copy_volume(start, disk.top / "volume")
+        done, calls = noted(site.scenario.program(volume, site.shelf), volume, *site.scenario.options(volume))
+        assert done.code == 0, str(done)
+        return [_cut(site, disk, start, number) for number in _moments(calls)]
+    finally:
+        disk.unmount()
+
+
+def _moments(calls: Sequence[Call]) -> list[int]:
+    """Before and after each rename; a moment is the number of the change before which the power goes."""
+    renames = [number for number, call in enumerate(calls, 1) if call.name.startswith("rename")]
+    return sorted({*renames, *(number + 1 for number in renames), len(calls), len(calls) + 1})
+
+
+def _cut(site: Site, disk: Disk, start: Path, number: int) -> Cut:
+    volume = copy_volume(start, disk.top / "volume")
+    flush(disk.top)
+    calls: list[Call] = []
+
+    def before(call: Call) -> bool:
+        calls.append(call)
+        if len(calls) < number:
+            return True
+        disk.cut_the_power(site.loss.flag)
+        return False
+
+    ended = site.scenario.followed(volume, site.shelf, before)
+    if ended.code == 0:
+        disk.cut_the_power(site.loss.flag)
+    disk.unmount()
+    disk.mount()
+    where = f"{site.loss.kind}, {site.name}, cut before {calls[-1].site if len(calls) == number else 'nothing more'}"
+    try:
+        return Cut(where, _judge(site, volume, start, ended=ended.code == 0))
+    except (AssertionError, OSError, ValueError) as error:
+        return Cut(where, "broken", f"{type(error).__name__}: {error}")
+
+
+def _judge(site: Site, volume: Path, start: Path, *, ended: bool) -> str:
+    """Look at the volume, run again; say what was current after the cut."""
+    scenario, shelf = site.scenario, site.shelf
+    program = scenario.program(volume, shelf)
+    scenario.assert_promise(volume, shelf, start)
+    active = scenario.active(volume, shelf)
+    if ended:
+        assert active == scenario.goal, f"it ended well, and {active} is current after the cut"
+    if active and not scenario.damaged:
+        verified = program.run("--verify")
+        assert verified.code == 0, str(verified)
+    again = scenario.run(volume, shelf)
+    assert again.code == 0, str(again)
+    scenario.assert_converged(volume, shelf)
+    return "the new release" if active == scenario.goal else "the old release" if active else "none"

@@ -1,0 +1,145 @@
+"""Tiny packs with everything that a pack can have, and the trees that they must become on a volume."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import random
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from models_init.archive.scan import limits_of, scan
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import MANIFEST_NAME, Manifest, OpaqueArchive, encode
+from models_init.formats.manifest import parse as parse_manifest
+from tests.archive.archives import packed
+from tests.archive.archives import publish as publish_archive
+from tests.publish.packs import built, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+CHUNK = 4 << 10
+COMMON, ONE, TWO, THREE = PackRef("common", "1"), PackRef("nl-nl", "1"), PackRef("nl-nl", "2"), PackRef("nl-nl", "3")
+PLAIN = PackRef("nl-nl", "4")
+"""What is in TWO, as a plain archive."""
+
+Entry = tuple[str, int, str]
+Tree = dict[str, Entry]
+"""What lies where: kind, permission bits, and the digest of a file or the target of a link. The top is ".". """
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Built packs in a folder, and the tree of each."""
+
+    folder: Path
+    trees: Mapping[PackRef, Tree]
+    derived: Mapping[PackRef, bytes] = field(default_factory=dict)
+
+    def manifest(self, ref: PackRef) -> Manifest:
+        """What the pack consists of."""
+        return parse_manifest(self.document(ref), ref)
+
+    def document(self, ref: PackRef) -> bytes:
+        """The manifest that a volume has: as it is published, or derived from that where the archive is a plain one."""
+        return self.derived.get(ref) or (self.folder / ref.name / ref.version / MANIFEST_NAME).read_bytes()
+
+    def environment(self, volume: Path, *refs: PackRef, **variables: str) -> dict[str, str]:
+        """What an operator sets for some packs, `common` among them."""
+        versions = dict(refs)
+        languages = [f"{name}@{version}" for name, version in versions.items() if name != COMMON.name]
+        return {
+            "MODELS_DIR": str(volume),
+            "MODELS_URL": self.folder.as_uri(),
+            "REALTIME_LANGUAGES": ",".join(languages),
+            "REALTIME_COMMON_VERSION": versions[COMMON.name],
+            **variables,
+        }
+
+
+def stock(folder: Path) -> Shelf:
+    """Build one version of `common` and three of `nl-nl`, each a little different from the one before."""
+    contents = {COMMON: _common(), ONE: _first(), TWO: _second(), THREE: _third()}
+    trees = {ref: publish(folder, ref, files) for ref, files in contents.items()}
+    derived = publish_plain(folder, PLAIN, folder / f"{TWO.name}-{TWO.version}")
+    return Shelf(folder / "packs", {**trees, PLAIN: trees[TWO]}, {PLAIN: derived})
+
+
+def publish_plain(folder: Path, ref: PackRef, source: Path) -> bytes:
+    """Publish a folder as a plain archive below `folder/packs`; return the manifest that a site derives."""
+    archive = gzip.compress(packed(source), mtime=0)
+    manifest = publish_archive(folder / "packs", archive, ref, "model.tar.gz")
+    outcome = scan(io.BytesIO(archive), limits_of(manifest.archive, OpaqueArchive()), OpaqueArchive())
+    return encode(outcome.builder.derived(manifest, f"sha256:{hashlib.sha256(encode(manifest)).hexdigest()}"))
+
+
+def publish(
+    folder: Path, ref: PackRef, files: Mapping[str, bytes], executable: Iterable[str] = ("bin/decode",)
+) -> Tree:
+    """Build a pack below `folder/packs`; return its tree."""
+    source = write(folder / f"{ref.name}-{ref.version}", files)
+    for path in (source, *source.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or str(path.relative_to(source)) in executable else 0o644)
+    built(source, folder / "packs", ref, chunk_size=CHUNK, level=1)
+    return tree_of(source)
+
+
+def tree_of(root: Path) -> Tree:
+    """Everything below `root`, and `root` itself."""
+    found = {".": _entry(str(root))}
+    for parent, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            path = f"{parent}/{name}"
+            found[os.path.relpath(path, root)] = _entry(path)
+    return found
+
+
+def _entry(path: str) -> Entry:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISREG(mode):
+        with open(path, "rb") as file:
+            return "file", stat.S_IMODE(mode), hashlib.sha256(file.read()).hexdigest()
+    if stat.S_ISLNK(mode):
+        return "link", 0, os.readlink(path)
+    return "folder" if stat.S_ISDIR(mode) else "other", stat.S_IMODE(mode), ""
+
+
+def noise(size: int, seed: str) -> bytes:
+    """Bytes that nothing can compress, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def _common() -> dict[str, bytes]:
+    return {"phones.txt": b"a b c\n", "dict/words.bin": noise(CHUNK + 500, "words")}
+
+
+def _first() -> dict[str, bytes]:
+    return {
+        "am/final.mdl": noise(2 * CHUNK + 100, "model"),
+        "bin/decode": b"#!/bin/sh\n",
+        "conf/empty.conf": b"",
+        "lexicon.txt": b"huis h ui s\n" * 20,
+        "graph/HCLG.fst": noise(CHUNK, "graph"),
+        "spare/": b"",
+    }
+
+
+def _second() -> dict[str, bytes]:
+    """One chunk of a large file is other, a file has moved, one is new."""
+    files = _first()
+    model = files["am/final.mdl"]
+    changed = model[:CHUNK] + noise(CHUNK, "better") + model[2 * CHUNK :]
+    return files | {
+        "am/final.mdl": changed,
+        "text/lexicon.txt": files.pop("lexicon.txt"),
+        "conf/new.conf": b"beam=13\n",
+    }
+
+
+def _third() -> dict[str, bytes]:
+    return _second() | {"graph/HCLG.fst": noise(2 * CHUNK, "larger graph")}

@@ -1,0 +1,235 @@
+"""What is done to a volume when the program is stopped: where it starts, what is asked for, what may be current."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.lifecycle import volume_oracle
+from tests.lifecycle.fork_server import KILLED, Program
+from tests.lifecycle.sample_packs import COMMON, ONE, PLAIN, THREE, TWO, tree_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from models_init.core.pack_ref import PackRef
+    from tests.lifecycle.fork_server import Outcome
+    from tests.lifecycle.sample_packs import Shelf, Tree
+    from tests.lifecycle.syscalls import Before
+
+OLD, NEW, NEXT = frozenset({COMMON, ONE}), frozenset({COMMON, TWO}), frozenset({COMMON, THREE})
+UNPACKED = frozenset({COMMON, PLAIN})
+LONG_AGO = 1_700_000_000
+GOAL = "the release of the goal"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` makes the volume as it is before; `goal` is current at the end, and until then one of `before`."""
+
+    name: str
+    prepare: Callable[[Path, Shelf], None]
+    wanted: frozenset[PackRef]
+    before: frozenset[PackRef] | None
+    goal: frozenset[PackRef]
+    arguments: tuple[str, ...] = ()
+    damaged: bool = False
+    leaves_staging: bool = False  # to --prune: the run that recovers has no cause to look there
+
+    def program(self, volume: Path, shelf: Shelf) -> Program:
+        """The program in the operator's environment."""
+        return Program(shelf.environment(volume, *sorted(self.wanted)))
+
+    def run(self, volume: Path, shelf: Shelf) -> Outcome:
+        """Run it undisturbed."""
+        return self.program(volume, shelf).run(*self.options(volume))
+
+    def followed(self, volume: Path, shelf: Shelf, before: Before) -> Outcome:
+        """Run it, asking before each change of the volume."""
+        return self.program(volume, shelf).followed(str(volume), before, *self.options(volume))
+
+    def options(self, volume: Path) -> list[str]:
+        """What it is asked for."""
+        return [volume_oracle.release_of(volume, self.goal) if part == GOAL else part for part in self.arguments]
+
+    def assert_promise(self, volume: Path, shelf: Shelf, start: Path) -> None:
+        """What holds at every moment: `current` is absent or whole, and nothing public is half."""
+        if self.damaged:
+            assert_not_worse(volume, shelf, start)
+            return
+        active = self.active(volume, shelf)
+        assert active in (self.before, self.goal), f"{active} is current"
+        volume_oracle.assert_public_is_whole(volume, shelf)
+
+    def active(self, volume: Path, shelf: Shelf) -> frozenset[PackRef] | None:
+        """What is current; of a damaged release, by its record alone."""
+        return volume_oracle.recorded_active(volume) if self.damaged else volume_oracle.active(volume, shelf)
+
+    def assert_converged(self, volume: Path, shelf: Shelf) -> None:
+        """What holds after the next run."""
+        active = volume_oracle.active(volume, shelf)
+        assert active == self.goal, f"{active} is current"
+        volume_oracle.assert_public_is_whole(volume, shelf)
+
+
+def assert_not_worse(volume: Path, shelf: Shelf, start: Path) -> None:
+    """Whatever was right at the start is right, and whatever was wrong is either right or wrong as it was."""
+    for ref in {*volume_oracle.public_packs(start), *volume_oracle.public_packs(volume)}:
+        path = f"packs/{ref.name}/{ref.version}"
+        if not (start / path).exists():
+            volume_oracle.assert_pack_is_whole(volume, ref, shelf)
+            continue
+        _compare(tree_of(volume / path), tree_of(start / path), shelf.trees[ref], path)
+    for release in volume_oracle.releases(start):
+        path = f"releases/{release}"
+        before = tree_of(start / path)
+        links = {name: ("link", 0, f"../../packs/{name}/{version}") for name, version in _versions(start, release)}
+        _compare(tree_of(volume / path), before, before | links, path)
+    leads = os.readlink(volume / "current")
+    assert leads == os.readlink(start / "current"), f"current leads to {leads}"
+
+
+def _compare(found: Tree, before: Tree, right: Tree, where: str) -> None:
+    for path in before.keys() | right.keys() | found.keys():
+        entry = found.get(path)
+        assert entry in (before.get(path), right.get(path)), f"{where}/{path} is {entry}"
+
+
+def _versions(volume: Path, release: str) -> list[tuple[str, str]]:
+    record = json.loads((volume / "releases" / release / "release.json").read_bytes())
+    return [(name, described["version"]) for name, described in record["packs"].items()]
+
+
+def copy_volume(start: Path, volume: Path) -> Path:
+    """A volume with the same content, hard links and times."""
+    shutil.rmtree(volume, ignore_errors=True)
+    if start.exists():
+        subprocess.run(["cp", "-a", start, volume], check=True)
+    return volume
+
+
+# -- how volumes come to be
+
+
+def install(volume: Path, shelf: Shelf, wanted: frozenset[PackRef]) -> str:
+    """Install a set; return the release's id."""
+    done = Program(shelf.environment(volume, *sorted(wanted))).run("--json")
+    assert done.code == 0, str(done)
+    return str(done.json["release"])
+
+
+def _act(volume: Path, shelf: Shelf, *arguments: str) -> None:
+    done = Program(shelf.environment(volume, *sorted(NEW))).run(*arguments)
+    assert done.code == 0, str(done)
+
+
+def _empty(volume: Path, shelf: Shelf) -> None:
+    del volume, shelf
+
+
+def _half(volume: Path, shelf: Shelf) -> None:
+    """Killed when the fourth chunk was to be written."""
+    chunks = iter(range(1, 100))
+    stopped = Program(shelf.environment(volume, *sorted(OLD))).followed(
+        str(volume), lambda call: call.name != "pwrite64" or "@" not in call.paths[0] or next(chunks) < 4
+    )
+    assert stopped.code == KILLED, str(stopped)
+
+
+def _old(volume: Path, shelf: Shelf) -> None:
+    install(volume, shelf, OLD)
+
+
+def _upgraded(volume: Path, shelf: Shelf) -> None:
+    install(volume, shelf, OLD)
+    install(volume, shelf, NEW)
+
+
+def _rolled_back(volume: Path, shelf: Shelf) -> None:
+    _upgraded(volume, shelf)
+    _act(volume, shelf, "--rollback")
+
+
+def _full_of_things(volume: Path, shelf: Shelf) -> None:
+    """Three releases, staging that nobody wants, a pack and a manifest that nothing uses, and old debris."""
+    _upgraded(volume, shelf)
+    install(volume, shelf, NEXT)
+    (volume / "staging/en-us/7@0123456789ab/am").mkdir(parents=True)
+    (volume / "staging/en-us/7@0123456789ab/am/final.mdl").write_bytes(b"half")
+    (volume / "staging/en-us/7@0123456789ab.json").write_bytes(b"{}")
+    (volume / "staging/.trash-0123/am").mkdir(parents=True)
+    (volume / "staging/.trash-0123/am/final.mdl").write_bytes(b"gone")
+    (volume / "staging/.file-4567").write_bytes(b"gone")
+    for name in (".trash-0123", ".file-4567"):
+        os.utime(volume / "staging" / name, (LONG_AGO, LONG_AGO))
+
+
+def _damaged(volume: Path, shelf: Shelf) -> None:
+    """One of each kind of damage that repairing mends."""
+    _upgraded(volume, shelf)
+    pack = volume / "packs/nl-nl/2"
+    with (pack / "graph/HCLG.fst").open("r+b") as file:  # shared with the version before
+        file.write(b"?")
+    os.truncate(pack / "am/final.mdl", 5000)
+    (pack / "bin/decode").unlink()
+    (pack / "conf/extra").write_bytes(b"mine")
+    (pack / "conf/new.conf").chmod(0o600)
+    (pack / "spare").rmdir()
+    (volume / "manifests/common/1.json").unlink()
+    (volume / "current/nl-nl").unlink()
+    (volume / "current/nl-nl").symlink_to("../../packs/nl-nl/1")
+
+
+def _without_pack(volume: Path, shelf: Shelf) -> None:
+    _upgraded(volume, shelf)
+    shutil.rmtree(volume / "packs/common/1")
+
+
+def _unpacked_and_damaged(volume: Path, shelf: Shelf) -> None:
+    """One damage of each kind to what came as a plain archive, but for its manifest."""
+    install(volume, shelf, UNPACKED)
+    pack = volume / "packs/nl-nl/4"
+    os.truncate(pack / "am/final.mdl", 5000)
+    (pack / "bin/decode").unlink()
+    (pack / "conf/extra").write_bytes(b"mine")
+    (pack / "conf/new.conf").chmod(0o600)
+
+
+def _without_manifest(volume: Path, shelf: Shelf) -> None:
+    _upgraded(volume, shelf)
+    (volume / "manifests/nl-nl/2.json").unlink()
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("install", _empty, OLD, None, OLD),
+        Scenario("install again after a kill", _half, OLD, None, OLD),
+        Scenario("upgrade", _old, NEW, OLD, NEW),
+        Scenario("install a plain archive", _empty, UNPACKED, None, UNPACKED),
+        Scenario("roll back", _upgraded, NEW, NEW, OLD, ("--rollback",)),
+        Scenario("activate", _rolled_back, NEW, OLD, NEW, ("--activate", GOAL)),
+        Scenario("upgrade after a rollback", _rolled_back, NEXT, OLD, NEXT),
+        Scenario("prune", _full_of_things, NEXT, NEXT, NEXT, ("--prune",)),
+        Scenario("repair", _damaged, NEW, NEW, NEW, ("--repair",), damaged=True),
+        Scenario(
+            "repair a plain archive",
+            _unpacked_and_damaged,
+            UNPACKED,
+            UNPACKED,
+            UNPACKED,
+            ("--repair",),
+            damaged=True,
+        ),
+        Scenario("repair where a pack is gone", _without_pack, NEW, NEW, NEW, ("--repair",), damaged=True),
+        Scenario("install where a pack is gone", _without_pack, NEW, NEW, NEW, (), damaged=True),
+        Scenario(
+            "install where a manifest is gone", _without_manifest, NEW, NEW, NEW, (), damaged=True, leaves_staging=True
+        ),
+    )
+}

@@ -1,0 +1,192 @@
+"""Full disks, broken disks, disks that turn read-only: told in one line, and the older release stays as it is."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.eventually import eventually
+from tests.lifecycle.loop_devices import Disk, flush, tmpfs
+from tests.publish.packs import built, write
+from tests.services import require_root, require_tool
+from tests.site import COMMON, DUTCH, NEWER, Done, Packs, Site
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KIB, MIB = 1 << 10, 1 << 20
+FILES = 160
+SIZE = 64 * KIB
+_SLOWLY = (
+    "inject=preadv,preadv2:delay_exit=100000"  # microseconds after each read of the source, so that there is a middle
+)
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Packs:
+    """Build a pack of many files of one chunk, and a version of it in which every file is other."""
+    require_root()
+    folder = tmp_path_factory.mktemp("versions")
+    trees = {COMMON: write(folder / "common", {"phones.txt": b"a b c\n"})}
+    for ref in (DUTCH, NEWER):
+        files = {f"{number:03}.bin": os.urandom(SIZE) for number in range(FILES)}
+        trees[ref] = write(folder / ref.version, files)
+    for ref, tree in trees.items():
+        for path in (tree, *tree.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        built(tree, folder / "packs", ref, level=1)
+    return Packs(folder / "packs", trees)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Mount a small disk of our own."""
+    disk = Disk("ext4", tmp_path, "loop,errors=remount-ro")
+    disk.make(64)
+    with disk.mounted():
+        yield disk
+
+
+@pytest.fixture
+def installed(disk: Disk, versions: Packs) -> Site:
+    """Install the older version on the small disk; the environment names the newer one."""
+    site = Site(disk.top / "models", versions.environment)
+    assert site.run().code == 0
+    return site.but(REALTIME_LANGUAGE_VERSION=NEWER.version)
+
+
+def strace(*rules: str) -> tuple[str, ...]:
+    """Run through strace with these rules of injection."""
+    return (require_tool("strace"), "-f", "-qq", "-o", os.devnull, *(part for rule in rules for part in ("-e", rule)))
+
+
+@contextmanager
+def slow(site: Site) -> Iterator[subprocess.Popen[str]]:
+    """Start an install that takes some seconds, because its source is slow."""
+    with site.start("--json", through=strace("trace=preadv,preadv2", _SLOWLY)) as process:
+        yield process
+
+
+def ended(process: subprocess.Popen[str]) -> Done:
+    """Wait for its end."""
+    out, err = process.communicate(timeout=120)
+    return Done(process.returncode, out, err)
+
+
+def staged(site: Site) -> int:
+    """How many files of the newer version lie in staging."""
+    return sum(len(list(folder.iterdir())) for folder in site.staging(NEWER))
+
+
+def assert_older_is_whole(site: Site, versions: Packs) -> None:
+    """The older version is current, and not a byte of it has changed."""
+    assert versions.differences(site, COMMON, DUTCH) == []
+    assert site.run("--verify").code == 0
+
+
+def assert_goes_on(site: Site, versions: Packs, found: int) -> None:
+    """Without the fault the next run installs the newer version, and fetches only what did not lie in staging."""
+    done = site.run("--json")
+    assert done.code == 0, done.err
+    assert versions.differences(site, COMMON, NEWER) == []
+    assert done.json["bytes_written"] <= (FILES - found) * SIZE
+
+
+def test_a_release_that_does_not_fit_is_refused_before_a_byte_is_fetched(tmp_path: Path, versions: Packs) -> None:
+    """Where the newer version has no room beside the older one, that is told with how much is lacking."""
+    with tmpfs(tmp_path / "small", "size=34m") as small:
+        site = Site(small / "models", versions.environment)
+        assert site.run().code == 0
+        done = site.but(REALTIME_LANGUAGE_VERSION=NEWER.version).run()
+        assert done.code == 41
+        assert done.fault.startswith("the volume lacks ")
+        assert staged(site) == 0
+        assert_older_is_whole(site, versions)
+
+
+def test_a_volume_without_inodes_is_refused_before_a_byte_is_fetched(tmp_path: Path, versions: Packs) -> None:
+    """Files and folders are counted as well as bytes."""
+    with tmpfs(tmp_path / "small", f"size=100m,nr_inodes={FILES + 80}") as small:
+        site = Site(small / "models", versions.environment)
+        assert site.run().code == 0
+        done = site.but(REALTIME_LANGUAGE_VERSION=NEWER.version).run()
+        assert done.code == 41
+        assert "inodes" in done.fault
+        assert_older_is_whole(site, versions)
+
+
+async def test_a_disk_that_fills_up_in_the_middle(installed: Site, versions: Packs, disk: Disk) -> None:
+    """Another program takes the room that was there at the start: 41, and what had come is kept."""
+    filler = disk.top / "filler"
+    with slow(installed) as process:
+        await eventually(lambda: staged(installed) > FILES // 8, "the middle of the install")
+        with filler.open("wb") as file:
+            for size in (MIB, 64 * KIB, 4 * KIB):
+                while _grown(file.fileno(), size):
+                    pass
+        done = ended(process)
+
+    assert done.code == 41, done.err
+    assert "the volume is full" in done.fault
+    found = _right(installed, versions)
+    assert found > FILES // 8
+    filler.unlink()
+    assert_older_is_whole(installed, versions)
+    assert_goes_on(installed, versions, found)
+
+
+async def test_a_disk_that_turns_read_only_in_the_middle(installed: Site, versions: Packs, disk: Disk) -> None:
+    """As ext4 does when it finds an error: 43, and the next run goes on once the disk is mended."""
+    with slow(installed) as process:
+        await eventually(lambda: staged(installed) > FILES // 8, "the middle of the install")
+        flush(disk.top)
+        disk.find_an_error()
+        done = ended(process)
+
+    assert done.code == 43, done.err
+    assert "Read-only file system" in done.fault
+    assert versions.differences(installed, COMMON, DUTCH) == []
+    disk.mend()
+    found = _right(installed, versions)
+    assert_older_is_whole(installed, versions)
+    assert_goes_on(installed, versions, found)
+
+
+@pytest.mark.parametrize("rule", ["syncfs:error=EIO", "fsync:error=EIO:when=2", "pwrite64:error=EIO:when=40"])
+def test_a_disk_that_fails(installed: Site, versions: Packs, rule: str) -> None:
+    """An error of the disk, be it at a write or at the flush before the switch: 40, and the older release stays."""
+    done = installed.run(through=strace(f"trace={rule.partition(':')[0]}", f"inject={rule}"))
+    assert done.code == 40, done.err
+    assert "Input/output error" in done.fault
+    assert_older_is_whole(installed, versions)
+    assert_goes_on(installed, versions, 0)
+
+
+@pytest.mark.parametrize("moment", [1, 5, 12])
+def test_a_disk_without_room_at_any_moment(installed: Site, versions: Packs, moment: int) -> None:
+    """A worker's first write, or a later one, finds no room: 41, and the next run goes on."""
+    done = installed.run(through=strace("trace=pwrite64", f"inject=pwrite64:error=ENOSPC:when={moment}+"))
+    assert done.code == 41, done.err
+    found = _right(installed, versions)
+    assert_older_is_whole(installed, versions)
+    assert_goes_on(installed, versions, found)
+
+
+def _right(site: Site, versions: Packs) -> int:
+    """How many files in staging are what they are to be."""
+    tree = versions.trees[NEWER]
+    (folder,) = site.staging(NEWER)
+    return sum(path.read_bytes() == (tree / path.name).read_bytes() for path in folder.iterdir())
+
+
+def _grown(descriptor: int, size: int) -> bool:
+    try:
+        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, size)
+    except OSError:
+        return False
+    return True

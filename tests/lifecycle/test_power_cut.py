@@ -1,0 +1,53 @@
+"""The power may go at any moment: after it is back, `current` is absent or whole, and running again is all it takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lifecycle.loop_devices import KEEP_THE_LOG, LOSE_THE_LOG
+from tests.lifecycle.power_cuts import Loss, Site, play
+from tests.lifecycle.summary import tell
+from tests.lifecycle.syscalls import require_tracing
+from tests.services import require_root
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lifecycle.fork_server import Pool
+    from tests.lifecycle.sample_packs import Shelf
+
+_SCENARIOS = ["install", "upgrade", "roll back", "activate", "prune", "repair"]
+
+
+@pytest.fixture(autouse=True)
+def _mounting() -> None:
+    require_tracing()
+    require_root()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(Loss("ext4", "loop", LOSE_THE_LOG), id="ext4 loses its log"),
+        pytest.param(Loss("ext4", "loop,noauto_da_alloc", KEEP_THE_LOG), id="ext4 loses its data"),
+        pytest.param(Loss("xfs", "loop", LOSE_THE_LOG), id="xfs loses its log"),
+        pytest.param(Loss("xfs", "loop", KEEP_THE_LOG), id="xfs loses its data"),
+    ],
+)
+def test_a_power_cut_is_survived(loss: Loss, pool: Pool, shelf: Shelf, memory: Path) -> None:
+    """Before and after each rename: `current` is absent or whole by our own eye and by `--verify`; then it converges.
+
+    What was told to have ended well has not vanished.
+    """
+    began = monotonic()
+    sites = [Site(loss, name, shelf, memory / name) for name in _SCENARIOS]
+    cuts = [cut for played in pool.each(play, sites) for cut in played]
+    outcomes = Counter(cut.outcome for cut in cuts)
+    told = ", ".join(f"{outcome} {count} times" for outcome, count in sorted(outcomes.items()))
+    tell(f"{loss}: {len(cuts)} power cuts, current afterwards: {told}, {monotonic() - began:.0f} s")
+    assert [str(cut) for cut in cuts if cut.fault] == []
+    assert len(cuts) >= 50

@@ -1,0 +1,245 @@
+"""Pruning removes all that neither current, nor a rollback, nor a reader, nor the environment needs, and only that."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lifecycle import volume_oracle
+from tests.lifecycle.loop_devices import Disk, flush, tmpfs
+from tests.lifecycle.sample_packs import COMMON, ONE, THREE, TWO
+from tests.lifecycle.scenarios import LONG_AGO, NEW, NEXT, OLD, copy_volume
+from tests.lifecycle.site import Site
+from tests.services import require_root
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from models_init.core.pack_ref import PackRef
+
+DAMAGED = 45
+
+
+@pytest.fixture
+def grown(site: Site) -> Site:
+    """Install three releases."""
+    site.install(OLD, NEW, NEXT)
+    return site
+
+
+def pruned(site: Site, *options: str, wanted: frozenset[PackRef] = NEXT) -> dict[str, Any]:
+    return site.offline("--prune", "--json", *options, wanted=wanted).json
+
+
+def going(report: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(item["kind"], item["name"]) for item in report["items"] if not item["stays"]}
+
+
+def staged(site: Site, name: str, version: str) -> Path:
+    """Leave a pack half fetched."""
+    folder = site.volume / f"staging/{name}/{version}@0123456789ab"
+    (folder / "am").mkdir(parents=True)
+    (folder / "am/final.mdl").write_bytes(b"half" * 5000)
+    folder.with_name(f"{folder.name}.json").write_bytes(b"{}" * 3000)
+    return folder
+
+
+def test_one_release_is_kept_for_rollback(grown: Site) -> None:
+    """Without being told otherwise, the release before the current one stays, whole, and what is older goes."""
+    oldest = grown.release(OLD)
+    assert going(pruned(grown)) == {("release", oldest), ("pack", str(ONE)), ("manifest", str(ONE))}
+    assert volume_oracle.public_packs(grown.volume) == [COMMON, TWO, THREE]
+    assert grown.active == NEXT
+    grown.offline("--rollback", wanted=NEXT)
+    assert grown.active == NEW
+
+
+@pytest.mark.parametrize(("keep", "packs"), [("0", [COMMON, THREE]), ("2", [COMMON, ONE, TWO, THREE])])
+def test_as_many_are_kept_as_asked_for(grown: Site, keep: str, packs: list[PackRef]) -> None:
+    """`--keep N` keeps N releases besides the current one."""
+    pruned(grown, "--keep", keep)
+    assert volume_oracle.public_packs(grown.volume) == packs
+    assert len(volume_oracle.releases(grown.volume)) == int(keep) + 1
+    assert grown.active == NEXT
+
+
+def test_a_pack_that_any_kept_release_uses_stays(grown: Site) -> None:
+    """`common` belongs to all three releases and goes with none of them."""
+    pruned(grown, "--keep", "0")
+    assert COMMON in volume_oracle.public_packs(grown.volume)
+
+
+def test_what_an_upgrade_linked_stays_when_its_origin_goes(grown: Site) -> None:
+    """A file that versions share is removed with the last of them."""
+    shared = grown.volume / "packs/nl-nl/3/am/final.mdl"
+    links = shared.stat().st_nlink
+    pruned(grown, "--keep", "0")
+    assert links > shared.stat().st_nlink == 1
+    assert grown.active == NEXT
+
+
+def test_staging_goes_unless_the_environment_wants_it(grown: Site) -> None:
+    """An upgrade that was begun and is not wanted any more goes, with its manifest; the one that is wanted stays."""
+    wanted, unwanted = staged(grown, "nl-nl", "4"), staged(grown, "en-us", "4")
+    pruned(grown, wanted=frozenset({COMMON, THREE._replace(version="4")}))
+    assert wanted.exists()
+    assert not unwanted.exists()
+    assert not (grown.volume / "staging/en-us").exists()
+
+
+def test_staging_stays_where_the_environment_says_nothing(grown: Site) -> None:
+    """Pruned by hand, without the variables that name packs, staging is nobody's to judge."""
+    folder = staged(grown, "en-us", "4")
+    done = grown.done("--prune", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="").json
+    assert folder.exists()
+    assert ("pack", str(ONE)) in going(done)
+
+
+def test_what_was_published_and_not_yet_activated_stays_if_wanted(site: Site) -> None:
+    """A pack that came before the run was killed needs not come again."""
+    site.install(NEW, OLD)
+    pruned(site, "--keep", "0", wanted=NEW)
+    assert volume_oracle.public_packs(site.volume) == [COMMON, ONE, TWO]
+    pruned(site, "--keep", "0", wanted=OLD)
+    assert volume_oracle.public_packs(site.volume) == [COMMON, ONE]
+
+
+def test_debris_goes_once_nobody_can_need_it(grown: Site) -> None:
+    """What killed runs left goes after a minute; what is younger may be in use by a run beside this one."""
+    old, young = (grown.volume / "staging" / name for name in (".trash-old", ".file-young"))
+    old.mkdir()
+    (old / "inside").write_bytes(b"gone")
+    young.write_bytes(b"new")
+    os.utime(old, (LONG_AGO, LONG_AGO))
+    pruned(grown)
+    assert volume_oracle.debris(grown.volume) == [".file-young"]
+
+
+def test_a_manifest_without_a_pack_goes(grown: Site) -> None:
+    """What a prune that was killed has left over is removed by the next."""
+    (grown.volume / "manifests/en-us").mkdir()
+    (grown.volume / "manifests/en-us/9.json").write_bytes(b"{}")
+    pruned(grown)
+    assert not (grown.volume / "manifests/en-us").exists()
+
+
+def test_a_release_that_lacks_a_pack_goes(grown: Site) -> None:
+    """It can never be current again."""
+    broken = grown.release(NEW)
+    (grown.volume / "manifests/nl-nl/2.json").unlink()
+    assert ("release", broken) in going(pruned(grown, "--keep", "5"))
+    assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
+
+
+def test_nothing_goes_while_current_is_damaged(grown: Site) -> None:
+    """What a release needs that is not whole cannot be told: so all stays, and the operator hears what to do first."""
+    (grown.volume / "manifests/nl-nl/3.json").unlink()
+    before = volume_oracle.public_state(grown.volume)
+    refused = grown.run("--prune", "--keep", "0", wanted=NEXT)
+    assert refused.code == DAMAGED
+    assert volume_oracle.public_state(grown.volume) == before
+
+
+def test_a_dry_run_tells_the_same_and_changes_nothing(grown: Site) -> None:
+    """`--dry-run` says what would go, why the rest stays, and how much it frees; then it is so."""
+    staged(grown, "en-us", "4")
+    before = volume_oracle.public_state(grown.volume)
+    foretold = pruned(grown, "--dry-run")
+    assert volume_oracle.public_state(grown.volume) == before
+    assert foretold["dry_run"] is True
+    assert pruned(grown) == {**foretold, "dry_run": False}
+
+
+def test_pruning_again_finds_nothing(grown: Site) -> None:
+    """After a prune there is nothing to prune, and nothing to free."""
+    pruned(grown)
+    again = pruned(grown)
+    assert going(again) == set()
+    assert again["bytes_freed"] == 0
+
+
+def test_an_empty_volume_can_be_pruned(site: Site) -> None:
+    """There is nothing to remove."""
+    assert pruned(site)["items"] == []
+
+
+def test_programs_are_told_everything(grown: Site) -> None:
+    """The JSON has each release, pack, manifest, staging and piece of debris; if it stays, why, and what it frees."""
+    staged(grown, "en-us", "4")
+    (grown.volume / "staging/.file-young").write_bytes(b"new")
+    report = pruned(grown)
+    told = {(item["kind"], item["name"]) for item in report["items"]}
+    assert told == {
+        *(("release", name) for name in (grown.release(NEXT), grown.release(NEW))),
+        *((kind, str(ref)) for kind in ("pack", "manifest") for ref in (COMMON, ONE, TWO, THREE)),
+        ("staging", "en-us 4"),
+        ("debris", ".file-young"),
+        *(
+            ("release", item["name"])
+            for item in report["items"]
+            if item["why"] == "is older than the 1 kept for rollback"
+        ),
+    }
+    assert len(volume_oracle.releases(grown.volume)) == 2
+    assert all(item["why"] for item in report["items"])
+    assert report["bytes_freed"] == sum(item["bytes_freed"] for item in report["items"])
+
+
+def test_bytes_freed_are_true(grown: Site) -> None:
+    """What is told is what the files took, each inode once: links that stay free nothing."""
+    staged(grown, "en-us", "4")
+    before = _taken(grown.volume)
+    freed = pruned(grown)["bytes_freed"]
+    assert freed == before - _taken(grown.volume) > 0
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_bytes_freed_are_free(kind: str, grown: Site, memory: Path) -> None:
+    """The file system has as many bytes more as were told: not fewer, and more by no more than emptied folders."""
+    require_root()
+    disk = Disk(kind, memory)
+    disk.make()
+    with disk.mounted() as top:
+        site = Site(copy_volume(grown.volume, top / "models"), grown.shelf, grown.pool)
+        staged(site, "en-us", "4")
+        before = _free(top)
+        freed = pruned(site, "--keep", "0")["bytes_freed"]
+        assert 0 <= _free(top) - before - freed <= 4096
+        assert freed > 0
+
+
+@pytest.mark.parametrize("limit", ["size=300k", "nr_inodes=100"])
+def test_a_full_volume_can_be_pruned(limit: str, grown: Site, memory: Path) -> None:
+    """With not a byte or not an inode left, prune makes room: it needs none itself."""
+    require_root()
+    with tmpfs(memory / "full", limit) as top:
+        site = Site(copy_volume(grown.volume, top / "models"), grown.shelf, grown.pool)
+        _fill(top)
+        pruned(site, "--keep", "0")
+        assert volume_oracle.public_packs(site.volume) == [COMMON, THREE]
+        assert site.active == NEXT
+
+
+def _taken(volume: Path) -> int:
+    """Bytes on the disk, each inode once; without the lock's note, which is as long as the holder's number."""
+    paths = (os.path.join(parent, name) for parent, folders, names in os.walk(volume) for name in (*folders, *names))
+    inodes = {status.st_ino: status.st_blocks * 512 for status in map(os.lstat, paths)}
+    return sum(inodes.values())
+
+
+def _free(top: Path) -> int:
+    flush(top)
+    status = os.statvfs(top)
+    return status.f_bfree * status.f_bsize
+
+
+def _fill(top: Path) -> None:
+    """Leave nothing: neither a block nor an inode."""
+    for number in range(100_000):
+        try:
+            (top / f"filler-{number}").write_bytes(b"?" * 4096)
+        except OSError:
+            return

@@ -1,0 +1,83 @@
+"""Packs that do not work together never meet: a release is activated as a set, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.formats.manifest import Requirement
+from tests.lifecycle import volume_oracle
+from tests.lifecycle.sample_packs import CHUNK, COMMON, ONE, TWO
+from tests.lifecycle.scenarios import NEW, OLD
+from tests.publish.packs import built
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models_init.core.pack_ref import PackRef
+    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.site import Site
+
+INCOMPATIBLE, WRONG_BYTES = 12, 30
+
+
+def demanding(shelf: Shelf, folder: Path, ref: PackRef, *versions: str) -> Shelf:
+    """The same packs, one of which now requires some versions of `common`."""
+    copied = replace(shelf, folder=shutil.copytree(shelf.folder, folder / "packs"))
+    shutil.rmtree(copied.folder / ref.name / ref.version)
+    tree = shelf.folder.parent / f"{ref.name}-{ref.version}"
+    built(tree, copied.folder, ref, chunk_size=CHUNK, level=1, requires=(Requirement(COMMON.name, versions),))
+    return copied
+
+
+@pytest.mark.parametrize("action", ["", "--plan"])
+def test_a_set_that_does_not_fit_is_refused_before_the_first_byte(site: Site, tmp_path: Path, action: str) -> None:
+    """It is refused with the versions that would fit; nothing is fetched but manifests, and the older release stays."""
+    site.install(OLD)
+    vendor = replace(site, shelf=demanding(site.shelf, tmp_path, TWO, "2", "3"))
+    for archive in vendor.shelf.folder.rglob("*.zst"):
+        archive.unlink()
+    refused = vendor.run(*filter(None, [action]))
+    assert refused.code == INCOMPATIBLE
+    assert "nl-nl 2 works with common 2 or 3" in refused.err
+    assert "names 1" in refused.err
+    assert site.active == OLD
+
+
+def test_a_set_that_fits_is_installed(site: Site, tmp_path: Path) -> None:
+    """A requirement that is met is no obstacle, whether the pack that meets it is new or installed."""
+    vendor = replace(site, shelf=demanding(site.shelf, tmp_path, TWO, COMMON.version, "9"))
+    vendor.install(OLD, NEW)
+    assert vendor.active == NEW
+
+
+def test_an_installed_pack_keeps_its_demands(site: Site, tmp_path: Path) -> None:
+    """What an installed pack requires is asked of new ones, too, and the source is not needed for that."""
+    vendor = replace(site, shelf=demanding(site.shelf, tmp_path, ONE, COMMON.version))
+    vendor.install(OLD)
+    other = frozenset({COMMON._replace(version="2"), ONE})
+    shutil.copytree(vendor.shelf.folder / "common/1", vendor.shelf.folder / "common/2")
+    manifest = vendor.shelf.folder / "common/2/manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"version":"1"', b'"version":"2"'))
+    refused = vendor.run(wanted=other)
+    assert refused.code == INCOMPATIBLE
+    assert "nl-nl 1 works with common 1" in refused.err
+    assert vendor.active == OLD
+
+
+def test_a_set_of_which_one_pack_fails_is_not_activated(site: Site, tmp_path: Path) -> None:
+    """The packs that came are kept for the next run; what is current stays until all are there."""
+    vendor = replace(site, shelf=replace(site.shelf, folder=shutil.copytree(site.shelf.folder, tmp_path / "packs")))
+    site.install(OLD)
+    archive = vendor.shelf.folder / "nl-nl/2/pack.tar.zst"
+    whole = archive.read_bytes()
+    archive.write_bytes(bytes(len(whole)))
+    failed = vendor.run()
+    assert failed.code == WRONG_BYTES
+    assert volume_oracle.active(site.volume, site.shelf) == OLD
+    archive.write_bytes(whole)
+    vendor.done()
+    assert vendor.active == NEW

@@ -1,0 +1,155 @@
+"""Any number of runs may work on one volume: one works, the others wait; where locks lie, it is right all the same."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lifecycle import chaos, interleavings
+from tests.lifecycle.chaos import Party
+from tests.lifecycle.interleavings import Duet, Second
+from tests.lifecycle.scenarios import NEW, OLD
+from tests.lifecycle.summary import tell
+from tests.lifecycle.syscalls import require_tracing
+from tests.services import require_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.lifecycle.fork_server import Pool
+    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.site import Site
+
+LOCKED = 42
+_ROUNDS = 25  # of each of two parties
+
+
+@pytest.mark.parametrize("lying", [False, True], ids=["locks that hold", "locks that lie"])
+def test_eight_at_once(*, lying: bool, pool: Pool, shelf: Shelf, memory: Path) -> None:
+    """Installs of this set and that, prunes, rollbacks, repairs: `current` is whole at rest, the next run converges.
+
+    Where locks hold, some are killed at any moment.
+    """
+    began = monotonic()
+    parties = [Party(memory / str(seed), shelf, seed, _ROUNDS, lying, 0 if lying else 3) for seed in range(2)]
+    rounds = [one for played in pool.each(chaos.play, parties) for one in played]
+    codes = dict(sorted(Counter(code for one in rounds for code in one.codes).items()))
+    locks = "lie" if lying else "hold"
+    tell(f"eight at once, locks that {locks}: {len(rounds)} rounds, exit codes {codes}, {monotonic() - began:.0f} s")
+    assert [one.fault for one in rounds if one.fault] == []
+    assert len(rounds) == 2 * _ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("pairs", "lying"),
+    [
+        pytest.param(interleavings.AMID_LOCKS_THAT_HOLD, False, id="locks that hold"),
+        pytest.param(interleavings.AMID_LOCKS_THAT_LIE, True, id="locks that lie"),
+    ],
+)
+def test_one_amid_the_other(
+    pairs: list[tuple[str, Second]], *, lying: bool, pool: Pool, shelf: Shelf, memory: Path
+) -> None:
+    """Wherever one is halted while the other does its work, `current` is whole at rest, and the next run converges.
+
+    What does not wait for the lock (a rollback) is tried at every point, the rest where names change.
+    """
+    require_tracing()
+    began = monotonic()
+    folders = (memory / str(number) for number in count())
+    all_duets = [Duet(name, second, lying, shelf, next(folders), thorough=not lying) for name, second in pairs]
+    played = pool.each(interleavings.play, all_duets)
+    for duet, halts in zip(all_duets, played, strict=True):
+        tell(
+            f"{duet}: halted {len(halts)} times, exit codes {dict(sorted(Counter(one.codes for one in halts).items()))}"
+        )
+    halted = sum(map(len, played))
+    tell(f"one amid the other, locks that {'lie' if lying else 'hold'}: {halted} halts, {monotonic() - began:.0f} s")
+    assert [f"{duet}: {one}" for duet, halts in zip(all_duets, played, strict=True) for one in halts if one.fault] == []
+    assert all(played)
+
+
+def test_who_waits_says_for_whom(site: Site) -> None:
+    """A run that finds the volume in use says by whom and how long it will wait, and then gives up with 42."""
+    site.install(OLD)
+    with _held(site, "install by process 12345 on elsewhere since 10:00:00 UTC"):
+        waited = site.run(MODELS_LOCK_SECONDS="1")
+    assert waited.code == LOCKED
+    assert "waiting" in waited.err
+    assert waited.err.count("install by process 12345 on elsewhere since 10:00:00 UTC") == 2
+    assert "1 s" in waited.err
+    assert site.active == OLD
+
+
+@pytest.mark.parametrize("arguments", [("--prune",), ("--repair",)], ids=" ".join)
+def test_who_changes_the_volume_waits(site: Site, arguments: tuple[str, ...]) -> None:
+    """Prune and repair wait as an install does."""
+    site.install(NEW)
+    with _held(site, "install by somebody"):
+        assert site.run(*arguments, MODELS_LOCK_SECONDS="0.2").code == LOCKED
+
+
+@pytest.mark.parametrize("arguments", [(), ("--verify",), ("--status",), ("--plan",), ("--rollback",)], ids=" ".join)
+def test_who_changes_nothing_or_one_link_does_not_wait(site: Site, arguments: tuple[str, ...]) -> None:
+    """A start with nothing to do, a look, and a rollback end while another run works."""
+    site.install(OLD, NEW)
+    with _held(site, "install by somebody"):
+        site.done(*arguments, MODELS_LOCK_SECONDS="0.2")
+
+
+def test_who_has_waited_finds_it_done(site: Site) -> None:
+    """A run that waited for one with the same environment has nothing left to do, and asks no source."""
+    site.install(OLD)
+    with _held(site, "install by somebody") as let_go, _started(site) as waiting:
+        assert waiting.stderr
+        assert "waiting" in waiting.stderr.readline()
+        site.done(lying_locks=True)
+        let_go()
+        out, _ = waiting.communicate(timeout=60)
+    assert out.startswith("nothing to do")
+    assert site.active == NEW
+
+
+def test_locks_that_the_file_system_does_not_have_are_done_without(site: Site) -> None:
+    """Where flock(2) is not supported at all, as on some cluster file systems, everything works."""
+    site.install(OLD)
+    for action in ((), ("--prune",), ("--rollback",), ("--repair",)):
+        with _started(
+            site, *action, through=("strace", "-f", "-o", os.devnull, "-e", "inject=flock:error=ENOSYS")
+        ) as run:
+            _, err = run.communicate(timeout=60)
+            assert run.returncode == 0, err
+    assert site.active == OLD
+
+
+@contextmanager
+def _held(site: Site, note: str) -> Iterator[Callable[[], None]]:
+    """Hold the volume's lock, until the block is left or what it gets is called."""
+    with (site.volume / ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate()
+        lock.write(f"{note}\n")
+        lock.flush()
+        yield lambda: fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _started(site: Site, *arguments: str, through: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Run the program as a process of its own."""
+    command = [*map(require_tool, through[:1]), *through[1:], sys.executable, "-m", "models_init", *arguments]
+    environment = {**os.environ, **site.shelf.environment(site.volume, *sorted(NEW))}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()

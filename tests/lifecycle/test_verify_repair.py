@@ -1,0 +1,94 @@
+"""`--verify` names all that is not as it was published, and `--repair` puts it back for the least that it can cost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lifecycle.corruptions import HARMS
+from tests.lifecycle.repair_cases import DAMAGED, Bench, Flip, flip_bits, harm
+from tests.lifecycle.scenarios import NEW, OLD
+from tests.lifecycle.summary import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lifecycle.fork_server import Pool
+    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.site import Site
+
+_FLIPS = 200
+SOURCE, NOT_FOUND, WRONG_BYTES = 20, 21, 30
+
+
+def test_each_flipped_bit_is_found_and_mended(pool: Pool, shelf: Shelf, memory: Path) -> None:
+    """Of any bit: `--verify` names its file, `--repair` fetches its chunk alone, for all versions that share it."""
+    seeds = range(4)
+    benches = {seed: Bench(memory / str(seed), shelf) for seed in seeds}
+    flips = [flip for part in pool.each(partial(_flips, benches), seeds) for flip in part]
+    tell(f"bit flips: {len(flips)} found and mended, in {len({(flip.ref, flip.path) for flip in flips})} files")
+    assert [flip for flip in flips if flip.fault] == []
+    assert len(flips) == _FLIPS
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_harm_is_found_and_mended(name: str, pool: Pool, shelf: Shelf, memory: Path) -> None:
+    """`--verify` names what is wrong (45); `--repair` mends it (0) and fetches the damaged chunks alone."""
+    (code, damages), fetched = pool.do(harm, Bench(memory / "volume", shelf), name)
+    assert (code, damages) == (DAMAGED, set(HARMS[name].named))
+    assert fetched <= HARMS[name].damaged_bytes(shelf.manifest(ref) for ref in NEW)
+
+
+def _flips(benches: dict[int, Bench], seed: int) -> list[Flip]:
+    return flip_bits(benches[seed], seed, _FLIPS // len(benches))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda archive: archive.unlink(), NOT_FOUND),
+        (lambda archive: os.truncate(archive, 100), SOURCE),
+        (lambda archive: archive.write_bytes(bytes(archive.stat().st_size)), WRONG_BYTES),
+    ],
+)
+def test_a_repair_that_the_source_fails_is_told(
+    spoil: Callable[[Path], object], code: int, site: Site, tmp_path: Path
+) -> None:
+    """What cannot be fetched is told in the source's words, and stays as it was until it can be."""
+    site.install(NEW)
+    damaged = site.volume / "packs/nl-nl/2/conf/new.conf"
+    damaged.write_bytes(b"?")
+    vendor = shutil.copytree(site.shelf.folder, tmp_path / "packs")
+    spoil(vendor / "nl-nl/2/pack.tar.zst")
+    failed = site.run("--repair", MODELS_URL=vendor.as_uri())
+    assert failed.code == code
+    assert damaged.read_bytes() == b"?"
+    site.done("--repair")
+    assert site.active == NEW
+
+
+def test_an_older_release_is_verified_and_repaired_by_its_id(site: Site) -> None:
+    """A release need not be current, nor whole, to be looked at and mended."""
+    site.install(OLD, NEW)
+    older = site.release(OLD)
+    (site.volume / "manifests/nl-nl/1.json").unlink()
+    (site.volume / "packs/nl-nl/1/lexicon.txt").unlink()
+    assert site.run("--verify").code == 0
+    assert site.run("--verify", older[:8]).code == DAMAGED
+    site.done("--repair", older[:8])
+    site.done("--verify", older[:8])
+    assert site.active == NEW
+
+
+def test_a_current_that_leads_nowhere_is_no_release(site: Site) -> None:
+    """Where the release itself is gone that is told; a start without an action puts it back, and needs no source."""
+    site.install(NEW)
+    shutil.rmtree(site.volume / "releases" / site.release(NEW))
+    assert site.run("--verify").code == DAMAGED
+    site.offline()
+    assert site.active == NEW

@@ -1,0 +1,139 @@
+"""An eye of our own for volumes: it shares no code with the program that it judges."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from models_init.core.pack_ref import PackRef
+from tests.lifecycle.sample_packs import tree_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.lifecycle.sample_packs import Shelf
+
+_WORKING_NAMES = (".history", ".rolled-back.json")
+
+
+def active(volume: Path, shelf: Shelf) -> frozenset[PackRef] | None:
+    """The packs that a server finds through `current`, each of which is whole; None where `current` is absent."""
+    link = volume / "current"
+    if not os.path.lexists(link):
+        return None
+    target = os.readlink(link)
+    folder, _, name = target.partition("/")
+    assert folder == "releases", f"current leads to {target}"
+    assert "/" not in name, f"current leads to {target}"
+    return _release(volume, name, shelf)
+
+
+def recorded_active(volume: Path) -> frozenset[PackRef] | None:
+    """The packs that `current` leads to, whole or not."""
+    link = volume / "current"
+    return _recorded(volume, os.path.basename(os.readlink(link))) if os.path.lexists(link) else None
+
+
+def assert_public_is_whole(volume: Path, shelf: Shelf) -> None:
+    """Whatever has a public name is complete: each release, each pack, each manifest."""
+    for name in _names(volume / "releases"):
+        if name not in _WORKING_NAMES:
+            assert not name.startswith("."), f"{name} lies among the releases"
+    for ref in public_packs(volume):
+        assert_pack_is_whole(volume, ref, shelf)
+    for ref in _manifests(volume):
+        _assert_manifest(volume, ref, shelf)
+
+
+def assert_pack_is_whole(volume: Path, ref: PackRef, shelf: Shelf) -> None:
+    """A pack is what was published, down to modes, and has the manifest that says so."""
+    found = tree_of(volume / "packs" / ref.name / ref.version)
+    wrong = differences(found, shelf.trees[ref])
+    assert not wrong, f"{ref}: {wrong}"
+    _assert_manifest(volume, ref, shelf)
+
+
+def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What was found and what ought to be, where that is not the same."""
+    both = {name: (found.get(name), expected.get(name)) for name in found.keys() | expected.keys()}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def public_packs(volume: Path) -> list[PackRef]:
+    """The packs that have a public name."""
+    return [PackRef(name, version) for name in _names(volume / "packs") for version in _names(volume / "packs" / name)]
+
+
+def releases(volume: Path) -> list[str]:
+    """The releases that have a public name."""
+    return [name for name in _names(volume / "releases") if not name.startswith(".")]
+
+
+def release_of(volume: Path, refs: frozenset[PackRef]) -> str:
+    """The id of the release that consists of these packs."""
+    (name,) = (name for name in releases(volume) if _recorded(volume, name) == refs)
+    return name
+
+
+def public_state(volume: Path) -> dict[str, Any]:
+    """All that ought to be the same after a disturbed run and an undisturbed one; times, notes and debris aside."""
+    state: dict[str, Any] = {"current": os.readlink(volume / "current") if (volume / "current").is_symlink() else None}
+    for part in ("packs", "manifests", "releases", "staging"):
+        for path, entry in tree_of(volume / part).items():
+            name = f"{part}/{path}"
+            if name.startswith("staging/.") or name == "releases/.history" or _is_empty_name(volume / name, part):
+                continue
+            state[name] = _timeless(volume / name) if path.endswith(("release.json", ".rolled-back.json")) else entry
+    return state
+
+
+def debris(volume: Path) -> list[str]:
+    """What lies in staging under names that no pack has."""
+    return [name for name in _names(volume / "staging") if name.startswith(".")]
+
+
+def _recorded(volume: Path, name: str) -> frozenset[PackRef]:
+    record = json.loads((volume / "releases" / name / "release.json").read_bytes())
+    assert record["release"] == name, f"{name} is recorded as {record['release']}"
+    return frozenset(PackRef(pack, described["version"]) for pack, described in record["packs"].items())
+
+
+def _release(volume: Path, name: str, shelf: Shelf) -> frozenset[PackRef]:
+    folder, refs = volume / "releases" / name, _recorded(volume, name)
+    assert set(_names(folder)) == {"release.json", *(ref.name for ref in refs)}, f"{name} holds {_names(folder)}"
+    for ref in refs:
+        leads = os.readlink(folder / ref.name)
+        assert leads == f"../../packs/{ref.name}/{ref.version}", f"{name}/{ref.name} leads to {leads}"
+        assert_pack_is_whole(volume, ref, shelf)
+    return refs
+
+
+def _assert_manifest(volume: Path, ref: PackRef, shelf: Shelf) -> None:
+    found = (volume / "manifests" / ref.name / f"{ref.version}.json").read_bytes()
+    assert found == shelf.document(ref), f"the manifest of {ref} is not what was published"
+
+
+def _is_empty_name(path: Path, part: str) -> bool:
+    """Tell a folder of a pack's name that holds no version: it says nothing."""
+    return part != "releases" and path.parent.name == part and path.is_dir() and not any(path.iterdir())
+
+
+def _timeless(path: Path) -> Any:
+    content = json.loads(path.read_bytes())
+    return {name: value for name, value in content.items() if name != "created"}
+
+
+def _manifests(volume: Path) -> Iterator[PackRef]:
+    for name in _names(volume / "manifests"):
+        for file in _names(volume / "manifests" / name):
+            assert file.endswith(".json"), f"manifests/{name}/{file}"
+            yield PackRef(name, file.removesuffix(".json"))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []

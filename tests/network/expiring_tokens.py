@@ -1,0 +1,68 @@
+"""A token that dies in the middle of an install: a real one, whose end the service enforces.
+
+Nothing here needs pytest: `scripts/measure-faults` uses it, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.transfer.ranges import BATCH_SIZE
+from tests.eventually import eventually
+from tests.network.trial import run
+from tests.services.faultproxy import FaultProxy
+from tests.services.proxyfaults import fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.network.trial import Outcome, Stock
+
+CONNECTIONS = 4
+IN_FLIGHT = 2 * BATCH_SIZE
+"""Bytes that a connection may lose: a batch that was not full, and what lay in the kernel's buffers."""
+
+
+@dataclass(frozen=True)
+class Dying:
+    """An install through a line of `rate` bytes a second on each of `CONNECTIONS`, with a token of so many `seconds`.
+
+    At that rate it takes longer than the token lives.
+    """
+
+    stock: Stock
+    rate: float
+    seconds: float
+
+    async def renewed(self, volume: Path, token_file: Path, after: float) -> Outcome:
+        """Run once; so many seconds `after` the first refusal there is a newer token in the file."""
+        async with self._proxy() as proxy:
+            self._write(token_file, self.seconds)
+            running = asyncio.create_task(self.run(proxy, volume, MODELS_SAS_TOKEN_FILE=str(token_file)))
+            await eventually(lambda: any(seen.status == 403 for seen in proxy.seen), "the token's end")
+            await asyncio.sleep(after)  # the operator's reaction time: that is what is tried here
+            self._write(token_file, 3600)
+            return await running
+
+    async def not_renewed(self, volume: Path, token_file: Path) -> Outcome:
+        """Run once, and wait a second for a newer token that does not come."""
+        async with self._proxy() as proxy:
+            self._write(token_file, self.seconds)
+            patience = {"MODELS_SAS_TOKEN_FILE": str(token_file), "MODELS_TOKEN_SECONDS": "1"}
+            return await self.run(proxy, volume, **patience)
+
+    async def run(self, proxy: FaultProxy, volume: Path, **token: str) -> Outcome:
+        """Run once, with this token."""
+        usual = {"MODELS_SAS_TOKEN": "", "MODELS_CONNECTIONS": str(CONNECTIONS), "MODELS_IDLE_SECONDS": "10"}
+        return await run(self.stock, proxy, volume, **{**usual, **token})
+
+    def _proxy(self) -> FaultProxy:
+        return FaultProxy(self.stock.container.origin, fault("rate", str(self.rate)))
+
+    def _write(self, token_file: Path, seconds: float) -> None:
+        aside = token_file.with_name("token.new")
+        aside.write_text(self.stock.container.sas(expires_in=seconds))
+        os.replace(aside, token_file)

@@ -1,0 +1,315 @@
+"""What `--check` finds out about a source, its token, and the packs in it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.formats.manifest import Requirement
+from tests.preflight.check_result import ALL, Checked, check
+from tests.preflight.mounts import read_only
+from tests.publish.packs import built, write
+from tests.services import free_port
+from tests.services.faults import Headers, throttled
+from tests.services.faulty import FOREVER, Fault, FaultyServer
+from tests.site import COMMON, DUTCH, NOWHERE, archive_key, in_container, manifest_key
+from tests.tokens import leaks, token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.services.azurite import Azurite
+    from tests.services.certificates import Certificates
+    from tests.site import Packs, Site
+
+_NO_SECRET = "RW" + base64.b64encode(b"Ed" + bytes(40)).decode()[2:]
+
+
+async def served(site: Site, packs: Packs, secret: str, *faults: Fault, **variables: str) -> tuple[Checked, list[str]]:
+    """Check against a server of the packs; return what was found and the keys that were asked for."""
+    async with FaultyServer(packs.objects(), faults) as server:
+        return await asked_of(server, site, packs, secret, **variables)
+
+
+async def asked_of(
+    server: FaultyServer, site: Site, packs: Packs, secret: str, **variables: str
+) -> tuple[Checked, list[str]]:
+    """Check against the server; return what was found and the keys that were asked for."""
+    there = site.but(**{**in_container(packs, server.url, secret), **variables})
+    found = await asyncio.to_thread(check, there)
+    return found, [seen.key for seen in server.seen]
+
+
+def moment(seconds: float) -> str:
+    """A time from now, as tokens have it."""
+    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+
+
+# -- what is good
+
+
+@pytest.fixture(params=["folder", "container"])
+def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
+    """The same site with either source."""
+    if request.param == "folder":
+        return site
+    container: Azurite = request.getfixturevalue("container")
+    return site.but(**in_container(packs, container.container_url, container.sas(expires_in=100 * 3600)))
+
+
+def test_all_is_well(either: Site, packs: Packs) -> None:
+    """Every check has a line, none is at fault, and the figures are those of an install."""
+    found = check(either)
+    assert (found.code, list(found.states)) == (0, ALL)
+    assert found.named("failed") + found.named("warning") == []
+    assert list(found.content) == [
+        "ready", "exit_code", "source", "volume", "checks", "bytes_to_fetch", "disk_bytes_needed", "disk_bytes_free",
+        "inodes_needed", "inodes_free", "token_expires", "clock_ahead_seconds", "bytes_per_second", "seconds_to_fetch",
+    ]  # fmt: skip
+    archives = sum(packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
+    assert 0.9 * archives < found.content["bytes_to_fetch"] <= archives
+    assert found.content["seconds_to_fetch"] > 0
+    assert not (either.volume / "current").exists()
+
+
+def test_one_screen(either: Site) -> None:
+    """The table and a verdict fit on a terminal of 24 lines."""
+    done = either.run("--check")
+    lines = done.out.splitlines()
+    assert (done.code, done.err) == (0, "")
+    assert [line.partition("  ")[0] for line in lines[:-2]] == ["CHECK", *ALL]
+    assert lines[-1] == "ready to install"
+    assert len(lines) < 24
+    assert leaks(done.out) == []
+
+
+def test_a_certificate_is_told_with_who_trusts_it(
+    site: Site, packs: Packs, azurite_tls: Azurite, certificates: Certificates
+) -> None:
+    """The protocol, the issuer and the file of authorities are named; without that file it is exit code 20."""
+    secure = site.but(**in_container(packs, azurite_tls.container_url, azurite_tls.sas()))
+    authority = str(certificates.authority)
+    assert "TLSv1.3, certificate by " in (told := check(secure, MODELS_CA_FILE=authority).text("source"))
+    assert told.endswith(f"trusted by {authority}")
+    refused = check(secure)
+    assert (refused.code, refused.named("failed")) == (20, ["source"])
+    assert "is not trusted" in refused.text("source")
+    unreadable = check(secure, MODELS_CA_FILE="/nowhere/ca.pem")
+    assert (unreadable.code, unreadable.named("failed")) == (2, ["source"])
+    assert "MODELS_CA_FILE=/nowhere/ca.pem cannot be read" in unreadable.text("source")
+
+
+# -- the environment
+
+
+async def test_faults_of_the_environment_do_not_hide_others(site: Site, packs: Packs) -> None:
+    """Everything that is malformed is told, exit code 2; the volume, the source and the token are checked as well."""
+    old = token(se="2020-01-01T00:00:00Z")
+    found, _ = await served(site, packs, old, REALTIME_COMMON_VERSION="", MODELS_CONNECTIONS="many")
+    assert found.code == 2
+    assert found.text("environment").splitlines() == [
+        "MODELS_CONNECTIONS=many is not a whole number from 1 to 64",
+        "REALTIME_COMMON_VERSION is not set; set it to the version that your license names, e.g. 2026.04",
+    ]
+    assert found.named("failed") == ["environment", "token"]
+    assert [found.states[name] for name in ("volume", "source", "packs")] == ["ok", "ok", "skipped"]
+
+
+def test_a_malformed_address_is_not_replaced_by_another(site: Site) -> None:
+    """Nobody is asked where MODELS_URL cannot be used."""
+    found = check(site, MODELS_URL="ftp://models")
+    assert (found.code, found.named("failed")) == (2, ["environment"])
+    assert found.states["source"] == found.states["token"] == found.states["pack common"] == "skipped"
+
+
+def test_a_file_of_keys_that_cannot_be_read(site: Site) -> None:
+    """It is a fault of the environment, beside which all else is checked."""
+    found = check(site, MODELS_PUBLIC_KEY_FILE="/nowhere/keys.pub")
+    assert (found.code, found.named("failed")) == (2, ["environment"])
+    assert found.states["pack nl-nl"] == "ok"
+
+
+def test_everything_at_once(site: Site, packs: Packs) -> None:
+    """A read-only volume, a server that is not there, and a setting are told together; the first decides the code."""
+    site.volume.mkdir()
+    wrong = site.but(**in_container(packs, f"http://127.0.0.1:{free_port()}/models", token(sp="w")))
+    found = check(wrong, read_only(site.volume), MODELS_MEMORY="little")
+    assert (found.code, found.named("failed")) == (2, ["environment", "volume", "source", "token"])
+    assert check(wrong, read_only(site.volume)).code == 43
+    assert check(wrong).code == 20
+
+
+# -- the token
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"se": "2020-01-01T00:00:00Z"}, "the token expired at 2020-01-01 00:00:00 UTC"),
+        ({"st": "2090-01-01T00:00:00Z"}, "the token is not valid before 2090-01-01"),
+        ({"sp": "wl"}, "the token has no permission to read (sp=wl)"),
+        ({"sr": "b"}, "the token is for one blob"),
+        ({"sig": "cut"}, "the token has a broken signature"),
+        ({"spr": "https"}, "the token is for https only (spr=https)"),
+    ],
+)
+async def test_a_token_that_opens_nothing(site: Site, packs: Packs, fields: dict[str, str], says: str) -> None:
+    """It is exit code 22, and the source is not asked for any object with it."""
+    found, asked = await served(site, packs, token(**fields))
+    assert (found.code, found.named("failed")) == (22, ["token"])
+    assert found.text("token").startswith(says)
+    assert found.states["source"] == "ok"
+    assert found.text("pack common") == "the token cannot be used"
+    assert set(asked) == {""}
+
+
+def test_another_containers_token(site: Site, packs: Packs, container: Azurite) -> None:
+    """What the token does not say about itself, the service does: exit code 22."""
+    stranger = container.fresh_container()
+    found = check(site.but(**in_container(packs, container.container_url, stranger.sas())))
+    assert (found.code, found.named("failed")) == (22, ["token"])
+    assert "does not fit the container" in found.text("token")
+    assert found.text("pack nl-nl") == "the token is refused"
+
+
+@pytest.mark.parametrize(("variables", "says"), [({}, "is not set"), ({"MODELS_SAS_TOKEN_FILE": "/no"}, "cannot be")])
+async def test_no_token(site: Site, packs: Packs, variables: dict[str, str], says: str) -> None:
+    """A token that is not set, or whose file is not there, is exit code 2."""
+    found, _ = await served(site, packs, "", **variables)
+    assert (found.code, found.named("failed")) == (2, ["token"])
+    assert says in found.text("token")
+
+
+async def test_a_token_that_lives_for_hours(site: Site, packs: Packs) -> None:
+    """It is good for this install, and a warning tells when it ends; so does the object."""
+    expires = moment(3 * 3600 - 30)
+    found, _ = await served(site, packs, token(se=expires, sip="127.0.0.1"))
+    assert (found.code, found.named("warning")) == (0, ["token"])
+    assert "for the container, permissions rl, only from IP 127.0.0.1; until " in found.text("token")
+    assert "2 h 59 min: get a new one" in found.text("token")
+    assert datetime.fromisoformat(found.content["token_expires"]) == datetime.fromisoformat(expires)
+
+
+async def test_a_token_that_dies_during_the_install(site: Site, packs: Packs) -> None:
+    """At the measured rate it ends too early: a warning with the time until which it is needed."""
+    found, _ = await served(site, packs, token(se=moment(60)), MODELS_MAX_RATE="100KB")
+    assert (found.code, found.named("warning")) == (0, ["token"])
+    assert "that is before the install will end" in found.text("token")
+    assert 50e3 < found.content["bytes_per_second"] < 150e3
+
+
+async def test_the_services_clock_decides(site: Site, packs: Packs) -> None:
+    """A clock that is ahead is a warning, and a token that is expired by that clock alone is good."""
+    there = datetime.now(UTC) - timedelta(hours=5)
+    clock = Headers(headers={"Date": format_datetime(there, usegmt=True)}, times=FOREVER)
+    found, _ = await served(site, packs, token(se=moment(-3600)), clock)
+    assert (found.code, found.named("warning")) == (0, ["clock", "token"])
+    assert "ahead of the service's; set it" in found.text("clock")
+    assert 5 * 3600 - 5 < found.content["clock_ahead_seconds"] < 5 * 3600 + 60
+
+
+# -- reaching it
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [(NOWHERE, "the name of models.invalid cannot be resolved"), ("http://127.0.0.1:PORT/none", "cannot be reached")],
+)
+def test_a_source_that_is_not_there(site: Site, packs: Packs, url: str, says: str) -> None:
+    """It is exit code 20 after a second or so, not after minutes; nothing else is asked of it."""
+    url = url.replace("PORT", str(free_port()))
+    found = check(site.but(**in_container(packs, url, token())))
+    assert (found.code, found.named("failed")) == (20, ["source"])
+    assert says in found.text("source")
+    assert found.text("pack common") == "the source cannot be used"
+
+
+def test_a_proxy_that_is_not_there(site: Site, packs: Packs) -> None:
+    """The proxy is what is told: exit code 20."""
+    proxy = f"http://user:{token()}@127.0.0.1:{free_port()}"
+    away = site.but(**in_container(packs, "http://10.0.0.1/models", token()), MODELS_ALLOW_HTTP="yes")
+    found = check(away, http_proxy=proxy)
+    assert (found.code, found.text("source")) == (20, "the proxy cannot be reached; check HTTP_PROXY")
+
+
+async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
+    """It is told that the source is reached through it, without the proxy's own credentials."""
+    away = site.but(**in_container(packs, "http://models.example/models", token()), MODELS_ALLOW_HTTP="yes")
+    async with FaultyServer({}) as proxy:
+        address = proxy.url.removeprefix("http://").partition("/")[0]
+        found = await asyncio.to_thread(check, away, http_proxy=f"http://user:kanarie@{address}")
+    assert found.text("source") == f"reached models.example, through the proxy {address}, without encryption"
+    assert found.states["pack nl-nl"] == "failed"
+
+
+async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, packs: Packs) -> None:
+    """All of them in one line, and the install is possible; for a folder NO_PROXY does not matter."""
+    variables = {"NO_PROXY": "10.0.*, 127.0.0.1, http://user:kanarie@host"}
+    found, _ = await served(site, packs, token(), **variables)
+    assert (found.code, "proxy" in found.named("warning")) == (0, True)
+    assert found.text("proxy") == "entries of NO_PROXY that cannot match any server: 10.0.*, ***@host"
+    assert "proxy" not in check(site, **variables).states
+
+
+async def test_a_source_that_is_busy_is_asked_again(site: Site, packs: Packs) -> None:
+    """A fault that passes at once is none."""
+    found, _ = await served(site, packs, token(), throttled(times=1))
+    assert found.code == 0
+
+
+def test_a_folder_that_is_not_there(site: Site) -> None:
+    """A share that is not mounted is exit code 21."""
+    found = check(site, MODELS_URL="file:///nowhere/packs")
+    assert (found.code, found.named("failed")) == (21, ["source"])
+
+
+# -- the packs
+
+
+def test_a_version_that_is_not_there(either: Site) -> None:
+    """The versions that are there are named, exit code 21, and the other pack is looked up nevertheless."""
+    found = check(either, REALTIME_LANGUAGE_VERSION="2027.01")
+    assert (found.code, found.named("failed")) == (21, ["pack nl-nl"])
+    assert "versions of nl-nl are: 2026.04, 2026.07" in found.text("pack nl-nl")
+    assert found.states["pack common"] == "ok"
+    assert [found.states[name] for name in ("set", "plan", "space", "rate")] == ["skipped"] * 4
+
+
+async def test_packs_that_are_not_whole(site: Site, packs: Packs) -> None:
+    """A broken manifest, and an archive that is gone or too short, are told for each pack: the publisher's faults."""
+    objects = packs.objects()
+    objects[manifest_key(COMMON)] = b"{}"
+    objects[archive_key(DUTCH)] = objects[archive_key(DUTCH)][:-1]
+    async with FaultyServer(objects) as server:
+        found, _ = await asked_of(server, site, packs, token())
+        assert (found.code, found.named("failed")) == (10, ["pack common", "pack nl-nl"])
+        assert {entry["check"]: entry["exit_code"] for entry in found.content["checks"]}["pack nl-nl"] == 20
+        del server.objects[archive_key(DUTCH)]
+        found, _ = await asked_of(server, site, packs, token())
+        assert {entry["check"]: entry["exit_code"] for entry in found.content["checks"]}["pack nl-nl"] == 21
+
+
+def test_packs_that_nobody_has_signed(site: Site) -> None:
+    """With a trusted key set, a pack without a signature is exit code 13, as in an install."""
+    found = check(site, MODELS_PUBLIC_KEY=_NO_SECRET)
+    assert (found.code, found.named("failed")) == (13, ["pack common", "pack nl-nl"])
+
+
+def test_versions_that_do_not_fit(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """They are exit code 12 with the versions that would fit; what they would take is told nevertheless."""
+    folder = shutil.copytree(packs.folder, tmp_path / "packs")
+    shutil.rmtree(folder / DUTCH.name / DUTCH.version)
+    tree = write(tmp_path / "tree", {"a": b"b"})
+    built(tree, folder, DUTCH, requires=(Requirement(COMMON.name, ("2026.07",)),))
+    found = check(site, MODELS_URL=folder.as_uri())
+    assert (found.code, found.named("failed")) == (12, ["set"])
+    assert "nl-nl 2026.04 works with common 2026.07" in found.text("set")
+    assert found.states["space"] == "ok"
+    assert json.dumps(found.content["bytes_to_fetch"]).isdecimal()

@@ -1,0 +1,295 @@
+"""A real blob service on loopback: Azurite, installed from its npm lock, with containers, uploads, SAS tokens.
+
+Nothing here needs pytest, so that the demo can use it too:
+
+    with serve(install()) as azurite:
+        azurite.put("nl-nl/2026.04/manifest.json", b"...")
+        url, token = azurite.container_url, azurite.sas()
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from azure.storage.blob import ContainerClient, ContentSettings, generate_blob_sas, generate_container_sas
+
+from tests.tokens import real
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.services.certificates import Certificates
+
+_NPM_FILES = Path(__file__).parent / "azurite-npm"
+_CACHE = Path(__file__).parents[2] / ".cache"
+_START_SECONDS = 60
+
+_KEEPER_SCRIPT = """
+trap "" HUP INT TERM
+data=$1; shift
+"$@" </dev/null &
+exec >/dev/null 2>&1
+read -r _
+kill -9 $!; wait $!
+rm -rf "$data"
+"""
+_KEEPER = ["sh", "-c", _KEEPER_SCRIPT, "sh"]
+"""Ends Azurite when standard input ends: even if this process is killed, nothing of it stays behind."""
+
+_BLOCK = 8 << 20
+
+
+class Request(NamedTuple):
+    """A request that the service has answered: `path` is below the container and bears no query.
+
+    `status` is 0 where the client went before the answer.
+    """
+
+    method: str
+    path: str
+    status: int
+
+
+@dataclass(frozen=True)
+class Azurite:
+    """One container of a running Azurite, seen by its owner."""
+
+    origin: str
+    account: str
+    container: str
+    account_key: str = field(repr=False)
+    log: AccessLog = field(repr=False)
+    certificate_authority: Path | None = None
+
+    @property
+    def container_url(self) -> str:
+        """What MODELS_URL would be, without a token."""
+        return f"{self.origin}/{self.account}/{self.container}"
+
+    def fresh_container(self) -> Azurite:
+        """Make an empty container of the same service: every test that writes takes its own."""
+        fresh = replace(self, container=f"models-{secrets.token_hex(6)}")
+        with fresh._client() as client:
+            client.create_container()
+        return fresh
+
+    def sas(
+        self,
+        permissions: str = "rl",
+        *,
+        expires_in: float = 3600,
+        starts_in: float | None = None,
+        protocol: str | None = None,
+    ) -> str:
+        """Return a service SAS for the container, without '?'; seconds count from now and may be negative."""
+        signed = generate_container_sas(
+            account_name=self.account,
+            container_name=self.container,
+            account_key=self.account_key,
+            permission=permissions,
+            expiry=_from_now(expires_in),
+            start=None if starts_in is None else _from_now(starts_in),
+            protocol=protocol,
+        )
+        return real(signed)
+
+    def blob_sas(self, key: str, permissions: str = "r", *, expires_in: float = 3600) -> str:
+        """Return a service SAS for one blob, without '?'."""
+        signed = generate_blob_sas(
+            account_name=self.account,
+            container_name=self.container,
+            blob_name=key,
+            account_key=self.account_key,
+            permission=permissions,
+            expiry=_from_now(expires_in),
+        )
+        return real(signed)
+
+    def put(self, key: str, data: bytes, *, encoding: str | None = None) -> None:
+        """Store an object, over an earlier one if there is one; `encoding` is its Content-Encoding."""
+        settings = ContentSettings(content_encoding=encoding)
+        with self._client() as client:
+            client.upload_blob(key, data, overwrite=True, content_settings=settings)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file as staged blocks: memory stays bounded whatever its size."""
+        with self._client() as client, path.open("rb") as stream:
+            client.upload_blob(key, stream, length=path.stat().st_size, overwrite=True, max_concurrency=2)
+
+    def put_tree(self, folder: Path, prefix: str = "") -> None:
+        """Store every file below a folder under its relative path after `prefix`."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.put_file(prefix + path.relative_to(folder).as_posix(), path)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes."""
+        with self._client() as client:
+            return bytes(client.download_blob(key).readall())
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with self._client() as client:
+            client.delete_blob(key)
+
+    def keys(self) -> list[str]:
+        """List the objects of the container."""
+        with self._client() as client:
+            return sorted(blob.name for blob in client.list_blobs())
+
+    def requests(self) -> list[Request]:
+        """Return every request to this container so far (its own uploads, too), in the order of their ends."""
+        mark = f"mark-{secrets.token_hex(6)}"
+        with self._client() as client:
+            client.get_blob_client(mark).exists()
+        prefix = f"/{self.account}/{self.container}"
+        parsed = [_parsed(line, prefix) for line in self.log.until(mark)]
+        return [request for request in parsed if request and not request.path.startswith("mark-")]
+
+    def _client(self) -> ContainerClient:
+        verify = str(self.certificate_authority) if self.certificate_authority else True
+        return ContainerClient.from_container_url(
+            self.container_url,
+            credential=self.account_key,
+            connection_verify=verify,
+            use_env_settings=False,
+            max_block_size=_BLOCK,
+            max_single_put_size=_BLOCK,
+        )
+
+
+class AccessLog:
+    """What Azurite prints: one line when it is ready, then one for each request that it has answered."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, name="azurite-log", daemon=True)
+        self._reader.start()
+
+    def until(self, text: str, seconds: float = _START_SECONDS) -> list[str]:
+        """Wait for a line that holds `text`; return all lines up to it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._find(text) is not None, seconds)
+            found = self._find(text)
+            if found is None:
+                raise RuntimeError(f"Azurite did not say {text!r} but:\n" + "\n".join(self._lines[-20:]))
+            return self._lines[: found + 1]
+
+    def join(self) -> None:
+        """Read to the end, after the process has ended."""
+        self._reader.join()
+
+    def _find(self, text: str) -> int | None:
+        return next((i for i in reversed(range(len(self._lines))) if text in self._lines[i]), None)
+
+    def _read(self) -> None:
+        stdout = self._process.stdout
+        for line in stdout or ():
+            self._append(line.rstrip("\n"))
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _append(self, line: str) -> None:
+        with self._changed:
+            self._lines.append(line)
+            self._changed.notify_all()
+
+
+def install(npm: str = "npm") -> Path:
+    """Return the folder that holds Azurite as the lock names it; made on the first call, by one process at a time."""
+    lock = (_NPM_FILES / "package-lock.json").read_bytes()
+    home = _CACHE / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
+    _CACHE.mkdir(exist_ok=True)
+    with (_CACHE / "azurite.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not home.exists():
+            _install(npm, home)
+    return home
+
+
+@contextlib.contextmanager
+def serve(home: Path, *, certificates: Certificates | None = None, node: str = "node") -> Iterator[Azurite]:
+    """Run Azurite on a free loopback port, its data in a temporary folder; stopped and removed at the end."""
+    account, key = "modelstest", base64.b64encode(secrets.token_bytes(64)).decode()
+    data = tempfile.mkdtemp(prefix="azurite-")
+    command = [node, str(home / "node_modules/azurite/dist/src/blob/main.js"), *_options(data, certificates)]
+    environment = os.environ | {"AZURITE_ACCOUNTS": f"{account}:{key}"}
+    with _running([*_KEEPER, data, *command], environment) as log:
+        origin = log.until("successfully listens on")[-1].rpartition(" ")[2]
+        authority = certificates.authority if certificates else None
+        yield Azurite(origin, account, "none", key, log, authority).fresh_container()
+
+
+def _options(data: str, certificates: Certificates | None) -> list[str]:
+    options = ["--blobHost", "127.0.0.1", "--blobPort", "0", "--location", data]
+    options += ["--skipApiVersionCheck", "--disableTelemetry"]
+    if certificates:
+        options += ["--cert", str(certificates.certificate), "--key", str(certificates.key)]
+    return options
+
+
+@contextlib.contextmanager
+def _running(command: list[str], environment: dict[str, str]) -> Iterator[AccessLog]:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        log = AccessLog(process)
+        try:
+            yield log
+        finally:
+            assert process.stdin
+            process.stdin.close()
+            log.join()
+
+
+def _install(npm: str, home: Path) -> None:
+    for old in _CACHE.glob("azurite-*"):
+        shutil.rmtree(old)
+    aside = home.with_name(f"azurite-new-{os.getpid()}")
+    shutil.copytree(_NPM_FILES, aside)
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    done = subprocess.run(command, cwd=aside, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"npm ci could not install Azurite:\n{done.stdout}{done.stderr}")
+    aside.rename(home)
+
+
+def _from_now(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def _parsed(line: str, prefix: str) -> Request | None:
+    """Read a line such as `127.0.0.1 - - [date] "GET /account/container/key?query HTTP/1.1" 206 8388608`."""
+    _, _, rest = line.partition('] "')
+    request, _, outcome = rest.rpartition('" ')
+    if not request:
+        return None
+    method, target, _ = request.split(" ")
+    path = unquote(urlsplit(target).path)
+    if path != prefix and not path.startswith(prefix + "/"):
+        return None
+    status = outcome.split(" ")[0]
+    return Request(method, path[len(prefix) + 1 :], int(status) if status.isdecimal() else 0)

@@ -1,0 +1,173 @@
+"""What can be wrong with an answer, as data for `FaultyServer`: spoiled bytes, broken lines, refusals."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tests.services.faulty import FOREVER, Fault, Line, Reply, part, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Answer(Fault):
+    """Another answer than the right one, whatever was asked for."""
+
+    reply: Reply
+
+    def spoil(self, _reply: Reply, _whole: bytes) -> Reply:
+        """Forget the right answer."""
+        return self.reply
+
+
+@dataclass(frozen=True)
+class Headers(Fault):
+    """The right bytes under other headers: a wrong Content-Range, a new ETag, a Content-Encoding."""
+
+    headers: Mapping[str, str]
+
+    def spoil(self, reply: Reply, _whole: bytes) -> Reply:
+        """Replace headers; an empty value removes one."""
+        merged = {**reply.headers, **self.headers}
+        return replace(reply, headers={name: value for name, value in merged.items() if value})
+
+
+@dataclass(frozen=True)
+class OtherRange(Fault):
+    """A 206 that agrees with itself, for a range that begins `later` and is `shorter` than what was asked for."""
+
+    later: int = 0
+    shorter: int = 0
+
+    def spoil(self, reply: Reply, whole: bytes) -> Reply:
+        """Cut another piece out of the object."""
+        if reply.status != 206:
+            return reply
+        first, last = map(int, re.findall(r"\d+", reply.headers["Content-Range"])[:2])
+        return part(reply, whole, first + self.later, last + 1 + self.later - self.shorter)
+
+
+@dataclass(frozen=True)
+class WholeObject(Fault):
+    """A 200 with the whole object, as from a server that does not know ranges."""
+
+    def spoil(self, reply: Reply, whole: bytes) -> Reply:
+        """Ignore the range."""
+        return Reply(200, {"ETag": reply.headers["ETag"]}, whole) if reply.status == 206 else reply
+
+
+@dataclass(frozen=True)
+class FlippedBit(Fault):
+    """One bit of the body is wrong, `at` bytes from its start; everything else is right."""
+
+    at: int = 0
+
+    def spoil(self, reply: Reply, _whole: bytes) -> Reply:
+        """Flip it."""
+        body = bytearray(reply.body)
+        body[self.at] ^= 1
+        return replace(reply, body=bytes(body))
+
+
+@dataclass(frozen=True)
+class Cut(Fault):
+    """The connection ends in order after `at` bytes of the body; None: before the answer begins."""
+
+    at: int | None = None
+
+    async def send(self, reply: Reply, line: Line) -> None:
+        """Say less than promised."""
+        await line.send(reply, self.at)
+        line.close()
+
+
+@dataclass(frozen=True)
+class Reset(Fault):
+    """The connection is torn down (RST) after `at` bytes of the body; None: before the answer begins."""
+
+    at: int | None = None
+
+    async def send(self, reply: Reply, line: Line) -> None:
+        """Say less than promised, and hang up."""
+        await line.send(reply, self.at)
+        line.reset()
+
+
+@dataclass(frozen=True)
+class Stall(Fault):
+    """Nothing more comes after `at` bytes of the body (None: nothing at all), for as long as the server lives."""
+
+    at: int | None = None
+
+    async def send(self, reply: Reply, line: Line) -> None:
+        """Say less than promised, and hold the line."""
+        await line.send(reply, self.at)
+        await line.server_closes()
+
+
+@dataclass(frozen=True)
+class Trickle(Fault):
+    """After `at` bytes of the body one more byte comes every `every` seconds: never idle, never done."""
+
+    at: int = 0
+    every: float = 0.05
+
+    async def send(self, reply: Reply, line: Line) -> None:
+        """Drip until the server closes or the client has gone."""
+        await line.send(reply, self.at)
+        for byte in memoryview(reply.body)[self.at :]:
+            if await line.server_closes(self.every):
+                break
+            await line.write(bytes([byte]))
+
+
+@dataclass(frozen=True)
+class Raw(Fault):
+    """Bytes that are no HTTP at all."""
+
+    data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
+
+    async def send(self, _reply: Reply, line: Line) -> None:
+        """Send them, then close."""
+        await line.write(self.data)
+        line.close()
+
+
+def refused(status: int, code: str, detail: str = "", *, times: int = FOREVER) -> Answer:
+    """Refuse as Azure does; every request, unless told otherwise."""
+    return Answer(refusal(status, code, detail), times=times)
+
+
+def expired(*, times: int = FOREVER) -> Answer:
+    """Azure's answer to a token that was good until 2026."""
+    detail = (
+        "Signature not valid in the specified time frame: Start [Thu, 01 Jan 2026 00:00:00 GMT] - "
+        "Expiry [Fri, 02 Jan 2026 00:00:00 GMT] - Current [Sat, 03 Jan 2026 00:00:00 GMT]"
+    )
+    return refused(403, "AuthenticationFailed", detail, times=times)
+
+
+def not_authenticated(*, times: int = FOREVER) -> Answer:
+    """Azure's answer to a request without any token."""
+    return refused(401, "NoAuthenticationInformation", times=times)
+
+
+def not_public(*, times: int = FOREVER) -> Answer:
+    """Azure's other answer to a request without any token, where public access is switched off."""
+    return refused(409, "PublicAccessNotPermitted", times=times)
+
+
+def throttled(status: int = 503, *, retry_after: float | str | None = None, times: int = 1) -> Answer:
+    """Azure's plea to come again later (503 ServerBusy, or 429), with a Retry-After of seconds or a date."""
+    busy = refused(status, "ServerBusy", times=times)
+    if retry_after is None:
+        return busy
+    return replace(busy, reply=replace(busy.reply, headers={**busy.reply.headers, "Retry-After": str(retry_after)}))
+
+
+def redirect(location: str, *, status: int = 307, times: int = FOREVER) -> Answer:
+    """Send the client elsewhere."""
+    return Answer(Reply(status, {"Location": location}), times=times)

@@ -1,0 +1,71 @@
+"""However many ranges are read at once, and in whatever pieces: no second brings more than the rate."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from models_init.sources.wrappers import rate_limit
+from models_init.sources.wrappers.rate_limit import RateLimitedSource
+from tests.sources.collecting_sink import Collected
+from tests.sources.fake import FakeSource
+
+_DATA = random.Random("limited").randbytes(2_000_000)
+_RATE = 100_000
+
+
+@dataclass
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    now: float = 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        """Be there at once."""
+        self.now += seconds
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    fake = Time()
+    monkeypatch.setattr(rate_limit, "monotonic", lambda: fake.now)
+    return fake
+
+
+@pytest.mark.parametrize(("ranges", "piece"), [(1, 60_000), (7, 60_000), (16, 20_000), (3, 700_000)])
+async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
+    """Bytes over seconds is the rate, within a piece; everything arrives."""
+    source = RateLimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
+    came: list[tuple[float, int]] = []
+    sinks = [Collected(lambda part: came.append((time.now, len(part)))) for _ in range(ranges)]
+    began = time.now
+    await asyncio.gather(*(source.get_range("pack", 0, len(_DATA), sink) for sink in sinks))
+    assert all(sink.data == _DATA for sink in sinks)
+    size = ranges * len(_DATA)
+    assert time.now - began == pytest.approx(size / _RATE, rel=0.01)
+    total = 0
+    for moment, count in came:
+        total += count
+        assert total <= (moment - began) * _RATE * 1.001 + 500
+
+
+async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
+    """A machine so busy that each sleep takes half as long again has the rate nevertheless."""
+    late = FakeSource({"pack": _DATA}, piece=20_000)
+
+    began = time.now
+    source = RateLimitedSource(late, _RATE, lambda seconds: time.sleep(seconds + 0.01))
+    await source.get_range("pack", 0, len(_DATA), Collected())
+    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
+
+
+async def test_nothing_is_saved_up(time: Time) -> None:
+    """After an hour without a byte the next ones come at the rate, too; documents count."""
+    source = RateLimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
+    time.now += 3600.0
+    began = time.now
+    assert await source.read("pack", len(_DATA)) == _DATA
+    assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)

@@ -1,0 +1,282 @@
+"""When a source is asked again, from which byte on, after which wait, and when no more; no test waits for real."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from models_init.core.errors import (
+    AccessError,
+    NotFoundError,
+    SourceError,
+    UnavailableError,
+    UsageError,
+    WrongBytesError,
+)
+from models_init.sources.wrappers import retry
+from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
+from tests.sources.collecting_sink import Collected
+from tests.sources.fake import FOREVER, Broken, FakeSource, Fault
+
+_KEY = "pack"
+_DATA = random.Random("pack").randbytes(1_000_000)
+_DOWN = UnavailableError("down")
+
+
+@dataclass
+class Time:
+    """A clock that only sleeping moves, and what was told of each retry."""
+
+    now: float = 1000.0
+    waits: list[float] = field(default_factory=list)
+    told: list[tuple[UnavailableError, float]] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass."""
+        await asyncio.sleep(0)
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def tell(self, error: UnavailableError, wait: float) -> None:
+        """Note a retry."""
+        self.told.append((error, wait))
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    fake = Time()
+    monkeypatch.setattr(retry, "monotonic", lambda: fake.now)
+    return fake
+
+
+def patient(
+    time: Time, inner: FakeSource, *, attempts: int = 8, seconds: float = 300.0, first_wait: float = 0.5
+) -> RetryingSource:
+    return RetryingSource(inner, RetryPolicy(attempts, seconds, seconds, first_wait, sleep=time.sleep), time.tell)
+
+
+async def fetched(source: RetryingSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
+    sink = Collected()
+    await source.get_range(_KEY, start, stop, sink)
+    return bytes(sink.data)
+
+
+def broken(at: int = 0, *, error: UnavailableError = _DOWN, times: int = 1, after: int = 0) -> Broken:
+    return Broken(error, at=at, times=times, after=after)
+
+
+async def test_a_fault_that_passes_is_not_seen(time: Time) -> None:
+    """Documents, lists and ranges come after as many faults as patience allows; each fault and wait is told."""
+    inner = FakeSource({_KEY: _DATA})
+    source = patient(time, inner)
+    inner.script(broken(times=3))
+    assert await source.read(_KEY, len(_DATA)) == _DATA
+    inner.script(broken(times=3))
+    assert await source.names("") == [_KEY]
+    inner.script(broken(times=3))
+    assert await fetched(source) == _DATA
+    assert [call.method for call in inner.calls] == ["read"] * 4 + ["names"] * 4 + ["get_range"] * 4
+    assert time.told == [(_DOWN, wait) for wait in time.waits]
+    assert len(time.waits) == 9
+
+
+async def test_a_range_goes_on_at_the_byte_where_it_broke(time: Time) -> None:
+    """Each attempt asks for what is missing only; nothing is given twice, and nothing is left out."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=100_001), broken(), broken(at=1), broken(at=500_000))
+    assert await fetched(patient(time, inner), 7, 900_000) == _DATA[7:900_000]
+    assert inner.ranges() == [
+        (7, 900_000),
+        (100_008, 900_000),
+        (100_008, 900_000),
+        (100_009, 900_000),
+        (600_009, 900_000),
+    ]
+
+
+async def test_a_fault_after_the_last_byte_asks_for_nothing(time: Time) -> None:
+    """When everything came before the fault, the source is not asked again."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=len(_DATA), times=FOREVER))
+    assert await fetched(patient(time, inner)) == _DATA
+    assert len(inner.calls) == 1
+
+
+async def test_attempts_in_a_row_are_counted(time: Time) -> None:
+    """After as many attempts without a byte the last error itself comes out."""
+    errors = [UnavailableError(f"down {number}") for number in range(5)]
+    inner = FakeSource({_KEY: _DATA}, *(broken(error=error) for error in errors))
+    with pytest.raises(UnavailableError) as given_up:
+        await fetched(patient(time, inner, attempts=5))
+    assert given_up.value is errors[-1]
+    assert len(inner.calls) == 5
+    assert [error for error, _ in time.told] == errors[:-1]
+
+
+async def test_bytes_that_came_count_as_success(time: Time) -> None:
+    """However often it breaks: as long as bytes come, patience begins anew, and so do the waits."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=100_000, times=FOREVER))
+    assert await fetched(patient(time, inner, attempts=2, seconds=1.0)) == _DATA
+    assert len(inner.calls) == len(_DATA) // 100_000
+    assert max(time.waits) <= 0.5
+
+
+async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
+    """It ends when as many seconds have passed without a byte, however long the range had gone well before."""
+    inner = FakeSource({_KEY: _DATA})
+    source = patient(time, inner, attempts=FOREVER, seconds=100.0)
+
+    def stall(_piece: bytes) -> None:
+        time.now += 90.0  # every piece takes so long
+
+    began = time.now
+    await source.get_range(_KEY, 0, 600_000, Collected(stall))
+    assert time.now - began >= 900.0
+
+    inner.script(broken(times=FOREVER))
+    began = time.now
+    with pytest.raises(UnavailableError):
+        await fetched(source, 0, 600_000)
+    assert 50.0 < time.now - began <= 100.0
+
+
+async def test_a_byte_starts_the_count_of_attempts_again(time: Time) -> None:
+    """An attempt that broke after a byte is the first of the next row, for the limit and for the waits."""
+    inner = FakeSource({_KEY: _DATA}, broken(times=3), broken(at=1), broken(times=FOREVER))
+    with pytest.raises(UnavailableError):
+        await fetched(patient(time, inner, attempts=4, first_wait=1e-3))
+    assert len(inner.calls) == 3 + 4
+    ceilings = [1e-3, 2e-3, 4e-3] * 2
+    assert all(wait <= ceiling for wait, ceiling in zip(time.waits, ceilings, strict=True))
+
+
+async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
+    """The time that the sink takes (a disk that stalls) is not the source's."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=1_000))
+
+    def stall(_piece: bytes) -> None:
+        time.now += 1000.0
+
+    await patient(time, inner, seconds=10.0).get_range(_KEY, 0, 2_000, Collected(stall))
+    assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
+
+
+async def test_a_byte_now_and_then_is_no_success(time: Time) -> None:
+    """Where a few bytes come each time and never more, patience ends by its seconds."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=10, times=FOREVER))
+    began = time.now
+    with pytest.raises(UnavailableError):
+        await fetched(patient(time, inner, attempts=2, seconds=20.0))
+    assert 15.0 < time.now - began <= 20.0
+
+
+async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> None:
+    """It is likelier to be named wrong than to be down: a minute, against five once it has answered."""
+
+    async def given_up_after(source: RetryingSource) -> float:
+        began = time.now
+        with pytest.raises(UnavailableError):
+            await source.read(_KEY, len(_DATA))
+        return time.now - began
+
+    def source(*faults: Fault) -> RetryingSource:
+        return RetryingSource(FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=time.sleep), time.tell)
+
+    down = broken(times=FOREVER)
+    assert 25.0 < await given_up_after(source(down)) <= 60.0
+    busy = broken(error=UnavailableError("busy", overloaded=True), times=2)
+    answered = source(busy, broken(times=FOREVER, after=1))
+    assert await answered.read(_KEY, len(_DATA)) == _DATA
+    assert 250.0 < await given_up_after(answered) <= 300.0
+
+
+async def test_waits_grow_with_full_jitter(time: Time) -> None:
+    """Wait number n is anything from nothing to half a second times two to the n, and never more than 30 s."""
+    rounds: list[list[float]] = []
+    for _ in range(200):
+        time.waits.clear()
+        with pytest.raises(UnavailableError):
+            await patient(time, FakeSource({}, broken(times=FOREVER)), attempts=11, seconds=1e6).read(_KEY, 1)
+        rounds.append(list(time.waits))
+    for number, waits in enumerate(zip(*rounds, strict=True)):
+        ceiling = min(30.0, 0.5 * 2**number)
+        assert 0.0 <= min(waits) < 0.2 * ceiling
+        assert 0.8 * ceiling < max(waits) <= ceiling
+
+
+async def test_retry_after_is_kept(time: Time) -> None:
+    """No wait is shorter than what the service asked for, also beyond the longest wait of our own."""
+    inner = FakeSource({_KEY: _DATA}, broken(error=UnavailableError("busy", retry_after=45.0), times=2), broken())
+    assert await patient(time, inner).read(_KEY, len(_DATA)) == _DATA
+    assert time.waits[:2] == [45.0, 45.0]
+    assert time.waits[2] <= 2.0
+
+
+async def test_retry_after_beyond_patience_ends_at_once(time: Time) -> None:
+    """Nobody waits for a moment at which patience will have ended."""
+    busy = UnavailableError("busy", retry_after=301.0)
+    inner = FakeSource({_KEY: _DATA}, broken(error=busy, times=FOREVER))
+    with pytest.raises(UnavailableError) as given_up:
+        await patient(time, inner).read(_KEY, 100)
+    assert given_up.value is busy
+    assert (len(inner.calls), time.waits) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SourceError("will not pass"),
+        NotFoundError("not there"),
+        AccessError("refused"),
+        WrongBytesError("replaced"),
+        UsageError("no token"),
+    ],
+    ids=repr,
+)
+async def test_what_will_not_pass_is_not_retried(time: Time, error: SourceError) -> None:
+    """Only `UnavailableError` is worth another try; every other error comes out at once, untouched."""
+    inner = FakeSource({_KEY: _DATA}, Broken(error, times=FOREVER))
+    source = patient(time, inner)
+    for call in (source.read(_KEY, len(_DATA)), source.names(""), fetched(source)):
+        with pytest.raises(type(error)) as refused:
+            await call
+        assert refused.value is error
+    assert (len(inner.calls), time.waits, time.told) == (3, [], [])
+
+
+async def test_an_error_amid_a_range_is_final_though_others_were_retried(time: Time) -> None:
+    """A permanent error after retried ones ends the range."""
+    inner = FakeSource({_KEY: _DATA}, broken(at=10), Broken(AccessError("expired meanwhile")))
+    with pytest.raises(AccessError):
+        await fetched(patient(time, inner))
+    assert len(inner.calls) == 2
+
+
+async def test_each_call_has_its_own_patience(time: Time) -> None:
+    """A range that has used up its patience takes none from another one under way."""
+    inner = FakeSource({_KEY: _DATA, "bad": _DATA}, Broken(_DOWN, on="bad", times=FOREVER), broken(at=9, times=7))
+    source = patient(time, inner)
+    good, bad = await asyncio.gather(fetched(source), source.read("bad", 100), return_exceptions=True)
+    assert (good, bad) == (_DATA, _DOWN)
+
+
+async def test_a_wait_can_be_cancelled() -> None:
+    """A cancelled call does not wait to its end."""
+    reached = asyncio.Event()
+    patience = RetryPolicy(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
+    source = RetryingSource(FakeSource({}, broken(times=FOREVER)), patience, lambda *_: reached.set())
+    task = asyncio.create_task(source.read(_KEY, 1))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_name_and_end_are_those_of_the_inner_source(time: Time) -> None:
+    """It has the inner source's name, and closing it closes that."""
+    inner = FakeSource({}, Fault())
+    source = patient(time, inner)
+    assert source.name == inner.name
+    await source.close()
+    assert inner.closed

@@ -1,0 +1,149 @@
+"""A range that crawls while the others run is cut off, so that it is asked for again; nothing else is."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.core.errors import UnavailableError
+from models_init.sources.wrappers import straggler
+from models_init.sources.wrappers.base import SinkWrapper
+from models_init.sources.wrappers.straggler import StragglerSource
+from tests.sources.collecting_sink import Collected
+from tests.sources.fake import FakeSource
+
+if TYPE_CHECKING:
+    from models_init.sources.source import Sink
+
+_MB = 10**6
+_DATA = random.Random("brisk").randbytes(8 * _MB)
+_PIECE = 100_000
+
+
+@dataclass
+class Time:
+    """A clock that moves by hand."""
+
+    now: float = 1000.0
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    fake = Time()
+    monkeypatch.setattr(straggler, "monotonic", lambda: fake.now)
+    return fake
+
+
+class Late(SinkWrapper):
+    """Lets the time pass before each piece."""
+
+    def __init__(self, inner: Sink, source: Timed) -> None:
+        super().__init__(inner)
+        self._source = source
+
+    async def buffer_updated(self, count: int) -> None:
+        """As long as it takes to come."""
+        self._source.time.now += count / self._source.rate
+        await super().buffer_updated(count)
+
+
+class Timed(FakeSource):
+    """Gives its bytes at `rate` bytes a second."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__({"pack": _DATA}, piece=_PIECE)
+        self.rate = 20.0 * _MB
+        self.delay = 0.0
+        self.time = time
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """Let the time pass before each piece."""
+        self.time.now += self.delay
+
+        await super().get_range(key, start, stop, Late(sink, self))
+
+
+async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
+    sink = Collected(size=_PIECE)
+    try:
+        await source.get_range("pack", start, stop, sink)
+    except UnavailableError as error:
+        assert "it is asked for again on another connection" in str(error)  # noqa: PT017 - of several outcomes
+    return bytes(sink.data)
+
+
+async def test_a_crawling_range_is_cut_off(time: Time) -> None:
+    """At a tenth of the others' pace it ends after two seconds, and what came until then was handed over."""
+    inner = Timed(time)
+    source = StragglerSource(inner)
+    for _ in range(4):
+        assert await fetch(source) == _DATA
+    inner.rate, began = 2.0 * _MB, time.now
+    came = await fetch(source)
+    assert came == _DATA[: len(came)]
+    assert time.now - began == pytest.approx(2.0, abs=0.1)
+    inner.rate = 20.0 * _MB
+    assert came + await fetch(source, len(came)) == _DATA
+
+
+async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time) -> None:
+    """Then the source is as it is: it comes to its end, however slowly."""
+    inner = Timed(time)
+    source = StragglerSource(inner)
+    for _ in range(4):
+        await fetch(source)
+    inner.rate, data, asked = 0.8 * _MB, b"", 0
+    while len(data) < len(_DATA):
+        data += await fetch(source, len(data))
+        asked += 1
+    assert (data, asked) == (_DATA, 4)
+
+
+@pytest.mark.parametrize("known", [0, 3])
+async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) -> None:
+    """Where all are slow, or few others are known, none is cut off."""
+    inner = Timed(time)
+    source = StragglerSource(inner)
+    for _ in range(known):
+        await fetch(source)
+    inner.rate = 0.5 * _MB
+    for _ in range(1 if known else 4):
+        assert await fetch(source) == _DATA
+
+
+async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
+    """A disk that stalls makes no range crawl."""
+    source = StragglerSource(Timed(time))
+    for _ in range(4):
+        await fetch(source)
+
+    def stall(_piece: bytes) -> None:
+        time.now += 10.0
+
+    slow = Collected(stall, size=_PIECE)
+    await source.get_range("pack", 0, len(_DATA), slow)
+    assert slow.data == _DATA
+
+
+async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
+    """A fresh connection would cost as much as waiting for the rest."""
+    inner = Timed(time)
+    source = StragglerSource(inner)
+    for _ in range(4):
+        await fetch(source)
+    inner.rate = 1.0 * _MB
+    size = 2 * _MB + 9 * _PIECE
+    assert await fetch(source, 0, size) == _DATA[:size]
+
+
+async def test_waiting_for_the_answer_is_no_crawling(time: Time) -> None:
+    """An answer that begins late (a token was waited for) and then runs is not cut off."""
+    inner = Timed(time)
+    source = StragglerSource(inner)
+    for _ in range(4):
+        await fetch(source)
+    inner.delay = 60.0
+    assert await fetch(source) == _DATA
