@@ -1,4 +1,4 @@
-"""The JSON Schema in the repository is the one that the manifest's types give, and it fits real manifests."""
+"""Tests of manifests/: the schema matches the manifest's types, and the examples match the schema."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import jsonschema
 import pytest
 from hypothesis import given
 
-from models_init.formats.manifest import Manifest, encode, json_schema
+from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import Manifest, encode, json_schema, parse
 from tests.manifests import manifest, manifests
 
-_FILE = Path(__file__).parents[1] / "manifests/manifest.schema.json"
+_FOLDER = Path(__file__).parents[1] / "manifests"
+_FILE = _FOLDER / "manifest.schema.json"
+_EXAMPLES = sorted((_FOLDER / "examples").iterdir())
 _VALIDATOR = jsonschema.Draft202012Validator(json.loads(json_schema()))
 
 
@@ -49,3 +52,22 @@ def test_the_schema_refuses(change: dict[str, Any]) -> None:
     """What cannot be a manifest is not valid by the schema either."""
     document = json.loads(encode(manifest({"am/final": [(10, 20)]}))) | change
     assert not _VALIDATOR.is_valid(document)
+
+
+@pytest.mark.parametrize("path", _EXAMPLES, ids=lambda path: path.name)
+def test_example_is_valid_by_schema_and_by_program(path: Path) -> None:
+    """Each example is valid, and the program writes it with the same bytes."""
+    document = json.loads(path.read_bytes())
+    _VALIDATOR.validate(document)
+    example = parse(path.read_bytes(), PackRef(document["pack"], document["version"]))
+    assert encode(example) == path.read_bytes()
+
+
+def test_examples_cover_each_kind_of_manifest() -> None:
+    """There is a pack of chunks, one with requirements, and an opaque archive; manifests/README.md names each file."""
+    documents = [json.loads(path.read_bytes()) for path in _EXAMPLES]
+    assert any(document["files"] and "requires" not in document for document in documents)
+    assert any("requires" in document for document in documents)
+    assert any("plain" in document for document in documents)
+    readme = (_FOLDER / "README.md").read_text()
+    assert [path.name for path in _EXAMPLES if f"(examples/{path.name})" not in readme] == []
