@@ -110,7 +110,7 @@ class Signature:
 
 def key_id(number: bytes) -> str:
     """A key's number as minisign shows it."""
-    return f"{int.from_bytes(number, 'little'):016X}"
+    return f"{int.from_bytes(number, 'little'):X}"  # as minisign prints it, without leading zeros
 
 
 def binding(ref: PackRef) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.formats.minisign import binding, public_keys
+from models_init.formats.minisign import binding, key_id, public_keys
 from models_init.publish.cli.main import main
 from models_init.publish.signing.keys import public_key_text
 from tests.signing.vendor import KEY, minisign, unencrypted
@@ -97,3 +97,11 @@ def test_we_use_its_keys_with_a_password(shelf: Shelf, tmp_path: Path, monkeypat
     assert main(["sign", str(shelf.folder), "--key", str(secret), "--force"]) == 0
     for ref in (DUTCH, NEWER):
         minisign("-V", "-p", public, "-m", shelf.manifest(ref))
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(b"\xff\x33\x96\xb2\x6a\xf8\x05\x0d", "D05F86AB29633FF"), (bytes(8), "0")]
+)
+def test_key_id_has_no_leading_zeros(number: bytes, shown: str) -> None:
+    """One key of 16 begins with a zero, which minisign does not print: its public key file must be the same as ours."""
+    assert key_id(number) == shown
