@@ -24,7 +24,7 @@ _WIDTH, _MARGIN, _GAP = 960, 16, 8  # pixels, as all lengths below
 _ARROW = 40  # width of the column with the arrow
 _TEXT_X = 150  # where the text of a layer begins, from the left edge of its box
 _LINE, _PADDING = 18, 10
-_TEXT_LENGTH = 105  # characters that fit into a line at 13 pixels
+_TEXT_LENGTH = 95  # characters that fit into a line of 13 pixels, also in a wide font such as DejaVu Sans
 
 _STYLE = """
     svg { --back: #ffffff; --box: #eef3fa; --vendor: #f6efe2; --edge: #8aa0bd; --text: #1c2733; --faint: #52606d; }
@@ -89,7 +89,7 @@ def _layer(name: str) -> Layer:
     return Layer(
         name,
         textwrap.wrap(docstring.partition("\n\n")[0], _TEXT_LENGTH),
-        textwrap.wrap(modules, _TEXT_LENGTH + 10),
+        textwrap.wrap(modules, _TEXT_LENGTH + 5),
     )
 
 

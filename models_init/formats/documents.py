@@ -46,7 +46,7 @@ def load(document: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = 
     """Parse JSON in UTF-8, for a `TypeAdapter` to validate; raise `ValueError` with a message in our own words.
 
     `object_hook` may replace each object as soon as it is complete. That keeps the tree of a large document small,
-    which `TypeAdapter.validate_json` holds as a whole (docs/decisions/0050-documents-in-pydantic.md has figures).
+    which `TypeAdapter.validate_json` holds as a whole (figures: docs/decisions/0050-documents-in-pydantic.md).
     """
     _check_density(document)
     try:
