@@ -7,8 +7,8 @@ from pathlib import Path
 MIB = 1 << 20
 
 BASE = 84 * MIB
-"""Bytes that the program takes without buffers, measured: 66 MiB with a small manifest, up to 12 that aiohttp holds of 16
-connections, and some to spare."""
+"""Bytes that the program takes without buffers, measured: 66 MiB with a small manifest, up to 12 that aiohttp holds of
+16 connections, and some to spare."""
 
 FLOOR = 8 * MIB
 """Below this nothing works well; a limit that leaves less is somebody's mistake that the kernel will tell."""
