@@ -1,4 +1,4 @@
-"""Which bytes are missing, in which ranges they are requested, and how they are fetched and verified.
+"""Find the missing byte ranges of packs, fetch them and verify them.
 
-It may import packages up to `sources`. It must not know the layout of a volume, nor which kind of source is read.
+May import packages up to `sources`. Must not depend on the layout of a volume or on the kind of source that is read.
 """

@@ -1,8 +1,7 @@
-"""Decompress, verify, read and write one chunk of a tree of files.
+"""Decompress, verify, read and write single chunks of a tree of files.
 
-Everything here runs in worker threads; the heavy calls (zstd, SHA-256, pread, pwrite) leave the interpreter lock.
-Each thread keeps one buffer of a chunk's size to read into.
-Faults of the file system come out as `OSError`.
+All functions run in worker threads; the heavy calls (zstd, SHA-256, pread, pwrite) release the GIL. Each thread keeps
+one buffer of the size of a chunk for reading. File-system errors are raised as `OSError`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     Passed = Callable[[str, int, int, int], None]
 
 _WINDOW_LIMIT = 2 * CHUNK_LIMIT
-"""Bytes of window that a frame may ask for: no frame of at most CHUNK_LIMIT bytes has use for more."""
+"""Largest window in bytes that a frame may request: no frame of at most CHUNK_LIMIT bytes needs more."""
 
 _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o644
 
@@ -39,38 +38,42 @@ _CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # a link, a socket where a file ought to be
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # also a link or a socket in place of a file
 
 
 class WrongChunkError(Exception):
-    """A chunk's bytes are not those that the manifest promises; internal, told to users as `WrongBytesError`."""
+    """A chunk's bytes differ from those in the manifest; internal, reported to users as `WrongBytesError`."""
 
 
 def mode(file: File) -> int:
-    """Permission bits that the file has on the volume, whatever the umask."""
+    """Return the permission bits of the file on the volume, independent of the umask."""
     return _EXECUTABLE_MODE if file.executable else _FILE_MODE
 
 
 def is_same(status: os.stat_result, file: File) -> bool:
-    """Tell whether something on the disk is of the file's type, size and mode; its bytes are another matter."""
+    """Return True if an entry on the disk has the file's type, size and mode; its content is not read."""
     return stat.S_ISREG(status.st_mode) and permissions(status) == mode(file) and status.st_size == file.size
 
 
 def permissions(status: os.stat_result) -> int:
-    """Permission bits, without those that Kubernetes adds to all of a volume at each start of a pod with an fsGroup."""
+    """Return the permission bits, without those that Kubernetes adds.
+
+    For a pod with an fsGroup, Kubernetes adds setgid and group write to all files of a volume at each start.
+    """
     return stat.S_IMODE(status.st_mode) & ~_FS_GROUP
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> str:
-    """The digest as manifests write it."""
+    """Return the digest in the form that manifests use."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def plain(frame: memoryview, chunk: Chunk) -> memoryview:
     """Decompress one frame and verify it.
 
-    Raises `WrongChunkError`: not exactly one frame, one that declares another size or asks for more than it may, or
-    another digest. Never takes more memory than the chunk's size, whatever the frame says.
+    Raises `WrongChunkError`: the input is not exactly one frame, or the frame declares another size, requests too large
+    a window or a dictionary, or has another digest. Never allocates more than the chunk's size, whatever the frame
+    declares.
     """
     _check_head(frame, chunk)
     try:
@@ -83,7 +86,7 @@ def plain(frame: memoryview, chunk: Chunk) -> memoryview:
 
 
 def _check_head(frame: memoryview, chunk: Chunk) -> None:
-    """Believe no frame about what it takes: memory is taken for what its head says, before a byte is decompressed."""
+    """Check the frame header before decompressing, because memory is allocated for the sizes that it declares."""
     if bytes(frame[: len(zstandard.FRAME_HEADER)]) != zstandard.FRAME_HEADER:
         raise WrongChunkError("it does not begin as a zstd frame")
     try:
@@ -101,7 +104,10 @@ def _check_head(frame: memoryview, chunk: Chunk) -> None:
 
 
 def write(root: str, placement: Placement, data: memoryview, passed: Passed | None = None) -> None:
-    """Write a verified chunk at its place, creating the file if need be; its folder exists. Then tell `passed`."""
+    """Write a verified chunk to its file, then call `passed`.
+
+    Creates the file if needed; its directory must exist.
+    """
     file = placement.file
     path = f"{root}/{file.path}"
     descriptor = os.open(path, _CREATE, mode(file))
@@ -114,7 +120,7 @@ def write(root: str, placement: Placement, data: memoryview, passed: Passed | No
 
 
 def allocate(root: str, file: File) -> None:
-    """Create the file with its full size, so that a full disk shows now and not at the end."""
+    """Create the file with its full size, so that a full disk is noticed before the chunks are fetched."""
     descriptor = os.open(f"{root}/{file.path}", _CREATE, mode(file))
     try:
         if file.size:
@@ -125,9 +131,9 @@ def allocate(root: str, file: File) -> None:
 
 
 def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
-    """Read the chunks where they ought to be and return those with the right bytes; a missing file has none.
+    """Read the chunks in their files and return those with the right bytes; a missing file has none.
 
-    Chunks of one file stand side by side in `wanted`, so that the file is opened once.
+    The chunks of one file must be adjacent in `wanted`, so that the file is opened only once.
     """
     found: list[Placement] = []
     for path, group in groupby(wanted, key=lambda placement: placement.file.path):
@@ -142,7 +148,7 @@ def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
 
 
 def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
-    """Copy a chunk that ought to lie in the file `origin` at `start`, if it is there and right."""
+    """Copy a chunk from the file `origin` at offset `start`; return False if the bytes there do not verify."""
     descriptor = _opened(origin)
     if descriptor is None:
         return False
@@ -157,7 +163,7 @@ def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
 
 
 def _opened(path: str) -> int | None:
-    """A descriptor of a regular file, None where there is none; a fifo without a writer keeps nobody waiting."""
+    """Return a descriptor of a regular file, or None if there is none; opening a fifo does not block."""
     try:
         descriptor = os.open(path, _READ)
     except OSError as error:
@@ -171,7 +177,7 @@ def _opened(path: str) -> int | None:
 
 
 def _is_sound(descriptor: int, placement: Placement) -> bool:
-    """A sector that cannot be read is a chunk that is not there."""
+    """Return True if the chunk verifies. An unreadable sector (EIO) counts as a missing chunk."""
     view = _scratch.view[: placement.chunk.size]
     try:
         return _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest
@@ -182,14 +188,14 @@ def _is_sound(descriptor: int, placement: Placement) -> bool:
 
 
 class _Scratch(threading.local):
-    """What one worker thread keeps between chunks."""
+    """Decompressor and buffer that one worker thread keeps between chunks."""
 
     def __init__(self) -> None:
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT)
 
     @cached_property
     def view(self) -> memoryview:
-        """Memory for a chunk that is read; a thread that only writes needs none."""
+        """Return the buffer for reading a chunk; allocated on first use because threads that only write need none."""
         return memoryview(bytearray(CHUNK_LIMIT))
 
 
@@ -197,7 +203,7 @@ _scratch = _Scratch()
 
 
 def _cut(descriptor: int, file: File) -> None:
-    """Take off what lies past the end: a leftover of other content under the same name."""
+    """Truncate a longer file, a leftover of other content under the same name, to its size."""
     if os.fstat(descriptor).st_size > file.size:
         os.ftruncate(descriptor, file.size)
 

@@ -1,4 +1,4 @@
-"""How many connections are open at once: more while that brings more, fewer when the service is overloaded."""
+"""Adapt the number of open connections to the measured throughput and to overload of the service."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FIRST = 4
-"""Connections to begin with: on loopback and on lines of up to 100 Mbit/s more bring nothing."""
+"""Initial number of connections: on loopback and on lines of up to 100 Mbit/s more do not increase throughput."""
 
-_GAIN = 1.05  # times the best rate so far: less is noise
+_GAIN = 1.05  # factor over the best rate so far; smaller gains are noise
 _FULL = 0.5
-"""Share of the time for which the processor is used, or for which who receives is busy with what came: beyond it more
-connections bring nothing but noise, some of which would pass for a gain. The other half may be a server's beside us."""
+"""Load above which the limit no longer grows: the share of time in which the processor is used, or in which receivers
+are busy with received bytes. Above it more connections only add noise, some of which would look like a gain. It is a
+half because the other half may be used by a server on the same machine."""
 
-_REST = 8  # rounds without a try, once a try has brought nothing
-_SHORTEST = 0.05  # seconds of a round: a rate over less is noise
+_REST = 8  # rounds to wait after an increase without a gain
+_SHORTEST = 0.05  # seconds that a round lasts at least; a rate over less is noise
 
 
 class ConnectionLimiter:
-    """Slots for requests, at most `most` and `FIRST` to begin with; use as `async with`, one slot each.
+    """Slots for requests, `FIRST` at the start and at most `most`; use as `async with`, one slot each.
 
-    Their number doubles as long as that makes the bytes come faster, is tried anew now and then, and halves when the
-    service is overloaded: additive growth would take a minute to fill a line that sixteen connections fill. It does not
-    grow where it is this machine that keeps bytes from coming faster.
+    The number doubles as long as that increases the throughput, is increased again on trial from time to time, and is
+    halved when the service is overloaded: additive growth would take a minute to fill a line that sixteen connections
+    fill. It does not grow while this machine is the bottleneck.
     """
 
     def __init__(
         self, most: int, clock: Callable[[], float] = monotonic, used: Callable[[], float] = process_time
     ) -> None:
-        """Take clocks in seconds, one of which counts what this process uses of the processor."""
+        """Set the upper limit and the clocks, both in seconds; `used` is this process's processor time."""
         self._most = most
         self._clock = clock
         self._used = used
         self._cores = len(os.sched_getaffinity(0))
         self._slots = asyncio.Semaphore(min(FIRST, most))
-        self._surplus = 0  # slots to take away as they come back
+        self._surplus = 0  # slots to remove when they are released
         self.limit = min(FIRST, most)
-        self._tried_from = 0  # the limit before the try that is under way, 0 where there is none
-        self._rate = 0.0  # bytes a second with the limit that has proved itself
-        self._rest = 0  # rounds to go until the next try
+        self._tried_from = 0  # the limit before the increase on trial, 0 if none
+        self._rate = 0.0  # bytes per second with the accepted limit
+        self._rest = 0  # rounds until the next increase on trial
         self._busy = 0.0  # seconds
         self._bytes = self._requests = 0
         self._shrunk = False  # in this round
@@ -51,14 +52,14 @@ class ConnectionLimiter:
         self._begin_round()
 
     async def acquire(self) -> None:
-        """Take a slot; wait until there is one."""
-        if self._is_first:  # what was done until now brought no bytes
+        """Take a slot; wait until one is free."""
+        if self._is_first:  # nothing was requested before this
             self._is_first = False
             self._begin_round()
         await self._slots.acquire()
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Return a slot."""
         if self._surplus:
             self._surplus -= 1
         else:
@@ -74,12 +75,12 @@ class ConnectionLimiter:
         self.release()
 
     def count(self, size: int, busy: float = 0.0) -> None:
-        """Note that `size` bytes came, and that a slot's holder was `busy` with some for seconds."""
+        """Record that `size` bytes were received and that a slot's holder spent `busy` seconds on received bytes."""
         self._bytes += size
         self._busy += busy
 
     def overloaded(self) -> None:
-        """The service asks for less: halve, once for all requests that it refused at that time."""
+        """Halve the limit, once for all requests that the service rejected in the same round."""
         if self._requests >= self.limit or not self._shrunk:
             self._set(max(1, self.limit // 2))
             self._tried_from, self._rate, self._rest = 0, 0.0, _REST
@@ -93,7 +94,10 @@ class ConnectionLimiter:
         self._shrunk = False
 
     def _judge_round(self) -> None:
-        """Every slot was used once, about: keep what was tried, or go back; then try more, or rest."""
+        """Evaluate a round, in which every slot was used about once.
+
+        Keep or revert the increase on trial; then try a larger limit, or wait.
+        """
         seconds = self._clock() - self._began
         rate = self._bytes / seconds
         load = max(self._busy / self.limit, (self._used() - self._used_before) / self._cores) / seconds
@@ -111,7 +115,7 @@ class ConnectionLimiter:
         self._begin_round()
 
     def _set(self, limit: int) -> None:
-        """Give out more slots at once, or fewer as they come back."""
+        """Change the limit: add slots at once, remove slots as they are released."""
         for _ in range(limit - self.limit):
             if self._surplus:
                 self._surplus -= 1

@@ -1,4 +1,4 @@
-"""What a transfer works with, on either side."""
+"""Bundle the objects that a transfer needs, for models-init and models-pack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The source, the threads and the limits of a transfer; buffers take at most `memory` bytes in all."""
+    """The source, the worker threads and the limits of a transfer; buffers take at most `memory` bytes in total."""
 
     source: Source
     workers: Workers

@@ -1,9 +1,9 @@
-"""Move missing chunks from a source into staging, many at a time.
+"""Fetch missing chunks from a source into staging over several connections.
 
-Each connection fetches one span after the other into a buffer of its own, batch by batch. A worker thread verifies and
-writes each full batch while the event loop goes on receiving for the other connections; this one pauses, and TCP tells
-the server to wait. The buffers, and what the HTTP client reads ahead, are the only memory that grows with the number
-of connections.
+Each connection fetches one span at a time into its own buffer, batch by batch. A worker thread verifies and writes each
+full batch while the event loop receives for the other connections; this connection pauses, and TCP flow control makes
+the server wait. The buffers, and the read-ahead of the HTTP client, are the only memory that grows with the number of
+connections.
 """
 
 from __future__ import annotations
@@ -29,19 +29,23 @@ if TYPE_CHECKING:
 
 
 class FetchTarget(Protocol):
-    """Where chunks of the pack that `manifest` describes are written: staging, or a bundle that is being made."""
+    """A destination for chunks of the pack described by `manifest`: staging, or a bundle under construction."""
 
     manifest: Manifest
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
-        """Verify and write the chunks of a batch, whose bytes are `data`; return the wrong ones. In threads."""
+        """Verify and write the chunks of a batch from its bytes `data`; return the wrong ones.
+
+        Called in worker threads.
+        """
 
 
 @dataclass(slots=True)
 class TransferStats:
-    """Bytes that came from the source, wanted or not; plain bytes that were written of these, and that were copied.
+    """Counters of a transfer, in bytes.
 
-    `unpacked` are the plain bytes that came in plain archives.
+    `fetched` counts everything received from the source, wanted or not; `written` the decompressed bytes of fetched
+    chunks; `copied` the decompressed bytes copied on the volume; `unpacked` the bytes unpacked from opaque archives.
     """
 
     fetched: int = 0
@@ -51,7 +55,7 @@ class TransferStats:
 
 
 class Buffers:
-    """`count` pieces of memory of `size` bytes each, made when first needed and used again and again."""
+    """A pool of `count` buffers of `size` bytes each, allocated on first use and reused."""
 
     def __init__(self, count: int, size: int) -> None:
         self._unmade = count
@@ -59,20 +63,20 @@ class Buffers:
         self._free: asyncio.LifoQueue[memoryview] = asyncio.LifoQueue()
 
     async def borrow(self) -> memoryview:
-        """Lend one; wait until there is one."""
+        """Return a buffer; wait until one is free."""
         if self._free.empty() and self._unmade:
             self._unmade -= 1
             return memoryview(bytearray(self._size))
         return await self._free.get()
 
     def give_back(self, buffer: memoryview) -> None:
-        """Take one back."""
+        """Return a buffer to the pool."""
         self._free.put_nowait(buffer)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Fetches for any number of packs at once; `connections` and `buffers` are shared by all of them."""
+    """Fetches chunks of several packs concurrently; they share `connections` and `buffers`."""
 
     source: Source
     workers: Workers
@@ -82,14 +86,14 @@ class Fetcher:
     traffic: TransferStats = field(default_factory=TransferStats)
 
     async def fetch(self, target: FetchTarget, missing: Sequence[Placement]) -> None:
-        """Bring the missing chunks, given in archive order; raises as `fetch_spans` does."""
+        """Fetch the missing chunks, given in archive order; raises as `fetch_spans` does."""
         await self.fetch_spans(target, spans(missing))
 
     async def fetch_spans(self, target: FetchTarget, wanted: Iterable[Span]) -> None:
-        """Bring the chunks of these spans to where they belong.
+        """Fetch the chunks of these spans and write them to the target.
 
-        Raises the source's errors and the volume's at once; `WrongBytesError` for chunks that were wrong twice at the
-        end, when everything else is in place.
+        Raises errors of the source and of the volume at once. Raises `WrongBytesError`, after all other chunks are
+        written, for chunks that were wrong twice.
         """
         delivery = _PackFetch(self, target)
         with unwrap_group():
@@ -102,7 +106,7 @@ class Fetcher:
             raise WrongBytesError(delivery.failure_message())
 
     def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
-        """Count bytes that were received, that were written, and that are progress."""
+        """Add to the counters of received and written bytes, and report `verified` bytes as progress."""
         self.traffic.fetched += fetched
         self.traffic.written += written
         if verified:
@@ -110,7 +114,7 @@ class Fetcher:
 
 
 class _PackFetch:
-    """One pack's chunks on their way."""
+    """The fetch of one pack's chunks."""
 
     def __init__(self, fetcher: Fetcher, target: FetchTarget) -> None:
         self._fetcher = fetcher
@@ -119,18 +123,18 @@ class _PackFetch:
         self.lost: list[WrongChunk] = []
 
     async def fetch_span(self, span: Span, group: asyncio.TaskGroup) -> None:
-        """Bring one span; what is wrong of it is asked for once more by tasks of their own."""
+        """Fetch one span; start a task that retries each wrong chunk."""
         for bad in await self._fetch_batches(span):
             group.create_task(self._retry_chunk(bad.placement))
 
     async def _retry_chunk(self, placement: Placement) -> None:
-        """A wrong chunk gets one fresh try: the fault may lie on the way and not at the source."""
+        """Fetch a wrong chunk once more, because the network and not the source may have altered it."""
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
         async with self._fetcher.connections:
             self.lost += await self._fetch_batches(Span(start, stop, (Batch(start, stop, (placement,)),)))
 
     async def _fetch_batches(self, span: Span) -> list[WrongChunk]:
-        """Fetch one span into a buffer, batch by batch; return the chunks that are wrong."""
+        """Fetch one span into a buffer, batch by batch; return the wrong chunks."""
         fetcher = self._fetcher
         buffer = await fetcher.buffers.borrow()
         receiver = _Receiver(span, buffer, fetcher, self._target)
@@ -141,7 +145,7 @@ class _PackFetch:
         return receiver.wrong
 
     def failure_message(self) -> str:
-        """Say which chunk was wrong, where it lies, and what to do."""
+        """Return the error text: the first wrong chunk, its position and the remedy."""
         first, manifest = self.lost[0], self._target.manifest
         chunk = first.placement.chunk
         others = f", and {len(self.lost) - 1} more" if len(self.lost) > 1 else ""
@@ -154,7 +158,7 @@ class _PackFetch:
 
 
 class _Receiver:
-    """A sink for one span: each batch fills the buffer and is then stored; bytes between batches are dropped.
+    """A sink for one span: stores each batch once the buffer holds it; drops the bytes between batches.
 
     `wrong` lists the chunks that did not verify.
     """
@@ -186,7 +190,7 @@ class _Receiver:
         self._fetcher.connections.count(count, monotonic() - began)
 
     async def _store(self, batch: Batch) -> None:
-        """Verify and write a batch, and count what was right."""
+        """Verify and write a batch, and count its right chunks."""
         data = self._buffer[: batch.stop - batch.start]
         wrong = await self._fetcher.workers.run_to_end(self._target.write, batch, data, small=batch.is_small)
         bad = {id(chunk.placement) for chunk in wrong}

@@ -1,4 +1,4 @@
-"""What is missing, where it comes from, and what that costs; decided without any I/O."""
+"""Decide what each pack needs (links, copies, fetches) and what that costs; performs no I/O."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PackSurvey:
-    """What is known about one pack: what the volume holds of it, and in which order its chunks are looked for.
+    """What the volume already holds of one pack.
 
-    `reuse` says where what does not lie in staging may be found; `staged_bytes` is what staging takes on the disk;
-    `spooled_bytes` are those of a plain archive that need not be fetched.
+    `reuse` lists where chunks that are not in staging may be found, and what is then still missing; `staged_bytes` and
+    `staged_inodes` are the disk usage of staging; `spooled_bytes` are bytes of an opaque archive that need not be
+    fetched.
     """
 
     resolved: Resolved
@@ -37,7 +38,7 @@ class PackSurvey:
 class PackPlan:
     """What one pack needs: files to link, chunks to copy, chunks to fetch (`missing`, in archive order).
 
-    Of a plain archive nothing but `unspooled` is known, the bytes of it to fetch.
+    For an opaque archive only `unspooled` is known, the number of its bytes to fetch.
     """
 
     resolved: Resolved
@@ -51,34 +52,34 @@ class PackPlan:
 
     @property
     def manifest(self) -> Manifest:
-        """What the pack consists of."""
+        """Return the pack's manifest."""
         return self.resolved.manifest
 
     @property
     def digest(self) -> str:
-        """The digest of the manifest's document."""
+        """Return the digest of the manifest document."""
         return self.resolved.digest
 
     @property
     def fetch_bytes(self) -> int:
-        """Bytes of the archive that are missing."""
+        """Return the missing bytes of the archive."""
         return sum(placement.chunk.length for placement in self.missing) + self.unspooled
 
     @property
     def is_unknown(self) -> bool:
-        """Tell whether it comes as a plain archive, so that nobody knows what is in it: all of it is written."""
+        """Return True for an opaque archive whose content is not known yet, so that all of it is written."""
         return self.manifest.plain is not None and not self.manifest.is_derived
 
     @property
     def write_bytes(self) -> int:
-        """Plain bytes that are written, fetched or copied."""
+        """Return the decompressed bytes to write, whether fetched or copied."""
         if self.is_unknown:
             return self.manifest.size
         return sum(p.chunk.size for p in self.missing) + sum(copy.placement.chunk.size for copy in self.copies)
 
     @property
     def reused_bytes(self) -> int:
-        """Plain bytes that the volume holds already."""
+        """Return the decompressed bytes that the volume already holds."""
         if self.is_unknown:
             return 0
         return self.manifest.size - sum(placement.chunk.size for placement in self.missing)
@@ -86,53 +87,53 @@ class PackPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What brings the volume to the release that the environment names; packs are in order of name."""
+    """All steps that make the volume hold the release named in the environment; packs are sorted by name."""
 
     packs: tuple[PackPlan, ...]
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Return the total size of all files in bytes."""
         return sum(pack.manifest.size for pack in self.packs)
 
     @property
     def known_size(self) -> int:
-        """Bytes of all files of the packs that are not plain archives still."""
+        """Return the total size in bytes of the files of all packs whose content is known."""
         return sum(pack.manifest.size for pack in self.packs if not pack.is_unknown)
 
     @property
     def fetch_bytes(self) -> int:
-        """Bytes to fetch."""
+        """Return the bytes to fetch."""
         return sum(pack.fetch_bytes for pack in self.packs)
 
     @property
     def write_bytes(self) -> int:
-        """Plain bytes to write."""
+        """Return the decompressed bytes to write."""
         return sum(pack.write_bytes for pack in self.packs)
 
     @property
     def reused_bytes(self) -> int:
-        """Plain bytes that the volume holds already."""
+        """Return the decompressed bytes that the volume already holds."""
         return sum(pack.reused_bytes for pack in self.packs)
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes that the volume will take more than now."""
+        """Return the additional disk usage in bytes."""
         return sum(pack.disk_bytes for pack in self.packs)
 
     @property
     def disk_inodes(self) -> int:
-        """Files and folders that the volume will have more than now."""
+        """Return the number of additional files and directories."""
         return sum(pack.disk_inodes for pack in self.packs)
 
     @property
     def chunks(self) -> int:
-        """How many chunks the manifests of all packs describe."""
+        """Return the number of chunks in all manifests."""
         return sum(len(file.chunks) for pack in self.packs for file in pack.manifest.files)
 
     @property
     def largest_batch(self) -> int:
-        """Bytes of the largest piece that a worker will take at once, of whatever may have to be fetched."""
+        """Return the size in bytes of the largest batch that may have to be fetched."""
         chunks = (
             placement.chunk for pack in self.packs if not pack.installed for placement in pack.manifest.placements()
         )
@@ -140,14 +141,14 @@ class Plan:
 
 
 BLOCK = 4096
-"""Bytes in which nearly every file system hands out room."""
+"""Allocation unit, in bytes, of nearly every file system."""
 
 SPARE = 16 * MIB
-"""Bytes beyond the packs themselves: directories, records, the file system's own trees (about 0.2 % of 8 GiB)."""
+"""Bytes needed in addition to the packs: directories, records, the file system's own trees (about 0.2 % of 8 GiB)."""
 
 
 def make_plan(facts: Iterable[PackSurvey]) -> Plan:
-    """What is to be done, given what is there."""
+    """Return the plan for the surveyed packs."""
     return Plan(tuple(_plan_pack(fact) for fact in sorted(facts, key=lambda fact: fact.resolved.manifest.ref)))
 
 
@@ -173,7 +174,10 @@ def _plan_pack(fact: PackSurvey) -> PackPlan:
 
 
 def _plan_archive(fact: PackSurvey, archive: int, unpacked: int, entries: int) -> PackPlan:
-    """The archive lies on the volume until all of it is unpacked; each file may take half a block more, on average."""
+    """Plan an opaque archive.
+
+    The archive stays on the volume until it is completely unpacked; each file takes half a block more on average.
+    """
     size, parts = archive + unpacked + entries * BLOCK // 2, -(-archive // SPAN_SIZE)
     return PackPlan(
         fact.resolved,

@@ -1,4 +1,4 @@
-"""Group chunks into batches and byte ranges of an archive; without any I/O."""
+"""Group chunks into batches and byte ranges of an archive; performs no I/O."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ if TYPE_CHECKING:
     from models_init.formats.manifest import Placement
 
 SPAN_SIZE = 8 * MIB
-"""Bytes that one ranged GET brings, about. Azurite hashes replies of up to 4 MiB, which makes it three times slower;
-Azure's own advice for block blobs is 4 to 16 MiB; sixteen connections of 8 MiB fill a 10 Gbit/s line at 40 ms."""
+"""Approximate size in bytes of one ranged GET. Azurite hashes replies of up to 4 MiB, which makes it three times
+slower; Azure recommends 4 to 16 MiB for block blobs; sixteen connections of 8 MiB fill a 10 Gbit/s line at 40 ms."""
 
 
 BATCH_SIZE = MIB
-"""Bytes of neighbouring chunks that a worker takes at once: a hundred small files cost one hand-over, not a hundred."""
+"""Bytes of neighboring chunks that a worker takes at once: a hundred small files then cost one hand-over instead of a
+hundred."""
 
 
 _FINE = 32 << 10
-"""Bytes of a chunk below which two threads are no faster than one: they wait for each other's interpreter lock."""
+"""Average chunk size in bytes below which two threads are no faster than one, because they wait for each other's
+GIL."""
 
 
 GAP = 64 << 10
-"""Bytes between two wanted chunks that are cheaper to fetch and drop than to ask twice for: a fraction of the
-bandwidth-delay product of any line that needs several connections."""
+"""Largest gap in bytes between two wanted chunks that is fetched and dropped instead of split into two requests: a
+fraction of the bandwidth-delay product of any line that needs several connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Neighbouring chunks that are handed to a worker together: bytes `start` to `stop` of the archive."""
+    """Neighboring chunks that a worker handles together: bytes `start` to `stop` of the archive."""
 
     start: int
     stop: int
@@ -40,13 +42,13 @@ class Batch:
 
     @property
     def is_small(self) -> bool:
-        """Tell whether its chunks are so small that handling them costs more than hashing and decompressing them."""
+        """Return True if the overhead per chunk exceeds the cost of hashing and decompressing the chunks."""
         return self.stop - self.start < len(self.placements) * _FINE
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Neighbouring batches that one ranged GET brings: bytes `start` to `stop` of the archive, gaps included."""
+    """Neighboring batches that one ranged GET returns: bytes `start` to `stop` of the archive, gaps included."""
 
     start: int
     stop: int
@@ -55,7 +57,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class WrongChunk:
-    """A chunk that did not verify, and why; nothing of it was written."""
+    """A chunk that did not verify, and the reason; none of it was written."""
 
     placement: Placement
     reason: str
@@ -80,7 +82,10 @@ def batches(missing: Iterable[Placement], size: int = BATCH_SIZE) -> Iterator[Ba
 
 
 def spans(missing: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[Span]:
-    """Group chunks, in archive order, into spans of about `size` bytes; lazily, for a pack may have a million."""
+    """Group chunks, in archive order, into spans of about `size` bytes.
+
+    The result is an iterator because a pack may have a million chunks.
+    """
     return joined(batches(missing), size)
 
 
@@ -97,7 +102,7 @@ def joined(batches: Iterable[Batch], size: int = SPAN_SIZE) -> Iterator[Span]:
 
 
 def portions(wanted: Iterable[Placement], size: int = SPAN_SIZE) -> Iterator[list[Placement]]:
-    """Cut chunks into groups of about `size` plain bytes: what one worker reads and hashes in one go."""
+    """Split chunks into groups of about `size` decompressed bytes, each read and hashed in one call of a worker."""
     group: list[Placement] = []
     total = 0
     for placement in wanted:

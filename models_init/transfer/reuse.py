@@ -1,6 +1,6 @@
-"""Which of the missing chunks the volume ought to hold already, under another name or version.
+"""Find missing chunks that the volume probably holds under another name or version.
 
-These are guesses from manifests: whoever uses one hashes the bytes first.
+The results are derived from manifests only: callers must hash the bytes before using them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`file` is to be the same as `origin`, which lies in the tree `root`: the same digest and the same mode."""
+    """`file` can be a hard link to `origin` in the tree `root`: both have the same digest and the same mode."""
 
     file: File
     root: str
@@ -26,7 +26,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """The bytes of `placement` lie in the file `path` of the tree `root`, from `start` on."""
+    """The bytes of `placement` are in the file `path` of the tree `root`, from offset `start`."""
 
     placement: Placement
     root: str
@@ -36,7 +36,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """What can be linked, what can be copied, and what is then still missing, in archive order."""
+    """Files to link, chunks to copy, and the chunks still missing, in archive order."""
 
     links: tuple[Link, ...] = ()
     copies: tuple[Copy, ...] = ()
@@ -47,9 +47,9 @@ NOTHING = Reuse()
 
 
 class ReuseSearch:
-    """Looks for chunks of one pack in one tree after the other, so that one manifest at a time is in memory.
+    """Searches trees one after the other for chunks of one pack, so that only one manifest is in memory at a time.
 
-    `sound` are the chunks that need not be looked for.
+    The chunks `sound` are not searched for.
     """
 
     def __init__(self, manifest: Manifest, sound: Iterable[Placement]) -> None:
@@ -60,25 +60,25 @@ class ReuseSearch:
 
     @property
     def wants_more(self) -> bool:
-        """Tell whether anything is still missing."""
+        """Return True if any chunk is still missing."""
         found = len(self._sound) + len(self._copies) + sum(len(link.file.chunks) for link in self._links)
         return found < sum(len(file.chunks) for file in self._manifest.files)
 
     def look(self, root: str, held: Manifest, *, whole: bool) -> None:
-        """Look in the tree `root`, which `held` describes; only files of a `whole` tree are linked."""
+        """Search the tree `root` described by the manifest `held`; only files of a `whole` tree are linked."""
         if whole:
             self._look_for_files(root, held)
         self._look_for_chunks(root, held)
 
     def found(self) -> Reuse:
-        """What was found until now."""
+        """Return the results so far."""
         looked = "_missing" in self.__dict__
         missing = self._missing.values() if looked else self._not_sound()
         return Reuse(tuple(self._links), tuple(self._copies), tuple(missing))
 
     @cached_property
     def _missing(self) -> dict[tuple[str, int], Placement]:
-        """By path and start, in archive order; made when there is a first tree to look in."""
+        """Return the missing chunks by path and start, in archive order; computed when the first tree is searched."""
         return {(placement.file.path, placement.start): placement for placement in self._not_sound()}
 
     def _not_sound(self) -> Iterator[Placement]:
@@ -87,7 +87,7 @@ class ReuseSearch:
                 yield placement
 
     def _look_for_files(self, root: str, held: Manifest) -> None:
-        """Link only what is missing wholly: the rest of a file that is half there costs less to copy."""
+        """Link only files that are missing completely: copying the rest of a partly present file costs less."""
         origins = {(file.digest, file.executable): file for file in held.files if file.size}
         for file in self._wholly_missing():
             if origin := origins.get((file.digest, file.executable)):

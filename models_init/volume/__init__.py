@@ -1,4 +1,4 @@
-"""The tree of packs and releases on disk: layout, staging, activation, locks, verification, pruning.
+"""Manage the tree of packs and releases on disk: layout, staging, activation, locks, verification, pruning.
 
-It may import packages up to `transfer`. It must not use a network, and must not change what has a public name.
+May import packages up to `transfer`. Must not use a network and must not change files under a public name.
 """

@@ -1,8 +1,8 @@
-"""Which release is current: activation, rollback, and the memory of both.
+"""Activate releases, roll back, and record both.
 
-Beside the link `current` there are two notes, neither of which proves anything: `releases/.history` (a line for each
-activation) says which release was current before, and `releases/.rolled-back.json` (a copy of a release's record) says
-which one the operator turned away from.
+Two files next to the link `current` are advisory only: `releases/.history` (one line for each activation) records which
+release was current before, and `releases/.rolled-back.json` (a copy of a release's record) records the release from
+which the operator rolled back.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 _BACK = "back-to"
-"""Stands in the history before a release that the operator went back to."""
+"""Prefix in the history for a release that the operator rolled back to."""
 
 
 class Switch:
-    """Turns `volume` from one release to another, by one rename each time."""
+    """Switches `volume` from one release to another, each time by a single rename."""
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
@@ -40,24 +40,27 @@ class Switch:
         self._mark = volume.root / "releases" / ".rolled-back.json"
 
     def rolled_back(self, wanted: Iterable[PackRef]) -> Release | None:
-        """The release of these packs, if the operator turned away from it and it is not current."""
+        """Return the release of these packs if the operator rolled back from it and it is not current."""
         left = self.rolled_back_from()
         return left if left and left.holds(wanted) and self._volume.current() else None
 
     def rolled_back_from(self) -> Release | None:
-        """The release that the operator turned away from, if there is one."""
+        """Return the release that the operator rolled back from, or None."""
         marked = self._marked()
         return marked if marked and marked.id != self._volume.current_name() else None
 
     def clear_rollback(self, wanted: Iterable[PackRef]) -> None:
-        """Forget what was rolled back once the environment names another set; a volume that is read-only keeps it."""
+        """Remove the rollback record if the environment names another set of packs.
+
+        On a read-only volume the record stays.
+        """
         marked = self._marked()
         if marked and not marked.holds(wanted):
             with suppress(OSError):
                 self._volume.remove_atomically(self._mark)
 
     def install(self, release: Release) -> None:
-        """Make what was installed current, as the environment wants it; forget what was rolled back."""
+        """Activate a newly installed release and remove the rollback record."""
         with volume_errors(self._volume.root):
             self._build(release)
             self._switch_current(release)
@@ -66,14 +69,14 @@ class Switch:
                 self._volume.remove_atomically(self._mark)
 
     def activate(self, release: Release, *, back: bool) -> None:
-        """Make a release current, as the operator wants it: later runs keep to that.
+        """Activate a release on the operator's request; later runs keep it.
 
-        Until the environment names another set than it does now, or the operator chooses again. `back` says that it is
-        not the newest one from now on, but one gone back to.
+        It stays current until the environment names another set of packs or the operator chooses again. `back` marks it
+        as a rollback target instead of the newest release.
         """
         with volume_errors(self._volume.root):
             self._volume.make_parts()
-            held = lease(self._volume.record_path(release.id))  # or a prune might remove what this is about to choose
+            held = lease(self._volume.record_path(release.id))  # keeps a prune from removing the release meanwhile
             try:
                 self._record_rollback(release)
                 self._build(release)
@@ -84,7 +87,7 @@ class Switch:
                 os.close(held)
 
     def find(self, name: str, *, whole: bool = True) -> Release:
-        """A release, or only a `whole` one, by its id or the beginning of it. Raises `NoSuchReleaseError`."""
+        """Return a release by its id or a prefix of it; only complete ones if `whole`. Raises `NoSuchReleaseError`."""
         among = self._volume.releases() if whole else self._volume.recorded()
         found = [release for release in among if release.id.startswith(name)]
         if len(found) == 1:
@@ -94,10 +97,10 @@ class Switch:
         raise NoSuchReleaseError(f"there is no release {name}; {self._choices()}")
 
     def previous(self) -> Release:
-        """The release to go back to: the one before what was installed or activated last.
+        """Return the rollback target: the release before the last installed or activated one.
 
-        Where the operator has gone back already it is the current one: asking twice, as after a crash, leads neither
-        further nor forward again. Raises `NoSuchReleaseError`.
+        If the operator has already rolled back, this is the current release, so that a repeated request, for example
+        after a crash, goes neither further back nor forward. Raises `NoSuchReleaseError`.
         """
         current, trail = self._volume.current(), self._trail()
         if current and current.id in trail[:-1]:
@@ -108,7 +111,7 @@ class Switch:
         raise NoSuchReleaseError(f"there is no release to go back to; {self._choices()}")
 
     def in_order(self) -> list[Release]:
-        """All whole releases in the order in which one goes back through them, the last first to be left."""
+        """Return all complete releases in rollback order, the last one being the first to leave."""
         last = {name: position for position, name in enumerate(self._trail())}
         return sorted(self._volume.releases(), key=lambda release: last.get(release.id, -1))
 
@@ -117,9 +120,10 @@ class Switch:
         return f"releases are: {names}" if names else "nothing is installed yet"
 
     def _trail(self) -> list[str]:
-        """Ids as they were installed or activated, oldest first; a release that is taken up again ends there.
+        """Return the ids in order of installation or activation, oldest first; a reactivated release moves to the end.
 
-        What no note tells of, after a crash, is older than the rest, but the current one is the newest.
+        Releases without a history entry, after a crash, count as older than the rest; only the current one counts as
+        newest.
         """
         noted, current = self._history_entries(), self._volume.current_name()
         trail = [release.id for release in self._volume.releases() if release.id not in {*noted, current}]
@@ -130,7 +134,7 @@ class Switch:
         return trail
 
     def _history_entries(self) -> list[str]:
-        """What was installed or activated; torn lines name no release and do no harm."""
+        """Return the ids of installed or activated releases; torn lines name no release and are harmless."""
         try:
             lines = self._history.read_text("utf-8", "replace").splitlines()
         except OSError:
@@ -138,13 +142,13 @@ class Switch:
         return [words[-1] for line in lines if (words := line.split()) and words[-2:-1] != [_BACK]]
 
     def _record_rollback(self, chosen: Release) -> None:
-        """Note what is turned away from, before it is: a crash in between leaves a note that means nothing."""
+        """Record the release being left before switching; if the run crashes in between, the record is ignored."""
         current = self._volume.current_record()
         if current and current.id != chosen.id and not self._marked():
             self._volume.replace(self._mark, current.encode())
 
     def _drop_rollback_record(self, chosen: Release) -> None:
-        """Drop the note once the operator is back at what it names."""
+        """Remove the rollback record if the operator has returned to its release."""
         marked = self._marked()
         if marked and marked.id == chosen.id:
             self._volume.remove_atomically(self._mark)
@@ -156,7 +160,7 @@ class Switch:
             return None
 
     def _build(self, release: Release) -> None:
-        """Give the release its public name, or mend what is wrong with the one that has it."""
+        """Create the release under its public name, or repair the existing one."""
         path, volume = self._volume.release_path(release.id), self._volume
         if path.exists():
             self.repair_record(release)
@@ -171,7 +175,10 @@ class Switch:
         sync_path(path.parent)
 
     def repair_record(self, release: Release) -> None:
-        """Put back the record and the links of a release, each by a rename of its own: it may be current."""
+        """Restore the record and the links of a release.
+
+        Each is replaced by its own rename because the release may be current.
+        """
         volume, path = self._volume, self._volume.release_path(release.id)
         if not self.has_record(release):
             volume.replace(path / "release.json", release.encode())
@@ -186,29 +193,29 @@ class Switch:
         sync_path(path)
 
     def has_record(self, release: Release) -> bool:
-        """Tell whether the release's record is there and says the same."""
+        """Return True if the release's record exists and matches."""
         return self._volume.record(release.id) is not None
 
     def wrong_links(self, release: Release) -> list[str]:
-        """The links of the release that are missing or lead elsewhere."""
+        """Return the links of the release that are missing or have another target."""
         path = self._volume.release_path(release.id)
         return [link for link, target in links_of(release).items() if _leads_to(path / link) != target]
 
     def unexpected_files(self, release: Release) -> list[str]:
-        """What lies in the release's folder and is no part of it."""
+        """Return the entries of the release's directory that do not belong to it."""
         with suppress(OSError):
             return sorted({*os.listdir(self._volume.release_path(release.id))} - {"release.json", *links_of(release)})
         return []
 
     def _switch_current(self, release: Release) -> None:
-        """Make `current` lead to the release; what it leads to is on the disk."""
+        """Point `current` to the release, whose files must already be durable on disk."""
         volume = self._volume
         missing = [pack.ref for pack in release.packs if not volume.is_installed(pack.ref)]
-        if missing:  # where locks do not hold, a prune beside this run may have taken one
+        if missing:  # without working locks, a concurrent prune may have removed one
             raise NoSuchReleaseError(f"{missing[0]} is gone again; run again to install it")
         before = volume.current_name()
         self._point_current_to(release.id)
-        if not volume.release(release.id):  # the same, in the last moment: prune looks once more, and so does this
+        if not volume.release(release.id):  # the same race: prune checks again after its rename, and so does this
             if before in ("", release.id):
                 os.unlink(volume.root / "current")
             else:
@@ -223,7 +230,7 @@ class Switch:
 
     def _append_history(self, what: str) -> None:
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
-        if self._history.is_symlink():  # somebody else's file would grow
+        if self._history.is_symlink():  # do not append to the file that it points to
             os.unlink(self._history)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._history, flags, 0o644)
@@ -235,7 +242,7 @@ class Switch:
 
 
 def links_of(release: Release) -> dict[str, str]:
-    """The links that a release's folder holds: where each leads, by name."""
+    """Return the links in a release's directory: target by name."""
     return {pack.ref.name: f"../../packs/{pack.ref.name}/{pack.ref.version}" for pack in release.packs}
 
 
@@ -247,7 +254,10 @@ def _leads_to(link: Path) -> str:
 
 
 def installed_release(volume: Volume, name: str) -> Release:
-    """A release by name; nothing and "current" mean the current one. It may be damaged."""
+    """Return a release by name, possibly damaged; an empty name and "current" mean the current one.
+
+    Raises `NoSuchReleaseError`: no such release. Raises `DamagedError`: the current release has lost its record.
+    """
     if name not in ("", "current"):
         return Switch(volume).find(name, whole=False)
     current = volume.current_name()

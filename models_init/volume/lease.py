@@ -1,7 +1,7 @@
-"""A reader's lease: a shared lock on `release.json`, which pruning respects and the kernel ends with the process.
+"""Take a reader's lease: a shared lock on `release.json` that pruning respects and that ends with the process.
 
-Any program may take it by itself, even on a volume that is mounted read-only: open `current/release.json` and
-`flock(LOCK_SH)` it, or run under `flock -s /models/current/release.json PROGRAM`.
+Any program can take a lease itself, even on a volume that is mounted read-only: open `current/release.json` and call
+`flock(LOCK_SH)`, or run under `flock -s /models/current/release.json PROGRAM`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def exec_with_lease(volume: Volume, release: Release, program: tuple[str, ...]) -> NoReturn:
-    """Take the lease and become the program, which inherits it. Raises `NoSuchReleaseError`, `UsageError`."""
+    """Take the lease and exec the program, which inherits it. Raises `NoSuchReleaseError`, `UsageError`."""
     os.set_inheritable(lease(volume.record_path(release.id)), True)
     try:
         os.execvp(program[0], program)  # noqa: S606 - no shell is the point

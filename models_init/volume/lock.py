@@ -1,4 +1,7 @@
-"""Who works on the volume: saves bandwidth; correctness never rests on it, for some file systems grant it to all."""
+"""Lock the volume and its releases.
+
+Locks only save bandwidth. Correctness does not depend on them, because some file systems grant a lock to every process.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,14 @@ from models_init.fs.os_errors import volume_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NOTE_LIMIT = 500  # bytes of a holder's note that are shown
+_NOTE_LIMIT = 500  # bytes of a holder's note that are read
 
 
 def flock(descriptor: int, operation: int) -> bool:
-    """Lock an open file; False where another holds it. A file system that has no locks grants them all. `OSError`."""
+    """Lock an open file; return False if another process holds the lock.
+
+    Returns True on a file system without locks. Raises `OSError`.
+    """
     try:
         fcntl.flock(descriptor, operation)
     except BlockingIOError:
@@ -32,9 +38,10 @@ def flock(descriptor: int, operation: int) -> bool:
 
 
 def lease(record: Path) -> int:
-    """Share the lock on a release's record, waiting for a prune that is about to remove the release.
+    """Take a shared lock on a release's record; wait for a prune that is about to remove the release.
 
-    Returns a descriptor, which the lease lasts as long as. Raises `NoSuchReleaseError`.
+    Returns a descriptor; the lease ends when it is closed. Raises `NoSuchReleaseError`: the record is gone or cannot be
+    locked.
     """
     try:
         descriptor = os.open(record, os.O_RDONLY | os.O_CLOEXEC)
@@ -49,7 +56,10 @@ def lease(record: Path) -> int:
 
 
 def locking_works(path: Path) -> bool:
-    """Tell whether the file system refuses a second lock on a file, made here; some grant it to all. `OSError`."""
+    """Return True if the file system refuses a second lock on the file `path`, which is created.
+
+    Some file systems grant every lock. Raises `OSError`.
+    """
     descriptors = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for _ in range(2)]
     try:
         return [flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) for descriptor in descriptors] == [True, False]
@@ -59,7 +69,10 @@ def locking_works(path: Path) -> bool:
 
 
 def is_exclusive(path: Path) -> bool:
-    """Tell whether the lock on `path`, which this run holds, keeps others out: where locks lie, it is granted again."""
+    """Return True if the lock on `path`, held by this run, excludes others.
+
+    On a file system without working locks a second lock is granted.
+    """
     with volume_errors(path):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -72,9 +85,9 @@ def is_exclusive(path: Path) -> bool:
 
 
 class Lock:
-    """The file `path`, locked by the process that works, with a note in it that says which.
+    """A lock on the file `path`, which contains a note about its holder.
 
-    The kernel lets it go with the process, however that ends.
+    The kernel releases the lock when the process ends, for whatever reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +95,7 @@ class Lock:
         self._descriptor = -1
 
     def take(self, doing: str) -> bool:
-        """Lock it, without waiting; False where another holds it. Raises `VolumeError`."""
+        """Take the lock without waiting; return False if another process holds it. Raises `VolumeError`."""
         with volume_errors(self._path):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             if not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -92,13 +105,16 @@ class Lock:
             note = (
                 f"{doing} by process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%H:%M:%S} UTC\n"
             )
-            with suppress(OSError):  # on a full disk the lock is worth more than the note
+            with suppress(OSError):  # on a full disk the lock works without the note
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, note.encode(), 0)
             return True
 
     def is_held(self) -> bool:
-        """Tell whether another has it now; nothing is made, and who looks for it this very moment looks again."""
+        """Return True if another process holds the lock.
+
+        Never creates the file. A concurrent `take` may fail once and has to retry.
+        """
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -109,7 +125,7 @@ class Lock:
             os.close(descriptor)
 
     def holder(self) -> str:
-        """What the holder wrote about itself, for people."""
+        """Return the holder's note, for messages."""
         with suppress(OSError):
             note = self._path.read_bytes()[:_NOTE_LIMIT].decode("utf-8", "replace").strip()
             if note.isprintable() and note:
@@ -117,7 +133,7 @@ class Lock:
         return "another run"
 
     def release(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
