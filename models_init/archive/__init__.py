@@ -1,4 +1,5 @@
-"""Packs that are an ordinary tar archive, of which no chunk can be fetched alone (opaque archives).
+"""Install packs from opaque archives: ordinary tar archives without chunk information.
 
-It may import packages up to `volume`. What reads an archive must not know where it is written, or trust its content.
+May import packages up to `volume`. The modules that read an archive must not depend on where it is written, and must
+not trust its content.
 """

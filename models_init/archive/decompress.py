@@ -1,4 +1,4 @@
-"""Turn the bytes of an archive (zstd, gzip or neither) into those of the tar stream in it, in bounded memory."""
+"""Decompress an archive (zstd, gzip or uncompressed) to its tar stream in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from typing import IO
 
 PIECE = 256 << 10
-"""Bytes that are read or decompressed at once, about."""
+"""Approximate number of bytes to read or decompress at once."""
 
 _GZIP = b"\x1f\x8b"
 _GZIP_ONLY = 16 + zlib.MAX_WBITS  # zlib's number for a gzip header and trailer
 
 
 class Readable(Protocol):
-    """A stream of bytes, read from its start; nothing, and only that, is its end."""
+    """A stream of bytes; an empty result, and only that, marks its end."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` of the next bytes, fewer if that is what is at hand."""
+        """Return at most `size` of the next bytes; fewer if no more are available yet."""
 
 
 def opened(archive: Readable) -> Readable:
-    """Return the tar stream in an archive, whose kind its first bytes tell and not its name.
+    """Return the tar stream of an archive; the compression is detected from the first bytes, not from the name.
 
-    What it reads raises `BadArchiveError` where the archive is damaged or cut off.
+    Reading from it raises `BadArchiveError` if the archive is damaged or truncated.
     """
     source = _PeekableStream(archive)
     head = source.peek(4)
@@ -40,7 +40,7 @@ def opened(archive: Readable) -> Readable:
 
 
 class _PeekableStream:
-    """Lets the first bytes be read twice."""
+    """A stream whose first bytes can be read twice."""
 
     def __init__(self, inner: Readable) -> None:
         self._inner = inner
@@ -59,10 +59,10 @@ class _PeekableStream:
 
 
 class _Zstd:
-    """Any number of frames, one after the other: our own archives have one for each chunk."""
+    """Decompresses any number of consecutive frames: archives built by models-pack have one for each chunk."""
 
     def __init__(self, source: Readable) -> None:
-        import zstandard  # noqa: PLC0415 - by need: an archive may be none
+        import zstandard  # noqa: PLC0415 - not every archive needs it
 
         decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
         self._fault = zstandard.ZstdError
@@ -77,7 +77,7 @@ class _Zstd:
 
 
 class _FrameChecker:
-    """Follows the frames that the decompressor reads, ahead of it."""
+    """Checks frame boundaries in the bytes that the decompressor reads."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
@@ -93,7 +93,7 @@ class _FrameChecker:
 
 
 class _Gzip:
-    """Any number of members, one after the other: layers of container images may have one for each file."""
+    """Decompresses any number of consecutive members: layers of container images may have one for each file."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source

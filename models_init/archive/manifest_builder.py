@@ -1,4 +1,4 @@
-"""What a manifest says of an archive, learned while it is read."""
+"""Build the manifest of an archive while it is read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from models_init.archive.tar_reader import TarEntry
 
 CHUNK_SIZE = MIB
-"""Plain bytes of a chunk: what `models-pack build` takes, so that a later version that is built finds the same ones."""
+"""Decompressed bytes of a chunk: the same as in `models-pack build`, so that a later version built with it shares
+chunks."""
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 class _FileRecord(NamedTuple):
-    """A file; digests as bytes, which take a third of what their text takes."""
+    """One file; digests are stored as bytes, which take a third of the memory of their text."""
 
     path: str
     size: int
@@ -31,7 +32,7 @@ class _FileRecord(NamedTuple):
 
 
 class _ChunkHasher:
-    """Digests of a file of `size` bytes and of its chunks; of a single chunk they are the same."""
+    """Hashes a file of `size` bytes and its chunks; for a file of a single chunk both digests are the same."""
 
     def __init__(self, size: int) -> None:
         self.chunks = bytearray()
@@ -53,7 +54,7 @@ class _ChunkHasher:
 
     @property
     def whole(self) -> bytes:
-        """The file's own."""
+        """Return the digest of the file."""
         return self._whole.digest() if self._whole else bytes(self.chunks) or hashlib.sha256().digest()
 
     def _begin_chunk(self) -> None:
@@ -61,14 +62,14 @@ class _ChunkHasher:
 
 
 class ManifestBuilder:
-    """Notes entries one after the other."""
+    """Records entries in the order of the archive."""
 
     def __init__(self) -> None:
         self._files: list[_FileRecord] = []
         self._folders: list[str] = []
 
     def note(self, entry: TarEntry) -> Iterator[memoryview]:
-        """Note an entry while its content passes through."""
+        """Record an entry while passing its content through."""
         if entry.is_folder:
             self._folders.append(entry.path)
             return
@@ -80,16 +81,16 @@ class ManifestBuilder:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Return the total size of all files in bytes."""
         return sum(file.size for file in self._files)
 
     @property
     def entries(self) -> int:
-        """Files and directories, those that names imply included."""
+        """Return the number of files and directories, including directories that only paths imply."""
         return len(self._files) + len(_folders(self._paths()) | set(self._folders))
 
     def check(self, plain: OpaqueArchive) -> None:
-        """Raise `BadArchiveError` where the publisher has counted otherwise."""
+        """Raise `BadArchiveError` if the totals differ from those of the publisher's manifest."""
         for what, promised, found in (
             ("bytes", plain.size, self.size),
             ("files and directories", plain.entries, self.entries),
@@ -98,7 +99,7 @@ class ManifestBuilder:
                 raise BadArchiveError(f"it holds {found} {what}, not {promised} as its manifest says")
 
     def derived(self, published: Manifest, digest: str) -> Manifest:
-        """The manifest of what was found, from the one that was published and its document's digest."""
+        """Return the derived manifest, given the published manifest and the digest of its document."""
         implied = _folders(self._paths())
         return replace(
             published,
@@ -113,7 +114,7 @@ class ManifestBuilder:
 
 
 def _described(files: list[_FileRecord]) -> Iterator[File]:
-    """In order of path, each chunk where all those before it end."""
+    """Yield the files sorted by path, with consecutive chunk offsets."""
     offset = 0
     for file in sorted(files):
         chunks = []
@@ -125,7 +126,7 @@ def _described(files: list[_FileRecord]) -> Iterator[File]:
 
 
 def _folders(paths: Iterator[str]) -> set[str]:
-    """The directories that names lie in."""
+    """Return all parent directories of the paths."""
     folders: set[str] = set()
     for path in paths:
         parent = path.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""Read an archive to its end while it comes, and learn what it holds; whether that may be used is decided later."""
+"""Read an archive to its end, hash it and list its content; the caller decides whether to use it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from models_init.formats.manifest import Archive, OpaqueArchive
 
 RATIO = 64
-"""How many times an archive may grow where its manifest does not say how large it gets. Texts, which compress best of
-what models consist of, grow eightfold from `zstd -19`; bombs begin at a thousandfold."""
+"""Largest accepted ratio of unpacked to archive size if the manifest does not state the unpacked size. Text, which
+compresses best of the contents of models, grows eightfold from `zstd -19`; archive bombs start at a thousandfold."""
 
 _FREE_GROWTH = 64 * MIB
-"""Bytes that even a tiny archive may become: a folder of empty files, or one of zeros."""
+"""Bytes that even a tiny archive may unpack to, for example a directory of empty files or of zeros."""
 
 
 class ScanResult(NamedTuple):
-    """The archive's digest, what is in it, and why it is no pack; empty where it is one."""
+    """The archive's digest, its content, and the reason why it is not a valid pack (empty if it is valid)."""
 
     digest: str
     builder: ManifestBuilder
@@ -34,7 +34,7 @@ class ScanResult(NamedTuple):
 
 
 def limits_of(archive: Archive, promised: OpaqueArchive) -> Limits:
-    """Where reading stops: at what the manifest says, or else at a size relative to the archive's."""
+    """Return the limits for reading: those in the manifest, or else a size relative to the archive's size."""
     return Limits(
         archive.size * RATIO + _FREE_GROWTH if promised.size is None else promised.size,
         ENTRIES_LIMIT if promised.entries is None else min(promised.entries, ENTRIES_LIMIT),
@@ -42,9 +42,10 @@ def limits_of(archive: Archive, promised: OpaqueArchive) -> Limits:
 
 
 def scan(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeWriter | None = None) -> ScanResult:
-    """Read an archive to its end, come what may, and write its files into the tree, if there is one.
+    """Read an archive to its end, even if it is invalid; write its files to `tree` if given.
 
-    Where the archive is no pack, nothing of the tree is left. Raises what reading raises, and `VolumeError`.
+    If the archive is not a valid pack, the tree is removed. Raises `VolumeError`, and everything that reading the
+    archive raises except `BadArchiveError`.
     """
     builder, fault = ManifestBuilder(), ""
     with _HashingReader(archive) as hashed:
@@ -60,13 +61,13 @@ def scan(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeW
             fault = str(error)
             if tree:
                 tree.discard()
-        while hashed.read(PIECE):  # its digest tells whether the publisher is to blame, or the line
+        while hashed.read(PIECE):  # the digest shows whether the publisher or the transfer is at fault
             pass
         return ScanResult(hashed.digest(), builder, fault)
 
 
 class _HashingReader:
-    """Hashes what passes, beside the thread that reads: both take about as long as the other."""
+    """Hashes the data in a second thread while the caller processes it: both take about the same time."""
 
     def __init__(self, inner: Readable) -> None:
         self._inner = inner

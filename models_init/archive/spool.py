@@ -1,6 +1,6 @@
-"""An archive on its way in: the parts of it that lie on the volume, in files of their own.
+"""Store the parts of an opaque archive on the volume while it is downloaded and unpacked.
 
-A part that has its size is taken for right until the digest of the whole has said otherwise.
+A part of the right size counts as correct until the digest of the whole archive shows otherwise.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Part(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """Return the number of bytes."""
         return self.stop - self.start
 
 
 class Spool:
-    """The folder `root`, in which an archive of `size` bytes is gathered and unpacked; `pages` is told what passes."""
+    """The directory `root` with the parts of an archive of `size` bytes; `pages` is told about all file data."""
 
     def __init__(self, root: Path, size: int, pages: PageCachePolicy) -> None:
         self.root = root
@@ -48,21 +48,24 @@ class Spool:
         self._pages = pages
 
     def parts(self) -> Iterator[Part]:
-        """All parts, in order."""
+        """Yield all parts, in order."""
         for number, start in enumerate(range(0, self.size, SPAN_SIZE)):
             yield Part(number, start, min(start + SPAN_SIZE, self.size))
 
     def missing(self) -> list[Part]:
-        """The parts that are not there."""
+        """Return the parts that are not stored yet."""
         with volume_errors(self.root):
             return [part for part in self.parts() if not self._has(part)]
 
     def allocated(self) -> tuple[int, int]:
-        """How much it takes on the disk already, in bytes and in inodes."""
+        """Return the disk usage in bytes and inodes."""
         return disk_usage(self.root)
 
     def prepare(self, *, locked: bool) -> None:
-        """Make the folder; take out what killed runs left unfinished, `locked` on the volume, or what is not young."""
+        """Create the directory and remove temporary files of killed runs.
+
+        Unless the caller has `locked` the volume exclusively, only those older than `YOUNG` seconds are removed.
+        """
         with volume_errors(self.root):
             make_folder(self.root.parent)
             make_folder(self.root)
@@ -72,11 +75,11 @@ class Spool:
                     _remove(path)
 
     def draft(self) -> Path:
-        """A name for a part that is being written."""
+        """Return a temporary path for a part that is being written."""
         return temp_path(self.root, "part")
 
     def write(self, draft: Path, at: int, data: memoryview) -> None:
-        """Write bytes of a part, from its byte `at` on. Blocks: for worker threads."""
+        """Write bytes of a part at offset `at` of the part. Blocks: for worker threads."""
         with volume_errors(self.root):
             descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
@@ -87,17 +90,17 @@ class Spool:
                 os.close(descriptor)
 
     def publish(self, draft: Path, part: Part) -> None:
-        """Give a part its name, once it is whole. Blocks: for worker threads."""
+        """Rename a complete part to its final name. Blocks: for worker threads."""
         with volume_errors(self.root):
             self._pages.passed(str(draft), 0, part.size)
             os.rename(draft, self.path(part))
 
     def path(self, part: Part) -> Path:
-        """Where a part lies."""
+        """Return the path of a part."""
         return self.root / f"{part.number:06}"
 
     def clear(self) -> None:
-        """Throw all parts away."""
+        """Remove all parts."""
         with volume_errors(self.root), suppress(FileNotFoundError):
             shutil.rmtree(self.root)
 
@@ -107,7 +110,10 @@ class Spool:
 
 
 class SpoolWriter:
-    """Takes what a fetcher brings of an archive, a part's batches in any order; `on_part` is called in its threads."""
+    """A fetch target that stores parts; a part's batches may come in any order.
+
+    `on_part` is called in the fetcher's worker threads after each complete part.
+    """
 
     def __init__(self, spool: Spool, manifest: Manifest, on_part: Callable[[Part], None]) -> None:
         self.manifest = manifest
@@ -117,7 +123,7 @@ class SpoolWriter:
         self._guard = threading.Lock()
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
-        """See `fetch.Target.write`; nothing can be found wrong yet."""
+        """See `FetchTarget.write`; returns no wrong chunks because nothing can be verified yet."""
         start = batch.start - batch.start % SPAN_SIZE
         part = Part(start // SPAN_SIZE, start, min(start + SPAN_SIZE, self._spool.size))
         with self._guard:
@@ -134,7 +140,7 @@ class SpoolWriter:
 
 
 def spans(parts: Iterable[Part]) -> Iterator[Span]:
-    """What a fetcher is asked for to bring these parts."""
+    """Yield the spans to fetch for these parts."""
     for part in parts:
         batches = (
             Batch(start, min(start + BATCH_SIZE, part.stop), ()) for start in range(part.start, part.stop, BATCH_SIZE)
@@ -143,11 +149,11 @@ def spans(parts: Iterable[Part]) -> Iterator[Span]:
 
 
 class SpoolClosedError(Exception):
-    """No more parts will come; internal."""
+    """Reading was stopped because no more parts will come; internal."""
 
 
 class SpoolReader:
-    """Reads a spool from its start, in a thread of its own that waits for each part until it is there."""
+    """Reads a spool from its start in a separate thread; waits for each part until it is stored."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -158,19 +164,19 @@ class SpoolReader:
         self._descriptor = -1
 
     def arrived(self, *parts: Part) -> None:
-        """These parts are there now."""
+        """Mark parts as stored."""
         with self._changed:
             self._there.update(part.number for part in parts)
             self._changed.notify()
 
     def stop(self) -> None:
-        """No more will come: who waits gets a `SpoolClosedError`."""
+        """Stop reading: a waiting `read` raises `SpoolClosedError`."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, nothing at the end of the archive. Raises `SpoolClosedError`, `VolumeError`."""
+        """Return the next bytes, empty at the end of the archive. Raises `SpoolClosedError`, `VolumeError`."""
         with volume_errors(self._spool.root):
             while True:
                 if self._descriptor < 0 and not self._open_next():
@@ -180,7 +186,7 @@ class SpoolReader:
                 self.close()
 
     def close(self) -> None:
-        """Let go of the part that is open; it is read once, so that its pages need not stay."""
+        """Close the open part and drop its pages from the page cache, because it is read only once."""
         if self._descriptor >= 0:
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""What one block or record of a tar header says, by strict rules: what tar readers disagree about is refused."""
+"""Parse one tar header block or record by strict rules; refuse everything that tar readers interpret differently."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _UTF8_NAMES = b"ISO-IR 10646 2000 UTF-8"
 _IDLE_KEYS = {"atime", "ctime", "mtime", "uid", "gid", "uname", "gname", "comment", "LIBARCHIVE.creationtime"}
 _IDLE_KEYS |= {"SCHILY.dev", "SCHILY.ino", "SCHILY.nlink", "SCHILY.fflags", "RHT.security.selinux", "MSWINDOWS.rawsd"}
 _IDLE_PREFIXES = ("SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.")
-"""Keywords about times, owners and attributes: a pack keeps none of them, so what they say changes nothing."""
+"""Keywords about times, owners and attributes: a pack stores none of them, so they are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header block: the entry's kind, its name as it stands there, the bytes that follow, and its mode's x bit.
+    """A header block: kind of entry, name as stored, size of the following content, executable bit.
 
-    The name may be cut off anywhere, also amid a letter, where an extended header holds the whole of it.
+    The name may be truncated anywhere, even within a character, if an extended header contains the full name.
     """
 
     kind: bytes
@@ -58,14 +58,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class PaxFields:
-    """What a pax header says that matters."""
+    """The relevant fields of a pax header."""
 
     path: str | None = None
     size: int | None = None
 
 
 def parse(block: bytes) -> Header:
-    """Read a header block; raise `BadArchiveError` unless it is that of a file, a directory, or of a name for one."""
+    """Parse a header block.
+
+    Raises `BadArchiveError`: the block is not the header of a file, a directory or an extended header.
+    """
     _check_sum(block)
     kind, magic = block[156:157], block[257:265]
     name = _until_nul(block[:100])
@@ -84,9 +87,9 @@ def parse(block: bytes) -> Header:
 
 
 def long_name(data: bytes) -> str:
-    """Read the content of a GNU long name: one name, and zeros behind it."""
+    """Parse the content of a GNU long name: one name followed by zeros."""
     name = _until_nul(data)
-    if len(name) == len(data):  # some readers go on to the next zero, into what fills up the block
+    if len(name) == len(data):  # some readers continue to the next zero, into the padding of the block
         raise BadArchiveError(f"the GNU long name {shown(name)} has no zero at its end")
     if any(data[len(name) :]):
         raise BadArchiveError(f"the GNU long name {shown(name)} has something hidden behind its end")
@@ -94,7 +97,7 @@ def long_name(data: bytes) -> str:
 
 
 def pax(data: bytes, *, everywhere: bool) -> PaxFields:
-    """Read the records of a pax header; one that holds for entries `everywhere` must say nothing that matters."""
+    """Parse the records of a pax header; a global one (`everywhere`) must not contain relevant fields."""
     found: dict[str, str] = {}
     at = 0
     while at < len(data):
@@ -112,7 +115,7 @@ def pax(data: bytes, *, everywhere: bool) -> PaxFields:
 
 
 def _pax_value(key: str, value: bytes, *, everywhere: bool) -> str:
-    """The value of a keyword that matters; nothing for one that does not."""
+    """Return the value of a relevant keyword, or an empty string for an ignored one."""
     if key in _IDLE_KEYS or key.startswith(_IDLE_PREFIXES):
         return ""
     if key == "hdrcharset" and value == _UTF8_NAMES:
@@ -135,13 +138,13 @@ def _pax_size(digits: str) -> int:
 
 
 def shown(name: str | bytes, limit: int = 100) -> str:
-    """A name of somebody else's choice, on one line: long ones lose their end, odd characters are written out."""
+    """Return an untrusted name for a message, on one line: truncated to `limit` characters, special ones escaped."""
     name = name.decode(errors="replace") if isinstance(name, bytes) else name
     return repr(name if len(name) <= limit else name[:limit] + "…")
 
 
 def text(data: bytes) -> str:
-    """A name as text; raise `BadArchiveError` where it is none."""
+    """Decode a name. Raises `BadArchiveError`: it is not UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -149,14 +152,14 @@ def text(data: bytes) -> str:
 
 
 def _check_sum(block: bytes) -> None:
-    """The sum of all bytes, its own field taken for blanks: unsigned, as POSIX has it."""
+    """Verify the header's checksum: the unsigned sum of all bytes, with blanks for its own field (POSIX)."""
     stored = _NUMBER.match(block[148:156])
     if not stored or int(stored[1], 8) != sum(block) - sum(block[148:156]) + 8 * 0x20:
         raise BadArchiveError("a block that ought to be a tar header is none: its checksum is wrong")
 
 
 def _number(field: bytes, name: bytes, what: str) -> int:
-    """Octal digits, or GNU's base 256 for what is too large for them."""
+    """Parse octal digits, or GNU's base 256 for larger numbers."""
     match = _NUMBER.match(field)
     if match:
         number = int(match[1], 8)

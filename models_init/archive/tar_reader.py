@@ -1,7 +1,7 @@
-"""The entries of an archive that nobody vouches for: regular files and directories, under names that stay inside.
+"""Read the entries of an untrusted archive: regular files and directories, under names inside the pack.
 
-Everything else ends the reading with a `BadArchiveError` before any of it is handed out; so does whatever hides behind
-the end. Memory is bounded by `Limits.entries`, not by the archive's size.
+Everything else raises a `BadArchiveError` before any of it is yielded, including data after the end of the archive.
+Memory use is bounded by `Limits.entries`, not by the archive's size.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
     from models_init.archive.tar_headers import Header
 
 ENTRIES_LIMIT = 250_000
-"""Files and directories of a plain archive, at most, whatever its manifest says: about 60 MB of names and digests to
-hold, and a derived manifest of half of what a manifest may have."""
+"""Largest number of files and directories of an opaque archive, whatever its manifest states: about 60 MB of names and
+digests in memory, and a derived manifest of half the size limit of manifests."""
 
 _HEADER_LIMIT = 64 << 10
-"""Bytes of an extended header: a name of 1,024 bytes, and room for the attributes that some tools put there."""
+"""Largest size in bytes of an extended header: a name of 1,024 bytes, and room for the attributes that some tools
+add."""
 
-_NAME_LIMIT = 1024  # characters: what is longer is not even looked at
+_NAME_LIMIT = 1024  # characters; longer names are rejected without further checks
 
 _PADDING_LIMIT = 1 << 20
-"""Bytes of zeros behind the end: `tar -b 2048` fills up to records of 1 MiB, the usual ones have 10 KiB."""
+"""Largest number of zero bytes after the end: `tar -b 2048` pads to records of 1 MiB, the usual records have 10 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps at which reading stops: bytes of all files; files and directories, those that names imply included."""
+    """Limits at which reading stops: bytes of all files; files and directories, including implied ones."""
 
     size: int
     entries: int = ENTRIES_LIMIT
@@ -44,9 +45,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class TarEntry:
-    """A regular file or a directory. The `content` of a file can be read until the next entry is asked for.
+    """A regular file or a directory.
 
-    Its pieces are valid until the next one is asked for; there are `size` bytes in all.
+    The `content` of a file, `size` bytes in total, can be read until the next entry is requested. Each of its pieces is
+    valid until the next piece is requested.
     """
 
     path: str
@@ -57,9 +59,10 @@ class TarEntry:
 
 
 def read(archive: Readable, limits: Limits) -> Iterator[TarEntry]:
-    """Yield the entries of an archive (tar, alone or compressed with gzip or zstd) and read it to its very end.
+    """Yield the entries of an archive (tar, uncompressed or compressed with gzip or zstd) and read it to its end.
 
-    Directories that only names imply are not yielded. Raises `BadArchiveError` and what reading the archive raises.
+    Directories that only paths imply are not yielded. Raises `BadArchiveError`, and everything that reading the archive
+    raises.
     """
     stream = _TarStream(opened(archive))
     tree = _Names(limits)
@@ -71,14 +74,14 @@ def read(archive: Readable, limits: Limits) -> Iterator[TarEntry]:
         tree.add(path, header, is_folder=is_folder)
         content = stream.content(header)
         yield TarEntry(path, is_folder, header.size, header.executable and not is_folder, content)
-        for _ in content:  # what nobody has read
+        for _ in content:  # skip the rest that the caller has not read
             pass
         stream.skip_padding(header.size)
     stream.end()
 
 
 class _EntryHeader(NamedTuple):
-    """What all headers of one entry say together."""
+    """The combined information of all headers of one entry."""
 
     kind: bytes
     name: str
@@ -87,7 +90,7 @@ class _EntryHeader(NamedTuple):
 
 
 def _next_header(stream: _TarStream) -> _EntryHeader | None:
-    """The header of the next file or directory, with what its extended headers say; None at the end."""
+    """Return the header of the next file or directory, merged with its extended headers; None at the end."""
     name: str | None = None
     fields: PaxFields | None = None
     while block := stream.header(extended=name is not None or fields is not None):
@@ -113,14 +116,17 @@ def _merged(header: Header, name: str | None, fields: PaxFields) -> _EntryHeader
     size = header.size if fields.size is None else fields.size
     kind = header.kind
     if kind == tar_headers.OLD_REGULAR and name.endswith("/"):
-        kind = tar_headers.FOLDER  # as the tar of 1979 writes directories
+        kind = tar_headers.FOLDER  # the tar of 1979 writes directories like this
     if kind == tar_headers.FOLDER and size:
         raise BadArchiveError(f"the directory {shown(name)} has a content of {size} bytes")
     return _EntryHeader(kind, name, size, header.executable)
 
 
 def _path(header: _EntryHeader) -> str:
-    """The name inside the pack, empty for the top directory; `./` at the start is what `tar -C folder .` writes."""
+    """Return the path inside the pack, empty for the top directory.
+
+    A leading `./` is removed: `tar -C folder .` writes it.
+    """
     name = header.name
     if header.kind == tar_headers.FOLDER:
         name = name.removesuffix("/")
@@ -143,17 +149,20 @@ def _check_top(header: _EntryHeader, tree: _Names) -> None:
 
 
 class _Names:
-    """The names so far, and the bytes of their files."""
+    """The names read so far, and the total size of their files."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._files: set[str] = set()
-        self._folders: dict[str, bool] = {}  # whether it had an entry of its own
+        self._folders: dict[str, bool] = {}  # True if it had its own entry
         self._size = 0
         self.has_top = False
 
     def add(self, path: str, header: _EntryHeader, *, is_folder: bool) -> None:
-        """Take a name in; raise `BadArchiveError` where it does not go with the others, or is one too many."""
+        """Add a name.
+
+        Raises `BadArchiveError`: the name conflicts with another one or exceeds a limit.
+        """
         self._add_parents(path)
         if path in self._files or self._folders.get(path):
             raise BadArchiveError(f"{shown(path)} stands in the archive twice")
@@ -181,14 +190,17 @@ class _Names:
 
 
 class _TarStream:
-    """The tar stream, block by block; one piece of it is held at a time."""
+    """The tar stream, read block by block; holds one piece of it in memory."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._piece = memoryview(b"")
 
     def header(self, *, extended: bool) -> bytes:
-        """The next header block, nothing at the end of the archive: two blocks of zeros. `extended`: one must come."""
+        """Return the next header block, empty at the end of the archive (two blocks of zeros).
+
+        After an extended header (`extended`) another header must follow.
+        """
         block = self._exactly(BLOCK, "where a header ought to be")
         if any(block):
             return block
@@ -199,7 +211,7 @@ class _TarStream:
         return b""
 
     def small(self, header: Header) -> bytes:
-        """The content of an extended header."""
+        """Return the content of an extended header."""
         if header.size > _HEADER_LIMIT:
             raise BadArchiveError(f"the extended header {shown(header.name)} has {header.size} bytes")
         data = self._exactly(header.size, "in an extended header")
@@ -207,7 +219,7 @@ class _TarStream:
         return data
 
     def content(self, header: _EntryHeader) -> Iterator[memoryview]:
-        """The bytes of a file, piece by piece."""
+        """Yield the bytes of a file, piece by piece."""
         left = header.size
         while left:
             piece = self._some(left)
@@ -217,11 +229,11 @@ class _TarStream:
             yield piece
 
     def skip_padding(self, size: int) -> None:
-        """Pass over what fills the last block of a content of `size` bytes up; readers ignore what it holds."""
+        """Skip the padding of the last block of a content of `size` bytes; its bytes are ignored."""
         self._exactly(-size % BLOCK, "behind a file's last byte")
 
     def end(self) -> None:
-        """Read to the end, where nothing but zeros may follow, and not too many of them."""
+        """Read to the end; only a limited number of zeros may follow."""
         left = _PADDING_LIMIT
         while piece := self._some(PIECE):
             if any(piece):

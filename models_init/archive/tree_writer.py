@@ -1,4 +1,4 @@
-"""The files of an archive as they are written, before it is known whether they may be used."""
+"""Write the files of an archive to a temporary tree before the archive is known to be valid."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 _FOLDER_MODE, _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o755, 0o644
 
-_PASSED = 4 * MIB  # bytes after which the page cache is told
+_PASSED = 4 * MIB  # bytes written between two calls of the page cache policy
 
 
 class TreeWriter:
-    """The folder `root`, made anew for one archive, whose names a reader has judged."""
+    """A new tree at `root` for one archive, whose names the reader has already checked."""
 
     def __init__(self, root: Path, pages: PageCachePolicy) -> None:
         self._root = str(root)
@@ -37,7 +37,10 @@ class TreeWriter:
             make_folder(root)
 
     def add(self, entry: TarEntry, content: Iterator[memoryview]) -> None:
-        """Write a directory or a file. Raises `VolumeError`, for a file that does not fit before it is begun."""
+        """Write a directory or a file.
+
+        Raises `VolumeError`; for a file that does not fit, before it is created.
+        """
         with volume_errors(self._root):
             if entry.is_folder:
                 self._make_folder(entry.path)
@@ -53,12 +56,12 @@ class TreeWriter:
                 os.close(descriptor)
 
     def complete(self) -> None:
-        """Nothing more will be written."""
+        """Finish writing."""
         with volume_errors(self._root):
             self._pages.leave(self._root)
 
     def discard(self) -> None:
-        """Take it away."""
+        """Remove the tree."""
         with volume_errors(self._root):
             shutil.rmtree(self._root, ignore_errors=True)
 

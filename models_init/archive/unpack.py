@@ -1,4 +1,4 @@
-"""The order of the steps for a plain archive: gather its parts, unpack what is there, judge the whole, put it by."""
+"""Download an opaque archive, unpack it while it arrives, verify it as a whole, and stage the tree."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class SpoolUsage(NamedTuple):
-    """What an earlier run has left of a plain archive: bytes of it, and what all of that takes on the disk."""
+    """The remains of an earlier run for an opaque archive: stored bytes of the archive, and total disk usage."""
 
     spooled_bytes: int
     disk_bytes: int
@@ -43,25 +43,26 @@ class SpoolUsage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveInstall:
-    """One plain archive on its way into staging; `published` is the manifest that tells its size and digest."""
+    """The download of one opaque archive to staging; `published` is the manifest with its size and digest."""
 
     volume: Volume
     pages: PageCachePolicy
     published: Resolved
 
     def staged(self) -> SpoolUsage:
-        """What is there already. Blocks: for worker threads."""
+        """Return what earlier runs have left. Blocks: for worker threads."""
         spool = self._spool
         missing = sum(part.size for part in spool.missing())
         usages = [disk_usage(path) for path in (spool.root, *self._unpublished())]
         return SpoolUsage(spool.size - missing, sum(size for size, _ in usages), sum(inodes for _, inodes in usages))
 
     async def fetch_and_unpack(self, fetcher: Fetcher) -> Resolved:
-        """Make a tree of it in staging, and the manifest of that tree: what the volume is to know the pack by.
+        """Create the tree in staging, and its derived manifest, under which the volume will know the pack.
 
-        Parts that an earlier run has left are taken up; where the whole is then wrong, all is fetched anew, once.
-        Until the whole is right nothing leaves the spool. Raises `WrongBytesError` where it is wrong again,
-        `ArchiveError` where it is right and no pack, and the errors of source and volume.
+        Parts stored by an earlier run are reused; if the whole archive is then wrong, all parts are fetched once more.
+        Nothing leaves the spool until the whole archive is verified. Raises `WrongBytesError`: the archive is wrong a
+        second time. Raises `ArchiveError`: the archive is the published one, but not a valid pack. Raises the errors of
+        the source and the volume.
         """
         workers, archive = fetcher.workers, self.published.manifest.archive
         for retry in (False, True):
@@ -86,7 +87,7 @@ class ArchiveInstall:
         return Spool(root, content.archive.size, self.pages)
 
     def _clean_up(self) -> None:
-        """Make the spool; take away what killed runs have left unfinished, unless it may be in use by a run beside."""
+        """Create the spool; remove unfinished files of killed runs, unless a concurrent run may be using them."""
         locked = lock.is_exclusive(self.volume.root / ".lock")
         self._spool.prepare(locked=locked)
         if locked:
@@ -94,7 +95,7 @@ class ArchiveInstall:
                 self.volume.remove_staged(path)
 
     def _unpublished(self) -> list[Path]:
-        """Trees that were made of this archive, and whose run was killed before it gave them their name."""
+        """Return the staged trees of this archive whose run was killed before publishing."""
         ref = self.published.manifest.ref
         return [staged.path for staged in self.volume.staged() if staged.ref == ref and self._is_origin_of(staged.path)]
 
@@ -106,7 +107,7 @@ class ArchiveInstall:
         return content.plain is not None and content.plain.derived_from == self.published.digest
 
     async def _fetch_and_scan(self, fetcher: Fetcher, tree: Path) -> ScanResult:
-        """Fetch the missing parts, and unpack beside that as far as they are there."""
+        """Fetch the missing parts; unpack the parts at the same time, as far as they are stored."""
         loop, spool = asyncio.get_running_loop(), self._spool
         missing = await fetcher.workers.run(spool.missing)
         follower = SpoolReader(spool)
@@ -116,7 +117,7 @@ class ArchiveInstall:
             follower.arrived(part)
             loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
 
-        thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker's: it waits for what workers write
+        thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker: it waits for workers
 
         async def unpack() -> ScanResult:
             return await loop.run_in_executor(thread, self._unpack, follower, tree)
@@ -145,7 +146,7 @@ class ArchiveInstall:
         return outcome
 
     def _stage_tree(self, tree: Path, outcome: ScanResult) -> Resolved:
-        """Give the tree, whose archive is right, the place from which it is published; keep its manifest beside it."""
+        """Move the tree of a verified archive to its staging path and store its manifest next to it."""
         content = self.published.manifest
         if outcome.fault:
             self._spool.clear()

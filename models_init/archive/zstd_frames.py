@@ -1,7 +1,7 @@
-"""Where the frames of a zstd stream begin and end (RFC 8878, 3.1), so that nothing is cut off or slipped in.
+"""Find the frame boundaries of a zstd stream (RFC 8878, 3.1) to detect truncated or inserted data.
 
-The library stops at the end of its input, be that amid a frame or not, and tells nobody. So the headers of frames and
-of their blocks are followed beside it; what they hold is the library's affair.
+The library stops at the end of its input without reporting whether that is within a frame. Therefore this module parses
+the headers of frames and blocks in parallel; it does not decompress them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE = b"\x2a\x4d\x18"
-"""What follows the first byte, 0x50 to 0x5f, of a skippable frame: its bytes are no content; pzstd writes such."""
+"""Bytes after the first byte (0x50 to 0x5f) of a skippable frame, which contains no content; pzstd writes such
+frames."""
 
 WINDOW_LIMIT = 8 << 20
-"""Bytes of window that a frame may ask for: what RFC 8878 (3.1.1.1.2) wants every reader to have, and what `zstd -19`
-takes. `--ultra` and `--long` take up to 2 GiB, which an init container has not."""
+"""Largest window in bytes that a frame may request: RFC 8878 (3.1.1.1.2) recommends that every reader supports it, and
+`zstd -19` uses it. `--ultra` and `--long` use up to 2 GiB, which an init container does not have."""
 
 _ID_SIZES, _CONTENT_SIZES = (0, 1, 2, 4), (0, 2, 4, 8)
 _REPEATED, _RESERVED = 1, 3  # kinds of blocks
 
 
 class FrameParser:
-    """Follows a stream that is fed to it piece by piece."""
+    """Parses a stream that is fed piece by piece."""
 
     def __init__(self) -> None:
         self._inside = False
@@ -35,11 +36,11 @@ class FrameParser:
         self._wanted = next(self._steps)
 
     def feed(self, piece: bytes) -> None:
-        """Go over the next bytes; raise `BadArchiveError` where they are no frames."""
+        """Parse the next bytes. Raises `BadArchiveError`: they are not valid frames."""
         at = 0
         while at < len(piece):
             step = min(abs(self._wanted) - len(self._held), len(piece) - at)
-            if self._wanted < 0:  # to be passed over
+            if self._wanted < 0:  # bytes to skip
                 self._wanted += step
             else:
                 self._held += piece[at : at + step]
@@ -49,12 +50,12 @@ class FrameParser:
                 self._wanted = self._steps.send(held)
 
     def end(self) -> None:
-        """No more will come; raise `BadArchiveError` where there ought to be more."""
+        """Mark the end of the stream. Raises `BadArchiveError`: it ends within a frame."""
         if self._held or self._inside:
             raise BadArchiveError("the zstd stream breaks off in the middle of a frame")
 
     def _walk(self) -> Generator[int, bytes, None]:
-        """Ask for so many bytes or, with a negative number, for so many to be passed over."""
+        """Yield the number of bytes needed next or, as a negative number, of bytes to skip."""
         while True:
             self._inside = False
             magic = yield 1

@@ -1,7 +1,7 @@
-"""The tree that a site trusts: where packs, manifests, releases and staging lie, and what is there.
+"""Define the layout of the volume: paths of packs, manifests, releases and staging; list and publish them.
 
-What has a public name (below `packs/`, `releases/`, `manifests/`) is complete and never changes: it is built below
-`staging/`, brought to the disk, and renamed. `current` is absent or leads to a complete, verified release.
+Everything under a public name (below `packs/`, `releases/`, `manifests/`) is complete and never changes: it is built
+below `staging/`, synced to disk, and renamed. `current` is absent or links to a complete, verified release.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 _PARTS = ("packs", "manifests", "releases", "staging")
 _SPOOL = ".spool"
-_DIGEST_DIGITS = 12  # of a manifest's digest in the name of its staging folder: tells manifests of one version apart
+_DIGEST_DIGITS = 12  # of the manifest's digest in the staging path; distinguishes manifests of one version
 _NO_LINK = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
 _DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
 
 
 class StagedPack(NamedTuple):
-    """A pack on its way in, and its folder."""
+    """An incomplete pack and its directory in staging."""
 
     ref: PackRef
     path: Path
 
 
 class SeedTree(NamedTuple):
-    """A tree, whole or not, and the manifest that says what ought to lie in it."""
+    """A tree that may contain reusable chunks, complete (`whole`) or not, and the path of its manifest."""
 
     ref: PackRef
     root: Path
@@ -51,47 +51,47 @@ class SeedTree(NamedTuple):
 
 
 class Volume:
-    """The folder `root`. Reading needs no preparation; call `prepare` before anything that writes."""
+    """The directory `root`. Reading needs no preparation; call `prepare` before any method that writes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.staging = root / "staging"
-        self.hard_links = True  # until `prepare` finds otherwise
+        self.hard_links = True  # until `prepare` has checked it
 
-    # -- where things lie
+    # -- paths
 
     def pack_path(self, ref: PackRef) -> Path:
-        """The installed pack."""
+        """Return the directory of the installed pack."""
         return self.root / "packs" / ref.name / ref.version
 
     def manifest_path(self, ref: PackRef) -> Path:
-        """The manifest that the installed pack was verified against."""
+        """Return the path of the manifest that the installed pack was verified against."""
         return self.root / "manifests" / ref.name / f"{ref.version}.json"
 
     def staging_path(self, ref: PackRef, digest: str) -> Path:
-        """Where the pack grows until it is complete; one folder for each manifest, so that two never mix."""
+        """Return the staging directory of the pack; one for each manifest, so that two manifests never mix."""
         return self.staging / ref.name / f"{ref.version}@{digest.removeprefix('sha256:')[:_DIGEST_DIGITS]}"
 
     def release_path(self, release_id: str) -> Path:
-        """A release."""
+        """Return the directory of a release."""
         return self.root / "releases" / release_id
 
     def record_path(self, release_id: str) -> Path:
-        """What a release consists of; the file whose lock is a reader's lease."""
+        """Return the path of a release's record, the file that readers lock for a lease."""
         return self.release_path(release_id) / "release.json"
 
-    # -- what is there
+    # -- content
 
     def current(self) -> Release | None:
-        """The active release, if its record and its packs are there."""
+        """Return the current release if its record and its packs exist."""
         return self.release(self.current_name())
 
     def current_record(self) -> Release | None:
-        """What is recorded of the active release, whether its packs are there or not."""
+        """Return the record of the current release, whether its packs exist or not."""
         return self.record(self.current_name())
 
     def current_name(self) -> str:
-        """The release that `current` leads to, whatever its state; empty where there is no such link."""
+        """Return the id of the release that `current` links to, in any state; empty if there is no such link."""
         with volume_errors(self.root):
             try:
                 return os.path.basename(os.readlink(self.root / "current"))
@@ -101,12 +101,12 @@ class Volume:
                 return ""
 
     def release(self, release_id: str) -> Release | None:
-        """One release, if its record is readable and all its packs are installed."""
+        """Return a release if its record is readable and all its packs are installed."""
         release = self.record(release_id)
         return release if release and all(self.is_installed(pack.ref) for pack in release.packs) else None
 
     def record(self, release_id: str) -> Release | None:
-        """What is recorded of a release, whether its packs are there or not."""
+        """Return the record of a release, whether its packs exist or not."""
         try:
             release = releases.parse(self.record_path(release_id).read_bytes())
         except (OSError, ValueError):
@@ -114,7 +114,10 @@ class Volume:
         return release if release.id == release_id else None
 
     def inferred(self, release_id: str) -> Release | None:
-        """A release whose record is lost, as its links and the manifests of their packs tell it: if its id follows."""
+        """Reconstruct a release whose record is lost from its links and its packs' manifests.
+
+        Returns None if the id computed from them differs from `release_id`.
+        """
         folder = self.release_path(release_id)
         try:
             links = [os.readlink(folder / name) for name in os.listdir(folder) if (folder / name).is_symlink()]
@@ -127,28 +130,28 @@ class Volume:
         return release if release.id == release_id else None
 
     def recorded(self) -> list[Release]:
-        """What is recorded of all releases."""
+        """Return the records of all releases."""
         return [release for name in self.release_names() if (release := self.record(name))]
 
     def releases(self) -> list[Release]:
-        """All whole releases, oldest first."""
+        """Return all complete releases, oldest first."""
         found = (self.release(name) for name in self.release_names())
         return sorted((release for release in found if release), key=lambda release: (release.created, release.id))
 
     def release_names(self) -> list[str]:
-        """The folders of all releases, whole or not."""
+        """Return the directory names of all releases, complete or not."""
         return [name for name in _names(self.root / "releases") if not name.startswith(".")]
 
     def packs(self) -> list[PackRef]:
-        """All installed packs, in order of name and version."""
+        """Return all installed packs, sorted by name and version."""
         return [ref for ref in sorted(_refs(self.root / "packs")) if self.is_installed(ref)]
 
     def pack_folders(self) -> list[PackRef]:
-        """The folders of all packs, with a manifest or without."""
+        """Return all packs that have a directory, with or without a manifest."""
         return sorted(_refs(self.root / "packs"))
 
     def manifests(self) -> list[PackRef]:
-        """All manifests, with a pack or without."""
+        """Return all packs that have a manifest, with or without a directory."""
         return sorted(
             PackRef(ref.name, ref.version.removesuffix(".json"))
             for ref in _refs(self.root / "manifests")
@@ -156,7 +159,7 @@ class Volume:
         )
 
     def staged(self) -> list[StagedPack]:
-        """All packs on their way in."""
+        """Return all packs in staging."""
         found = []
         for name in _names(self.staging):
             for folder in _names(self.staging / name):
@@ -166,7 +169,10 @@ class Volume:
         return sorted(set(found))
 
     def seed_trees(self, first: Collection[str]) -> list[SeedTree]:
-        """The trees whose chunks may be of use: packs named in `first`, newest version first, then all others."""
+        """Return the trees to search for chunks: packs named in `first`, newest version first, then the others.
+
+        Trees in staging come last.
+        """
         packs = sorted(self.packs(), key=lambda ref: (ref.name in first, ref.version), reverse=True)
         installed = [SeedTree(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
         staged = [
@@ -175,25 +181,31 @@ class Volume:
         return installed + staged
 
     def leftovers(self) -> list[Path]:
-        """What killed runs left in staging under names that no pack can have."""
+        """Return the temporary files of killed runs in staging, whose names no pack can have."""
         return [self.staging / name for name in _names(self.staging) if name.startswith(".")]
 
     def is_installed(self, ref: PackRef) -> bool:
-        """Tell whether the pack has its public name, and with it the manifest that it was verified against."""
+        """Return True if the pack's directory and its manifest have their public names."""
         with volume_errors(self.root):
             return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
 
     def free(self) -> tuple[int, int]:
-        """Bytes and inodes that the running user can still take. File systems without inodes say 2**63."""
+        """Return the bytes and inodes available to the running user.
+
+        The inodes are 2**63 for file systems that do not limit them.
+        """
         with volume_errors(self.root):
             existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
             status = os.statvfs(existing)
         return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 63
 
-    # -- what changes it
+    # -- changes
 
     def prepare(self) -> None:
-        """Make the folders of the tree and try what the work will need. Raises `NotWritableError`, `VolumeError`."""
+        """Create the directories and test the operations that an install needs.
+
+        Raises `NotWritableError`, `VolumeError`.
+        """
         with volume_errors(self.root):
             self.require_place()
             self.root.mkdir(mode=0o755, exist_ok=True)
@@ -201,33 +213,34 @@ class Volume:
         self._try_links()
 
     def require_place(self) -> None:
-        """Raise `NotWritableError` where there is no folder and none can be made; `OSError`."""
+        """Raise `NotWritableError` if the root is not a directory and cannot be created. Raises `OSError`."""
         if not self.root.absolute().parent.is_dir():
             raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
         if self.root.exists() and not self.root.is_dir():
             raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
 
     def parts(self) -> list[Path]:
-        """The folders that a prepared volume consists of."""
+        """Return the directories of a prepared volume."""
         return [self.root / part for part in _PARTS]
 
     def make_parts(self) -> None:
-        """Make the folders below the root. Raises `OSError` where one is a link, too."""
+        """Create the directories below the root. Raises `OSError`, also if one of them is a symbolic link."""
         for folder in self.parts():
             make_folder(folder)
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
-        """Put the manifest beside the folder in staging that is to become its pack."""
+        """Store the manifest next to the pack's staging directory."""
         with volume_errors(self.root):
             make_folder(self.staging / ref.name)
             self.replace(manifest_path_of(self.staging_path(ref, digest)), document)
 
     def publish(self, ref: PackRef, digest: str, is_whole: Callable[[], bool] = lambda: True) -> None:
-        """Give the complete, verified tree in staging its public name, with the manifest that is kept beside it.
+        """Move the complete, verified tree and its manifest from staging to their public names.
 
-        Everything is on the disk before the renames. Finding the pack published already, by a run beside this one, is
-        success; a pack whose manifest is gone is replaced, for nobody can say what it is. `is_whole` is asked last
-        whether what lies in staging still is what was verified; what is not is not published.
+        Everything is synced to disk before the renames. A pack that a concurrent run has already published counts as
+        success. A pack whose manifest is gone is replaced, because its content is unknown. `is_whole` is called last
+        and returns True if the tree in staging is still the verified one; otherwise it is not published. Raises
+        `VolumeError`: the pack is gone from staging.
         """
         staging, pack = self.staging_path(ref, digest), self.pack_path(ref)
         with volume_errors(self.root):
@@ -236,9 +249,9 @@ class Volume:
                 make_folder(path.parent)
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
-                # A run beside this one may publish it, too; what lies in staging then is half made by a third one.
+                # A concurrent run may publish it, too; staging may then contain a third run's incomplete tree.
                 if os.path.lexists(pack) and not self.is_installed(ref):
-                    if not is_whole():  # the manifest would make a pack of whatever lies there
+                    if not is_whole():  # the manifest would make the wrong tree a pack
                         raise VolumeError(f"{ref} is gone from staging; run again")
                     self._replace_tree(staging, pack)
                 self._rename(manifest_path_of(staging), self.manifest_path(ref))
@@ -249,7 +262,7 @@ class Volume:
             self.remove_staged(staging)
 
     def remove_staged(self, path: Path) -> None:
-        """Remove a folder in staging, its manifest and the spool of an opaque archive. Raises `VolumeError`."""
+        """Remove a staging directory, its manifest and the spool of an opaque archive. Raises `VolumeError`."""
         with volume_errors(path):
             self.remove_atomically(path)
             self.remove_atomically(manifest_path_of(path))
@@ -257,16 +270,16 @@ class Volume:
                 self.remove_atomically(spool_path_of(path))
 
     def _replace_tree(self, new: Path, old: Path) -> None:
-        """Put a tree in place of one that readers may have open; where that cannot be done at once, in two steps."""
+        """Replace a tree that readers may have open; in two steps if the file system cannot exchange two names."""
         try:
             if not exchange(new, old):
                 self.remove_atomically(old)
-        except FileNotFoundError:  # a run beside this one did it
+        except FileNotFoundError:  # a concurrent run did it
             return
         sync_path(old.parent)
 
     def _rename(self, old: Path, new: Path) -> None:
-        """Rename, unless a run beside this one did."""
+        """Rename, unless a concurrent run has already done so."""
         try:
             os.rename(old, new)
         except OSError as error:
@@ -275,16 +288,16 @@ class Volume:
         sync_path(new.parent)
 
     def replace(self, path: Path, content: bytes) -> None:
-        """Put a small file in place of another, at once and durably. Raises `OSError`."""
+        """Replace a small file atomically and durably. Raises `OSError`."""
         name = temp_path(self.staging, "file")
         write_file(name, content)
         os.rename(name, path)
         sync_path(path.parent)
 
     def remove_atomically(self, path: Path) -> None:
-        """Take a file or a tree out of sight at once, then remove it; nothing half-removed has a public name.
+        """Rename a file or tree into staging, then remove it; no public name is ever half-removed.
 
-        What is not there is no fault. Raises `OSError`.
+        A missing path is not an error. Raises `OSError`.
         """
         trash = temp_path(self.staging, "trash")
         try:
@@ -296,25 +309,25 @@ class Volume:
         self.remove_empty_folder(path.parent)
 
     def remove_empty_folder(self, folder: Path) -> None:
-        """Remove the folder of a pack's name once no version is left in it."""
+        """Remove the directory of a pack's name once it contains no version."""
         if folder.parent.name in _PARTS:
             with suppress(OSError):  # another version is there
                 folder.rmdir()
 
     def _try_links(self) -> None:
-        """Symbolic links there must be; where hard links are refused, `hard_links` says so from now on."""
+        """Require symbolic links; set `hard_links` to False if the file system refuses hard links."""
         with volume_errors(self.root):
             require_symbolic_links(self.staging, self.root)
             self.hard_links = has_hard_links(self.staging)
 
 
 def manifest_path_of(staging: Path) -> Path:
-    """Where the manifest of a folder in staging lies."""
+    """Return the path of the manifest of a staging directory."""
     return staging.parent / f"{staging.name}.json"
 
 
 def spool_path_of(staging: Path) -> Path:
-    """Where the parts of a plain archive lie until it is unpacked."""
+    """Return the directory for the parts of an opaque archive until it is unpacked."""
     return staging.parent / f"{staging.name}{_SPOOL}"
 
 
@@ -332,7 +345,7 @@ def remove_tree(path: Path) -> None:
 
 def _refs(folder: Path) -> Iterator[PackRef]:
     for name in _names(folder):
-        if (folder / name).is_symlink():  # what lies there is not the volume's, and least of all to be pruned
+        if (folder / name).is_symlink():  # the target does not belong to the volume and must not be pruned
             continue
         for version in _names(folder / name):
             with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Remove from a volume what nothing needs any more."""
+"""Remove from a volume what neither a kept release nor the environment needs."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrunedItem:
-    """One verdict, and the bytes that it frees (hard links considered)."""
+    """One decision, and the bytes that it frees (hard links considered)."""
 
     verdict: RetentionDecision
     freed: int
 
 
 def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[PrunedItem]:
-    """Judge everything on the volume; remove what goes, unless it is a dry run. The volume is locked.
+    """Decide about everything on the volume and remove what is not needed, unless `dry_run`.
 
-    A run that is killed leaves nothing half-removed under a public name: what goes is renamed first. Raises
-    `DamagedError` where `current` leads to something that is not whole: what that needs cannot be told.
+    The caller holds the lock on the volume. A killed run leaves nothing half-removed under a public name, because
+    everything is renamed before it is removed. Raises `DamagedError`: `current` links to an incomplete release, so that
+    its needs are unknown.
     """
     if volume.current_name() and not volume.current():
         raise DamagedError("the current release is not whole; run without an action to mend it, then prune")
     with volume_errors(volume.root):
-        with ExitStack() as leases:  # until the releases are gone: who wants one to be current waits no longer
+        with ExitStack() as leases:  # held until the releases are gone; an activation waits no longer
             in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
             verdicts = decide(_held(volume, wanted, in_use), keep)
             freed_space = FreedSpaceCounter()
@@ -79,11 +80,11 @@ def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection
 
 @contextmanager
 def _unread(volume: Volume, release_id: str) -> Iterator[bool]:
-    """Tell whether no reader holds the release; where that is so, let none take it meanwhile."""
+    """Yield True if no reader holds a lease on the release; new leases are then blocked within the block."""
     descriptor = -1
     try:
         with suppress(FileNotFoundError):
-            descriptor = os.open(volume.record_path(release_id), os.O_RDWR | os.O_CLOEXEC)  # NFS wants to write to lock
+            descriptor = os.open(volume.record_path(release_id), os.O_RDWR | os.O_CLOEXEC)  # NFS: needs write access
         yield descriptor < 0 or flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         if descriptor >= 0:
@@ -99,7 +100,7 @@ def _path(volume: Volume, verdict: RetentionDecision) -> Path:
         case "manifest", PackRef() as ref:
             return volume.manifest_path(ref)
         case _, path:
-            return path  # type: ignore[return-value]  # staging and debris are paths
+            return path  # type: ignore[return-value]  # subjects of kind staging and debris are paths
 
 
 def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
@@ -123,7 +124,10 @@ def _remove(volume: Volume, verdict: RetentionDecision) -> None:
 
 
 def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> None:
-    """Where locks do not hold, an install may have come to need it since it was judged: then it is put back."""
+    """Remove a file or tree; put it back if it is needed by now.
+
+    Without working locks, an install may have come to need it after the decision.
+    """
     trash = temp_path(volume.staging, "trash")
     try:
         os.rename(path, trash)
@@ -131,7 +135,7 @@ def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> Non
         return
     sync_path(path.parent)
     if is_needed():
-        with suppress(OSError):  # that install has brought it anew
+        with suppress(OSError):  # the install has created it again
             os.rename(trash, path)
             sync_path(path.parent)
             return

@@ -1,4 +1,4 @@
-"""What may go from a volume, and why the rest stays; decided without any I/O."""
+"""Decide what may be removed from a volume, with reasons; performs no I/O."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
 
 YOUNG = 60.0
-"""Seconds for which a temporary name is left alone: where locks do not hold, it may be in use by another run."""
+"""Seconds for which a temporary name is kept: without working locks, another run may be using it."""
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeInventory:
-    """What lies on the volume.
+    """The content of a volume.
 
-    `releases` holds the packs of each release, by id, in the order in which one goes back through them;
-    `rolled_back_from` is the one that the operator turned away from; `unfinished` are folders of releases that are not
-    whole; `wanted` are the packs that the environment names, None where it names none; `leftovers` holds ages in
-    seconds.
+    `releases` maps the id of each complete release to its packs, in rollback order; `rolled_back_from` is the release
+    that the operator rolled back from; `unfinished` are incomplete releases; `in_use` are releases held by readers;
+    `wanted` are the packs that the environment names, None if it names none; `leftovers` are temporary files with their
+    ages in seconds.
     """
 
     current: str | None
@@ -39,7 +39,7 @@ class VolumeInventory:
 
 @dataclass(frozen=True, slots=True)
 class RetentionDecision:
-    """One thing on the volume: `kind` is release, pack, manifest, staging or debris; `name` is what it is called."""
+    """The decision about one item: `kind` is release, pack, manifest, staging or debris; `name` is for messages."""
 
     kind: str
     name: str
@@ -49,7 +49,10 @@ class RetentionDecision:
 
 
 def decide(held: VolumeInventory, keep: int) -> list[RetentionDecision]:
-    """Judge everything; what goes is in the order in which it must go. `keep` is a number of releases for rollback."""
+    """Decide about every item, in the order in which items must be removed.
+
+    `keep` is the number of releases to keep for rollback.
+    """
     releases = list(_releases(held, keep))
     kept = {verdict.name for verdict in releases if verdict.stays}
     packs = list(_packs(held, kept))
@@ -117,5 +120,5 @@ def _leftovers(held: VolumeInventory) -> Iterator[RetentionDecision]:
         yield RetentionDecision("debris", path.name, young, why, path)
 
 
-def _manifest_reason(useful: bool) -> str:  # noqa: FBT001 - the reason is the answer in words
+def _manifest_reason(useful: bool) -> str:  # noqa: FBT001 - the reason expresses the flag in words
     return "belongs to a pack that stays" if useful else "belongs to no pack that stays"

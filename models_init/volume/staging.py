@@ -1,4 +1,4 @@
-"""One pack on its way in: a folder whose content is its only record."""
+"""Build one pack in its staging directory; the content of the directory is the only record of progress."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _DIRECTORY_MODE = 0o755
 _NO_LINK = {
     *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),  # a file system without hard links
     *(errno.EMLINK, errno.EXDEV),  # too many names for one file, or another file system
-    *(errno.ENOENT, errno.ENOTDIR),  # a file that is there no more
+    *(errno.ENOENT, errno.ENOTDIR),  # a file that no longer exists
 }
 
 
 class Staging:
-    """The folder `root`, which is to become the tree that `manifest` describes; `pages` is told what passes through.
+    """The directory `root`, which becomes the tree described by `manifest`; `pages` is told about all file data.
 
-    Only verified bytes are ever written, each at its place: two runs may work on one folder and cannot harm each other.
+    Only verified bytes are written, each at its final offset, so that two runs can work on the same directory safely.
     """
 
     def __init__(self, root: Path, manifest: Manifest, pages: PageCachePolicy | None = None) -> None:
@@ -46,10 +46,10 @@ class Staging:
         self.manifest = manifest
         self._pages = pages or NoPageCachePolicy()
         self._root = str(root)
-        self._held = -1  # the folder that was looked at or made; open, so that no other can have its inode number
+        self._held = -1  # the directory that was inspected or created; kept open so that its inode number is not reused
 
     def exists(self) -> bool:
-        """Tell whether an earlier run left something to take up; where somebody put links to folders, it did not."""
+        """Return True if an earlier run left a usable tree; one with links in place of directories is not."""
         if not self.root.is_dir() or _has_directory_symlink(self._root):
             return False
         with volume_errors(self.root), suppress(FileNotFoundError):
@@ -57,11 +57,11 @@ class Staging:
         return True
 
     def allocated(self) -> tuple[int, int]:
-        """How much the folder takes on the disk already, in bytes and in inodes."""
+        """Return the disk usage of the directory in bytes and inodes."""
         return disk_usage(self.root)
 
     def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
-        """Read what lies there of these chunks and return those that are right. Blocks: for worker threads."""
+        """Read these chunks from staging and return those that verify. Blocks: for worker threads."""
         with volume_errors(self.root):
             found = chunk_io.sound(self._root, wanted)
             for placement in found:
@@ -69,7 +69,10 @@ class Staging:
             return found
 
     def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
-        """Take out what the manifest does not name; make folders and empty files. Blocks: for worker threads."""
+        """Remove everything that is not in the manifest; create directories and empty files.
+
+        Blocks: for worker threads.
+        """
         with volume_errors(self.root):
             if self.root.is_symlink():
                 os.unlink(self.root)
@@ -82,9 +85,10 @@ class Staging:
                     chunk_io.allocate(self._root, file)
 
     def allocate(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
-        """Give files their full size, so that a full disk shows soon; some of their chunks may be there before.
+        """Create files with their full size, so that a full disk is noticed early; some chunks may already exist.
 
-        A file of one chunk is made when its chunk comes: writing it is one step anyway. Blocks: for worker threads.
+        A file of one chunk is created when the chunk is written, which is a single step anyway. Blocks: for worker
+        threads.
         """
         with volume_errors(self.root):
             grown = _files_to_write(missing, copies, least=2)
@@ -93,7 +97,7 @@ class Staging:
                     chunk_io.allocate(self._root, file)
 
     def link(self, link: Link) -> bool:
-        """Make a file the same as one that is installed and was verified; False where that cannot be."""
+        """Hard-link a file to an installed, verified one; return False if that is not possible."""
         with volume_errors(self.root):
             name = temp_path(self.root.parents[1], "link")
             try:
@@ -102,14 +106,14 @@ class Staging:
                 if error.errno in _NO_LINK:
                     return False
                 raise
-            if not chunk_io.is_same(os.lstat(name), link.file):  # somebody changed its size or mode: a copy is right
+            if not chunk_io.is_same(os.lstat(name), link.file):  # its size or mode was changed: copy the chunks instead
                 os.unlink(name)
                 return False
             os.rename(name, f"{self._root}/{link.file.path}")
             return True
 
     def copy(self, copies: Sequence[Copy]) -> list[Placement]:
-        """Copy chunks from where they ought to lie; return those that were not there. Blocks: for worker threads."""
+        """Copy chunks from where they are expected; return those that do not verify. Blocks: for worker threads."""
         gone = []
         with volume_errors(self.root):
             for copy in copies:
@@ -120,7 +124,7 @@ class Staging:
         return gone
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
-        """Verify and write the chunks of a batch, whose bytes of the archive are `data`; return the wrong ones.
+        """Verify and write the chunks of a batch from its bytes `data` of the archive; return the wrong ones.
 
         Blocks: for worker threads.
         """
@@ -137,9 +141,9 @@ class Staging:
         return wrong
 
     def is_as_prepared(self) -> bool:
-        """Tell whether the folder is the one that was looked at, if there was one, and prepared.
+        """Return True if the directory is still the one that was inspected and prepared.
 
-        A run beside this one may have thrown that away, with what was written to it, and another one made it anew.
+        A concurrent run may have removed it with everything written to it, and another run may have created it again.
         """
         try:
             there, held = os.lstat(self._root), os.fstat(self._held)
@@ -148,7 +152,7 @@ class Staging:
         return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def complete(self) -> None:
-        """Nothing more will be written: it is whole. Blocks: for worker threads."""
+        """Finish writing: the tree is complete. Blocks: for worker threads."""
         with volume_errors(self.root):
             self._pages.leave(self._root)
 
@@ -156,9 +160,9 @@ class Staging:
         self._pages.passed(f"{self._root}/{placement.file.path}", placement.start, placement.chunk.size)
 
     def _remove_unexpected(self, grown: Collection[str]) -> None:
-        """Remove what is not part of the pack; what is gets its mode, and no more than its size.
+        """Remove entries that are not part of the pack; fix the modes and excess sizes of the others.
 
-        What is to be written then has no other name, which could lie outside the volume.
+        Afterwards no file to be written has a second hard link, which could be outside the volume.
         """
         files = {file.path: file for file in self.manifest.files}
         folders = set(self.manifest.folders())
@@ -212,13 +216,13 @@ class Staging:
 
 
 def _files_to_write(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:
-    """The files of `least` chunks or more of which something is still to be written."""
+    """Return the files of at least `least` chunks of which any chunk is still to be written."""
     written = (*missing, *(copy.placement for copy in copies)) if copies else missing
     return {placement.file.path for placement in written if len(placement.file.chunks) >= least}
 
 
 def _has_directory_symlink(root: str) -> bool:
-    """Tell whether the tree is, or holds, a link to a folder: what lies behind it is not there once it is taken out."""
+    """Return True if the tree is, or contains, a link to a directory: its target would be lost with the link."""
     return os.path.islink(root) or any(
         os.path.islink(f"{folder}/{name}") for folder, subfolders, _ in os.walk(root) for name in subfolders
     )

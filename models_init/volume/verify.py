@@ -1,4 +1,4 @@
-"""Compare what is installed with its manifests, down to each chunk."""
+"""Compare installed packs with their manifests, down to each chunk."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _NEEDS_BYTES = {"missing", "type", "size", "bytes"}
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is not as it was published.
+    """One difference from the published state.
 
-    `kind` is manifest, record, link, missing, type, size, mode, bytes or extra; `where` is the pack or the release,
-    and `path` lies in it; `detail` is for people.
+    `kind` is manifest, record, link, missing, type, size, mode, bytes or extra; `where` names the pack or the release,
+    and `path` is relative to it; `detail` is for people.
     """
 
     where: str
@@ -47,7 +47,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class PackState:
-    """One pack as it was found; `content` is None where its manifest is not the one that was verified."""
+    """The state of one pack; `content` is None if its manifest is missing or not the verified one."""
 
     pack: InstalledPack
     content: Manifest | None
@@ -55,19 +55,19 @@ class PackState:
 
     @property
     def broken(self) -> list[File]:
-        """The files that need other bytes than they have."""
+        """Return the files whose bytes must be restored."""
         paths = {damage.path for damage in self.damages if damage.kind in _NEEDS_BYTES}
         return [file for file in self.content.files if file.path in paths] if self.content else []
 
     @property
     def gone(self) -> bool:
-        """Tell whether there is no tree at all."""
+        """Return True if the pack has no tree."""
         return any(damage.path == "." and damage.kind in {"missing", "type"} for damage in self.damages)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseState:
-    """A release as it was found."""
+    """The state of a release."""
 
     release: Release
     packs: tuple[PackState, ...]
@@ -75,12 +75,12 @@ class ReleaseState:
 
     @property
     def damages(self) -> list[Damage]:
-        """Everything that is not as it was published."""
+        """Return all differences from the published state."""
         return [*self.links, *(damage for pack in self.packs for damage in pack.damages)]
 
     @property
     def size(self) -> int:
-        """Bytes that were hashed."""
+        """Return the number of hashed bytes."""
         return sum(pack.content.size for pack in self.packs if pack.content)
 
 
@@ -101,7 +101,7 @@ def _verify_folder(volume: Volume, release: Release) -> Iterator[Damage]:
 
 
 def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
-    """The manifest that the pack was verified against, None where it is missing or is another."""
+    """Return the manifest that the pack was verified against, or None if it is missing or differs."""
     try:
         document = volume.manifest_path(pack.ref).read_bytes()
         right = pack.manifest == f"sha256:{hashlib.sha256(document).hexdigest()}"
@@ -125,7 +125,7 @@ async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, ob
 
 
 def _scan(root: Path) -> dict[str, os.stat_result]:
-    """Everything in the tree, by relative path."""
+    """Return all entries of the tree by relative path."""
     found = {".": os.lstat(root)} if os.path.lexists(root) else {}
     if root.is_symlink():
         return found
@@ -157,7 +157,7 @@ def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result])
 
 
 async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers, observer: Observer) -> list[Damage]:
-    """Name each file that has a wrong chunk, with the places of its wrong chunks."""
+    """Return a damage for each file with wrong chunks, with the offsets of these chunks."""
 
     async def unsound(part: list[Placement]) -> list[Placement]:
         sound = set(map(id, await workers.run(chunk_io.sound, str(root), part)))
