@@ -1,4 +1,4 @@
-"""The program `models-init`: its command line, its settings, and one module for each action.
+"""The program `models-init`: command line, settings, and one module for each action.
 
-It may import packages up to `output`. Only its commands may import what a start with nothing to do does not need.
+May import packages up to `output`. Only the modules of actions may import what a run with nothing to do does not need.
 """

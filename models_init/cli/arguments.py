@@ -1,4 +1,4 @@
-"""The command line: one action at most, and every setting as a flag."""
+"""Parse the command line: at most one action, and every setting as a flag."""
 
 from __future__ import annotations
 
@@ -35,16 +35,15 @@ _ACTIONS = (
     *("plan", "check", "status", "verify", "repair", "rollback", "activate"),
     *("prune", "hold", "receipt", "render_overlay"),
 )
-_PREVIOUS = ""  # what `--rollback` stands for without a release
+_PREVIOUS = ""  # value of `--rollback` without a release
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is asked for: `action` is "install" without a flag.
+    """The parsed command line.
 
-    `release` is empty where none is named, and for "receipt" it is the file.
-
-    `values` are the texts of the settings by variable: flags win over the environment.
+    `action` is "install" if no action's flag is given. `release` is empty if none is named; for "receipt" it is the
+    output file. `values` are the texts of the settings by variable: flags take precedence over the environment.
     """
 
     action: str
@@ -57,14 +56,14 @@ class Command:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises `UsageError` instead of printing and leaving."""
+    """Raises `UsageError` instead of printing and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
-    """Read the command line. Raises `UsageError`; `SystemExit` after `--help` and `--version`."""
+    """Parse the command line. Raises `UsageError`; `SystemExit` after `--help` and `--version`."""
     parser = _parser()
     parsed = vars(parser.parse_args(arguments))
     action = next((name for name in _ACTIONS if parsed[name] not in (None, False)), "install")

@@ -1,4 +1,4 @@
-"""Writes the compose overlay for several languages: one engine for each, behind one nginx."""
+"""Generate the compose overlay for several languages: one engine for each, behind one nginx."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PORT = 8890
 
 
 def languages(packs: Iterable[PackRef]) -> list[str]:
-    """The packs that are languages, which is all but the shared ones."""
+    """Return the names of the language packs: all packs except the shared ones."""
     return [pack.name for pack in packs if not pack.name.startswith(_SHARED)]
 
 
 def overlay(languages: Sequence[str]) -> str:
-    """The overlay for `docker compose`, which goes on top of docker-compose.realtime.bucket.yml.
+    """Return the overlay for `docker compose`, to be applied on top of docker-compose.realtime.bucket.yml.
 
-    It holds nginx's configuration, so it is one file; and it is the same for the same languages.
+    It includes nginx's configuration, so it is a single file. The same languages always give the same overlay.
     """
     gateway = configuration(languages)
     return _OVERLAY.format(
@@ -35,7 +35,7 @@ def overlay(languages: Sequence[str]) -> str:
 
 
 def configuration(languages: Sequence[str]) -> str:
-    """What nginx is told: ws://HOST:8890/LANGUAGE goes to that language's engine, whatever follows it as well."""
+    """Return nginx's configuration, which routes ws://HOST:8890/LANGUAGE and all paths below it to that engine."""
     return _CONFIGURATION.format(
         port=_PORT,
         routes="".join(_ROUTE.format(language=language, port=_PORT) for language in languages),

@@ -1,4 +1,4 @@
-"""Make what the settings describe: the source, its probe, and the signature policy."""
+"""Create the source, its probe and the signature policy from the settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def source_of(settings: Settings, observer: Observer, on_retry: Callable[[UnavailableError, float], None]) -> Source:
-    """The source that MODELS_URL names, opened when it is first asked; `on_retry` is told errors and waits."""
+    """Return the source named by MODELS_URL, opened on first use; `on_retry` receives errors and waits in seconds."""
     source: Source = StragglerSource(open_source(settings.url, settings.prefix, lambda: _access(settings, observer)))
     if settings.max_rate:
         source = RateLimitedSource(source, settings.max_rate)
@@ -36,7 +36,7 @@ def source_of(settings: Settings, observer: Observer, on_retry: Callable[[Unavai
 
 
 def probe_of(settings: Settings, source: Source) -> EndpointProbe:
-    """How the source that MODELS_URL names is reached; an attempt or two are all that is made."""
+    """Return a probe of the source named by MODELS_URL, limited to a few attempts."""
     probe = open_probe(settings.url, source, lambda: _probe_access(settings))
     if not is_remote(settings.url):
         return probe
@@ -44,13 +44,13 @@ def probe_of(settings: Settings, source: Source) -> EndpointProbe:
 
 
 def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
-    """Whom the settings have us believe. Raises `UsageError`."""
+    """Return the signature policy of the settings. Raises `UsageError`."""
     keys = settings.read_public_keys()
     return RequireSignature(keys, observer) if keys else AcceptUnsigned()
 
 
 def token_expires(settings: Settings) -> datetime | None:
-    """When the newest token ends, if there is one that says so."""
+    """Return the expiry time of the newest token, or None if there is no token or no such time."""
     if not is_remote(settings.url):
         return None
     try:
@@ -60,12 +60,12 @@ def token_expires(settings: Settings) -> datetime | None:
 
 
 def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:
-    """The entries of NO_PROXY that cannot match any server; none where no server is asked."""
+    """Return the entries of NO_PROXY that cannot match any server; none if the source is local."""
     return unusable_no_proxy_entries(os.environ) if is_remote(settings.url) else ()
 
 
 def _access(settings: Settings, observer: Observer) -> ContainerAccess:
-    """Return how the container is reached by an install; say so where entries of NO_PROXY cannot work."""
+    """Return the access to the container for an install; warn about entries of NO_PROXY that cannot match."""
     from models_init.sources.azure import ContainerAccess, TokenRefresh
     from models_init.sources.http.client import TransportOptions
 
@@ -90,7 +90,7 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
 
 
 def _probe_access(settings: Settings) -> ContainerAccess:
-    """Return how the container is reached by a check."""
+    """Return the access to the container for a check."""
     from models_init.sources.azure import ContainerAccess
     from models_init.sources.http.client import TransportOptions
 
@@ -99,7 +99,10 @@ def _probe_access(settings: Settings) -> ContainerAccess:
 
 
 def _receive_buffer(settings: Settings) -> int:
-    """Bytes that the kernel may take in for a connection: with a limited rate a tenth of a second's for all, about."""
+    """Return the kernel's receive buffer for a connection in bytes, 0 for the default.
+
+    With a limited rate, the buffers of all connections together hold about a tenth of a second's bytes.
+    """
     if not settings.max_rate:
         return 0
     return min(1 << 20, max(16 << 10, settings.max_rate // 10 // settings.connections))

@@ -1,4 +1,4 @@
-"""From the command line to an exit code."""
+"""Run the action of a command line and return its exit code."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run one action; return the exit code that `--help` lists."""
+    """Run one action; return one of the exit codes that `--help` lists."""
     raise_on_signals()
-    os.umask(0o022)  # modes are what we say, not what the shell says
+    os.umask(0o022)  # file modes must not depend on the shell's umask
     register(environment.get("MODELS_SAS_TOKEN", ""))
     facts: dict[str, object]
     log_format, level = environment.get("MODELS_LOG_FORMAT", "text"), environment.get("MODELS_LOG_LEVEL", "info")
@@ -33,7 +33,7 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         settings = (read if command.action == "check" else load)(command.values, with_packs=_names_packs(command))
         log_format, level, termination_log = settings.log_format, settings.log_level, settings.termination_log
         result = _act(command, settings)
-        if command.as_json and (refused := result.content.get("rolled_back_from")):  # else the result says it loudly
+        if command.as_json and (refused := result.content.get("rolled_back_from")):  # the text says so itself
             facts = {"stays": result.content["release"], "not": refused, "text": result.text}
             console.note("rolled_back", facts, log_format=log_format, level=level)
         console.result(result.content if command.as_json else result.text, as_json=command.as_json)
@@ -42,27 +42,27 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         facts = {"signal": str(stopped), "text": "what was verified is kept; run again to go on"}
         console.note("stopped", facts, log_format=log_format, level=level)
         return stopped.exit_code
-    except Exception as error:  # noqa: BLE001 - the last hop: whatever is no expected fault is told as a bug
+    except Exception as error:  # noqa: BLE001 - the outermost level: any unexpected error is reported as a bug
         console.write_termination_log(error, termination_log)
         return console.fault(error, log_format=log_format, level=level)
 
 
 def _names_packs(command: Command) -> bool:
-    """Tell whether the environment has to name packs; for pruning it may."""
+    """Return True if the environment must name packs; optional for pruning."""
     if command.action == "prune":
         return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
     return command.action in {"install", "plan", "check", "render_overlay"}
 
 
 class _Action(Protocol):
-    """A module of `commands`."""
+    """The interface of a module in `commands`."""
 
     def run(self, command: Command, settings: Settings) -> Result:
         """Run the action and return its result."""
 
 
 def _act(command: Command, settings: Settings) -> Result:
-    """Run the action's module, which is imported only now: a start with nothing to do needs none."""
+    """Run the module of the action; it is imported only here because a run with nothing to do needs none."""
     if command.action == "install" and (done := nothing_to_do(settings)):
         return done
     action = cast("_Action", import_module(f"models_init.cli.commands.{command.action}"))

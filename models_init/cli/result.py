@@ -1,4 +1,4 @@
-"""The result of an action, for programs and for people."""
+"""Define the result of an action, for programs and for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an action tells on stdout (an object for programs, text for people), and the exit code."""
+    """The output of an action on stdout (an object for programs, text for people), and its exit code."""
 
     content: dict[str, Any]
     text: str
@@ -21,7 +21,7 @@ class Result:
 
 
 def installed_content(release: Release) -> dict[str, Any]:
-    """Return the content of a result: the release that is current, and counters of 0."""
+    """Return a result's content: the current release, and counters of 0."""
     return {
         "release": release.id,
         "packs": release.versions,

@@ -1,4 +1,4 @@
-"""What actions with an event loop need: an observer, the source and its threads, the lock on the volume."""
+"""Set up the observer, the source, the threads and the volume lock for actions that use an event loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models_init.cli.settings import Settings
     from models_init.core.events import Observer
 
-_LOCK_PAUSE = 0.2  # seconds between two looks at a lock that another run holds
+_LOCK_PAUSE = 0.2  # seconds between two attempts to take a lock that another run holds
 
 
 def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]], settings: Settings) -> Result:
@@ -35,7 +35,7 @@ def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]]
 
 
 class RetryCounter:
-    """Counts them, and tells the watcher."""
+    """Counts retries and reports them to the observer."""
 
     def __init__(self, observer: Observer) -> None:
         self.count = 0
@@ -71,7 +71,7 @@ async def open_context(settings: Settings, observer: Observer, retries: RetryCou
 
 @asynccontextmanager
 async def _time_limit(seconds: float) -> AsyncIterator[None]:
-    """End the block after so many seconds, 0 is never. Raises `UnavailableError`."""
+    """Cancel the block after `seconds`; 0 means no limit. Raises `UnavailableError`."""
     try:
         async with asyncio.timeout(seconds or None) as limit:
             yield
@@ -85,7 +85,7 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def locked(context: InstallContext, doing: str, patience: float) -> AsyncIterator[None]:
-    """Prepare and lock the volume; say for whom and how long there is waiting. Raises `LockedError`."""
+    """Prepare and lock the volume; report the holder and the longest wait while waiting. Raises `LockedError`."""
     context.volume.prepare()
     lock, waited = Lock(context.volume.root / ".lock"), 0.0
     while not lock.take(doing):

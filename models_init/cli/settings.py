@@ -134,7 +134,7 @@ def _setting(variable: str, flag: str | None, default: str, help: str) -> Any:  
     return Field(default, validation_alias=variable, description=help, json_schema_extra={"flag": flag}, repr=False)
 
 
-_Text = SkipValidation[str]  # pydantic's own type refuses bytes that are not UTF-8, which a file name can hold
+_Text = SkipValidation[str]  # pydantic's own type refuses bytes that are not UTF-8, which a file name can contain
 _Languages = Annotated[tuple[tuple[str, str], ...], PlainValidator(_languages)]
 _Version = Annotated[str, PlainValidator(_version)]
 _Seconds = Annotated[float, PlainValidator(_seconds)]

@@ -1,4 +1,4 @@
-"""Whether the token lives as long as the fetch will take: a watcher around a watcher."""
+"""Warn if the token will expire before the fetch ends (observer decorator)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from models_init.core.events import Observer
 
-_FIRST_LOOK, _LOOK = 3.0, 10.0  # seconds: a rate of less is that of the slow start
+_FIRST_LOOK, _LOOK = 3.0, 10.0  # seconds; an earlier rate is that of the slow start
 
 
 class TokenExpiryMonitor:
-    """Warns, once, when the token expires before the bytes that are expected will have come at their rate so far.
+    """Warns once if the token expires before the expected bytes can arrive at the measured rate.
 
-    `expires` is asked each time, for a token's file may hold a newer one meanwhile; None is never.
+    `expires` is called at each check, because the token's file may contain a newer token by then; None means never.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whether there is anything to do: decided without a network, a token or a heavy import."""
+"""Decide whether there is anything to do, without a network, a token or an expensive import."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def nothing_to_do(settings: Settings) -> Result | None:
-    """The result where the volume is what the environment names, or was rolled back from it; None where there is work.
+    """Return the result if the volume holds the wanted packs or was rolled back from them; None if there is work.
 
-    Opens no socket, needs no token, and imports nothing that it can do without.
+    Opens no socket, needs no token, and imports as little as possible.
     """
     volume = Volume(settings.folder)
     switch, current = Switch(volume), volume.current()

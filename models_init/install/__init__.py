@@ -1,4 +1,4 @@
-"""The workflow: resolve, plan, assemble, publish and activate packs; checks before it and repairs after it.
+"""Resolve, plan, assemble, publish and activate packs; check before an install and repair after it.
 
-It may import packages up to `archive`. It must not read settings or print: it reports events and returns results.
+May import packages up to `archive`. Must not read settings or print: it reports events and returns results.
 """

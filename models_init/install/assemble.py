@@ -1,4 +1,4 @@
-"""Bring trees into staging, each chunk from the nearest place that has it: staging, another pack, the source."""
+"""Assemble trees in staging, taking each chunk from the nearest place: staging, another pack, or the source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[PackSurvey]:
-    """Find out what the volume holds of each pack: hash what lies in staging, look up what others ought to have."""
+    """Determine what the volume holds of each pack: hash the chunks in staging, look up chunks in other trees."""
     sound = await each(lambda pack: _sound_chunks(context, pack), packs)
     searches = [ReuseSearch(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
     await _search_volume(context, packs, searches)
@@ -36,24 +36,24 @@ async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[Pac
 
 
 class AssembledPack(NamedTuple):
-    """What lies in staging now; `is_whole` tells whether it still does, for `Volume.publish`."""
+    """A complete tree in staging; `is_whole` returns True if it is still complete, for `Volume.publish`."""
 
     resolved: Resolved
     is_whole: Callable[[], bool]
 
 
 async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetcher) -> AssembledPack:
-    """Make staging whole: link, copy, fetch; return what lies there then.
+    """Complete the tree in staging by linking, copying and fetching; return its manifest.
 
-    That is what was planned, or what turned out to be in a plain archive. Raises `WrongBytesError`, `ArchiveError` and
-    the errors of source and volume.
+    The manifest is the planned one, or the derived one for an opaque archive. Raises `WrongBytesError`, `ArchiveError`
+    and the errors of the source and the volume.
     """
     if pack.is_unknown:
         return AssembledPack(await _archive_install(context, pack.resolved).fetch_and_unpack(fetcher), lambda: True)
     staging = context.staging(pack.resolved)
     await context.workers.run(staging.prepare, pack.missing, pack.copies)
     with unwrap_group():
-        async with asyncio.TaskGroup() as group:  # the disk that is read and the network that is waited for are two
+        async with asyncio.TaskGroup() as group:  # reading the disk and waiting for the network overlap
             group.create_task(context.workers.run(staging.allocate, pack.missing, pack.copies))
             adopting = group.create_task(reuse_local(staging, pack, context.workers))
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
@@ -70,7 +70,7 @@ async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetche
 async def _fetch(
     pack: PackPlan, fetcher: Fetcher, staging: Staging, missing: Sequence[Placement]
 ) -> WrongBytesError | None:
-    """Fetch these chunks; wrong ones are returned as a fault, so that everything else comes first."""
+    """Fetch these chunks; return the error for wrong ones, so that everything else is completed first."""
     if missing and pack.manifest.is_derived:
         raise VolumeError(f"{pack.manifest.ref}: what was unpacked is damaged already; check the disk, then run again")
     try:
@@ -81,7 +81,7 @@ async def _fetch(
 
 
 def check_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
-    """Raise `NoSpaceError` where the plan does not fit, before anything is fetched."""
+    """Raise `NoSpaceError`, before anything is fetched, if the plan does not fit on the volume."""
     lacking = plan.disk_bytes + SPARE - free_bytes
     if plan.disk_bytes and lacking > 0:
         raise NoSpaceError(
@@ -96,7 +96,7 @@ def check_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
 
 
 def check_available(plan: Plan, source: Source) -> None:
-    """Raise `NotFoundError` where the source was made without what the volume lacks, before anything is fetched."""
+    """Raise `NotFoundError`, before anything is fetched, if the source was made without chunks that are missing."""
     lacking, reason = [], ""
     for pack in plan.packs:
         key, size = pack.manifest.archive_key, 0
@@ -123,7 +123,7 @@ async def _sound_chunks(context: InstallContext, pack: Resolved) -> list[Placeme
 
 
 async def _search_volume(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[ReuseSearch]) -> None:
-    """Look in one tree after the other, but not in the packs' own folders in staging: those are hashed already."""
+    """Search one tree after the other, except the packs' own staging directories, which are already hashed."""
     own = {context.staging(pack).root for pack in packs}
     for holding in context.volume.seed_trees({pack.manifest.pack for pack in packs}):
         wanting = [search for search in searches if search.wants_more and holding.root not in own]
@@ -135,7 +135,7 @@ async def _search_volume(context: InstallContext, packs: Sequence[Resolved], sea
 
 
 def _manifest_in(holding: SeedTree) -> Manifest | None:
-    """What ought to lie there; nothing where its manifest cannot be read."""
+    """Return the manifest of the tree, or None if it is unreadable."""
     try:
         return manifest.parse(holding.manifest.read_bytes(), holding.ref)
     except (OSError, ManifestError):

@@ -1,4 +1,4 @@
-"""What checks have found: a line for each, whatever becomes of the others."""
+"""Collect the results of checks, one line each; a failed check does not stop the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was found, and what to do. `exit_code` is that of the fault, 0 where there is none."""
+    """One line: the result and the remedy. `exit_code` is that of the error, 0 if there is none."""
 
     check: str
     state: str
@@ -25,45 +25,45 @@ class Finding:
 
 
 class CheckReport:
-    """All lines, in the order in which their checks were first named; what is found later stands instead."""
+    """All findings, in the order in which their checks were first reported; a later finding replaces an earlier one."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[Finding]] = {}
 
     @property
     def all(self) -> list[Finding]:
-        """The lines."""
+        """Return all findings."""
         return [finding for found in self._found.values() for finding in found]
 
     @property
     def exit_code(self) -> int:
-        """The code of the first fault."""
+        """Return the exit code of the first failed check, or 0."""
         return next((finding.exit_code for finding in self.all if finding.exit_code), EXIT_OK)
 
     def ok(self, check: str, text: str) -> None:
-        """It is as it should be."""
+        """Report that the check passed."""
         self._found[check] = [Finding(check, OK, text)]
 
     def warn(self, check: str, text: str) -> None:
-        """An install will work, and somebody should know something."""
+        """Report a condition that does not prevent an install but needs attention."""
         self._found[check] = [Finding(check, WARNING, text)]
 
     def skip(self, check: str, reason: str) -> None:
-        """It could not be found out."""
+        """Report that the check could not be run."""
         self._found[check] = [Finding(check, SKIPPED, reason)]
 
     def fail(self, check: str, error: ModelsInitError) -> None:
-        """An install would end with this error."""
+        """Report an error with which an install would fail."""
         faults = error.faults if isinstance(error, UsageError) else (str(error),)
         self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in faults]
 
     def failed(self, check: str) -> bool:
-        """Whether this is at fault."""
+        """Return True if the check failed."""
         return any(finding.state == FAILED for finding in self._found.get(check, ()))
 
     @contextmanager
     def guarding(self, check: str) -> Iterator[None]:
-        """Let an expected error in the block be what this check has found."""
+        """Report an expected error in the block as the failure of the check."""
         try:
             yield
         except ModelsInitError as error:

@@ -1,4 +1,4 @@
-"""What an install works with."""
+"""Bundle the objects that an install needs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from models_init.volume.layout import Volume
 
 _RECORD = 512
-"""Bytes that a chunk's record takes in memory, about: the manifest of 100,000 small files leaves less for buffers."""
+"""Approximate memory in bytes of one chunk's record: the manifest of 100,000 small files leaves less for buffers."""
 
 _LEAST_MEMORY = 16 << 20
-"""Bytes for buffers that are used whatever the manifests take, if the settings allow as many."""
+"""Bytes used for buffers even if the manifests are large, unless the settings allow fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstallContext(Context):
-    """What an install works with: a context with the volume and the signature policy."""
+    """A transfer context with the volume and the signature policy."""
 
     volume: Volume
     trust: SignaturePolicy
@@ -35,13 +35,13 @@ class InstallContext(Context):
     _stagings: dict[Path, Staging] = field(default_factory=dict)
 
     def staging(self, pack: Resolved) -> Staging:
-        """The folder in which the pack grows: the same object each time, for it knows what was looked at."""
+        """Return the pack's staging directory; the same object each time, because it keeps state."""
         path = self.volume.staging_path(pack.manifest.ref, pack.digest)
         if path not in self._stagings:
             self._stagings[path] = Staging(path, pack.manifest, self.pages)
         return self._stagings[path]
 
     def fetcher_for(self, plan: Plan) -> Fetcher:
-        """Return a fetcher for all packs of the plan; what their manifests take is not used for buffers."""
+        """Return a fetcher for all packs of the plan; memory taken by manifests is not used for buffers."""
         memory = max(min(self.memory, _LEAST_MEMORY), self.memory - plan.chunks * _RECORD)
         return self.fetcher(plan.largest_batch, memory)

@@ -1,4 +1,4 @@
-"""The order of the steps: resolve, plan, fetch, publish, activate."""
+"""Run an install: resolve, plan, fetch, publish, activate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InstallReport:
-    """What was done; sizes in bytes. `bytes_fetched` counts all bytes of archives that came, wanted or not."""
+    """The result of an install; sizes in bytes.
+
+    `bytes_fetched` counts all received bytes of archives, including those that were not wanted.
+    """
 
     release: Release
     bytes_fetched: int
@@ -42,7 +45,7 @@ class InstallReport:
 
 @dataclass(frozen=True)
 class Installation:
-    """Brings a volume to the release that consists of the packs `wanted`."""
+    """Installs and activates the release that consists of the packs `wanted`."""
 
     wanted: Sequence[PackRef]
     context: InstallContext
@@ -50,19 +53,20 @@ class Installation:
     held_back: list[tuple[PackRef, str, bytes]] = field(default_factory=list)
 
     async def plan(self) -> Plan:
-        """Find out what is missing and what it costs; change nothing."""
+        """Plan the install without changing anything."""
         return await self._plan(lambda _ref, _digest, _document: None)
 
     async def look_up(self, ref: PackRef) -> Resolved:
-        """What one pack consists of, by the volume or by the source; change nothing."""
+        """Return the manifest of one pack from the volume or the source, without changing anything."""
         if self.context.volume.is_installed(ref):
             return resolve.installed(self.context.volume, ref)
         return await self._resolve(ref, lambda _ref, _digest, _document: None)
 
     async def run(self) -> InstallReport:
-        """Do it; the volume is prepared and locked.
+        """Run the install; the volume must be prepared and locked.
 
-        Raises the error that ends it. Whatever was verified until then is kept, and the next run goes on from there.
+        Raises the error that ends the install. Everything verified until then is kept, and the next run continues from
+        there.
         """
         volume, observer = self.context.volume, self.context.observer
         plan = await self._plan(volume.keep_manifest)
@@ -90,7 +94,7 @@ class Installation:
         return await self.make_plan([*known, *new])
 
     async def make_plan(self, packs: Sequence[Resolved]) -> Plan:
-        """What it takes to bring these packs, that fit together or not; change nothing."""
+        """Plan the install of these packs, compatible or not, without changing anything."""
         here = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
         known = [pack for pack in packs if pack.manifest.ref in here]
         new = [pack for pack in packs if pack.manifest.ref not in here]
@@ -105,7 +109,7 @@ class Installation:
         resolved = manifest.published(document, ref)
         self.context.observer.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
         if self.context.source.unavailable_reason(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
-            self.held_back.append((ref, resolved.digest, document))  # until it is sure that the volume has the rest
+            self.held_back.append((ref, resolved.digest, document))  # until the plan is feasible
         else:
             await self.context.workers.run(keep, ref, resolved.digest, document)
         return resolved
@@ -113,11 +117,11 @@ class Installation:
     async def _install_pack(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
         """Fetch and publish one pack; return the digest of the manifest that it was verified against.
 
-        A publisher's fault is returned, too, so that it does not keep other packs from coming.
+        Returns `WrongBytesError` and `ArchiveError` instead of raising them, so that other packs are still installed.
         """
         ref, volume = pack.manifest.ref, self.context.volume
         if pack.installed:
-            if pack.manifest.is_derived:  # a run may have been killed just before it let go of the spool
+            if pack.manifest.is_derived:  # a run may have been killed just before it removed the spool
                 origin = volume.staging_path(ref, manifest.origin(pack.manifest).digest)
                 await self.context.workers.run(volume.remove_staged, origin)
             return pack.digest

@@ -1,4 +1,4 @@
-"""The order of the checks before an install: what has no ground to stand on is skipped, everything else is tried."""
+"""Run all preflight checks in order. A check whose prerequisite failed is skipped; all others still run."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from models_init.transfer.plan import PackPlan, Plan
 
 _SAMPLE = 8 * MIB
-"""Bytes that are fetched to see how fast the source is, at most."""
+"""Largest number of bytes to fetch for measuring the rate of the source."""
 
 _PIECE = MIB // 2
-_ROOM = 16 << 10  # bytes that are counted at once
+_ROOM = 16 << 10  # size of the receive buffer in bytes
 _SAMPLE_SECONDS = 2.0
 _SKEW_SECONDS = 120.0
-"""What clocks may differ by: the service grants a token's beginning about so much."""
+"""Tolerated difference of the clocks: the service tolerates about as much before a token's start time."""
 
 _SOON = timedelta(days=1)
 
 
 @dataclass(slots=True)
 class PreflightReport:
-    """What was found, and the figures behind it where they could be had; sizes in bytes, times in seconds."""
+    """The findings and the figures behind them, as far as known; sizes in bytes, times in seconds."""
 
     source: str
     volume: str
@@ -57,14 +57,14 @@ class PreflightReport:
 
     @property
     def seconds(self) -> float | None:
-        """How long the fetch is going to take, about."""
+        """Return the estimated time of the fetch, or None if unknown."""
         if self.plan and not self.plan.fetch_bytes:
             return 0.0
         return self.plan.fetch_bytes / self.rate if self.plan and self.rate else None
 
 
 class Preflight:
-    """Checks what an install of the packs `wanted` will meet; `probe` is None where no source can be asked."""
+    """Checks the conditions for an install of the packs `wanted`; `probe` is None if the source is unknown."""
 
     def __init__(self, wanted: Sequence[PackRef], context: InstallContext, probe: EndpointProbe | None) -> None:
         self.report = PreflightReport(context.source.name, str(context.volume.root))
@@ -77,9 +77,9 @@ class Preflight:
         self._packs: list[Resolved] = []
 
     async def run(self, faults: Sequence[str], no_proxy_ignored: Sequence[str] = ()) -> PreflightReport:
-        """Check everything, whatever fails; nothing is changed.
+        """Run all checks, even if some fail, without changing anything.
 
-        `faults` are those of the environment; `no_proxy_ignored` has the entries of NO_PROXY that cannot match.
+        `faults` are the errors of the environment; `no_proxy_ignored` are the entries of NO_PROXY that cannot match.
         """
         self._check_environment(faults)
         await self._context.workers.run(volume_checks.inspect, self._context.volume, self._found)
@@ -142,7 +142,7 @@ class Preflight:
             self._found.ok("token", f"{token.scope}; {_life(token.expires, self._now())}")
 
     def _now(self) -> datetime:
-        """The service's time, or this machine's where that is not known."""
+        """Return the service's time, or this machine's if that is unknown."""
         return datetime.now(UTC) - timedelta(seconds=self.report.clock_ahead or 0.0)
 
     async def _check_packs(self) -> None:
@@ -156,7 +156,7 @@ class Preflight:
             self._report_pack(f"pack {ref.name}", ref, outcome)
 
     async def _look_up(self, ref: PackRef) -> Resolved | ModelsInitError | str:
-        """What the pack consists of, why that cannot be had, or why nobody asks."""
+        """Return the pack's manifest, or the error, or the reason why the check is skipped."""
         try:
             if not self._context.volume.is_installed(ref):
                 for check in ("source", "token"):
@@ -169,7 +169,7 @@ class Preflight:
         return resolved
 
     async def _fetch_last_byte(self, pack: Resolved) -> None:
-        """Fetch the last byte of the archive: it is there, and as long as it should be."""
+        """Fetch the last byte of the archive to check that the archive exists in its full size."""
         content, source = pack.manifest, self._context.source
         key, size = content.archive_key, content.archive.size
         if (
@@ -243,7 +243,7 @@ class Preflight:
                 self._found.warn("rate", f"too slow to be measured in {human_time(seconds)}; check the network")
 
     async def _sample(self, pack: PackPlan) -> tuple[int, float]:
-        """Bytes, and the seconds that they took; connections are opened before that."""
+        """Return the number of fetched bytes and the seconds that they took; connections are opened before that."""
         ranges = list(_pieces(pack))
         tallies = [_CountingSink() for _ in ranges]
 
@@ -266,7 +266,7 @@ class Preflight:
             self._found.ok("time", f"about {human_time(seconds)} for what is to be fetched, if it goes on at that rate")
 
     def _check_expiry(self) -> None:
-        """A token that is good now may not be so for long enough."""
+        """Warn if the token expires before the end of the install, or within a day."""
         token, now = self._credential, self._now()
         if not token or not token.expires or self._found.failed("token"):
             return
@@ -284,7 +284,7 @@ _NOT_ALL = "not all packs are known"
 
 
 class _CountingSink:
-    """A sink that counts bytes and forgets them."""
+    """A sink that counts bytes and drops them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -300,7 +300,7 @@ class _CountingSink:
 
 
 def _pieces(pack: PackPlan) -> Iterator[tuple[int, int]]:
-    """Ranges of what is to be fetched, up to the size of a sample."""
+    """Yield ranges of the bytes to fetch, up to the size of the sample."""
     left = _SAMPLE
     wanted = ((span.start, span.stop) for span in spans(pack.missing)) if pack.missing else _whole(pack)
     for begin, end in wanted:
@@ -313,7 +313,7 @@ def _pieces(pack: PackPlan) -> Iterator[tuple[int, int]]:
 
 
 def _whole(pack: PackPlan) -> Iterator[tuple[int, int]]:
-    """An archive that is not described chunk by chunk."""
+    """Yield the range of a complete archive, for one that is not described by chunks."""
     yield 0, pack.manifest.archive.size
 
 

@@ -1,4 +1,4 @@
-"""Put back what `verify` found damaged: fetch the damaged chunks alone, replace each file by a rename."""
+"""Repair what `verify` found damaged: fetch only the damaged chunks, replace each file by a rename."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What was damaged and is not any more, and the bytes that it took."""
+    """The state of the release before the repair, and the bytes of archives that were fetched."""
 
     state: ReleaseState
     bytes_fetched: int
 
 
 async def repair(context: InstallContext, release: Release) -> RepairResult:
-    """Verify a release and mend all that is wrong, in every version that shares a damaged file.
+    """Verify a release and repair all damages, also in other versions that share a damaged file.
 
-    The volume is prepared and locked. Raises the errors of source and volume; what was mended until then stays so.
+    The volume must be prepared and locked. Raises the errors of the source and the volume; repairs done until then are
+    kept.
     """
     fetched = await _restore_manifests(context, release)
     state = await verify(context.volume, release, context.workers, context.observer)
@@ -61,9 +62,9 @@ async def repair(context: InstallContext, release: Release) -> RepairResult:
 
 
 async def _restore_manifests(context: InstallContext, release: Release) -> int:
-    """Fetch the manifests that are not those of the release; nothing can be judged without them.
+    """Fetch the manifests that differ from those of the release; nothing can be verified without them.
 
-    Of a plain archive that takes the archive. Returns the bytes of archives that were fetched.
+    For a pack from an opaque archive this fetches the archive. Returns the bytes of archives that were fetched.
     """
     fetched = 0
     for pack in release.packs:
@@ -83,7 +84,7 @@ async def _restore_manifests(context: InstallContext, release: Release) -> int:
 
 
 async def _unpack(context: InstallContext, published: Resolved) -> tuple[Resolved, int]:
-    """Fetch a plain archive and lay into staging what is in it; return that, and the bytes that were fetched."""
+    """Fetch an opaque archive and unpack it to staging; return its manifest and the number of fetched bytes."""
     plan = make_plan(await assemble.survey(context, [published]))
     assemble.check_space(plan, *context.volume.free())
     assemble.check_available(plan, context.source)
@@ -101,10 +102,10 @@ def _put_manifest(volume: Volume, pack: InstalledPack, document: bytes) -> None:
 
 
 async def _refetch(context: InstallContext, pack: PackState) -> int:
-    """Make the broken files anew in staging, from their own sound chunks as far as those go, then put them back.
+    """Rebuild the broken files in staging, reusing their own valid chunks, then replace them.
 
-    A pack that is gone comes back as a whole, for nothing half may have its name. A plain archive is fetched as a
-    whole, for no part of it can be fetched alone. Returns the bytes that were fetched.
+    A missing pack is restored as a whole, because no incomplete pack may have a public name. An opaque archive is
+    fetched as a whole, because no part of it can be fetched alone. Returns the number of fetched bytes.
     """
     content = pack.content
     if content is None:
@@ -128,9 +129,10 @@ async def _refetch(context: InstallContext, pack: PackState) -> int:
 
 
 def _part(pack: PackState, content: Manifest) -> Resolved:
-    """What is to be made anew: the pack, or its broken files, which have a place of their own in staging.
+    """Return what to rebuild: the pack, or only its broken files, with their own staging directory.
 
-    A run beside this one may be bringing all of the pack, and would have taken out what is no part of these files.
+    A concurrent run may be staging the whole pack in the regular one; preparing it for only these files would remove
+    the rest.
     """
     if pack.gone or content.is_derived:
         return manifest.Resolved(content, pack.pack.manifest)
@@ -139,12 +141,12 @@ def _part(pack: PackState, content: Manifest) -> Resolved:
 
 
 def _repair_digest(pack: InstalledPack) -> str:
-    """Stands for a digest where the place in staging is told: the same one each time, so that it is taken up again."""
+    """Return a stand-in for a digest in the staging path; the same each time, so that a later run can resume."""
     return digest_of(f"repair {pack.manifest}".encode())
 
 
 def _replace_files(volume: Volume, pack: PackState, staging: Path) -> None:
-    """Rename each new file to its place, there and wherever the damaged one was linked to."""
+    """Rename each new file to its path, and to all paths to which the damaged file was hard-linked."""
     root = volume.pack_path(pack.pack.ref)
     with volume_errors(root):
         sync_file_system(volume.root)
@@ -166,7 +168,7 @@ def _replace_file(volume: Volume, new: Path, place: Path) -> None:
 
 
 def _hard_links_of(volume: Volume, pack: PackState) -> dict[str, set[Path]]:
-    """Where else on the volume each broken file lies under the same inode, by digest."""
+    """Return all paths on the volume that share an inode with a broken file, by digest."""
     damaged = {
         inode: file.digest for file in pack.broken if (inode := _inode(volume.pack_path(pack.pack.ref) / file.path))
     }
@@ -193,13 +195,13 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _remove_wrong_type(volume: Volume, pack: PackState) -> None:
-    """Take away what has the pack's name and is no tree."""
+    """Remove an entry that has the pack's path but is not a directory."""
     with volume_errors(volume.root):
         volume.remove_atomically(volume.pack_path(pack.pack.ref))
 
 
 def _fix_metadata(volume: Volume, pack: PackState) -> None:
-    """Mend names, types and modes: what needs no bytes."""
+    """Repair names, types and modes, for which no bytes are needed."""
     root = volume.pack_path(pack.pack.ref)
     modes = {file.path: chunk_io.mode(file) for file in pack.content.files} if pack.content else {}
     with volume_errors(root):

@@ -1,4 +1,4 @@
-"""Turn names and versions of packs into manifests, from the source or from the volume."""
+"""Resolve names and versions of packs to manifests, from the source or from the volume."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -> bytes:
-    """The manifest as it is published, believed and not yet read.
+    """Return the published manifest document after checking its signature; it is not parsed yet.
 
-    Raises `NotFoundError` with what there is instead, `SignatureError`, and the source's errors.
+    Raises `NotFoundError`, listing the available versions or packs; `SignatureError`; the source's errors.
     """
     try:
         document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
@@ -31,7 +31,7 @@ async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -
 
 
 def installed(volume: Volume, ref: PackRef) -> Resolved:
-    """The manifest of an installed pack. Raises `DamagedError`."""
+    """Return the manifest of an installed pack. Raises `DamagedError`: it is missing or damaged."""
     try:
         return resolved(volume.manifest_path(ref).read_bytes(), ref)
     except (OSError, ManifestError) as error:
@@ -39,7 +39,7 @@ def installed(volume: Volume, ref: PackRef) -> Resolved:
 
 
 async def _not_found_error(source: Source, ref: PackRef, error: NotFoundError) -> NotFoundError:
-    """Say what there is instead, if the source lets us list it."""
+    """Return an error that lists the available versions or packs if the source can list them."""
     try:
         versions = await source.names(ref.name)
         packs = [] if versions else await source.names("")

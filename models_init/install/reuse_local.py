@@ -1,4 +1,4 @@
-"""Take over into staging what the volume holds already, once its bytes are hashed."""
+"""Link and copy chunks from the volume to staging after hashing their bytes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LINKS, _COPIES = 500, 16  # what one worker does in one go
+_LINKS, _COPIES = 500, 16  # links and copies that a worker handles in one call
 
 
 class ReuseResult(NamedTuple):
-    """The chunks that turned out not to be there, in archive order, and the plain bytes that were copied."""
+    """The chunks that did not verify, in archive order, and the number of decompressed bytes that were copied."""
 
     lost: list[Placement]
     copied: int
 
 
 async def reuse_local(staging: Staging, pack: PackPlan, workers: Workers) -> ReuseResult:
-    """Link and copy what the plan says. Files that were verified but cannot be linked here are copied."""
+    """Link and copy as planned. Files whose link fails are copied chunk by chunk."""
     unlinked = await _link(staging, pack.links, workers)
     copies = [*pack.copies, *(copy for link in unlinked for copy in _as_copies(link))]
     parts = await workers.each(staging.copy, _groups(copies, _COPIES))
@@ -45,7 +45,7 @@ async def reuse_local(staging: Staging, pack: PackPlan, workers: Workers) -> Reu
 
 
 async def _link(staging: Staging, links: Sequence[Link], workers: Workers) -> list[Link]:
-    """Link what is sound; return the others."""
+    """Link the files that verify; return the links that were not made."""
     sound = await _sound(links, workers)
     unsound = [link for link in links if _key(link) not in sound]
     good = [link for link in links if _key(link) in sound]
@@ -59,15 +59,16 @@ _Key = tuple[str, str, tuple[str, ...]]
 
 
 def _key(link: Link) -> _Key:
-    """What is hashed for a link: a file of a tree, for the chunks that are wanted.
+    """Return the key of a check: a file of a tree, with the digests of the wanted chunks.
 
-    Not for those that its own manifest promises: the digest of a file of several chunks is that manifest's word alone.
+    The digests are those of the wanted manifest, not of the tree's own one, because only that manifest vouches for the
+    digest of a file of several chunks.
     """
     return link.root, link.origin.path, tuple(chunk.digest for chunk in link.file.chunks)
 
 
 async def _sound(links: Sequence[Link], workers: Workers) -> set[_Key]:
-    """The links whose every chunk hashes right where it is to come from."""
+    """Return the links whose source file verifies chunk by chunk."""
     whole = set()
     for root, group in groupby(links, key=lambda link: link.root):
         sought = {_key(link): replace(link.file, path=link.origin.path) for link in group}

@@ -1,4 +1,4 @@
-"""Which manifests a site believes: whatever the source has, or what a trusted key has signed."""
+"""Check the signatures of manifests, or accept unsigned ones."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 
 
 class SignaturePolicy(Protocol):
-    """Judges a manifest before anybody reads it."""
+    """Accepts or rejects a manifest before it is parsed."""
 
     async def check(self, source: Source, ref: PackRef, document: bytes) -> None:
-        """Raise `SignatureError` where this is not to be believed to be the manifest of `ref`, and source's errors."""
+        """Raise `SignatureError` if the document is not accepted as the manifest of `ref`.
+
+        Raises the source's errors, too.
+        """
 
 
 class AcceptUnsigned:
-    """No key is set: nothing is fetched, nothing is checked."""
+    """Accepts every manifest without fetching a signature, for sites without a key."""
 
     async def check(self, source: Source, ref: PackRef, document: bytes) -> None:
-        """Believe it."""
+        """Accept the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequireSignature:
-    """Believes what one of the keys has signed for this very pack and version."""
+    """Accepts manifests that one of the keys has signed for this pack and version."""
 
     keys: tuple[PublicKey, ...]
     observer: Observer

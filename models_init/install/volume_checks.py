@@ -1,6 +1,6 @@
-"""What a volume is good for, found out in a folder of its own that is gone afterwards.
+"""Test the capabilities of a volume in a temporary directory that is removed afterwards.
 
-A volume that is not there is judged by the folder that it would be made in, and is not made.
+A volume that does not exist is not created; its parent directory is tested instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKS = ("volume", "links", "lock")
 
 
 def inspect(volume: Volume, found: CheckReport) -> None:
-    """Try what an install does to a volume, but on nothing that is there. Blocks: for worker threads."""
+    """Test what an install does to a volume, without touching existing files. Blocks: for worker threads."""
     with found.guarding("volume"), volume_errors(volume.root), _trial(volume) as folder:
         capabilities.change(folder)
         found.ok("volume", f"{_named(volume)}: files can be made, flushed, renamed and removed")
@@ -46,7 +46,10 @@ def _named(volume: Volume) -> str:
 
 @contextmanager
 def _trial(volume: Volume) -> Iterator[Path]:
-    """A new folder: in staging where there is one, for a prune would find there what a kill has left."""
+    """Create a temporary directory, in staging if that exists.
+
+    If the run is killed, a later prune finds and removes the directory in staging.
+    """
     parent = _parent(volume)
     folder = temp_path(parent, "check")
     folder.mkdir()
@@ -68,7 +71,7 @@ def _parent(volume: Volume) -> Path:
 
 
 def _require_writable(folder: Path) -> None:
-    """Ask before trying: the message then names what the operator knows."""
+    """Check the permissions first, so that the error names a directory that the operator knows."""
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(number, os.strerror(number), str(folder))

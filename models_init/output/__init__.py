@@ -1,4 +1,4 @@
-"""What people and programs read: progress, log lines and errors on stderr, the result on stdout.
+"""Write what people and programs read: progress, log lines and errors to stderr, the result to stdout.
 
-It may import packages up to `install`. It must not decide anything, and writes only through `redact`.
+May import packages up to `install`. Must not make decisions, and must write only through `redact`.
 """

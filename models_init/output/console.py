@@ -1,7 +1,6 @@
-"""Knows that someone is watching.
+"""Terminal output: progress, log lines and errors on stderr; the result on stdout.
 
-Logs, bars and errors go to stderr, the result alone to stdout; both only through `redact`. Nothing heavy is imported
-before a watcher has something to show.
+All output passes through `redact`. Expensive imports are deferred until there is something to show.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 HEARTBEAT_SECONDS = 10.0
-TERMINATION_LOG_BYTES = 4096  # what Kubernetes reads of one
+TERMINATION_LOG_BYTES = 4096  # the part of a termination log that Kubernetes reads
 FRAME_SECONDS = 1.0
 _GAP = b" [...] "
 
@@ -49,13 +48,14 @@ def watching(
     stream: TextIO | None = None,
     interval: float = HEARTBEAT_SECONDS,
 ) -> Iterator[Observer]:
-    """Open a watcher on `stream` (stderr): a bar on a terminal, else lines, with a heartbeat each `interval` seconds.
+    """Open an observer on `stream` (stderr): a bar on a terminal, else lines with a heartbeat every `interval` seconds.
 
-    `log_format` is `text` or `json` (always lines), `level` is `debug`, `info`, `warning` or `error`. While it is open,
-    what anyone else writes to `sys.stderr` (asyncio, Python's warnings) becomes an event too.
+    `log_format` is `text` or `json` (always lines), `level` is `debug`, `info`, `warning` or `error`. While the
+    observer is open, everything else that is written to `sys.stderr` (by asyncio, or Python's warnings) becomes an
+    event, too.
     """
-    from models_init.output.progress import BarReporter, Heartbeat, LineReporter  # noqa: PLC0415 - the same
-    from models_init.output.stream_writer import StreamWriter  # noqa: PLC0415 - threads, for a watcher only
+    from models_init.output.progress import BarReporter, Heartbeat, LineReporter  # noqa: PLC0415 - for an observer only
+    from models_init.output.stream_writer import StreamWriter  # noqa: PLC0415 - for an observer only
 
     stream = sys.stderr if stream is None else stream
     with_bar = log_format == "text" and _is_terminal(stream)
@@ -78,9 +78,10 @@ def fault(
     stream: TextIO | None = None,
     program: str = "models-init",
 ) -> int:
-    """Tell an error on `stream` (stderr), a line for each fault, and return its exit code; after the watcher's end.
+    """Report an error on `stream` (stderr), one line for each fault, and return its exit code.
 
-    An error that is not a `ModelsInitError` is a bug; its traceback is written at level `debug` only.
+    Call it after the observer is closed. An error that is not a `ModelsInitError` is a bug; its traceback is written at
+    level `debug` only.
     """
     stream = sys.stderr if stream is None else stream
     code = error.exit_code if isinstance(error, ModelsInitError) else EXIT_BUG
@@ -95,13 +96,14 @@ def fault(
 
 
 def write_termination_log(error: BaseException, path: str) -> None:
-    """Leave an error in a file for whoever asks what became of the container: cause and remedy, a line for each fault.
+    """Write an error to the file `path`, one line for each fault, so that the cause outlives the container.
 
-    No path is no file. What does not fit goes from the middle, for the cause stands in front and the remedy at the end.
+    An empty path means no file. Text that is too long is shortened in the middle, because it begins with the cause and
+    ends with the remedy.
     """
     if path:
         told = redact("\n".join(_faults(error))).encode(errors="backslashreplace")
-        with suppress(OSError, ValueError), open(path, "wb") as file:  # stderr and the exit code tell it all the same
+        with suppress(OSError, ValueError), open(path, "wb") as file:  # stderr and the exit code report it anyway
             file.write(told if len(told) < TERMINATION_LOG_BYTES else _ends(told))
 
 
@@ -113,16 +115,16 @@ def _ends(text: bytes) -> bytes:
 def note(
     event: str, facts: dict[str, object], *, log_format: str = "text", level: str = "info", stream: TextIO | None = None
 ) -> None:
-    """Log one event at level `info` without a watcher."""
+    """Log one event at level `info` without an observer."""
     if level not in ("warning", "error"):
         _log(sys.stderr if stream is None else stream, log_format, "info", event, facts)
 
 
 def result(value: object, *, as_json: bool = False, stream: TextIO | None = None) -> None:
-    """Write the result alone to `stream` (stdout): as text, or as one line of JSON.
+    """Write only the result to `stream` (stdout): as text, or as one line of JSON.
 
-    What JSON does not know becomes text. A reader that has gone (`| head`) is not an error. Raises `UsageError` if the
-    stream cannot be written.
+    Values that JSON does not support are converted to text. A closed reader (`| head`) is not an error. Raises
+    `UsageError`: the stream cannot be written.
     """
     text = _json(value) if as_json else str(value)
     try:
@@ -134,7 +136,7 @@ def result(value: object, *, as_json: bool = False, stream: TextIO | None = None
 
 
 def _log(stream: TextIO | None, log_format: str, level: str, event: str, facts: dict[str, object]) -> None:
-    """Log one event without a watcher."""
+    """Log one event without an observer."""
     from models_init.output.log_format import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
 
     log = logger(lambda line: _tell(stream, line), log_format, level).bind(**facts)
@@ -153,7 +155,7 @@ def _tell_losses(writer: StreamWriter, observer: BarReporter | LineReporter) -> 
 
 
 class _StderrCapture(TextIOBase):
-    """Stands for `sys.stderr`: each line becomes an event."""
+    """Replaces `sys.stderr`: each line becomes an event."""
 
     def __init__(self, observer: BarReporter | LineReporter) -> None:
         self._event_logger = observer.event_logger
@@ -196,12 +198,12 @@ def _json(value: object) -> str:
 
 
 def _tell(stream: TextIO | None, text: str) -> None:
-    with suppress(OSError, ValueError):  # where nobody can be told, the exit code still tells
+    with suppress(OSError, ValueError):  # without a usable stream, the exit code still reports it
         _put(stream, text)
 
 
 def _put(stream: TextIO | None, text: str) -> None:
-    if stream is None:  # as Python leaves it when the descriptor is closed from the start
+    if stream is None:  # Python sets it to None if the descriptor is closed at the start
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
@@ -213,6 +215,6 @@ def _put(stream: TextIO | None, text: str) -> None:
 
 
 def _abandon(stream: TextIO) -> None:
-    """Lead the stream to nowhere: Python flushes it once more at exit, and would make a failure the exit code 120."""
+    """Redirect the stream to /dev/null: Python flushes it again at exit and would turn a failure into exit code 120."""
     with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,12 +1,13 @@
-"""Renders events as log lines through structlog: text for people, JSON for collectors.
+"""Render events as log lines through structlog: text for people, JSON for collectors.
 
-A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON;
-in text the unit moves from the name to the value: `total=4.0GiB`.
+A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON; in
+text the unit moves from the name to the value: `total=4.0GiB`.
 
-The fact `exc_info` (an exception) becomes a traceback, at level debug only. The name `exception` belongs to it in JSON;
-in text `exception` and `stack` do, so that other facts of these names are written as `exception_` and `stack_`.
+The fact `exc_info` (an exception) becomes a traceback, at level debug only. The name `exception` is reserved for it in
+JSON; in text `exception` and `stack` are reserved, so that other facts of these names are written as `exception_` and
+`stack_`.
 
-Importing this module imports structlog (0.13 s), so import it where there is something to log.
+Importing this module imports structlog (0.13 s), so import it only when there is something to log.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 _LARGEST = 1e18
-"""Numbers from here on, infinity and NaN are written without a unit: they are no amounts of anything."""
+"""Numbers of at least this size, infinity and NaN are written without a unit, because they are not plausible
+amounts."""
 
 _UNITS: dict[str, Callable[[float], str]] = {
     "_bytes_per_second": human_rate,
@@ -53,10 +55,10 @@ def logger(write: Callable[[str], object], log_format: str, level: str) -> Filte
 
 
 class _LineLogger:
-    """Writes what structlog has rendered.
+    """Passes lines rendered by structlog to `write`.
 
-    structlog's `WriteLogger` holds a lock. A warning that the garbage collector triggers while it is held is logged by
-    the same thread and would wait for it forever.
+    structlog's `WriteLogger` holds a lock. A warning that the garbage collector triggers while the lock is held is
+    logged by the same thread, which would wait for it forever.
     """
 
     def __init__(self, write: Callable[[str], object]) -> None:
@@ -89,7 +91,7 @@ def _text_renderer() -> list[Processor]:
 
 
 def _column(write: Callable[[object], str], width: int = 0, key_style: str | None = None) -> KeyValueColumnFormatter:
-    """Return a column without colors; without a `key_style` it is the value alone."""
+    """Return a column without colors; without a `key_style` it shows only the value."""
     return KeyValueColumnFormatter(key_style, value_style="", reset_style="", value_repr=write, width=width)
 
 
@@ -108,7 +110,7 @@ def _head_first(_logger: WrappedLogger, _method: str, entry: EventDict) -> Event
 
 
 def _dumps(entry: EventDict, **options: Any) -> str:
-    """Serialize an event. A value that JSON cannot hold (NaN, a list that contains itself) becomes text."""
+    """Serialize an event. A value that JSON does not support (NaN, a list that contains itself) becomes text."""
     try:
         return json.dumps(entry, **options)
     except (TypeError, ValueError, RecursionError):
@@ -124,12 +126,12 @@ def _serializable(value: object, options: dict[str, Any]) -> object:
 
 
 def _encodable(value: object) -> object:
-    """Convert what `json` does not know."""
+    """Convert a value that `json` does not support."""
     return list(value) if isinstance(value, set | frozenset) else text_of(value)
 
 
 def _readable(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
-    """Write amounts with their units, and rename the facts that `ConsoleRenderer` takes for tracebacks."""
+    """Write amounts with their units, and rename the facts that `ConsoleRenderer` would treat as tracebacks."""
     for key in ("exception", "stack"):
         if key in entry:
             entry[f"{key}_"] = entry.pop(key)
@@ -137,7 +139,7 @@ def _readable(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDi
 
 
 def _with_unit(key: str, value: object, entry: EventDict) -> tuple[str, object]:
-    """Move the unit from the name to the value, and keep the name where another fact has the shorter one."""
+    """Move the unit from the name to the value; keep the name if another fact has the shorter one."""
     for unit, write in _UNITS.items():
         if f"_{key}".endswith(unit) and (value is None or _is_amount(value)):
             short = key.removesuffix(unit)
@@ -156,7 +158,7 @@ def _event(name: object) -> str:
 
 
 def _word(value: object) -> str:
-    """Write a value as one word, quoted where it has a space, a quote, `=` or a control character."""
+    """Write a value as one word, quoted if it contains a space, a quote, `=` or a control character."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     text = ",".join(map(text_of, value)) if isinstance(value, list | set | frozenset) else text_of(value)

@@ -1,4 +1,4 @@
-"""Shows how far the work is."""
+"""Report the progress of the work as log lines or as a bar."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 LEVELS = ("debug", "info", "warning", "error")
 
 RATE_BEATS = 6
-"""Heartbeats over which the rate is measured: a minute, so that it neither jumps nor remembers the slow start."""
+"""Heartbeats over which the rate is measured: a minute, so that it neither jumps nor includes the slow start."""
 
 
 class Progress:
-    """Bytes against the clock (seconds)."""
+    """Counts bytes and measures their rate with `clock` (seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = 0
@@ -34,12 +34,12 @@ class Progress:
 
     def expect(self, count: int) -> None:
         """Add to the total."""
-        if not self._samples:  # the rate is that of the bytes, not of the hashing before them
+        if not self._samples:  # the rate excludes the hashing before the first bytes
             self._samples.append((self._clock(), self.done))
         self.total += count
 
     def facts(self) -> dict[str, object]:
-        """Take a sample, and tell what the samples say. Where no bytes are expected, there is only the time."""
+        """Take a sample, and return the figures; only the elapsed time if no bytes are expected."""
         now, done = self._clock(), self.done
         elapsed = {"elapsed_seconds": round(now - self._start, 1)}
         if not self._samples:
@@ -57,7 +57,7 @@ class Progress:
 
 
 class EventLogger:
-    """Logs events. structlog is imported with the first one."""
+    """Logs events; imports structlog with the first one."""
 
     def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
         self._settings = (write, log_format, level)
@@ -67,15 +67,15 @@ class EventLogger:
         self.last: str | None = None
 
     def event(self, name: str, **facts: object) -> None:
-        """Log an event of the work; see `lines` for the facts that have a special meaning."""
+        """Log an event of the work; see `log_format` for facts with a special meaning."""
         self.last = name
         self.write(name, facts)
 
     def write(self, name: str, facts: dict[str, object]) -> None:
-        """Log any event. The fact `level` (`LEVELS`, else info) is its level.
+        """Log any event; the fact `level` (one of `LEVELS`) sets its level, by default info.
 
-        Importing structlog may itself write to stderr, which comes back here; that and what other threads log
-        meanwhile is logged as soon as the import is done.
+        Importing structlog may itself write to stderr, which leads back to this method; such events, and events of
+        other threads during the import, are logged when the import is done.
         """
         self._waiting.append((name, facts))
         if self._opening:
@@ -88,7 +88,7 @@ class EventLogger:
     def _opened(self) -> FilteringBoundLogger:
         self._opening = True
         try:
-            from models_init.output.log_format import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
+            from models_init.output.log_format import logger  # noqa: PLC0415 - takes 0.13 s
 
             return logger(*self._settings)
         finally:
@@ -102,7 +102,7 @@ class EventLogger:
 
 
 class LineReporter:
-    """Watches by lines alone: each event, and a heartbeat."""
+    """Reports by lines only: each event, and a heartbeat."""
 
     def __init__(self, writer: StreamWriter, log_format: str, level: str, progress: Progress | None = None) -> None:
         self.event_logger = EventLogger(writer.write, log_format, level)
@@ -117,11 +117,11 @@ class LineReporter:
         self._progress.expect(count)
 
     def advance(self, count: int) -> None:
-        """Add to what is done."""
+        """Add to the completed bytes."""
         self._progress.done += count
 
     def beat(self) -> None:
-        """Write how far the work is; called from another thread."""
+        """Write the progress; called from another thread."""
         facts = self._progress.facts()
         if "total_bytes" in facts:
             self.event_logger.write("progress", facts)
@@ -133,7 +133,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """Watches by a bar at the bottom of a terminal, with the lines above it."""
+    """Reports by a bar at the bottom of a terminal, with the lines above it."""
 
     def __init__(self, writer: StreamWriter, log_format: str, level: str) -> None:
         self._writer = writer
@@ -145,7 +145,7 @@ class BarReporter:
         self.event_logger.event(name, **facts)
 
     def expect(self, count: int) -> None:
-        """Make the bar longer."""
+        """Add to the total of the bar."""
         if self._bar is None:
             self._bar = _new_bar(self._writer, count)
         else:
@@ -153,17 +153,17 @@ class BarReporter:
             self._bar.refresh()
 
     def advance(self, count: int) -> None:
-        """Fill the bar, if bytes were expected."""
+        """Advance the bar if bytes were expected."""
         if self._bar is not None:
             self._bar.update(count)
 
     def beat(self) -> None:
-        """Let the elapsed time run while no bytes come; called from another thread."""
+        """Update the elapsed time while no bytes arrive; called from another thread."""
         if self._bar is not None:
             self._bar.refresh()
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar and leave it on the screen."""
         if self._bar is not None:
             self._bar.close()
 
@@ -177,13 +177,13 @@ class BarReporter:
 def _new_bar(writer: StreamWriter, total: int) -> ByteBar:
     from models_init.output.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
 
-    ByteBar.set_lock(threading.RLock())  # its own is for processes too, which takes a semaphore and 0.02 s
-    ByteBar.monitor_interval = 0  # `Heartbeat` does what its monitor thread would
+    ByteBar.set_lock(threading.RLock())  # tqdm's default also locks processes: a semaphore and 0.02 s
+    ByteBar.monitor_interval = 0  # `Heartbeat` replaces its monitor thread
     return ByteBar(total=total, file=writer, smoothing=0.05)
 
 
 class Heartbeat:
-    """Calls `beat` every `interval` seconds from a thread of its own, for the event loop may be busy."""
+    """Calls `beat` every `interval` seconds from its own thread, because the event loop may be busy."""
 
     def __init__(self, beat: Callable[[], None], interval: float, stopped: threading.Event | None = None) -> None:
         self._beat = beat
@@ -193,7 +193,7 @@ class Heartbeat:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; no beat comes after this."""
+        """Stop the thread; `beat` is not called after this."""
         self._stopped.set()
         self._thread.join()
 

@@ -1,8 +1,8 @@
-"""A tqdm bar for bytes, with the units of the log lines: `512.0MiB/4.0GiB`, `105.2MiB/s`.
+"""Show a tqdm bar for bytes, with the units of the log lines: `512.0MiB/4.0GiB`, `105.2MiB/s`.
 
 tqdm's own `unit_scale` writes `512M/4.00G`, and scales the rate by 1000 while the sizes are scaled by 1024.
 
-Importing this module imports tqdm (0.05 s), so import it where a bar is shown.
+Importing this module imports tqdm (0.05 s), so import it only when a bar is shown.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _FORMAT = "{l_bar}{bar}| {done}/{whole} [{elapsed}<{remaining}, {speed}]"
 
 
 class ByteBar(tqdm):  # type: ignore[type-arg] # generic in its stubs only
-    """A tqdm bar whose counts are bytes. Takes tqdm's arguments, except `bar_format` and those about units."""
+    """A tqdm bar that counts bytes. Takes tqdm's arguments, except `bar_format` and those about units."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(bar_format=_FORMAT, dynamic_ncols=True, **arguments)
 
     @property
     def format_dict(self) -> MutableMapping[str, Any]:
-        """The fields that a bar can show, with `done`, `whole` and `speed`: tqdm's README adds fields in this way."""
+        """Return the fields for the bar, with `done`, `whole` and `speed`, added as tqdm's README describes."""
         fields = super().format_dict
         elapsed = fields["elapsed"]
         rate = fields["rate"] or (fields["n"] / elapsed if elapsed else None)

@@ -1,4 +1,4 @@
-"""What a plan and a volume look like, to programs and to people."""
+"""Render results as JSON objects for programs, and as text and tables for people."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]:
-    """What an install would do: an object, and a table."""
+    """Render a plan as an object and a table."""
     free_bytes, _ = volume.free()
     current = volume.current()
     content = {
@@ -69,7 +69,7 @@ def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]
 
 
 def status(volume: Volume) -> tuple[dict[str, Any], str]:
-    """What is on the volume: an object, and tables."""
+    """Render the content of the volume as an object and tables."""
     current, releases = volume.current(), volume.releases()
     active = {pack.ref for pack in current.packs} if current else set()
     free_bytes, _ = volume.free()
@@ -108,7 +108,7 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
 
 
 def checked(report: Checked) -> tuple[dict[str, Any], str]:
-    """What the checks before an install have found: an object, and a table that fits on a screen."""
+    """Render the report of a preflight as an object and a table that fits on a screen."""
     code, plan = report.found.exit_code, report.plan
     content = {
         "ready": code == EXIT_OK,
@@ -148,7 +148,7 @@ def checked(report: Checked) -> tuple[dict[str, Any], str]:
 
 
 def installed(report: InstallReport, retries: int) -> str:
-    """One line about an install."""
+    """Render the result of an install as one line."""
     return (
         f"release {report.release} is current: {human_size(report.bytes_fetched)} fetched, "
         f"{human_size(report.bytes_reused)} reused, {human_size(report.bytes_written)} written "
@@ -157,7 +157,7 @@ def installed(report: InstallReport, retries: int) -> str:
 
 
 def state(found: ReleaseState) -> tuple[dict[str, Any], str]:
-    """What a verification found: an object, and a table of what is damaged."""
+    """Render the result of a verification as an object and a table of damages."""
     content = {
         "release": found.release.id,
         "packs": found.release.versions,
@@ -175,7 +175,7 @@ def state(found: ReleaseState) -> tuple[dict[str, Any], str]:
 
 
 def repaired(done: RepairResult) -> tuple[dict[str, Any], str]:
-    """What a repair mended: an object, and one line."""
+    """Render the result of a repair as an object and one line."""
     content, _ = state(done.state)
     content = content | {"bytes_fetched": done.bytes_fetched}
     if not done.state.damages:
@@ -187,7 +187,7 @@ def repaired(done: RepairResult) -> tuple[dict[str, Any], str]:
 
 
 def pruned(done: Sequence[PrunedItem], *, dry_run: bool) -> tuple[dict[str, Any], str]:
-    """What went and what stays: an object, and a table."""
+    """Render the result of a prune as an object and a table."""
     freed = sum(item.freed for item in done)
     content = {
         "dry_run": dry_run,
@@ -225,7 +225,7 @@ def _pack(pack: PackPlan) -> dict[str, Any]:
 
 
 def _size(volume: Volume, ref: PackRef) -> int:
-    """Bytes of an installed pack, by its manifest; 0 where that is damaged."""
+    """Return the bytes of an installed pack by its manifest; 0 if that is damaged."""
     try:
         return manifest.parse(volume.manifest_path(ref).read_bytes(), ref).size
     except (OSError, ManifestError):

@@ -1,4 +1,4 @@
-"""Hands text to a stream without ever blocking, failing or telling a secret."""
+"""Write redacted text to a stream without blocking or raising."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TextIO
 from models_init.core.redaction import redact
 
 PENDING = 1000
-"""Pieces of text that wait for a slow reader, at most; what comes after them is lost, and counted."""
+"""Largest number of pieces of text that wait for a slow reader; further ones are dropped and counted."""
 
 GRACE_SECONDS = 1.0
-"""How long `close` waits for a reader that does not read."""
+"""Time for which `close` waits for a reader that does not read."""
 
 
 class StreamWriter:
-    """Writes from a thread of its own, so that a full pipe (or Ctrl-S) stops neither the downloads nor the exit.
+    """Writes in a separate thread, so that a full pipe (or Ctrl-S) blocks neither the downloads nor the exit.
 
-    It is file-like as far as tqdm asks. Errors of the stream are nobody's fault here and are dropped.
+    It is file-like as far as tqdm needs. Errors of the stream are ignored.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -29,13 +29,13 @@ class StreamWriter:
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self._stream = stream
         self._descriptor = _private_descriptor(stream)
-        # Unlike `Queue`, it may be entered again by the same thread: by a warning from the garbage collector.
+        # Unlike `Queue`, it is reentrant: a warning from the garbage collector may call it in the same thread.
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> int:
-        """Take the text; never waits and never raises."""
+        """Queue the text; never waits and never raises."""
         if self._queue.qsize() < PENDING:
             self._queue.put(text)
         else:
@@ -43,16 +43,16 @@ class StreamWriter:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: it is written as soon as the stream takes it."""
+        """Do nothing: text is written as soon as the stream accepts it."""
 
     def fileno(self) -> int:
-        """Return the descriptor that is written to, for asking how wide the terminal is. Raises `OSError`."""
+        """Return the descriptor of the stream, for querying the width of the terminal. Raises `OSError`."""
         if self._descriptor is None:
             raise OSError("this stream has no descriptor")
         return self._descriptor
 
     def close(self) -> None:
-        """Write what waits, but for no longer than `GRACE_SECONDS`."""
+        """Write the queued text, waiting at most `GRACE_SECONDS`."""
         self._queue.put(None)
         self._thread.join(GRACE_SECONDS)
 
@@ -72,10 +72,10 @@ class StreamWriter:
 
 
 def _private_descriptor(stream: TextIO | None) -> int | None:
-    """Return a duplicate of the stream's descriptor, or None where it has none.
+    """Return a duplicate of the stream's descriptor, or None if it has none.
 
-    A descriptor, because a thread that is blocked in a stream's `write` makes the interpreter abort at its exit; a
-    duplicate, because a number that is closed elsewhere may come back as somebody's file.
+    A descriptor, because a thread that is blocked in a stream's `write` makes the interpreter abort at exit; a
+    duplicate, because a number that is closed elsewhere may be reused for another file.
     """
     if stream is None:
         return None
@@ -89,5 +89,5 @@ def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         try:
             data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # somebody else made the pipe or terminal non-blocking
+        except BlockingIOError:  # another process made the pipe or terminal non-blocking
             select.select([], [descriptor], [])

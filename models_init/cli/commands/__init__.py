@@ -1,5 +1,5 @@
-"""The actions of `models-init`, one module each, imported by name when it is asked for.
+"""Implement the actions of `models-init`, one module each, imported by name when requested.
 
-Each has `run(command, settings)`, which returns a `Result`. It may import everything below `cli`, at its top; a new
-one needs a flag in `arguments` and the names of its results in `output.render`.
+Each module has `run(command, settings)`, which returns a `Result`. It may import all packages below `cli` at its top. A
+new action also needs a flag in `arguments` and the rendering of its result in `output.render`.
 """

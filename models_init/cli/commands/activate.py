@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(command: Command, settings: Settings) -> Result:
-    """Activate an installed release by its id, or the beginning of it."""
+    """Activate an installed release by its id or a prefix of it."""
     switch = Switch(Volume(settings.folder))
     release = switch.find(command.release)
     switch.activate(release, back=False)

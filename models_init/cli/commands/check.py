@@ -1,4 +1,4 @@
-"""`--check`: find out whether an install would work, and change nothing."""
+"""`--check`: check that an install would work, without changing anything."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
 
-_CHECK_SECONDS = 5.0  # of patience with a source that is only to be tried
+_CHECK_SECONDS = 5.0  # longest retry time for a source that is only probed
 
 
 def run(_command: Command, settings: Settings) -> Result:
-    """Check everything that an install needs."""
+    """Check all conditions for an install."""
     return run_observed(partial(check, settings), settings)
 
 
 async def check(settings: Settings, observer: Observer) -> Result:
-    """Say whether an install would work, and all that would keep it from working."""
+    """Report whether an install would work, and everything that would prevent it."""
     settings = _without_bad_keys(_with_short_timeouts(settings))
     known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
@@ -38,7 +38,7 @@ async def check(settings: Settings, observer: Observer) -> Result:
 
 
 def _with_short_timeouts(settings: Settings) -> Settings:
-    """The same with little patience: who checks waits for the answer."""
+    """Return the settings with short timeouts, because the operator waits for the answer."""
     return settings.model_copy(
         update={
             "retry_seconds": min(settings.retry_seconds, _CHECK_SECONDS),
@@ -49,7 +49,7 @@ def _with_short_timeouts(settings: Settings) -> Settings:
 
 
 def _without_bad_keys(settings: Settings) -> Settings:
-    """The same; where the file of public keys cannot be used, without it, and with a fault that says so."""
+    """Return the settings; if the file of public keys is unusable, without it and with its error as a fault."""
     try:
         settings.read_public_keys()
     except UsageError as error:

@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 
 def run(command: Command, settings: Settings) -> NoReturn:
-    """Become the program, holding a release as long as it lives. Raises `VolumeError`, `UsageError`."""
+    """Take a lease on a release and exec the program, which inherits it. Raises `VolumeError`, `UsageError`."""
     volume = Volume(settings.folder)
     exec_with_lease(volume, installed_release(volume, command.release), command.program)

@@ -1,4 +1,4 @@
-"""Without a flag: install the packs that the environment names, and activate them."""
+"""Without an action's flag: install and activate the packs that the environment names."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def run(_command: Command, settings: Settings) -> Result:
-    """Install what the environment names."""
+    """Install the packs that the environment names."""
     return run_observed(partial(install, settings), settings)
 
 
 async def install(settings: Settings, observer: Observer) -> Result:
-    """Bring the volume to what the environment names."""
+    """Install and activate the packs that the environment names."""
     retries = RetryCounter(observer)
     async with open_context(settings, observer, retries) as context, locked(context, "install", settings.lock_seconds):
-        if done := nothing_to_do(settings):  # the run that held the lock did it
+        if done := nothing_to_do(settings):  # another run, which held the lock, has installed it
             return done
         if not context.volume.hard_links:
             observer.event(

@@ -1,4 +1,4 @@
-"""`--prune`: remove what neither the current release nor a rollback needs."""
+"""`--prune`: remove everything that neither the current release nor a rollback needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 async def prune(settings: Settings, observer: Observer, keep: int, *, dry_run: bool) -> Result:
-    """Remove what nothing needs any more."""
+    """Remove everything that is no longer needed, and report it; with `dry_run` only report it."""
     async with (
         open_context(settings, observer, RetryCounter(observer)) as context,
         locked(context, "prune", settings.lock_seconds),

@@ -1,4 +1,4 @@
-"""`--receipt`: write what is installed, for a bundle that leaves it out."""
+"""`--receipt`: write a receipt of the installed packs, for a bundle without their bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(command: Command, settings: Settings) -> Result:
-    """Write what is installed, for whoever makes a bundle; `-` stands for stdout. Raises `UsageError`."""
+    """Write the receipt to a file, or to stdout for `-`. Raises `UsageError`."""
     file = command.release
     volume = Volume(settings.folder)
     current = volume.current()
@@ -35,7 +35,7 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 def _published(volume: Volume, ref: PackRef) -> str:
-    """The digest of the manifest as it was published, also where a site has derived its own. Raises `DamagedError`."""
+    """Return the digest of the manifest as published, also if the site has derived its own. Raises `DamagedError`."""
     found = installed(volume, ref)
     plain = found.manifest.plain
     return plain.derived_from if plain and plain.derived_from else found.digest

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(_command: Command, settings: Settings) -> Result:
-    """Write the compose overlay for the languages that the environment names."""
+    """Print the compose overlay for the languages that the environment names."""
     named = languages(settings.packs)
     text = overlay(named)
     return Result({"languages": named, "overlay": text}, text.removesuffix("\n"))

@@ -1,4 +1,4 @@
-"""`--repair`: put back what is damaged in a release."""
+"""`--repair`: repair the damages of a release."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 async def repair(settings: Settings, observer: Observer, name: str) -> Result:
-    """Mend what is installed."""
+    """Repair a release and report its damages."""
     async with (
         open_context(settings, observer, RetryCounter(observer)) as context,
         locked(context, "repair", settings.lock_seconds),

@@ -1,4 +1,4 @@
-"""`--rollback`: make the release before the current one current, or the one that is named."""
+"""`--rollback`: activate the previous release, or the named one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(command: Command, settings: Settings) -> Result:
-    """Go back to an installed release."""
+    """Roll back to an installed release."""
     switch = Switch(Volume(settings.folder))
     release = switch.find(command.release) if command.release else switch.previous()
     switch.activate(release, back=True)

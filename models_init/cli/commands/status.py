@@ -1,4 +1,4 @@
-"""`--status`: show what is installed, current and staged."""
+"""`--status`: show the installed, current and staged packs."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 
 def run(_command: Command, settings: Settings) -> Result:
-    """Report what is on the volume."""
+    """Report the content of the volume."""
     return Result(*render.status(Volume(settings.folder)))

@@ -1,4 +1,4 @@
-"""`--verify`: hash all files of a release, and name every difference."""
+"""`--verify`: hash all files of a release and list every difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 async def verify(settings: Settings, observer: Observer, name: str) -> Result:
-    """Hash what is installed."""
+    """Hash the files of a release and report the differences."""
     async with open_context(settings, observer, RetryCounter(observer)) as context:
         state = await inspect(context.volume, installed_release(context.volume, name), context.workers, observer)
     return Result(*render.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)
