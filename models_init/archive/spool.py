@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 class Spool:
-    """The directory `root` with the parts of an archive of `size` bytes; `pages` is told about all file data."""
+    """The directory `root` with the parts of an archive of `size` bytes; `pages` is called for all file data."""
 
     def __init__(self, root: Path, size: int, pages: PageCachePolicy) -> None:
         self.root = root

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from models_init.archive.tar_headers import Header
 
 ENTRIES_LIMIT = 250_000
-"""Largest number of files and directories of an opaque archive, whatever its manifest states: about 60 MB of names and
-digests in memory, and a derived manifest of half the size limit of manifests."""
+"""Largest number of files and directories of an opaque archive, even if its manifest states more: about 60 MB of names
+and digests in memory, and a derived manifest of half the size limit of manifests."""
 
 _HEADER_LIMIT = 64 << 10
 """Largest size in bytes of an extended header: a name of 1,024 bytes, and room for the attributes that some tools

@@ -50,7 +50,7 @@ class ArchiveInstall:
     published: Resolved
 
     def staged(self) -> SpoolUsage:
-        """Return what earlier runs have left. Blocks: for worker threads."""
+        """Return the usage by remains of earlier runs. Blocks: for worker threads."""
         spool = self._spool
         missing = sum(part.size for part in spool.missing())
         usages = [disk_usage(path) for path in (spool.root, *self._unpublished())]

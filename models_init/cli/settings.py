@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\Z")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
 _YES, _NO = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
-# -- text to value: a ValueError says what is wrong, to be read after "VARIABLE=text"
+# -- text to value: the text of a ValueError continues "VARIABLE=text"
 
 
 def _languages(text: str) -> tuple[tuple[str, str], ...]:
@@ -242,7 +242,7 @@ class Settings(BaseModel):
     packs: tuple[PackRef, ...] = ()
     """The packs that the environment names, sorted; empty without `with_packs`."""
     faults: tuple[str, ...] = ()
-    """What is wrong with the environment, one line each; empty after `load`."""
+    """The errors of the environment, one line each; empty after `load`."""
 
     def read_token(self) -> str:
         """Return the SAS token; its file is read again at each call. Raises `UsageError` if there is no token."""
@@ -281,7 +281,7 @@ class Settings(BaseModel):
         raise UsageError(f"MODELS_PUBLIC_KEY_FILE={self.public_key_file} {fault}")
 
 
-# -- what is derived from the declarations
+# -- values derived from the declarations
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +338,7 @@ def read(values: Mapping[str, str], *, with_packs: bool) -> Settings:
 
 
 def _malformed(given: Mapping[str, str]) -> dict[str, str]:
-    """Return, by variable, what is wrong with each value that is not valid."""
+    """Return, by variable, the reason why each invalid value is rejected."""
     try:
         Settings.model_validate(given)
     except ValidationError as invalid:

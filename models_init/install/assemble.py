@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[PackSurvey]:
-    """Determine what the volume holds of each pack: hash the chunks in staging, look up chunks in other trees."""
+    """Determine the content that the volume holds of each pack.
+
+    Hashes the chunks in staging and looks up chunks in other trees; the bytes of those are not hashed yet.
+    """
     sound = await each(lambda pack: _sound_chunks(context, pack), packs)
     searches = [ReuseSearch(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
     await _search_volume(context, packs, searches)
@@ -143,7 +146,7 @@ def _manifest_in(holding: SeedTree) -> Manifest | None:
 
 
 def _archive_install(context: InstallContext, pack: Resolved) -> ArchiveInstall:
-    from models_init.archive.unpack import ArchiveInstall  # noqa: PLC0415 - few packs are plain archives
+    from models_init.archive.unpack import ArchiveInstall  # noqa: PLC0415 - few packs are opaque archives
 
     return ArchiveInstall(context.volume, context.pages, pack)
 

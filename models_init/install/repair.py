@@ -1,4 +1,4 @@
-"""Repair what `verify` found damaged: fetch only the damaged chunks, replace each file by a rename."""
+"""Repair the damages that `verify` found: fetch only the damaged chunks, replace each file by a rename."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def _refetch(context: InstallContext, pack: PackState) -> int:
 
 
 def _part(pack: PackState, content: Manifest) -> Resolved:
-    """Return what to rebuild: the pack, or only its broken files, with their own staging directory.
+    """Return the manifest to rebuild: the pack's, or one with only its broken files and their own staging directory.
 
     A concurrent run may be staging the whole pack in the regular one; preparing it for only these files would remove
     the rest.

@@ -27,7 +27,7 @@ CHECKS = ("volume", "links", "lock")
 
 
 def inspect(volume: Volume, found: CheckReport) -> None:
-    """Test what an install does to a volume, without touching existing files. Blocks: for worker threads."""
+    """Test the operations of an install on a volume, without touching existing files. Blocks: for worker threads."""
     with found.guarding("volume"), volume_errors(volume.root), _trial(volume) as folder:
         capabilities.change(folder)
         found.ok("volume", f"{_named(volume)}: files can be made, flushed, renamed and removed")

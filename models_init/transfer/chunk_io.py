@@ -72,8 +72,8 @@ def plain(frame: memoryview, chunk: Chunk) -> memoryview:
     """Decompress one frame and verify it.
 
     Raises `WrongChunkError`: the input is not exactly one frame, or the frame declares another size, requests too large
-    a window or a dictionary, or has another digest. Never allocates more than the chunk's size, whatever the frame
-    declares.
+    a window or a dictionary, or has another digest. Never allocates more than the chunk's size, even if the frame
+    declares more.
     """
     _check_head(frame, chunk)
     try:

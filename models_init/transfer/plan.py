@@ -1,4 +1,4 @@
-"""Decide what each pack needs (links, copies, fetches) and what that costs; performs no I/O."""
+"""Plan which links, copies and fetches each pack needs, and their cost; performs no I/O."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PackSurvey:
-    """What the volume already holds of one pack.
+    """The content that the volume already holds of one pack.
 
-    `reuse` lists where chunks that are not in staging may be found, and what is then still missing; `staged_bytes` and
-    `staged_inodes` are the disk usage of staging; `spooled_bytes` are bytes of an opaque archive that need not be
-    fetched.
+    `reuse` lists where chunks that are not in staging may be found, and which chunks are then still missing;
+    `staged_bytes` and `staged_inodes` are the disk usage of staging; `spooled_bytes` are bytes of an opaque archive
+    that need not be fetched.
     """
 
     resolved: Resolved
@@ -36,7 +36,7 @@ class PackSurvey:
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """What one pack needs: files to link, chunks to copy, chunks to fetch (`missing`, in archive order).
+    """The steps for one pack: files to link, chunks to copy, chunks to fetch (`missing`, in archive order).
 
     For an opaque archive only `unspooled` is known, the number of its bytes to fetch.
     """

@@ -87,7 +87,7 @@ def is_exclusive(path: Path) -> bool:
 class Lock:
     """A lock on the file `path`, which contains a note about its holder.
 
-    The kernel releases the lock when the process ends, for whatever reason.
+    The kernel releases the lock when the process ends, even if it is killed.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Remove from a volume what neither a kept release nor the environment needs."""
+"""Remove packs, releases and leftovers that neither a kept release nor the environment needs."""
 
 from __future__ import annotations
 

@@ -36,9 +36,10 @@ _NO_LINK = {
 
 
 class Staging:
-    """The directory `root`, which becomes the tree described by `manifest`; `pages` is told about all file data.
+    """The directory `root`, which becomes the tree described by `manifest`.
 
-    Only verified bytes are written, each at its final offset, so that two runs can work on the same directory safely.
+    `pages` is called for all file data. Only verified bytes are written, each at its final offset, so that two runs can
+    work on the same directory safely.
     """
 
     def __init__(self, root: Path, manifest: Manifest, pages: PageCachePolicy | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`--plan`: show what an install would do, without changing anything."""
+"""`--plan`: show the steps of an install, without changing anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(_command: Command, settings: Settings) -> Result:
 
 
 async def plan(settings: Settings, observer: Observer) -> Result:
-    """Report what an install would do."""
+    """Report the steps of an install."""
     async with open_context(settings, observer, RetryCounter(observer)) as context:
         found = await Installation(settings.packs, context).plan()
         return Result(*render.plan(found, context.volume, context.source.name))
