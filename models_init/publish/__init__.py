@@ -1,4 +1,4 @@
-"""The vendor's program `models-pack`: it makes, signs, checks, bundles and uploads packs.
+"""The vendor's program `models-pack`: build, sign, check, bundle and upload packs.
 
-It may import every other package. No other package may import it: a site does not have it.
+It may import every other package. No other package may import it, because sites do not install it.
 """

@@ -1,4 +1,4 @@
-"""Packs: how a folder is cut, compressed and described, and the version folder it is written to.
+"""Build packs: cut a folder into chunks, compress them, and write archive and manifest to a version folder.
 
 It may import no other package of `publish`. It must not use a network or sign anything.
 """

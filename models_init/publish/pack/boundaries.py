@@ -1,7 +1,7 @@
-"""Where a file is cut: at the best of the places that its content marks; decided without any I/O.
+"""Choose the chunk boundaries of a file from candidates that depend on its content. No I/O.
 
-The next border is the best mark between a quarter and seven quarters of the wanted size behind the last one. Behind an
-insertion or a change the borders are therefore soon the old ones again, on average after one chunk.
+The next boundary is the best candidate between a quarter and seven quarters of the wanted chunk size after the last
+one. After an insertion or a change the boundaries therefore realign with the previous ones, on average after one chunk.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from models_init.publish.pack.boundary_hash import BoundaryCandidates
 
 FRONT = 16
-"""What lies in front of a file, where headers are, gets chunks of a 16th of the size: they change most."""
+"""The first chunks of a file have a 16th of the average size, because headers change most often."""
 
 FRONT_LEAST = 4 << 10
-"""Bytes below which it does not become smaller: an entry in the manifest takes 150."""
+"""Minimum size in bytes of those first chunks: a chunk's entry in the manifest takes 150 bytes."""
 
 
 def chunk_sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Iterator[int]:
-    """Give the sizes of a file's chunks, in order: `average` behind its front; what fits into that stays whole.
+    """Yield the sizes in bytes of a file's chunks, in order.
 
-    `marks` are those of its blocks, in order; they are taken as far as they are needed.
+    Chunks have `average` bytes on average, and fewer at the beginning of the file. A file of at most `average` bytes is
+    one chunk. `marks` yields the boundary candidates of the file's blocks, in order; only as many as needed are taken.
     """
     start = number = 0
     near: deque[BoundaryCandidates] = deque()
@@ -45,9 +46,10 @@ def chunk_sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) ->
 
 
 def size_limits(number: int, average: int) -> tuple[int, int]:
-    """Return the least and the most bytes of the chunk that so many others precede: about as many as lie before it.
+    """Return the minimum and maximum size in bytes of the chunk with index `number`.
 
-    Were that told by the place itself, an insertion would move the bounds of all chunks at the front.
+    A chunk at the beginning of a file is about as large as all chunks before it together. The limits depend on the
+    index and not on the offset, so that an insertion does not shift the limits of the following chunks.
     """
     wanted = min(average, max(average // FRONT, FRONT_LEAST) << max(0, number - 1))
     return wanted // 4, min(wanted * 7 // 4, CHUNK_LIMIT)

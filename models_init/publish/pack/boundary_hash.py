@@ -1,8 +1,8 @@
-"""Finds the places in a file that its content marks for a border; runs in worker threads.
+"""Find candidate chunk boundaries in a file by hashing its content. Runs in worker threads.
 
-The 32 bytes before a place alone decide whether it is marked, and how well it suits. So the same bytes have the same
-marks wherever they lie; what is inserted or changed elsewhere moves marks, and makes or unmakes none. All of it is
-arithmetic on whole numbers modulo 2^64, hence the same on every machine.
+Only the 32 bytes before a position decide whether it is a candidate, and its rank. The same bytes therefore yield the
+same candidates at any offset; an insertion or change elsewhere shifts candidates but does not add or remove any. The
+hash is integer arithmetic modulo 2^64, so the results are the same on every machine.
 """
 
 from __future__ import annotations
@@ -21,34 +21,42 @@ if TYPE_CHECKING:
 
 _WORD = 8
 _WINDOW = 4 * _WORD
-"""Bytes before a place that decide about it."""
+"""Bytes before a position that decide whether it is a candidate."""
 
 BEFORE = 4 << 10
-"""Bytes before a block that are looked through, too: a run of one pattern, of up to that length, may begin there."""
+"""Bytes before a block that are searched as well, because a run of a repeated pattern may begin there.
+
+The pattern may have up to this length.
+"""
 
 _STEP = 128 << 10
-"""Places that are judged at once: what is computed of each (eight bytes) has to stay in a core's cache."""
+"""Positions hashed at once: the intermediate results (eight bytes each) must fit into a core's cache."""
 
 _FACTOR = np.uint64(0xC4CEB9FE1A85EC53)
 _LEAST = np.uint64(255 << 56)
-"""A place is marked if the word before it, times the factor, is that much: one in 256; none in a run of one byte."""
+"""A position is a candidate if the product of the word before it and `_FACTOR` is at least this value.
+
+That selects one position in 256, and none in a run of one byte.
+"""
 
 _BACK = np.arange(0, _WINDOW, _WORD)
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD], np.uint64)
-"""The rank of a mark is the sum of the four words before it, the nearest first, times these. All five factors are odd
-constants of well-known hash functions; other ones would give other borders, so they stay as they are."""
+"""The rank of a candidate is the sum of the four words before it, the nearest first, multiplied by these factors.
+
+All five factors are odd constants of well-known hash functions. They must not change: other factors would produce other
+boundaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundaryCandidates:
-    """The marks in a block of a file that ends at `stop`; the lower a mark's rank, the better a border there."""
+    """The candidate boundaries in a block of a file that ends at offset `stop`; a lower rank is better."""
 
     stop: int
     places: NDArray[np.int64]
     ranks: NDArray[np.uint64]
 
     def best(self, first: int, stop: int) -> tuple[int, int] | None:
-        """Return rank and place of the best mark (the foremost of several) from `first` until before `stop`."""
+        """Return (rank, offset) of the best candidate in [`first`, `stop`), the first one on a tie, or None."""
         low, high = self.places.searchsorted((first, stop)).tolist()
         if low == high:
             return None
@@ -57,24 +65,30 @@ class BoundaryCandidates:
 
 
 def marks(block: Slice) -> BoundaryCandidates:
-    """Find the marks in a block of a file; `UsageError` for one that changed or cannot be read."""
+    """Find the candidate boundaries in a block of a file.
+
+    Raises `UsageError`: the file has changed or cannot be read.
+    """
     before = min(BEFORE, block.start)
     return find(read_slice(block.file, block.start - before, before + block.size), block.start, before)
 
 
 def find(data: bytes, start: int, before: int) -> BoundaryCandidates:
-    """Find the marks from `start` of a file in what lies there; `before` bytes of `data` lie before that place."""
+    """Find the candidate boundaries in `data`, from offset `start` of the file on.
+
+    The first `before` bytes of `data` precede `start`.
+    """
     words = np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, 0, (1,))  # overlapping: one at each byte
     at = _marked(words)
     ranks = (words[at[:, np.newaxis] - _BACK] * _FACTORS).sum(axis=1)
     places = at + (start - before + _WORD)
-    # In a run of one pattern many a place is marked, each as good as the one before: a run is no place for borders.
+    # In a run of a repeated pattern, successive candidates have the same rank; none of them is a useful boundary.
     kept = (places >= start) & (np.diff(ranks, prepend=~ranks[:1]) != 0)
     return BoundaryCandidates(start - before + len(data), places[kept], ranks[kept])
 
 
 def _marked(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Tell before which words' ends there is a mark; those that have not three words before them have none."""
+    """Return the indices of the words whose end is a candidate; words with fewer than three before them have none."""
     scratch = np.empty(_STEP, np.uint64)
     found = [np.empty(0, np.int64)]
     for first in range(_WINDOW - _WORD, len(words) - 1, _STEP):

@@ -1,4 +1,4 @@
-"""The order of the steps from a folder to a pack: cut, compress, write, describe, place."""
+"""Build a pack from a folder: cut it into chunks, compress them, write the archive and its manifest, publish both."""
 
 from __future__ import annotations
 
@@ -46,16 +46,19 @@ if TYPE_CHECKING:
     from models_init.publish.pack.source_tree import SourceFile, SourceTree
 
 LEVEL = 9
-"""zstd's level unless told otherwise. Weights come out the same size at every level from 1 to 22; graphs and texts are
-7 to 14 % smaller at 9 than at 3, and at 17 another 10 to 20 % smaller, at a tenth of the speed or less."""
+"""Default zstd level. Model weights compress to the same size at every level from 1 to 22. Graphs and texts are 7 to
+14 % smaller at level 9 than at 3, and another 10 to 20 % smaller at 17, at a tenth of the speed or less."""
 
 CHUNK_SIZE = MIB
-"""Plain bytes of a chunk on average unless told otherwise: what a site fetches again when one byte changed."""
+"""Default average size of a chunk in uncompressed bytes: a site fetches this much when one byte has changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build a pack; `chunk_size` is in plain bytes; `requires` names the versions of other packs that fit."""
+    """Options for building a pack.
+
+    `chunk_size` is the average in uncompressed bytes; `requires` lists the compatible versions of other packs.
+    """
 
     ref: PackRef
     level: int = LEVEL
@@ -66,7 +69,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """A pack that was built; `fresh` unless the same one stood there already."""
+    """A pack that was built; `fresh` is False if the same pack already existed."""
 
     folder: Path
     manifest: Manifest
@@ -74,10 +77,12 @@ class BuildResult:
 
 
 def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer) -> BuildResult:
-    """Write `<out>/<name>/<version>/` with archive and manifest; watch plain bytes.
+    """Write `<out>/<name>/<version>/` with archive and manifest; `observer` counts uncompressed bytes.
 
-    Raises `UsageError` when a file changed meanwhile or that version stands there with other content; `VolumeError`
-    and its kinds for the disk. Whatever it raises, nothing half stands under a public name.
+    An incomplete file never has a public name, even if this raises.
+
+    Raises `UsageError`: a file changed during the build, or the version already exists with other content.
+    Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
     folder = VersionFolder(out / recipe.ref.name / recipe.ref.version)
     archive = folder.path / ARCHIVE_NAME
@@ -96,7 +101,7 @@ def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer)
 
 
 def _written(tree: SourceTree, recipe: BuildOptions, part: BinaryIO, observer: Observer) -> Manifest:
-    """Write the archive, and learn what its manifest has to say."""
+    """Write the archive and return its manifest."""
     ledger = _ManifestCollector()
     writer = _ArchiveWriter(part)
     observer.expect(tree.size)
@@ -111,7 +116,7 @@ def _compressed(tree: SourceTree, recipe: BuildOptions) -> Iterator[list[Frame]]
     compressor = Compressor(recipe.level)
     window = 2 * recipe.threads + 2
     with workers(recipe.threads) as pool:
-        # Twice as far ahead, for marks queue behind the jobs that earlier ones led to.
+        # Look twice as far ahead, because boundary searches queue behind the compression jobs of earlier blocks.
         found = in_order(pool, _marks(), blocks(tree, recipe.chunk_size), window=2 * window)
         jobs = batches(pieces(tree, recipe.chunk_size, found))
         yield from in_order(pool, compressor.frames, jobs, window=window)
@@ -138,7 +143,7 @@ def _document(manifest: Manifest) -> bytes:
 
 
 class _ArchiveWriter:
-    """The archive while it is written: its size and digest so far."""
+    """Write the archive and keep its size and digest so far."""
 
     def __init__(self, part: BinaryIO) -> None:
         self._part = part
@@ -155,7 +160,7 @@ class _ArchiveWriter:
 
 
 class _ManifestCollector:
-    """What the manifest will say of each file, gathered chunk by chunk."""
+    """Collect the manifest's entry of each file, chunk by chunk."""
 
     def __init__(self) -> None:
         self._chunks: defaultdict[str, list[Chunk]] = defaultdict(list)
@@ -163,7 +168,10 @@ class _ManifestCollector:
         self._hash = hashlib.sha256()
 
     def add(self, frames: list[Frame], offset: int) -> int:
-        """Note the chunks among neighbouring frames, the first of which lies at `offset`; return their plain bytes."""
+        """Record the chunks among consecutive frames, the first of which is at `offset` in the archive.
+
+        Return the number of uncompressed bytes in those chunks.
+        """
         plain = 0
         for frame in frames:
             if isinstance(frame.piece, Slice):
@@ -173,18 +181,18 @@ class _ManifestCollector:
         return plain
 
     def _note(self, piece: Slice, frame: Frame, offset: int) -> None:
-        """Note the chunk that a slice became; slices of a file come one after the other."""
+        """Record the chunk made from a slice. The slices of a file must be passed in order, without others between."""
         path = piece.file.path
         self._chunks[path].append(Chunk(offset, len(frame.data), piece.size, frame.digest))
         self._digests[path] = frame.digest if piece.size == piece.file.size else self._running(piece, frame.plain)
 
     def file(self, source: SourceFile) -> File:
-        """Describe a file, once all its chunks were noted."""
+        """Return the manifest's entry of a file, after all its chunks have been recorded."""
         chunks = tuple(self._chunks.get(source.path, ()))
         return File(source.path, source.size, self._digests.get(source.path, EMPTY_DIGEST), chunks, source.executable)
 
     def _running(self, piece: Slice, plain: bytes) -> str:
-        """Hash on; what it returns is the file's digest when this was the last slice."""
+        """Add a slice to the running hash; return the file's digest after the last slice, else an empty string."""
         if piece.start == 0:
             self._hash = hashlib.sha256()
         self._hash.update(plain)

@@ -1,8 +1,8 @@
-"""Turns pieces into zstd frames; runs in worker threads.
+"""Compress pieces into zstd frames. Runs in worker threads.
 
-Reading, compressing and hashing leave the interpreter lock. Frames carry their content size, so that a reader knows
-what to allocate. They carry no zstd checksum: each chunk has its SHA-256 in the manifest and the archive has one as a
-whole, so four bytes of xxHash a frame would prove nothing more.
+Reading, compressing and hashing release the interpreter lock. Frames contain their content size, so that a reader knows
+how much to allocate. They have no zstd checksum: the manifest has a SHA-256 of each chunk and of the whole archive, so
+four bytes of xxHash per frame would add nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A piece, compressed. A filler has neither `plain` bytes nor a digest to remember."""
+    """A compressed piece. `plain` (the uncompressed bytes) and `digest` are empty for a filler."""
 
     piece: Piece
     data: bytes
@@ -32,13 +32,16 @@ class Frame:
 
 
 class Compressor(threading.local):
-    """Compresses at one level; each thread has its own zstd context, which must not be shared."""
+    """Compress at one level. Each thread has its own zstd context, because a context must not be shared."""
 
     def __init__(self, level: int) -> None:
         self._zstd = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
 
     def frames(self, batch: list[Piece]) -> list[Frame]:
-        """Compress each piece of a batch; `UsageError` for a file that changed or cannot be read."""
+        """Compress each piece of a batch.
+
+        Raises `UsageError`: a file has changed or cannot be read.
+        """
         return [self._frame(piece) for piece in batch]
 
     def _frame(self, piece: Piece) -> Frame:

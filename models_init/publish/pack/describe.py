@@ -1,4 +1,4 @@
-"""What a manifest says of an archive that somebody else has packed, and whether a site would take it."""
+"""Write the manifest of an existing opaque archive, and check that sites would accept the archive."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from models_init.formats.manifest import Requirement
 
 _UNLIMITED = Limits(2**53 - 1)
-"""The publisher's own archive may grow as it likes: its manifest will say how much it does."""
+"""The publisher's own archive may expand to any size; its manifest will state that size."""
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True, slots=True)
 class DescribeResult:
-    """A pack that was described; `fresh` unless the same manifest stood there already."""
+    """A pack that was described; `fresh` is False if the same manifest already existed."""
 
     folder: Path
     manifest: Manifest
@@ -43,8 +43,9 @@ def describe(
 ) -> DescribeResult:
     """Write `<out>/<name>/<version>/` with the archive, as a hard link or else a copy, and its manifest.
 
-    Raises `ArchiveError` for an archive that no site would take, `UsageError` when it cannot be read or that version
-    stands there with other content; `VolumeError` and its kinds for the disk.
+    Raises `ArchiveError`: no site would accept the archive.
+    Raises `UsageError`: the archive cannot be read, or the version already exists with other content.
+    Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
     archive, outcome = _studied(file, observer)
     if outcome.fault:
@@ -65,7 +66,7 @@ def describe(
 def archive_faults(
     path: Path, archive: Archive, promised: OpaqueArchive, observer: Observer
 ) -> tuple[tuple[str, ...], type[ModelsInitError] | None]:
-    """What is wrong with a plain archive by its manifest, and the class of fault if there is any."""
+    """Return the differences between an opaque archive and its manifest, and their error class, or () and None."""
     try:
         with path.open("rb") as file:
             watched = _ObservedFile(file, observer)
@@ -96,7 +97,7 @@ def _studied(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
 
 
 def _place_archive(file: Path, place_to: Path, archive: Archive) -> None:
-    """Give the archive its place beside the manifest; one that is there already must be the same."""
+    """Link or copy the archive into the version folder; an archive that already exists there must be the same."""
     if place_to.exists():
         if _digest(place_to) != archive.digest:
             raise UsageError(f"{place_to} is another archive; remove it if it was never published")
@@ -129,7 +130,7 @@ def _digest(path: Path) -> str:
 
 
 class _ObservedFile:
-    """A file whose bytes are counted, and shown, as they are read."""
+    """A file that counts its bytes and reports them to an observer as they are read."""
 
     def __init__(self, file: BinaryIO, observer: Observer) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The pieces that a tree is cut into: slices of files, and the tar headers between them."""
+"""The pieces that a tree is cut into: slices of files, and the tar blocks between them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Filler:
-    """Headers, padding, the end: what makes the frames one tar stream."""
+    """Tar headers, padding and end blocks between the contents of files."""
 
     data: bytes
 
     @property
     def size(self) -> int:
-        """Plain bytes."""
+        """Uncompressed size in bytes."""
         return len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What becomes a chunk, or is looked through at once: `size` bytes of a file from `start`."""
+    """`size` bytes of a file from `start`, either a future chunk or a block to search for boundaries."""
 
     file: SourceFile
     start: int

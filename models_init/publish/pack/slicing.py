@@ -1,4 +1,4 @@
-"""How a tree is cut into the pieces that become the archive's frames; decided without any I/O."""
+"""Cut a tree into the pieces that become the archive's frames. No I/O."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
     from models_init.publish.pack.source_tree import SourceTree
 
 BLOCK_SIZE = MIB
-"""Plain bytes in which a worker looks for marks at once."""
+"""Uncompressed bytes that a worker searches for candidate boundaries at once."""
 
 BATCH_SIZE = MIB
-"""Plain bytes that a worker takes at once: many small files cost one hand-over, not one each."""
+"""Uncompressed bytes in one job of a worker, so that many small files are one job and not one each."""
 
 FILLER_LIMIT = MIB
-"""Plain bytes after which a run of headers (of empty files and folders) is cut, so that no frame grows large."""
+"""Uncompressed bytes after which a run of headers (of empty files and folders) is cut, to keep frames small."""
 
 
 def blocks(tree: SourceTree, chunk_size: int) -> Iterator[Slice]:
-    """Give, in archive order, what has to be looked through for marks before the tree can be cut."""
+    """Yield, in archive order, the blocks to search for candidate boundaries before the tree can be cut."""
     for file in tree.files:
         yield from _blocks(file, chunk_size)
 
 
 def pieces(tree: SourceTree, chunk_size: int, marks: Iterator[BoundaryCandidates]) -> Iterator[Piece]:
-    """Cut the tree into pieces in archive order; a slice has `chunk_size` bytes on average. `marks`: of its blocks."""
+    """Cut the tree into pieces, in archive order.
+
+    `chunk_size` is the average size of a slice in bytes; `marks` yields the candidates of each block of `blocks`.
+    """
     filler = bytearray()
     for entry in tree.entries:
         filler += tar_stream.header(entry)
@@ -50,7 +53,7 @@ def pieces(tree: SourceTree, chunk_size: int, marks: Iterator[BoundaryCandidates
 
 
 def batches(found: Iterable[Piece], size: int = BATCH_SIZE) -> Iterator[list[Piece]]:
-    """Group neighbouring pieces until a group has `size` plain bytes."""
+    """Group neighboring pieces until a group has at least `size` uncompressed bytes."""
     group: list[Piece] = []
     total = 0
     for piece in found:
@@ -75,4 +78,4 @@ def _slices(file: SourceFile, chunk_size: int, marks: Iterator[BoundaryCandidate
     for size in chunk_sizes(file.size, chunk_size, own):
         yield Slice(file, start, size)
         start += size
-    deque(own, maxlen=0)  # behind the last border none was asked for
+    deque(own, maxlen=0)  # consume the blocks after the last boundary, which `chunk_sizes` did not take

@@ -1,4 +1,4 @@
-"""What a folder holds, judged by the rules of a pack: regular files, directories, nothing else."""
+"""List the regular files and directories of a folder, and reject every entry that a pack cannot contain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A regular file: `path` in the pack, `real` on this machine, `size` in bytes, `mtime` in nanoseconds."""
+    """A regular file: `path` in the pack, `real` path on this machine, `size` in bytes, `mtime` in nanoseconds."""
 
     path: str
     real: str
@@ -42,7 +42,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """Everything that goes into a pack, in ascending order of path: a folder stands before what it holds."""
+    """The entries of a pack in ascending order of path, so that a folder precedes its contents."""
 
     entries: tuple[SourceFile | Folder, ...]
 
@@ -53,21 +53,21 @@ class SourceTree:
 
     @property
     def empty_folders(self) -> list[str]:
-        """The directories that hold nothing."""
+        """The paths of the empty directories."""
         parents = {entry.path.rpartition("/")[0] for entry in self.entries}
         return [entry.path for entry in self.entries if isinstance(entry, Folder) and entry.path not in parents]
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files in bytes."""
         return sum(file.size for file in self.files)
 
 
 def scan(folder: Path, *, dereference: bool = False) -> SourceTree:
-    """Walk the folder; with `dereference`, a link counts as what it leads to, if that lies inside the folder.
+    """Walk the folder; with `dereference`, follow links whose target is inside the folder.
 
-    Raises `UsageError` that names every entry that a pack cannot hold, and for a folder without any file: a mistyped
-    path or an empty mount, not a pack.
+    Raises `UsageError`: some entries cannot be in a pack (the message names them), or the folder contains no file,
+    which means a mistyped path or an empty mount.
     """
     walk = _Walk(os.path.realpath(folder), dereference=dereference)
     walk.enter(walk.root, "", (walk.root,))
@@ -80,7 +80,7 @@ def scan(folder: Path, *, dereference: bool = False) -> SourceTree:
 
 
 class _Walk:
-    """One walk: what was found, and what is wrong with it."""
+    """The entries and faults found in one walk."""
 
     def __init__(self, root: str, *, dereference: bool) -> None:
         self.root = root
@@ -89,7 +89,7 @@ class _Walk:
         self.faults: list[str] = []
 
     def enter(self, real: str, path: str, above: tuple[str, ...]) -> None:
-        """List one directory; `above` has its own real path and those of the directories that led to it."""
+        """Add a directory's entries; `above` has the real paths of the directory and of those that led to it."""
         try:
             names = os.listdir(real)
         except OSError as error:
@@ -112,11 +112,14 @@ class _Walk:
                 self.faults.append(f"{path} ({fault})")
 
     def _resolved(self, where: str) -> str:
-        """Follow a link where that is wanted; `OSError` for one that leads nowhere or in a circle."""
+        """Resolve a link if `dereference` is set.
+
+        Raises `OSError`: the link is broken or part of a loop.
+        """
         return os.path.realpath(where, strict=True) if self.dereference and os.path.islink(where) else where
 
     def _add(self, real: str, path: str, status: os.stat_result, above: tuple[str, ...]) -> str | None:
-        """Take the entry up, or say what is wrong with it."""
+        """Add the entry, or return the reason why a pack cannot contain it."""
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFLNK:
             return "a link"
@@ -141,11 +144,14 @@ def _remedy(walk: _Walk) -> str:
 
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Not a link, nor a fifo that would make us wait: the entry may have been exchanged since it was judged."""
+"""Do not follow a link and do not block on a fifo: the entry may have been replaced since the walk."""
 
 
 def read_slice(file: SourceFile, start: int, size: int) -> bytes:
-    """Return `size` bytes of a file from `start`; `UsageError` if it changed since it was judged, or cannot be read."""
+    """Return `size` bytes of a file from `start`.
+
+    Raises `UsageError`: the file has changed since the walk, or cannot be read.
+    """
     try:
         descriptor = os.open(file.real, _READ)
         try:

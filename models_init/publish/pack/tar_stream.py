@@ -1,7 +1,7 @@
-"""The tar blocks between the contents of files, the same for the same entry on any machine.
+"""Write the tar blocks between the contents of files, reproducibly on any machine.
 
-GNU format: every reader understands it (busybox does not read PAX names), names are raw UTF-8 bytes, and neither a
-name nor a size has a limit that matters here.
+The format is GNU tar: every reader understands it (busybox does not read PAX names), names are raw UTF-8 bytes, and its
+limits of name length and file size do not matter here.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from models_init.publish.pack.source_tree import Folder, SourceFile
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-"""What tells a reader that nothing follows."""
+"""The two zero blocks that end a tar stream."""
 
 FOLDER_MODE, EXECUTABLE_MODE, FILE_MODE = 0o755, 0o755, 0o644
 
 
 def header(entry: SourceFile | Folder) -> bytes:
-    """Write an entry's header; owner, group, times and all other traces of this machine are left out."""
+    """Return an entry's header, without owner, group, times or other properties of this machine."""
     info = tarfile.TarInfo(entry.path)
     if isinstance(entry, Folder):
         info.type, info.mode = tarfile.DIRTYPE, FOLDER_MODE
@@ -29,10 +29,10 @@ def header(entry: SourceFile | Folder) -> bytes:
 
 
 def padded(size: int) -> int:
-    """Bytes that a content of `size` bytes takes in the stream, filled up to whole blocks."""
+    """Return the bytes that a content of `size` bytes takes in the stream, rounded up to whole blocks."""
     return -(-size // BLOCK) * BLOCK
 
 
 def padding(size: int) -> bytes:
-    """What follows a content of `size` bytes."""
+    """Return the zero bytes that pad a content of `size` bytes to whole blocks."""
     return bytes(padded(size) - size)

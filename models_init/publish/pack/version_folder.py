@@ -1,4 +1,4 @@
-"""Version folders on a disk, `<name>/<version>/`: where they are, how a file gets into one whole or not at all."""
+"""Find version folders (`<name>/<version>/`) on a disk, and write files into them atomically."""
 
 from __future__ import annotations
 
@@ -26,29 +26,35 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
 
 @dataclass(frozen=True, slots=True)
 class VersionFolder:
-    """The folder of one version of one pack; its path ends in the pack's name and version."""
+    """The folder of one version of a pack; its path ends in the pack's name and version."""
 
     path: Path
 
     @property
     def manifest(self) -> Path:
-        """Where the manifest lies, or would."""
+        """The manifest's path; the file need not exist."""
         return self.path / MANIFEST_NAME
 
     @property
     def signature(self) -> Path:
-        """Where the manifest's signature lies, or would."""
+        """The path of the manifest's signature; the file need not exist."""
         return self.path / SIGNATURE_NAME
 
     def ref(self) -> PackRef:
-        """Read the pack's name and version off the path; `ManifestError` if they are none."""
+        """Return the pack's name and version from the path.
+
+        Raises `ManifestError`: the path does not end in a valid name and version.
+        """
         try:
             return PackRef.make(self.path.parent.name, self.path.name)
         except ValueError as error:
             raise ManifestError(f"{self.path} is no <name>/<version>: {error}; give the folder its names") from error
 
     def document(self) -> bytes:
-        """Read the manifest as it stands there; `ManifestError` if there is none that could be read."""
+        """Return the manifest's bytes.
+
+        Raises `ManifestError`: the manifest is missing, unreadable or too large.
+        """
         try:
             if self.manifest.stat().st_size > MANIFEST_LIMIT:
                 raise ManifestError(f"{self.manifest} is larger than {human_size(MANIFEST_LIMIT)}: it is no manifest")
@@ -57,11 +63,17 @@ class VersionFolder:
             raise ManifestError(f"{self.manifest} cannot be read: {error.strerror}; build the pack anew") from error
 
     def parsed(self) -> Manifest:
-        """Read what the manifest says; `ManifestError` for whatever is wrong with it."""
+        """Read and parse the manifest.
+
+        Raises `ManifestError` or a subclass: the manifest cannot be read or used.
+        """
         return published(self.document(), self.ref()).manifest
 
     def stands(self, document: bytes) -> bool:
-        """Say whether this very version stands there; `UsageError` if it does with other content."""
+        """Return True if the folder has exactly this manifest, False if it has none.
+
+        Raises `UsageError`: the folder has a different manifest.
+        """
         if not self.manifest.exists():
             return False
         if self.document() != document:
@@ -73,7 +85,10 @@ class VersionFolder:
 
 
 def find(folder: Path) -> list[VersionFolder]:
-    """List the version folders in a tree, or the folder itself if it is one; `UsageError` if there is none."""
+    """List the version folders in a tree, which may be the folder itself.
+
+    Raises `UsageError`: there are none.
+    """
     top = folder.resolve()
     if not top.is_dir():
         raise UsageError(f"{folder} is no folder: name one that `models-pack build` wrote")
@@ -88,7 +103,7 @@ def find(folder: Path) -> list[VersionFolder]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
-    """Make a folder with its parents; if the block fails, take away again those that it left empty."""
+    """Create a folder and its parents; if the block fails, remove those that were created and are empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     with translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,10 +121,11 @@ def new_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def draft(path: Path) -> Iterator[BinaryIO]:
-    """Open `<path>.part` for writing, alone, from its start; it is gone after the block unless `place`d.
+    """Open `<path>.part` for exclusive writing from its start; remove it after the block unless it was published.
 
-    The name is fixed, so that a killed run leaves at most one, and the next run takes it over. Raises `LockedError`
-    when another run writes it.
+    The name is fixed, so that a killed run leaves at most one such file, which the next run reuses.
+
+    Raises `LockedError`: another run is writing the file.
     """
     part = _part(path)
     with translate_os_errors(part):
@@ -119,19 +135,19 @@ def draft(path: Path) -> Iterator[BinaryIO]:
     finally:
         if _is_at(file, part):
             part.unlink()
-        with suppress(OSError):  # what is worth keeping was settled; on a full disk closing fails once more
+        with suppress(OSError):  # data worth keeping has been synced; on a full disk, close fails a second time
             file.close()
 
 
 def sync(file: BinaryIO, path: Path) -> None:
-    """Bring a draft of `path` to the disk."""
+    """Flush a draft of `path` to the disk (fsync)."""
     with translate_os_errors(path):
         file.flush()
         os.fsync(file.fileno())
 
 
 def publish(path: Path) -> None:
-    """Give a settled draft its public name."""
+    """Rename a synced draft to its public name."""
     with translate_os_errors(path):
         _part(path).rename(path)
         _sync_folder(path.parent)
@@ -139,7 +155,10 @@ def publish(path: Path) -> None:
 
 @contextmanager
 def translate_os_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system says about writing to `path` into an error for the user."""
+    """Translate an `OSError` from writing to `path`.
+
+    Raises `NoSpaceError`, `NotWritableError` or `VolumeError`, depending on the errno.
+    """
     try:
         yield
     except OSError as error:
@@ -156,7 +175,7 @@ def _part(path: Path) -> Path:
 
 
 def _open_locked(part: Path) -> BinaryIO:
-    """Open and lock; again if another run gave the file its public name before we had the lock."""
+    """Open, lock and truncate the file; retry if another run renamed it before the lock was acquired."""
     while True:
         file = part.open("ab")
         try:
