@@ -619,7 +619,7 @@ async def test_a_token_file_that_is_renewed_is_used_at_once(site: Site, packs: P
     secret.write_text(old + "\n")
     async with FaultyServer(packs.objects(), [Stall(at=1000, on=archive_key(COMMON))], token=old) as server:
         served = site.but(**in_container(packs, server.url, ""), MODELS_SAS_TOKEN_FILE=str(secret))
-        running = asyncio.create_task(asyncio.to_thread(served.run, "--json", MODELS_IDLE_SECONDS="1"))
+        running = asyncio.create_task(asyncio.to_thread(served.run, "--json", MODELS_IDLE_SECONDS="3"))
         await eventually(lambda: any(seen.key == archive_key(COMMON) for seen in server.seen), "the first range")
         secret.write_text(new)
         server.token = new
