@@ -1,4 +1,4 @@
-"""What goes into a bundle: manifests as they are published, pieces of archives, what else a site needs."""
+"""Plan the contents of a bundle: published manifests, archives or pieces of them, images and site files."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _SIGNATURE_LIMIT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class BundleDocument:
-    """A small file: its name in the bundle and its bytes; `key` is the object that it is, if it is one."""
+    """A small file: its name in the bundle and its bytes; `key` is the key of the source's object, if it is one."""
 
     name: str
     data: bytes
     key: str = ""
 
     def entry(self) -> PlannedMember:
-        """Its place is yet to come."""
+        """Return the member for the layout, which has no offset yet."""
         return PlannedMember(self.name, len(self.data), _digest(self.data), self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerImage:
-    """A container image that lies in a file, as docker-archive."""
+    """A container image in a file of the docker-archive format."""
 
     name: str
     reference: str
@@ -56,7 +56,7 @@ class ContainerImage:
 
 @dataclass(frozen=True, slots=True)
 class BundleRequest:
-    """What is wanted: which packs, for whom, `receipt` of what the site holds, what else goes along."""
+    """A request for a bundle: the packs, the recipient, the site's `receipt` if any, and the other files."""
 
     packs: tuple[PackRef, ...]
     recipient: str
@@ -69,7 +69,7 @@ class BundleRequest:
 
 @dataclass(frozen=True, slots=True)
 class BundlePack:
-    """A pack as the source has it, and the pieces of its archive that go along."""
+    """A pack of the source, and the byte ranges of its archive that go into the bundle."""
 
     document: bytes
     signature: bytes
@@ -78,22 +78,22 @@ class BundlePack:
 
     @property
     def folder(self) -> str:
-        """The pack's folder in a source."""
+        """The pack's folder in a source, with a trailing slash."""
         return f"{self.manifest.pack}/{self.manifest.version}/"
 
     @property
     def whole(self) -> bool:
-        """Tell whether the archive goes along as it is."""
+        """True if the bundle contains the whole archive."""
         return self.pieces == (ByteRange(0, self.manifest.archive.size),)
 
     def documents(self) -> list[BundleDocument]:
-        """The manifest, and its signature as it is."""
+        """Return the manifest and its signature, if there is one, both unchanged."""
         found = [(MANIFEST_NAME, self.document), (SIGNATURE_NAME, self.signature)]
         keys = [(self.folder + name, data) for name, data in found if data]
         return [BundleDocument(key, data, key) for key, data in keys]
 
     def archives(self) -> list[PlannedMember]:
-        """The archive, or its pieces."""
+        """Return the members for the whole archive or for its pieces."""
         archive, key = self.manifest.archive, self.manifest.archive_key
         if self.whole:
             return [PlannedMember(key, archive.size, archive.digest, key)]
@@ -105,19 +105,21 @@ class BundlePack:
 
 @dataclass(frozen=True, slots=True)
 class BundlePlan:
-    """Everything, at its place."""
+    """The layout of a bundle, and the data of its members."""
 
     layout: Layout
     packs: tuple[BundlePack, ...]
     documents: tuple[BundleDocument, ...]
     images: tuple[ContainerImage, ...]
-    unknown: tuple[str, ...]  # packs of the receipt that the source has not, or not so
+    unknown: tuple[str, ...]  # packs of the receipt that the source lacks or has with another manifest
 
 
 async def plan_bundle(order: BundleRequest, source: Source, trust: SignaturePolicy) -> BundlePlan:
-    """Read the manifests, decide what goes along, and give everything its place.
+    """Read the manifests, select the pieces that the site lacks, and lay out the bundle.
 
-    Raises the source's errors, `ManifestError` and its kinds, `UsageError` where nothing good can come of the order.
+    Raises `ManifestError` or a subclass: a manifest cannot be used.
+    Raises `UsageError`: the request cannot be fulfilled.
+    Raises the errors of the source.
     """
     documents = await each(lambda ref: fetch_document(source, trust, ref), order.packs)
     wanted = [manifest.published(document, ref).manifest for document, ref in zip(documents, order.packs, strict=True)]
@@ -153,7 +155,7 @@ async def _signature(source: Source, ref: PackRef) -> bytes:
 
 
 async def _held(receipt: Receipt | None, source: Source) -> tuple[list[Manifest], tuple[str, ...]]:
-    """What the site holds, as far as the source can tell what that is."""
+    """Return the manifests of the receipt's packs, and the packs that the source lacks or has with another manifest."""
     held, unknown = [], []
     for ref, digest in receipt.packs.items() if receipt else ():
         try:
@@ -185,12 +187,12 @@ def _pieces(wanted: Manifest, digest: str, receipt: Receipt | None, held: Sequen
 
 
 def _all(wanted: Manifest) -> int:
-    """Bytes of all chunks."""
+    """Return the size of all chunks in the archive in bytes."""
     return sum(chunk.length for file in wanted.files for chunk in file.chunks)
 
 
 def _draft(order: BundleRequest, source: Source, packs: Sequence[BundlePack]) -> Contents:
-    """The table, still without members."""
+    """Return the table of contents, still without members."""
     since = order.receipt
     return Contents(
         schema=bundle_index.SCHEMA,
@@ -207,7 +209,7 @@ def _draft(order: BundleRequest, source: Source, packs: Sequence[BundlePack]) ->
         if since
         else None,
         images={image.name: image.reference for image in order.images},
-        size=1 << 52,  # until it is known
+        size=1 << 52,  # placeholder until the layout is known
         members=(),
     )
 

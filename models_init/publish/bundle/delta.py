@@ -1,4 +1,4 @@
-"""Which parts of an archive a site lacks, by what its receipt says that it holds; decided from manifests alone."""
+"""Compute the byte ranges of an archive that a site lacks, from the manifests of the packs in its receipt. No I/O."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class ByteRange(NamedTuple):
-    """Bytes `start` to `stop` of an archive."""
+    """The bytes of an archive from `start` until before `stop`."""
 
     start: int
     stop: int
 
 
 def missing_ranges(wanted: Manifest, held: Iterable[Manifest]) -> list[ByteRange]:
-    """The pieces of the archive that hold every chunk that is in none of the held packs.
+    """Return the ranges of the archive that contain every chunk that is in none of the held packs.
 
-    Neighbours are one piece where a site may fetch them with one range. Whole files are not compared, only their
-    chunks: a volume without hard links finds a file only so.
+    Ranges at most `GAP` bytes apart are merged, because a site may fetch them with one request. Only chunks are
+    compared, not whole files, because a volume without hard links can reuse a file only by its chunks.
     """
     search = ReuseSearch(wanted, ())
     for manifest in held:

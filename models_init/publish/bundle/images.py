@@ -1,4 +1,4 @@
-"""Container images on their way into a bundle: skopeo writes each as docker-archive, what `docker load` reads."""
+"""Fetch container images for a bundle with skopeo, as docker-archive files, which `docker load` reads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _TAGGED = re.compile(r"[A-Za-z0-9._/:-]+:[A-Za-z0-9._-]+\Z")
 
 @contextmanager
 def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerImage, ...]]:
-    """Fetch the images into a folder beside the bundle, which is gone after the block.
+    """Fetch the images into a folder next to the bundle, and remove the folder after the block.
 
-    Raises `UsageError` for what is no tagged reference or where skopeo is absent, `SourceError` for what skopeo says.
+    Raises `UsageError`: a reference has no tag, or skopeo is not installed.
+    Raises `SourceError`: skopeo failed.
     """
     if not references:
         yield ()
@@ -53,7 +54,7 @@ def _spool(skopeo: str, text: str, folder: Path) -> ContainerImage:
         raise UsageError(f"--image {text} has no tag: name it as the compose file does, e.g. registry/name:1.0")
     path = folder / (re.sub(r"[^A-Za-z0-9._-]+", "-", reference) + ".tar")
     origin = (transport or _transport(reference)) + reference
-    engine = os.environ.get("DOCKER_HOST")  # which skopeo does not look at by itself
+    engine = os.environ.get("DOCKER_HOST")  # skopeo does not read this variable itself
     options = ["--src-daemon-host", engine] if engine and origin.startswith("docker-daemon:") else []
     done = subprocess.run(
         [skopeo, "--insecure-policy", "copy", "--quiet", *options, origin, f"docker-archive:{path}:{reference}"],
@@ -68,14 +69,14 @@ def _spool(skopeo: str, text: str, folder: Path) -> ContainerImage:
 
 
 def _message(text: str) -> str:
-    """What skopeo says at last, out of its log line: `time=… level=fatal msg="…"`."""
+    """Return the message of skopeo's last log line: `time=… level=fatal msg="…"`."""
     last = (text.strip().splitlines() or ["no reason given"])[-1]
     found = re.search(r'msg="(.*)"\Z', last)
     return found[1].replace('\\"', '"') if found else last
 
 
 def _transport(reference: str) -> str:
-    """Take the engine's own image where it has one of that name, the registry's otherwise."""
+    """Return the transport for the local Docker engine if it has the image, else for the registry."""
     docker = shutil.which("docker")
     known = docker and subprocess.run([docker, "image", "inspect", reference], check=False, capture_output=True)
     return "docker-daemon:" if known and known.returncode == 0 else "docker://"

@@ -1,4 +1,4 @@
-"""Where each member of a bundle lies: decided from names and sizes, before a byte is written."""
+"""Compute the offset of each member of a bundle from names and sizes, before anything is written."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PART_LIMIT = 999
-"""Parts, at most: with three digits each, `cat site.tar.*` puts them in order."""
+"""Maximum number of parts: with three-digit numbers, `cat site.tar.*` concatenates them in order."""
 
 _STEP = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedMember:
-    """A member that has no place yet; what is not known of its bytes has `bundle.UNKNOWN_DIGEST`."""
+    """A member without an offset; `digest` is `bundle_index.UNKNOWN_DIGEST` while its bytes are not known."""
 
     name: str
     size: int
@@ -34,7 +34,7 @@ class PlannedMember:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Bytes between the members: a header, or what fills the last block up."""
+    """Bytes between members: a tar header, or the padding of the last block."""
 
     offset: int
     data: bytes
@@ -42,22 +42,22 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The table, and the bytes that its text takes at either end."""
+    """The table of contents, and the length in bytes of its text, which is stored at both ends of the bundle."""
 
     contents: Contents
     length: int
 
     @property
     def copy_offset(self) -> int:
-        """Where the copy of the table begins."""
+        """The offset of the table's copy."""
         return self.contents.size - bundle_index.TAR_END - self.length
 
     def text(self, contents: Contents) -> bytes:
-        """The table as it is written, once all digests are known."""
+        """Return the encoded table; `contents` has all digests."""
         return bundle_index.encode(contents, self.length)
 
     def fillers(self) -> Iterator[Padding]:
-        """All headers and paddings, in order."""
+        """Yield all headers and paddings, in order of offset."""
         yield Padding(0, header(bundle_index.CONTENTS_NAME, self.length))
         for member in self.contents.members:
             head = header(member.name, member.size)
@@ -70,14 +70,17 @@ class Layout:
 
 
 def header(name: str, size: int) -> bytes:
-    """The tar header of a member; times, owners and all other traces of this machine are left out."""
+    """Return the tar header of a member, without owner, times or other properties of this machine."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, FILE_MODE
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 
 
 def lay_out(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -> Layout:
-    """Give every entry its place, in this order; `part_size` is 0 for one file. Raises `UsageError`."""
+    """Assign offsets to the entries, in this order; `part_size` is in bytes, 0 for one file.
+
+    Raises `UsageError`: two members have the same name, or there would be more than `PART_LIMIT` parts.
+    """
     _check_names(entries)
     length = 0
     while True:
@@ -86,11 +89,11 @@ def lay_out(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -
         least = len(bundle_index.encode(layout.contents))
         if least <= length:
             return layout
-        length = least - _STEP  # offsets grow with it, and with them the text: once more
+        length = least - _STEP  # a longer text means larger offsets, which may lengthen the text: check again
 
 
 def layout_of(contents: Contents) -> Layout:
-    """The layout of a bundle that was made; such a one has members."""
+    """Return the layout of an existing bundle, which has at least one member."""
     entries = [
         PlannedMember(member.name, member.size, member.digest, member.key, member.start) for member in contents.members
     ]

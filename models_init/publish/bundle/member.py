@@ -1,4 +1,4 @@
-"""The place of one archive, or of a piece of it, in a bundle: how it is cut, whether what lies there is right."""
+"""Read and verify an archive, or a piece of one, that is a member of a bundle."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ByteReader(Protocol):
-    """The whole bundle, read by offsets: files that grow, or those on a medium."""
+    """Random read access to a whole bundle, either one being written or one on a medium."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read so many bytes, or what is there of them."""
+        """Return `size` bytes from `offset`, or fewer at the end of the data."""
 
 
 class BundleMember:
-    """The bytes of `member`, which are the archive of `manifest` from `member.start` on."""
+    """A member that contains the bytes of the manifest's archive from `member.start` on."""
 
     def __init__(self, manifest: Manifest, member: Member, space: ByteReader) -> None:
         self.manifest = manifest
@@ -32,7 +32,7 @@ class BundleMember:
         self._space = space
 
     def batches(self) -> Iterator[Batch]:
-        """All of it, cut so that chunks stay in one; what lies before a chunk goes with it."""
+        """Yield batches that cover the member; a chunk is never split, and bytes before a chunk are in its batch."""
         at = self.member.start
         for batch in batches(self._placements()):
             yield from _cut(at, batch.start - GAP)
@@ -41,21 +41,24 @@ class BundleMember:
         yield from _cut(at, self.member.stop)
 
     def wrong(self, batch: Batch) -> list[WrongChunk]:
-        """The chunks of the batch that are not right where they lie."""
+        """Return the chunks of the batch that do not verify."""
         return wrong_chunks(batch, memoryview(self._space.read(self.offset(batch.start), batch.stop - batch.start)))
 
     def is_sound(self, batch: Batch) -> bool:
-        """Tell whether the batch lies there. Without a chunk it proves nothing; it is small, or all there is."""
+        """Return True if the batch is present and verifies.
+
+        A batch without chunks cannot be verified and counts as missing; it is small, or the archive has no chunks.
+        """
         return bool(batch.placements) and not self.wrong(batch)
 
     def is_whole(self) -> bool:
-        """Tell whether the archive is what its manifest says; a piece is by its chunks."""
+        """Return True if the archive's digest matches the manifest; a piece has no digest and is verified by chunks."""
         if self.member.size != self.manifest.archive.size:
             return True
         return digest_of(self._space, self.member) == self.manifest.archive.digest
 
     def offset(self, start: int) -> int:
-        """Where a byte of the archive lies in the bundle."""
+        """Return the offset in the bundle of byte `start` of the archive."""
         return self.member.offset + start - self.member.start
 
     def _placements(self) -> Iterator[Placement]:
@@ -65,7 +68,7 @@ class BundleMember:
 
 
 def wrong_chunks(batch: Batch, data: memoryview) -> list[WrongChunk]:
-    """The chunks of a batch that are not right in `data`, its bytes; what is cut off is not, either."""
+    """Return the chunks of a batch that do not verify in `data`, the batch's bytes, or are truncated there."""
     wrong = []
     for placement in batch.placements:
         begin = placement.chunk.offset - batch.start
@@ -77,7 +80,7 @@ def wrong_chunks(batch: Batch, data: memoryview) -> list[WrongChunk]:
 
 
 def digest_of(space: ByteReader, member: Member) -> str:
-    """Hash what lies there."""
+    """Return the SHA-256 digest of the member's bytes."""
     digest = hashlib.sha256()
     for at in range(0, member.size, MIB):
         digest.update(space.read(member.offset + at, min(MIB, member.size - at)))
@@ -85,6 +88,6 @@ def digest_of(space: ByteReader, member: Member) -> str:
 
 
 def _cut(start: int, stop: int) -> Iterator[Batch]:
-    """Batches without a chunk."""
+    """Yield batches without chunks, of at most `BATCH_SIZE` bytes."""
     for at in range(start, stop, BATCH_SIZE):
         yield Batch(at, min(at + BATCH_SIZE, stop), ())

@@ -1,4 +1,4 @@
-"""The file or numbered parts that a bundle grows in: named `….part` until it is whole, taken up by the next run."""
+"""Write a bundle to one file or numbered parts, which are named `….part` until complete and resumed by the next run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def part_paths(out: Path, contents: Contents) -> list[Path]:
-    """What the bundle's files are called when it is whole."""
+    """Return the final paths of the bundle's files."""
     if not contents.part_size:
         return [out]
     return [out.with_name(part_name(out.name, number + 1)) for number in range(len(contents.parts))]
 
 
 class PartFiles:
-    """All files together, read and written as one; calls block, and may come from several threads."""
+    """Read and write all files as one address space. Calls block; `read` and `write` are safe in several threads."""
 
     def __init__(self, paths: list[Path], sizes: list[int]) -> None:
         self._paths = paths
@@ -40,7 +40,11 @@ class PartFiles:
 
     @contextmanager
     def opened(self) -> Iterator[PartFiles]:
-        """Open, lock and size the files; what an earlier run has left is kept. Raises `LockedError`, `NoSpaceError`."""
+        """Open, lock and resize the files, and keep the data of an earlier run.
+
+        Raises `LockedError`: another run is writing the files.
+        Raises `NoSpaceError`: the disk is full.
+        """
         try:
             for path, size in zip(self._paths, self._sizes, strict=True):
                 with translate_os_errors(path):
@@ -52,7 +56,7 @@ class PartFiles:
                 os.close(self._descriptors.pop())
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read so many bytes."""
+        """Return `size` bytes from `offset`, or fewer at the end."""
         found = bytearray()
         while len(found) < size:
             index, at, count = self._where(offset + len(found), size - len(found))
@@ -64,7 +68,7 @@ class PartFiles:
         return bytes(found)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write all of it at its place."""
+        """Write `data` at `offset`, across files if needed."""
         view = memoryview(data)
         while view:
             index, at, count = self._where(offset, len(view))
@@ -74,17 +78,17 @@ class PartFiles:
             offset += written
 
     def bounds(self) -> list[tuple[int, int]]:
-        """Where each file begins and ends in the whole."""
+        """Return the (start, stop) offsets of each file in the bundle."""
         return list(pairwise(self._starts))
 
     def sync(self) -> None:
-        """Bring everything to the disk."""
+        """Flush all files to the disk (fsync)."""
         for path, descriptor in zip(self._paths, self._descriptors, strict=True):
             with translate_os_errors(path):
                 os.fsync(descriptor)
 
     def publish(self) -> None:
-        """Give the files their public names: the first part last, for without it the others are no bundle."""
+        """Rename the files to their final names, the first part last, because a bundle cannot be opened without it."""
         for path in reversed(self._paths):
             with translate_os_errors(path):
                 _part(path).rename(path)
@@ -103,9 +107,12 @@ class PartFiles:
 
 
 def _open_locked(path: Path) -> int:
-    """Open and lock what is to become `path`."""
+    """Open and lock the `.part` file of `path`.
+
+    Raises `LockedError`: another run is writing the file.
+    """
     part = _part(path)
-    if path.exists() and not part.exists():  # a run was killed between two renames: take the part back
+    if path.exists() and not part.exists():  # a run was killed between two renames: undo this one
         path.rename(part)
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

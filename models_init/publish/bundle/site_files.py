@@ -1,4 +1,4 @@
-"""What a site gets beside packs and images: how to install, compose files, variables, the vendor's own files."""
+"""Build a bundle's site files: installation instructions and script, compose files, variables, the vendor's files."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ PACK_VARIABLES = (
 )
 _IMAGE_VARIABLES = ("REALTIME_REGISTRY", "REALTIME_IMAGE_TAG", "MODELS_INIT_TAG", "REALTIME_GATEWAY_IMAGE")
 _TEMPLATES = Path(__file__).parents[1] / "site"
-_FILE_LIMIT = 64 << 20  # bytes; such files are held in memory
+_FILE_LIMIT = 64 << 20  # bytes; these files are kept in memory
 _is_plain = re.compile(r"[A-Za-z0-9._/:@,+-]*\Z").match
 _is_path = re.compile(r"(?!/)(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f]+/)*(?!\.{1,2}\Z)[^/\x00-\x1f\x7f]+\Z").match
 
 
 @dataclass(frozen=True, slots=True)
 class SiteFiles:
-    """The files, in the order of the bundle, and the variables that name the packs."""
+    """The files in bundle order, and the environment variables that select the packs."""
 
     documents: tuple[BundleDocument, ...]
     environment: Mapping[str, str]
@@ -47,7 +47,7 @@ class SiteFiles:
 
 @dataclass(frozen=True, slots=True)
 class ExtraFiles:
-    """The vendor's files: `compose` in the order in which compose takes them, `others` with their names at the site."""
+    """The vendor's files: `compose` in the order of `COMPOSE_FILE`, `others` with their paths at the site."""
 
     compose: Sequence[Path]
     others: Sequence[tuple[Path, str]]
@@ -60,7 +60,10 @@ def build_site_files(
     bundle: str,
     images: Iterable[ContainerImage],
 ) -> SiteFiles:
-    """Read and write the files; raises `UsageError` for what cannot be read or carried."""
+    """Read the vendor's files and generate the others.
+
+    Raises `UsageError`: a file cannot be read or is too large, or a name or value is not allowed.
+    """
     variables = {name: environment[name] for name in PACK_VARIABLES if environment.get(name)}
     compose = [path.name for path in extras.compose]
     files = [(path, path.name) for path in extras.compose] + list(extras.others)

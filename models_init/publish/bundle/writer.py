@@ -1,7 +1,7 @@
-"""How a bundle is made: everything at its place, archives by ranges; what lies there already is proven, not fetched.
+"""Write a bundle: fetch missing archive ranges, verify data of an earlier run, write the table of contents last.
 
-Content is the record: a run that was killed is taken up by verifying the chunks in the `.part` files. The table of
-contents is written last, so nothing half made can be taken for a bundle.
+No state is kept besides the content: after a killed run, the next one verifies the chunks in the `.part` files and
+fetches the missing ones. An incomplete file has no table of contents, so it cannot be mistaken for a bundle.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BundleResult:
-    """A bundle that stands: its files, its table, and bytes that came from the source or lay there already."""
+    """A complete bundle: its files, its table of contents, and the bytes fetched and found in existing files.
+
+    `fresh` is False if the same bundle already existed.
+    """
 
     paths: list[Path]
     contents: Contents
@@ -44,8 +47,12 @@ class BundleResult:
 async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleResult:
     """Write the bundle to `out`, or to its numbered parts.
 
-    Raises `UsageError` where another bundle stands there, `WrongBytesError` for what the source has wrongly, the
-    source's errors, `VolumeError` and its kinds for the disk. What was verified until then is kept in `….part`.
+    Data that was verified before an error is kept in the `….part` files.
+
+    Raises `UsageError`: a different bundle exists there.
+    Raises `WrongBytesError`: the source returns bytes that do not verify.
+    Raises `VolumeError` or a subclass: the disk is full or cannot be written.
+    Raises the errors of the source.
     """
     contents = plan.layout.contents
     paths = part_paths(out, contents)
@@ -60,7 +67,10 @@ async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleR
 
 
 def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
-    """The table of the bundle that stands there, if it is this one; `UsageError` if it is another."""
+    """Return the table of contents of an existing bundle that equals this one, or None if there is none.
+
+    Raises `UsageError`: a different bundle exists there.
+    """
     if not paths[0].exists():
         return None
     opened = Bundle.open(paths[0])
@@ -71,7 +81,7 @@ def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
 
 
 def _without_digests(contents: Contents) -> Contents:
-    """The table without what is known at the end only; the manifests' digests decide about that, too."""
+    """Return the table without the digests that are known only at the end; the manifests' digests determine them."""
     members = tuple(
         replace(member, digest=bundle_index.UNKNOWN_DIGEST) if _is_piece(member) else member
         for member in contents.members
@@ -84,7 +94,7 @@ def _is_piece(member: Member) -> bool:
 
 
 def _write_small(plan: BundlePlan, files: PartFiles) -> None:
-    """Write everything but archives and the table."""
+    """Write everything except archives and the table of contents."""
     for filler in plan.layout.fillers():
         files.write(filler.offset, filler.data)
     places = {member.name: member.offset for member in plan.layout.contents.members}
@@ -99,20 +109,20 @@ def _write_small(plan: BundlePlan, files: PartFiles) -> None:
 
 
 class _GrowingMember(BundleMember):
-    """One that is being filled."""
+    """A member of a bundle that is being written; the fetcher's destination."""
 
     def __init__(self, manifest: Manifest, member: Member, files: PartFiles) -> None:
         super().__init__(manifest, member, files)
         self._files = files
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
-        """Write all of it, and return the chunks that are wrong: they will be written over, or the bundle is none."""
+        """Write the batch and return the chunks that do not verify; they are overwritten, or the bundle fails."""
         self._files.write(self.offset(batch.start), data)
         return wrong_chunks(batch, data)
 
 
 class _ArchiveFetch:
-    """Brings the archives."""
+    """Fetch the missing ranges of all archives of a bundle."""
 
     def __init__(self, plan: BundlePlan, files: PartFiles, context: Context) -> None:
         self._plan = plan
@@ -120,7 +130,7 @@ class _ArchiveFetch:
         self._context = context
 
     async def run(self) -> tuple[int, int]:
-        """Bring all that does not lie there; return bytes that were fetched and that were found."""
+        """Fetch all missing batches; return the number of bytes fetched and the number found in existing files."""
         fetcher = self._fetcher()
         members = {member.name: member for member in self._plan.layout.contents.members}
         found = 0
@@ -147,12 +157,17 @@ class _ArchiveFetch:
         return [batch for batch, is_sound in zip(every, sound, strict=True) if not is_sound]
 
     async def _fetch_archive(self, fetcher: Fetcher, hold: _GrowingMember, missing: Sequence[Batch]) -> None:
-        """Bring them; what lies between chunks proves itself only with the whole, so that is the last word."""
+        """Fetch the missing batches, then verify the whole archive.
+
+        Bytes between chunks are covered only by the archive's digest.
+
+        Raises `WrongBytesError`: the digest differs although all chunks verify.
+        """
         observer, workers = self._context.observer, self._context.workers
         observer.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
         await fetcher.fetch_spans(hold, joined(missing))
         is_whole = await workers.run(hold.is_whole)
-        if not is_whole and self._files.resumed:  # a power cut took something from between the chunks
+        if not is_whole and self._files.resumed:  # bytes between chunks were lost, e.g. in a power failure
             await fetcher.fetch_spans(hold, joined(hold.batches()))
             is_whole = await workers.run(hold.is_whole)
         if not is_whole:
@@ -163,7 +178,7 @@ class _ArchiveFetch:
 
 
 async def _sealed(contents: Contents, files: PartFiles, workers: Workers) -> Contents:
-    """The table with the digests of pieces, and the fingerprints of parts."""
+    """Return the table with the digests of archive pieces and the fingerprints of parts."""
 
     def proven(member: Member) -> Member:
         return replace(member, digest=digest_of(files, member)) if _is_piece(member) else member

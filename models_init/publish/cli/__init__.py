@@ -1,4 +1,4 @@
-"""The command line of `models-pack`: one module for each subcommand.
+"""The command line of `models-pack`, with one module per subcommand.
 
-It may import every package of `publish`. It must not hold logic that another command needs.
+It may import every package of `publish`. It must not contain logic that another command needs.
 """

@@ -1,4 +1,4 @@
-"""How arguments that several subcommands share are read from text."""
+"""Parse the arguments that several subcommands share."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?\Z")
 _UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": MIB}
 
 CHUNK_LEAST = 4 << 10
-"""Plain bytes below which a chunk's entry in the manifest would be a noticeable part of the chunk itself."""
+"""Minimum chunk size in uncompressed bytes; below it, the manifest entry would be large relative to the chunk."""
 
 
 def chunk_size(text: str) -> int:
-    """Read a size such as `1MiB`, within the limits of a chunk."""
+    """Parse a size such as `1MiB`, within the limits of a chunk, and return it in bytes."""
     match = _SIZE.match(text)
     if not match:
         raise ArgumentTypeError(f"{text!r} is no size: write it like 512KiB or 1MiB")
@@ -36,7 +36,7 @@ def chunk_size(text: str) -> int:
 
 
 def large_size(text: str) -> int:
-    """Read a size such as `4G`, `4GB` (both 4·10⁹ bytes: what fits on a FAT32 medium) or `4GiB`."""
+    """Parse a size such as `4G`, `4GB` (both 4·10⁹ bytes, which fits on a FAT32 medium) or `4GiB`; return bytes."""
     try:
         return parse_size(f"{text}B" if text[-1:] in "KMGkmg" else text)
     except ValueError as error:
@@ -44,7 +44,7 @@ def large_size(text: str) -> int:
 
 
 def requirement(text: str) -> Requirement:
-    """Read a pack's name and the versions of it that fit, such as `common=2026.04,2026.07`."""
+    """Parse a pack's name and its compatible versions, such as `common=2026.04,2026.07`."""
     name, _, versions = text.partition("=")
     try:
         return Requirement(pack=name, versions=tuple(versions.split(",")))
@@ -53,7 +53,10 @@ def requirement(text: str) -> Requirement:
 
 
 def requirements(named: Sequence[Requirement]) -> tuple[Requirement, ...]:
-    """Put requirements in order; `UsageError` where two name the same pack."""
+    """Sort requirements by pack name.
+
+    Raises `UsageError`: two requirements name the same pack.
+    """
     found = sorted(named, key=lambda requirement: requirement.pack)
     for before, after in pairwise(found):
         if before.pack == after.pack:
@@ -62,7 +65,7 @@ def requirements(named: Sequence[Requirement]) -> tuple[Requirement, ...]:
 
 
 def public_keys(text: str) -> tuple[minisign.PublicKey, ...]:
-    """Read public keys, or a file of them."""
+    """Parse public keys, or read them from a file."""
     path = Path(text)
     try:
         return minisign.public_keys(path.read_text() if path.is_file() else text)
@@ -72,7 +75,7 @@ def public_keys(text: str) -> tuple[minisign.PublicKey, ...]:
 
 
 def between(least: int, most: int) -> Callable[[str], int]:
-    """Make a reader for a whole number within bounds."""
+    """Return a parser for a whole number from `least` to `most`."""
 
     def number(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:

@@ -1,4 +1,4 @@
-"""`models-pack`, the vendor's program: its table of subcommands, its signals, its exit codes."""
+"""Entry point of `models-pack`: the table of subcommands, signal handling, exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMANDS: tuple[Subcommand, ...] = (build, describe, check, keygen, sign, upload
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit code; an expected fault is one line on standard error."""
+    """Run one subcommand and return the exit code; report an expected error as one line on standard error."""
     try:
         with _stoppable():
             return _run(_parser().parse_args(argv))
@@ -61,7 +61,7 @@ def _tell(line: str) -> None:
 
 
 class _Parser(ArgumentParser):
-    """Tells a wrong command line like any other fault: in one line."""
+    """Report an invalid command line like any other error, in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -81,7 +81,7 @@ def _parser() -> ArgumentParser:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let signals raise `SpoolClosedError` while the block runs, so that what was begun is cleared away."""
+    """Let SIGINT and SIGTERM raise `StoppedError` while the block runs, so that unfinished files are removed."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     raise_on_signals()
     try:

@@ -1,4 +1,4 @@
-"""Where the password of a secret key comes from: a file, the environment or the terminal, never the command line."""
+"""Read the password of a secret key from a file, the environment or the terminal, never from the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIABLE = "MODELS_KEY_PASSWORD"
 
 
 def add_password_file(parser: ArgumentParser) -> None:
-    """Add the argument that names the file."""
+    """Add the `--password-file` argument."""
     parser.add_argument(
         "--password-file",
         type=Path,
@@ -28,14 +28,20 @@ def add_password_file(parser: ArgumentParser) -> None:
 
 
 def given_password(file: Path | None) -> str:
-    """The password of the file or of the environment; empty where there is none. Raises `UsageError`."""
+    """Return the password from the file or else the environment, or an empty string if there is none.
+
+    Raises `UsageError`: the file cannot be read or has an empty first line.
+    """
     password = _in_file(file) if file else os.environ.get(VARIABLE, "")
     register(password)
     return password
 
 
 def asked_password(prompt: str) -> str:
-    """What is typed on the terminal, unseen. Raises `UsageError` where nobody can be asked."""
+    """Prompt for a password on the terminal, without echo.
+
+    Raises `UsageError`: standard input is not a terminal, or no password was typed.
+    """
     if not sys.stdin.isatty():
         raise UsageError(f"the key has a password: name a --password-file, set {VARIABLE}, or run on a terminal")
     try:

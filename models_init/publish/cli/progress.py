@@ -1,4 +1,4 @@
-"""Shows on a terminal how far the work is."""
+"""Show a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class BarObserver:
-    """A `Observer` that draws a bar of bytes on standard error."""
+    """An `Observer` that draws a bar of bytes on standard error."""
 
     def __init__(self, bar: ByteBar) -> None:
         self._bar = bar
 
     def event(self, name: str, **facts: object) -> None:
-        """Ignore it: the result says what happened."""
+        """Ignore the event, because the command's result reports what happened."""
 
     def expect(self, count: int) -> None:
-        """Lengthen the bar."""
+        """Add `count` bytes to the total of the bar."""
         self._bar.total = (self._bar.total or 0) + count
         self._bar.refresh()
 
     def advance(self, count: int) -> None:
-        """Fill the bar."""
+        """Advance the bar by `count` bytes."""
         self._bar.update(count)
 
 
 @contextmanager
 def bar(doing: str) -> Iterator[BarObserver]:
-    """Draw a bar while the block runs, on a terminal only; it leaves nothing behind."""
-    # disable=None: no bar on anything but a terminal
+    """Draw a bar while the block runs, only on a terminal, and clear it at the end."""
+    # disable=None: no bar unless the stream is a terminal
     with ByteBar(desc=doing, leave=False, file=sys.stderr, disable=None) as shown:
         yield BarObserver(shown)

@@ -1,4 +1,4 @@
-"""What a subcommand hands back to be shown."""
+"""The result of a subcommand, and the interface of subcommands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A result: `text` for people, `facts` for `--json`, and the error that it ends with although there is a result."""
+    """A result: `text` for people, `facts` for `--json`, and the error that sets the exit code despite the result."""
 
     text: str
     facts: dict[str, object]
@@ -21,7 +21,7 @@ class Report:
 
 
 class Subcommand(Protocol):
-    """A subcommand; a module is one."""
+    """The interface of a subcommand, which is a module."""
 
     NAME: str
     HELP: str
@@ -30,4 +30,7 @@ class Subcommand(Protocol):
         """Add the arguments."""
 
     def run(self, arguments: Namespace) -> Report:
-        """Do the work; raise `ModelsInitError` where there is no result to show."""
+        """Run the command and return its result.
+
+        Raises `ModelsInitError` or a subclass: there is no result to show.
+        """

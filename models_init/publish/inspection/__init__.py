@@ -1,4 +1,4 @@
-"""Checks of what was made: packs, the tar stream in them, bundles, and what an upgrade costs.
+"""Check packs, their tar streams and bundles, and compute the download size of an upgrade.
 
 It may import packages up to `bundle`. It must not change anything.
 """

@@ -1,4 +1,4 @@
-"""Whether an archive and its manifest agree, in every way in which a reader may rely on either."""
+"""Check that an archive matches its manifest: its digest, each chunk, and the tar stream."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was found in one version folder; `error` is the class of fault if there is any.
+    """The result of checking one version folder; `error` is the error class of its faults, None without faults.
 
-    `key` is the id of the trusted key that has signed it, empty where none was asked for.
+    `key` is the id of the trusted key that signed the manifest; empty if no signature was requested.
     """
 
     folder: VersionFolder
@@ -44,9 +44,9 @@ class CheckResult:
 
 
 def check(folder: VersionFolder, observer: Observer, keys: Sequence[PublicKey] = ()) -> CheckResult:
-    """Judge one version folder; watch archive bytes whose chunks were verified.
+    """Check one version folder; `observer` counts verified bytes of the archive.
 
-    Where there are keys, one of them must have signed it, as a site wants it that trusts them.
+    With `keys`, one of them must have signed the manifest, as required by a site that trusts these keys.
     """
     try:
         manifest = folder.parsed()
@@ -66,7 +66,7 @@ def check(folder: VersionFolder, observer: Observer, keys: Sequence[PublicKey] =
 
 
 def _archive_faults(archive: Path, manifest: Manifest, observer: Observer) -> Iterator[str]:
-    """Read the archive three times at once: as bytes, as a tar stream, as chunks."""
+    """Read the archive three times concurrently: as bytes, as a tar stream, and as chunks."""
     try:
         size = archive.stat().st_size
         if size != manifest.archive.size:
@@ -100,7 +100,7 @@ def _chunk_faults(pool: ThreadPoolExecutor, archive: Path, manifest: Manifest, o
 
 
 def _batch_faults(descriptor: int, batch: Batch) -> tuple[int, list[str]]:
-    """Verify the chunks of a batch; return their bytes in the archive and what is wrong."""
+    """Verify the chunks of a batch; return their size in the archive in bytes, and the faults."""
     data = memoryview(os.pread(descriptor, batch.stop - batch.start, batch.start))
     found = []
     count = 0
@@ -113,7 +113,7 @@ def _batch_faults(descriptor: int, batch: Batch) -> tuple[int, list[str]]:
 
 
 def _chunk_fault(frame: memoryview, chunk: Chunk) -> str | None:
-    """Read a chunk as sites do."""
+    """Verify a chunk as an install does; return the fault, or None."""
     if len(frame) != chunk.length:
         return "the archive ends before it does"
     try:

@@ -1,4 +1,4 @@
-"""Whether an archive, read as the ordinary tar stream that it is, holds what its manifest lists."""
+"""Check that an archive, read as an ordinary tar stream, contains exactly the entries of its manifest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _KINDS = {
 
 
 def faults(archive: Path, manifest: Manifest) -> Iterator[str]:
-    """Read the whole stream and tell every difference from the manifest; `OSError` if it cannot be read."""
+    """Read the whole stream and yield every difference from the manifest.
+
+    Raises `OSError`: the archive cannot be read.
+    """
     with archive.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_size=MIB, read_across_frames=True)
         try:
@@ -80,7 +83,7 @@ class _Readable(Protocol):
 
 
 class _CountingStream:
-    """Counts what is read and keeps the last of it: `tarfile` is content with a stream that ends anyhow."""
+    """Count the bytes read and keep the last ones, because `tarfile` does not check how a stream ends."""
 
     def __init__(self, reader: _Readable) -> None:
         self._reader = reader
@@ -94,7 +97,7 @@ class _CountingStream:
         return data
 
     def end_faults(self, end: int) -> Iterator[str]:
-        """Tell if anything but the end of a tar stream follows `end`, where its last entry ended."""
+        """Yield a fault unless only the end of a tar stream follows `end`, the end of the last entry."""
         while self.read(MIB):
             pass
         rest = self._total - end

@@ -1,4 +1,4 @@
-"""What a site that has one version of a pack will fetch for another; decided from the manifests alone."""
+"""Compute how much a site with one version of a pack will fetch for another version, from their manifests. No I/O."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from models_init.formats.manifest import Manifest
 
 LINE_RATES = (50, 200, 1000)
-"""Mbit/s for which the time is told: an office line, a good line, a data centre."""
+"""Line rates in Mbit/s for which the time is reported: an office line, a good line, a data center."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """From `old` to `new`; `bytes_fetched` counts the ranges of the archive and the manifest's document."""
+    """The cost of an upgrade from `old` to `new`; `bytes_fetched` includes archive ranges and the manifest."""
 
     old: Manifest
     new: Manifest
@@ -30,12 +30,12 @@ class Difference:
     requests: int
 
     def seconds(self, megabits_per_second: float) -> float:
-        """How long the bytes take on a line of that rate, without latency."""
+        """Return the transfer time in seconds on a line of that rate, without latency."""
         return self.bytes_fetched * 8 / (megabits_per_second * 1e6)
 
 
 def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
-    """Plan as a site would that has installed `old`; `document_bytes` is the size of the new manifest's document."""
+    """Plan the upgrade as a site that has installed `old`; `document_bytes` is the size of the new manifest."""
     if new.plain:
         return Difference(old, new, 0, 0, 0, new.size, document_bytes + new.archive.size, 1 + _parts(new.archive.size))
     search = ReuseSearch(new, ())
@@ -55,5 +55,5 @@ def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
 
 
 def _parts(size: int) -> int:
-    """Ranges in which a plain archive is fetched, of which no site has anything."""
+    """Return the number of ranges in which an opaque archive is fetched; none of it can be reused."""
     return -(-size // SPAN_SIZE)

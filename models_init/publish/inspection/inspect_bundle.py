@@ -1,4 +1,4 @@
-"""Whether a bundle is whole, byte for byte: tables, members, chunks, headers, padding; every damage has its place."""
+"""Verify every byte of a bundle (tables, members, chunks, headers, padding) and locate each damage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BundleDamage:
-    """What is wrong, in which member, and where that lies: the file, and the byte in it."""
+    """A damage: the member, a description, and its position as file path and offset in bytes."""
 
     member: str
     what: str
@@ -39,7 +39,7 @@ class BundleDamage:
 
 @dataclass(frozen=True, slots=True)
 class CarriedPack:
-    """A pack of the bundle: bytes of its archive that are there, and the id of the key that signed it, if one did."""
+    """A pack of the bundle: `carried` bytes of its archive, and the id of the key that signed it, or ''."""
 
     ref: PackRef
     archive_size: int
@@ -49,7 +49,7 @@ class CarriedPack:
 
 @dataclass(frozen=True, slots=True)
 class BundleInspection:
-    """What is in the bundle, and what is wrong with it."""
+    """The contents of a bundle, and its damages."""
 
     contents: Contents
     files: tuple[Path, ...]
@@ -58,7 +58,10 @@ class BundleInspection:
 
 
 async def inspect(path: Path, workers: Workers, observer: Observer) -> BundleInspection:
-    """Read the whole bundle. Raises as `Bundle.open`; watch the bytes of members."""
+    """Read and verify the whole bundle; `observer` counts the bytes of members.
+
+    Raises the errors of `Bundle.open`.
+    """
     opened = await workers.run(Bundle.open, path)
     try:
         judge = _BundleInspector(opened)
@@ -74,7 +77,7 @@ async def inspect(path: Path, workers: Workers, observer: Observer) -> BundleIns
 
 
 class _BundleInspector:
-    """Looks at one bundle."""
+    """Verify the parts of one bundle."""
 
     def __init__(self, opened: Bundle) -> None:
         self._bundle = opened
@@ -84,7 +87,7 @@ class _BundleInspector:
         self._manifests: dict[str, Manifest] = dict(self._read_manifests())
 
     def frame(self) -> list[BundleDamage]:
-        """Everything that is no member: the two tables, headers, padding."""
+        """Verify everything that is not a member: the two tables, headers, padding."""
         text = self._layout.text(self._contents)
         tables = {
             bundle_index.CONTENTS_NAME: bundle_index.CONTENTS_START,
@@ -104,7 +107,7 @@ class _BundleInspector:
         return found
 
     async def member(self, member: Member, workers: Workers, observer: Observer) -> list[BundleDamage]:
-        """One member: its digest, and for an archive each chunk."""
+        """Verify the digest of one member, and each chunk if it is an archive or a piece of one."""
         found: list[BundleDamage] = []
         if parsed := self._manifests.get(member.key):
             hold = BundleMember(parsed, member, self._medium)
@@ -119,7 +122,7 @@ class _BundleInspector:
         return found
 
     def packs(self) -> list[CarriedPack]:
-        """What is carried of each pack."""
+        """Return the carried size and signer of each pack."""
         return [self._pack(PackRef(name, packed.version), packed) for name, packed in self._contents.packs.items()]
 
     def _pack(self, ref: PackRef, packed: BundledPack) -> CarriedPack:
@@ -127,7 +130,7 @@ class _BundleInspector:
         return CarriedPack(ref, packed.archive_size, sum(piece.size for piece in pieces), self._signer(ref))
 
     def _due(self, member: Member) -> str:
-        """The digest that a member ought to have: of a whole archive, the manifest has the word."""
+        """Return the expected digest of a member; for a whole archive, the manifest's."""
         parsed = self._manifests.get(member.key)
         return parsed.archive.digest if parsed and parsed.archive.size == member.size else member.digest
 
@@ -143,7 +146,7 @@ class _BundleInspector:
         ]
 
     def _read_manifests(self) -> Iterator[tuple[str, Manifest]]:
-        """The manifest of each archive, by the archive's key; none where no copy of it can be used."""
+        """Yield (archive key, manifest) of each pack that has a usable copy of its manifest."""
         for name, packed in self._contents.packs.items():
             document = self._document(f"{name}/{packed.version}/{MANIFEST_NAME}")
             try:
@@ -159,14 +162,14 @@ class _BundleInspector:
             return ""
 
     def _document(self, key: str) -> bytes:
-        """The first copy whose digest is right, empty where there is none."""
+        """Return the first copy whose digest matches, or empty bytes."""
         for member in self._bundle.objects.get(key, ()):
             if digest_of(self._medium, member) == member.digest:
                 return self._medium.read(member.offset, member.size)
         return b""
 
     def _before(self, offset: int) -> str:
-        """The member that a header or a padding at `offset` belongs to."""
+        """Return the name of the member to which the header or padding at `offset` belongs."""
         if offset < bundle_index.CONTENTS_START:
             return bundle_index.CONTENTS_NAME
         ends = ((member.offset + padded(member.size), member.name) for member in self._contents.members)
@@ -178,5 +181,5 @@ class _BundleInspector:
 
 
 def _differs(one: bytes, other: bytes) -> int:
-    """Where two texts begin to differ."""
+    """Return the index at which two texts begin to differ."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

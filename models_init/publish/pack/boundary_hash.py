@@ -24,10 +24,7 @@ _WINDOW = 4 * _WORD
 """Bytes before a position that decide whether it is a candidate."""
 
 BEFORE = 4 << 10
-"""Bytes before a block that are searched as well, because a run of a repeated pattern may begin there.
-
-The pattern may have up to this length.
-"""
+"""Bytes before a block that are searched as well: a run of a repeated pattern of up to this length may begin there."""
 
 _STEP = 128 << 10
 """Positions hashed at once: the intermediate results (eight bytes each) must fit into a core's cache."""

@@ -1,8 +1,8 @@
-"""Secret keys in minisign's format: how one is made, read, written and used.
+"""Create, read, write and use secret keys in minisign's format.
 
-Layout of a key file's second line (base64 of 158 bytes): `Ed`, the way of encryption (`Sc` for scrypt, two zeros for
+Layout of a key file's second line (base64 of 158 bytes): `Ed`, the encryption (`Sc` for scrypt, two zero bytes for
 none), `B2`, 32 bytes of salt, scrypt's limits of operations and of memory (8 bytes each, little-endian), and then,
-encrypted by XOR with what scrypt makes of the password: the key's number (8), seed (32), public key (32), and the
+encrypted by XOR with the output of scrypt for the password: the key's number (8), seed (32), public key (32), and the
 BLAKE2b-256 of `Ed` and these three (zeros in a key that is not encrypted).
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
 
 OPERATIONS, MEMORY = scrypt.OPSLIMIT_SENSITIVE, scrypt.MEMLIMIT_SENSITIVE
-"""What guessing one password costs: as in minisign, 1 GiB of memory, here three seconds."""
+"""The scrypt cost of guessing one password, as in minisign: 1 GiB of memory and about three seconds."""
 
 _COMMENT = "untrusted comment: "
 _HEAD = struct.Struct("<2s2s2s32sQQ")
@@ -40,23 +40,23 @@ _MEMORY_LIMIT = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """A key that can sign. Its seed is in no repr."""
+    """A secret signing key. Its seed is excluded from the repr."""
 
     number: bytes
     seed: bytes = field(repr=False)
 
     @classmethod
     def make(cls) -> SecretKey:
-        """Make a new one."""
+        """Generate a random key."""
         return cls(os.urandom(_NUMBER), os.urandom(_SEED))
 
     @property
     def public(self) -> PublicKey:
-        """What others check its signatures with."""
+        """The public key that verifies this key's signatures."""
         return PublicKey(self.number, bytes(SigningKey(self.seed).verify_key))
 
     def sign(self, ref: PackRef, document: bytes) -> Signature:
-        """Sign the manifest as that of this pack: the same key and document give the same signature."""
+        """Sign the manifest of this pack. The same key and document always give the same signature."""
         key = SigningKey(self.seed)
         comment = binding(ref).encode()
         signature = key.sign(signed_bytes(document, HASHED)).signature
@@ -64,7 +64,7 @@ class SecretKey:
 
 
 def secret_key_text(key: SecretKey, password: str | None) -> str:
-    """The content of a key file; without a password, the key is not encrypted."""
+    """Return the content of a key file; without a password, the key is not encrypted."""
     body = key.number + key.seed + key.public.point
     if password is None:
         kind = "secret key without a password"
@@ -78,14 +78,14 @@ def secret_key_text(key: SecretKey, password: str | None) -> str:
 
 
 def public_key_text(key: PublicKey) -> str:
-    """The content of a `.pub` file."""
+    """Return the content of a `.pub` file."""
     return f"{_COMMENT}minisign public key {key.id}\n{key}\n"
 
 
 def read_secret_key(text: str, name: str, password: Callable[[], str]) -> SecretKey:
-    """Read a key file's content; `password` is asked where the key is encrypted, `name` stands in messages.
+    """Parse a key file's content; `password` is called if the key is encrypted, `name` is used in messages.
 
-    Raises `UsageError`: no secret key, or a wrong password.
+    Raises `UsageError`: the content is not a secret key, or the password is wrong.
     """
     lines = text.splitlines()
     try:

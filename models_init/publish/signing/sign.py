@@ -1,4 +1,4 @@
-"""Signatures of version folders: who has signed one, and how another comes there."""
+"""Sign version folders, and find the key that signed one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SignResult:
-    """A version folder whose manifest is signed; `fresh` is whether it was signed just now."""
+    """A version folder whose manifest is signed; `fresh` is False if this key had already signed it."""
 
     ref: PackRef
     folder: VersionFolder
@@ -29,7 +29,10 @@ class SignResult:
 
 
 def signer(folder: VersionFolder, keys: Sequence[PublicKey]) -> str:
-    """The id of the key that has signed the manifest there; `SignatureError` if none of these has."""
+    """Return the id of the key that signed the folder's manifest.
+
+    Raises `SignatureError`: none of `keys` has signed it, or the signature cannot be read.
+    """
     ref, document = folder.ref(), folder.document()
     try:
         with folder.signature.open("rb") as file:
@@ -42,10 +45,11 @@ def signer(folder: VersionFolder, keys: Sequence[PublicKey]) -> str:
 
 
 def sign(folders: Sequence[VersionFolder], key: SecretKey, *, replace: bool) -> list[SignResult]:
-    """Sign what this key has not signed; all of it is judged before anything is written.
+    """Sign the manifests that this key has not signed; check all folders before writing anything.
 
-    Raises `ManifestError` for a manifest that sites could not read, `UsageError` where something else lies in a
-    signature's place and is not to be replaced, and the errors of the disk.
+    Raises `ManifestError` or a subclass: a manifest cannot be used by sites.
+    Raises `UsageError`: a different signature exists and `replace` is False.
+    Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
     for folder in folders:
         folder.parsed()

@@ -1,4 +1,4 @@
-"""Publishing packs in a blob container: archive first, manifest last; what is published never changes.
+"""Publish packs in a blob container: the archive first, the manifest last; a published version never changes.
 
-It may import `pack`. Nothing outside of it may import the Azure SDK.
+It may import `pack`. Nothing outside this package may import the Azure SDK.
 """

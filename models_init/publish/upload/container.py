@@ -1,6 +1,6 @@
-"""One blob container, as a publisher writes to it through the Azure SDK.
+"""Read from and write to a blob container through the Azure SDK.
 
-Nothing outside this module knows the SDK or meets its exceptions. Every write bears a condition on what stands there.
+No other module uses the SDK or sees its exceptions. Every write of a blob is conditional on the existing blob.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONNECT_LIMIT = 15.0
-"""Seconds for a TCP connection with TLS."""
+"""Timeout in seconds for establishing a TCP connection with TLS."""
 
 IDLE_LIMIT = 60.0
-"""Seconds without any byte of an answer."""
+"""Timeout in seconds without any byte of a response."""
 
 _DIGEST_KEY = "digest"
-_READ_SIZE = 256 << 10  # bytes that an answer is read by, as in the SDK's own transport
-_SINGLE_PUT = 256 << 20  # a manifest goes up in one piece whatever its size: one request that has happened or has not
+_READ_SIZE = 256 << 10  # bytes per read of a response, as in the SDK's own transport
+_SINGLE_PUT = 256 << 20  # bytes; a manifest of any size is uploaded in one request, which succeeds or fails as a whole
 
 
 class ConflictError(Exception):
-    """What stands there is not what the write demanded; internal, for the caller to look at again."""
+    """The condition of a write was not met. Internal: the caller reads the blob again and decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadTarget:
-    """Where to publish: a container's URL, the token's text, how long to go on asking."""
+    """The upload destination: the container's URL, the token's text, the retry policy, and a CA file."""
 
     url: str
     token: str
@@ -63,7 +63,7 @@ class UploadTarget:
 
 @dataclass(frozen=True, slots=True)
 class BlobProperties:
-    """What the service says about a blob; `digest` is empty unless whoever uploaded it said so."""
+    """Properties of a blob; `size` is in bytes, `digest` is empty unless the uploader set it as metadata."""
 
     size: int
     digest: str
@@ -72,7 +72,7 @@ class BlobProperties:
 
 @dataclass(frozen=True, slots=True)
 class BlobContent:
-    """A small blob, read whole."""
+    """The whole content of a small blob."""
 
     data: bytes
     etag: str
@@ -80,7 +80,11 @@ class BlobContent:
 
 @asynccontextmanager
 async def opened(target: UploadTarget) -> AsyncIterator[Container]:
-    """Open the container; `AccessError` for a token that cannot do, `UsageError` for a CA file that is none."""
+    """Open the container.
+
+    Raises `AccessError`: the token is malformed, expired or without permission to write.
+    Raises `UsageError`: the CA file cannot be used.
+    """
     token = SasToken.make(target.token)
     if flaw := token.flaw() or _write_flaw(token):
         raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
@@ -88,10 +92,10 @@ async def opened(target: UploadTarget) -> AsyncIterator[Container]:
         client = ContainerClient.from_container_url(
             target.url,
             credential=AzureSasCredential(token.query),
-            retry_total=0,  # the SDK ignores Retry-After, does not repeat a 429, and repeats for minutes what is final
+            retry_total=0,  # the SDK ignores Retry-After, does not retry a 429, retries permanent errors for minutes
             transport=transport,
             max_single_put_size=_SINGLE_PUT,
-            permit_redirects=False,  # a token is for one host
+            permit_redirects=False,  # the token must not be sent to another host
             user_agent=f"models_init/{__version__}",
         )
         async with client:
@@ -99,7 +103,10 @@ async def opened(target: UploadTarget) -> AsyncIterator[Container]:
 
 
 class Container:
-    """Reads and conditional writes; every method raises our errors only, after the retries that `patience` allows."""
+    """Reads and conditional writes of blobs.
+
+    Methods retry as `patience` allows. They raise only this project's errors and `ConflictError`.
+    """
 
     def __init__(self, client: ContainerClient, token: SasToken, patience: RetryPolicy) -> None:
         self._client = client
@@ -113,14 +120,17 @@ class Container:
         return f"{url.scheme}://{url.netloc}{url.path}"
 
     async def facts(self, key: str) -> BlobProperties | None:
-        """Ask about a blob; None if there is none."""
+        """Return the properties of a blob, or None if it does not exist."""
         found = await self._if_there(lambda: self._client.get_blob_client(key).get_blob_properties())
         if found is None:
             return None
         return BlobProperties(found.size, (found.metadata or {}).get(_DIGEST_KEY, ""), found.etag)
 
     async def read(self, key: str, limit: int) -> BlobContent | None:
-        """Read a small blob, None if there is none; one of more than `limit` bytes is a `SourceError`."""
+        """Return a small blob, or None if it does not exist.
+
+        Raises `SourceError`: the blob has more than `limit` bytes.
+        """
 
         async def call() -> BlobContent:
             blob = await self._client.get_blob_client(key).download_blob()
@@ -131,11 +141,14 @@ class Container:
         return await self._if_there(call)
 
     async def put(self, key: str, data: bytes, content_type: str, over: str | None = None) -> None:
-        """Write a small blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
+        """Write a small blob that does not exist yet, or replace the one whose ETag is `over`.
+
+        Raises `ConflictError`: the blob exists, or its ETag differs from `over`.
+        """
         blob = self._client.get_blob_client(key)
         await self._with_retries(
             lambda: blob.upload_blob(
-                BytesIO(data),  # aiohttp writes bytes at once, and warns that this blocks the loop
+                BytesIO(data),  # aiohttp writes a bytes body in one call, and warns that this blocks the event loop
                 length=len(data),
                 overwrite=True,
                 content_settings=ContentSettings(content_type=content_type),
@@ -144,19 +157,22 @@ class Container:
         )
 
     async def staged(self, key: str) -> dict[str, int]:
-        """List the blocks that were staged for a blob and not committed: their ids with their sizes in bytes."""
+        """Return the sizes in bytes of the uncommitted blocks of a blob, by block id."""
         found = await self._if_there(lambda: self._client.get_blob_client(key).get_block_list("uncommitted"))
         return {str(block.id): int(block.size) for block in found[1]} if found else {}
 
     async def stage(self, key: str, block_id: str, data: bytes) -> None:
-        """Stage a block; the service checks its MD5, for what it stores wrongly now every site would fetch wrongly."""
+        """Stage a block. The service checks its MD5, because every site would fetch a corrupted block."""
         blob = self._client.get_blob_client(key)
         await self._with_retries(
             lambda: blob.stage_block(block_id, BytesIO(data), length=len(data), validate_content=True)
         )
 
     async def commit(self, key: str, block_ids: Sequence[str], digest: str, over: str | None = None) -> None:
-        """Make staged blocks a blob where there is none, or over the one with the ETag `over`; else `ConflictError`."""
+        """Commit staged blocks as a blob that does not exist yet, or replace the one whose ETag is `over`.
+
+        Raises `ConflictError`: the blob exists, its ETag differs from `over`, or a block is missing.
+        """
         blob = self._client.get_blob_client(key)
         await self._with_retries(
             lambda: blob.commit_block_list(
@@ -182,7 +198,7 @@ class Container:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn the SDK's errors into ours; their own texts are pages long, so none is repeated."""
+        """Translate the SDK's exceptions. Their messages are not included, because they can be pages long."""
         try:
             yield
         except HttpResponseError as error:
@@ -190,7 +206,7 @@ class Container:
             raise (self._status_error(error, status) if status else self._no_response_error(error)) from None
         except AzureError as error:
             raise self._no_response_error(error) from None
-        except ValueError:  # the SDK's word for an answer without Content-Range
+        except ValueError:  # raised by the SDK for a response without Content-Range
             raise UnavailableError(f"{self._host} answered unlike a blob service; check --url and the proxy") from None
 
     def _status_error(self, error: HttpResponseError, status: int) -> Exception:
@@ -212,7 +228,7 @@ class Container:
         return Client(self._host, self.url, "--url", "r and w")
 
     def _no_response_error(self, error: AzureError) -> ModelsInitError:
-        """Tell why there was no answer."""
+        """Return the exception for a request without a response."""
         inner = error.inner_exception
         if isinstance(inner, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
             return SourceError(f"the certificate of {self._host} is not trusted; name your CA's file in MODELS_CA_FILE")
@@ -231,31 +247,31 @@ class Container:
 
 
 class _NoBlobError(NotFoundError):
-    """There is no such blob, but there is its container."""
+    """The blob does not exist, but its container does."""
 
 
 def _error_response(error: HttpResponseError, status: int) -> ErrorResponse:
-    headers: Mapping[str, str] = getattr(error.response, "headers", {})  # their names in any case
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})  # case-insensitive names
     detail = (getattr(error, "additional_info", None) or {}).get("authenticationerrordetail") or ""
     return ErrorResponse.of(status, lambda name: headers.get(name, ""), detail=detail)
 
 
 def _condition(over: str | None) -> dict[str, Any]:
-    """The SDK's arguments; it does not take an ETag of None."""
+    """Return the SDK's arguments for a conditional write; the SDK does not accept an ETag of None."""
     if over is None:
         return {"match_condition": MatchConditions.IfMissing}
     return {"etag": over, "match_condition": MatchConditions.IfNotModified}
 
 
 def _transport(target: UploadTarget) -> AioHttpTransport:
-    """The SDK's transport with a site's TLS context and proxy.
+    """Return the SDK's transport with the same TLS context and proxy as an install.
 
-    Given the path of a CA file, the SDK would make a new context and a new connection for each request.
+    If the SDK were given the path of a CA file, it would create a new TLS context and connection for each request.
     """
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=client_context(target.ca_file)),
         proxy=proxy_for(Origin.of(target.url), os.environ) or None,
-        cookie_jar=aiohttp.DummyCookieJar(),  # this and the next as in the SDK's own session
+        cookie_jar=aiohttp.DummyCookieJar(),  # this and auto_decompress as in the SDK's own session
         auto_decompress=False,
     )
     return AioHttpTransport(

@@ -1,8 +1,8 @@
-"""The rules of publishing: archive first, manifest last, and what is published never changes.
+"""Publish version folders: the archive first, the manifest last; a published version never changes.
 
-A version is published when its manifest stands in the container. Until then nobody reads its archive. The steps can
-be broken off anywhere: whoever runs again finds the staged blocks, the committed archive, or the manifest, by content.
-Two who publish the same bytes at once both succeed; of two with different bytes, the second is refused.
+A version is published when its manifest is in the container. Until then, no site reads its archive. An upload can be
+interrupted at any step: the next run finds the staged blocks, the committed archive, or the manifest, by their content.
+Two concurrent uploads of the same bytes both succeed; of two uploads with different bytes, the second is refused.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from models_init.publish.pack.version_folder import VersionFolder
 
 BLOCK_SIZE = 8 * MIB
-"""Bytes of a staged block, unless there would be too many: above 4 MiB the service takes its fastest path."""
+"""Default size in bytes of a staged block; above 4 MiB, the service uses its fastest path."""
 
 BLOCK_COUNT = 50_000
-"""Blocks that a blob may have."""
+"""Maximum number of blocks of a blob, a limit of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """How to publish: below which prefix, how many blocks at once, whether over an upload that was never finished.
+    """Options for publishing: the key prefix, and the number of concurrent block uploads.
 
-    `replace_signatures`: whether over another signature of the same manifest.
+    `replace_unfinished` allows replacing the archive of a version whose manifest was never published;
+    `replace_signatures` allows replacing another signature of the same manifest.
     """
 
     prefix: str
@@ -48,7 +49,10 @@ class UploadOptions:
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """A version that is published now: `sent` bytes of the archive went up, `found` were there."""
+    """A published version: `sent` bytes of the archive were uploaded, `found` bytes were already there.
+
+    `fresh` is False if the version was already published.
+    """
 
     ref: PackRef
     url: str
@@ -58,10 +62,12 @@ class UploadResult:
 
 
 async def upload(folder: VersionFolder, container: Container, way: UploadOptions, observer: Observer) -> UploadResult:
-    """Publish one version folder; watch archive bytes that are there.
+    """Publish one version folder; `observer` counts archive bytes that are in the container.
 
-    Raises `UsageError` where something else is published under that name and version, `WrongBytesError` where the
-    archive is not what its manifest says, `ManifestError` for the manifest, and what `Container` raises.
+    Raises `UsageError`: different content is published under that name and version.
+    Raises `WrongBytesError`: the archive does not match its manifest.
+    Raises `ManifestError` or a subclass: the manifest cannot be used.
+    Raises the errors of `Container`.
     """
     document = folder.document()
     manifest = published(document, folder.ref()).manifest
@@ -78,7 +84,7 @@ async def upload(folder: VersionFolder, container: Container, way: UploadOptions
 
 
 class _Upload:
-    """One version on its way."""
+    """The upload of one version."""
 
     def __init__(self, ref: PackRef, container: Container, way: UploadOptions, observer: Observer) -> None:
         self._ref = ref
@@ -88,11 +94,14 @@ class _Upload:
         self._may_replace = way.replace_unfinished
 
     def key(self, name: str) -> str:
-        """The blob's name."""
+        """Return the blob name of a file of the version."""
         return f"{self._way.prefix}{self._ref.name}/{self._ref.version}/{name}"
 
     async def is_published(self, document: bytes) -> bool:
-        """Whether this very manifest stands there; `UsageError` if another one does."""
+        """Return True if exactly this manifest is published, False if none is.
+
+        Raises `UsageError`: a different manifest is published.
+        """
         there = await self._container.read(self.key(MANIFEST_NAME), MANIFEST_LIMIT)
         if there and there.data != document:
             raise UsageError(
@@ -104,7 +113,7 @@ class _Upload:
         return there is not None
 
     async def archive(self, path: Path, archive: Archive) -> int:
-        """Bring the archive there unless it is, and return how many of its bytes were sent."""
+        """Upload the archive unless it exists; return the number of bytes sent."""
         key = self.key(archive.file)
         self._observer.expect(archive.size)
         there = await self._container.facts(key)
@@ -119,7 +128,7 @@ class _Upload:
         return sent
 
     async def signature(self, data: bytes) -> None:
-        """Bring it there unless it is."""
+        """Upload the signature unless it exists."""
         key = self.key(SIGNATURE_NAME)
         there = await self._container.read(key, SIGNATURE_LIMIT)
         if there and there.data == data:
@@ -129,7 +138,7 @@ class _Upload:
         await self._put(key, data, "text/plain; charset=utf-8", there)
 
     async def manifest(self, document: bytes) -> None:
-        """Publish: from here on the version is what it is."""
+        """Upload the manifest; from then on the version is published and cannot change."""
         try:
             await self._container.put(self.key(MANIFEST_NAME), document, "application/json")
         except ConflictError:
@@ -145,7 +154,10 @@ class _Upload:
                 raise self._in_the_way(key) from None
 
     async def _commit(self, path: Path, archive: Archive, over: str | None) -> int:
-        """Stage what is not staged, then make it the blob; whoever was faster is found by looking again."""
+        """Stage the missing blocks and commit them; return the number of bytes sent.
+
+        A conflict with a faster upload is ignored here, because the caller checks the blob afterwards.
+        """
         key = self.key(archive.file)
         staged = await self._container.staged(key)
         with path.open("rb") as file:
@@ -159,7 +171,7 @@ class _Upload:
         return sent
 
     async def _stage(self, key: str, blocks: _Blocks, staged: dict[str, int]) -> tuple[list[str], int]:
-        """Stage every block that is not there, several at once; return all ids and the bytes that were sent."""
+        """Stage the missing blocks concurrently; return all block ids and the number of bytes sent."""
         slots = asyncio.Semaphore(self._way.connections)
         ids: list[str] = []
         sent = 0
@@ -191,14 +203,14 @@ class _Upload:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A piece of the archive, under an id that its place and content decide: a staged block proves itself."""
+    """A block of the archive; its id is derived from its number and content, so a staged block can be identified."""
 
     id: str
     data: bytes
 
 
 class _Blocks:
-    """Cuts the archive into blocks; hashes it on the way."""
+    """Read the archive in blocks, and hash it at the same time."""
 
     def __init__(self, file: BinaryIO, archive: Archive) -> None:
         self._file = file
@@ -209,7 +221,10 @@ class _Blocks:
         self._read = 0
 
     def next(self) -> _Block | None:
-        """Read the next block; None at the end, if what was read is what the manifest says: else `WrongBytesError`."""
+        """Read the next block; return None at the end.
+
+        Raises `WrongBytesError`: at the end, the size or digest differs from the manifest.
+        """
         data = self._file.read(self._size)
         self._hash.update(data)
         self._read += len(data)
@@ -226,7 +241,7 @@ class _Blocks:
 
 
 def block_size(size: int) -> int:
-    """Bytes of a block of an archive of `size` bytes: so that its blocks are not too many, a whole number of MiB."""
+    """Return the block size for an archive of `size` bytes: whole MiB, and at most `BLOCK_COUNT` blocks."""
     return max(BLOCK_SIZE, -(-size // (BLOCK_COUNT * MIB)) * MIB)
 
 

@@ -1,5 +1,6 @@
-"""The subcommands of `models-pack`: each knows its arguments and how its result reads.
+"""The subcommands of `models-pack`; each module defines its arguments and formats its result.
 
-A new one is a module with `NAME`, `HELP`, `configure` and `run`, and a line in the table of `__main__`. What only one
-command needs (the Azure SDK) is imported inside its `run`.
+To add one, write a module with `NAME`, `HELP`, `configure` and `run`, and add it to `COMMANDS` in `cli/main.py`. The
+module docstring is the command's description in `--help`. Dependencies of a single command (the Azure SDK) are imported
+inside its functions.
 """

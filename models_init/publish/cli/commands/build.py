@@ -54,7 +54,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Judge the folder, build the pack, tell its size."""
+    """Scan the folder, build the pack, and report its size."""
     recipe = BuildOptions(
         _ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, requirements(arguments.requires)
     )

@@ -33,7 +33,7 @@ NAME = "bundle"
 HELP = "make a file for a site without a network"
 
 SPLIT_LEAST = 64 << 10
-"""Bytes of a part, at least: several fingerprints."""
+"""Minimum size of a part in bytes, large enough for several fingerprints."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Make the bundle."""
+    """Make the bundle and report its size."""
     register(os.environ.get("MODELS_SAS_TOKEN", ""))
     settings = load(os.environ, with_packs=True)
     if arguments.split and arguments.split < SPLIT_LEAST:

@@ -26,7 +26,7 @@ HELP = "judge packs that were built"
 _BY_WEIGHT = (WrongBytesError, ArchiveError, ManifestError, SignatureError)
 
 _SHOWN = 50
-"""Faults of a pack that are told; the rest is counted."""
+"""Maximum number of faults listed per pack; the others are only counted."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Judge every version folder, tell of each whether it is sound."""
+    """Check every version folder and report its faults."""
     found = find(arguments.folder)
     with bar("check") as observer:
         verdicts = [check(folder, observer, arguments.public_key) for folder in found]
@@ -78,7 +78,7 @@ def _facts(verdict: CheckResult) -> dict[str, object]:
 
 
 def _error(verdicts: list[CheckResult]) -> ModelsInitError | None:
-    """Sum up: wrong bytes weigh more than a manifest that cannot be used, and that more than a signature."""
+    """Return the most severe error, in the order of `_BY_WEIGHT`, or None."""
     faulty = [verdict for verdict in verdicts if verdict.error]
     if not faulty:
         return None

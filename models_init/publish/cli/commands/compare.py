@@ -24,7 +24,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Read both manifests, plan the upgrade, tell its cost."""
+    """Read both manifests, plan the upgrade, and report its cost."""
     old, new = VersionFolder(arguments.old.absolute()), VersionFolder(arguments.new.absolute())
     return _report(compare(old.parsed(), new.parsed(), len(new.document())))
 

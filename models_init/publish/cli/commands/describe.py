@@ -41,7 +41,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Read the archive, write its manifest, tell what is in it."""
+    """Read the archive, write its manifest, and report its contents."""
     try:
         ref = PackRef.make(arguments.name, arguments.version)
     except ValueError as error:

@@ -24,7 +24,7 @@ NAME = "inspect"
 HELP = "say what is in a bundle, and whether it is whole"
 
 _SHOWN = 50
-"""Damages that are told; the rest is counted."""
+"""Maximum number of damages listed; the others are only counted."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Read it all."""
+    """Read the whole bundle and report its contents and damages."""
     with bar("inspect") as observer:
         found = signals.run(_inspect(arguments.bundle, observer))
     return Report(_text(found), _facts(found), _error(found))

@@ -30,7 +30,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Make the pair, write both files, tell what sites need."""
+    """Generate the key pair, write both files, and report the setting for sites."""
     from models_init.publish.signing.keys import SecretKey, public_key_text, secret_key_text
 
     secret, public = (arguments.out.with_name(f"{arguments.out.name}.{kind}") for kind in ("key", "pub"))
@@ -74,7 +74,7 @@ def _new_password(file: Path | None) -> str:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """Write a new file at once under its name, so that no copy of the key can lie about under another one."""
+    """Write a new file directly under its final name, so that no temporary copy of the key can be left behind."""
     with translate_os_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:

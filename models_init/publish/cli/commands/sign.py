@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> Report:
     """Sign every version folder."""
     found = find(arguments.folder)
     for folder in found:
-        folder.parsed()  # before anybody types a password
+        folder.parsed()  # report faults before asking for a password
     key = _key(arguments)
     signed = sign(found, key, replace=arguments.force)
     number = key.public.id

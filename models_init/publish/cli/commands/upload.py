@@ -68,7 +68,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Publish every version folder, one after the other."""
+    """Publish all version folders, one after the other."""
     settings = _settings(arguments)
     found = find(arguments.folder)
     with bar("upload") as observer:
