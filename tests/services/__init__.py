@@ -1,7 +1,7 @@
-"""Real parts that tests run against, with the one rule about a part that is absent.
+"""Real services and tools that tests run against, and the handling of missing ones.
 
-Outside CI a missing part is a skipped test that says how to get it. In CI (the variable `CI` is set) it is a failure:
-the machine there has every part, so a skip would only hide that something is no longer tested.
+Outside CI, a test whose service is missing is skipped with installation instructions. In CI (the variable `CI` is set)
+it fails: the machine there has every service, so a skip would hide that something is no longer tested.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing(what: str, remedy: str) -> NoReturn:
-    """End the test because the machine lacks `what`: as skipped, or in CI as failed."""
+    """End the test because the machine lacks `what`: as skipped, or as failed in CI."""
     import pytest  # noqa: PLC0415 - the fault proxy does without
 
     reason = f"{what}: {remedy}"
@@ -38,19 +38,19 @@ def missing(what: str, remedy: str) -> NoReturn:
 
 
 def require_tool(name: str) -> str:
-    """Return the path of an executable, also of one that only root has on PATH."""
+    """Return the path of an executable, including those in folders that are on PATH only for root."""
     path = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
     return path or missing(f"no {name} on PATH", f"apt-get install {_PACKAGES.get(name, name)}")
 
 
 def require_root() -> None:
-    """Go on only as root: for mounts, loop devices, other users."""
+    """Skip (or fail in CI) unless running as root, which mounts, loop devices and other users require."""
     if os.geteuid() != 0:
         missing("needs root", "run ./scripts/test as root, on a machine that may be messed up")
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now; a server that can bind port 0 itself should do that."""
+    """Return a free loopback port. A server that can bind port 0 itself should do that instead."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
-"""A real blob service on loopback: Azurite, installed from its npm lock, with containers, uploads, SAS tokens.
+"""Run a real blob service on loopback: Azurite, installed from its npm lock file, with containers and SAS tokens.
 
-Nothing here needs pytest, so that the demo can use it too:
+This module does not need pytest, so that the demo can use it too:
 
     with serve(install()) as azurite:
         azurite.put("nl-nl/2026.04/manifest.json", b"...")
@@ -48,15 +48,15 @@ kill -9 $!; wait $!
 rm -rf "$data"
 """
 _KEEPER = ["sh", "-c", _KEEPER_SCRIPT, "sh"]
-"""Ends Azurite when standard input ends: even if this process is killed, nothing of it stays behind."""
+"""A shell that stops Azurite when its standard input closes, so that nothing remains even if this process is killed."""
 
 _BLOCK = 8 << 20
 
 
 class Request(NamedTuple):
-    """A request that the service has answered: `path` is below the container and bears no query.
+    """A request that the service has answered; `path` is relative to the container and has no query.
 
-    `status` is 0 where the client went before the answer.
+    `status` is 0 if the client disconnected before the response.
     """
 
     method: str
@@ -66,7 +66,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Azurite:
-    """One container of a running Azurite, seen by its owner."""
+    """One container of a running Azurite, with the account's key."""
 
     origin: str
     account: str
@@ -77,11 +77,11 @@ class Azurite:
 
     @property
     def container_url(self) -> str:
-        """What MODELS_URL would be, without a token."""
+        """The container's URL without a token, as for MODELS_URL."""
         return f"{self.origin}/{self.account}/{self.container}"
 
     def fresh_container(self) -> Azurite:
-        """Make an empty container of the same service: every test that writes takes its own."""
+        """Create an empty container of the same service. Every test that writes must use its own container."""
         fresh = replace(self, container=f"models-{secrets.token_hex(6)}")
         with fresh._client() as client:
             client.create_container()
@@ -120,13 +120,13 @@ class Azurite:
         return real(signed)
 
     def put(self, key: str, data: bytes, *, encoding: str | None = None) -> None:
-        """Store an object, over an earlier one if there is one; `encoding` is its Content-Encoding."""
+        """Store an object, replacing an existing one; `encoding` is its Content-Encoding."""
         settings = ContentSettings(content_encoding=encoding)
         with self._client() as client:
             client.upload_blob(key, data, overwrite=True, content_settings=settings)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Store a file as staged blocks: memory stays bounded whatever its size."""
+        """Store a file as staged blocks, with bounded memory for any size."""
         with self._client() as client, path.open("rb") as stream:
             client.upload_blob(key, stream, length=path.stat().st_size, overwrite=True, max_concurrency=2)
 
@@ -142,17 +142,17 @@ class Azurite:
             return bytes(client.download_blob(key).readall())
 
     def delete(self, key: str) -> None:
-        """Remove an object."""
+        """Delete an object."""
         with self._client() as client:
             client.delete_blob(key)
 
     def keys(self) -> list[str]:
-        """List the objects of the container."""
+        """List the keys of the container's objects."""
         with self._client() as client:
             return sorted(blob.name for blob in client.list_blobs())
 
     def requests(self) -> list[Request]:
-        """Return every request to this container so far (its own uploads, too), in the order of their ends."""
+        """Return all requests to this container so far, including uploads by this class, in order of completion."""
         mark = f"mark-{secrets.token_hex(6)}"
         with self._client() as client:
             client.get_blob_client(mark).exists()
@@ -173,7 +173,7 @@ class Azurite:
 
 
 class AccessLog:
-    """What Azurite prints: one line when it is ready, then one for each request that it has answered."""
+    """The output of Azurite: one line when it is ready, then one line per request that it has answered."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -184,7 +184,7 @@ class AccessLog:
         self._reader.start()
 
     def until(self, text: str, seconds: float = _START_SECONDS) -> list[str]:
-        """Wait for a line that holds `text`; return all lines up to it."""
+        """Wait up to `seconds` for a line that contains `text`; return all lines up to it."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._find(text) is not None, seconds)
             found = self._find(text)
@@ -193,7 +193,7 @@ class AccessLog:
             return self._lines[: found + 1]
 
     def join(self) -> None:
-        """Read to the end, after the process has ended."""
+        """Read the remaining output after the process has ended."""
         self._reader.join()
 
     def _find(self, text: str) -> int | None:
@@ -214,7 +214,7 @@ class AccessLog:
 
 
 def install(npm: str = "npm") -> Path:
-    """Return the folder that holds Azurite as the lock names it; made on the first call, by one process at a time."""
+    """Return the folder with the Azurite version of the lock file; the first call installs it, under a file lock."""
     lock = (_NPM_FILES / "package-lock.json").read_bytes()
     home = _CACHE / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
     _CACHE.mkdir(exist_ok=True)
@@ -282,7 +282,7 @@ def _from_now(seconds: float) -> datetime:
 
 
 def _parsed(line: str, prefix: str) -> Request | None:
-    """Read a line such as `127.0.0.1 - - [date] "GET /account/container/key?query HTTP/1.1" 206 8388608`."""
+    """Parse a line such as `127.0.0.1 - - [date] "GET /account/container/key?query HTTP/1.1" 206 8388608`."""
     _, _, rest = line.partition('] "')
     request, _, outcome = rest.rpartition('" ')
     if not request:

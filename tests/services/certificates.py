@@ -1,4 +1,4 @@
-"""A certificate for loopback servers, issued by an authority made for this test run only."""
+"""Issue a certificate for loopback servers from an authority created for this test run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: the authority to trust, and the certificate with the key that a server at 127.0.0.1 shows."""
+    """PEM files: the authority to trust, and the certificate and key of a server at 127.0.0.1."""
 
     authority: Path
     certificate: Path
     key: Path
 
     def server_context(self) -> ssl.SSLContext:
-        """Return what a server of this process needs."""
+        """Return the TLS context for a server in this process."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context
@@ -37,7 +37,7 @@ class Certificates:
 def issue(folder: Path, *, key_identifiers: bool = True) -> Certificates:
     """Write a new authority and a certificate for 127.0.0.1 and localhost into the folder.
 
-    Without `key_identifiers` neither names the key that signed it, as with many corporate authorities.
+    Without `key_identifiers`, neither certificate has key identifier extensions, as with many corporate authorities.
     """
     files = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
     authority_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

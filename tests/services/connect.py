@@ -1,4 +1,4 @@
-"""A proxy that clients ask to CONNECT: it notes what they ask for, and leads all of them to one server.
+"""A CONNECT proxy that records requests and tunnels all of them to one server.
 
 async with ConnectProxy(server.port) as proxy:
     ...  # https_proxy=http://127.0.0.1:{proxy.port}
@@ -23,9 +23,9 @@ _PIECE = 256 << 10
 
 
 class ConnectProxy(Server):
-    """Says `reply`, and then leads on to a port on 127.0.0.1, if that says 2xx.
+    """Answer CONNECT with `reply`, then tunnel to a port on 127.0.0.1 if the reply has a 2xx status.
 
-    With `tls` clients speak https to the proxy itself, too.
+    With `tls`, clients use TLS to the proxy itself as well.
     """
 
     def __init__(self, there: int, reply: bytes = CONNECTED, tls: ssl.SSLContext | None = None) -> None:
@@ -34,7 +34,7 @@ class ConnectProxy(Server):
         self._reply = reply
 
     async def answer(self, _seen: Seen, line: Line) -> None:
-        """Answer, and carry both ways until one side has gone."""
+        """Answer the request, and forward bytes in both directions until one side closes."""
         await line.write(self._reply)
         if not self._reply.startswith(b"HTTP/1.1 2"):
             return

@@ -1,11 +1,11 @@
-"""An HTTP proxy before one server that spoils some of the answers on their way, the same ones for the same seed.
+"""An HTTP proxy for one server that applies faults to some of the responses, to the same ones for the same seed.
 
     async with FaultProxy("http://127.0.0.1:10000", fault("stall", "100000", times=1), share=0.05, seed=7) as proxy:
         ...  # the client talks to proxy.origin
     assert proxy.carried < 2_000_000
 
-What can be wrong with an answer stands in `proxyfaults`. Each request makes a connection of its own to the server, so
-that nothing of one answer gets into another. `scripts/fault-proxy` runs one from the command line.
+The faults are defined in `proxyfaults`. Each request opens its own connection to the server, so that one response
+cannot affect another. `scripts/fault-proxy` runs the proxy from the command line.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _PIECE = 256 << 10
 _HEAD_LIMIT = 1 << 20
-_OF_THE_CONNECTION = {"connection", "keep-alive"}  # headers that are not passed on
+_OF_THE_CONNECTION = {"connection", "keep-alive"}  # headers that are not forwarded
 
 
 @dataclass
 class Fault:
-    """What befalls answers: at most `times` of those whose path fits `on`, after `after` bytes went to clients.
+    """A fault for up to `times` responses whose path matches `on`, after `after` bytes were sent to clients.
 
-    `met` counts them. `times` may be changed at any time.
+    `met` counts the affected responses. `times` may be changed at any time.
     """
 
     name: str
@@ -50,15 +50,15 @@ class Fault:
     met: int = 0
 
     def fits(self, seen: Seen, carried: int) -> bool:
-        """Tell whether it may befall the answer to this request."""
+        """Return True if the fault may affect the response to this request."""
         return self.met < self.times and carried >= self.after and fnmatchcase(seen.path, self.on)
 
 
 class FaultProxy(Server):
-    """Passes requests on to the server at `to`; of the answers that a fault fits, `share` are spoiled by one.
+    """Forward requests to the server at `to`; a fault is applied to the `share` of the responses that match one.
 
-    No answer begins while `gate` is clear. With `sign` it adds this query to requests that have none, as a gateway does
-    that has a token of its own.
+    No response begins while `gate` is clear. `sign` is a query that is added to requests without one, as by a gateway
+    with its own token.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class FaultProxy(Server):
         self._opened = set[asyncio.StreamWriter]()
 
     def url(self, there: str) -> str:
-        """The same place as `there`, through this proxy."""
+        """Return the URL of `there` through this proxy."""
         return f"{self.origin}{urlsplit(there).path}"
 
     async def answer(self, seen: Seen, line: Line) -> None:
-        """Pass on the server's answer, or what a fault makes of it."""
+        """Forward the server's response, modified by a fault if one applies."""
         await self.gate.wait()
         fault, chance = self._draw(seen)
         exchange = Exchange(self, seen, line, chance)
@@ -103,7 +103,7 @@ class FaultProxy(Server):
             exchange.leave()
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection to the server, which ends with this proxy at the latest."""
+        """Open a connection to the server; it is closed with this proxy at the latest."""
         secure = self.there.scheme == "https"
         port = self.there.port or (443 if secure else 80)
         context = ssl.create_default_context() if secure else None
@@ -115,13 +115,16 @@ class FaultProxy(Server):
         return reader, writer
 
     def disconnect(self, writer: asyncio.StreamWriter) -> None:
-        """Drop a connection to the server."""
+        """Abort a connection to the server."""
         self._opened.discard(writer)
         writer.transport.abort()
 
     def _draw(self, seen: Seen) -> tuple[Fault | None, Random]:
-        """Choose by the seed, by what is asked, and how often it was: the order in which requests come is chance."""
-        name = seen.path.split("/")[-3:]  # what is before is another container's name in every run of the tests
+        """Choose a fault by the seed, the request and the number of equal earlier requests.
+
+        The order of different requests is random and must not matter.
+        """
+        name = seen.path.split("/")[-3:]  # without the container's name, which differs in every test run
         asked = f"{seen.method} {name} {seen.headers.get('range', '')}"
         self._asked[asked] += 1
         chance = Random(f"{self._seed} {asked} {self._asked[asked]}")
@@ -140,43 +143,43 @@ class FaultProxy(Server):
 
 
 class Head(NamedTuple):
-    """How an answer begins; the names of headers are in lower case."""
+    """The status and headers of a response; the names of headers are in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
 
     def get(self, name: str) -> str:
-        """A header's value, or an empty string."""
+        """Return a header's value, or an empty string."""
         return next((value for header, value in self.headers if header == name), "")
 
     def but(self, **changes: str) -> Self:
-        """The same with other headers, `content_length=` for Content-Length; an empty value removes one."""
+        """Return a copy with other headers, `content_length=` for Content-Length; an empty value removes a header."""
         named = {name.replace("_", "-"): value for name, value in changes.items()}
         kept = [(name, value) for name, value in self.headers if name not in named]
         return self._replace(headers=[*kept, *((name, value) for name, value in named.items() if value)])
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body, where that is said."""
+        """The length of the body in bytes, or None without a Content-Length."""
         return int(self.get("content-length")) if self.get("content-length") else None
 
 
 @dataclass
 class Exchange:
-    """One request and its answer on the way; faults are made of these steps."""
+    """One request and its response; faults are composed of these steps."""
 
     proxy: FaultProxy
     seen: Seen
     line: Line
     chance: Random
     sent: int = 0
-    """Bytes of the body that were passed on."""
+    """Bytes of the body that were forwarded."""
 
     _reader: asyncio.StreamReader | None = None
     _writer: asyncio.StreamWriter | None = None
 
     async def pass_on(self) -> None:
-        """Let everything through."""
+        """Forward the whole response."""
         head = await self.ask()
         await self.head(head)
         await self.body()
@@ -184,32 +187,32 @@ class Exchange:
             self.end(head)
 
     async def ask(self, *, whole: bool = False) -> Head:
-        """Ask the server, and read how its answer begins; `whole`: without the range."""
+        """Send the request to the server and read the response's head; `whole` omits the Range header."""
         self._reader, self._writer = await self.proxy.connect()
         self._writer.write(self._request(whole=whole))
         return _parsed(await self._reader.readuntil(b"\r\n\r\n"))
 
     async def head(self, head: Head) -> None:
-        """Send the client the beginning of an answer."""
+        """Send a response's head to the client."""
         await self.line.head(head.status, head.headers)
 
     async def body(self, stop: int = FOREVER, spoil: Callable[[bytes, int], bytes] = lambda piece, _: piece) -> None:
-        """Pass on bytes of the body up to `stop`; `spoil` gets each piece with its place."""
+        """Forward the body up to offset `stop`; `spoil` is called with each piece and its offset."""
         while self.sent < stop and (piece := await self.read(min(_PIECE, stop - self.sent))):
             await self.line.write(spoil(piece, self.sent))
             self.sent += len(piece)
 
     async def read(self, size: int = -1) -> bytes:
-        """Take bytes of the body off the line to the server: at most `size`, or all."""
+        """Read bytes of the body from the server: at most `size`, or all."""
         return await self._reader.read(size) if self._reader and self.seen.method != "HEAD" else b""
 
     def within(self, value: str, head: Head) -> int:
-        """Where in the body it happens: where the value says, but not beyond its end; anywhere if it says nothing."""
+        """Return the fault's offset in the body: `value`, at most the length, or a random one if `value` is empty."""
         length = _PIECE if head.length is None else head.length
         return min(int(value), length) if value else self.chance.randrange(max(1, length))
 
     def end(self, head: Head) -> None:
-        """End the client's connection as the server's has ended; an answer in HTTP's chunks or without body stays."""
+        """Close the client's connection as the server's was; keep it after a chunked response or one without a body."""
         if self.seen.method == "HEAD" or head.status in (204, 304) or head.get("transfer-encoding"):
             return
         if head.length is None:
@@ -218,7 +221,7 @@ class Exchange:
             self.line.reset()
 
     def leave(self) -> None:
-        """Drop the connection to the server."""
+        """Close the connection to the server."""
         if self._writer:
             self.proxy.disconnect(self._writer)
 

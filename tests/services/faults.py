@@ -1,4 +1,4 @@
-"""What can be wrong with an answer, as data for `FaultyServer`: spoiled bytes, broken lines, refusals."""
+"""Faults for `FaultyServer`: corrupted bytes, broken connections, error responses."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer(Fault):
-    """Another answer than the right one, whatever was asked for."""
+    """A fixed response instead of the correct one, for any request."""
 
     reply: Reply
 
     def spoil(self, _reply: Reply, _whole: bytes) -> Reply:
-        """Forget the right answer."""
+        """Return the fixed response."""
         return self.reply
 
 
 @dataclass(frozen=True)
 class Headers(Fault):
-    """The right bytes under other headers: a wrong Content-Range, a new ETag, a Content-Encoding."""
+    """The correct bytes with other headers: a wrong Content-Range, a new ETag, a Content-Encoding."""
 
     headers: Mapping[str, str]
 
@@ -37,13 +37,13 @@ class Headers(Fault):
 
 @dataclass(frozen=True)
 class OtherRange(Fault):
-    """A 206 that agrees with itself, for a range that begins `later` and is `shorter` than what was asked for."""
+    """A consistent 206 for a range that begins `later` bytes after the requested one and is `shorter` bytes shorter."""
 
     later: int = 0
     shorter: int = 0
 
     def spoil(self, reply: Reply, whole: bytes) -> Reply:
-        """Cut another piece out of the object."""
+        """Return another range of the object."""
         if reply.status != 206:
             return reply
         first, last = map(int, re.findall(r"\d+", reply.headers["Content-Range"])[:2])
@@ -52,7 +52,7 @@ class OtherRange(Fault):
 
 @dataclass(frozen=True)
 class WholeObject(Fault):
-    """A 200 with the whole object, as from a server that does not know ranges."""
+    """A 200 with the whole object, as from a server without support for ranges."""
 
     def spoil(self, reply: Reply, whole: bytes) -> Reply:
         """Ignore the range."""
@@ -61,12 +61,12 @@ class WholeObject(Fault):
 
 @dataclass(frozen=True)
 class FlippedBit(Fault):
-    """One bit of the body is wrong, `at` bytes from its start; everything else is right."""
+    """One flipped bit in the byte at offset `at` of the body; everything else is correct."""
 
     at: int = 0
 
     def spoil(self, reply: Reply, _whole: bytes) -> Reply:
-        """Flip it."""
+        """Flip the bit."""
         body = bytearray(reply.body)
         body[self.at] ^= 1
         return replace(reply, body=bytes(body))
@@ -74,49 +74,49 @@ class FlippedBit(Fault):
 
 @dataclass(frozen=True)
 class Cut(Fault):
-    """The connection ends in order after `at` bytes of the body; None: before the answer begins."""
+    """The connection is closed normally after `at` bytes of the body, or before the response if `at` is None."""
 
     at: int | None = None
 
     async def send(self, reply: Reply, line: Line) -> None:
-        """Say less than promised."""
+        """Send a part of the response and close."""
         await line.send(reply, self.at)
         line.close()
 
 
 @dataclass(frozen=True)
 class Reset(Fault):
-    """The connection is torn down (RST) after `at` bytes of the body; None: before the answer begins."""
+    """The connection is reset (RST) after `at` bytes of the body, or before the response if `at` is None."""
 
     at: int | None = None
 
     async def send(self, reply: Reply, line: Line) -> None:
-        """Say less than promised, and hang up."""
+        """Send a part of the response and reset."""
         await line.send(reply, self.at)
         line.reset()
 
 
 @dataclass(frozen=True)
 class Stall(Fault):
-    """Nothing more comes after `at` bytes of the body (None: nothing at all), for as long as the server lives."""
+    """Nothing is sent after `at` bytes of the body (None: nothing at all) until the server closes."""
 
     at: int | None = None
 
     async def send(self, reply: Reply, line: Line) -> None:
-        """Say less than promised, and hold the line."""
+        """Send a part of the response and keep the connection open."""
         await line.send(reply, self.at)
         await line.server_closes()
 
 
 @dataclass(frozen=True)
 class Trickle(Fault):
-    """After `at` bytes of the body one more byte comes every `every` seconds: never idle, never done."""
+    """After `at` bytes of the body, one byte is sent every `every` seconds: never idle, and never complete."""
 
     at: int = 0
     every: float = 0.05
 
     async def send(self, reply: Reply, line: Line) -> None:
-        """Drip until the server closes or the client has gone."""
+        """Send single bytes until the server closes or the client has disconnected."""
         await line.send(reply, self.at)
         for byte in memoryview(reply.body)[self.at :]:
             if await line.server_closes(self.every):
@@ -126,23 +126,23 @@ class Trickle(Fault):
 
 @dataclass(frozen=True)
 class Raw(Fault):
-    """Bytes that are no HTTP at all."""
+    """Bytes that are not HTTP."""
 
     data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
 
     async def send(self, _reply: Reply, line: Line) -> None:
-        """Send them, then close."""
+        """Send the bytes, then close."""
         await line.write(self.data)
         line.close()
 
 
 def refused(status: int, code: str, detail: str = "", *, times: int = FOREVER) -> Answer:
-    """Refuse as Azure does; every request, unless told otherwise."""
+    """An error response of Azure, by default for every request."""
     return Answer(refusal(status, code, detail), times=times)
 
 
 def expired(*, times: int = FOREVER) -> Answer:
-    """Azure's answer to a token that was good until 2026."""
+    """Azure's response to a token that expired in 2026."""
     detail = (
         "Signature not valid in the specified time frame: Start [Thu, 01 Jan 2026 00:00:00 GMT] - "
         "Expiry [Fri, 02 Jan 2026 00:00:00 GMT] - Current [Sat, 03 Jan 2026 00:00:00 GMT]"
@@ -151,17 +151,17 @@ def expired(*, times: int = FOREVER) -> Answer:
 
 
 def not_authenticated(*, times: int = FOREVER) -> Answer:
-    """Azure's answer to a request without any token."""
+    """Azure's response to a request without a token."""
     return refused(401, "NoAuthenticationInformation", times=times)
 
 
 def not_public(*, times: int = FOREVER) -> Answer:
-    """Azure's other answer to a request without any token, where public access is switched off."""
+    """Azure's other response to a request without a token, if public access is disabled."""
     return refused(409, "PublicAccessNotPermitted", times=times)
 
 
 def throttled(status: int = 503, *, retry_after: float | str | None = None, times: int = 1) -> Answer:
-    """Azure's plea to come again later (503 ServerBusy, or 429), with a Retry-After of seconds or a date."""
+    """Azure's response under load (503 ServerBusy, or 429), with a Retry-After of seconds or a date."""
     busy = refused(status, "ServerBusy", times=times)
     if retry_after is None:
         return busy
@@ -169,5 +169,5 @@ def throttled(status: int = 503, *, retry_after: float | str | None = None, time
 
 
 def redirect(location: str, *, status: int = 307, times: int = FOREVER) -> Answer:
-    """Send the client elsewhere."""
+    """A redirect to `location`."""
     return Answer(Reply(status, {"Location": location}), times=times)

@@ -1,12 +1,12 @@
-"""An HTTP/1.1 server that gives objects, ranges of them, or on request exactly the wrong answer.
+"""An HTTP/1.1 server for objects and ranges of them, with scripted faults.
 
     faults = [throttled(retry_after=1, times=2), Reset(at=1000, on="nl-nl/*")]
     async with FaultyServer({"nl-nl/1/pack": data}, faults) as server:
         ...  # server.url + "/nl-nl/1/pack"
     assert [seen.status for seen in server.seen] == [503, 503, 0, 206]
 
-For each request the first fault applies that is meant for its key, has let its `after` requests pass, and is not
-used up. Without a fault the answer is what Azure would say: ranges, ETag, If-Match, HEAD, 404, 403 for another token.
+To each request, the first fault applies that matches the key, has skipped `after` requests, and was used fewer than
+`times` times. Other responses are those of Azure: ranges, ETag, If-Match, HEAD, 404, 403 for a wrong token.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 FOREVER = sys.maxsize
 SIGNATURE_MISMATCH = "Signature did not match. String to sign used was rl"
 _CONTAINER = "models"
-_TICK = 0.05  # seconds between two pieces on a line with a rate
+_TICK = 0.05  # seconds between two pieces on a connection with a rate limit
 _TAG_BITS = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as it will be sent."""
+    """A response to send."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class Reply:
 
 
 def refusal(status: int, code: str, detail: str = "") -> Reply:
-    """Refuse as Azure does: the code in a header and in an XML body, the detail in the body only."""
+    """Return an error response of Azure: the code in a header and in an XML body, the detail only in the body."""
     details = f"<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>" if detail else ""
     body = (
         f'\ufeff<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}: no help to anybody.\n'
@@ -55,7 +55,7 @@ def refusal(status: int, code: str, detail: str = "") -> Reply:
 
 
 def part(reply: Reply, whole: bytes, start: int, stop: int) -> Reply:
-    """Answer with a range of the object, clipped to its end."""
+    """Return a range of the object, clipped to its end."""
     if not 0 <= start < len(whole):
         return refusal(416, "InvalidRange")
     body = memoryview(whole)[start:stop]
@@ -65,24 +65,24 @@ def part(reply: Reply, whole: bytes, start: int, stop: int) -> Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with an answer, for `times` requests whose key fits `on`, after `after` others of them."""
+    """A fault for `times` requests whose key matches `on`, after `after` matching requests without it."""
 
     on: str = "*"
     times: int = 1
     after: int = 0
 
     def spoil(self, reply: Reply, _whole: bytes) -> Reply:
-        """Return the answer to give instead of the right one to a request for (a part of) `whole`."""
+        """Return the response to send instead of `reply`; `whole` is the whole requested object."""
         return reply
 
     async def send(self, reply: Reply, line: Line) -> None:
-        """Put the answer on the line."""
+        """Send the response."""
         await line.send(reply)
 
 
 @dataclass
 class Seen:
-    """A request that came in, and the status that was sent so far (0: none); `path` is as it was sent."""
+    """A received request, and the status sent so far (0: none); `path` is not decoded."""
 
     method: str
     key: str
@@ -93,19 +93,19 @@ class Seen:
 
     @property
     def range(self) -> tuple[int, int] | None:
-        """The range asked for, as start and stop (exclusive; an open end is FOREVER)."""
+        """The requested range as (start, stop); `stop` is exclusive, and FOREVER for an open end."""
         asked = self.headers.get("x-ms-range") or self.headers.get("range") or ""
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked)
         return match and (int(match[1]), int(match[2]) + 1 if match[2] else FOREVER)
 
     @property
     def signed(self) -> bool:
-        """Whether a token came along."""
+        """True if the request has a token."""
         return "sig=" in self.query
 
 
 class Line:
-    """One connection, from the server's side; `rate`, if set, is the bytes a second that it carries to the client."""
+    """The server's side of one connection; `rate`, if set, limits it in bytes per second to the client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server) -> None:
         self.rate = 0.0
@@ -114,7 +114,7 @@ class Line:
         self._seen = Seen("", "", "", {})
 
     async def request(self) -> Seen:
-        """Read one request."""
+        """Read and parse one request."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *rest = head.rstrip().split("\r\n")
         method, target, _ = first.split(" ")
@@ -125,7 +125,7 @@ class Line:
         return self._seen
 
     async def send(self, reply: Reply, at: int | None = FOREVER) -> None:
-        """Send the head, and the body up to `at`; None: nothing."""
+        """Send the head, and the body up to offset `at`; send nothing if `at` is None."""
         if at is None:
             return
         headers = {"Content-Length": str(len(reply.body)), **reply.headers}
@@ -134,13 +134,13 @@ class Line:
             await self.write(memoryview(reply.body)[:at])
 
     async def head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
-        """Send a status line and headers as they are."""
+        """Send a status line and headers unchanged."""
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *map(": ".join, headers)]
         self._seen.status = status
         await self.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Send bytes as they are, at the line's rate, and count them."""
+        """Send bytes unchanged, at the connection's rate, and count them."""
         step = max(1, int(self.rate * _TICK)) if self.rate else max(1, len(data))
         for start in range(0, len(data), step):
             piece = data[start : start + step]
@@ -151,38 +151,38 @@ class Line:
                 await self.server_closes(len(piece) / self.rate)
 
     async def server_closes(self, within: float | None = None) -> bool:
-        """Wait for the server's end, at most `within` seconds; say whether it came."""
+        """Wait until the server closes, at most `within` seconds; return True if it did."""
         try:
             return await asyncio.wait_for(self._server.closing.wait(), within)
         except TimeoutError:
             return False
 
     def close(self) -> None:
-        """End the connection after what was sent."""
+        """Close the connection after all sent data was delivered."""
         self._writer.close()
 
     def reset(self) -> None:
-        """Tear the connection down: the client meets ECONNRESET, perhaps before it has read all that was sent."""
+        """Reset the connection: the client gets ECONNRESET, possibly before it has read all data."""
         sock = self._writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def abort(self) -> None:
-        """Drop what is left of the connection."""
+        """Abort the connection and wait until it is closed."""
         self._writer.transport.abort()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
     @property
     def ended(self) -> bool:
-        """Whether this side has closed it."""
+        """True if this side has closed the connection."""
         return self._writer.transport.is_closing()
 
 
 class Server:
-    """Answers what comes in on a loopback port: `seen` are the requests, `carried` counts bytes that went to clients.
+    """A server on a loopback port; `seen` lists the requests, `carried` counts bytes sent to clients.
 
-    `on_piece` is called after each piece of these. With `tls` it speaks https.
+    `on_piece` is called after each piece of data sent. With `tls`, it is an https server.
     """
 
     def __init__(
@@ -199,27 +199,27 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Where clients connect, on 127.0.0.1."""
+        """The port on 127.0.0.1."""
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port."""
+        """The origin: scheme, host and port."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def connections(self) -> int:
-        """How many connections were made so far."""
+        """The number of connections accepted so far."""
         return len(self._lines)
 
     async def carries(self, count: int) -> None:
-        """Wait until as many bytes more have gone to clients."""
+        """Wait until `count` more bytes have been sent to clients."""
         until = self.carried + count
         async with self._enough:
             await self._enough.wait_for(lambda: self.carried >= until)
 
     async def count(self, size: int) -> None:
-        """Note that as many bytes went to a client."""
+        """Record that `size` bytes were sent to a client."""
         self.carried += size
         self._on_piece()
         async with self._enough:
@@ -239,12 +239,12 @@ class Server:
         self.closing.set()
         self._server.close()
         await asyncio.gather(*(line.abort() for line in self._lines.values()))
-        await asyncio.gather(*filter(None, self._lines))  # an error of this server itself comes out here
+        await asyncio.gather(*filter(None, self._lines))  # raises errors of this server itself
         await self._server.wait_closed()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = self._lines[asyncio.current_task()] = Line(reader, writer, self)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may go when it likes
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may disconnect at any time
             while not line.ended:
                 seen = await line.request()
                 self.seen.append(seen)
@@ -253,10 +253,10 @@ class Server:
 
 
 class FaultyServer(Server):
-    """Serves `objects` below `url`, each request subject to `faults`; `seen` is what came in.
+    """Serve `objects` below `url`, with `faults` applied to requests; `seen` lists the requests.
 
-    With `token` every request must bear exactly this query. `tls` makes it https. Objects, token and script may be
-    changed while it runs.
+    If `token` is set, every request must have exactly this query. With `tls`, it is an https server. Objects, token and
+    faults may be changed while it runs.
     """
 
     def __init__(
@@ -278,11 +278,11 @@ class FaultyServer(Server):
         return f"{self.origin}/{_CONTAINER}"
 
     def script(self, *faults: Fault) -> None:
-        """Let these be the faults from now on, each with all its times before it."""
+        """Replace the faults; the counts of each start at zero."""
         self._script = [(fault, itertools.count()) for fault in faults]
 
     async def answer(self, seen: Seen, line: Line) -> None:
-        """Give the right answer, or what the script makes of it."""
+        """Send the correct response, modified by the fault that applies, if any."""
         fault = self._fault(seen.key)
         await fault.send(fault.spoil(self._right(seen), self.objects.get(seen.key, b"")), line)
 

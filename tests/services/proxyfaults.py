@@ -1,8 +1,8 @@
-"""What `FaultProxy` can do to an answer, by name.
+"""The faults that `FaultProxy` can apply to a response, by name.
 
     fault("stall", "100000", times=1)
 
-`CATALOGUE` says what each does, and what its value means; where that is a place in the body, none means anywhere.
+`CATALOGUE` documents each fault and its value. If the value is an offset in the body, an empty one means a random one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from tests.services.faultproxy import Act, Exchange
 
 CATALOGUE: dict[str, tuple[str, Act]] = {}
-"""Each fault's help and what it does."""
+"""Help text and implementation of each fault, by name."""
 
 _SOON = timedelta(seconds=2)
 
 
 def fault(name: str, value: str = "", **limits: Any) -> Fault:
-    """Make a fault by its name; `limits` are those of `Fault`. Raises `ValueError` for a name that is none."""
+    """Make a fault by its name; `limits` are further arguments of `Fault`.
+
+    Raises `ValueError`: there is no such fault.
+    """
     if name not in CATALOGUE:
         raise ValueError(f"there is no fault {name!r}; there are: {', '.join(CATALOGUE)}")
     return Fault(name, value, CATALOGUE[name][1], **limits)
@@ -68,7 +71,7 @@ async def _hang(exchange: Exchange, _value: str) -> None:
     await exchange.line.server_closes()
 
 
-# -- broken off
+# -- interrupted
 
 
 @_named("hangup", "the connection is closed instead of an answer")
@@ -146,7 +149,7 @@ async def _other_range(exchange: Exchange, value: str) -> None:
 @_named("gzip", "the body's beginning is in gzip's format, though nobody asked for that")
 async def _gzip(exchange: Exchange, _value: str) -> None:
     head = await exchange.ask()
-    body = gzip.compress(await exchange.read(1 << 20), 1)  # not all of it: a slow proxy would be another fault
+    body = gzip.compress(await exchange.read(1 << 20), 1)  # a part: compressing all would be slow
     await exchange.head(head.but(content_encoding="gzip", content_length=str(len(body))))
     await exchange.line.write(body)
 
@@ -190,7 +193,7 @@ async def _redirect(exchange: Exchange, value: str) -> None:
     await exchange.head(Head(307, [("location", location), ("content-length", "0")]))
 
 
-# -- no HTTP
+# -- not HTTP
 
 
 @_named("garbage", "random bytes instead of HTTP")
@@ -233,7 +236,7 @@ async def _two_lengths(exchange: Exchange, _value: str) -> None:
 
 
 async def _broken_off(exchange: Exchange, value: str) -> bool:
-    """Pass on the beginning of an answer; tell whether that is not all of it."""
+    """Forward the beginning of a response; return True if that is not all of it."""
     head = await exchange.ask()
     await exchange.head(head)
     await exchange.body(exchange.within(value, head))

@@ -1,4 +1,4 @@
-"""The fault proxy on the command line: `scripts/fault-proxy` calls it."""
+"""Command line of the fault proxy, used by `scripts/fault-proxy`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXAMPLE = """example:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run until interrupted; then tell what was carried and what was spoiled."""
+    """Run until interrupted, then print the bytes sent and the faults applied."""
     options = _parser().parse_args(arguments)
     limits = {"on": options.on, "times": options.times, "after": options.after}
     faults = [fault(*text.partition("=")[::2], **limits) for text in options.fault]
@@ -73,7 +73,7 @@ async def _serve(proxy: FaultProxy) -> None:
 
 
 def _tell(met: Fault, seen: Seen) -> None:
-    """Tell where a fault struck; never the query, which may hold a token."""
+    """Print the request that a fault affected, without its query, which may contain a token."""
     _say(f"{met.name} on {seen.method} {seen.path} {seen.headers.get('range', '')}")
 
 

@@ -1,4 +1,4 @@
-"""A real proxy on loopback: squid, with a port for each kind of proxy that sites have.
+"""Run a real proxy on loopback: squid, with one port for each kind of proxy in use at sites.
 
 with serve(certificates) as squid:
     ...  # HTTPS_PROXY=squid.plain
@@ -57,7 +57,7 @@ _HELPER = Path("/usr/lib/squid/basic_ncsa_auth")
 
 @dataclass(frozen=True)
 class Squid:
-    """The ports of a running squid. `members` want `USERINFO`; `refusing` answers 403; `tls…` speak TLS themselves."""
+    """The ports of a running squid: `members` require `USERINFO`, `refusing` answers 403, `tls…` use TLS themselves."""
 
     folder: Path
     plain: int
@@ -67,14 +67,14 @@ class Squid:
     refusing: int
 
     def tunnels(self) -> list[str]:
-        """What each tunnel has led to, with the user's name or `-`; a tunnel is noted when it ends."""
+        """Return the destination of each finished tunnel, with the user's name or `-`."""
         lines = [line.split() for line in (self.folder / "log/access.log").read_text().splitlines()]
         return [f"{fields[6]} {fields[7]}" for fields in lines if fields[5] == "CONNECT" and "/200" in fields[3]]
 
 
 @contextlib.contextmanager
 def serve(certificates: Certificates) -> Iterator[Squid]:
-    """Run squid with this certificate; stopped, with its folder removed, at the end."""
+    """Run squid with this certificate; stop it and delete its folder at the end."""
     program = services.require_tool("squid")
     with tempfile.TemporaryDirectory(prefix="squid-") as name:
         folder = Path(name)
@@ -86,11 +86,11 @@ def serve(certificates: Certificates) -> Iterator[Squid]:
                 _await(squid, process)
                 yield squid
             finally:
-                process.kill()  # what it would do when terminated takes two seconds
+                process.kill()  # a graceful shutdown would take two seconds
 
 
 def _prepare(squid: Squid, certificates: Certificates) -> None:
-    """Write what squid reads. As root it becomes another user, who has to read the passwords and to write the logs."""
+    """Write squid's files. Started as root, squid switches to another user, who must read passwords and write logs."""
     folder = squid.folder
     folder.chmod(0o755)
     (folder / "log").mkdir()

@@ -1,4 +1,4 @@
-"""The fault proxy carries what is right unchanged, spoils what it is told to, and counts both."""
+"""The fault proxy forwards correct responses unchanged, applies the configured faults, and counts both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANGE = {"Range": "bytes=1000-1999"}
 
 
 async def _ask(proxy: FaultProxy, server: FaultyServer, number: int = 0) -> Got | str:
-    """Ask for a range through the proxy; return what came, or the name of the error."""
+    """Request a range through the proxy; return the response or the name of the error."""
     headers = {"Range": f"bytes={1000 + number}-1999"}
     try:
         return await asyncio.to_thread(fetch, f"{proxy.url(server.url)}/{_KEY}?sig=secret", headers)
@@ -32,7 +32,7 @@ async def _ask(proxy: FaultProxy, server: FaultyServer, number: int = 0) -> Got 
 
 
 async def test_what_is_right_comes_through_unchanged() -> None:
-    """Status, headers and body of ranges, HEAD and refusals are the server's; bytes and requests are counted."""
+    """Status, headers and body of ranges, HEAD and errors are the server's; bytes and requests are counted."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin) as proxy:
         through = f"{proxy.url(server.url)}/{_KEY}?sig=secret"
         direct = f"{server.url}/{_KEY}?sig=secret"
@@ -48,7 +48,7 @@ async def test_what_is_right_comes_through_unchanged() -> None:
 
 
 async def test_the_same_seed_spoils_the_same_answers() -> None:
-    """Which answers are spoiled follows from the seed and what is asked, not from the order of the requests."""
+    """The affected responses depend on the seed and the requests, not on the order of the requests."""
 
     async def struck(seed: int, numbers: list[int]) -> set[int]:
         async with FaultyServer({_KEY: _DATA}) as server:
@@ -63,7 +63,7 @@ async def test_the_same_seed_spoils_the_same_answers() -> None:
 
 
 async def test_a_fault_keeps_its_limits() -> None:
-    """It befalls answers on its paths alone, only after as many bytes, and so many times; that is counted."""
+    """A fault applies only to matching paths, after the given bytes, and the given number of times; it is counted."""
     limited = fault("503", "date", on="*.zst", after=1000, times=2)
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, limited) as proxy:
         got = [await _ask(proxy, server) for _ in range(4)]
@@ -86,7 +86,7 @@ async def test_a_fault_keeps_its_limits() -> None:
     ],
 )
 async def test_a_broken_line_is_broken_in_its_way(name: str, value: str, seen: str) -> None:
-    """A client that knows little meets the error of the fault's kind, and the next answer is right."""
+    """A basic client gets the error that corresponds to the fault, and the next response is correct."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, fault(name, value, times=1)) as proxy:
         assert await _ask(proxy, server) == seen
         after = await _ask(proxy, server)
@@ -114,7 +114,7 @@ async def test_a_broken_line_is_broken_in_its_way(name: str, value: str, seen: s
 async def test_a_wrong_answer_is_wrong_in_its_way(
     name: str, value: str, status: int, named: str | None, length: int | None
 ) -> None:
-    """Each spoiled answer has the status, Content-Range and length of its fault."""
+    """Each modified response has the status, Content-Range and length of its fault."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, fault(name, value)) as proxy:
         got = await _ask(proxy, server)
     assert isinstance(got, Got)
@@ -125,7 +125,7 @@ async def test_a_wrong_answer_is_wrong_in_its_way(
 
 
 async def test_a_silent_line_is_silent_until_the_end() -> None:
-    """Where nothing comes, or nothing more, the connection stays open; the proxy can close all the same."""
+    """A silent connection stays open; the proxy can still be closed."""
     async with FaultyServer({_KEY: _DATA}) as server:
         async with FaultProxy(server.origin, fault("stall", "10", times=1), fault("hang", after=1)) as proxy:
             asking = [asyncio.create_task(_ask(proxy, server))]
@@ -137,7 +137,7 @@ async def test_a_silent_line_is_silent_until_the_end() -> None:
 
 
 async def test_the_command_line_serves_until_it_is_interrupted() -> None:
-    """`scripts/fault-proxy` tells where it listens, each fault as it strikes, and the counts; never a token."""
+    """`scripts/fault-proxy` prints its address, each fault applied, and the counts, but never a token."""
     root = Path(services.__file__).parents[2]
     command = ["-m", "tests.services.proxymain", "--listen", "0", "--fault", "500", "--share", "1"]
     async with FaultyServer({_KEY: _DATA}) as server:
@@ -156,7 +156,7 @@ async def test_the_command_line_serves_until_it_is_interrupted() -> None:
 
 
 def test_every_fault_says_what_it_does() -> None:
-    """The list of faults is the help."""
+    """Every fault has a help text, and an unknown name is refused with the list of faults."""
     assert all(told for told, _ in CATALOGUE.values())
     with pytest.raises(ValueError, match="there is no fault 'none'"):
         fault("none")

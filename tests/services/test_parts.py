@@ -1,4 +1,4 @@
-"""The parts do what the other tests rely on."""
+"""The test services behave as the other tests require."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _ASKED = _DATA[1000:2000]
 
 
 class Got(NamedTuple):
-    """What a client got."""
+    """A response received by a client."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -82,7 +82,7 @@ def stocked(azurite: Azurite) -> Azurite:
 
 
 def test_a_token_opens_its_container(stocked: Azurite) -> None:
-    """A container token with rl gets ranges of every blob, and the list."""
+    """A container token with rl can read ranges of every blob, and list the container."""
     got = fetch(f"{stocked.container_url}/{_KEY}?{stocked.sas()}", _RANGE)
     assert (got.status, got.headers["Content-Range"], got.body) == (206, f"bytes 1000-1999/{len(_DATA)}", _ASKED)
     listed = fetch(f"{stocked.container_url}?restype=container&comp=list&{stocked.sas()}")
@@ -104,7 +104,7 @@ def test_a_token_opens_its_container(stocked: Azurite) -> None:
     ],
 )
 def test_another_token_is_refused(stocked: Azurite, what: str, code: str) -> None:
-    """Azurite enforces a token's time, scope, signature, permission, protocol."""
+    """Azurite enforces a token's time, scope, signature, permission and protocol."""
     tokens = {
         "expired": stocked.sas(expires_in=-60),
         "not yet valid": stocked.sas(starts_in=600),
@@ -120,7 +120,7 @@ def test_another_token_is_refused(stocked: Azurite, what: str, code: str) -> Non
 
 
 def test_a_blob_token_opens_its_blob(stocked: Azurite) -> None:
-    """A blob token gets its blob."""
+    """A blob token can read its blob."""
     assert fetch(f"{stocked.container_url}/{_KEY}?{stocked.blob_sas(_KEY)}").body == _DATA
 
 
@@ -131,7 +131,7 @@ def test_a_reader_cannot_write(stocked: Azurite) -> None:
 
 
 def test_containers_are_apart(azurite: Azurite, tmp_path: Path) -> None:
-    """A fresh container is empty; what is stored in it is in no other; objects can be removed."""
+    """A new container is empty, objects in one container are in no other, and objects can be deleted."""
     one, other = azurite.fresh_container(), azurite.fresh_container()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/één file").write_bytes(_DATA)
@@ -151,7 +151,7 @@ def test_requests_are_counted(azurite: Azurite) -> None:
 
 
 def test_azurite_speaks_tls(azurite_tls: Azurite) -> None:
-    """Behind https it is trusted by who trusts the run's authority, and by nobody else."""
+    """Its https certificate is trusted by clients that trust the run's authority, and by no others."""
     azurite_tls.put(_KEY, _DATA)
     url = f"{azurite_tls.container_url}/{_KEY}?{azurite_tls.sas()}"
     trusting = ssl.create_default_context(cafile=azurite_tls.certificate_authority)
@@ -168,7 +168,7 @@ async def ask(
 
 
 async def test_without_faults_it_serves() -> None:
-    """The fault server gives objects, ranges, HEAD, and Azure's errors where nothing is scripted."""
+    """Without faults, the server returns objects, ranges, HEAD responses, and Azure's errors."""
     assert (await ask(headers={})).body == _DATA
     ranged = await ask()
     assert (ranged.status, ranged.headers["Content-Range"], ranged.body) == (206, "bytes 1000-1999/10240", _ASKED)
@@ -182,7 +182,7 @@ async def test_without_faults_it_serves() -> None:
 
 
 async def test_a_token_can_be_demanded() -> None:
-    """With `token`, any other query is refused as Azure does it."""
+    """With `token`, requests with any other query are refused as by Azure."""
     assert (await ask(token="sig=secret")).status == 206
     refused = await ask(token="sig=other")
     assert (refused.status, refused.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
@@ -190,7 +190,7 @@ async def test_a_token_can_be_demanded() -> None:
 
 
 async def test_refusals_look_like_azure() -> None:
-    """Status, code in the header, detail in the body."""
+    """Error responses have Azure's status, the code in a header, and the detail in the body."""
     got = await ask(expired())
     assert (got.status, got.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
     assert b"Signature not valid in the specified time frame" in got.body
@@ -202,7 +202,7 @@ async def test_refusals_look_like_azure() -> None:
 
 
 async def test_wrong_bytes_that_look_right() -> None:
-    """Each spoiled answer is spoiled in its own way only."""
+    """Each faulty response differs from the correct one only by its fault."""
     assert (await ask(Headers({"ETag": '"new"'}))).headers["ETag"] == '"new"'
     assert "ETag" not in (await ask(Headers({"ETag": ""}))).headers
     later = await ask(OtherRange(later=5))
@@ -216,7 +216,7 @@ async def test_wrong_bytes_that_look_right() -> None:
 
 
 async def test_broken_lines() -> None:
-    """Cut, reset, garbage: each gives the client the error of its kind."""
+    """Closed, reset and garbage connections each cause the corresponding error in the client."""
     with pytest.raises(http.client.IncompleteRead) as cut:
         await ask(Cut(at=10))
     assert cut.value.partial == _ASKED[:10]
@@ -232,7 +232,7 @@ async def test_broken_lines() -> None:
 
 @pytest.mark.parametrize("fault", [Stall(at=10), Trickle(at=5, every=0.001)])
 async def test_lines_that_never_end(fault: Fault) -> None:
-    """A stalled or trickling answer gives some bytes, is not closed, and does not keep the server from closing."""
+    """A stalled or trickling response sends some bytes, stays open, and does not prevent the server from closing."""
     async with FaultyServer({_KEY: _DATA}, [fault]) as server:
         address = urlsplit(server.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -246,7 +246,7 @@ async def test_lines_that_never_end(fault: Fault) -> None:
 
 
 async def test_a_script_is_followed() -> None:
-    """Faults apply by key, after as many requests, as many times; a new script begins anew; all is recorded."""
+    """Faults apply by key, `after` and `times`; a new script resets the counts; all requests are recorded."""
     faults = [throttled(times=2), Cut(on="b", after=1)]
     async with FaultyServer({"a": b"A", "b": b"B"}, faults) as server:
         for key in ("a", "a", "b", "a"):
@@ -265,7 +265,7 @@ async def test_a_script_is_followed() -> None:
 
 
 async def test_the_fault_server_speaks_tls(certificates: Certificates) -> None:
-    """With a context it is an https server, and can break that line too."""
+    """With a TLS context it is an https server, and connection faults work there too."""
     trust = ssl.create_default_context(cafile=certificates.authority)
     async with FaultyServer({_KEY: _DATA}, [Reset(at=10)], tls=certificates.server_context()) as server:
         with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
@@ -284,7 +284,7 @@ def run_pytest(folder: Path, ci: str) -> str:
 
 
 def test_ci_skips_nothing(tmp_path: Path) -> None:
-    """A missing part, any other skipped test, a skipped module: outside CI skipped with the reason, in CI failed."""
+    """A missing service, any other skipped test and a skipped module are skipped outside CI, and fail in CI."""
     (tmp_path / "test_one.py").write_text(
         "import pytest\n"
         "from tests.services import require_tool\n"
@@ -311,7 +311,7 @@ def test_tools_are_found() -> None:
 
 
 async def test_azurite_ends_with_whoever_started_it(tmp_path: Path) -> None:
-    """Even when the starting process is killed, Azurite ends and its data are removed."""
+    """Azurite ends and its data is deleted even when the process that started it is killed."""
     code = (
         "import os, signal, sys, tempfile\n"
         "tempfile.tempdir = sys.argv[1]\n"
