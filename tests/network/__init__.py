@@ -1,1 +1,1 @@
-"""Networks that are slow, broken, or lie; tokens that die; packs that change while they are fetched."""
+"""Slow, broken and corrupting networks, expiring tokens, and packs that change while they are fetched."""

@@ -1,4 +1,4 @@
-"""Every way in which a network is bad that the fault proxy knows, and what becomes of a run."""
+"""All network faults that the fault proxy supports, and the expected result of a run with each."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from tests.services.faultproxy import Fault
 
 ARCHIVES = "*/pack.tar.zst"
-"""Paths of what is fetched in ranges."""
+"""Paths of the objects that are fetched in ranges."""
 
 ELSEWHERE = "elsewhere"
-"""As a fault's value: the origin of another server, which needs no token."""
+"""As a fault's value: the origin of another server, which requires no token."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, for `few` answers that bring an archive: the run survives that. Or for every one of them.
+    """A fault that affects either `few` archive responses, which a run survives, or every one.
 
-    `code` is the exit code then, and `words` (a pattern) what the one line says.
+    `code` is the exit code if every one is affected, and `words` a pattern for the error message.
     """
 
     title: str
@@ -64,20 +64,21 @@ CASES = (
     Case("two lengths that contradict each other", "two-lengths", code=20, words=_ODD),
     Case("403", "403", few=0, code=22, words="the SAS token"),
 )
-"""One connection that crawls is in none of these: it shows beside others that do not."""
+"""A single slow connection is not among these cases: it is noticed only while others are faster."""
 
 CRAWL = Case("20 kB/s on one connection", "rate", "20000", few=1)
 
 
 def times(case: Case, *, always: bool) -> int:
-    """How many answers the fault befalls."""
+    """Return the number of responses that the fault affects."""
     return FOREVER if always else case.few
 
 
 def at_random(elsewhere: str) -> list[Fault]:
-    """Every fault that may pass, anywhere in an answer; `elsewhere` is the origin of a server that needs no token.
+    """Return every transient fault, for any response; `elsewhere` is the origin of a server that requires no token.
 
-    Faults that make another document of a document befall archives only: nothing tells which document is right.
+    Faults that alter content apply only to archives, because a manifest's content cannot be verified without a
+    signature.
     """
     values = {"latency": "0.1", "rate": "1000000", "429": "1", "503": "0"}
     names = dict.fromkeys(case.fault for case in CASES if case.few)

@@ -1,4 +1,4 @@
-"""Packs of two sizes in a real container, for all tests of this folder."""
+"""Fixtures: packs of two sizes in a real container, for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def ground() -> Iterator[Path]:
-    """A folder for what pytest would keep too long."""
+    """A temporary folder for data that pytest would keep too long."""
     with tempfile.TemporaryDirectory(prefix="network-") as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="package")
 def stock(azurite: Azurite, ground: Path) -> Stock:
-    """Publish an archive of four ranges."""
+    """Publish a pack whose archive is fetched in four ranges."""
     return publish(build_packs(ground / "small", 24 * MIB), azurite)
 
 
 @pytest.fixture(scope="package")
 def large(azurite: Azurite, ground: Path) -> Stock:
-    """Publish an archive of fourteen ranges."""
+    """Publish a pack whose archive is fetched in fourteen ranges."""
     return publish(build_packs(ground / "large", 96 * MIB), azurite)
 
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
-    """Where a site's volume will be."""
+    """The path of a site's volume, which does not exist yet."""
     return tmp_path / "models"

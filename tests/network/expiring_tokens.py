@@ -1,6 +1,6 @@
-"""A token that dies in the middle of an install: a real one, whose end the service enforces.
+"""Install with a real token that expires during the run, as enforced by the service.
 
-Nothing here needs pytest: `scripts/measure-faults` uses it, too.
+This module does not need pytest, because `scripts/measure-faults` uses it too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 4
 IN_FLIGHT = 2 * BATCH_SIZE
-"""Bytes that a connection may lose: a batch that was not full, and what lay in the kernel's buffers."""
+"""Bytes that a connection may lose: an incomplete batch, and data in the kernel's buffers."""
 
 
 @dataclass(frozen=True)
 class Dying:
-    """An install through a line of `rate` bytes a second on each of `CONNECTIONS`, with a token of so many `seconds`.
+    """An install at `rate` bytes per second on each of `CONNECTIONS`, with a token valid for `seconds` seconds.
 
-    At that rate it takes longer than the token lives.
+    At that rate, the install takes longer than the token is valid.
     """
 
     stock: Stock
@@ -38,24 +38,24 @@ class Dying:
     seconds: float
 
     async def renewed(self, volume: Path, token_file: Path, after: float) -> Outcome:
-        """Run once; so many seconds `after` the first refusal there is a newer token in the file."""
+        """Run once; `after` seconds after the first refusal, write a new token to the file."""
         async with self._proxy() as proxy:
             self._write(token_file, self.seconds)
             running = asyncio.create_task(self.run(proxy, volume, MODELS_SAS_TOKEN_FILE=str(token_file)))
             await eventually(lambda: any(seen.status == 403 for seen in proxy.seen), "the token's end")
-            await asyncio.sleep(after)  # the operator's reaction time: that is what is tried here
+            await asyncio.sleep(after)  # the operator's reaction time, which is under test
             self._write(token_file, 3600)
             return await running
 
     async def not_renewed(self, volume: Path, token_file: Path) -> Outcome:
-        """Run once, and wait a second for a newer token that does not come."""
+        """Run once, and wait one second for a new token, which does not come."""
         async with self._proxy() as proxy:
             self._write(token_file, self.seconds)
             patience = {"MODELS_SAS_TOKEN_FILE": str(token_file), "MODELS_TOKEN_SECONDS": "1"}
             return await self.run(proxy, volume, **patience)
 
     async def run(self, proxy: FaultProxy, volume: Path, **token: str) -> Outcome:
-        """Run once, with this token."""
+        """Run once with this token."""
         usual = {"MODELS_SAS_TOKEN": "", "MODELS_CONNECTIONS": str(CONNECTIONS), "MODELS_IDLE_SECONDS": "10"}
         return await run(self.stock, proxy, volume, **{**usual, **token})
 

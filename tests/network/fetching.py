@@ -1,4 +1,4 @@
-"""One request as the program makes it: the only place of these tests that knows the HTTP client's interface."""
+"""Send requests as the program does; no other module of these tests uses the HTTP client's interface."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LIMIT = 1 << 20
 
 
 class Fetched(NamedTuple):
-    """An answer, and how the connection was made, in words."""
+    """A response, and a description of the connection."""
 
     status: int
     data: bytes

@@ -34,11 +34,11 @@ _PAGE = Path(__file__).parents[2] / "docs/reliability.md"
 _HEADING = "## Bad networks\n"
 _COLUMNS = ("fault", "in a few answers", "bytes more", "seconds lost", "in every answer")
 _SEEDS = 5
-_SLOWED = 16  # seconds that a run is made to take in which a token dies
+_SLOWED = 16  # duration in seconds of the slowed-down run in which a token expires
 
 
 class Bench:
-    """Makes runs in a folder, one after the other, and knows what an undisturbed one takes."""
+    """Run installs in a folder, one after the other, and compare them with undisturbed ones."""
 
     def __init__(self, stock: Stock, folder: Path) -> None:
         self._stock = stock
@@ -47,7 +47,7 @@ class Bench:
         self._seconds = 0.0
 
     async def calibrate(self) -> str:
-        """Make undisturbed runs; tell what they take."""
+        """Measure undisturbed runs; return their bytes and time as text."""
         runs = []
         for _ in range(3):
             async with FaultProxy(self._stock.container.origin) as proxy:
@@ -57,7 +57,7 @@ class Bench:
         return f"undisturbed: {human_size(self._bytes)} in {self._seconds:.1f} s"
 
     async def row(self, case: Case) -> str:
-        """Try a fault, in a few answers and in every one; tell as a row of the table."""
+        """Measure a fault, in a few responses and in every one; return a row of the table."""
         few, more, lost, every = "-", "-", "-", "-"
         if case.few:
             outcome = self._tidy(await run_case(self._stock, case, self._volume))
@@ -70,7 +70,7 @@ class Bench:
         return _row(case.title, few, more, lost, every)
 
     async def at_random(self, share: float) -> str:
-        """Let all faults befall a share of all answers, for some seeds; tell as a row of the table."""
+        """Measure all faults at random in a share of all responses, for several seeds; return a row of the table."""
         runs = [
             self._tidy(await run_at_random(self._stock, self._volume, share, f"measured {seed}"))
             for seed in range(_SEEDS)
@@ -87,7 +87,7 @@ class Bench:
         )
 
     async def dying(self, token_file: Path) -> str:
-        """Let a token expire midway, and renew it three seconds later; tell as a row of the table."""
+        """Measure a token that expires midway and is renewed three seconds later; return a row of the table."""
         dying = Dying(self._stock, self._bytes / CONNECTIONS / _SLOWED, seconds=_SLOWED / 2)
         outcome = self._tidy(await dying.renewed(self._volume, token_file, after=3))
         title = f"the token expires midway and is renewed 3 s later, {CONNECTIONS} connections"
@@ -108,7 +108,7 @@ def _verdict(outcome: Outcome) -> str:
 
 
 def _told(outcome: Outcome, case: Case) -> str:
-    """The part of the message that tells this fault from others, or all of it."""
+    """Return the part of the message that identifies this fault, or all of it."""
     line = outcome.done.err.splitlines()[-1]
     found = re.search(case.words, line)
     return f"“{found[0] if found else line}”"
@@ -119,7 +119,7 @@ def _row(*cells: str) -> str:
 
 
 def _write(table: str) -> None:
-    """Put the table in the place of the one on the page."""
+    """Replace the table in the documentation."""
     page = _PAGE.read_text()
     before, heading, section = page.partition(_HEADING)
     if not heading:
@@ -142,7 +142,7 @@ async def _measure(stock: Stock, folder: Path) -> str:
 
 
 def main() -> None:
-    """Measure in a temporary folder."""
+    """Run all measurements in a temporary folder."""
     parser = argparse.ArgumentParser(prog="scripts/measure-faults", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", help="where to work")
     parser.add_argument("--size", type=int, default=64, metavar="MIB", help="of the pack's archive (64)")

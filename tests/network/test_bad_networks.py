@@ -1,4 +1,4 @@
-"""The main job over lines that are slow, broken, or lie: it survives, or ends with the code that is documented."""
+"""Installs over slow, broken and corrupting networks succeed, or fail with the documented exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.services.faulty import Seen
 
 _HEADS = 256 << 10
-"""Bytes of manifests and of answers' heads, at most."""
+"""Maximum bytes of manifests and response heads."""
 
 _PASSING = [case for case in CASES if case.few]
 
@@ -40,20 +40,20 @@ async def _run_all(stock: Stock, ground: Path, runs: list[tuple[Case, bool]]) ->
 
 @pytest.fixture(scope="module")
 def outcomes(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Outcome]:
-    """Run every case, some at a time: by its title, and whether every answer was spoiled."""
+    """Run every case, several at a time; return results by title, and whether every response was affected."""
     runs = [(case, False) for case in _PASSING] + [(case, True) for case in CASES]
     done = asyncio.run(_run_all(stock, tmp_path_factory.mktemp("cases"), runs))
     return {(case.title, always): outcome for (case, always), outcome in zip(runs, done, strict=True)}
 
 
 def test_every_fault_is_tried() -> None:
-    """No fault that the proxy knows is left out."""
+    """Every fault of the proxy is tested."""
     assert {case.fault for case in CASES} == set(CATALOGUE)
 
 
 @pytest.mark.parametrize("case", _PASSING, ids=lambda case: case.title)
 def test_a_fault_that_passes_is_survived(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
-    """Four answers are spoiled: one run, and the trees are those that were published."""
+    """With a few responses affected, one run succeeds, and the trees equal the published ones."""
     outcome = outcomes[case.title, False]
     assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
     assert outcome.struck == case.few
@@ -61,7 +61,7 @@ def test_a_fault_that_passes_is_survived(outcomes: dict[tuple[str, bool], Outcom
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 def test_a_fault_that_stays_is_survived_or_told(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
-    """Every answer is spoiled: the trees are right all the same, or one line says why not, with the exit code."""
+    """With every response affected, the trees are correct, or a one-line error has the documented exit code."""
     outcome = outcomes[case.title, True]
     assert (outcome.done.code, outcome.differences) == (case.code, []), outcome.done.err
     assert outcome.struck > 0
@@ -70,9 +70,9 @@ def test_a_fault_that_stays_is_survived_or_told(outcomes: dict[tuple[str, bool],
 
 
 async def test_a_connection_that_crawls_is_left_for_another(stock: Stock, volume: Path) -> None:
-    """A range on a line that is far slower than the others is asked again from where it is, and the run goes on.
+    """A range on a far slower connection is requested again from its current offset, and the run continues.
 
-    At that rate the range would take six minutes.
+    At that rate, the range would take six minutes.
     """
     outcome = await run_case(stock, CRAWL, volume)
     assert (outcome.done.code, outcome.differences, outcome.struck) == (0, [], 1), outcome.done.err
@@ -80,7 +80,7 @@ async def test_a_connection_that_crawls_is_left_for_another(stock: Stock, volume
 
 
 async def test_a_stalled_connection_costs_one_more_request(stock: Stock, volume: Path) -> None:
-    """After one idle limit the rest of its range is asked for, from the byte at which it fell silent, and once."""
+    """After one idle limit, the rest of the range is requested once, from the byte at which it stalled."""
     struck: list[Seen] = []
     stall = fault("stall", "3000000", on=f"*/nl-nl{ARCHIVES}", times=1)
     async with FaultProxy(stock.container.origin, stall) as proxy:
@@ -97,7 +97,7 @@ async def test_a_stalled_connection_costs_one_more_request(stock: Stock, volume:
 
 
 async def test_all_faults_at_random_thirty_times(stock: Stock, volume: Path) -> None:
-    """With two answers of five spoiled in any way that may pass, thirty runs of thirty give identical trees."""
+    """With 40 % of the responses affected by any transient fault, thirty of thirty runs give identical trees."""
 
     async def one(seed: int) -> Outcome:
         folder = volume.with_name(f"models-{seed}")
@@ -113,7 +113,7 @@ async def test_all_faults_at_random_thirty_times(stock: Stock, volume: Path) -> 
 
 
 async def test_one_answer_of_twenty_spoiled_costs_at_most_15_percent(large: Stock, volume: Path) -> None:
-    """With 5 % of all answers spoiled, what comes over the line is at most 1.15 times the archives."""
+    """With 5 % of all responses affected, at most 1.15 times the size of the archives is transferred."""
     done = await side_by_side(
         (run_at_random(large, volume.with_name(f"models-{seed}"), 0.05, seed) for seed in range(3, 7)), at_once=2
     )

@@ -1,4 +1,4 @@
-"""A real token that expires in the middle of an install: with a newer one the run goes on, without it the next does."""
+"""A real token that expires during an install: the run continues with a new token, otherwise the next run does."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 
 def _dying(large: Stock) -> Dying:
-    """Twelve seconds of fetching at least, and eight of life: a busy machine takes two or three to begin."""
+    """Fetch for at least twelve seconds with a token of eight: a busy machine takes two or three seconds to start."""
     return Dying(large, rate=large.archives / CONNECTIONS / 12, seconds=8)
 
 
 async def test_a_token_that_is_renewed_in_time_ends_nothing(large: Stock, volume: Path, tmp_path: Path) -> None:
-    """Three seconds after the refusal there is a newer one in its file: one run, exit 0, whole trees.
+    """A new token three seconds after the refusal: one run, exit code 0, complete trees.
 
-    Nothing comes twice but what was in flight.
-
-    It is told once that the token was refused and a newer one is waited for.
+    Only data in flight is fetched twice. A single log line reports the refused token and the wait for a new one.
     """
     outcome = await _dying(large).renewed(volume, tmp_path / "token", after=3)
     assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
@@ -34,7 +32,7 @@ async def test_a_token_that_is_renewed_in_time_ends_nothing(large: Stock, volume
 
 
 async def test_a_token_that_is_not_renewed_costs_no_byte(large: Stock, volume: Path, tmp_path: Path) -> None:
-    """The run ends with 22 and says when the token expired; the next one, with another token, fetches the rest."""
+    """The run ends with exit code 22 and reports when the token expired; the next one fetches the rest."""
     dying = _dying(large)
     first = await dying.not_renewed(volume, tmp_path / "token")
     assert first.done.code == 22, first.done.err

@@ -1,4 +1,4 @@
-"""Through real proxies to real servers: squid with and without TLS, with passwords and refusals; nginx and Azurite."""
+"""Requests through real proxies to real servers: squid with and without TLS and passwords; nginx and Azurite."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WRONG = "us%40er:kanarie"
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the machine's own leads elsewhere."""
+    """Remove the proxy variables of the machine's environment."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -43,14 +43,14 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def proxy(certificates: Certificates) -> Iterator[Squid]:
-    """A squid, whose certificate is of the authority of all tests."""
+    """A squid with a certificate of the authority of all tests."""
     with squid.serve(certificates) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the servers, with what they show."""
+    """The folder of the servers, with the files they serve."""
     services.require_tool("nginx")
     folder = tmp_path_factory.mktemp("servers")
     (folder / "site/models").mkdir(parents=True)
@@ -60,21 +60,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Nginx]:
-    """A nginx with TLS, of an authority of its own."""
+    """An nginx with TLS and its own authority."""
     with nginx(folder / "site", folder / "tls", tls=True) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def old_server(folder: Path) -> Iterator[Nginx]:
-    """Another, whose authority knows no key identifiers."""
+    """Another nginx, whose authority has no key identifiers."""
     with nginx(folder / "site", folder / "old", tls=True, key_identifiers=False) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def plain_server(folder: Path) -> Iterator[Nginx]:
-    """Another, without TLS."""
+    """Another nginx, without TLS."""
     with nginx(folder / "site", folder / "plain") as running:
         yield running
 
@@ -99,7 +99,7 @@ def there(server: Nginx, host: str = "127.0.0.1") -> str:
 async def test_one_tunnel_through_a_proxy_serves_many_requests(
     scheme: str, userinfo: str, *, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy may speak TLS itself (TLS in TLS) and want a password, which is percent-encoded in its address."""
+    """The proxy may use TLS itself (TLS in TLS) and require a password, percent-encoded in its URL."""
     ports = {"http": (proxy.plain, proxy.members), "https": (proxy.tls, proxy.tls_members)}
     port = ports[scheme][bool(userinfo)]
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{userinfo}127.0.0.1:{port}")
@@ -116,7 +116,7 @@ async def test_one_tunnel_through_a_proxy_serves_many_requests(
 async def test_all_proxy_is_used(
     variable: str, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the scheme has no variable of its own, as for curl."""
+    """ALL_PROXY applies if the scheme has no variable of its own, as for curl."""
     monkeypatch.setenv(variable, f"127.0.0.1:{proxy.plain}")
     assert (await fetch_via(there(server), ca_file=ca_file)).way.startswith("through the proxy")
 
@@ -124,13 +124,13 @@ async def test_all_proxy_is_used(
 async def test_http_goes_through_a_proxy_with_a_password(
     proxy: Squid, plain_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without TLS the proxy is asked for the whole URL."""
+    """Without TLS, the proxy is asked for the whole URL."""
     monkeypatch.setenv("http_proxy", f"http://{squid.USERINFO}@127.0.0.1:{proxy.members}")
     found = await fetch_via(there(plain_server), times=2)
     assert found == (200, _DATA, f"through the proxy 127.0.0.1:{proxy.members}, without encryption")
 
 
-# -- proxies that do not
+# -- proxy errors
 
 
 @pytest.mark.parametrize("userinfo", ["", f"{_WRONG}@"], ids=["no password", "a wrong password"])
@@ -145,7 +145,7 @@ async def test_a_proxy_that_wants_another_password_is_told(
     ca_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The operator has to act: another try would not help. The password is not in the message."""
+    """It is a permanent error, because the operator has to act. The password is not in the message."""
     variable = "HTTP_PROXY" if kind == "without TLS" else "HTTPS_PROXY"
     address = f"https://{userinfo}127.0.0.1:{proxy.tls_members}"
     if kind != "https":
@@ -159,7 +159,7 @@ async def test_a_proxy_that_wants_another_password_is_told(
 async def test_a_proxy_that_forbids_the_server_is_told(
     proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 403 to CONNECT is the proxy's, and final."""
+    """A 403 to CONNECT comes from the proxy and is permanent."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.refusing}")
     with pytest.raises(SourceError, match=r"the proxy refuses to connect to .* 403; check HTTPS_PROXY") as error:
         await fetch_via(there(server), ca_file=ca_file)
@@ -170,7 +170,7 @@ async def test_a_proxy_that_forbids_the_server_is_told(
 async def test_a_proxy_that_cannot_reach_the_server_may_do_so_later(
     host: str, proxy: Squid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens there, or the name cannot be resolved: squid answers 503 or 500, which is worth another try."""
+    """For an unused port or an unknown name squid answers 503 or 500, which is retried."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     with pytest.raises(UnavailableError, match=rf"the proxy has no connection to {host}.* 50[03]"):
         await fetch_via(f"https://{host}:{services.free_port()}/object")
@@ -178,7 +178,7 @@ async def test_a_proxy_that_cannot_reach_the_server_may_do_so_later(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_down_is_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message accuses the proxy, not the server; another try may help."""
+    """The message names the proxy, not the server; the error is transient."""
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:kanarie@127.0.0.1:{services.free_port()}")
     with pytest.raises(UnavailableError, match=r"the proxy cannot be reached; check HTTPS_PROXY") as error:
         await fetch_via("https://models.invalid/object")
@@ -188,7 +188,7 @@ async def test_a_proxy_that_is_down_is_told(scheme: str, monkeypatch: pytest.Mon
 async def test_a_proxy_whose_certificate_is_not_trusted_is_told(
     proxy: Squid, server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file with the server's authority does not make the proxy's good."""
+    """A CA file with only the server's authority does not make the proxy trusted."""
     monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.tls}")
     with pytest.raises(SourceError, match=r"certificate of .* is not trusted.*MODELS_CA_FILE") as error:
         await fetch_via(there(server), ca_file=server.authority)
@@ -199,7 +199,7 @@ async def test_a_proxy_whose_certificate_is_not_trusted_is_told(
 async def test_the_wrong_scheme_of_a_proxy_is_an_error(
     scheme: str, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """http:// for a proxy that speaks TLS, https:// for one that does not: no certificate is accused."""
+    """With http:// for a proxy that requires TLS, or https:// for one without, no certificate is blamed."""
     port = proxy.plain if scheme == "https" else proxy.tls
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{port}")
     with pytest.raises(SourceError) as error:
@@ -214,7 +214,7 @@ async def test_the_wrong_scheme_of_a_proxy_is_an_error(
 async def test_an_authority_without_key_identifiers_is_accepted(
     way: str, proxy: Squid, old_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many corporate authorities are like that; the file may hold it alone."""
+    """Many corporate authorities have none; the file may contain such an authority alone."""
     if way != "directly":
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     found = await fetch_via(there(old_server), ca_file=old_server.authority)
@@ -222,7 +222,7 @@ async def test_an_authority_without_key_identifiers_is_accepted(
 
 
 async def test_a_ca_file_in_der_is_read(server: Nginx, tmp_path: Path) -> None:
-    """The way names the file that made the certificate good."""
+    """The connection summary names the file that made the certificate trusted."""
     assert server.authority
     file = tmp_path / "ca.der"
     file.write_bytes(ssl.PEM_cert_to_DER_cert(server.authority.read_text()))
@@ -234,7 +234,7 @@ async def test_a_ca_file_in_der_is_read(server: Nginx, tmp_path: Path) -> None:
 async def test_a_certificate_that_is_not_trusted_is_told(
     trusted: str, server: Nginx, certificates: Certificates
 ) -> None:
-    """The message names the remedy; another try would not help."""
+    """The message names the remedy; the error is permanent."""
     with pytest.raises(SourceError, match=r"certificate of .* is not trusted.*MODELS_CA_FILE") as error:
         await fetch_via(there(server), ca_file=certificates.authority if trusted == "another authority" else "")
     assert type(error.value) is SourceError
@@ -251,7 +251,7 @@ async def test_a_certificate_that_is_not_trusted_is_told(
     ],
 )
 async def test_no_proxy_is_honoured(host: str, exempt: str, server: Nginx, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is exempt is reached although the proxy is down."""
+    """An exempt server is reached although the proxy is down."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{services.free_port()}")
     monkeypatch.setenv("NO_PROXY", exempt.format(port=server.port))
     found = await fetch_via(there(server, host), ca_file=server.authority)
@@ -268,7 +268,7 @@ async def test_no_proxy_is_honoured(host: str, exempt: str, server: Nginx, monke
 async def test_what_is_not_exempt_goes_through_the_proxy(
     host: str, exempt: str, proxy: Squid, server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy's refusal shows that it was asked."""
+    """The proxy's refusal shows that the proxy was used."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.refusing}")
     monkeypatch.setenv("NO_PROXY", exempt)
     with pytest.raises(SourceError, match="the proxy refuses"):
@@ -280,7 +280,7 @@ async def test_what_is_not_exempt_goes_through_the_proxy(
 
 @pytest.fixture(scope="module")
 def container(azurite_tls: Azurite, packs: Packs) -> Azurite:
-    """Packs behind https."""
+    """Packs in a container with https."""
     return stocked(azurite_tls, packs)
 
 
@@ -314,7 +314,7 @@ async def test_an_upload_goes_through_the_same_proxies(
     certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the same rules as an install, NO_PROXY included."""
+    """An upload follows the same rules as an install, including NO_PROXY."""
     fresh = azurite_tls.fresh_container()
     port = {"http": proxy.members, "https": proxy.tls_members}[scheme]
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{squid.USERINFO}@127.0.0.1:{port}")

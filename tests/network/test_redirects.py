@@ -1,4 +1,4 @@
-"""Whoever the source sends the program to learns no secret."""
+"""Targets of redirects receive no secrets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def _told(seen: list[Seen]) -> str:
-    """Everything that requests say, decoded."""
+    """Return everything in the requests, decoded."""
     return unquote(unquote("\n".join(f"{each.path} {each.query} {each.headers}" for each in seen)))
 
 
 @pytest.mark.parametrize("echo", ["", "?"], ids=["path alone", "with the query"])
 async def test_another_host_gets_no_token(stock: Stock, volume: Path, echo: str) -> None:
-    """A server to which every request is redirected sees none of the token, even where the redirect itself holds it."""
+    """A server to which all requests are redirected receives no part of the token, even if the redirect contains it."""
     token = stock.container.sas()
     async with (
         FaultProxy(stock.container.origin, sign=stock.container.sas()) as other,
@@ -41,7 +41,7 @@ async def test_another_host_gets_no_token(stock: Stock, volume: Path, echo: str)
 
 
 async def test_another_host_that_wants_a_token_gets_none(stock: Stock, volume: Path) -> None:
-    """Where the other server refuses, that is told as its refusal (20), and the token was not told all the same."""
+    """A refusal by the other server is reported as such (exit code 20), and the server did not receive the token."""
     async with (
         FaultProxy(stock.container.origin) as other,
         FaultProxy(stock.container.origin, fault("redirect", other.origin)) as proxy,
@@ -54,7 +54,7 @@ async def test_another_host_that_wants_a_token_gets_none(stock: Stock, volume: P
 
 
 async def test_a_redirect_out_of_tls_is_refused(stock: Stock, volume: Path, certificates: Certificates) -> None:
-    """From https to http nobody is followed: exit 20, and the other server is not asked."""
+    """A redirect from https to http is not followed: exit code 20, and no request to the other server."""
     async with (
         FaultProxy(stock.container.origin, sign=stock.container.sas()) as other,
         FaultProxy(stock.container.origin, fault("redirect", other.origin), tls=certificates.server_context()) as proxy,

@@ -1,4 +1,4 @@
-"""A pack that is published anew, under the same version, while it is fetched."""
+"""A pack that is republished under the same version while it is fetched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def test_a_pack_republished_mid_run_is_noticed_and_never_mixed(
     azurite: Azurite, volume: Path, tmp_path: Path
 ) -> None:
-    """The run ends with 30 and says so, with nothing activated; the next one installs the new pack whole."""
+    """The run ends with exit code 30 and activates nothing; the next one installs the new pack completely."""
     old = build_packs(tmp_path / "old", 48 * MIB)
     new = build_packs(tmp_path / "new", 48 * MIB, changed=upgrade)
     assert old.manifest(DUTCH).archive != new.manifest(DUTCH).archive

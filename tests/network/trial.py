@@ -1,6 +1,6 @@
-"""One run of the program through the fault proxy, and what it cost.
+"""Run the program once through the fault proxy, and measure the cost.
 
-Nothing here needs pytest: `scripts/measure-faults` uses it, too.
+This module does not need pytest, because `scripts/measure-faults` uses it too.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Stock:
 
     @property
     def archives(self) -> int:
-        """Bytes of all archives that a site installs."""
+        """Total size in bytes of the archives that a site installs."""
         return sum(self.packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
 
     def site(self, proxy: FaultProxy, volume: Path, **variables: str) -> Site:
-        """A site that reaches the container through the proxy; the idle limit is a second."""
+        """Return a site that uses the container through the proxy; the idle limit is one second."""
         usual = {
             "MODELS_URL": proxy.url(self.container.container_url),
             "MODELS_SAS_TOKEN": self.container.sas(),
@@ -51,13 +51,13 @@ class Stock:
         return Site(volume, {**self.packs.environment, **usual, **variables})
 
     def differences(self, site: Site) -> list[str]:
-        """What is active against what was published; a line for each difference."""
+        """Return the differences between the active and the published trees, one line each."""
         return self.packs.differences(site, COMMON, DUTCH)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `carried` counts bytes from the proxy to the program, `struck` answers that were spoiled."""
+    """The result of a run; `carried` counts bytes from the proxy to the program, `struck` the affected responses."""
 
     done: Done
     differences: list[str]
@@ -67,9 +67,9 @@ class Outcome:
 
 
 def build_packs(folder: Path, size: int, changed: Callable[[Path], None] = lambda _: None) -> Packs:
-    """Build a small pack `COMMON`, and `DUTCH` with an archive of about `size` bytes that compression cannot shrink.
+    """Build a small pack `COMMON`, and `DUTCH` with an incompressible archive of about `size` bytes.
 
-    The tree of `DUTCH` is `changed` before.
+    `changed` is called with the tree of `DUTCH` before the build.
     """
     shapes = {
         COMMON: Shape(texts=6, weights=(), dense=(100_000,)),
@@ -83,12 +83,12 @@ def build_packs(folder: Path, size: int, changed: Callable[[Path], None] = lambd
 
 
 def publish(packs: Packs, azurite: Azurite) -> Stock:
-    """Put the packs into a container of their own."""
+    """Upload the packs to a new container."""
     return Stock(packs, stocked(azurite, packs))
 
 
 async def run_case(stock: Stock, case: Case, volume: Path, *, always: bool = False) -> Outcome:
-    """Run the program once while the fault of a case befalls a few answers that bring an archive, or every one."""
+    """Run the program once while a case's fault affects a few archive responses, or every one."""
     container = stock.container
     async with FaultProxy(container.origin, sign=container.sas()) as elsewhere:
         value = elsewhere.origin if case.value == ELSEWHERE else case.value
@@ -99,7 +99,7 @@ async def run_case(stock: Stock, case: Case, volume: Path, *, always: bool = Fal
 
 
 async def run_at_random(stock: Stock, volume: Path, share: float, seed: object) -> Outcome:
-    """Run the program once while all faults befall a share of all answers."""
+    """Run the program once while all faults affect a share of all responses."""
     container = stock.container
     async with FaultProxy(container.origin, sign=container.sas()) as elsewhere:
         async with FaultProxy(container.origin, *at_random(elsewhere.origin), share=share, seed=seed) as proxy:
@@ -108,7 +108,7 @@ async def run_at_random(stock: Stock, volume: Path, share: float, seed: object) 
 
 
 async def side_by_side(runs: Iterable[Awaitable[Outcome]], at_once: int = 4) -> list[Outcome]:
-    """Make several runs, so many at once: mostly they wait."""
+    """Run several installs, `at_once` at a time; they mostly wait."""
     slots = asyncio.Semaphore(at_once)
 
     async def one(run: Awaitable[Outcome]) -> Outcome:
@@ -119,7 +119,7 @@ async def side_by_side(runs: Iterable[Awaitable[Outcome]], at_once: int = 4) -> 
 
 
 async def run(stock: Stock, proxy: FaultProxy, volume: Path, **variables: str) -> Outcome:
-    """Run the program once; the proxy runs already."""
+    """Run the program once through a running proxy."""
     site = stock.site(proxy, volume, **variables)
     before, began = proxy.carried, monotonic()
     try:

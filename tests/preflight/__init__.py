@@ -1,1 +1,1 @@
-"""`--check`: what is told before an install, about every part that an install needs."""
+"""`--check`: the report, before an install, on everything that an install needs."""

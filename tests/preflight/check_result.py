@@ -1,4 +1,4 @@
-"""Runs `--check` as an operator does, and takes its table apart."""
+"""Run `--check` as an operator does, and parse its table."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _IN_A_HURRY = {"MODELS_RETRY_SECONDS": "1"}
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check has said."""
+    """The result of a check."""
 
     code: int
     content: Mapping[str, Any]
 
     @property
     def states(self) -> dict[str, str]:
-        """The state of each check; the worst of several lines."""
+        """The state of each check; the worst one if it has several lines."""
         return {entry["check"]: entry["state"] for entry in self.content["checks"]}
 
     def text(self, check: str) -> str:
-        """What was found; several lines are joined."""
+        """Return the text of a check; several lines are joined."""
         return "\n".join(entry["text"] for entry in self.content["checks"] if entry["check"] == check)
 
     def named(self, state: str) -> list[str]:
-        """The checks in that state."""
+        """Return the checks in that state."""
         return [check for check, found in self.states.items() if found == state]
 
 
@@ -56,7 +56,10 @@ def check(site: Site, through: Sequence[str] = (), **variables: str) -> Checked:
 
 
 def listing(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything on the volume: types, modes, owners, sizes, names, links, times; but not where the trial was."""
+    """Return the types, modes, owners, sizes, names, links and times of everything on the volume.
+
+    The time of the folder in which the check creates its temporary files is left out.
+    """
     trial = root / "staging" if (root / "staging").is_dir() else root
     found: dict[str, tuple[object, ...]] = {}
     for path in [root, *root.rglob("*")] if root.exists() else []:

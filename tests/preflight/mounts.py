@@ -1,4 +1,4 @@
-"""Commands that give the program behind them another disk, or take its powers."""
+"""Command prefixes that run a program with another file system or with fewer privileges."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def in_tmpfs(folder: Path, options: str) -> list[str]:
-    """A file system of its own on the folder, gone afterwards."""
+    """Mount a private tmpfs on the folder for the duration of the command."""
     return _privately(f'mount -t tmpfs -o {options} tmpfs "{folder}"')
 
 
 def read_only(folder: Path) -> list[str]:
-    """The folder, mounted read-only."""
+    """Mount the folder read-only for the duration of the command."""
     return _privately(f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}"')
 
 
 def powerless() -> list[str]:
-    """A user who is master of no other user's folders."""
+    """Run without the capabilities that bypass other users' file permissions."""
     require_root()
     return [require_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
 
 
 def failing(calls: str, fault: str) -> list[str]:
-    """System calls that end with this fault, each time."""
+    """Make these system calls fail with this fault, each time."""
     rules = ["-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
     return [require_tool("strace"), "-f", "-qq", "-o", os.devnull, *rules]
 

@@ -1,4 +1,4 @@
-"""What `--check` finds out about a source, its token, and the packs in it."""
+"""Findings of `--check` about a source, its token, and its packs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NO_SECRET = "RW" + base64.b64encode(b"Ed" + bytes(40)).decode()[2:]
 
 
 async def served(site: Site, packs: Packs, secret: str, *faults: Fault, **variables: str) -> tuple[Checked, list[str]]:
-    """Check against a server of the packs; return what was found and the keys that were asked for."""
+    """Run the check against a server with the packs; return the result and the requested keys."""
     async with FaultyServer(packs.objects(), faults) as server:
         return await asked_of(server, site, packs, secret, **variables)
 
@@ -41,23 +41,23 @@ async def served(site: Site, packs: Packs, secret: str, *faults: Fault, **variab
 async def asked_of(
     server: FaultyServer, site: Site, packs: Packs, secret: str, **variables: str
 ) -> tuple[Checked, list[str]]:
-    """Check against the server; return what was found and the keys that were asked for."""
+    """Run the check against the server; return the result and the requested keys."""
     there = site.but(**{**in_container(packs, server.url, secret), **variables})
     found = await asyncio.to_thread(check, there)
     return found, [seen.key for seen in server.seen]
 
 
 def moment(seconds: float) -> str:
-    """A time from now, as tokens have it."""
+    """Return a time `seconds` from now in the format of tokens."""
     return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# -- what is good
+# -- no faults
 
 
 @pytest.fixture(params=["folder", "container"])
 def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
-    """The same site with either source."""
+    """The same site with each kind of source."""
     if request.param == "folder":
         return site
     container: Azurite = request.getfixturevalue("container")
@@ -65,7 +65,7 @@ def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
 
 
 def test_all_is_well(either: Site, packs: Packs) -> None:
-    """Every check has a line, none is at fault, and the figures are those of an install."""
+    """Every check has a line, none fails, and the figures are those of an install."""
     found = check(either)
     assert (found.code, list(found.states)) == (0, ALL)
     assert found.named("failed") + found.named("warning") == []
@@ -80,7 +80,7 @@ def test_all_is_well(either: Site, packs: Packs) -> None:
 
 
 def test_one_screen(either: Site) -> None:
-    """The table and a verdict fit on a terminal of 24 lines."""
+    """The table and the verdict fit on a terminal of 24 lines."""
     done = either.run("--check")
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
@@ -93,7 +93,7 @@ def test_one_screen(either: Site) -> None:
 def test_a_certificate_is_told_with_who_trusts_it(
     site: Site, packs: Packs, azurite_tls: Azurite, certificates: Certificates
 ) -> None:
-    """The protocol, the issuer and the file of authorities are named; without that file it is exit code 20."""
+    """The protocol, the issuer and the CA file are named; without that file, the exit code is 20."""
     secure = site.but(**in_container(packs, azurite_tls.container_url, azurite_tls.sas()))
     authority = str(certificates.authority)
     assert "TLSv1.3, certificate by " in (told := check(secure, MODELS_CA_FILE=authority).text("source"))
@@ -110,7 +110,7 @@ def test_a_certificate_is_told_with_who_trusts_it(
 
 
 async def test_faults_of_the_environment_do_not_hide_others(site: Site, packs: Packs) -> None:
-    """Everything that is malformed is told, exit code 2; the volume, the source and the token are checked as well."""
+    """All malformed settings are reported with exit code 2; volume, source and token are checked as well."""
     old = token(se="2020-01-01T00:00:00Z")
     found, _ = await served(site, packs, old, REALTIME_COMMON_VERSION="", MODELS_CONNECTIONS="many")
     assert found.code == 2
@@ -123,21 +123,21 @@ async def test_faults_of_the_environment_do_not_hide_others(site: Site, packs: P
 
 
 def test_a_malformed_address_is_not_replaced_by_another(site: Site) -> None:
-    """Nobody is asked where MODELS_URL cannot be used."""
+    """If MODELS_URL is invalid, no source is contacted."""
     found = check(site, MODELS_URL="ftp://models")
     assert (found.code, found.named("failed")) == (2, ["environment"])
     assert found.states["source"] == found.states["token"] == found.states["pack common"] == "skipped"
 
 
 def test_a_file_of_keys_that_cannot_be_read(site: Site) -> None:
-    """It is a fault of the environment, beside which all else is checked."""
+    """It is an environment error, and everything else is still checked."""
     found = check(site, MODELS_PUBLIC_KEY_FILE="/nowhere/keys.pub")
     assert (found.code, found.named("failed")) == (2, ["environment"])
     assert found.states["pack nl-nl"] == "ok"
 
 
 def test_everything_at_once(site: Site, packs: Packs) -> None:
-    """A read-only volume, a server that is not there, and a setting are told together; the first decides the code."""
+    """A read-only volume, an unreachable server and a bad setting are all reported; the first decides the exit code."""
     site.volume.mkdir()
     wrong = site.but(**in_container(packs, f"http://127.0.0.1:{free_port()}/models", token(sp="w")))
     found = check(wrong, read_only(site.volume), MODELS_MEMORY="little")
@@ -161,7 +161,7 @@ def test_everything_at_once(site: Site, packs: Packs) -> None:
     ],
 )
 async def test_a_token_that_opens_nothing(site: Site, packs: Packs, fields: dict[str, str], says: str) -> None:
-    """It is exit code 22, and the source is not asked for any object with it."""
+    """The exit code is 22, and no object is requested with the token."""
     found, asked = await served(site, packs, token(**fields))
     assert (found.code, found.named("failed")) == (22, ["token"])
     assert found.text("token").startswith(says)
@@ -171,7 +171,7 @@ async def test_a_token_that_opens_nothing(site: Site, packs: Packs, fields: dict
 
 
 def test_another_containers_token(site: Site, packs: Packs, container: Azurite) -> None:
-    """What the token does not say about itself, the service does: exit code 22."""
+    """A fault that the token does not show is found by the service: exit code 22."""
     stranger = container.fresh_container()
     found = check(site.but(**in_container(packs, container.container_url, stranger.sas())))
     assert (found.code, found.named("failed")) == (22, ["token"])
@@ -181,14 +181,14 @@ def test_another_containers_token(site: Site, packs: Packs, container: Azurite) 
 
 @pytest.mark.parametrize(("variables", "says"), [({}, "is not set"), ({"MODELS_SAS_TOKEN_FILE": "/no"}, "cannot be")])
 async def test_no_token(site: Site, packs: Packs, variables: dict[str, str], says: str) -> None:
-    """A token that is not set, or whose file is not there, is exit code 2."""
+    """A token that is not set, or whose file does not exist, is exit code 2."""
     found, _ = await served(site, packs, "", **variables)
     assert (found.code, found.named("failed")) == (2, ["token"])
     assert says in found.text("token")
 
 
 async def test_a_token_that_lives_for_hours(site: Site, packs: Packs) -> None:
-    """It is good for this install, and a warning tells when it ends; so does the object."""
+    """The token is valid for this install; a warning and the JSON object report its expiry."""
     expires = moment(3 * 3600 - 30)
     found, _ = await served(site, packs, token(se=expires, sip="127.0.0.1"))
     assert (found.code, found.named("warning")) == (0, ["token"])
@@ -198,7 +198,7 @@ async def test_a_token_that_lives_for_hours(site: Site, packs: Packs) -> None:
 
 
 async def test_a_token_that_dies_during_the_install(site: Site, packs: Packs) -> None:
-    """At the measured rate it ends too early: a warning with the time until which it is needed."""
+    """At the measured rate the token expires too early: a warning with the time until which it is needed."""
     found, _ = await served(site, packs, token(se=moment(60)), MODELS_MAX_RATE="100KB")
     assert (found.code, found.named("warning")) == (0, ["token"])
     assert "that is before the install will end" in found.text("token")
@@ -206,7 +206,7 @@ async def test_a_token_that_dies_during_the_install(site: Site, packs: Packs) ->
 
 
 async def test_the_services_clock_decides(site: Site, packs: Packs) -> None:
-    """A clock that is ahead is a warning, and a token that is expired by that clock alone is good."""
+    """A clock that is ahead is a warning, and a token that is expired only by that clock is valid."""
     there = datetime.now(UTC) - timedelta(hours=5)
     clock = Headers(headers={"Date": format_datetime(there, usegmt=True)}, times=FOREVER)
     found, _ = await served(site, packs, token(se=moment(-3600)), clock)
@@ -215,7 +215,7 @@ async def test_the_services_clock_decides(site: Site, packs: Packs) -> None:
     assert 5 * 3600 - 5 < found.content["clock_ahead_seconds"] < 5 * 3600 + 60
 
 
-# -- reaching it
+# -- connecting to the source
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ async def test_the_services_clock_decides(site: Site, packs: Packs) -> None:
     [(NOWHERE, "the name of models.invalid cannot be resolved"), ("http://127.0.0.1:PORT/none", "cannot be reached")],
 )
 def test_a_source_that_is_not_there(site: Site, packs: Packs, url: str, says: str) -> None:
-    """It is exit code 20 after a second or so, not after minutes; nothing else is asked of it."""
+    """The exit code is 20 after about a second, not after minutes; no further requests are made."""
     url = url.replace("PORT", str(free_port()))
     found = check(site.but(**in_container(packs, url, token())))
     assert (found.code, found.named("failed")) == (20, ["source"])
@@ -232,7 +232,7 @@ def test_a_source_that_is_not_there(site: Site, packs: Packs, url: str, says: st
 
 
 def test_a_proxy_that_is_not_there(site: Site, packs: Packs) -> None:
-    """The proxy is what is told: exit code 20."""
+    """The proxy is reported, with exit code 20."""
     proxy = f"http://user:{token()}@127.0.0.1:{free_port()}"
     away = site.but(**in_container(packs, "http://10.0.0.1/models", token()), MODELS_ALLOW_HTTP="yes")
     found = check(away, http_proxy=proxy)
@@ -240,7 +240,7 @@ def test_a_proxy_that_is_not_there(site: Site, packs: Packs) -> None:
 
 
 async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
-    """It is told that the source is reached through it, without the proxy's own credentials."""
+    """The proxy in use is reported, without its credentials."""
     away = site.but(**in_container(packs, "http://models.example/models", token()), MODELS_ALLOW_HTTP="yes")
     async with FaultyServer({}) as proxy:
         address = proxy.url.removeprefix("http://").partition("/")[0]
@@ -250,7 +250,7 @@ async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
 
 
 async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, packs: Packs) -> None:
-    """All of them in one line, and the install is possible; for a folder NO_PROXY does not matter."""
+    """They are all in one line, and the install is possible; for a folder, NO_PROXY does not matter."""
     variables = {"NO_PROXY": "10.0.*, 127.0.0.1, http://user:kanarie@host"}
     found, _ = await served(site, packs, token(), **variables)
     assert (found.code, "proxy" in found.named("warning")) == (0, True)
@@ -259,13 +259,13 @@ async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, p
 
 
 async def test_a_source_that_is_busy_is_asked_again(site: Site, packs: Packs) -> None:
-    """A fault that passes at once is none."""
+    """A transient fault is retried and not reported."""
     found, _ = await served(site, packs, token(), throttled(times=1))
     assert found.code == 0
 
 
 def test_a_folder_that_is_not_there(site: Site) -> None:
-    """A share that is not mounted is exit code 21."""
+    """An unmounted share is exit code 21."""
     found = check(site, MODELS_URL="file:///nowhere/packs")
     assert (found.code, found.named("failed")) == (21, ["source"])
 
@@ -274,7 +274,7 @@ def test_a_folder_that_is_not_there(site: Site) -> None:
 
 
 def test_a_version_that_is_not_there(either: Site) -> None:
-    """The versions that are there are named, exit code 21, and the other pack is looked up nevertheless."""
+    """The available versions are listed, the exit code is 21, and the other pack is still checked."""
     found = check(either, REALTIME_LANGUAGE_VERSION="2027.01")
     assert (found.code, found.named("failed")) == (21, ["pack nl-nl"])
     assert "versions of nl-nl are: 2026.04, 2026.07" in found.text("pack nl-nl")
@@ -283,7 +283,7 @@ def test_a_version_that_is_not_there(either: Site) -> None:
 
 
 async def test_packs_that_are_not_whole(site: Site, packs: Packs) -> None:
-    """A broken manifest, and an archive that is gone or too short, are told for each pack: the publisher's faults."""
+    """A broken manifest and a missing or truncated archive, which are publisher errors, are reported per pack."""
     objects = packs.objects()
     objects[manifest_key(COMMON)] = b"{}"
     objects[archive_key(DUTCH)] = objects[archive_key(DUTCH)][:-1]
@@ -303,7 +303,7 @@ def test_packs_that_nobody_has_signed(site: Site) -> None:
 
 
 def test_versions_that_do_not_fit(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """They are exit code 12 with the versions that would fit; what they would take is told nevertheless."""
+    """The exit code is 12, with the compatible versions; the required space is still reported."""
     folder = shutil.copytree(packs.folder, tmp_path / "packs")
     shutil.rmtree(folder / DUTCH.name / DUTCH.version)
     tree = write(tmp_path / "tree", {"a": b"b"})

@@ -1,4 +1,4 @@
-"""What `--check` finds out about a volume, and leaves as it is."""
+"""Findings of `--check` about a volume, which it does not change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def installed(site: Site) -> Site:
 
 
 def test_a_volume_that_is_not_there_is_judged_by_its_parent(site: Site) -> None:
-    """It is said that it will be made, and nothing is made, not even beside it."""
+    """The volume is reported as one that will be made, and nothing is made, not even in its parent folder."""
     found = check(site)
     assert (found.code, found.states["volume"]) == (0, "ok")
     assert found.text("volume").startswith(f"{site.volume} (will be made): files can be made")
@@ -40,7 +40,7 @@ def test_a_volume_that_is_not_there_is_judged_by_its_parent(site: Site) -> None:
 
 
 def test_an_installed_volume_stays_as_it_is(installed: Site) -> None:
-    """With everything installed nothing is to be fetched, whatever the source has; not a time of a file changes."""
+    """If everything is installed, nothing is to be fetched, and not even the time of a file changes."""
     found = check(installed)
     assert found.code == 0
     assert found.text("pack nl-nl").endswith("is installed")
@@ -49,7 +49,7 @@ def test_an_installed_volume_stays_as_it_is(installed: Site) -> None:
 
 
 def test_what_a_killed_check_leaves_is_pruned(installed: Site) -> None:
-    """Its folder lies in staging, under a name that no pack can have, and goes once nobody can be at work in it."""
+    """Its folder is in staging, under a name that no pack can have, and is pruned when it is too old to be in use."""
     killed = installed.run("--check", through=failing("symlink,symlinkat", "signal=KILL"))
     assert killed.code != 0
     (left,) = installed.volume.glob("staging/.check-*")
@@ -59,7 +59,7 @@ def test_what_a_killed_check_leaves_is_pruned(installed: Site) -> None:
 
 
 def test_a_read_only_volume(there: Site) -> None:
-    """It is exit code 43, and what does not need the volume is checked nevertheless."""
+    """The exit code is 43, and everything that does not need the volume is still checked."""
     found = check(there, read_only(there.volume))
     assert (found.code, found.named("failed")) == (43, ["volume"])
     assert "Read-only file system; mount the volume read-write" in found.text("volume")
@@ -68,7 +68,7 @@ def test_a_read_only_volume(there: Site) -> None:
 
 @pytest.mark.parametrize("part", ["", "packs"])
 def test_somebody_elses_volume(there: Site, part: str) -> None:
-    """It, or a folder of it, is exit code 43, named with the user who wants it."""
+    """Another user's volume or folder in it is exit code 43; the message names the user that needs access."""
     folder = there.volume / part
     folder.mkdir(exist_ok=True)
     os.chown(folder, 65534, 65534)
@@ -78,7 +78,7 @@ def test_somebody_elses_volume(there: Site, part: str) -> None:
 
 
 def test_a_place_where_no_volume_can_be_made(site: Site, tmp_path: Path) -> None:
-    """A parent that is not there, or is somebody else's, and a file in its place are exit code 43."""
+    """A parent that is missing or of another user, and a file in the volume's place, are exit code 43."""
     nowhere = check(site, MODELS_DIR=str(tmp_path / "none/models"))
     assert (nowhere.code, nowhere.states["volume"]) == (43, "failed")
     assert "neither is its parent folder" in nowhere.text("volume")
@@ -93,28 +93,28 @@ def test_a_place_where_no_volume_can_be_made(site: Site, tmp_path: Path) -> None
 
 
 def test_no_symbolic_links(there: Site) -> None:
-    """They are what activation consists of: exit code 43."""
+    """Activation needs symbolic links: exit code 43."""
     found = check(there, failing("symlink,symlinkat", "error=EPERM"))
     assert (found.code, found.named("failed")) == (43, ["links"])
     assert "refuses symbolic links" in found.text("links")
 
 
 def test_no_hard_links(there: Site) -> None:
-    """They only save room: a warning."""
+    """Hard links only save space: a warning."""
     found = check(there, failing("link,linkat", "error=EPERM"))
     assert (found.code, found.named("warning")) == (0, ["links"])
     assert "hard links are refused, so an upgrade copies" in found.text("links")
 
 
 def test_a_lock_that_is_granted_to_everybody(there: Site) -> None:
-    """It only saves bandwidth: a warning."""
+    """The lock only saves bandwidth: a warning."""
     found = check(there, failing("flock", "retval=0"))
     assert (found.code, found.named("warning")) == (0, ["lock"])
     assert "grants a lock to everybody" in found.text("lock")
 
 
 def test_a_run_that_is_at_work(there: Site) -> None:
-    """An install would wait for it: a warning that names it."""
+    """An install would wait for it: a warning with its description."""
     lock = there.volume / ".lock"
     lock.write_text("install by process 7 on node-1\n")
     found = check(there, [require_tool("flock"), str(lock)])
@@ -130,7 +130,7 @@ def test_a_disk_that_fails(there: Site, calls: str, error: str, code: int) -> No
 
 
 def test_a_disk_that_is_too_small(there: Site) -> None:
-    """What is needed and what is free are told before anything is fetched: exit code 41."""
+    """The required and the free space are reported before anything is fetched: exit code 41."""
     found = check(there, in_tmpfs(there.volume, "size=20m"))
     assert (found.code, found.named("failed")) == (41, ["space"])
     assert found.text("space").startswith("the volume lacks ")
@@ -139,7 +139,7 @@ def test_a_disk_that_is_too_small(there: Site) -> None:
 
 
 def test_a_disk_with_too_few_inodes(there: Site) -> None:
-    """Inodes are counted as well: exit code 41."""
+    """Inodes are checked as well: exit code 41."""
     found = check(there, in_tmpfs(there.volume, "size=1g,nr_inodes=30"))
     assert (found.code, found.named("failed")) == (41, ["space"])
     assert "inodes" in found.text("space")

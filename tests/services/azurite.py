@@ -227,7 +227,7 @@ def install(npm: str = "npm") -> Path:
 
 @contextlib.contextmanager
 def serve(home: Path, *, certificates: Certificates | None = None, node: str = "node") -> Iterator[Azurite]:
-    """Run Azurite on a free loopback port, its data in a temporary folder; stopped and removed at the end."""
+    """Run Azurite on a free loopback port with a temporary data folder; stop it and delete the data afterwards."""
     account, key = "modelstest", base64.b64encode(secrets.token_bytes(64)).decode()
     data = tempfile.mkdtemp(prefix="azurite-")
     command = [node, str(home / "node_modules/azurite/dist/src/blob/main.js"), *_options(data, certificates)]
