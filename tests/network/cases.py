@@ -77,8 +77,7 @@ def times(case: Case, *, always: bool) -> int:
 def at_random(elsewhere: str) -> list[Fault]:
     """Return every transient fault, for any response; `elsewhere` is the origin of a server that requires no token.
 
-    Faults that alter content apply only to archives, because a manifest's content cannot be verified without a
-    signature.
+    Faults that alter content apply only to archives, because a corrupted document cannot be recognized.
     """
     values = {"latency": "0.1", "rate": "1000000", "429": "1", "503": "0"}
     names = dict.fromkeys(case.fault for case in CASES if case.few)

@@ -287,7 +287,7 @@ def container(azurite_tls: Azurite, packs: Packs) -> Azurite:
 async def test_an_install_goes_through_a_proxy(
     tmp_path: Path, packs: Packs, container: Azurite, proxy: Squid, certificates: Certificates
 ) -> None:
-    """TLS in TLS, a password, a CA file in DER, and one warning of all entries of NO_PROXY that cannot match."""
+    """An install works with TLS in TLS, a password and a DER CA file, and warns once of unusable NO_PROXY entries."""
     file = tmp_path / "ca.der"
     file.write_bytes(ssl.PEM_cert_to_DER_cert(certificates.authority.read_text()))
     site = Site(tmp_path / "models", in_container(packs, container.container_url, container.sas())).but(

@@ -1,1 +1,1 @@
-"""Every kind of source against one contract, and each against what only it can meet."""
+"""Tests of every kind of source against one contract, and of each kind's own behavior."""

@@ -1,4 +1,4 @@
-"""A sink that keeps what came."""
+"""A sink that collects the received bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Collected:
-    """Lends `size` bytes at a time; `data` is what came, `each` is told every piece before that is kept."""
+    """Provide a buffer of `size` bytes; `data` collects all bytes, `each` is called with each piece before that."""
 
     def __init__(self, each: Callable[[bytes], object] = lambda _piece: None, size: int = 64 << 10) -> None:
         self.data = bytearray()

@@ -1,9 +1,9 @@
-"""A source in memory whose faults are data, and which is as nasty as the contract allows.
+"""An in-memory source with scripted faults, which behaves as badly as the contract allows.
 
     source = FakeSource({"nl-nl/1/pack": data}, Broken(UnavailableError("down"), at=1000, times=2), Flipped(at=5))
 
-For each range the first fault applies that is meant for its key, has let its `after` ranges pass, and is not used up.
-What it lays behind a piece, where the sink has room, is rubbish.
+To each range, the first fault applies that matches the key, has skipped `after` ranges, and was used fewer than `times`
+times. The rest of the sink's buffer after each piece is filled with garbage.
 """
 
 from __future__ import annotations
@@ -23,55 +23,55 @@ if TYPE_CHECKING:
     from models_init.sources.source import Sink
 
 FOREVER = sys.maxsize
-PIECE = 60_000  # bytes: no power of two, so that pieces and chunks never end together
+PIECE = 60_000  # bytes; not a power of two, so that pieces and chunks never end at the same offset
 _POISON = 0xA5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong, for `times` calls whose key fits `on`, after `after` others of them; this one is: nothing."""
+    """A fault for `times` calls whose key matches `on`, after `after` matching calls; this base has no effect."""
 
     on: str = "*"
     times: int = 1
     after: int = 0
 
     def spoil(self, data: bytes, _start: int) -> bytes:
-        """Return the bytes to give instead of the right ones."""
+        """Return the bytes to send instead of `data`, which begins at `_start`."""
         return data
 
     def check(self, _given: int) -> None:
-        """Raise, if this is the moment."""
+        """Raise the error if it is due after `_given` bytes."""
 
     def room(self, _given: int) -> int:
-        """How many bytes may be given until `check` is to be asked again."""
+        """Return the number of bytes that may be sent until the next call of `check`."""
         return FOREVER
 
 
 @dataclass(frozen=True)
 class Broken(Fault):
-    """The error comes after `at` bytes."""
+    """An error after `at` bytes."""
 
     error: ModelsInitError
     at: int = 0
 
     def check(self, given: int) -> None:
-        """Raise after as many bytes."""
+        """Raise the error after `at` bytes."""
         if given >= self.at:
             raise self.error
 
     def room(self, given: int) -> int:
-        """Up to the break."""
+        """Return the bytes left until the error."""
         return self.at - given
 
 
 @dataclass(frozen=True)
 class Flipped(Fault):
-    """One bit of the object is wrong, in the byte `at`; ranges without that byte are right, and count nevertheless."""
+    """One flipped bit in byte `at` of the object; ranges without that byte are correct, but count as well."""
 
     at: int
 
     def spoil(self, data: bytes, start: int) -> bytes:
-        """Flip it."""
+        """Flip the bit."""
         if not start <= self.at < start + len(data):
             return data
         spoiled = bytearray(data)
@@ -80,7 +80,7 @@ class Flipped(Fault):
 
 
 class Call(NamedTuple):
-    """A call that came in."""
+    """A received call."""
 
     method: str
     key: str
@@ -89,7 +89,7 @@ class Call(NamedTuple):
 
 
 class FakeSource:
-    """Serves `objects`; `calls` is what came in, `most_at_once` the most ranges that were under way together."""
+    """A source of `objects`; `calls` lists the calls, `most_at_once` is the maximum number of concurrent ranges."""
 
     name = "fake:"
 
@@ -103,11 +103,11 @@ class FakeSource:
         self.script(*faults)
 
     def script(self, *faults: Fault) -> None:
-        """Let these be the faults from now on, each with all its times before it."""
+        """Replace the faults; the counts of each start at zero."""
         self._script = [(fault, itertools.count()) for fault in faults]
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Every range that was asked for."""
+        """Return all requested ranges."""
         return [(call.start, call.stop) for call in self.calls if call.method == "get_range"]
 
     async def read(self, key: str, limit: int) -> bytes:

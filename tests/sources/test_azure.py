@@ -1,4 +1,4 @@
-"""What only an Azure container can do: refuse a token in many ways, and lie in the ways of HTTP."""
+"""Faults of Azure containers: refused tokens, and wrong or misleading HTTP responses."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ _IDLE = 0.3
 
 @dataclass(frozen=True)
 class Got:
-    """What a sink saw of a range, and the error that ended it."""
+    """The bytes that a sink received of a range, and the error that ended it."""
 
     data: bytes
     error: Exception | None = None
 
     def told(self) -> str:
-        """Everything that a program might write of the error."""
+        """Return everything that a program might print of the error."""
         assert self.error
         return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
 
@@ -101,13 +101,13 @@ async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, k
 
 
 async def asked(*faults: Fault) -> Got:
-    """Ask a server with these faults for a range, once."""
+    """Request a range once from a server with these faults."""
     async with FaultyServer({_KEY: _DATA}, faults) as server, opened(server.url) as source:
         return await fetched(source)
 
 
 def tokens(*texts: str) -> Callable[[], str]:
-    """Read the first token, then the next one each time, and the last for ever."""
+    """Return a reader that yields the tokens one by one, and the last one forever."""
     left = list(texts)
     return lambda: left.pop(0) if len(left) > 1 else left[0]
 
@@ -128,7 +128,7 @@ def tokens(*texts: str) -> Callable[[], str]:
     ],
 )
 def test_a_flawed_token_is_told_before_any_socket(bad: str, words: str) -> None:
-    """A token that can open nothing is refused when the source is made, in a line that says what to do."""
+    """A useless token is refused when the source is created, with a message that states the remedy."""
     with pytest.raises(AccessError, match=words) as flawed:
         AzureSource(ContainerAccess("https://example.invalid/models", "", lambda: bad))
     assert "MODELS_SAS_TOKEN" in str(flawed.value)
@@ -152,9 +152,9 @@ def container(azurite: Azurite) -> Azurite:
     ],
 )
 async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: list[str]) -> None:
-    """Each refusal is an `AccessError` that says what is wrong with the token and what to do; documents and ranges.
+    """Each refusal is an `AccessError` with reason and remedy, for documents and ranges.
 
-    A wrong signature and another container's token get the same answer, so their message names both.
+    A wrong signature and another container's token cause the same response, so their message names both.
     """
     good = container.sas()
     bad = {
@@ -174,7 +174,7 @@ async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: li
 
 
 async def test_a_token_that_cannot_list(container: Azurite) -> None:
-    """Without the permission to list, `names` is an `AccessError` that says so, and reading works."""
+    """Without the permission to list, `names` raises an `AccessError` that says so, and reading works."""
     async with opened(container.container_url, read_token=lambda: container.sas("r")) as source:
         with pytest.raises(AccessError, match=r"lacks a permission \(sp=r; r and l are needed\)"):
             await source.names("")
@@ -182,7 +182,7 @@ async def test_a_token_that_cannot_list(container: Azurite) -> None:
 
 
 async def test_no_such_container_and_no_such_blob(container: Azurite) -> None:
-    """A container that is not there is told apart from a blob that is not there; both are `NotFoundError`."""
+    """A missing container and a missing blob have different messages; both are `NotFoundError`."""
     gone = container.fresh_container()
     good = gone.sas()
     gone._client().delete_container()
@@ -218,7 +218,7 @@ async def test_no_such_container_and_no_such_blob(container: Azurite) -> None:
     ids=lambda value: value if isinstance(value, str) else None,
 )
 async def test_azures_own_refusals(fault: Fault, words: str) -> None:
-    """Every way in which Azure refuses a token is an `AccessError` (22) in our words, asked for once, nothing given."""
+    """Every refusal of a token by Azure is an `AccessError` (22) without retry and without bytes for the sink."""
     async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url) as source:
         got = await fetched(source)
         assert isinstance(got.error, AccessError)
@@ -228,9 +228,9 @@ async def test_azures_own_refusals(fault: Fault, words: str) -> None:
 
 
 async def test_an_expired_token_is_told_by_the_services_clock() -> None:
-    """Whether a token has expired is judged by the service's Date, and a clock that is wrong here is told.
+    """Expiry is determined by the service's Date, and a wrong local clock is reported.
 
-    The token is good by this machine's clock, which is an hour behind.
+    The token is valid by this machine's clock, which is an hour behind.
     """
     now = datetime.now(UTC)
     until = format_datetime(now + timedelta(hours=1), usegmt=True)
@@ -244,7 +244,7 @@ async def test_an_expired_token_is_told_by_the_services_clock() -> None:
 
 
 async def test_a_clock_that_is_ahead_is_told() -> None:
-    """Where the service says that the time is not right, the message says by how much the clocks differ."""
+    """If the service reports a wrong time, the message states the difference of the clocks."""
     past = format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True)
     refusal = expired()
     reply = Reply(403, {**refusal.reply.headers, "Date": past}, refusal.reply.body)
@@ -254,7 +254,7 @@ async def test_a_clock_that_is_ahead_is_told() -> None:
 
 
 async def test_a_renewed_token_is_used_at_once() -> None:
-    """After a 403 the token is read again; a newer one is tried at once, and nobody notices."""
+    """After a 403 the token is read again; a newer one is used at once, without an error."""
     old, new = token(), token(sv="2026-01-01")
     async with (
         FaultyServer({_KEY: _DATA}, token=new) as server,
@@ -268,7 +268,7 @@ async def test_a_renewed_token_is_used_at_once() -> None:
 
 
 async def test_a_token_renewed_under_many_requests_is_used_by_all() -> None:
-    """Requests under way together are all refused; each takes the newer token, whoever of them read it first."""
+    """Concurrent requests are all refused; each uses the newer token, whichever request read it first."""
     old, new = token(), token(sv="2026-01-01")
     async with (
         FaultyServer({_KEY: _DATA}, token=new) as server,
@@ -280,7 +280,7 @@ async def test_a_token_renewed_under_many_requests_is_used_by_all() -> None:
 
 
 async def test_a_refused_token_that_was_not_renewed_is_not_tried_again() -> None:
-    """The same token, or one that can open nothing, is not sent after a 403."""
+    """The same token, or a useless one, is not sent after a 403."""
     for later in (token(), "", token()[:-9]):
         async with (
             FaultyServer({_KEY: _DATA}, token="other") as server,
@@ -291,7 +291,7 @@ async def test_a_refused_token_that_was_not_renewed_is_not_tried_again() -> None
 
 
 class Waiting:
-    """A file whose token is replaced while the source waits for it, if ever; counts what happens meanwhile."""
+    """A token file that is replaced, if `later` has tokens, while the source waits; it counts sleeps and reports."""
 
     def __init__(self, *later: str) -> None:
         self.text = token()
@@ -300,25 +300,25 @@ class Waiting:
         self._later = list(later)
 
     def read(self) -> str:
-        """The token, or the fault of a file that is just being replaced."""
+        """Return the token, or raise the error of a file that is being replaced."""
         if self.text == "gone":
             raise UsageError("no such file")
         return self.text
 
     async def sleep(self, _seconds: float) -> None:
-        """Replace it after a while."""
+        """Count the sleep, and replace the token."""
         self.sleeps += 1
         await asyncio.sleep(0)
         if self._later:
             self.text = self._later.pop(0)
 
     def renewal(self, seconds: float = 60.0) -> TokenRefresh:
-        """As the program waits."""
+        """Return the refresh policy, with this object's sleep."""
         return TokenRefresh(seconds, self.told.append, self.sleep)
 
 
 async def test_a_token_that_worked_and_dies_is_waited_for() -> None:
-    """All requests wait together for a newer one in the file, are told of once, and go on with it."""
+    """All requests wait together for a new token in the file, report this once, and continue with it."""
     old, new = token(), token(sv="2026-01-01")
     waiting = Waiting(old, "gone", "", old, new)
     async with (
@@ -334,7 +334,7 @@ async def test_a_token_that_worked_and_dies_is_waited_for() -> None:
 
 
 async def test_waiting_for_a_token_ends() -> None:
-    """Without a newer one the refusal comes out for all, after one wait for all."""
+    """Without a new token, every request gets the refusal after one common wait."""
     waiting = Waiting()
     async with (
         FaultyServer({_KEY: _DATA}, token=token()) as server,
@@ -349,7 +349,7 @@ async def test_waiting_for_a_token_ends() -> None:
 
 
 async def test_a_token_that_never_worked_is_not_waited_for() -> None:
-    """A wrong token at the start is told at once."""
+    """A wrong token at the start is reported at once."""
     waiting = Waiting(token(sv="2026-01-01"))
     async with (
         FaultyServer({_KEY: _DATA}, token="another") as server,
@@ -360,14 +360,14 @@ async def test_a_token_that_never_worked_is_not_waited_for() -> None:
 
 
 def test_a_token_for_https_only_is_told_before_any_socket() -> None:
-    """Over http the service would refuse it."""
+    """Over http, the service would refuse it."""
     with pytest.raises(AccessError, match="is for https only"):
         AzureSource(ContainerAccess("http://127.0.0.1:1/models", "", lambda: token(spr="https")))
     AzureSource(ContainerAccess("http://127.0.0.1:1/models", "", lambda: token(spr="https,http")))
 
 
 async def test_a_good_token_is_read_once() -> None:
-    """As long as nothing is refused, the token's file is not read again."""
+    """Unless a request is refused, the token's file is not read again."""
     reads = 0
 
     def read_token() -> str:
@@ -386,7 +386,7 @@ async def test_a_good_token_is_read_once() -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 async def test_overload_may_pass(status: int) -> None:
-    """A status that may pass is an `UnavailableError` that names it, also without a Retry-After."""
+    """A transient status is an `UnavailableError` that names it, also without a Retry-After."""
     error = (await asked(throttled(status))).error
     assert isinstance(error, UnavailableError)
     assert error.retry_after is None
@@ -394,7 +394,7 @@ async def test_overload_may_pass(status: int) -> None:
 
 
 async def test_retry_after_is_handed_on() -> None:
-    """Retry-After in seconds or as a date becomes `retry_after`; nonsense becomes None, the past becomes zero."""
+    """Retry-After in seconds or as a date becomes `retry_after`; an invalid value is None, a past date zero."""
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     for text, least, most in [("7", 7.0, 7.0), ("0", 0.0, 0.0), (in_a_minute, 50.0, 61.0)]:
         error = (await asked(throttled(retry_after=text))).error
@@ -412,7 +412,7 @@ async def test_retry_after_is_handed_on() -> None:
 
 @pytest.mark.parametrize("status", [400, 405, 409, 410, 418])
 async def test_other_refusals_are_final(status: int) -> None:
-    """A status that nothing explains is a `SourceError` that is not worth another try, and names it."""
+    """An unknown status is a permanent `SourceError` that names it."""
     async with FaultyServer({_KEY: _DATA}, [refused(400, "InvalidQueryParameterValue")]) as server:
         server.script(Answer(Reply(status if status != 418 else 400, {})))
         async with opened(server.url) as source:
@@ -420,7 +420,7 @@ async def test_other_refusals_are_final(status: int) -> None:
     assert type(error) is SourceError
 
 
-# -- answers that lie
+# -- misleading responses
 
 
 @pytest.mark.parametrize(
@@ -455,9 +455,9 @@ async def test_other_refusals_are_final(status: int) -> None:
     ],
 )
 async def test_a_lie_is_never_taken_for_good(fault: Fault, kind: type[ModelsInitError]) -> None:
-    """Whatever is wrong with an answer gives the right error, and the sink has seen a correct prefix or nothing.
+    """Each faulty response causes the right error, and the sink has received a correct prefix or nothing.
 
-    A GET goes out again by itself where a connection that was kept open breaks, so the fault comes more than once.
+    A GET is repeated automatically if a kept connection breaks, so the fault is applied several times.
     """
     async with FaultyServer({_KEY: _DATA}, [replace(fault, times=9)]) as server, opened(server.url) as source:
         got = await fetched(source)
@@ -479,7 +479,7 @@ def _answer_in_chunks(*pieces: bytes) -> Raw:
 
 
 async def test_an_answer_in_chunks_is_cut_at_its_end() -> None:
-    """Without a Content-Length the bytes are counted: too few are a fault, and too many are not handed over."""
+    """Without a Content-Length, bytes are counted: too few are an error, and excess bytes are not passed on."""
     right = _DATA[_START:_STOP]
     exact = await asked(_answer_in_chunks(right[:100], right[100:]))
     assert (exact.error, exact.data) == (None, right)
@@ -491,7 +491,7 @@ async def test_an_answer_in_chunks_is_cut_at_its_end() -> None:
 
 
 async def test_a_blob_that_changes_between_ranges_is_told() -> None:
-    """After the first range every other one is of the same blob, by ETag and If-Match, or it is a `WrongBytesError`."""
+    """Every range after the first must be of the same blob, by ETag and If-Match, or it is a `WrongBytesError`."""
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
         assert (await fetched(source)).error is None
         assert "if-match" not in server.seen[0].headers
@@ -506,7 +506,7 @@ async def test_a_blob_that_changes_between_ranges_is_told() -> None:
 
 
 async def test_etag_beyond_ascii_is_compared_and_not_sent() -> None:
-    """No header of a request may hold such an ETag; a blob that changes is found by the ETag of the response."""
+    """Such an ETag cannot be sent in a header; a changed blob is detected by the ETag of the response."""
     odd, new = Headers({"ETag": '"\xe9"'}, times=2), Headers({"ETag": '"new"'}, after=2)
     async with FaultyServer({_KEY: _DATA}, [odd, new]) as server, opened(server.url) as source:
         assert [(await fetched(source)).error for _ in range(2)] == [None, None]
@@ -515,7 +515,7 @@ async def test_etag_beyond_ascii_is_compared_and_not_sent() -> None:
 
 
 async def test_a_new_etag_without_if_match_is_told() -> None:
-    """A server that ignores If-Match is caught by the ETag of its answer, before a byte is handed over."""
+    """If a server ignores If-Match, the ETag of its response is checked before any byte is passed on."""
     async with (
         FaultyServer({_KEY: _DATA}, [Headers({"ETag": '"new"'}, after=1)]) as server,
         opened(server.url) as source,
@@ -527,7 +527,7 @@ async def test_a_new_etag_without_if_match_is_told() -> None:
 
 
 async def test_one_blobs_change_is_none_of_anothers() -> None:
-    """ETags are kept for each blob."""
+    """ETags are stored per blob."""
     async with FaultyServer({_KEY: _DATA, "other": _DATA[::-1]}) as server, opened(server.url) as source:
         assert (await fetched(source)).error is None
         other = await fetched(source, key="other")
@@ -535,7 +535,7 @@ async def test_one_blobs_change_is_none_of_anothers() -> None:
 
 
 async def test_compressed_blobs_come_as_they_are(container: Azurite) -> None:
-    """A blob with Content-Encoding: gzip is not decoded: digests are of the stored bytes."""
+    """A blob with Content-Encoding: gzip is not decoded, because digests are of the stored bytes."""
     container.put("encoded", _DATA, encoding="gzip")
     async with opened(container.container_url, read_token=container.sas) as source:
         assert await source.read("encoded", len(_DATA)) == _DATA
@@ -544,7 +544,7 @@ async def test_compressed_blobs_come_as_they_are(container: Azurite) -> None:
 
 @pytest.mark.parametrize("fault", [Cut(at=10), Reset(at=10), Stall(at=10), Raw(), throttled()], ids=repr)
 async def test_a_document_is_whole_or_an_error(fault: Fault) -> None:
-    """A document that breaks off is never returned in part."""
+    """An incomplete document is never returned."""
     async with FaultyServer({_KEY: _DATA}, [fault, fault]) as server, opened(server.url) as source:
         with pytest.raises(UnavailableError):
             await source.read(_KEY, len(_DATA))
@@ -564,7 +564,7 @@ def _page(*names: str, marker: str = "") -> Answer:
     [(not_public(), SourceError), (refused(404, "BlobNotFound"), SourceError), (throttled(), UnavailableError)],
 )
 async def test_where_a_redirect_leads_the_token_is_not_accused(refusal: Answer, kind: type[ModelsInitError]) -> None:
-    """Another host was not shown the token: what it refuses is told as its refusal."""
+    """The other host did not receive the token, so its refusal is reported as the host's own."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}, [refusal]) as other:
         server.script(redirect(f"{other.url}/{_KEY}"))
         async with opened(server.url) as source:
@@ -575,7 +575,7 @@ async def test_where_a_redirect_leads_the_token_is_not_accused(refusal: Answer, 
 
 
 async def test_a_login_page_is_no_document() -> None:
-    """A network that wants a login answers 200 with a web page: that may pass, and is told as what it is."""
+    """A captive portal answers 200 with a web page: a transient error that names the page."""
     page = Answer(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>please log in</html>"))
     async with FaultyServer({_KEY: _DATA}, [page]) as server, opened(server.url) as source:
         with pytest.raises(UnavailableError, match="answered with a web page instead of"):
@@ -584,7 +584,7 @@ async def test_a_login_page_is_no_document() -> None:
 
 
 async def test_a_list_of_many_pages_is_read_to_its_end() -> None:
-    """Each page's marker, whatever characters it has, asks for the next page."""
+    """The next page is requested with the previous page's marker, whatever characters it has."""
     pages = [_page("realtime/b/", marker="2!8&=?+/"), _page(marker="3"), _page("realtime/a/", "realtime/c/")]
     async with FaultyServer({}, pages) as server, opened(server.url, "realtime/") as source:
         assert await source.names("") == ["a", "b", "c"]
@@ -596,7 +596,7 @@ async def test_a_list_of_many_pages_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"json": 1}', b"<a>" * 1000])
 async def test_a_list_that_cannot_be_read_is_an_error(body: bytes) -> None:
-    """Something else than the XML of a list is an `UnavailableError`: a proxy may have changed it."""
+    """A response that is not the XML of a list is an `UnavailableError`: a proxy may have changed it."""
     async with FaultyServer({}, [Answer(Reply(200, {}, body))]) as server, opened(server.url) as source:
         with pytest.raises(UnavailableError, match="list of blobs"):
             await source.names("")
@@ -605,17 +605,17 @@ async def test_a_list_that_cannot_be_read_is_an_error(body: bytes) -> None:
 @pytest.mark.parametrize("suffix", ["", "/", "//"])
 @pytest.mark.parametrize("prefix", ["", "realtime/", "a/b c/"])
 async def test_url_and_prefix_are_joined(suffix: str, prefix: str) -> None:
-    """A slash at the URL's end changes nothing; the prefix may be empty, or hold what must be encoded."""
+    """A slash at the URL's end changes nothing; the prefix may be empty, or need encoding."""
     async with FaultyServer({f"{prefix}{_KEY}": _DATA}) as server, opened(server.url + suffix, prefix) as source:
         assert (await fetched(source)).error is None
         assert source.name == f"{server.url}/{prefix}"
 
 
-# -- the way there
+# -- TLS and proxies
 
 
 async def test_a_certificate_that_is_not_trusted_is_told_at_once(certificates: Certificates) -> None:
-    """An unknown authority is one clear permanent error that names the remedy: asked once, never again."""
+    """An unknown authority is a permanent error that names the remedy and is not retried."""
     retries: list[str] = []
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server, opened(server.url) as source:
         patient = RetryingSource(source, RetryPolicy(), lambda error, _: retries.append(str(error)))
@@ -627,7 +627,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_at_once(certificates: C
 
 @asynccontextmanager
 async def without_tls(answer: bytes) -> AsyncIterator[str]:
-    """Serve an https URL behind which a handshake is answered with these bytes."""
+    """Serve an https URL whose TLS handshakes are answered with these bytes."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
@@ -640,7 +640,7 @@ async def without_tls(answer: bytes) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("answer", [b"", b"\x16\x03\x03"], ids=["at once", "amid a record"])
 async def test_a_broken_handshake_may_pass(certificates: Certificates, answer: bytes) -> None:
-    """A connection that ends amid the TLS handshake is no certificate's fault: it is worth another try."""
+    """A connection that ends during the TLS handshake is a transient error, and no certificate is blamed."""
     async with without_tls(answer) as url, opened(url, ca_file=str(certificates.authority)) as source:
         error = (await fetched(source)).error
     assert type(error) is UnavailableError
@@ -648,7 +648,7 @@ async def test_a_broken_handshake_may_pass(certificates: Certificates, answer: b
 
 
 async def test_https_to_a_server_without_tls_is_told(certificates: Certificates) -> None:
-    """Where nobody speaks TLS, the message does not accuse a certificate."""
+    """If a server has no TLS, the message does not blame a certificate."""
     answer = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     async with without_tls(answer) as url, opened(url, ca_file=str(certificates.authority)) as source:
         error = (await fetched(source)).error
@@ -658,7 +658,7 @@ async def test_https_to_a_server_without_tls_is_told(certificates: Certificates)
 
 
 async def test_http_to_a_server_with_tls_may_pass(certificates: Certificates) -> None:
-    """Where everybody speaks TLS, http is answered with something that is no HTTP."""
+    """If a server requires TLS, its answer to http is not HTTP."""
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
         opened(server.url.replace("https:", "http:")) as source,
@@ -668,7 +668,7 @@ async def test_http_to_a_server_with_tls_may_pass(certificates: Certificates) ->
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 async def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
-    """A CA file that is missing or holds no certificate is a `UsageError` that names it; nothing is sent."""
+    """A CA file that is missing or contains no certificate is a `UsageError` that names it; nothing is sent."""
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -679,7 +679,7 @@ async def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: bytes | N
 
 
 async def test_a_server_that_is_not_there_may_come_back() -> None:
-    """A refused connection and a name that does not resolve are `UnavailableError`s that name the host."""
+    """A refused connection and an unknown name are `UnavailableError`s that name the host."""
     for url in (f"http://127.0.0.1:{free_port()}/models", "http://nowhere.invalid/models"):
         async with opened(url) as source:
             error = (await fetched(source)).error
@@ -688,7 +688,7 @@ async def test_a_server_that_is_not_there_may_come_back() -> None:
 
 
 async def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's proxy is used, and where it cannot be reached the message accuses it and nobody else."""
+    """The environment's proxy is used, and if it cannot be reached, the message names only the proxy."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
     async with opened("http://example.invalid/models") as source:
@@ -698,7 +698,7 @@ async def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests go through the proxy of the environment, unless the host is exempt."""
+    """Requests go through the environment's proxy, unless the host is exempt."""
     async with FaultyServer({f"http://nowhere.invalid/models/{_KEY}": _DATA, _KEY: _DATA}) as server:
         monkeypatch.setenv("http_proxy", server.url.removesuffix("/models"))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -710,7 +710,7 @@ async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("status", [403, 407])
 async def test_a_proxy_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    """A proxy that does not let the host through, or wants a password, is one permanent error that accuses it."""
+    """A proxy that refuses the host or requires a password is a permanent error that names the proxy."""
     answer = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     async with without_tls(answer) as proxy:
         monkeypatch.setenv("https_proxy", proxy.replace("https:", "http:").removesuffix("/models"))
@@ -722,7 +722,7 @@ async def test_a_proxy_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch, sta
 
 
 async def test_a_netrc_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What ~/.netrc holds for any host is not sent: Azure refuses it beside a token, and it is none of its business."""
+    """Credentials in ~/.netrc are not sent: Azure refuses them in addition to a token, and they are for other uses."""
     (tmp_path / "netrc").write_text("default login anonymous password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
@@ -734,7 +734,7 @@ async def test_a_netrc_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Not in a message, repr or traceback of any fault, nor in any log at debug level, asyncio's included."""
+    """The token is in no message, repr or traceback of any error, and in no log at debug level, including asyncio's."""
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(enabled=True)
     told: list[str] = []
@@ -756,7 +756,7 @@ async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFix
 
 
 async def test_requests_say_who_asks_and_take_no_compression() -> None:
-    """Each request bears the program's name, and asks for bytes as they are stored."""
+    """Each request has the program's name, and asks for bytes as they are stored."""
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
         await fetched(source)
         headers = server.seen[0].headers

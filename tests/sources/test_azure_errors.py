@@ -1,4 +1,4 @@
-"""How each error response of Azure and Azurite is translated, for a site and for `models-pack upload`."""
+"""Translation of the error responses of Azure and Azurite, for sites and for `models-pack upload`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ELIMINATION = (
 
 
 def response(status: int, **headers: str) -> ErrorResponse:
-    """Parse headers whose names are written with `_`, looked up in any case."""
+    """Return a response with these headers; `_` stands for `-`, and names are case-insensitive."""
     found = {name.replace("_", "-").lower(): value for name, value in headers.items()}
     return ErrorResponse.of(status, lambda name: found.get(name.lower(), ""), path="models/nl-nl/manifest.json")
 
@@ -71,7 +71,7 @@ def at(hours: float) -> str:
 def test_each_code_has_its_class_and_its_words(
     client: Client, status: int, code: str, kind: type[ModelsInitError], words: str
 ) -> None:
-    """Both sides raise the same class; a message is one line that names the host, and never has the token."""
+    """Both sides raise the same class; the message is one line that names the host and never contains the token."""
     error = error_for(response(status, x_ms_error_code=code), client, sas(sp="rl"))
     assert type(error) is kind
     assert words in str(error)
@@ -83,7 +83,7 @@ def test_each_code_has_its_class_and_its_words(
 
 
 def test_each_side_names_its_own_permissions_and_setting() -> None:
-    """A site needs r and l and checks MODELS_URL, an upload needs r and w and checks --url."""
+    """A site needs r and l and is referred to MODELS_URL; an upload needs r and w and is referred to --url."""
     lacking, missing = response(403, x_ms_error_code="AuthorizationPermissionMismatch"), response(400)
     nowhere = response(404, x_ms_error_code="ContainerNotFound")
     for client, permissions, setting in [(SITE, "r and l", "MODELS_URL"), (UPLOAD, "r and w", "--url")]:
@@ -105,7 +105,7 @@ def test_each_side_names_its_own_permissions_and_setting() -> None:
 def test_the_life_of_a_token_is_judged_by_the_services_clock(
     client: Client, code: str, fields: dict[str, str], words: str
 ) -> None:
-    """Whatever the code, the dates in the token come first, and a wrong clock of this machine is mentioned."""
+    """For any code, the dates in the token come first, and a wrong local clock is mentioned."""
     refused = response(403, x_ms_error_code=code, Date=format_datetime(NOW, usegmt=True))
     text = str(error_for(refused, client, sas(**fields)))
     assert words in text
@@ -113,19 +113,19 @@ def test_the_life_of_a_token_is_judged_by_the_services_clock(
 
 
 def test_without_a_date_this_machines_clock_decides() -> None:
-    """No clocks are compared where the service does not say what time it is."""
+    """Clocks are not compared if the service does not send a date."""
     text = str(error_for(response(403), SITE, sas(se="2026-01-01")))
     assert "the SAS token expired at 2026-01-01 00:00:00 UTC (acc" in text
 
 
 def test_azures_detail_counts_where_the_token_has_no_dates() -> None:
-    """A stored access policy may hold the dates, so only the detail says that the time is wrong."""
+    """The dates may be in a stored access policy, so that only the detail shows a wrong time."""
     refused = ErrorResponse.of(403, lambda _: "", code="AuthenticationFailed", detail=IN_TIME_FRAME)
     assert "the SAS token is not valid at this time (acc" in str(error_for(refused, SITE, sas(se="", si="policy")))
 
 
 def test_the_code_of_the_header_comes_before_that_of_the_body() -> None:
-    """A response to HEAD has no body, and a proxy may have replaced it."""
+    """A response to HEAD has no body, and a proxy may have replaced the body."""
     headers = {"x-ms-error-code": "A"}
     assert ErrorResponse.of(403, lambda name: headers.get(name, ""), code="B").code == "A"
     assert ErrorResponse.of(403, lambda _: "", code="B").code == "B"
@@ -147,7 +147,7 @@ def test_the_code_of_the_header_comes_before_that_of_the_body() -> None:
     ],
 )
 def test_retry_after(text: str, date: str, expected: float | None) -> None:
-    """Seconds, or a date by the service's clock; the past is zero, and nonsense is None."""
+    """Retry-After is seconds or a date by the service's clock; a past date is zero, an invalid value None."""
     busy = response(503, Retry_After=text, Date=date)
     assert busy.retry_after == expected
     assert unavailable(busy, "host").retry_after == expected
@@ -155,7 +155,7 @@ def test_retry_after(text: str, date: str, expected: float | None) -> None:
 
 @pytest.mark.parametrize(("status", "expected"), [(408, False), (429, True), (500, False), (502, False), (503, True)])
 def test_only_429_and_503_mean_too_many_requests(status: int, expected: bool) -> None:  # noqa: FBT001 - a test's table
-    """They show that the service is there and busy; the others do not."""
+    """These two show that the service is running and busy; the others do not."""
     assert unavailable(response(status), "host").overloaded is expected
 
 
@@ -168,7 +168,7 @@ def test_only_429_and_503_mean_too_many_requests(status: int, expected: bool) ->
     ],
 )
 def test_a_redirects_target_does_not_judge_the_token(status: int, kind: type[ModelsInitError], words: str) -> None:
-    """The token was not sent there, so a refusal is not an `AccessError`; what may pass is tried again."""
+    """The token was not sent there, so a refusal is not an `AccessError`; transient errors are retried."""
     error = redirect_error(response(status, x_ms_error_code="AuthenticationFailed"), SITE, "cdn.example")
     assert type(error) is kind
     assert words in str(error)
@@ -180,7 +180,7 @@ def test_a_redirects_target_does_not_judge_the_token(status: int, kind: type[Mod
 @example("Fri, 31 Dec 9999 23:59:59 -9999")
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
 def test_any_header_can_be_parsed(text: str) -> None:
-    """A header gives a time with a time zone, or nothing, and never an exception."""
+    """A date header results in a time with a time zone, or None, and never in an exception."""
     date = http_date(text)
     assert date is None or date.tzinfo
     error = error_for(response(503, Date=text, Retry_After=text), SITE, sas())

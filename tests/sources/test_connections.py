@@ -1,4 +1,4 @@
-"""Connections: kept, given up and replaced as they should be, through proxies and TLS; none is left open."""
+"""Connections are reused, closed and replaced correctly, through proxies and TLS; none is left open."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ _DIGEST = hashlib.sha256(_BIG).hexdigest()
 
 @dataclass(frozen=True)
 class Said(Fault):
-    """An answer as it is, on a connection that stays open."""
+    """A raw response on a connection that stays open."""
 
     data: bytes
 
     async def send(self, _reply: Reply, line: faulty.Line) -> None:
-        """Say it."""
+        """Send the response."""
         await line.write(self.data)
 
 
 @dataclass(frozen=True)
 class SaidTwice(Fault):
-    """A response, and after `delay` seconds another one that nobody requested."""
+    """A response, and after `delay` seconds an unsolicited second one."""
 
     first: bytes
     second: bytes
     delay: float
 
     async def send(self, _reply: Reply, line: faulty.Line) -> None:
-        """Send both."""
+        """Send both responses."""
         await line.write(self.first if self.delay else self.first + self.second)
         if self.delay and not await line.server_closes(self.delay):
             await line.write(self.second)
@@ -77,10 +77,10 @@ class SaidTwice(Fault):
 
 @dataclass(frozen=True)
 class Dripping(Fault):
-    """A head that comes byte by byte, and never to its end."""
+    """A response head that is sent byte by byte and never ends."""
 
     async def send(self, _reply: Reply, line: faulty.Line) -> None:
-        """Drip until the server closes or the client has gone."""
+        """Send single bytes until the server closes or the client has disconnected."""
         for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\n"):
             await line.write(bytes([byte]))
             if await line.server_closes(0.02):
@@ -89,19 +89,19 @@ class Dripping(Fault):
 
 @dataclass(frozen=True)
 class Truncated(Fault):
-    """The connection ends after `at` bytes of the body, without a word in TLS, and in order below it."""
+    """A connection that ends after `at` bytes of the body, without a TLS close alert but with a normal TCP close."""
 
     at: int
 
     async def send(self, reply: Reply, line: faulty.Line) -> None:
-        """Say less than promised."""
+        """Send a part of the response and close."""
         await line.send(reply, self.at)
         await eventually(lambda: not _unsent(line._writer.transport))
         line._writer.transport.abort()
 
 
 def _unsent(transport: Any) -> int:
-    if not transport:  # the client has gone
+    if not transport:  # the client has disconnected
         return 0
     below = getattr(transport, "_ssl_protocol", None)
     return int(transport.get_write_buffer_size()) + (_unsent(below._transport) if below else 0)
@@ -109,7 +109,7 @@ def _unsent(transport: Any) -> int:
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the machine's own leads elsewhere."""
+    """Remove the proxy variables of the machine's environment."""
     for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -134,7 +134,7 @@ async def got(client: HttpClient, url: str, **headers: str) -> bytes:
 
 
 async def test_a_head_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then would keep an idle limit from firing for days: a limit applies to the head as a whole."""
+    """Single bytes would keep an idle limit from firing for days, so the head as a whole has a limit."""
     monkeypatch.setattr(clients, "CONNECT_LIMIT", 0.2)
     async with FaultyServer({}, [Dripping()]) as server, opened(server.url, idle_limit=0.2) as client:
         with pytest.raises(UnavailableError, match="did not answer in time"):
@@ -142,7 +142,7 @@ async def test_a_head_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         assert server.carried < 50
 
 
-# -- which connections are used again
+# -- reuse of connections
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_a_head_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 async def test_a_connection_is_used_again_where_that_is_safe(answer: bytes, connections: int) -> None:
-    """After a whole answer, and nothing beyond it, on a connection that both sides keep."""
+    """Connections are reused after a complete response without excess bytes, if both sides keep them open."""
     async with FaultyServer({}, [Said(answer, times=3)]) as server, opened(server.url) as client:
         for _ in range(3):
             await got(client, server.url)
@@ -185,7 +185,7 @@ async def test_a_connection_is_used_again_where_that_is_safe(answer: bytes, conn
     ],
 )
 async def test_response_that_can_be_read_in_two_ways_is_refused(raw: bytes) -> None:
-    """A retry gets a fresh connection; a program in between may have read the response the other way."""
+    """A retry uses a new connection, because an intermediary may have parsed the response differently."""
     async with FaultyServer({_KEY: _DATA}, [Said(raw)]) as server, opened(server.url, idle_limit=0.5) as client:
         with pytest.raises(UnavailableError, match=r"not HTTP|broke off"):
             await got(client, server.url)
@@ -195,7 +195,7 @@ async def test_response_that_can_be_read_in_two_ways_is_refused(raw: bytes) -> N
 
 @pytest.mark.parametrize("rest", [b"zzzz\r\nno size", b"-5\r\nhello\r\n", b"5\r\nhello world", b"3"])
 async def test_malformed_chunk_ends_the_body(rest: bytes) -> None:
-    """What came before is not the whole body, and the wait for more has an end."""
+    """An incomplete body is an error, and the wait for the rest is limited."""
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     fault = SaidTwice(raw, rest, 0.02)
     async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url, idle_limit=0.2) as client:
@@ -206,7 +206,7 @@ async def test_malformed_chunk_ends_the_body(rest: bytes) -> None:
 
 @pytest.mark.parametrize(("ending", "connections"), [(b"0\r\n\r\n", 1), (b"0\r\nX: y\r\n\r\n", 1), (b"", 2)])
 async def test_who_knows_the_length_need_not_ask_for_the_end(ending: bytes, connections: int) -> None:
-    """An answer in chunks of which all bytes were taken is whole, if its plain end is there already."""
+    """A chunked response whose bytes were all read is complete, if its end has already been received."""
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + ending
     async with FaultyServer({}, [Said(answer, times=2)]) as server, opened(server.url) as client:
         for _ in range(2):
@@ -219,7 +219,7 @@ async def test_who_knows_the_length_need_not_ask_for_the_end(ending: bytes, conn
 
 
 async def test_an_answer_that_was_not_read_costs_its_connection() -> None:
-    """What is left of a body would be taken for the next answer."""
+    """The rest of the body would be taken for the next response."""
     async with FaultyServer({_KEY: _DATA, "big": _BIG}) as server, opened(server.url) as client:
         (await client.get(f"{server.url}/big")).release()
         assert await got(client, server.url) == _DATA
@@ -227,7 +227,7 @@ async def test_an_answer_that_was_not_read_costs_its_connection() -> None:
 
 
 async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
-    """Closed while idle, it is not even tried."""
+    """A connection that was closed while idle is not tried."""
     async with FaultyServer({_KEY: _DATA}, [Cut(at=FOREVER)]) as server, opened(server.url) as client:
         await got(client, server.url)
         await eventually(lambda: not established(server.port), "the client notices that the server has closed")
@@ -237,7 +237,7 @@ async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
 
 @pytest.mark.parametrize("fault", [Cut(after=1), Reset(after=1), Said(b"", after=1)], ids=["FIN", "RST", "silence"])
 async def test_a_connection_that_is_closed_meanwhile_is_replaced(fault: Fault) -> None:
-    """Where the server closes just when it is used again, the request goes out once more; not where it is silent."""
+    """If the server closes during reuse, the request is repeated; if it is silent, it is not."""
     async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url, idle_limit=0.2) as client:
         await got(client, server.url)
         if isinstance(fault, Said):
@@ -257,7 +257,7 @@ async def test_request_without_response_is_repeated_once() -> None:
 
 @pytest.mark.parametrize("delay", [0.0, 0.02], ids=["at once", "on the idle connection"])
 async def test_unsolicited_response_is_not_taken_for_the_next_one(delay: float) -> None:
-    """Bytes behind a response, complete or not, cost the connection: a proxy in between may have mixed answers up."""
+    """Excess bytes after a response, complete or not, close the connection: a proxy may have mixed up responses."""
     first = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
     forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     async with FaultyServer({_KEY: _DATA}, [SaidTwice(first, forged, delay)]) as server, opened(server.url) as client:
@@ -268,7 +268,7 @@ async def test_unsolicited_response_is_not_taken_for_the_next_one(delay: float) 
 
 
 async def test_an_old_connection_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall may have forgotten it: the request would be lost without a word."""
+    """A firewall may have forgotten it, and the request would be lost silently."""
     monkeypatch.setattr(clients, "_KEEP_ALIVE", 0.0)
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as client:
         assert [await got(client, server.url) for _ in range(3)] == [_DATA] * 3
@@ -276,7 +276,7 @@ async def test_an_old_connection_is_not_used(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_header_beyond_ascii_is_read() -> None:
-    """Header values are bytes, read as Latin-1: an ETag can be compared whatever it is."""
+    """Header values are bytes, decoded as Latin-1, so that any ETag can be compared."""
     async with FaultyServer({_KEY: _DATA}, [Headers({"ETag": '"\xe9"'})]) as server, opened(server.url) as client:
         response = await client.get(f"{server.url}/{_KEY}")
         response.release()
@@ -294,7 +294,7 @@ async def serving(
     *faults: Fault,
     objects: dict[str, bytes] | None = None,
 ) -> AsyncIterator[tuple[FaultyServer, str]]:
-    """Run a server, and tell its URL: for plain HTTP, TLS, TLS through a proxy, or through one that speaks TLS."""
+    """Run a server and yield it with its URL: plain HTTP, TLS, TLS through a proxy, or through a proxy with TLS."""
     tls = None if way == "plain" else certificates.server_context()
     async with FaultyServer(objects or {_KEY: _DATA}, faults, tls=tls) as server:
         if way in {"plain", "TLS"}:
@@ -314,7 +314,7 @@ _WAYS = ["plain", "TLS", "TLS through a proxy", "TLS in TLS"]
 async def test_a_slow_reader_misses_nothing(
     way: str, fault: Fault, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """80 MiB for a reader that waits until no more is brought, again and again, and a server that closes at the end."""
+    """A reader of 80 MiB pauses repeatedly until nothing more is received, and the server closes at the end."""
     async with (
         serving(way, certificates, monkeypatch, fault, objects={_KEY: _BIG}) as (_, url),
         opened(url, ca_file=certificates.authority) as client,
@@ -347,7 +347,7 @@ def established(port: int) -> bool:
 @pytest.mark.parametrize("end", [0, 1, 100_000, 255 << 10, 256 << 10, 400_000, MIB - 1])
 @pytest.mark.parametrize("fault", [Cut(at=FOREVER), Truncated(at=FOREVER)], ids=["closed", "cut"])
 async def test_what_came_before_the_end_of_tls_is_not_lost(end: int, fault: Fault, certificates: Certificates) -> None:
-    """The end of the connection overtakes nothing that is still to be decrypted, whatever is left for the reader."""
+    """The end of a connection discards no data that is still to be decrypted, however much is unread."""
     data = _BIG[: 3 * MIB + end]
     async with (
         FaultyServer({_KEY: data}, [fault], tls=certificates.server_context()) as server,
@@ -366,7 +366,7 @@ async def test_what_came_before_the_end_of_tls_is_not_lost(end: int, fault: Faul
 async def test_a_body_that_breaks_off_is_told(
     way: str, fault: Fault, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether TLS says that it ends or not, a body that was promised is not whole."""
+    """A truncated body is an error, with or without a TLS close alert."""
     async with (
         serving(way, certificates, monkeypatch, fault) as (server, url),
         opened(url, ca_file=certificates.authority) as client,
@@ -380,7 +380,7 @@ async def test_a_body_that_breaks_off_is_told(
 async def test_a_name_with_a_dot_at_its_end_is_the_same(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full name keeps the resolver from searching; the certificate has no such dot."""
+    """A trailing dot keeps the resolver from searching; the certificate has no such dot."""
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
         url = server.url.replace("127.0.0.1", "localhost.")
         async with opened(url, ca_file=certificates.authority) as client:
@@ -407,7 +407,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 async def test_the_systems_own_authorities_are_trusted(certificates: Certificates) -> None:
-    """Without MODELS_CA_FILE it is OpenSSL's list that counts, which SSL_CERT_FILE may replace."""
+    """Without MODELS_CA_FILE, OpenSSL's default list applies, which SSL_CERT_FILE may replace."""
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _PROGRAM, f"{server.url}/{_KEY}"),
@@ -422,7 +422,7 @@ async def test_the_systems_own_authorities_are_trusted(certificates: Certificate
 async def test_a_large_pack_is_installed_over_tls(
     way: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over 64 MiB, by the program itself, in little memory, trusting what the system trusts."""
+    """The program itself installs over 64 MiB in little memory, with the system's authorities."""
     packs = _large(tmp_path)
     async with serving(way, certificates, monkeypatch, objects=packs.objects()) as (server, url):
         site = Site(tmp_path / "models", in_container(packs, url, token())).but(
@@ -433,7 +433,7 @@ async def test_a_large_pack_is_installed_over_tls(
         done = await asyncio.to_thread(site.run, "--json")
         assert (done.code, done.json["activated"]) == (0, True), done.err
         assert done.json["bytes_fetched"] > 64 * MIB
-        assert server.connections <= 17  # at most 16 at a time, and they are kept
+        assert server.connections <= 17  # at most 16 at a time, which are reused
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
@@ -441,7 +441,7 @@ async def test_a_large_pack_is_installed_over_tls(
 async def test_sigterm_during_transfers_ends_within_two_seconds(
     way: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With every connection in the middle of a range, the exit code is 143 and nothing but the stop is reported."""
+    """With every connection in the middle of a range, the exit code is 143, and only the stop is reported."""
     packs = _large(tmp_path)
     stalled = Stall(on="*/pack.tar.zst", at=100_000, times=FOREVER)
     async with serving(way, certificates, monkeypatch, stalled, objects=packs.objects()) as (server, url):
@@ -474,7 +474,7 @@ def _large(folder: Path) -> Packs:
 async def test_a_proxy_is_asked_to_connect(
     userinfo: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the user and password of its URL, which the server does not see; one tunnel serves many requests."""
+    """User and password of its URL are sent to the proxy but not to the server; one tunnel serves many requests."""
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
         ConnectProxy(server.port) as proxy,
@@ -495,7 +495,7 @@ async def test_a_proxy_is_asked_to_connect(
 
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:{port}", "example.com, 127.0.0.1", "*"])
 async def test_no_proxy_is_honoured(exempt: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that is exempt, with its port or without, is asked directly."""
+    """An exempt host, with its port or without, is contacted directly."""
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
         ConnectProxy(server.port) as proxy,
@@ -511,7 +511,7 @@ async def test_no_proxy_is_honoured(exempt: str, certificates: Certificates, mon
 async def test_a_proxy_cannot_answer_for_the_server(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a proxy says behind its own answer, before TLS, is not taken for what the server says in TLS."""
+    """Bytes that a proxy sends after its response, before TLS, are not taken for the server's response."""
     forged = CONNECTED + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
@@ -537,7 +537,7 @@ async def test_a_proxy_cannot_answer_for_the_server(
 async def test_a_proxy_that_does_not_connect_is_told(
     answer: bytes, kind: type[SourceError], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What may pass is worth another try; what needs an operator is not."""
+    """Transient errors are retried; errors that need an operator are not."""
     monkeypatch.setattr(clients, "CONNECT_LIMIT", 0.3)
     async with (
         ConnectProxy(1, answer) as proxy,
@@ -550,7 +550,7 @@ async def test_a_proxy_that_does_not_connect_is_told(
 
 
 async def test_a_proxy_for_http_may_want_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without TLS it is the proxy that answers 407, not the server."""
+    """Without TLS, a 407 comes from the proxy, not from the server."""
     async with FaultyServer({}, [Answer(Reply(407, {}))]) as proxy, opened("http://models.invalid/x") as client:
         monkeypatch.setenv("http_proxy", f"user:secret@127.0.0.1:{proxy.port}")
         with pytest.raises(SourceError, match=r"the proxy refuses .* 407; check HTTP_PROXY"):
@@ -564,7 +564,7 @@ async def test_a_proxy_for_http_may_want_a_password(monkeypatch: pytest.MonkeyPa
     "proxy", ["http://secret@:3128", "http://secret@h:p", "socks5://secret@h:1080", "http://secret@[::1", "secret@h:0"]
 )
 async def test_a_proxy_that_is_none_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line, which does not show it: it may hold a password."""
+    """The error is one line without the proxy's URL, which may contain a password."""
     monkeypatch.setenv("https_proxy", proxy)
     async with opened("https://models.invalid/x") as client:
         with pytest.raises(UsageError, match=r"https_proxy (is not the address of a|names a SOCKS) proxy") as error:
@@ -577,7 +577,7 @@ async def test_a_proxy_that_is_none_is_told(proxy: str, monkeypatch: pytest.Monk
 
 @contextmanager
 def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> Iterator[None]:
-    """Let every name have these addresses, in this order."""
+    """Resolve every name to these addresses, in this order."""
 
     async def look_up(_loop: object, _host: str, port: int, **_more: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
@@ -589,7 +589,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> Iterator[None]
 
 @contextmanager
 def silent(address: str, port: int) -> Iterator[None]:
-    """Have an address that answers no attempt to connect, as behind a firewall: its queue is full."""
+    """Occupy an address so that it answers no connection attempt, as behind a firewall: its queue is full."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind((address, port))
         full.listen(0)
@@ -600,7 +600,7 @@ def silent(address: str, port: int) -> Iterator[None]:
 
 
 async def test_a_silent_address_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one of several addresses leads nowhere, the next one is tried long before the limit."""
+    """If one of several addresses does not answer, the next one is tried long before the limit."""
     async with FaultyServer({_KEY: _DATA}) as server:
         url = server.url.replace("127.0.0.1", "models.invalid")
         with silent("127.0.0.2", server.port), resolved(monkeypatch, "127.0.0.2", "127.0.0.1"):
@@ -610,7 +610,7 @@ async def test_a_silent_address_is_passed_over(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_addresses_that_all_refuse_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason is told, be there one address or several."""
+    """The reason is reported for one address as well as for several."""
     with resolved(monkeypatch, "127.0.0.1", "127.0.0.2"):
         async with opened("http://models.invalid:1/x") as client:
             with pytest.raises(UnavailableError, match=r"models\.invalid:1 cannot be reached: Connection refused"):
@@ -618,7 +618,7 @@ async def test_addresses_that_all_refuse_are_told(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_server_that_lets_nobody_connect_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connecting has a limit of its own."""
+    """Connecting has a separate limit."""
     monkeypatch.setattr(clients, "CONNECT_LIMIT", 0.1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.2", 0))
@@ -632,7 +632,7 @@ async def test_a_server_that_lets_nobody_connect_is_given_up(monkeypatch: pytest
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.invalid", f"{'a.' * 200}invalid"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_name_that_cannot_be_one_is_told(scheme: str, host: str) -> None:
-    """What DNS could never have is a name that is not found, and nothing worse."""
+    """A name that is invalid in DNS is reported as not found, without another exception."""
     url = f"{scheme}://{host}/x"
     async with opened(url) as client:
         with pytest.raises(UnavailableError, match="cannot be resolved"):
@@ -640,7 +640,7 @@ async def test_a_name_that_cannot_be_one_is_told(scheme: str, host: str) -> None
 
 
 async def test_an_ipv6_address_stands_in_brackets() -> None:
-    """In the Host header, in messages, with its port."""
+    """The brackets are in the Host header and in messages, with the port."""
     try:
         server = await asyncio.start_server(_tell_host, "::1", 0)
     except OSError:
@@ -660,14 +660,14 @@ async def _tell_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     writer.close()
 
 
-# -- nothing is left
+# -- cleanup
 
 
 @pytest.mark.parametrize("way", _WAYS)
 async def test_who_is_cancelled_leaves_no_connection(
     way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At whatever turn of the event loop a request is cancelled, its connection is closed or kept for the next one."""
+    """At whichever turn of the event loop a request is cancelled, its connection is closed or kept for reuse."""
     async with serving(way, certificates, monkeypatch) as (_, url):
         before, turns = _sockets(), 0
         for turns in itertools.count():
@@ -680,7 +680,7 @@ async def test_who_is_cancelled_leaves_no_connection(
                 if done == _DATA:
                     break
                 assert isinstance(done, asyncio.CancelledError)
-            gc.collect()  # a transport that nobody closed would warn
+            gc.collect()  # an unclosed transport would warn
         assert turns > 3
         await eventually(lambda: _sockets() <= before, "closing every socket")
 
@@ -698,7 +698,7 @@ def _sockets() -> int:
 
 @pytest.mark.parametrize("way", _WAYS)
 async def test_no_thread_is_left(way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all is closed no thread waits any more, whatever went wrong before."""
+    """After closing, no thread is left, whatever errors occurred before."""
     faults = [Cut(times=2), Reset(times=2), Cut(at=10), Reset(at=10), Truncated(at=10)]
     async with serving(way, certificates, monkeypatch, *faults) as (_, url):
         async with opened(url, ca_file=certificates.authority) as client:

@@ -1,4 +1,4 @@
-"""What every source promises, shown for each kind of source; the promises are those of `Source`."""
+"""The contract of `Source`, tested for each kind of source."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _azure(container: Azurite) -> AzureSource:
     params=["fake", "directory", "bundle", "bundle in parts", "azure", "azure over TLS", "retrying", "deferred"]
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
-    """How to open a source of one kind; each holds `OBJECTS`."""
+    """Return a function that opens a source of one kind, which contains `OBJECTS`."""
     need = request.getfixturevalue
     match request.param:
         case "directory":
@@ -119,7 +119,7 @@ async def source(make: Callable[[], Source]) -> AsyncIterator[Source]:
 
 
 async def fetched(source: Source, key: str, start: int, stop: int) -> bytes:
-    """Collect a range."""
+    """Fetch a range."""
     sink = Collected(lambda _piece: None, size=300_000)
     await source.get_range(key, start, stop, sink)
     return bytes(sink.data)
@@ -127,12 +127,12 @@ async def fetched(source: Source, key: str, start: int, stop: int) -> bytes:
 
 @pytest.mark.parametrize("key", OBJECTS)
 async def test_a_small_object_is_read_whole(source: Source, key: str) -> None:
-    """`read` gives every byte of an object, also of an empty one, whatever characters its key has."""
+    """`read` returns all bytes of an object, also of an empty one, whatever characters its key has."""
     assert await source.read(key, _SIZE) == OBJECTS[key]
 
 
 async def test_an_object_beyond_the_limit_is_refused(source: Source) -> None:
-    """`read` takes an object of exactly the limit, and one byte more is a permanent `SourceError`."""
+    """`read` accepts an object of exactly the limit, and one byte more is a permanent `SourceError`."""
     assert await source.read(_MANIFEST, len(OBJECTS[_MANIFEST])) == OBJECTS[_MANIFEST]
     for key in (_MANIFEST, _PACK):
         with pytest.raises(SourceError) as refused:
@@ -156,7 +156,7 @@ async def test_an_object_beyond_the_limit_is_refused(source: Source) -> None:
     ],
 )
 async def test_a_range_is_exact(source: Source, start: int, stop: int) -> None:
-    """`get_range` hands over the bytes of the range: in order, all of them, no others."""
+    """`get_range` passes on exactly the bytes of the range, in order."""
     assert await fetched(source, _PACK, start, stop) == OBJECTS[_PACK][start:stop]
 
 
@@ -173,7 +173,7 @@ async def test_a_range_is_exact(source: Source, start: int, stop: int) -> None:
     ],
 )
 async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, stop: int) -> None:
-    """An empty range, or one past the end, is a permanent `SourceError`, and what was given before it is right."""
+    """An empty range, or one past the end, is a permanent `SourceError`, and bytes passed on before it are correct."""
     sink = Collected()
     with pytest.raises(SourceError) as refused:
         await source.get_range(_PACK, start, stop, sink)
@@ -183,7 +183,7 @@ async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, 
 
 @pytest.mark.parametrize("key", ["nl-nl/2026.04/none", "nl-nl/1/manifest.json", "none/1/manifest.json", "nl-nl"])
 async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
-    """A key without an object (a folder's name is one) is a `NotFoundError`, for documents and for ranges."""
+    """A key without an object (such as a folder's name) is a `NotFoundError`, for documents and ranges."""
     with pytest.raises(NotFoundError):
         await source.read(key, 100)
     with pytest.raises(NotFoundError):
@@ -203,7 +203,7 @@ async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
     ],
 )
 async def test_names_are_listed_in_order(source: Source, folder: str, expected: list[str]) -> None:
-    """`names` lists what lies directly in a folder, at the top, or nowhere (nothing), sorted, and nothing beside it."""
+    """`names` lists the direct entries of a folder or of the top, sorted, and nothing for a missing folder."""
     assert await source.names(folder) == expected
 
 
@@ -222,7 +222,7 @@ async def test_names_are_listed_in_order(source: Source, folder: str, expected: 
     ids=repr,
 )
 async def test_what_a_sink_raises_passes_through(source: Source, error: Exception) -> None:
-    """The sink's exception comes out as it is, the sink is called no more, and the source can be used afterwards."""
+    """The sink's exception is propagated unchanged, the sink is not called again, and the source remains usable."""
     calls = 0
 
     def fail(_piece: bytes) -> None:
@@ -239,7 +239,7 @@ async def test_what_a_sink_raises_passes_through(source: Source, error: Exceptio
 
 
 async def test_a_range_can_be_cancelled(source: Source) -> None:
-    """A cancelled range ends at once, calls its sink no more, and the source can be used afterwards."""
+    """A cancelled range ends at once, does not call its sink again, and the source remains usable."""
     sink = Collected(size=1000)
     task = asyncio.create_task(source.get_range(_PACK, 0, _SIZE, sink))
     await eventually(lambda: sink.data, "the first bytes")
@@ -255,7 +255,7 @@ async def test_a_range_can_be_cancelled(source: Source) -> None:
 
 
 async def test_many_calls_side_by_side(source: Source) -> None:
-    """Ranges that overlap, documents and lists, all under way together, each get what is theirs."""
+    """Concurrent overlapping ranges, documents and lists each get the correct result."""
     chance = random.Random("ranges")
     ranges = [sorted(chance.sample(range(_SIZE), 2)) for _ in range(24)]
     wanted = [OBJECTS[_PACK][start:stop] for start, stop in ranges]
@@ -270,7 +270,7 @@ async def test_many_calls_side_by_side(source: Source) -> None:
 
 
 async def test_close_releases_everything(make: Callable[[], Source]) -> None:
-    """After `close` no socket and no file is left open, used or not; closing twice is no fault."""
+    """After `close` no socket or file is left open, used or not; closing twice is allowed."""
     unused = make()
     await unused.close()
     gc.collect()
@@ -297,7 +297,7 @@ def _target(number: str) -> str:
 
 
 async def test_the_name_says_where(source: Source) -> None:
-    """`name` is one line for people, the same at any time, and bears no token."""
+    """`name` is one constant line for people, without a token."""
     name = source.name
     await source.read(_MANIFEST, 100)
     assert name == source.name
@@ -307,7 +307,7 @@ async def test_the_name_says_where(source: Source) -> None:
 
 
 async def test_a_correct_prefix_before_a_fault() -> None:
-    """When the fake breaks, the sink has seen a correct prefix: what holds for the fake's faults, too."""
+    """Before an error, the fake's sink has received a correct prefix: the contract holds for its faults, too."""
     source = FakeSource(OBJECTS, Broken(UnavailableError("gone"), at=100_001))
     sink = Collected()
     with pytest.raises(UnavailableError):

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for a server, and which servers NO_PROXY has reached directly."""
+"""Selection of the proxy for a server from the environment, and exemptions by NO_PROXY."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def origin(url: str) -> Origin:
 
 @pytest.mark.parametrize(("no_proxy", "url"), EXEMPT + EXEMPT_HERE)
 def test_no_proxy_exempts(no_proxy: str, url: str) -> None:
-    """In every form that people use; names match themselves and everything below them."""
+    """All common forms work; names match themselves and their subdomains."""
     environment = {"HTTP_PROXY": _PROXY, "HTTPS_PROXY": _PROXY, "NO_PROXY": no_proxy}
     assert proxy_for(origin(url), environment) == ""
     assert unusable_no_proxy_entries(environment) == ()
@@ -104,7 +104,7 @@ def test_no_proxy_exempts(no_proxy: str, url: str) -> None:
 
 @pytest.mark.parametrize(("no_proxy", "url"), PROXIED)
 def test_no_proxy_does_not_exempt(no_proxy: str, url: str) -> None:
-    """Neither by a part of a name, nor by the address of a name, nor with another port."""
+    """A part of a name, the address of a name and another port do not match."""
     assert proxy_for(origin(url), {"HTTP_PROXY": _PROXY, "NO_PROXY": no_proxy}) == _PROXY
 
 
@@ -140,7 +140,7 @@ def test_no_proxy_does_not_exempt(no_proxy: str, url: str) -> None:
     ],
 )
 def test_an_entry_that_cannot_match_is_known(entry: str) -> None:
-    """It is named as it is written, whatever stands beside it, and nothing else is."""
+    """Exactly the unusable entry is reported, as it is written, whatever other entries there are."""
     environment = {"no_proxy": f"example.com, {entry}, 10.0.0.0/8"}
     assert unusable_no_proxy_entries(environment) == (entry,)
     assert not is_exempt(origin("https://models.example"), environment)
@@ -148,7 +148,7 @@ def test_an_entry_that_cannot_match_is_known(entry: str) -> None:
 
 
 def test_an_entry_with_a_password_is_not_shown() -> None:
-    """Somebody may have put the URL of the proxy into NO_PROXY."""
+    """NO_PROXY may contain the URL of the proxy by mistake."""
     entries = unusable_no_proxy_entries({"NO_PROXY": "http://user:secret@proxy:3128,user:secret@host"})
     assert entries == ("***@proxy:3128", "***@host")
 
@@ -183,7 +183,7 @@ def test_an_entry_with_a_password_is_not_shown() -> None:
     ],
 )
 def test_the_proxy_of_a_server(environment: dict[str, str], url: str, proxy: str) -> None:
-    """Lower case wins, ALL_PROXY is for what has no variable of its own, and a CGI client cannot name a proxy."""
+    """Lower case takes precedence, ALL_PROXY is the fallback, and a CGI client cannot set a proxy."""
     assert proxy_for(origin(url), environment) == proxy
 
 
@@ -208,19 +208,19 @@ def test_what_is_not_an_http_proxy_is_refused(variable: str, value: str, words: 
     assert "secret" not in str(error.value)
 
 
-# -- what curl does
+# -- comparison with curl
 
 
 @dataclass
 class Servers:
-    """A proxy that refuses to connect, and a server that stands for all others: who is asked, and what curl says."""
+    """A proxy that refuses to connect, and a server that stands for all others, to find out which one curl asks."""
 
     proxy: HTTPServer
     direct: HTTPServer
     asked: list[int]
 
     def curl(self, url: str, environment: dict[str, str]) -> str:
-        """Ask for a URL; return who got the request."""
+        """Request a URL with curl; return which server received the request."""
         self.asked.clear()
         there = f"::127.0.0.1:{self.direct.server_port}"
         command = [services.require_tool("curl"), "-sS", "--max-time", "5", "--connect-to", there, url]
@@ -261,13 +261,13 @@ def servers() -> Iterator[Servers]:
     ],
 )
 def test_curl_agrees_about_no_proxy(servers: Servers, no_proxy: str, url: str, way: str) -> None:
-    """The forms that curl knows mean the same; those of `EXEMPT_HERE` are known here only, on purpose."""
+    """The forms known to curl mean the same; those of `EXEMPT_HERE` are deliberately accepted only here."""
     proxy = f"http://127.0.0.1:{servers.proxy.server_port}"
     assert servers.curl(url, {"http_proxy": proxy, "no_proxy": no_proxy}) == way
 
 
 def test_curl_agrees_about_all_proxy(servers: Servers) -> None:
-    """ALL_PROXY is for schemes without a variable of their own; an empty one is unset for curl, none for Python."""
+    """ALL_PROXY is for schemes without their own variable; an empty one is unset for curl, no proxy for Python."""
     proxy = f"http://127.0.0.1:{servers.proxy.server_port}"
     assert servers.curl("http://x", {"ALL_PROXY": proxy}) == "proxy"
     assert servers.curl("http://x", {"ALL_PROXY": "http://127.0.0.1:1", "http_proxy": proxy}) == "proxy"

@@ -1,4 +1,4 @@
-"""However many ranges are read at once, and in whatever pieces: no second brings more than the rate."""
+"""The rate is never exceeded, for any number of concurrent ranges and any piece size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _RATE = 100_000
 
 @dataclass
 class Time:
-    """A clock that moves when somebody sleeps."""
+    """A clock that advances only by sleeping."""
 
     now: float = 1000.0
 
     async def sleep(self, seconds: float) -> None:
-        """Be there at once."""
+        """Advance the clock without waiting."""
         self.now += seconds
 
 
@@ -37,7 +37,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 @pytest.mark.parametrize(("ranges", "piece"), [(1, 60_000), (7, 60_000), (16, 20_000), (3, 700_000)])
 async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
-    """Bytes over seconds is the rate, within a piece; everything arrives."""
+    """Bytes per second equal the rate, within one piece, and all bytes arrive."""
     source = RateLimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
     came: list[tuple[float, int]] = []
     sinks = [Collected(lambda part: came.append((time.now, len(part)))) for _ in range(ranges)]
@@ -53,7 +53,7 @@ async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
 
 
 async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
-    """A machine so busy that each sleep takes half as long again has the rate nevertheless."""
+    """The rate is reached on a machine so busy that each sleep takes half as long again."""
     late = FakeSource({"pack": _DATA}, piece=20_000)
 
     began = time.now
@@ -63,7 +63,7 @@ async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
 
 
 async def test_nothing_is_saved_up(time: Time) -> None:
-    """After an hour without a byte the next ones come at the rate, too; documents count."""
+    """After an idle hour, further bytes are still limited to the rate; documents count."""
     source = RateLimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
     time.now += 3600.0
     began = time.now

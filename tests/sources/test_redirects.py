@@ -1,4 +1,4 @@
-"""Redirects: followed with credentials for the first origin only, or returned; and bodies that arrive too slowly."""
+"""Redirects are followed, with credentials only for the first origin, or returned; slow bodies are aborted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def asked(server: FaultyServer, *, idle_limit: float = 5.0, size: int = 10
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_on_the_same_server_keeps_the_token(status: int) -> None:
-    """The second request has the token too, once, the Authorization header and the range."""
+    """The second request has the token (once), the Authorization header and the range."""
     async with FaultyServer({_KEY: _DATA, "moved": _DATA}) as server:
         server.script(redirect(f"{server.url}/moved", status=status, times=1))
         assert await asked(server) == _DATA[:10]
@@ -52,7 +52,7 @@ async def test_a_redirect_on_the_same_server_keeps_the_token(status: int) -> Non
 
 @pytest.mark.parametrize("query", ["", "?a=b", f"?{token()}", f"?x=1&sig={CANARY}"])
 async def test_redirect_to_another_host_carries_no_credentials(query: str) -> None:
-    """Another port is another server: it gets neither query nor header of ours, even if the redirect repeats it."""
+    """Another port is another server: it gets neither query nor credentials, even if the redirect repeats them."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}{query}", times=1))
         assert await asked(server) == _DATA[:10]
@@ -65,7 +65,7 @@ async def test_redirect_to_another_host_carries_no_credentials(query: str) -> No
 
 
 async def test_a_redirect_there_and_back_is_signed_again() -> None:
-    """Back at the first origin both credentials are sent again."""
+    """Back at the first origin, both credentials are sent again."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}", times=1))
         other.script(redirect(f"{server.url}/{_KEY}", times=1))
@@ -74,7 +74,7 @@ async def test_a_redirect_there_and_back_is_signed_again() -> None:
 
 
 async def test_a_circle_ends() -> None:
-    """After five redirects it is an error that will not pass."""
+    """More than five redirects are a permanent error."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(f"{server.url}/{_KEY}"))
         with pytest.raises(SourceError, match="redirects in a circle") as error:
@@ -107,7 +107,7 @@ async def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
 
 
 async def test_a_redirects_fragment_is_of_no_account() -> None:
-    """The token goes into the query, not behind what is never sent."""
+    """The token is added to the query, not to the fragment, which is never sent."""
     async with FaultyServer({_KEY: _DATA, "moved": _DATA}) as server:
         server.script(redirect(f"{server.url}/moved#part", times=1))
         assert await asked(server) == _DATA[:10]
@@ -115,7 +115,7 @@ async def test_a_redirects_fragment_is_of_no_account() -> None:
 
 
 async def test_redirect_out_of_tls_is_an_error(certificates: Certificates) -> None:
-    """A request that began with https never goes on without encryption."""
+    """A request that began with https never continues without encryption."""
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
         server.script(redirect("http://user:secret@elsewhere.invalid/y"))
         client = HttpClient(server.url, TransportOptions(ca_file=str(certificates.authority)))
@@ -128,7 +128,7 @@ async def test_redirect_out_of_tls_is_an_error(certificates: Certificates) -> No
     "location", ["https://elsewhere.invalid/blob?sig=signed", "/blob?sig=signed", "blob?sig=signed"]
 )
 async def test_redirect_can_be_returned_instead_of_followed(location: str) -> None:
-    """With `follow_redirects=False` the caller gets the redirect and the absolute URL that it leads to."""
+    """With `follow_redirects=False` the caller gets the redirect and its absolute target URL."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(location))
         client = HttpClient(server.url, TransportOptions())
@@ -141,12 +141,12 @@ async def test_redirect_can_be_returned_instead_of_followed(location: str) -> No
 
 
 async def test_credentials_have_no_repr() -> None:
-    """What could end in a traceback or a log line shows nothing."""
+    """The repr, which may be in a traceback or a log line, shows no credentials."""
     assert not leaks(repr(Credentials(token(), (("Authorization", _SECRET),))))
 
 
 async def test_body_that_drips_is_given_up() -> None:
-    """A byte now and then keeps the idle limit from firing; under 1 KiB/s is an error that may pass."""
+    """Single bytes keep the idle limit from firing; less than 1 KiB/s is a transient error."""
     async with FaultyServer({_KEY: _DATA}, [Trickle(at=3, every=0.02)]) as server:
         with pytest.raises(UnavailableError, match="sends next to nothing"):
             await asked(server, idle_limit=0.3, size=10_000)

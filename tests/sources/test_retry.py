@@ -1,4 +1,4 @@
-"""When a source is asked again, from which byte on, after which wait, and when no more; no test waits for real."""
+"""Retries of sources: the offset, the waits and the limits; no test waits in real time."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _DOWN = UnavailableError("down")
 
 @dataclass
 class Time:
-    """A clock that only sleeping moves, and what was told of each retry."""
+    """A clock that advances only by sleeping, and the reported retries."""
 
     now: float = 1000.0
     waits: list[float] = field(default_factory=list)
     told: list[tuple[UnavailableError, float]] = field(default_factory=list)
 
     async def sleep(self, seconds: float) -> None:
-        """Let the time pass."""
+        """Advance the clock."""
         await asyncio.sleep(0)
         self.waits.append(seconds)
         self.now += seconds
 
     def tell(self, error: UnavailableError, wait: float) -> None:
-        """Note a retry."""
+        """Record a retry."""
         self.told.append((error, wait))
 
 
@@ -69,7 +69,7 @@ def broken(at: int = 0, *, error: UnavailableError = _DOWN, times: int = 1, afte
 
 
 async def test_a_fault_that_passes_is_not_seen(time: Time) -> None:
-    """Documents, lists and ranges come after as many faults as patience allows; each fault and wait is told."""
+    """Documents, lists and ranges succeed after the allowed number of faults; each fault and wait is reported."""
     inner = FakeSource({_KEY: _DATA})
     source = patient(time, inner)
     inner.script(broken(times=3))
@@ -84,7 +84,7 @@ async def test_a_fault_that_passes_is_not_seen(time: Time) -> None:
 
 
 async def test_a_range_goes_on_at_the_byte_where_it_broke(time: Time) -> None:
-    """Each attempt asks for what is missing only; nothing is given twice, and nothing is left out."""
+    """Each attempt requests only the missing bytes; nothing is passed on twice or left out."""
     inner = FakeSource({_KEY: _DATA}, broken(at=100_001), broken(), broken(at=1), broken(at=500_000))
     assert await fetched(patient(time, inner), 7, 900_000) == _DATA[7:900_000]
     assert inner.ranges() == [
@@ -97,14 +97,14 @@ async def test_a_range_goes_on_at_the_byte_where_it_broke(time: Time) -> None:
 
 
 async def test_a_fault_after_the_last_byte_asks_for_nothing(time: Time) -> None:
-    """When everything came before the fault, the source is not asked again."""
+    """If all bytes were received before the fault, there is no further request."""
     inner = FakeSource({_KEY: _DATA}, broken(at=len(_DATA), times=FOREVER))
     assert await fetched(patient(time, inner)) == _DATA
     assert len(inner.calls) == 1
 
 
 async def test_attempts_in_a_row_are_counted(time: Time) -> None:
-    """After as many attempts without a byte the last error itself comes out."""
+    """After the allowed number of attempts without a byte, the last error itself is raised."""
     errors = [UnavailableError(f"down {number}") for number in range(5)]
     inner = FakeSource({_KEY: _DATA}, *(broken(error=error) for error in errors))
     with pytest.raises(UnavailableError) as given_up:
@@ -115,7 +115,7 @@ async def test_attempts_in_a_row_are_counted(time: Time) -> None:
 
 
 async def test_bytes_that_came_count_as_success(time: Time) -> None:
-    """However often it breaks: as long as bytes come, patience begins anew, and so do the waits."""
+    """As long as bytes arrive, attempts, seconds and waits start over after each failure."""
     inner = FakeSource({_KEY: _DATA}, broken(at=100_000, times=FOREVER))
     assert await fetched(patient(time, inner, attempts=2, seconds=1.0)) == _DATA
     assert len(inner.calls) == len(_DATA) // 100_000
@@ -123,7 +123,7 @@ async def test_bytes_that_came_count_as_success(time: Time) -> None:
 
 
 async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
-    """It ends when as many seconds have passed without a byte, however long the range had gone well before."""
+    """Retries end when that many seconds have passed without a byte, however long the range had succeeded before."""
     inner = FakeSource({_KEY: _DATA})
     source = patient(time, inner, attempts=FOREVER, seconds=100.0)
 
@@ -142,7 +142,7 @@ async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
 
 
 async def test_a_byte_starts_the_count_of_attempts_again(time: Time) -> None:
-    """An attempt that broke after a byte is the first of the next row, for the limit and for the waits."""
+    """An attempt that failed after a byte is the first of a new series, for the limit and for the waits."""
     inner = FakeSource({_KEY: _DATA}, broken(times=3), broken(at=1), broken(times=FOREVER))
     with pytest.raises(UnavailableError):
         await fetched(patient(time, inner, attempts=4, first_wait=1e-3))
@@ -152,7 +152,7 @@ async def test_a_byte_starts_the_count_of_attempts_again(time: Time) -> None:
 
 
 async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
-    """The time that the sink takes (a disk that stalls) is not the source's."""
+    """The time taken by the sink (such as a stalled disk) is not counted against the source."""
     inner = FakeSource({_KEY: _DATA}, broken(at=1_000))
 
     def stall(_piece: bytes) -> None:
@@ -163,7 +163,7 @@ async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
 
 
 async def test_a_byte_now_and_then_is_no_success(time: Time) -> None:
-    """Where a few bytes come each time and never more, patience ends by its seconds."""
+    """If each attempt yields only a few bytes, the retries end by the time limit."""
     inner = FakeSource({_KEY: _DATA}, broken(at=10, times=FOREVER))
     began = time.now
     with pytest.raises(UnavailableError):
@@ -172,7 +172,7 @@ async def test_a_byte_now_and_then_is_no_success(time: Time) -> None:
 
 
 async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> None:
-    """It is likelier to be named wrong than to be down: a minute, against five once it has answered."""
+    """A wrong address is likelier than an outage: one minute, instead of five after a first response."""
 
     async def given_up_after(source: RetryingSource) -> float:
         began = time.now
@@ -192,7 +192,7 @@ async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> No
 
 
 async def test_waits_grow_with_full_jitter(time: Time) -> None:
-    """Wait number n is anything from nothing to half a second times two to the n, and never more than 30 s."""
+    """Wait number n is random between zero and 0.5 s times 2^n, and never more than 30 s."""
     rounds: list[list[float]] = []
     for _ in range(200):
         time.waits.clear()
@@ -206,7 +206,7 @@ async def test_waits_grow_with_full_jitter(time: Time) -> None:
 
 
 async def test_retry_after_is_kept(time: Time) -> None:
-    """No wait is shorter than what the service asked for, also beyond the longest wait of our own."""
+    """No wait is shorter than the service's Retry-After, even above the longest wait of the policy."""
     inner = FakeSource({_KEY: _DATA}, broken(error=UnavailableError("busy", retry_after=45.0), times=2), broken())
     assert await patient(time, inner).read(_KEY, len(_DATA)) == _DATA
     assert time.waits[:2] == [45.0, 45.0]
@@ -214,7 +214,7 @@ async def test_retry_after_is_kept(time: Time) -> None:
 
 
 async def test_retry_after_beyond_patience_ends_at_once(time: Time) -> None:
-    """Nobody waits for a moment at which patience will have ended."""
+    """There is no wait that would end after the time limit."""
     busy = UnavailableError("busy", retry_after=301.0)
     inner = FakeSource({_KEY: _DATA}, broken(error=busy, times=FOREVER))
     with pytest.raises(UnavailableError) as given_up:
@@ -235,7 +235,7 @@ async def test_retry_after_beyond_patience_ends_at_once(time: Time) -> None:
     ids=repr,
 )
 async def test_what_will_not_pass_is_not_retried(time: Time, error: SourceError) -> None:
-    """Only `UnavailableError` is worth another try; every other error comes out at once, untouched."""
+    """Only `UnavailableError` is retried; every other error is raised at once, unchanged."""
     inner = FakeSource({_KEY: _DATA}, Broken(error, times=FOREVER))
     source = patient(time, inner)
     for call in (source.read(_KEY, len(_DATA)), source.names(""), fetched(source)):
@@ -254,7 +254,7 @@ async def test_an_error_amid_a_range_is_final_though_others_were_retried(time: T
 
 
 async def test_each_call_has_its_own_patience(time: Time) -> None:
-    """A range that has used up its patience takes none from another one under way."""
+    """A range that has exhausted its retries does not affect another one."""
     inner = FakeSource({_KEY: _DATA, "bad": _DATA}, Broken(_DOWN, on="bad", times=FOREVER), broken(at=9, times=7))
     source = patient(time, inner)
     good, bad = await asyncio.gather(fetched(source), source.read("bad", 100), return_exceptions=True)
@@ -262,7 +262,7 @@ async def test_each_call_has_its_own_patience(time: Time) -> None:
 
 
 async def test_a_wait_can_be_cancelled() -> None:
-    """A cancelled call does not wait to its end."""
+    """A cancelled call does not finish its wait."""
     reached = asyncio.Event()
     patience = RetryPolicy(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
     source = RetryingSource(FakeSource({}, broken(times=FOREVER)), patience, lambda *_: reached.set())
@@ -274,7 +274,7 @@ async def test_a_wait_can_be_cancelled() -> None:
 
 
 async def test_name_and_end_are_those_of_the_inner_source(time: Time) -> None:
-    """It has the inner source's name, and closing it closes that."""
+    """It has the inner source's name, and closing it closes the inner source."""
     inner = FakeSource({}, Fault())
     source = patient(time, inner)
     assert source.name == inner.name

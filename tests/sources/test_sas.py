@@ -1,4 +1,4 @@
-"""What a SAS token says about itself, without asking anybody."""
+"""Properties of a SAS token that can be read from its text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     "text", ["{}", "?{}", " {} ", "{}\n", "'{}'", '"{}"', "&{}", "?{}\r\n", "'?{}'", '\n "?{}" \n']
 )
 def test_a_token_is_taken_as_people_paste_it(text: str) -> None:
-    """Spaces, line ends, quotes and a question mark around a token are no part of it."""
+    """Spaces, line ends, quotes and a question mark around a token are removed."""
     assert SasToken.make(text.format(token())).query == token()
 
 
@@ -34,7 +34,7 @@ def test_a_token_is_taken_as_people_paste_it(text: str) -> None:
     ],
 )
 def test_a_usable_token_has_no_flaw(good: str) -> None:
-    """Container and account tokens, with and without permissions or dates of their own, however they are encoded."""
+    """Container and account tokens are accepted with and without permissions and dates, in any encoding."""
     assert SasToken.make(good).flaw() == ""
 
 
@@ -62,7 +62,7 @@ def test_a_usable_token_has_no_flaw(good: str) -> None:
     ],
 )
 def test_a_flaw_is_named(bad: str, words: str) -> None:
-    """What makes a token useless whatever the clock says is told in words, without the token's secret."""
+    """Flaws that do not depend on the time are described without the token's secret."""
     flaw = SasToken.make(bad).flaw()
     assert words in flaw
     assert not leaks(flaw)
@@ -85,12 +85,12 @@ def test_a_flaw_is_named(bad: str, words: str) -> None:
     ],
 )
 def test_its_life_is_judged_by_a_given_clock(fields: dict[str, str], words: str) -> None:
-    """A token has expired from its end on and is good from its start on; dates that cannot be read accuse nobody."""
+    """A token is valid from its start until before its expiry; unreadable dates are not reported."""
     assert SasToken.make(token(**fields)).time_flaw(_NOON) == words
 
 
 def test_its_dates_can_be_asked_for() -> None:
-    """`starts` and `expires` are moments in time with a zone, or None."""
+    """`starts` and `expires` are times with a time zone, or None."""
     both = SasToken.make(token(st="2026-11-22T12:00:00Z", se="2026-11-23T12:00:00Z"))
     assert both.starts == _NOON
     assert both.expires == _NOON + timedelta(days=1)

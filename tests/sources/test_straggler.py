@@ -1,4 +1,4 @@
-"""A range that crawls while the others run is cut off, so that it is asked for again; nothing else is."""
+"""A range that is far slower than the others is aborted to be requested again; no other range is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIECE = 100_000
 
 @dataclass
 class Time:
-    """A clock that moves by hand."""
+    """A clock that is set by hand."""
 
     now: float = 1000.0
 
@@ -38,20 +38,20 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 class Late(SinkWrapper):
-    """Lets the time pass before each piece."""
+    """A sink that advances the clock before each piece."""
 
     def __init__(self, inner: Sink, source: Timed) -> None:
         super().__init__(inner)
         self._source = source
 
     async def buffer_updated(self, count: int) -> None:
-        """As long as it takes to come."""
+        """Advance the clock by the transfer time of the piece."""
         self._source.time.now += count / self._source.rate
         await super().buffer_updated(count)
 
 
 class Timed(FakeSource):
-    """Gives its bytes at `rate` bytes a second."""
+    """A source that sends `rate` bytes per second."""
 
     def __init__(self, time: Time) -> None:
         super().__init__({"pack": _DATA}, piece=_PIECE)
@@ -60,7 +60,7 @@ class Timed(FakeSource):
         self.time = time
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """Let the time pass before each piece."""
+        """Advance the clock by the delay of the response."""
         self.time.now += self.delay
 
         await super().get_range(key, start, stop, Late(sink, self))
@@ -76,7 +76,7 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
 
 
 async def test_a_crawling_range_is_cut_off(time: Time) -> None:
-    """At a tenth of the others' pace it ends after two seconds, and what came until then was handed over."""
+    """At a tenth of the others' rate a range is aborted after two seconds; bytes received until then were passed on."""
     inner = Timed(time)
     source = StragglerSource(inner)
     for _ in range(4):
@@ -90,7 +90,7 @@ async def test_a_crawling_range_is_cut_off(time: Time) -> None:
 
 
 async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time) -> None:
-    """Then the source is as it is: it comes to its end, however slowly."""
+    """After three aborts, the range is completed, however slowly."""
     inner = Timed(time)
     source = StragglerSource(inner)
     for _ in range(4):
@@ -104,7 +104,7 @@ async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time
 
 @pytest.mark.parametrize("known", [0, 3])
 async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) -> None:
-    """Where all are slow, or few others are known, none is cut off."""
+    """If all ranges are slow, or few others are known, none is aborted."""
     inner = Timed(time)
     source = StragglerSource(inner)
     for _ in range(known):
@@ -115,7 +115,7 @@ async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) ->
 
 
 async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
-    """A disk that stalls makes no range crawl."""
+    """A stalled disk does not make a range slow."""
     source = StragglerSource(Timed(time))
     for _ in range(4):
         await fetch(source)
@@ -129,7 +129,7 @@ async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
 
 
 async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
-    """A fresh connection would cost as much as waiting for the rest."""
+    """A new connection would take as long as waiting for the rest."""
     inner = Timed(time)
     source = StragglerSource(inner)
     for _ in range(4):
@@ -140,7 +140,7 @@ async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
 
 
 async def test_waiting_for_the_answer_is_no_crawling(time: Time) -> None:
-    """An answer that begins late (a token was waited for) and then runs is not cut off."""
+    """A response that begins late (after waiting for a token) and is then fast is not aborted."""
     inner = Timed(time)
     source = StragglerSource(inner)
     for _ in range(4):

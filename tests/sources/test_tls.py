@@ -1,4 +1,4 @@
-"""Which certificates a connection trusts, and which files MODELS_CA_FILE may name."""
+"""The certificates that a connection trusts, and the file formats of MODELS_CA_FILE."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def openssl(*arguments: object, data: bytes = b"") -> bytes:
 
 
 def handshake(client: ssl.SSLContext, server: ssl.SSLContext, name: str = "127.0.0.1") -> ssl.SSLObject:
-    """Connect two ends in memory; return the client's."""
+    """Perform a handshake in memory; return the client's end."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     here = client.wrap_bio(to_client, to_server, server_hostname=name)
     there = server.wrap_bio(to_server, to_client, server_side=True)
@@ -69,7 +69,7 @@ def old(tmp_path: Path) -> Certificates:
     config = tmp_path / "openssl.cnf"
     config.write_text(_AUTHORITY)
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-config", config)
-    made = issue(tmp_path)  # only its paths stay
+    made = issue(tmp_path)  # only its paths are used
     ca_key, request = tmp_path / "ca.key", tmp_path / "leaf.csr"
     openssl("req", "-x509", "-days", 2, *new_key, "-keyout", ca_key, "-out", made.authority)
     openssl("req", *new_key, "-subj", "/CN=leaf", "-keyout", made.key, "-out", request)
@@ -79,7 +79,7 @@ def old(tmp_path: Path) -> Certificates:
 
 
 def test_an_authority_without_key_identifiers_is_accepted(old: Certificates) -> None:
-    """Many corporate authorities leave them out; Python 3.13 and newer would refuse the chain by its defaults."""
+    """Many corporate authorities have none; Python 3.13 and newer would refuse the chain by default."""
     text = openssl("x509", "-in", old.certificate, "-noout", "-text").decode()
     assert "Key Identifier" not in text
     client = client_context(str(old.authority))
@@ -101,7 +101,7 @@ def test_the_rules_are_those_of_curl_on_every_python(certificates: Certificates,
 
 
 def test_only_the_files_authorities_are_trusted(certificates: Certificates, tmp_path: Path) -> None:
-    """Another authority's certificate is refused, and so is another host's name."""
+    """A certificate of another authority is refused, and so is one for another host."""
     client = client_context(str(issue(tmp_path).authority))
     with pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|unable to get"):
         handshake(client, certificates.server_context())
@@ -110,12 +110,12 @@ def test_only_the_files_authorities_are_trusted(certificates: Certificates, tmp_
 
 
 def test_a_servers_own_certificate_can_be_pinned(certificates: Certificates) -> None:
-    """A file with the certificate of the server itself, which is not an authority, trusts this server."""
+    """A file with the server's own certificate, which is not an authority, makes this server trusted."""
     assert handshake(client_context(str(certificates.certificate)), certificates.server_context()).version()
 
 
 def test_an_intermediate_authority_is_enough(tmp_path: Path, old: Certificates) -> None:
-    """The file may hold the issuing authority alone, without the root that has signed it."""
+    """The file may contain only the issuing authority, without the root that signed it."""
     config, root_key = tmp_path / "openssl.cnf", tmp_path / "ca.key"
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-config", config)
     signed = ("-days", 2, "-CAcreateserial", "-extfile", config)
@@ -158,14 +158,14 @@ READABLE: dict[str, Callable[[Certificates, Certificates], bytes]] = {
 
 @pytest.mark.parametrize("form", READABLE)
 def test_a_ca_file_in_any_usual_form_is_read(form: str, certificates: Certificates, tmp_path: Path) -> None:
-    """PEM and DER, as tools of Windows and Linux write them: the server is trusted."""
+    """PEM and DER files of Windows and Linux tools make the server trusted."""
     path = tmp_path / "ca file"
     path.write_bytes(READABLE[form](certificates, issue(tmp_path)))
     assert handshake(client_context(str(path)), certificates.server_context()).version()
 
 
 def test_a_certificate_that_openssl_distrusts_is_not_trusted(certificates: Certificates, tmp_path: Path) -> None:
-    """OpenSSL's own format can say that a certificate is not for servers, and that counts."""
+    """OpenSSL's own format can state that a certificate is not for servers, which is respected."""
     path = tmp_path / "ca.pem"
     path.write_bytes(openssl("x509", "-in", certificates.authority, "-trustout", "-addreject", "serverAuth"))
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -234,7 +234,7 @@ REFUSED: dict[str, tuple[Callable[[Certificates], bytes], str]] = {
 def test_another_format_is_refused_with_its_name_and_a_remedy(
     form: str, certificates: Certificates, tmp_path: Path
 ) -> None:
-    """One line says what the file is and which command makes a certificate file of it."""
+    """One line names the file's format and the command that converts it."""
     written, words = REFUSED[form]
     path = tmp_path / "ca file"
     path.write_bytes(written(certificates))
@@ -253,7 +253,7 @@ def test_another_format_is_refused_with_its_name_and_a_remedy(
 def test_the_command_of_the_message_makes_a_usable_file(
     form: str, command: str, certificates: Certificates, tmp_path: Path
 ) -> None:
-    """What the message says works (openssl asks for the password of a PKCS#12 file)."""
+    """The command in the message works (openssl asks for the password of a PKCS#12 file)."""
     path, made = tmp_path / "bundle", tmp_path / "ca.pem"
     path.write_bytes(REFUSED["PKCS#12"][0](certificates) if form == "PKCS#12" else _pkcs7(certificates, form))
     openssl(*command.split()[1:], "-in", path, "-out", made)
@@ -261,7 +261,7 @@ def test_the_command_of_the_message_makes_a_usable_file(
 
 
 def test_a_path_that_is_not_a_readable_file_is_refused(tmp_path: Path) -> None:
-    """A missing file, a directory and a file that this user may not read are told apart."""
+    """A missing file, a directory and an unreadable file have different messages."""
     with pytest.raises(UsageError, match=r"^MODELS_CA_FILE=/missing cannot be read: No such file or directory; check"):
         client_context("/missing")
     with pytest.raises(UsageError, match=rf"^MODELS_CA_FILE={tmp_path} is a directory; name one file with all"):
@@ -272,7 +272,7 @@ def test_a_path_that_is_not_a_readable_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user that may not read the file")
 def test_a_file_without_permission_is_refused(certificates: Certificates, tmp_path: Path) -> None:
-    """The message says that it is the permission that is missing."""
+    """The message says that permission is missing."""
     path = tmp_path / "ca.pem"
     path.write_bytes(certificates.authority.read_bytes())
     path.chmod(0)
