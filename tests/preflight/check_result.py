@@ -44,7 +44,7 @@ class Checked:
 
 
 def check(site: Site, through: Sequence[str] = (), **variables: str) -> Checked:
-    """Run it. It tells its code twice, leaks nothing, logs no steps, and changes nothing on the volume."""
+    """Run the check, and assert that it leaks nothing, logs no steps, and does not change the volume."""
     before = listing(site.volume)
     done = site.run("--check", "--json", through=through, **{**_IN_A_HURRY, **variables})
     assert leaks(done.out + done.err) == []
