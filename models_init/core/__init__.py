@@ -1,4 +1,4 @@
-"""What every package may use: errors, names of packs, events, units, redaction, signals, threads.
+"""Modules that every package may use: errors, pack names, events, units, redaction, signals, threads.
 
-It imports no other package of this program. It must not read or write files of a volume, or use a network.
+This package imports no other package of models_init, does not access a volume and does not use a network.
 """

@@ -1,25 +1,25 @@
-"""Every fault that a user can meet, with its exit code.
+"""Exception classes for all expected failures, with their exit codes.
 
     ModelsInitError
     ├── UsageError              2   the command line or the environment            → operator
     ├── ManifestError          10   unreadable, or about another pack              → publisher
     │   ├── UnsupportedError   11   written for another version of this program    → operator upgrades
     │   ├── IncompatibleError  12   versions that do not work together             → operator
-    │   ├── SignatureError     13   not signed by a key that is trusted here       → publisher
-    │   └── ArchiveError       10   a plain archive that breaks the rules          → publisher
-    ├── SourceError            20   the source gave no usable answer               → network
-    │   └── UnavailableError   20   … and may give one later: worth another try
+    │   ├── SignatureError     13   not signed by a trusted key                    → publisher
+    │   └── ArchiveError       10   an opaque archive with invalid content         → publisher
+    ├── SourceError            20   the source returned no usable response         → network
+    │   └── UnavailableError   20   the same, but a retry may succeed
     ├── NotFoundError          21   no such pack or version                        → operator
-    ├── AccessError            22   the token does not open this container         → operator
+    ├── AccessError            22   the token gives no access to this container    → operator
     ├── WrongBytesError        30   bytes that do not match, again after a retry   → publisher
     └── VolumeError            40   the volume                                     → operator
         ├── NoSpaceError       41   full, in bytes or in inodes
-        ├── LockedError        42   another run works on it
+        ├── LockedError        42   locked by another run
         ├── NotWritableError   43   not a folder, read-only, or another user's
-        ├── NoSuchReleaseError 44   nothing of that name is installed
-        └── DamagedError       45   what is installed is not what was published
+        ├── NoSuchReleaseError 44   no installed release has this name
+        └── DamagedError       45   installed files differ from the published ones
 
-`str(error)` is one line for the operator: what failed, why, what to do. It never holds a token.
+`str(error)` is one line for the operator: what failed, why, what to do. It never contains a token.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ EXIT_TERMINATED = 143
 
 
 class ModelsInitError(Exception):
-    """The root: an expected fault, told in one line and never by a traceback."""
+    """The base class of expected failures, which are reported in one line, never by a traceback."""
 
     exit_code = EXIT_BUG
 
 
 class UsageError(ModelsInitError):
-    """The command line or the environment is wrong; `faults` has a line for each fault."""
+    """The command line or the environment is invalid; `faults` has one line per error."""
 
     exit_code = 2
 
@@ -52,13 +52,13 @@ class UsageError(ModelsInitError):
 
 
 class ManifestError(ModelsInitError):
-    """A manifest cannot be read, contradicts itself, or is about another pack."""
+    """A manifest cannot be read, contradicts itself, or describes another pack."""
 
     exit_code = 10
 
 
 class UnsupportedError(ManifestError):
-    """A manifest is written for another version of this program."""
+    """A manifest was written for another version of this program."""
 
     exit_code = 11
 
@@ -70,26 +70,29 @@ class IncompatibleError(ManifestError):
 
 
 class SignatureError(ManifestError):
-    """A manifest is not signed, or not by a key that is trusted here, or not as that of this pack and version."""
+    """A manifest is not signed, not signed by a trusted key, or signed for another pack or version."""
 
     exit_code = 13
 
 
 class ArchiveError(ManifestError):
-    """A plain archive is what its manifest says, and no pack: not to be read, or more than regular files in folders."""
+    """An opaque archive matches its manifest but is not a pack.
+
+    It cannot be read, or it contains entries other than regular files and folders.
+    """
 
 
 class SourceError(ModelsInitError):
-    """The source answered in a way that cannot be used, and will do so again."""
+    """The source returned an unusable response, and a retry would not help."""
 
     exit_code = 20
 
 
 class UnavailableError(SourceError):
-    """The source gave no answer now and may give one later.
+    """The source is unavailable; a retry may succeed.
 
-    `retry_after` is how long the service asked to be left alone, in seconds, if it did; `overloaded` is whether it
-    said that it is asked too much.
+    `retry_after` is the delay in seconds that the service asked for, or None; `overloaded` is True if the service
+    reported that it is overloaded.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, overloaded: bool = False) -> None:
@@ -99,61 +102,61 @@ class UnavailableError(SourceError):
 
 
 class NotFoundError(ModelsInitError):
-    """The source has no such object."""
+    """The object does not exist in the source."""
 
     exit_code = 21
 
 
 class AccessError(ModelsInitError):
-    """The source refuses: the token is expired, not valid yet, of another scope, or lacks a permission."""
+    """The source denies access: the token is expired, not valid yet, for another scope, or lacks a permission."""
 
     exit_code = 22
 
 
 class WrongBytesError(ModelsInitError):
-    """The source delivered bytes that do not match the manifest, and did so again when asked anew."""
+    """The source delivered bytes that do not match the manifest, and did so again after a retry."""
 
     exit_code = 30
 
 
 class VolumeError(ModelsInitError):
-    """The volume failed in a way that has no class of its own."""
+    """The volume failed, and no subclass describes the failure better."""
 
     exit_code = 40
 
 
 class NoSpaceError(VolumeError):
-    """The volume has too little room, in bytes or in inodes."""
+    """The volume has too little free space, in bytes or in inodes."""
 
     exit_code = 41
 
 
 class LockedError(VolumeError):
-    """Another run worked on the volume for longer than this one was willing to wait."""
+    """Another run held the lock of the volume for longer than this one may wait."""
 
     exit_code = 42
 
 
 class NotWritableError(VolumeError):
-    """The volume is missing, is no folder, is read-only, or belongs to somebody else."""
+    """The volume does not exist, is not a folder, is read-only, or belongs to another user."""
 
     exit_code = 43
 
 
 class NoSuchReleaseError(VolumeError):
-    """The volume holds no such release."""
+    """The release is not installed on the volume."""
 
     exit_code = 44
 
 
 class DamagedError(VolumeError):
-    """What is installed is not what was published."""
+    """Installed files differ from what was published."""
 
     exit_code = 45
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error of a group that is told: a bug before an expected fault, the earliest among equals."""
+    """Return the error of a group to report: the first unexpected error (a bug), else the first expected one."""
     leaves = list(_leaves(group))
     bugs = [leaf for leaf in leaves if not isinstance(leaf, ModelsInitError)]
     return (bugs or leaves)[0]

@@ -1,4 +1,4 @@
-"""What the work tells whoever watches: events, and bytes that were verified."""
+"""The interface by which long operations report events and progress."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Called from the event loop's thread only; must not block and must not raise."""
+    """Receives events and progress. Called from the event loop's thread only; must not block or raise."""
 
     def event(self, name: str, **facts: object) -> None:
-        """Something began or ended. `name` is constant, what varies stands in `facts`."""
+        """Report that a step began or ended. `name` is a constant; all variable data is passed in `facts`."""
 
     def expect(self, count: int) -> None:
-        """Announce `count` more archive bytes that will have to be fetched and verified."""
+        """Add `count` to the number of archive bytes that have to be fetched and verified."""
 
     def advance(self, count: int) -> None:
-        """Count archive bytes that have been fetched and verified: never taken back, so that progress never sinks."""
+        """Add `count` to the number of archive bytes fetched and verified. It never decreases."""
 
 
 class NullObserver:
-    """Watches nothing: for callers that do not care."""
+    """An observer that ignores everything."""
 
     def event(self, name: str, **facts: object) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def expect(self, count: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def advance(self, count: int) -> None:
-        """Ignore it."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""How much memory this process may use, by the limits of its control groups and by what the machine has left."""
+"""Determine how much memory this process may use, from its control groups' limits and the machine's free memory."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ from pathlib import Path
 MIB = 1 << 20
 
 BASE = 84 * MIB
-"""Bytes that the program takes without buffers, measured: 66 MiB with a small manifest, up to 12 that aiohttp holds of
-16 connections, and some to spare."""
+"""Memory use in bytes without buffers: 66 MiB with a small manifest (measured), up to 12 MiB that aiohttp buffers for
+16 connections, and a reserve."""
 
 FLOOR = 8 * MIB
-"""Below this nothing works well; a limit that leaves less is somebody's mistake that the kernel will tell."""
+"""Minimum bytes for buffers. A lower memory limit is a misconfiguration, and the kernel will kill the process."""
 
 _LEAST_SHARE, _MOST_SHARE = 16 * MIB, 8192 * MIB
 
 
 def buffer_bytes(setting: int, limit: int | None) -> int:
-    """Bytes for buffers: what is set, or three quarters of what the control group leaves, whichever is less."""
+    """Return the bytes to use for buffers, at least `FLOOR`.
+
+    That is the smaller of `setting` and three quarters of what `limit`, the control group's, leaves beyond `BASE`.
+    Without a limit it is `setting`.
+    """
     if limit is None:
         return setting
     return max(FLOOR, min(setting, (limit - BASE) * 3 // 4))
 
 
 def cache_share(available: int | None, limit: int | None) -> int:
-    """Bytes of what was installed that may stay in the page cache: a quarter of what is free or can be freed.
+    """Return how many bytes of installed files may stay in the page cache: a quarter of `available` or `limit`.
 
-    The engine loads its models right after an install, so what fits stays. At least 16 MiB, so that no write waits for
-    the disk; at most 8 GiB, so that the list of what stays is short.
+    The smaller of the two counts. The engine loads its models right after an install, so it is useful to keep them
+    cached. At least 16 MiB, so that no write waits for the disk; at most 8 GiB, so that the list of cached ranges
+    stays short.
     """
     known = [number for number in (available, limit) if number is not None]
     return max(_LEAST_SHARE, min(_MOST_SHARE, min(known, default=0) // 4))
 
 
 def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Memory of the machine that is free or can be freed without swapping, None where the kernel does not tell."""
+    """Return the machine's memory that is free or can be freed without swapping, None if the kernel does not say."""
     for line in _lines(meminfo):
         name, _, rest = line.partition(":")
         if name == "MemAvailable":
@@ -43,13 +48,16 @@ def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def limit_bytes(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """The lowest memory limit of the control groups that this process is in, version 1 and 2; None without one."""
+    """Return the lowest memory limit in bytes of this process's control groups (version 1 and 2), None without one."""
     limits = [limit for file in _limit_files(process, root) if (limit := _number(file)) is not None]
     return min(limits, default=None)
 
 
 def _limit_files(process: Path, root: Path) -> list[Path]:
-    """The group's own files and its parents'. In a container the root of the tree is the container's own group."""
+    """Return the limit files of the process's groups and their parents, and of the root.
+
+    In a container, the root of the tree is the container's own group.
+    """
     files = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
     for line in _lines(process):
         _, controllers, group = line.split(":", 2)
@@ -73,4 +81,4 @@ def _number(file: Path) -> int | None:
         value = int(file.read_text())
     except (OSError, ValueError):  # "max"
         return None
-    return value if value < 1 << 60 else None  # version 1 says "none" with a number near 2**63
+    return value if value < 1 << 60 else None  # version 1 represents "no limit" by a number near 2**63

@@ -1,4 +1,4 @@
-"""What packs, versions and releases may be called: their names become folder names."""
+"""Valid names and versions of packs, which become folder names, and the form of a digest."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
-"""A digest, as documents write it."""
+"""The form of a digest in documents."""
 
 _is_name = re.compile(NAME_PATTERN[:-1] + r"\Z").match
 _is_version = re.compile(VERSION_PATTERN[:-1] + r"\Z").match
 
 
 class PackRef(NamedTuple):
-    """A pack by name and version; text becomes one by `make` alone."""
+    """The name and version of a pack. Only `make` builds one from unchecked text."""
 
     name: str
     version: str
 
     @classmethod
     def make(cls, name: str, version: str) -> PackRef:
-        """Check both parts; raise `ValueError`."""
+        """Return the reference. Raises `ValueError`: the name or the version is invalid."""
         if not _is_name(name):
             raise ValueError(f"{name!r} is no pack name (lower-case letters, digits, '.', '_', '-')")
         if not _is_version(version):

@@ -1,4 +1,4 @@
-"""Work on all cores whose results come in order, without ever holding more than a few of them."""
+"""Run a function on all cores and return the results in order, with a bounded number of them in memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ R = TypeVar("R")
 
 
 def cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Offer a pool that drops what has not begun when its block is left by an error or an interrupt."""
+    """Return a thread pool for a `with` block; on exit, also by an error or interrupt, cancel pending calls."""
     pool = ThreadPoolExecutor(threads)
     try:
         yield pool
@@ -32,7 +32,7 @@ def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], jobs: Iterable[T], window: int) -> Iterator[R]:
-    """Apply `function` to each job; at most `window` jobs are under way or wait for the caller."""
+    """Yield `function(job)` for each job, in order; at most `window` jobs are running or have unread results."""
     pending: deque[Future[R]] = deque()
     for job in jobs:
         pending.append(pool.submit(function, job))

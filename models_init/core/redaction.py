@@ -1,10 +1,10 @@
-"""Takes secrets out of text.
+"""Remove secrets from text.
 
-Two nets, because either alone has holes: exact secrets that were registered, however their special characters are
-written (percent-encoded, escaped for JSON or XML, several times over); then whatever looks like a credential by its
-name. Text that was JSON before is JSON after: a replacement never reaches past the string it stands in.
+There are two passes, because neither finds everything alone. The first replaces registered secrets, however their
+special characters are written (percent-encoded, escaped for JSON or XML, several times over). The second replaces
+values whose name is that of a credential. JSON stays valid JSON: a replacement never extends beyond its string.
 
-Limits: a registered secret is found whole, not a part of it; one shorter than `SHORTEST` is not looked for.
+Limits: only a whole registered secret is found, not a part of it; one shorter than `SHORTEST` is not searched for.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MARK = "[redacted]"
-"""What stands where a secret stood."""
+"""The text that replaces a secret."""
 
 SHORTEST = 8
-"""Characters of an exact secret, at least: a shorter one would blank out ordinary words."""
+"""Minimum length in characters of a registered secret; a shorter one would replace parts of ordinary words."""
 
 _KEY = r"(?:sig|signature|token|password|passwd|pwd|secret|(?:account|shared[_-]?access|access|api|private)[_-]?key)"
 _HEADER = r"(?:authorization|cookie|x-registry-auth)"
 _IS = r"(?:=|%(?:25)*3D|\\+u003d)"
 _QUOTE = r"\\*[\"']"
-# No word boundary before a name: `\nsig=`, `%3Fsig=` and `SAS_TOKEN=` must all be found. A backslash is taken only with
-# what it escapes, and a quote never, so that the string around it stays whole.
+# No word boundary before a name: `\nsig=`, `%3Fsig=` and `SAS_TOKEN=` must all be found. A backslash is matched only
+# together with the character that it escapes, and a quote never, so that the enclosing string stays intact.
 _IN_VALUE = r"(?:(?!%(?:25)*26)[^\s&\"'<>\\]|\\+(?!u0026|[nrtbf])[^\s&\"'<>\\]|&\#x?[0-9a-f]+;)"
 _IN_QUERY = r"(?:[^\s?\"'<>\\]|\\+(?![nrtbf])[^\s?\"'<>\\])"
 _IN_LINE = r"(?:[^\r\n\"'\\]|\\+(?![nr])[^\r\n\"'\\])"
@@ -36,11 +36,11 @@ _IN_QUOTES = r"(?:[^\"'\\]|\\+[^\"'\\])"
 
 @cache
 def _credential() -> re.Pattern[str]:
-    """Compile what a credential looks like; each group is what to keep, and the rest of the match goes."""
+    """Compile the pattern of all forms of a credential. The text of its groups is kept, the rest of a match removed."""
     forms = (
-        rf"(\?){_IN_QUERY}*?{_KEY}{_IS}{_IN_QUERY}*",  # a query string with a secret in it, wholly
+        rf"(\?){_IN_QUERY}*?{_KEY}{_IS}{_IN_QUERY}*",  # a whole query string that contains a secret
         rf"({_KEY}{_IS}){_IN_VALUE}+",  # sig=…, sig%3D…
-        # Not before , : } ] or space: there, the quote ends the JSON string that ends in `sig=`.
+        # Not before , : } ] or space: there, the quote is the end of a JSON string that ends in `sig=`.
         rf"({_KEY}{_IS}{_QUOTE})(?![\s,:}}\]]){_IN_QUOTES}+",  # sig="…"
         rf"((?:{_KEY}|{_HEADER})(?P<q>{_QUOTE})\s*:\s*b?(?P=q)){_IN_QUOTES}+",  # "sig": "…"
         rf"([(\[]\s*b?(?P<r>{_QUOTE})[^\"'\\]*(?:{_KEY}|{_HEADER})(?P=r),\s*b?(?P=r)){_IN_QUOTES}+",  # ('sig', '…')
@@ -65,31 +65,31 @@ def _marked(match: re.Match[str]) -> str:
 
 
 class Secrets:
-    """Exact secrets, such as the SAS token that the user gave."""
+    """Registered secrets, such as the user's SAS token."""
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
         self._patterns: dict[bool, re.Pattern[str]] = {}
 
     def add(self, secret: str) -> None:
-        """Look for this text from now on, and for each value in it that has a secret's name (the `sig` of a token).
+        """Register this text, and each value in it that has the name of a credential (the `sig` of a token).
 
-        Spaces, quotes, `?` and `&` around it, as people paste it, are not part of it.
+        Spaces, quotes, `?` and `&` around it, which people may paste with it, are removed.
         """
         self._known |= {text for text in _plain_forms(secret.strip(" \t\r\n'\"?&")) if len(text) >= SHORTEST}
         self._patterns.clear()
 
     def redact(self, text: str) -> str:
-        """Return the text with `MARK` in place of every registered secret, and of whatever looks like one."""
+        """Return the text with `MARK` in place of every registered secret and every value that looks like one."""
         if self._known:
             text = self._pattern(letters_too="%" in text).sub(MARK, text)
         return _credential().sub(_marked, text) if _may_hold_credential(text) else text
 
     def _pattern(self, *, letters_too: bool) -> re.Pattern[str]:
-        """Compile every way to write the secrets; letters and digits in percent-encoding where the text has any."""
+        """Compile a pattern of every spelling of the secrets; with `letters_too`, as in `_spelled`."""
         if letters_too not in self._patterns:
             spelled = partial(_spelled, letters_too=letters_too)
-            # The longest first: the whole token rather than the signature inside it.
+            # The longest first, to match the whole token rather than the signature inside it.
             ordered = sorted(self._known, key=lambda text: (-len(text), text))
             self._patterns[letters_too] = re.compile("|".join("".join(map(spelled, _parts(text))) for text in ordered))
         return self._patterns[letters_too]
@@ -104,7 +104,7 @@ def _plain_forms(secret: str) -> Iterator[str]:
 
 
 def _unquoted(text: str) -> str:
-    from urllib.parse import unquote  # noqa: PLC0415 - a start without a token need not pay for it
+    from urllib.parse import unquote  # noqa: PLC0415 - a start without a token does not need it
 
     while (plain := unquote(text, errors="surrogateescape")) != text:
         text = plain
@@ -119,9 +119,9 @@ _NAMED = {"&": "|&amp;", "<": "|&lt;", ">": "|&gt;", '"': "|&quot;", "'": "|&apo
 
 
 def _spelled(part: str, *, letters_too: bool = False) -> str:
-    """Return a pattern of every way to write a character (or a run of backslashes) of a secret.
+    """Return a pattern of every spelling of a character (or a run of backslashes) of a secret.
 
-    `letters_too`: also those in which letters and digits are percent-encoded, which nothing needs and anything may do.
+    With `letters_too` the pattern includes percent-encoded letters and digits, which are unnecessary but valid.
     """
     if part.isascii() and part.isalnum() and letters_too:
         return f"(?:{part}|(?i:{_percent(ord(part), letters_too=True)}))"
@@ -129,7 +129,7 @@ def _spelled(part: str, *, letters_too: bool = False) -> str:
         return part
     code = ord(part[0])
     encoded = "".join(_percent(byte, letters_too=letters_too) for byte in part[0].encode(errors="surrogatepass"))
-    if 0xDC80 <= code <= 0xDCFF:  # what `_unquoted` makes of a byte that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # the surrogate by which `_unquoted` represents a byte that is not UTF-8
         encoded += f"|{_percent(code & 0xFF, letters_too=letters_too)}"
     utf16 = part[0].encode("utf-16-be", errors="surrogatepass").hex()
     escaped = "".join(rf"\\+u{utf16[at : at + 4]}" for at in range(0, len(utf16), 4))
@@ -150,13 +150,13 @@ _secrets = Secrets()
 
 
 def register(secret: str) -> None:
-    """Have `redact` replace this text wherever it stands; for the whole process, and for good."""
+    """Make `redact` replace this text everywhere, for the lifetime of the process."""
     _secrets.add(secret)
 
 
 def redact(text: str) -> str:
-    """Return the text with `MARK` in place of every registered secret, and of whatever looks like one.
+    """Return the text with `MARK` in place of every registered secret and every value that looks like one.
 
-    For the last hop of everything that leaves the process as text. Never raises; doing it twice changes nothing.
+    Call it on all text just before it leaves the process. It never raises and is idempotent.
     """
     return _secrets.redact(text)

@@ -1,4 +1,4 @@
-"""Run work until it ends or a signal asks to stop; then stop within two seconds, whatever a disk does."""
+"""Run a coroutine until it ends or SIGINT or SIGTERM arrives; then stop within two seconds, even if a disk hangs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GRACE = 1.5  # seconds; the promise is two
+_GRACE = 1.5  # seconds; the documented limit is two
 
 _EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
 class StoppedError(BaseException):
-    """A signal asked to stop; no fault, so no `Exception`."""
+    """A signal asked to stop. Not a subclass of `Exception`, because it is not an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -29,7 +29,7 @@ class StoppedError(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Make SIGINT and SIGTERM raise `SpoolClosedError`. Process 1 of a container would ignore SIGTERM otherwise."""
+    """Make SIGINT and SIGTERM raise `StoppedError`. Process 1 of a container would ignore SIGTERM otherwise."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         raise StoppedError(number)
@@ -39,22 +39,22 @@ def raise_on_signals() -> None:
 
 
 def run(work: Coroutine[object, object, T]) -> T:
-    """Run to the end. A signal cancels the work and raises `SpoolClosedError`.
+    """Run the coroutine and return its result. A signal cancels it and raises `StoppedError`.
 
-    A thread that a disk holds up cannot be cancelled: after 1.5 s the process ends as it is. Nothing is lost by that,
-    for the volume is whole at every moment.
+    A thread that waits for a disk cannot be cancelled, so the process exits 1.5 s after the signal in any case. That is
+    safe, because the volume is consistent at all times.
     """
-    import asyncio  # noqa: PLC0415 - a tenth of a second that a start with nothing to do need not pay
+    import asyncio  # noqa: PLC0415 - saves a tenth of a second in a start with nothing to do
 
     before = {number: signal.getsignal(number) for number in _EXIT_CODES}
     try:
         return asyncio.run(_stoppable(work))
     except StoppedError:
-        before = dict.fromkeys(before, signal.SIG_IGN)  # the process is ending: one signal is enough
+        before = dict.fromkeys(before, signal.SIG_IGN)  # the process is ending; ignore further signals
         raise
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)  # the loop has reset them to Python's own
+            signal.signal(number, handler)  # the event loop has reset them to Python's defaults
 
 
 async def _stoppable(work: Coroutine[object, object, T]) -> T:

@@ -1,4 +1,4 @@
-"""Writes figures, tables and foreign text the way people read them."""
+"""Format sizes, times, tables and text from other programs for people, and parse sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 
 
 
 def human_size(count: float) -> str:
-    """Write a number of bytes, e.g. `1.2 GiB`."""
+    """Format a number of bytes, e.g. `1.2 GiB`."""
     if round(count) < _KIB:
         return f"{round(count)} B"
     for unit in ("KiB", "MiB", "GiB"):
@@ -29,12 +29,12 @@ def human_size(count: float) -> str:
 
 
 def human_rate(bytes_per_second: float) -> str:
-    """Write a speed, e.g. `105.2 MiB/s`."""
+    """Format a rate, e.g. `105.2 MiB/s`."""
     return f"{human_size(bytes_per_second)}/s"
 
 
 def human_time(seconds: float) -> str:
-    """Write a duration by its two largest units, e.g. `3 min 20 s`."""
+    """Format a duration in its two largest units, e.g. `3 min 20 s`."""
     whole = round(seconds)
     if whole < 10:
         return f"{seconds:.1f} s"
@@ -48,10 +48,10 @@ def human_time(seconds: float) -> str:
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
-    """Write rows under a header in aligned columns, without a line end after the last.
+    """Format rows under a header in aligned columns, without a newline after the last row.
 
-    A column of numbers, or of sizes and rates as written above, is aligned to the right. Every row is as long as the
-    header (`ValueError`).
+    A column of numbers, or of sizes and rates as formatted above, is aligned to the right.
+    Raises `ValueError`: a row and the header differ in length.
     """
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     columns = [_aligned(column) for column in zip(*cells, strict=True)]
@@ -69,31 +69,31 @@ def _aligned(column: Sequence[str]) -> list[str]:
 
 
 def text_of(value: object) -> str:
-    """Return `str(value)`; the type's name for an exception without a text, and for a `__str__` that raises."""
+    """Return `str(value)`, or the type's name for an exception without text or if `__str__` raises."""
     try:
         return str(value) or (type(value).__name__ if isinstance(value, BaseException) else "")
-    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything, and a message must not
+    except Exception:  # noqa: BLE001 - another library's __str__ may raise anything; building a message must not fail
         return f"<{type(value).__name__}>"
 
 
 def one_line(text: object) -> str:
-    """Write anything without line ends and control characters: the text of an error may come from a server."""
+    """Return the text on one line, without control characters. The text of an error may come from a server."""
     return "".join(char if char.isprintable() else "?" for char in " ".join(text_of(text).split()))
 
 
 def some(items: Sequence[str], limit: int = 20) -> str:
-    """Join a list for one line, its first `limit` items in ascending order, and count the rest."""
+    """Join the first `limit` items in ascending order on one line, and add the number of the others."""
     shown = ", ".join(sorted(items)[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 
 
 def count(number: int, thing: str) -> str:
-    """A number with its thing: `1 file`, `20,000 files`."""
+    """Format a number and a noun, with a plural "s" unless it is 1: `1 file`, `20,000 files`."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a text such as `64MiB` or `20MB`. Raises `ValueError`."""
+    """Return the number of bytes that a text such as `64MiB` or `20MB` means. Raises `ValueError` for other text."""
     match = _SIZE.match(text)
     if not match:
         raise ValueError("is not a size such as 64MiB or 20MB")

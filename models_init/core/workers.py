@@ -1,4 +1,4 @@
-"""Run calls that block (hashing, decompression, disks) in threads, from one event loop."""
+"""Run blocking calls (hashing, decompression, disk I/O) in threads, from one event loop."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-_MOST = 8  # threads: four cores verify and write what a 10 Gbit/s line brings
+_MOST = 8  # threads; four cores can verify and write 10 Gbit/s
 
 
 class Workers:
-    """As many threads as there are cores for this process, up to eight."""
+    """A thread pool with one thread per core available to this process, up to eight."""
 
     def __init__(self) -> None:
         count = min(_MOST, len(os.sched_getaffinity(0)))
@@ -28,31 +28,31 @@ class Workers:
         self._single = ThreadPoolExecutor(1, thread_name_prefix="small")
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call in a thread."""
+        """Call in a thread and return the result."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 
     async def run_to_end(self, call: Callable[..., T], *arguments: object, small: bool = False) -> T:
-        """Call in a thread, and return only when the call has ended: it uses memory that the caller owns.
+        """Call in a thread and return the result; if cancelled, wait until the call has ended.
 
-        Calls made of many `small` steps share one thread: they hold the interpreter lock most of the time, and two
-        threads of them wait for each other at every step. 100,000 small files took 0.7 of the time and half the CPU
-        with one (measured).
+        This is for calls that use memory of the caller. With `small`, calls share one thread: calls that consist of
+        many small steps hold the interpreter lock most of the time, so that two threads would wait for each other at
+        every step. With one thread, 100,000 small files took 0.7 of the time and half the CPU (measured).
         """
         executor = self._single if small else self._executor
         return await ended(asyncio.get_running_loop().run_in_executor(executor, call, *arguments))
 
     async def each(self, call: Callable[[U], T], items: Iterable[U]) -> list[T]:
-        """Call for all items, as many side by side as there are threads; the first error is raised alone."""
+        """Call for all items, concurrently in all threads, and return the results in order. Raises the first error."""
         return await each(lambda item: self.run(call, item), items)
 
     def close(self) -> None:
-        """Wait for the calls that run, and drop those that wait."""
+        """Wait for running calls and cancel pending ones."""
         for executor in (self._single, self._executor):
             executor.shutdown(cancel_futures=True)
 
 
 async def ended(call: asyncio.Future[T]) -> T:
-    """Return the result of a call in a thread. A caller that is cancelled waits for its end before it is."""
+    """Return the result of a call in a thread. If cancelled, wait until the call has ended."""
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
@@ -60,12 +60,15 @@ async def ended(call: asyncio.Future[T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([call])
         if not call.cancelled():
-            call.exception()  # retrieved, or asyncio would report it as lost
+            call.exception()  # otherwise asyncio logs that the exception was never retrieved
         raise
 
 
 async def each(step: Callable[[U], Awaitable[T]], items: Iterable[U]) -> list[T]:
-    """Take the step for all items side by side; the first error ends all and is raised alone."""
+    """Run `step` for all items concurrently and return the results in order.
+
+    The first error cancels the others and is raised without the group.
+    """
 
     async def one(item: U) -> T:
         return await step(item)
@@ -78,11 +81,11 @@ async def each(step: Callable[[U], Awaitable[T]], items: Iterable[U]) -> list[T]
 
 @contextmanager
 def unwrap_group() -> Iterator[None]:
-    """Raise the first error of a task group in the block, alone."""
+    """Replace an exception group that the block raises by its first error (see `first_error`)."""
     try:
         yield
     except BaseExceptionGroup as errors:
         fault = first_error(errors)
     else:
         return
-    raise fault  # not in the handler, and not from the group: it keeps the cause that it has
+    raise fault  # outside the handler, so that it keeps its own cause and context
