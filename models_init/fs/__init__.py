@@ -1,4 +1,4 @@
-"""What Linux file systems can do, beyond the standard library.
+"""File system operations of Linux that the standard library lacks.
 
-It may import `core` and `formats`. It must not know packs, releases or the layout of a volume.
+This package may import `core` and `formats`, and knows nothing of packs, releases or the layout of a volume.
 """

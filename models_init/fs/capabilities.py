@@ -1,4 +1,4 @@
-"""What a file system can do, tried in a folder on it; nothing is left behind."""
+"""Test which operations a file system supports, with temporary files in a folder on it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def require_symbolic_links(folder: Path, volume: Path) -> None:
-    """Activation consists of them, and some network and USB file systems refuse them.
+    """Check that the file system of `folder` supports symbolic links, on which activation is based.
 
-    Raises `NotWritableError` where they do, `OSError` for all else. `volume` is what the message names.
+    Some network and USB file systems do not. `volume` is the path to name in the message.
+    Raises `NotWritableError`: symbolic links are not supported. Raises `OSError`: the test failed otherwise.
     """
     link = temp_path(folder, "probe")
     if not _is_granted(lambda: os.symlink("nowhere", link)):
@@ -32,7 +33,7 @@ def require_symbolic_links(folder: Path, volume: Path) -> None:
 
 
 def has_hard_links(folder: Path) -> bool:
-    """Tell whether a file may have two names; where there is no room to try, it is taken to be so. `OSError`."""
+    """Return True if the file system supports hard links, or is too full to test it. Raises `OSError`."""
     file, other = temp_path(folder, "probe"), temp_path(folder, "probe")
     granted = True
     _is_granted(lambda: os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
@@ -44,7 +45,7 @@ def has_hard_links(folder: Path) -> bool:
 
 
 def change(folder: Path) -> None:
-    """Make, flush, rename and replace files, as an install does. Raises `OSError`."""
+    """Create, sync, rename and replace files, as an install does. Raises `OSError` if a step fails."""
     one, other = temp_path(folder, "probe"), temp_path(folder, "probe")
     write_file(one, b"a file\n")
     write_file(other, b"another\n")
@@ -54,7 +55,10 @@ def change(folder: Path) -> None:
 
 
 def _is_granted(step: Callable[[], object]) -> bool:
-    """Tell whether the file system does such things at all; one that is full does. Raises `OSError`."""
+    """Return True if the file system supports the operation; a full file system counts as supporting it.
+
+    Raises `OSError`: the operation failed for another reason.
+    """
     try:
         step()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the standard library lacks for files and trees: flush them, write them whole, measure them."""
+"""Functions for files and trees that the standard library lacks: sync, reserve space, exchange, measure disk usage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sync_path(path: str | Path) -> None:
-    """Flush one file or directory. Raises `OSError`."""
+    """Sync one file or directory to the disk. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -25,11 +25,11 @@ def sync_path(path: str | Path) -> None:
 
 
 def sync_file_system(path: str | Path) -> None:
-    """Flush the whole file system that `path` lies on: one call for a hundred thousand files.
+    """Sync the whole file system that contains `path`: one call for a hundred thousand files.
 
-    syncfs(2) reports write-back errors (Linux 5.8 and later) and leaves other file systems alone. Raises `OSError`.
+    syncfs(2) reports write-back errors (Linux 5.8 and later) and does not sync other file systems. Raises `OSError`.
     """
-    import ctypes  # noqa: PLC0415 - 15 ms that a start with nothing to do need not pay
+    import ctypes  # noqa: PLC0415 - saves 15 ms in a start with nothing to do
 
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -41,16 +41,17 @@ def sync_file_system(path: str | Path) -> None:
         os.close(descriptor)
 
 
-_RESERVED = 32 << 20  # bytes: 5 ms on a file system in memory, and still one extent on others
+_RESERVED = 32 << 20  # bytes; takes 5 ms on a file system in memory, and is still one extent on others
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Make room for a file of that size; where the file system cannot, give it its size alone. Raises `OSError`.
+    """Allocate space for a file of `size` bytes. If the file system cannot, only set its size. Raises `OSError`.
 
-    posix_fallocate(3) would write a zero into each block instead, between the looks of another run at these bytes. Room
-    is made bit by bit, for who writes to the file meanwhile waits for as long as one call takes.
+    posix_fallocate(3) is not used: if the file system cannot allocate, it writes a zero into each block instead, which
+    may overwrite what a concurrent run has just written. Space is allocated in steps of 32 MiB, because a concurrent
+    write to the file waits until the current call returns.
     """
-    import ctypes  # noqa: PLC0415 - 15 ms that a start with nothing to do need not pay
+    import ctypes  # noqa: PLC0415 - saves 15 ms in a start with nothing to do
 
     fallocate = ctypes.CDLL(None, use_errno=True).fallocate
     start = 0
@@ -72,17 +73,20 @@ _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE}
 
 
 def begin_write_back(descriptor: int, start: int, size: int) -> None:
-    """Have the kernel write these bytes of a file to the disk now, without waiting. Raises `OSError`."""
+    """Start writing `size` bytes of a file from `start` to the disk, without waiting. Raises `OSError`."""
     _sync_range(descriptor, start, size, _SYNC_WRITE)
 
 
 def await_write_back(descriptor: int, start: int, size: int) -> None:
-    """Wait until these bytes have left the page cache for the disk; that does not make them durable. `OSError`."""
+    """Write `size` bytes from `start` to the disk and wait for it. Raises `OSError`.
+
+    This does not make them durable: sync_file_range(2) writes no metadata and does not flush the disk's own cache.
+    """
     _sync_range(descriptor, start, size, _SYNC_WAIT_BEFORE | _SYNC_WRITE | _SYNC_WAIT_AFTER)
 
 
 def _sync_range(descriptor: int, start: int, size: int, flags: int) -> None:
-    import ctypes  # noqa: PLC0415 - 15 ms that a start with nothing to do need not pay
+    import ctypes  # noqa: PLC0415 - saves 15 ms in a start with nothing to do
 
     sync_file_range = _sync_file_range()
     if not sync_file_range:
@@ -97,8 +101,8 @@ def _sync_range(descriptor: int, start: int, size: int, flags: int) -> None:
 
 @cache
 def _sync_file_range() -> Callable[..., int] | None:
-    """The function of the C library, found once: it is called twice for each chunk."""
-    import ctypes  # noqa: PLC0415 - see above
+    """Return the function of the C library, None if it has none. Cached, because it is called twice for each chunk."""
+    import ctypes  # noqa: PLC0415 - as above
 
     return getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 
@@ -108,8 +112,8 @@ _AT_FDCWD = -100
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two names change places at once; False where the file system cannot. Raises `OSError`."""
-    import ctypes  # noqa: PLC0415 - 15 ms that a start with nothing to do need not pay
+    """Exchange two paths atomically; return False if the file system does not support it. Raises `OSError`."""
+    import ctypes  # noqa: PLC0415 - saves 15 ms in a start with nothing to do
 
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if not renameat2:  # a C library from before 2018
@@ -123,19 +127,22 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def temp_path(folder: Path, what: str) -> Path:
-    """A name in `folder` that no other run uses and that no pack can have."""
+    """Return a path in `folder` that no other run uses and that cannot be the name of a pack."""
     return folder / f".{what}-{uuid.uuid4().hex}"
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, unless it is there; one that is a link would lead what is written elsewhere. Raises `OSError`."""
+    """Create a folder unless it exists.
+
+    Raises `OSError`: it cannot be created, or is a symbolic link, so that files would be written elsewhere.
+    """
     path.mkdir(mode=0o755, exist_ok=True)
     if path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file and flush it. Raises `OSError`."""
+    """Write a small file and sync it to the disk. Raises `OSError`."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -143,25 +150,28 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def disk_usage(folder: Path) -> tuple[int, int]:
-    """Bytes and inodes that a tree takes on the disk, as far as it stays there while it is read."""
+    """Return the bytes and inodes that a tree occupies on the disk. Files that disappear meanwhile are not counted."""
     size = count = 0
     for parent, _, names in os.walk(folder):
         count += 1
         for name in names:
-            with suppress(FileNotFoundError):  # another run may finish it meanwhile
+            with suppress(FileNotFoundError):  # another run may have moved it
                 size += os.lstat(f"{parent}/{name}").st_blocks * 512
                 count += 1
     return size, count
 
 
 class FreedSpaceCounter:
-    """What removing trees frees, hard links considered: an inode's blocks are free once all its names are gone."""
+    """Computes the space that removing trees would free, taking account of hard links.
+
+    The blocks of an inode are freed when all its names are removed.
+    """
 
     def __init__(self) -> None:
         self._left: dict[tuple[int, int], int] = {}
 
     def remove(self, path: Path) -> int:
-        """Bytes that become free when the file or tree goes, too, after those that were named before."""
+        """Return the bytes freed by removing this file or tree in addition to those of earlier calls."""
         freed = 0
         for entry in _entries(path):
             with suppress(FileNotFoundError):

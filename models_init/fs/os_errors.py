@@ -1,4 +1,4 @@
-"""Faults of the volume's file system, told in the program's own words."""
+"""Translate errors of the volume's file system into `VolumeError`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def volume_errors(path: str | Path) -> Iterator[None]:
-    """Turn an `OSError` at or below `path` into the `VolumeError` that fits."""
+    """Translate an `OSError` of the block into a `VolumeError`; `path` is named if the error has no file name."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Which pages of the files that the work passes through stay in the page cache: the newest, up to a share of it.
+"""Limit how much of the page cache an install occupies.
 
-A large install would push out what the programs beside it have cached. So the kernel is asked to bring to the disk at
-once what was written, and to let go of the oldest of it when the share is used up. What fits into the share stays: the
-engine reads it next.
+Without a limit, a large install would evict the cached data of other programs on the machine. Therefore written bytes
+are written back to the disk at once, and when the limit is reached, the oldest ranges are dropped from the cache. The
+newest ones stay, because the engine reads these files next.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SMALL = 64 << 10
-"""Bytes below which a piece is not worth the calls: 100,000 files of a few KiB are some hundred MiB in all."""
+"""Bytes; a smaller range is ignored to save system calls: 100,000 files of a few KiB are some hundred MiB."""
 
 
 class PageCachePolicy(Protocol):
-    """Is told what was written or read, in worker threads."""
+    """Decides what stays in the page cache. Called in worker threads after each read or write."""
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
-        """Bytes of a file were written or read, by a descriptor that is open still, if it is given.
+        """Report that `size` bytes of a file from `start` were written or read.
 
-        Waits for a disk that falls behind; raises what it reports.
+        `descriptor` is an open descriptor of the file, or -1. May wait for a slow disk. Raises `OSError`.
         """
 
     def leave(self, root: str) -> None:
-        """No more of the tree `root` will pass, and its name is about to change. Waits and raises as above."""
+        """Report that the tree `root` is complete and about to be renamed. Waits and raises as `passed` does."""
 
 
 class NoPageCachePolicy:
-    """Leaves it to the kernel."""
+    """Leaves the page cache to the kernel."""
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
-        """Let it be."""
+        """Do nothing."""
 
     def leave(self, root: str) -> None:
-        """Let it be."""
+        """Do nothing."""
 
 
 class BoundedPageCache:
-    """Lets `size` bytes stay in the cache, those that passed last."""
+    """Keeps the `size` bytes that were read or written last in the cache."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -57,7 +57,7 @@ class BoundedPageCache:
 
     @classmethod
     def of_this_machine(cls) -> BoundedPageCache:
-        """A share of what this machine, and this process's control group, can spare."""
+        """Return one whose size suits the free memory of this machine and the limit of this process's control group."""
         return cls(memory_limits.cache_share(memory_limits.available_bytes(), memory_limits.limit_bytes()))
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
@@ -73,7 +73,11 @@ class BoundedPageCache:
             old.let_go()
 
     def leave(self, root: str) -> None:
-        """See `PageCachePolicy.leave`. Beyond a share nothing of the tree may stay, for it is not counted any more."""
+        """See `PageCachePolicy.leave`.
+
+        If more than `size` bytes were read or written in all, the tree is dropped from the cache, because its ranges
+        are no longer counted after the rename.
+        """
         for piece in self._all_of(f"{root}/"):
             piece.let_go()
 
@@ -105,11 +109,11 @@ class _CachedRange:
     size: int
 
     def begin(self) -> None:
-        """Have it brought to the disk, without waiting."""
+        """Start writing the range to the disk, without waiting."""
         self._with_file(lambda descriptor: begin_write_back(descriptor, self.start, self.size))
 
     def let_go(self) -> None:
-        """Take it out of the cache once it is on the disk: pages that are not stay."""
+        """Write the range to the disk, wait, and drop it from the cache; the kernel does not drop unwritten pages."""
         self._with_file(self._drop)
 
     def _drop(self, descriptor: int) -> None:
@@ -119,7 +123,7 @@ class _CachedRange:
     def _with_file(self, act: Callable[[int], None]) -> None:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:  # a run beside this one has published it; its pages are its own affair
+        except OSError:  # published by a concurrent run, which is responsible for the pages
             return
         try:
             act(descriptor)
