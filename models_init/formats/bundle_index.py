@@ -1,8 +1,9 @@
-"""What a bundle says about itself: its table of contents, which proves itself and stands at both ends.
+"""Parse and encode a bundle's table of contents.
 
-A bundle is an ordinary tar. Its first member is the table, its last one a copy of it, so that a damaged byte costs at
-most one of the two. The text is JSON whose first and last line have a fixed length: they hold the text's own length
-and the digest of all lines but the last. So it is found from either end without trusting a tar header.
+A bundle is an ordinary tar file. Its first member is the table, its last member a copy, so that a damaged byte affects
+at most one of the two. The table is JSON text whose first and last line have a fixed length. Both contain the length of
+the text, and the last one also the digest of all other lines. Therefore a reader can find and verify the text from
+either end without trusting a tar header.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ SCHEMA = 1
 
 CONTENTS_NAME = "bundle.json"
 COPY_NAME = "bundle.json.copy"
-"""The table, and its copy at the end."""
+"""The member names of the table and of its copy at the end."""
 
 DOCUMENT_COPIES = "copies/"
-"""Where the second copies of manifests and signatures stand: they are small, and without them a pack is lost."""
+"""The folder with second copies of manifests and signatures. They are small, and without them a pack is unusable."""
 
 SITE_FOLDER = "site/"
 IMAGES_FOLDER = "images/"
-"""What the site unpacks beside its compose files, and container images."""
+"""The folders with files for the site to unpack next to its compose files, and with container images."""
 
 TAR_BLOCK = 512
 TAR_END = 2 * TAR_BLOCK
 
 CONTENTS_START = TAR_BLOCK
-"""Where the table's text begins: after one tar header."""
+"""Offset of the table's text in bytes: after one tar header."""
 
 CONTENTS_LIMIT = 64 << 20
-"""Bytes of a table, at most: a hundred thousand pieces of archives."""
+"""Maximum size of a table in bytes, enough for a hundred thousand pieces of archives."""
 
 FINGERPRINT_SIZE = 4096
-"""Bytes at the beginning of a numbered part that tell it from the others."""
+"""Bytes at the beginning of a numbered part that identify it."""
 
-_STEP = 4096  # the text is filled up to a multiple: a whole number of tar blocks
+_STEP = 4096  # bytes; the text is padded to a multiple, which is a whole number of tar blocks
 _DIGIT_COUNT = 12
 _HEAD = re.compile(rb'\{"length":"([0-9]{12})",\n')
 _SEAL = re.compile(rb'"seal":\["([0-9]{12})","(sha256:[0-9a-f]{64})"\]\}\n')
@@ -55,7 +56,7 @@ HEAD_SIZE = len('{"length":"",\n') + _DIGIT_COUNT
 SEAL_SIZE = len('"seal":["",""]}\n') + _DIGIT_COUNT + len("sha256:") + 64
 
 UNKNOWN_DIGEST = "sha256:" + "0" * 64
-"""Holds the place of a digest that is known at the end only."""
+"""Placeholder for a digest that is known only when everything else has been written."""
 
 _SIZE_LIMIT = 2**53 - 1
 
@@ -66,9 +67,10 @@ Line = Annotated[str, Field(strict=True, max_length=1024)]
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Member:
-    """A member of the tar: its bytes begin at `offset` of the whole and have this digest.
+    """A member of the tar file; `offset` is that of its content in the whole bundle, in bytes.
 
-    `key` is the object of a source that it is, or is a piece of from byte `start` on; empty for all else.
+    If the member is an object of a source, or a piece of one, `key` is the object's key and `start` the offset of the
+    piece in the object. Otherwise `key` is empty.
     """
 
     name: Line
@@ -84,13 +86,13 @@ class Member:
 
     @property
     def stop(self) -> int:
-        """Where the piece ends in its object."""
+        """Offset in the object at which the piece ends (exclusive)."""
         return self.start + self.size
 
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class BundledPack:
-    """A pack that the bundle is for: the digest of its manifest, and the size of its whole archive."""
+    """A pack that the bundle installs: its manifest's digest, and the name and size of its whole archive."""
 
     version: Line
     manifest: Digest
@@ -100,7 +102,7 @@ class BundledPack:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class ReceiptPacks:
-    """What the site holds already by its receipt, and the bundle leaves out: packs with their manifests' digests."""
+    """Packs that are installed according to the site's receipt, with their manifests' digests; the bundle omits them."""
 
     packs: dict[Line, Digest]
     release: Line = ""
@@ -108,9 +110,11 @@ class ReceiptPacks:
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(defer_build=True))
 class Contents:
-    """The table. `size` is that of the whole tar; `parts` has the fingerprint of each part where it is split.
+    """The table of contents.
 
-    `environment` are the variables of an install from it, `images` the references of the container images.
+    `size` is that of the whole tar file. If the bundle is split, `part_size` is the size of each part but the last, and
+    `parts` lists the parts' fingerprints. `environment` contains the variables for an install from the bundle, `images`
+    the references of its container images.
     """
 
     schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
@@ -138,17 +142,20 @@ class Contents:
 
     @property
     def end(self) -> int:
-        """Where the last member ends; the copy of the table follows."""
+        """Offset at which the last member ends; the copy of the table follows."""
         return self.members[-1].offset + self.members[-1].size if self.members else 0
 
     def part_sizes(self) -> list[int]:
-        """How large each part is, or the one file."""
+        """Return the size of each part, or that of the single file."""
         step = self.part_size or self.size
         return [min(step, self.size - start) for start in range(0, self.size, step)]
 
 
 def encode(contents: Contents, length: int = 0) -> bytes:
-    """Write the text, filled up to `length` bytes, or to a length of its own that is a whole number of tar blocks."""
+    """Return the text, padded to `length` bytes, or by default to a whole number of tar blocks.
+
+    Raises `ValueError`: the text is longer than `length`.
+    """
     table = _CONTENTS.dump_json(contents, exclude_defaults=True)
     body = b"".join([table.replace(b'{"name":', b'\n{"name":')[1:-1], b",\n"])
     least = HEAD_SIZE + len(body) + 1 + SEAL_SIZE
@@ -161,21 +168,22 @@ def encode(contents: Contents, length: int = 0) -> bytes:
 
 
 def length_by_head(data: bytes) -> int:
-    """The text's length by its first line, 0 where that is none."""
+    """Return the length of the text according to its first line, 0 if the line is invalid."""
     found = _HEAD.match(data)
     return _believed(int(found[1])) if found else 0
 
 
 def length_by_seal(data: bytes) -> int:
-    """The text's length by its last line, 0 where that is none."""
+    """Return the length of the text according to its last line, 0 if the line is invalid."""
     found = _SEAL.fullmatch(data)
     return _believed(int(found[1])) if found else 0
 
 
 def decode(text: bytes) -> Contents | None:
-    """Read a text whose last line proves it; None where a byte of it is wrong.
+    """Parse a text; return None if it does not match the digest in its last line.
 
-    Raises `UnsupportedError` for another schema, `SourceError` for one that is sealed and cannot be used.
+    Raises `UnsupportedError`: the schema is another one. Raises `SourceError`: the digest matches, but the content is
+    invalid.
     """
     seal = _SEAL.fullmatch(text[-SEAL_SIZE:])
     if not seal or int(seal[1]) != len(text) or seal[2].decode() != _digest(text[:-SEAL_SIZE]):
@@ -194,7 +202,7 @@ _MEMBER, _CONTENTS = TypeAdapter(Member), TypeAdapter(Contents)
 
 
 def _make_early(fields: dict[str, Any]) -> object:
-    """Make each member as soon as it is read, as `manifest` does with files; what is not one is left as it is."""
+    """Build each `Member` while parsing, as `manifest` does with files; return other or invalid objects unchanged."""
     try:
         return _MEMBER.validate_python(fields) if "offset" in fields else fields
     except ValidationError:
@@ -202,7 +210,7 @@ def _make_early(fields: dict[str, Any]) -> object:
 
 
 def _check_schema(content: Any) -> None:
-    """Raise `UnsupportedError` for another schema, whatever else the text holds."""
+    """Raise `UnsupportedError` for another schema, before the rest of the text is validated."""
     schema = content.get("schema")
     if type(schema) is int and schema != SCHEMA:
         raise UnsupportedError(
@@ -212,9 +220,11 @@ def _check_schema(content: Any) -> None:
 
 
 def fingerprints(contents: Contents, bounds: Iterable[tuple[int, int]], read: Callable[[int, int], bytes]) -> list[str]:
-    """What the table says of each part, given where parts begin and end; `read` takes an offset and a size.
+    """Return the fingerprint of each part as in `Contents.parts`, empty for a part without one.
 
-    The first part holds the table and needs none; the copy at the end, which would have to hold its own, is left out.
+    `bounds` are the start and stop of each part in the bundle; `read` takes an offset and a size. The first part
+    contains the table and needs no fingerprint. The copy of the table at the end is not fingerprinted, because it would
+    have to contain its own fingerprint.
     """
     if not contents.parts:
         return []

@@ -1,4 +1,4 @@
-"""Reads JSON documents for pydantic types to validate, and says in one line what is wrong with a document."""
+"""Parse JSON documents for validation by pydantic, and describe in one line why a document is invalid."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 FORBID_UNKNOWN = ConfigDict(extra="forbid", defer_build=True)
-"""For types whose documents hold no other fields than theirs. Validators are built when the first one is needed."""
+"""Configuration of types whose documents may have no unknown fields. Validators are built on first use."""
 
 _LENGTH_LIMIT = 300  # characters of a message
 
-_SMALL_DOCUMENT = 1 << 20  # bytes; what a smaller one takes in memory is of no importance
+_SMALL_DOCUMENT = 1 << 20  # bytes; the memory use of a smaller document does not matter
 
 _BYTES_PER_VALUE = 8
-"""Bytes of JSON for each value in a large document, at least. Files and chunks of a manifest have more than 20."""
+"""Minimum bytes of JSON per value in a large document. Files and chunks of a manifest have more than 20."""
 
 _TEXTS = {
     "bool_type": "is neither true nor false",
@@ -39,14 +39,15 @@ _TEXTS = {
     "too_short": "has fewer than {min_length} entries",
     "tuple_type": "is not a list",
 }
-"""What is wrong with a value, by the type of pydantic's error."""
+"""Descriptions of pydantic's errors by error type."""
 
 
 def load(document: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """Parse JSON in UTF-8, for a `TypeAdapter` to validate; raise `ValueError` with a message in our own words.
+    """Parse UTF-8 JSON for validation by a `TypeAdapter`. Raises `ValueError` with a message for the operator.
 
-    `object_hook` may replace each object as soon as it is complete. That keeps the tree of a large document small,
-    which `TypeAdapter.validate_json` holds as a whole (figures: docs/decisions/0050-documents-in-pydantic.md).
+    `object_hook` may replace each object as soon as it is complete. That keeps the parsed form of a large document
+    small, whereas `TypeAdapter.validate_json` holds all of it in memory (figures:
+    docs/decisions/0050-documents-in-pydantic.md).
     """
     _check_density(document)
     try:
@@ -57,33 +58,36 @@ def load(document: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = 
         raise ValueError(f"it is not UTF-8: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error}") from error
-    except ValueError as error:  # from `_refuse`, or from `int`, which takes no more digits by default
+    except ValueError as error:  # from `_refuse`, or from `int`, which accepts at most 4300 digits by default
         raise ValueError("it holds a number that is not finite, or has more than 4300 digits") from error
 
 
 def _check_density(document: bytes) -> None:
-    """Refuse a large document of tiny values: `[],[],[]` takes 20 times its bytes in memory, `{"a":{"a":{` 30 times."""
+    """Raise `ValueError` for a large document of tiny values.
+
+    In memory, `[],[],[]` takes 20 times its size, `{"a":{"a":{` 30 times.
+    """
     values = sum(map(document.count, (b",", b"[", b"{")))
     if len(document) > _SMALL_DOCUMENT and values > len(document) // _BYTES_PER_VALUE:
         raise ValueError("it holds too many values for its size")
 
 
 def flaw(error: ValueError) -> str:
-    """Describe in one line what `load` or a validation raised; of several faults the first one."""
+    """Describe in one line the error that `load` or a validation raised; of several errors, the first one."""
     if isinstance(error, ValidationError):
         return shortened(_describe(error.errors(include_url=False, include_input=False)[0]))
     return shortened(str(error))
 
 
 def shortened(text: str, limit: int = _LENGTH_LIMIT) -> str:
-    """Fit text into one line of about `limit` characters: cut out of the middle, for both ends say what it is about."""
+    """Shorten text to one line of about `limit` characters. The middle is cut, because both ends are informative."""
     text = text if text.isprintable() else repr(text)  # a field's name may hold line breaks
     return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-limit // 2 :]}"
 
 
 def _describe(fault: ErrorDetails) -> str:
     context = fault.get("ctx", {})
-    if fault["type"] == "value_error":  # raised by one of our own rules, which says what it is about
+    if fault["type"] == "value_error":  # raised by this program's own rules, whose messages name the place
         return str(context["error"])
     if fault["type"] == "unexpected_keyword_argument":
         return f"unknown field {_place(fault)}"
@@ -91,7 +95,7 @@ def _describe(fault: ErrorDetails) -> str:
 
 
 def _place(fault: ErrorDetails) -> str:
-    """Where it is in the document: `files[0].size`."""
+    """Return the position of the error in the document: `files[0].size`."""
     steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"])
     return f"`{steps.removeprefix('.')}`" if steps else "it"
 

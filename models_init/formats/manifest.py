@@ -1,7 +1,7 @@
 """The manifest, which describes a pack down to each chunk's digest.
 
-A `Manifest` that exists is valid: pydantic checks every rule below when a value is made, whether it is read from a
-document or built in code (`ValueError`). `parse` turns whatever is wrong with a document into a `ManifestError`.
+Every `Manifest` object is valid: pydantic checks all rules below when it is constructed, from a document or in code
+(`ValueError`). `parse` raises `ManifestError` for an invalid document.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ SCHEMA = 1
 MIB = 1 << 20
 
 CHUNK_LIMIT = 4 * MIB
-"""Plain bytes of a chunk, at most: what a reader must be ready to hold, once per worker."""
+"""Maximum decompressed size of a chunk in bytes. A reader must be able to buffer one chunk per worker."""
 
 FRAME_LIMIT = CHUNK_LIMIT + CHUNK_LIMIT // 256 + 1024
-"""Compressed bytes of a chunk, at most: ZSTD_compressBound plus a generous frame header."""
+"""Maximum compressed size of a chunk in bytes: ZSTD_compressBound plus a generous frame header."""
 
 MANIFEST_LIMIT = 128 * MIB
-"""Bytes of a manifest, at most. 100,000 small files need about 28 MiB."""
+"""Maximum size of a manifest in bytes. 100,000 small files need about 28 MiB."""
 
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = f"{MANIFEST_NAME}.minisig"
 
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
-# One regular expression judges a path: no control character (C0, DEL, C1, line and paragraph separators), no
-# surrogate, no sign that turns the direction of writing (U+202E makes "gpj.exe" of "exe.jpg"), no empty part, no "."
-# or "..", no leading or trailing slash.
+# The regular expression for paths excludes: control characters (C0, DEL, C1, line and paragraph separators),
+# surrogates, characters that change the direction of writing (U+202E displays "exe.jpg" as "gpj.exe"), empty parts,
+# "." and "..", a leading or trailing slash.
 _PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
 _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
-_PATH_BYTES = 1024  # with MODELS_DIR before it well below Linux' PATH_MAX of 4096
+_PATH_BYTES = 1024  # together with MODELS_DIR well below PATH_MAX of Linux, 4096
 _PART_BYTES = 255  # NAME_MAX of every Linux file system
 
-_SIZE_LIMIT = 2**53 - 1  # the largest number that every JSON reader gets right
+_SIZE_LIMIT = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 
 EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
-"""What a file without bytes has."""
+"""The digest of an empty file."""
 
 
 def check_path(path: str) -> None:
-    """Accept a path that stays inside its folder and can be shown on one line; raise `ValueError` otherwise."""
+    """Raise `ValueError` unless the path stays inside its folder, prints on one line and is not too long."""
     if not _PATH.match(path):
         raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
     if not path.isascii() or len(path) > _PART_BYTES:
@@ -92,7 +92,7 @@ Path = Annotated[
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Chunk:
-    """A piece of one file: a zstd frame of the archive at `offset`, `length` bytes there, `size` bytes when plain."""
+    """A piece of one file: one zstd frame of `length` bytes at `offset` of the archive, `size` bytes decompressed."""
 
     offset: Size
     length: Annotated[int, Field(strict=True, ge=1, le=FRAME_LIMIT)]
@@ -102,7 +102,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class File:
-    """A regular file: its chunks, in order, cover its `size` bytes exactly. An empty file has none."""
+    """A regular file. Its chunks, in order, cover its `size` bytes exactly; an empty file has no chunks."""
 
     path: Path
     size: Size
@@ -117,12 +117,13 @@ class File:
         only = self.chunks[0].digest if len(self.chunks) == 1 else self.digest if self.chunks else EMPTY_DIGEST
         if only != self.digest:
             raise ValueError(f"{self.path}: the file has another digest than its only chunk (or than no bytes)")
-        object.__setattr__(self, "digest", only)  # one string where two are equal: an eighth of a pack of small files
+        # Share one string between equal digests: saves an eighth of the memory of a pack of small files.
+        object.__setattr__(self, "digest", only)
 
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Archive:
-    """The pack's one blob, beside the manifest: under another name than the manifest and its signature."""
+    """The pack's single blob, in the same folder as the manifest. Its name must not begin with `manifest.json`."""
 
     file: Annotated[str, Field(strict=True, pattern=_FILE_NAME)]
     size: Size
@@ -135,7 +136,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Requirement:
-    """Another pack, and the versions of it that fit."""
+    """Another pack, and the versions of it that this pack works with."""
 
     pack: PackName
     versions: Annotated[tuple[Version, ...], Field(min_length=1), FailFast()]
@@ -143,11 +144,12 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class OpaqueArchive:
-    """Marks the archive as a plain one (.tar, .tar.gz, .tar.zst) of which no chunk can be fetched alone.
+    """Marks the archive as opaque (.tar, .tar.gz, .tar.zst): its chunks cannot be fetched separately.
 
-    As published: `size` bytes of all files and `entries` files and directories are in it, if the publisher says so, and
-    the manifest lists none of them. A site that has unpacked it writes down what it found, and in `derived_from` the
-    digest of the manifest that was published: then a chunk's offset counts the bytes of all files, in order.
+    `size` is the total size of all files in bytes, `entries` the number of files and directories. A published manifest
+    may omit both, and lists no files. A site that has unpacked the archive derives a manifest that lists them, with the
+    digest of the published manifest in `derived_from`. There, a chunk's offset is that in the concatenation of all
+    files in order.
     """
 
     size: Size | None = None
@@ -157,11 +159,11 @@ class OpaqueArchive:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Manifest:
-    """A pack: files in ascending order of path, their chunks in ascending order in the archive, without overlap.
+    """A pack: files in ascending order of path, their chunks in ascending order of offset, without overlap.
 
-    `directories` names those that no file's path implies (the empty ones), in ascending order. `requires` says
-    which versions of other packs this one works with, in ascending order of pack. With `plain` the archive is a plain
-    one, and no file is listed unless a site has derived the manifest.
+    `directories` lists the empty directories, which no file's path implies, in ascending order. `requires` lists the
+    versions of other packs that this one works with, in ascending order of pack. If `plain` is present, the archive is
+    opaque, and files are listed only if a site has derived the manifest.
     """
 
     schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
@@ -188,33 +190,33 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all files; at least the archive's, about, where it is a plain one that does not tell."""
+        """Total size of all files in bytes; the archive's size if it is opaque and the manifest omits the size."""
         if self.plain and not self.plain.derived_from:
             return self.archive.size if self.plain.size is None else self.plain.size
         return sum(file.size for file in self.files)
 
     @property
     def is_derived(self) -> bool:
-        """Tell whether a site wrote it down after it had unpacked a plain archive: nobody publishes such a manifest."""
+        """True if a site derived this manifest by unpacking an opaque archive. Such manifests are never published."""
         return self.plain is not None and self.plain.derived_from is not None
 
     @property
     def archive_key(self) -> str:
-        """Where the archive lies in a source."""
+        """The key of the archive in a source."""
         return f"{self.pack}/{self.version}/{self.archive.file}"
 
     def placements(self) -> Iterator[Placement]:
-        """Every chunk at its place, in archive order."""
+        """Yield the placements of all chunks, in archive order."""
         for file in self.files:
             yield from placements(file)
 
     def folders(self) -> list[str]:
-        """Every directory of the pack, parents before children."""
+        """Return all directories of the pack, parents before children."""
         return sorted(_parents(self.files, self.directories).union(self.directories))
 
 
 class Placement(NamedTuple):
-    """A chunk at its place: `start` is where its first byte lies in the file."""
+    """A chunk and its position: `start` is the offset in the file, in bytes."""
 
     file: File
     chunk: Chunk
@@ -222,7 +224,7 @@ class Placement(NamedTuple):
 
 
 def placements(file: File) -> Iterator[Placement]:
-    """Where each chunk of the file lies in it."""
+    """Yield the placements of the file's chunks, in order."""
     start = 0
     for chunk in file.chunks:
         yield Placement(file, chunk, start)
@@ -230,10 +232,10 @@ def placements(file: File) -> Iterator[Placement]:
 
 
 def parse(document: bytes, ref: PackRef) -> Manifest:
-    """Read the manifest of `ref`.
+    """Parse the manifest of `ref`.
 
-    Raises `UnsupportedError` for another schema, `ManifestError` for whatever else is wrong with it, or when it is
-    another pack's.
+    Raises `UnsupportedError`: the schema is another one. Raises `ManifestError`: the document is invalid or is the
+    manifest of another pack.
     """
     try:
         _check_kind(document[:64].lstrip())
@@ -255,9 +257,9 @@ _CHUNK, _FILE, _MANIFEST = TypeAdapter(Chunk), TypeAdapter(File), TypeAdapter(Ma
 
 
 def _make_early(fields: dict[str, Any]) -> object:
-    """Make each chunk and each file as soon as it is read, which takes less memory than the objects they come from.
+    """Build each `Chunk` and `File` while parsing, which takes less memory than the JSON objects.
 
-    Whatever is not a valid one is left as it is: `parse` validates the whole and can say where it is wrong.
+    Other or invalid objects are returned unchanged: `parse` validates the whole document and reports the position.
     """
     try:
         if "offset" in fields:
@@ -270,7 +272,7 @@ def _make_early(fields: dict[str, Any]) -> object:
 
 
 def _check_schema(content: object, ref: PackRef) -> None:
-    """Raise `UnsupportedError` for another schema, whatever else the document holds."""
+    """Raise `UnsupportedError` for another schema, before the rest of the document is validated."""
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is int and schema != SCHEMA:
         raise UnsupportedError(
@@ -281,19 +283,22 @@ def _check_schema(content: object, ref: PackRef) -> None:
 
 
 class Resolved(NamedTuple):
-    """A manifest, and the digest of the document that it was read from."""
+    """A manifest and the digest of its document."""
 
     manifest: Manifest
     digest: str
 
 
 def resolved(document: bytes, ref: PackRef) -> Resolved:
-    """Read the manifest of `ref`; raises as `parse` does."""
+    """Parse the manifest of `ref` and compute its digest. Raises the errors of `parse`."""
     return Resolved(parse(document, ref), f"sha256:{hashlib.sha256(document).hexdigest()}")
 
 
 def published(document: bytes, ref: PackRef) -> Resolved:
-    """Read the manifest of `ref` as a publisher wrote it; raises as `parse` does, and for one that a site derived."""
+    """Parse the published manifest of `ref`.
+
+    Raises the errors of `parse`. Raises `ManifestError`: the manifest was derived by a site.
+    """
     found = resolved(document, ref)
     if found.manifest.is_derived:
         raise ManifestError(
@@ -304,7 +309,10 @@ def published(document: bytes, ref: PackRef) -> Resolved:
 
 
 def origin(derived: Manifest) -> Resolved:
-    """What the manifest was derived from, as far as it tells: enough to bring the archive once more."""
+    """Reconstruct the published manifest from a derived one, with all that is needed to fetch the archive again.
+
+    Raises `ValueError`: the manifest is not derived.
+    """
     if derived.plain is None or derived.plain.derived_from is None:
         raise ValueError(f"the manifest of {derived.ref} is not derived")
     plain = OpaqueArchive(derived.plain.size, derived.plain.entries)
@@ -312,13 +320,13 @@ def origin(derived: Manifest) -> Resolved:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Write the document: the same manifest gives the same bytes, one file a line so that a diff can be read."""
+    """Return the document. Equal manifests give equal bytes; each file is on a line of its own, for readable diffs."""
     text = _MANIFEST.dump_json(manifest, exclude_defaults=True)
     return text.replace(b'{"path":', b'\n{"path":') + b"\n"
 
 
 def json_schema() -> bytes:
-    """Write the JSON Schema of the document, as far as one can say it: order and coverage are checked on parsing."""
+    """Return the JSON Schema of the document. It cannot express order and coverage, which only `parse` checks."""
     schema = _MANIFEST.json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "models_init pack manifest"
@@ -355,7 +363,7 @@ _FOREIGN = (
     (b"\xfe\xff", "it is UTF-16"),
     (b"<", "it is a web page or XML, as a proxy in between may send it"),
 )
-"""What is found where a manifest ought to be, by its first bytes."""
+"""First bytes of other formats that may be found in place of a manifest, and their descriptions."""
 
 
 def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:

@@ -1,8 +1,8 @@
-"""What minisign's public keys and signatures look like, and which documents a signature fits.
+"""Parse minisign public keys and signatures, and verify the signature of a manifest.
 
-A signature is good for one document: the manifest of the pack and version that its trusted comment names. The format is
-that of https://jedisct1.github.io/minisign/: four lines, of which the last signs the third. The first is signed by
-nobody, so it is neither shown nor used.
+A signature is valid for one document: the manifest of the pack and version named in its trusted comment. The format is
+that of https://jedisct1.github.io/minisign/: four lines, of which the last signs the third. The first line is not
+signed, so it is neither shown nor used.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
 
 SIGNATURE_LIMIT = 64 << 10
-"""Bytes of a signature, at most; minisign itself writes no more than 10 KiB."""
+"""Maximum size of a signature file in bytes; minisign itself writes at most 10 KiB."""
 
 LEGACY, HASHED = b"Ed", b"ED"
-"""Whether the document itself was signed (minisign before 0.10, and with -l), or its BLAKE2b-512."""
+"""The algorithms: the document itself is signed (minisign before 0.10, and with -l), or its BLAKE2b-512 hash."""
 
 _UNTRUSTED, _TRUSTED = b"untrusted comment: ", b"trusted comment: "
 _ANOTHER = "it is cut, changed, or no signature of minisign"
@@ -34,14 +34,14 @@ _ANOTHER = "it is cut, changed, or no signature of minisign"
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """`number` is what minisign shows as the key's id, `point` what signatures are checked with."""
+    """A public key: `number` is the key id as 8 bytes, `point` the Ed25519 key as 32 bytes."""
 
     number: bytes
     point: bytes
 
     @classmethod
     def parse(cls, text: str) -> PublicKey:
-        """Read the one line that minisign prints; raise `ValueError`."""
+        """Parse the one line that minisign prints. Raises `ValueError`: it is not a public key."""
         raw = _decoded(text.encode(), 42)
         if raw[:2] != LEGACY:
             raise ValueError("it is no Ed25519 key")
@@ -49,7 +49,7 @@ class PublicKey:
 
     @property
     def id(self) -> str:
-        """Sixteen hexadecimal digits, as minisign shows them."""
+        """The key id as minisign shows it: sixteen hexadecimal digits."""
         return key_id(self.number)
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature as it was read: well-formed, and so far believed by nobody."""
+    """A parsed signature, well-formed but not verified."""
 
     algorithm: bytes
     number: bytes
@@ -68,9 +68,10 @@ class Signature:
 
     @classmethod
     def parse(cls, document: bytes) -> Signature:
-        """Read the four lines exactly as minisign writes them; raise `ValueError`.
+        """Parse the four lines exactly as minisign writes them.
 
-        Nothing beside them is taken: what no check covers could be changed unnoticed.
+        Raises `ValueError`: the document is anything else. Additional content is rejected, because it would not be
+        covered by any check and could be changed unnoticed.
         """
         lines = document.split(b"\n")
         if len(lines) != 5 or lines[4]:
@@ -84,17 +85,17 @@ class Signature:
 
     @property
     def key_id(self) -> str:
-        """The id of the key that it claims to be made with."""
+        """The id of the key that the signature claims to be made with."""
         return key_id(self.number)
 
     def encoded(self, remark: str) -> bytes:
-        """The four lines; `remark` is the first one's text."""
+        """Return the four lines; `remark` is the text of the first."""
         raw = b64encode(self.algorithm + self.number + self.signature)
         lines = (_UNTRUSTED + remark.encode(), raw, _TRUSTED + self.comment, b64encode(self.seal))
         return b"".join(line + b"\n" for line in lines)
 
     def is_by(self, key: PublicKey, document: bytes) -> bool:
-        """Whether the key has signed this document, and this trusted comment with it."""
+        """Return True if the key signed this document and the trusted comment."""
         return (
             key.number == self.number
             and _verified(key, signed_bytes(document, self.algorithm), self.signature)
@@ -102,31 +103,31 @@ class Signature:
         )
 
     def binds(self, ref: PackRef) -> bool:
-        """Whether the trusted comment names this pack and version: once, and no other."""
+        """Return True if the trusted comment names this pack and version exactly once, and no other."""
         words = re.split(rb"[ \t]+", self.comment)
         named = [word for word in words if word.startswith((b"pack=", b"version="))]
         return sorted(named) == [b"pack=" + ref.name.encode(), b"version=" + ref.version.encode()]
 
 
 def key_id(number: bytes) -> str:
-    """A key's number as minisign shows it."""
+    """Format a key id as minisign shows it."""
     return f"{int.from_bytes(number, 'little'):X}"  # as minisign prints it, without leading zeros
 
 
 def binding(ref: PackRef) -> str:
-    """The trusted comment that makes a signature good for this pack and version."""
+    """Return the trusted comment that makes a signature valid for this pack and version."""
     return f"pack={ref.name} version={ref.version}"
 
 
 def signed_bytes(document: bytes, algorithm: bytes) -> bytes:
-    """What of a document goes into its signature."""
+    """Return the bytes that are signed: the document or its BLAKE2b-512 hash, depending on the algorithm."""
     return document if algorithm == LEGACY else hashlib.blake2b(document).digest()
 
 
 def public_keys(text: str) -> tuple[PublicKey, ...]:
-    """Read public keys: one a line, or between commas or blanks; lines of `.pub` files' comments may stand between.
+    """Parse public keys that are separated by newlines, commas or blanks. Comment lines of `.pub` files are skipped.
 
-    Raises `ValueError` where there is none, or something else. What might be a secret key is in no message.
+    Raises `ValueError`: there is no key, or something else. A word that may be a secret key is not in the message.
     """
     lines = [line for line in text.splitlines() if not line.startswith(_UNTRUSTED.decode())]
     words = [word for line in lines for word in re.split(r"[\s,]+", line) if word]
@@ -136,7 +137,7 @@ def public_keys(text: str) -> tuple[PublicKey, ...]:
 
 
 def verify(ref: PackRef, document: bytes, signature: bytes, keys: Sequence[PublicKey]) -> str:
-    """Return the id of the trusted key that has signed this manifest as this pack's. Raises `SignatureError`."""
+    """Return the id of the trusted key that signed this manifest for this pack and version. Raises `SignatureError`."""
     try:
         read = Signature.parse(signature)
     except ValueError as error:
@@ -163,7 +164,7 @@ def verify(ref: PackRef, document: bytes, signature: bytes, keys: Sequence[Publi
 
 
 def unsigned(ref: PackRef, where: str, keys: Sequence[PublicKey]) -> SignatureError:
-    """The error for a manifest without a signature."""
+    """Return the error for a manifest without a signature."""
     return SignatureError(
         f"the manifest of {ref} is not signed at {where}, and only signed ones are trusted here ({_trust(keys)}); "
         "ask the publisher for its signature"
@@ -176,7 +177,7 @@ def _trust(keys: Sequence[PublicKey]) -> str:
 
 
 def _shown(comment: bytes, limit: int = 200) -> str:
-    """A comment that was signed, on one line: by a trusted key, but perhaps not for us."""
+    """Format a signed comment on one line, shortened. A trusted key signed it, but perhaps for another purpose."""
     text = comment.decode(errors="replace")
     return repr(text if len(text) <= limit else f"{text[:limit]}…")
 
@@ -194,7 +195,7 @@ def _public_key(word: str) -> PublicKey:
 
 
 def _decoded(text: bytes, length: int) -> bytes:
-    """Read base64 in its one canonical form; raise `ValueError`."""
+    """Decode canonical base64 of `length` bytes. Raises `ValueError` for anything else."""
     try:
         raw = b64decode(text, validate=True)
     except NotBase64:
@@ -205,8 +206,8 @@ def _decoded(text: bytes, length: int) -> bytes:
 
 
 def _verified(key: PublicKey, message: bytes, signature: bytes) -> bool:
-    from nacl.exceptions import BadSignatureError  # noqa: PLC0415 - 20 ms that only who checks signatures need pay
-    from nacl.signing import VerifyKey  # noqa: PLC0415 - the same
+    from nacl.exceptions import BadSignatureError  # noqa: PLC0415 - 20 ms that are only needed to check signatures
+    from nacl.signing import VerifyKey  # noqa: PLC0415 - as above
 
     try:
         VerifyKey(key.point).verify(message, signature)

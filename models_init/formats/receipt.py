@@ -1,4 +1,4 @@
-"""What a site says it has installed, so that the next bundle can leave it out."""
+"""The receipt: a site's list of installed packs, so that the next bundle can omit their content."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 RECEIPT_LIMIT = 1 << 20
-"""Bytes of a receipt, at most: several thousand packs."""
+"""Maximum size of a receipt in bytes, enough for several thousand packs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Installed packs with the digests of their manifests; `release` is the current one, or empty. No secrets."""
+    """Installed packs with the digests of their manifests. `release` is the current one, or empty.
+
+    A receipt contains no secrets.
+    """
 
     packs: Mapping[PackRef, str]
     release: str
 
     def encode(self) -> bytes:
-        """Write it: the same volume gives the same bytes."""
+        """Return the document. Equal volumes give equal bytes."""
         packs = [{"pack": ref.name, "version": ref.version, "manifest": self.packs[ref]} for ref in sorted(self.packs)]
         return json.dumps({"schema": SCHEMA, "release": self.release, "packs": packs}, indent=2).encode() + b"\n"
 
@@ -43,7 +46,7 @@ class _Pack:
 
 @document(config=ConfigDict(defer_build=True))
 class _Document:
-    """What a receipt holds. Fields that a later version may add are ignored."""
+    """The content of the document. Unknown fields, which later versions may add, are ignored."""
 
     schema: StrictInt
     release: StrictStr
@@ -54,7 +57,7 @@ _DOCUMENT = TypeAdapter(_Document)
 
 
 def parse(text: bytes) -> Receipt:
-    """Read one; raise `ValueError` for anything that we have not written."""
+    """Parse a receipt. Raises `ValueError`: it is not a valid receipt of a supported schema."""
     content = load(text)
     if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A set of packs that is activated together, as `release.json` records it."""
+"""The release, a set of packs that is activated together, and its document `release.json`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from models_init.formats.documents import flaw, load
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_ID_LENGTH = 12  # hexadecimal digits: 48 bits, for the few dozen releases that a volume sees in its life
+_ID_LENGTH = 12  # hexadecimal digits: 48 bits are enough for the few dozen releases that a volume ever has
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledPack:
-    """A pack of a release; `manifest` is the digest of the document that it was verified against."""
+    """A pack of a release; `manifest` is the digest of the manifest that it was verified against."""
 
     ref: PackRef
     manifest: str
@@ -29,7 +29,11 @@ class InstalledPack:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Packs in order of name; `created` is an ISO 8601 time in UTC, `source` and `program` say where they came from."""
+    """A set of packs in order of name.
+
+    `created` is an ISO 8601 time in UTC; `source` and `program` name the source and the program version that installed
+    the packs.
+    """
 
     packs: tuple[InstalledPack, ...]
     created: str
@@ -38,21 +42,21 @@ class Release:
 
     @property
     def id(self) -> str:
-        """A name that follows from the packs and their content alone: the same set is the same release anywhere."""
+        """The release's id, a hash of the packs and their manifests: the same set has the same id on every volume."""
         lines = "".join(f"{pack.ref.name} {pack.ref.version} {pack.manifest}\n" for pack in self.packs)
         return hashlib.sha256(lines.encode()).hexdigest()[:_ID_LENGTH]
 
     @property
     def versions(self) -> dict[str, str]:
-        """Version by pack name."""
+        """The packs' versions by name."""
         return {pack.ref.name: pack.ref.version for pack in self.packs}
 
     def holds(self, wanted: Iterable[PackRef]) -> bool:
-        """Tell whether it consists of exactly these packs."""
+        """Return True if the release consists of exactly these packs."""
         return {pack.ref for pack in self.packs} == set(wanted)
 
     def encode(self) -> bytes:
-        """Write `release.json`."""
+        """Return the content of `release.json`."""
         content = {
             "schema": 1,
             "release": self.id,
@@ -68,7 +72,7 @@ class Release:
 
 
 def release_of(packs: Mapping[PackRef, str], created: str, source: str, program: str) -> Release:
-    """Make a release of packs, given with the digests of their manifests."""
+    """Return a release of these packs; `packs` maps them to the digests of their manifests."""
     ordered = tuple(InstalledPack(ref, packs[ref]) for ref in sorted(packs))
     return Release(ordered, created, source, program)
 
@@ -81,7 +85,7 @@ class _RecordedPack:
 
 @document(config=ConfigDict(defer_build=True))
 class _Record:
-    """What `release.json` holds. Fields that a later version may add are ignored."""
+    """The content of `release.json`. Unknown fields, which later versions may add, are ignored."""
 
     release: StrictStr
     packs: dict[str, _RecordedPack]
@@ -94,7 +98,7 @@ _RECORD = TypeAdapter(_Record)
 
 
 def parse(text: bytes) -> Release:
-    """Read `release.json`; raise `ValueError` for anything that we have not written."""
+    """Parse `release.json`. Raises `ValueError`: it is not a valid record of a release."""
     try:
         record = _RECORD.validate_python(load(text))
     except ValueError as error:
