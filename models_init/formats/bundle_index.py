@@ -102,7 +102,7 @@ class BundledPack:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class ReceiptPacks:
-    """Packs that are installed according to the site's receipt, with their manifests' digests; the bundle omits them."""
+    """Packs that the site has installed (by its receipt), with their manifests' digests; the bundle omits them."""
 
     packs: dict[Line, Digest]
     release: Line = ""

@@ -1,4 +1,5 @@
-"""Where manifests and archives come from: one module for each kind of source, and one contract for all.
+"""Sources of manifests and archives: one module for each kind, with a common interface in `source`.
 
-It may import `core`, `formats` and `fs`. It must not write to a volume; a kind of source must not know another.
+This package may import `core`, `formats` and `fs`. It does not write to a volume. No kind of source
+imports another.
 """

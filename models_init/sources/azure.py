@@ -1,8 +1,8 @@
-"""An Azure Blob container as a source, opened with a SAS token.
+"""An Azure Blob container as a source, accessed with a SAS token.
 
-Plain REST: the SDK costs 1.15 to 2 times the CPU, retries what is final, ignores `Retry-After`, and
-takes a short but self-consistent 206 for good. The URL is built anew for every request and is never shown: it holds
-the token. `azure_errors` translates what the service refuses.
+It uses the REST API directly: the SDK takes 1.15 to 2 times the CPU time, retries final errors, ignores `Retry-After`,
+and accepts a short but self-consistent 206 response. The full URL is built for each request and never displayed,
+because it contains the token. `azure_errors` translates error responses.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from models_init.sources.http.response import Response
     from models_init.sources.source import Sink
 
-_LOOK = 1.0  # seconds between two looks for a newer token
-_ERROR_LIMIT = 64 << 10  # bytes of an error's body that are looked at
+_LOOK = 1.0  # seconds between checks for a newer token
+_ERROR_LIMIT = 64 << 10  # bytes; maximum size of an error's body
 _LIST_LIMIT = 8 << 20  # bytes of one page of a listing: 5000 names of at most 1 KiB
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRefresh:
-    """How long to wait, in seconds, for a newer token when one that worked is refused; `tell` is told once."""
+    """Waiting for a newer token, up to `seconds`, when one that worked is refused. `tell` is called once per token."""
 
     seconds: float
     tell: Callable[[AccessError], None]
@@ -52,9 +52,9 @@ class TokenRefresh:
 
 @dataclass(frozen=True, slots=True)
 class ContainerAccess:
-    """How to reach a container: `read_token` gives the newest token's text each time it is called.
+    """Access to a container. `read_token` returns the text of the newest token each time it is called.
 
-    Without a `renewal` a refused token is final, unless there is a newer one at once.
+    Without `renewal`, a refused token is a final error unless a newer one is available at once.
     """
 
     url: str
@@ -65,7 +65,7 @@ class ContainerAccess:
 
 
 class AzureSource:
-    """Blobs of the container `access.url` whose names begin with `access.prefix`; keys are the rest of their names."""
+    """The blobs of `access.url` whose names begin with `access.prefix`; their keys are the names without the prefix."""
 
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access
@@ -73,8 +73,8 @@ class AzureSource:
         self._http = HttpClient(self._base, access.transport)
         self._token = SasToken.make(access.read_token())
         self._etags: dict[str, str] = {}
-        self._worked: SasToken | None = None  # the newest token that opened something
-        self._given_up: SasToken | None = None  # the token for which nobody waits any more
+        self._worked: SasToken | None = None  # the last token that was accepted
+        self._given_up: SasToken | None = None  # the token whose replacement is no longer waited for
         self._waiting = asyncio.Lock()
         if flaw := self._token.flaw(self._scheme):
             raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
@@ -96,7 +96,7 @@ class AzureSource:
             return await response.body(limit, key)
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """See `Source.get_range`. A blob that changes between two ranges is a `WrongBytesError`."""
+        """See `Source.get_range`. Raises `WrongBytesError`: the blob has changed since its first range."""
         if not 0 <= start < stop:
             raise SourceError(f"bytes {start} to {stop} of {key} are no range")
         headers = {"Range": f"bytes={start}-{stop - 1}"}
@@ -123,7 +123,7 @@ class AzureSource:
                 return sorted(names)
 
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
-        """See `Source.unavailable_reason`: an archive is whole, or it is damaged."""
+        """See `Source.unavailable_reason`: a container never omits parts of an archive on purpose."""
         return ""
 
     def repair_hint(self, _key: str, _start: int) -> str:
@@ -143,7 +143,7 @@ class AzureSource:
 
     @asynccontextmanager
     async def _get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[Response]:
-        """One GET; where the token is refused and a newer one is there, or comes soon, another one with that."""
+        """Send a GET request; if the token is refused, repeat it with a newer token, if there is one in time."""
         response, used = await self._send(url, headers)
         try:
             while response.status >= 400:
@@ -162,7 +162,10 @@ class AzureSource:
         return await self._http.get(url, headers, Credentials(used.query)), used
 
     async def _is_renewed(self, used: SasToken, refusal: AccessError) -> bool:
-        """Tell whether there is another token than `used`; where that one had worked, wait for it, once for all."""
+        """Return True if there is another token than `used`. If `used` had worked, wait for another one.
+
+        Concurrent requests share one wait, and there is only one for each token.
+        """
         if self._reload_token(used):
             return True
         renewal = self._access.renewal
@@ -178,8 +181,8 @@ class AzureSource:
         return self._token != used
 
     def _reload_token(self, used: SasToken) -> bool:
-        """Take up a newer token; tell whether there is another than `used`: a request beside this may have found it."""
-        with suppress(UsageError):  # its file is being replaced
+        """Read the token again; return True if it differs from `used`, also if a concurrent request has replaced it."""
+        with suppress(UsageError):  # the token file is being replaced
             token = SasToken.make(self._access.read_token())
             if not token.flaw(self._scheme):
                 self._token = token
@@ -193,7 +196,7 @@ class AzureSource:
             )
 
     def _check_range(self, response: Response, key: str, start: int, stop: int) -> None:
-        """Believe nothing but the range that was asked for, of the blob that was first seen."""
+        """Check that the response has exactly the requested range of the same version of the blob as before."""
         etag = response.header("ETag")
         if self._etags.setdefault(key, etag) != etag:
             raise _republished(key)
@@ -210,7 +213,7 @@ class AzureSource:
     async def _status_error(self, response: Response, used: SasToken) -> ModelsInitError:
         """Return the exception for a status of 400 or above."""
         client = Client(self._http.host, self._base, "MODELS_URL", "r and l")
-        if response.elsewhere:  # the token did not go there, so it is not the reason
+        if response.elsewhere:  # the token was not sent there, so it is not the reason
             return redirect_error(ErrorResponse.of(response.status, response.header), client, response.elsewhere)
         error = await _error_response(response)
         if error.status == 412 and not error.is_refusal:
@@ -224,7 +227,7 @@ class AzureSource:
 
 
 class AzureProbe:
-    """See `EndpointProbe`: asks for the container without the token, which the response's status says nothing about."""
+    """See `EndpointProbe`. It requests the container without a token, so any status but a transient one is success."""
 
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access
@@ -262,10 +265,10 @@ def _republished(key: str) -> WrongBytesError:
 
 
 def _parsed(page: bytes) -> ET.Element:
-    from xml.etree import ElementTree as ET  # noqa: PLC0415 - by need
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - needed only for listings and errors
 
     try:
-        return ET.fromstring(page)  # noqa: S314 - expat caps entity expansion, the page's size is capped
+        return ET.fromstring(page)  # noqa: S314 - expat limits entity expansion, and the page's size is limited
     except ET.ParseError:
         raise UnavailableError("the list of blobs is not readable XML; a proxy in between may be changing it") from None
 

@@ -1,6 +1,6 @@
-"""Translates error responses of Azure Blob Storage into our exceptions, for a site and for `models-pack upload`.
+"""Translate error responses of Azure Blob Storage into exceptions, for sites and for `models-pack upload`.
 
-Everything here is a pure function of the response, the client and its token. Statuses and codes:
+All functions are pure functions of the response, the client and its token. Statuses and codes:
 https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes. Where Azure answers
 `AuthenticationFailed`, Azurite answers `AuthorizationFailure` and no detail, so a refusal is recognized by its status.
 """
@@ -24,7 +24,7 @@ _TOLERATED_SKEW = 120.0
 """Seconds by which clocks may differ before a message mentions it."""
 
 _ANONYMOUS = {"PublicAccessNotPermitted", "NoAuthenticationInformation"}
-"""Codes, of any status, that say that the service saw no token."""
+"""Codes, with any status, of a request that the service regards as one without a token."""
 
 _NO_CONTAINER = {"ContainerNotFound", "ContainerBeingDeleted"}
 
@@ -35,15 +35,15 @@ _MEANINGS = {
     "AuthorizationProtocolMismatch": "is for https only",
     "AuthorizationSourceIPMismatch": "is for another IP address than this machine's (sip=)",
 }
-"""What the token lacks, by error code."""
+"""What is wrong with the token, by error code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The side that sent a request, as far as messages name it.
+    """The client's settings that messages name.
 
-    `host` and `container` (its URL) are without the token; `setting` is what the operator checks when the URL is
-    wrong, e.g. `MODELS_URL`; `permissions` are those that the token needs, e.g. `r and l`.
+    `host` and `container` (its URL) are without the token; `setting` is the setting that holds the URL, e.g.
+    `MODELS_URL`; `permissions` are those that the token needs, e.g. `r and l`.
     """
 
     host: str
@@ -56,8 +56,8 @@ class Client:
 class ErrorResponse:
     """A response of status 400 or above.
 
-    `code` is the service's error code; `detail` is the `AuthenticationErrorDetail` of the body; `path` is what was
-    asked for; `date` is the service's time; `retry_after` is in seconds. All but the status may be empty or None.
+    `code` is the service's error code; `detail` is the `AuthenticationErrorDetail` of the body; `path` is that of the
+    request; `date` is the service's time; `retry_after` is in seconds. All but the status may be empty or None.
     """
 
     status: int
@@ -71,9 +71,9 @@ class ErrorResponse:
     def of(
         cls, status: int, header: Callable[[str], str], *, code: str = "", detail: str = "", path: str = ""
     ) -> ErrorResponse:
-        """Parse the headers; `header` returns one by its name in any case, or an empty string.
+        """Build it from a response. `header` returns the header of a case-insensitive name, or an empty string.
 
-        `code` is the code in the body, for a response whose header has none.
+        `code` is the code in the body, which is used if the header `x-ms-error-code` is missing.
         """
         date = http_date(header("Date"))
         retry_after = _seconds(header("Retry-After"), date)
@@ -81,21 +81,21 @@ class ErrorResponse:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the token, or its absence, is the reason."""
+        """True if the token or its absence is the reason."""
         return self.status in (401, 403) or self.code in _ANONYMOUS
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed later."""
+        """True if the same request may succeed later."""
         return self.status in (408, 429) or self.status >= 500
 
     @property
     def lacks_container(self) -> bool:
-        """Whether the container itself does not exist."""
+        """True if the container itself does not exist."""
         return self.status == 404 and self.code in _NO_CONTAINER
 
     def by(self, host: str) -> str:
-        """The response in one clause, for messages."""
+        """Describe the response in one clause, for messages."""
         return f"{host} answered {self.status} {self.code}".rstrip()
 
 
@@ -132,7 +132,7 @@ def redirect_error(response: ErrorResponse, client: Client, target: str) -> Sour
 
 
 def http_date(text: str) -> datetime | None:
-    """Parse the date of a header; None for anything else. Without a time zone it is in UTC, as HTTP dates are."""
+    """Parse the date of a header; return None if it is invalid. A date without a time zone is in UTC."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
@@ -141,7 +141,7 @@ def http_date(text: str) -> datetime | None:
 
 
 def _seconds(retry_after: str, now: datetime | None) -> float | None:
-    """Parse `Retry-After`: seconds, or a date, which is judged by the service's clock where that is known."""
+    """Parse `Retry-After` and return seconds. A date is relative to `now`, the service's time, else to this clock's."""
     if retry_after.isdecimal():
         return float(retry_after)
     until = http_date(retry_after)
@@ -149,7 +149,7 @@ def _seconds(retry_after: str, now: datetime | None) -> float | None:
 
 
 def _reason(response: ErrorResponse, client: Client, token: SasToken) -> str:
-    """Say what is wrong with the token: by the service's clock, by the code, or else all causes that remain."""
+    """Say why the token is refused: by the service's clock, or by the error code, else list all remaining causes."""
     if flaw := token.time_flaw(response.date or datetime.now(UTC)):
         return f"the SAS token {flaw}{_skew(response.date)}"
     if "time frame" in response.detail:
@@ -163,7 +163,7 @@ def _reason(response: ErrorResponse, client: Client, token: SasToken) -> str:
 
 
 def _skew(service_time: datetime | None) -> str:
-    """Say by how much this machine's clock differs from the service's, if it matters."""
+    """Describe the difference between this machine's clock and the service's if it exceeds `_TOLERATED_SKEW`."""
     seconds = (datetime.now(UTC) - service_time).total_seconds() if service_time else 0.0
     if abs(seconds) < _TOLERATED_SKEW:
         return ""

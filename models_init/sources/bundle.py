@@ -1,4 +1,4 @@
-"""An offline bundle as a source: read where it lies, nothing is unpacked."""
+"""An offline bundle as a source, read in place without unpacking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BundleSource:
-    """The packs in a bundle: `path` is its file, its first part, or a folder with all its parts."""
+    """The packs in a bundle; `path` is its file, its first part, or a folder with all its parts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,12 +34,12 @@ class BundleSource:
         return self._path.absolute().as_uri()
 
     async def read(self, key: str, limit: int) -> bytes:
-        """See `Source.read`. Documents are there twice; `WrongBytesError` where both are damaged."""
+        """See `Source.read`. A bundle has two copies of each document. Raises `WrongBytesError`: both are damaged."""
         opened = await self._opened()
         return await asyncio.to_thread(opened.document, key, limit)
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """See `Source.get_range`; what the bundle was made without is a `NotFoundError`."""
+        """See `Source.get_range`. Raises `NotFoundError`: the bundle was made without these bytes."""
         opened = await self._opened()
         offset = opened.offset(key, start, stop)
         loop, size = asyncio.get_running_loop(), stop - start
@@ -58,7 +58,7 @@ class BundleSource:
         return sorted({key[len(prefix) :].split("/")[0] for key in opened.objects if key.startswith(prefix)})
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
-        """See `Source.unavailable_reason`; nothing is known of what is not open."""
+        """See `Source.unavailable_reason`; empty as long as the bundle is not open."""
         return self._bundle.unavailable_reason(key, start, stop) if self._bundle else ""
 
     def repair_hint(self, key: str, start: int) -> str:
@@ -81,12 +81,15 @@ class BundleSource:
         return self._bundle
 
     def _open(self) -> None:
-        """Set it here, in the thread: whoever waits may be cancelled, and the files must be closed nevertheless."""
+        """Open the bundle and set `_bundle`, in the thread.
+
+        The waiting task may be cancelled, and `close` must find the opened files nevertheless.
+        """
         self._bundle = Bundle.open(self._path)
 
 
 class Bundle:
-    """A bundle whose table of contents was found, and whose files are those that the table tells of."""
+    """An open bundle whose files match its table of contents in number, order and size."""
 
     def __init__(self, medium: MultipartFile, contents: Contents) -> None:
         self.medium = medium
@@ -98,10 +101,10 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
-        """Open all files and find out whether they are whole and in order.
+        """Open all files and check that they are complete and in order.
 
-        Raises `UsageError` for what is no bundle, `SourceError` for one that is damaged or not complete, and what
-        `MultipartFile` raises.
+        Raises `UsageError`: the path is not a bundle. Raises `SourceError`: the bundle is damaged or incomplete. Also
+        raises the errors of `MultipartFile`.
         """
         medium = MultipartFile(parts_of(path))
         try:
@@ -114,7 +117,10 @@ class Bundle:
         return cls(medium, contents)
 
     def document(self, key: str, limit: int) -> bytes:
-        """A small object whose digest is right, from the first of its copies that is."""
+        """Return a small object from its first copy with the right digest.
+
+        Raises `NotFoundError`, `WrongBytesError` (both copies are damaged), and `SourceError` (larger than `limit`).
+        """
         for member in self._pieces(key):
             if member.start or member.size > limit:
                 raise SourceError(f"{key} in the bundle is larger than {limit} bytes: this is not what it should be")
@@ -127,7 +133,10 @@ class Bundle:
         )
 
     def offset(self, key: str, start: int, stop: int) -> int:
-        """Where in the whole a range begins that lies in one piece."""
+        """Return the offset in the bundle at which a range of an object begins. A single piece must contain the range.
+
+        Raises `NotFoundError`: the bundle omits the range. Raises `SourceError`: the range is empty or past the end.
+        """
         pieces = self._pieces(key)
         if not 0 <= start < stop:
             raise SourceError(f"bytes {start} to {stop} of {key} are no range")
@@ -144,7 +153,7 @@ class Bundle:
         return "" if held or not self.contents.since else self._reason()
 
     def place(self, key: str, start: int) -> str:
-        """Where a byte of an object lies."""
+        """Return the file and offset of a byte of an object, for messages."""
         for piece in self.objects.get(key, ()):
             if piece.start <= start < piece.stop:
                 return str(self.medium.place(piece.offset + start - piece.start))
@@ -164,7 +173,7 @@ class Bundle:
 
 
 def _contents(medium: MultipartFile, path: Path) -> Contents:
-    """The table, by its text at the beginning or by the copy at the end."""
+    """Return the table of contents from the beginning, or from its copy at the end."""
     bounds = medium.bounds()
     for index, (start, _) in enumerate(bounds):
         if found := _at_start(medium, start):
@@ -208,7 +217,10 @@ def _unreadable(medium: MultipartFile, path: Path) -> UsageError | SourceError:
 
 
 def _check_order(medium: MultipartFile, contents: Contents) -> None:
-    """A part that is another one by its first bytes is in the wrong place; one that is none is damaged, no more."""
+    """Raise `SourceError` if a part has the fingerprint of another part.
+
+    A part with an unknown fingerprint is damaged but in the right place, which is not an error here.
+    """
     if len(medium.paths) != len(contents.parts):
         return
     for index, found in enumerate(bundle_index.fingerprints(contents, medium.bounds(), medium.read)):

@@ -1,4 +1,4 @@
-"""A folder as a source: a mounted share, a stick, the output of the pack builder."""
+"""A folder as a source, such as a mounted share, a USB stick, or the output of the pack builder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DirectorySource:
-    """Objects are files below `folder`; keys are their relative paths."""
+    """The files below `folder`; their keys are their relative paths."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class DirectorySource:
             raise _translated(error, self._folder / folder) from error
 
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
-        """See `Source.unavailable_reason`: an archive is whole, or it is damaged."""
+        """See `Source.unavailable_reason`: a folder never omits parts of an archive on purpose."""
         return ""
 
     def repair_hint(self, _key: str, _start: int) -> str:
@@ -100,7 +100,10 @@ class DirectorySource:
 
 
 def _opened(path: Path) -> int:
-    """Open what somebody else may have put there: a fifo without a writer keeps nobody waiting. Raises `OSError`."""
+    """Open a file for reading, without blocking on a FIFO that has no writer.
+
+    Raises `OSError`, and `SourceError`: it is neither a regular file nor a directory.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind == stat.S_IFREG:

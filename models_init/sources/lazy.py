@@ -1,4 +1,4 @@
-"""A source that is opened when it is first asked for something: a run that finds everything here needs no token."""
+"""A source that is opened on first use, so that a run with everything installed needs no token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LazySource:
-    """Stands for the source that `make` will open; `make` may raise what its constructor raises."""
+    """A proxy for the source that `make` opens on first use. Each method also raises the errors of `make`."""
 
     def __init__(self, name: str, make: Callable[[], Source]) -> None:
         self._name = name
@@ -20,7 +20,7 @@ class LazySource:
 
     @property
     def name(self) -> str:
-        """The name it will have."""
+        """The name of the source, known before it is opened."""
         return self._name
 
     async def read(self, key: str, limit: int) -> bytes:
@@ -36,7 +36,7 @@ class LazySource:
         return await self._opened().names(folder)
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
-        """See `Source.unavailable_reason`; nothing is known of what is not open."""
+        """See `Source.unavailable_reason`; empty as long as the source is not open."""
         return self._source.unavailable_reason(key, start, stop) if self._source else ""
 
     def repair_hint(self, key: str, start: int) -> str:
@@ -44,7 +44,7 @@ class LazySource:
         return self._opened().repair_hint(key, start)
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the source if it was opened."""
         if self._source:
             await self._source.close()
 

@@ -1,4 +1,4 @@
-"""A large file, whole or in numbered parts, read as one: what lies on the stick, before anybody asks what it means."""
+"""Find and read a large file that may be split into numbered parts, whatever its content."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _SUFFIX = ".tar"
 
 
 def part_name(stem: str, number: int) -> str:
-    """The name of a part; they are counted from 1."""
+    """Return the name of a part; the first has number 1."""
     return f"{stem}.{number:03}"
 
 
 def is_bundle(path: Path) -> bool:
-    """Tell whether a path is meant for a bundle rather than for a folder with packs; nothing need be there."""
+    """Return True if the path names a bundle rather than a folder with packs. It need not exist."""
     if path.is_dir():
         return bool(_stems(path))
     return path.is_file() or path.suffix == _SUFFIX or _PART.match(path.name) is not None
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The file, or all parts in order: of the part that is named, of the file that was split, of those in a folder.
+    """Return the file at `path`, or all parts in order.
 
-    Raises `SourceError` where nothing is there, where a number is missing, or where a folder has parts of several.
+    `path` may be a file, one of the parts, the name of the file before it was split, or a folder with the parts.
+    Raises `SourceError`: nothing exists there, a part is missing, or a folder has parts of several files.
     """
     try:
         return _parts_of(path)
@@ -59,7 +60,7 @@ def _parts_of(path: Path) -> list[Path]:
 
 
 def _stems(folder: Path) -> list[str]:
-    """What the numbered tar files in the folder are parts of."""
+    """Return the names, without part numbers, of the tar files of which the folder has parts."""
     matches = (_PART.match(name) for name in os.listdir(folder))
     return sorted({found["stem"] for found in matches if found and found["stem"].endswith(_SUFFIX)})
 
@@ -77,7 +78,7 @@ def _in_order(folder: Path, stem: str) -> list[Path]:
 
 
 def missing_parts(folder: Path, names: list[str]) -> SourceError:
-    """The error for parts that ought to lie in a folder."""
+    """Return the error for parts that are missing in a folder."""
     several = len(names) > 1
     return SourceError(
         f"{', '.join(names[:20])}{' and more' if len(names) > 20 else ''} {'are' if several else 'is'} missing in "
@@ -87,7 +88,7 @@ def missing_parts(folder: Path, names: list[str]) -> SourceError:
 
 @dataclass(frozen=True, slots=True)
 class FileOffset:
-    """A byte of the whole: the file that has it, and where in that."""
+    """The position of a byte: a file, and the offset in it."""
 
     path: Path
     offset: int
@@ -97,10 +98,10 @@ class FileOffset:
 
 
 class MultipartFile:
-    """Files that are open, one after the other as one; everything here blocks."""
+    """Several open files that are read as one; all methods block."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        """Open them; raises `SourceError`, `AccessError`."""
+        """Open the files. Raises `SourceError` or `AccessError`."""
         self.paths = list(paths)
         self._descriptors: list[int] = []
         try:
@@ -114,20 +115,23 @@ class MultipartFile:
 
     @property
     def size(self) -> int:
-        """Bytes of all."""
+        """Total size in bytes."""
         return self._starts[-1]
 
     def place(self, offset: int) -> FileOffset:
-        """Where a byte lies."""
+        """Return the file and offset of a byte."""
         index = self._index(offset)
         return FileOffset(self.paths[index], offset - self._starts[index])
 
     def bounds(self) -> list[tuple[int, int]]:
-        """Where each file begins and ends in the whole."""
+        """Return the offsets at which each file begins and ends in the whole."""
         return list(pairwise(self._starts))
 
     def fill(self, buffer: memoryview, offset: int) -> int:
-        """Read into the buffer, as much as one file has of it; 0 at the end. Raises `SourceError`, `AccessError`."""
+        """Read from one file into the buffer and return the number of bytes, which may be less than its size.
+
+        Returns 0 at the end. Raises `SourceError` or `AccessError`.
+        """
         index = self._index(offset)
         at = offset - self._starts[index]
         try:
@@ -136,7 +140,7 @@ class MultipartFile:
             raise translated(error, self.paths[index]) from error
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read so many bytes, or what is there of them."""
+        """Return `size` bytes, fewer at the end. Raises `SourceError` or `AccessError`."""
         buffer = bytearray(max(0, min(size, self.size - offset)))
         filled = 0
         while filled < len(buffer):
@@ -147,7 +151,7 @@ class MultipartFile:
         return bytes(buffer[:filled])
 
     def close(self) -> None:
-        """Close them."""
+        """Close the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -163,7 +167,7 @@ def _open(path: Path) -> int:
 
 
 def translated(error: OSError, path: Path) -> ModelsInitError:
-    """Say in our words what a medium did."""
+    """Return the exception for an `OSError` of a medium."""
     if isinstance(error, FileNotFoundError):
         return SourceError(f"there is no {path}; mount the medium, or correct MODELS_URL")
     if isinstance(error, PermissionError):

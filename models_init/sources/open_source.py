@@ -50,7 +50,7 @@ def is_remote(url: str) -> bool:
 
 
 def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) -> Source:
-    """Return the source at `url`. A container is opened, with what `access` returns, when it is first used."""
+    """Return the source at `url`. A container is opened on first use, with the result of `access`."""
     path = local_folder(url)
     if not path:
         from models_init.sources.lazy import LazySource
@@ -68,7 +68,7 @@ def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) ->
 
 
 def open_probe(url: str, source: Source, access: Callable[[], ContainerAccess]) -> EndpointProbe:
-    """Return what tells whether the source at `url` can be reached; it makes one attempt."""
+    """Return the probe of the source at `url`. It makes one attempt and does not retry."""
     if local_folder(url):
         from models_init.sources.probe import UnauthenticatedProbe
 

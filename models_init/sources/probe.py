@@ -1,4 +1,4 @@
-"""How a source is reached, and with what credential: asked before anything is fetched from it."""
+"""Check that a source is reachable and describe its credential, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a source says about itself: where it is and how it is reached, for people; its time if it has a clock."""
+    """The result of a probe: the source's location and the connection, for people, and its time if it has a clock."""
 
     where: str
     way: str = ""
@@ -23,9 +23,10 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a token says about itself: what it opens, for people; `flaw` is what makes it useless at any time.
+    """The properties of a token.
 
-    `time_flaw` tells what is wrong with it at a time, or nothing.
+    `scope` describes for people what it gives access to. `flaw` says why it is unusable at any time, or is empty.
+    `time_flaw` returns why it is unusable at a given time, or an empty string.
     """
 
     scope: str
@@ -35,17 +36,17 @@ class Credential:
 
 
 class EndpointProbe(Protocol):
-    """What can be asked about a source besides its objects."""
+    """Checks a source's reachability and credential without reading objects."""
 
     async def ping(self) -> ProbeResult:
-        """Reach it, without a credential. Raises the source's errors and `UsageError`."""
+        """Connect to the source without a credential. Raises the source's errors and `UsageError`."""
 
     def credential(self) -> Credential | None:
-        """What it is opened with, None where that is nothing. Raises `UsageError`."""
+        """Return the credential for the source, None if it needs none. Raises `UsageError`."""
 
 
 class UnauthenticatedProbe:
-    """See `EndpointProbe`: a source that wants no credential and has no clock, such as a folder."""
+    """See `EndpointProbe`: for a source without credential and clock, such as a folder."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""What a SAS token says about itself: life, permissions, scope; read without asking anybody.
+"""Parse and check a SAS token's fields (lifetime, permissions, scope) without network access.
 
 Fields: https://learn.microsoft.com/rest/api/storageservices/create-service-sas and …/create-account-sas.
 """
@@ -12,38 +12,38 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 GET_A_TOKEN = "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE"  # noqa: S105 - not a token
-"""What to do about a token that is refused, for messages."""
+"""Advice about a refused token, for messages."""
 
 _SIGNATURE_BYTES = 32  # HMAC-SHA256
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SasToken:
-    """A token as it goes into a query string, without the leading `?`. Has no repr that could leak it."""
+    """A token in the form of a query string, without the leading `?`. It has no repr, which could leak it."""
 
     query: str
 
     @classmethod
     def make(cls, text: str) -> SasToken:
-        """Take a token as people paste it: with spaces, quotes, a newline or a `?` around it."""
+        """Return the token without the spaces, quotes, newline or `?` that people paste with it."""
         return cls(text.strip().strip("'\"").lstrip("?&").strip())
 
     def field(self, name: str) -> str:
-        """One field's value, or an empty string."""
+        """Return the value of a field, or an empty string."""
         return parse_qs(self.query).get(name, [""])[0]
 
     @property
     def expires(self) -> datetime | None:
-        """When it ends, if it says so (a stored access policy may hold the date instead)."""
+        """The time at which it expires, None if it has no such field (a stored access policy may have it instead)."""
         return _moment(self.field("se"))
 
     @property
     def starts(self) -> datetime | None:
-        """When it begins, if it says so."""
+        """The time from which it is valid, None if it has no such field."""
         return _moment(self.field("st"))
 
     def flaw(self, scheme: str = "https") -> str:
-        """Name what makes it useless over `scheme` whatever the clock says, or return an empty string."""
+        """Return why it is unusable over `scheme` at any time, or an empty string."""
         if not self.query:
             return "is empty"
         if not self.field("sig"):
@@ -69,14 +69,14 @@ class SasToken:
         return ""
 
     def scope(self) -> str:
-        """What it opens, and for whom, in words."""
+        """Describe what it gives access to, with which permissions and restrictions."""
         opens = {"c": "the container", "d": "one directory"}.get(self.field("sr"), "the account")
         fields = {"sp": "permissions", "sip": "only from IP", "si": "by the stored policy"}
         told = [f"{words} {self.field(key)}" for key, words in fields.items() if self.field(key)]
         return ", ".join([f"for {opens}", *told])
 
     def time_flaw(self, now: datetime) -> str:
-        """Name what is wrong with it at `now`, or return an empty string."""
+        """Return why it is unusable at `now`, or an empty string."""
         expires, starts = self.expires, self.starts
         if expires and now >= expires:
             return f"expired at {_shown(expires)}"
@@ -87,7 +87,7 @@ class SasToken:
 
 def _is_signature(text: str) -> bool:
     try:
-        # parse_qs has made a space of a "+" that was not percent-encoded; Azure accepts such a token.
+        # parse_qs decodes a "+" that is not percent-encoded as a space; Azure accepts such a token.
         return len(base64.b64decode(text.replace(" ", "+"), validate=True)) == _SIGNATURE_BYTES
     except (binascii.Error, ValueError):
         return False
@@ -97,7 +97,7 @@ def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):  # the first and the last day there is, in another zone
+    except (ValueError, OverflowError):  # OverflowError: the first or last representable day in another time zone
         return None
 
 

@@ -1,4 +1,4 @@
-"""The contract that every source keeps: names of packs and versions, small documents, ranges of an archive."""
+"""The interface of all sources: list packs and versions, read small documents and ranges of archives."""
 
 from __future__ import annotations
 
@@ -6,48 +6,51 @@ from typing import Protocol
 
 
 class Sink(Protocol):
-    """Receives the bytes of a range, in order, into memory of its own.
+    """Receives the bytes of a range, in order, in its own memory.
 
-    The methods have the names of `asyncio.BufferedProtocol`. A source calls them by turns, from the event loop.
+    The methods are named as those of `asyncio.BufferedProtocol`. A source calls them alternately, from the event loop.
     """
 
     def get_buffer(self) -> memoryview:
-        """Return memory for the next bytes, at least one; it belongs to the source until `buffer_updated`."""
+        """Return a buffer of at least one byte for the next bytes; the source may use it until `buffer_updated`."""
 
     async def buffer_updated(self, count: int) -> None:
-        """Take the first `count` bytes of that memory. Waits as long as the sink can take no more (back-pressure)."""
+        """Accept the first `count` bytes of that buffer. Wait while the sink can accept no more (back-pressure)."""
 
 
 class Source(Protocol):
-    """A read-only tree of objects, each under a key such as `nl-nl/2026.04/manifest.json`.
+    """A read-only tree of objects with keys such as `nl-nl/2026.04/manifest.json`.
 
-    Every method raises `NotFoundError` (no such object), `AccessError` (refused), `UnavailableError` (may pass: worth
-    another try) or another `SourceError` (will not pass), and no foreign exception. What a sink raises passes through
-    untouched. Methods may be called side by side from one event loop.
+    Every method raises `NotFoundError` (no such object), `AccessError` (access denied), `UnavailableError` (transient:
+    a retry may succeed) or another `SourceError` (permanent), never another library's exception. Exceptions of a sink
+    are passed on unchanged. Methods may be called concurrently from one event loop.
     """
 
     @property
     def name(self) -> str:
-        """Where this is, for people and for `release.json`; never a secret."""
+        """The location of the source, for people and for `release.json`. It contains no secret."""
 
     async def read(self, key: str, limit: int) -> bytes:
-        """Return a whole small object; one of more than `limit` bytes is a `SourceError`."""
+        """Return a whole small object. Raises `SourceError`: it has more than `limit` bytes."""
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """Copy the bytes `start` to `stop` (exclusive) of the object into the sink: in order, all, and no others.
+        """Copy exactly the bytes `start` to `stop` (exclusive) of the object into the sink, in order.
 
-        On an error the sink has a correct prefix. Once this has ended, also by being cancelled, the sink is used no
-        more. An empty range, or one past the end, is a `SourceError`.
+        After an error the sink has received a prefix of the range. The sink is not used after this method has ended,
+        even if it was cancelled. Raises `SourceError`: the range is empty or extends past the end.
         """
 
     async def names(self, folder: str) -> list[str]:
-        """List what lies directly in `folder` ("" for the top), sorted. `AccessError` where listing is refused."""
+        """Return the sorted names of the entries directly in `folder` ("" for the top).
+
+        Raises `AccessError`: listing is not permitted.
+        """
 
     def unavailable_reason(self, key: str, start: int, stop: int, /) -> str:
-        """Why a source that has the object's manifest has not these bytes of it; empty where it has, or cannot tell."""
+        """Return why the source cannot serve this range although it has the manifest; "" if it can or does not know."""
 
     def repair_hint(self, key: str, start: int, /) -> str:
-        """What to do when the byte `start` of the object is wrong, and where it lies if that helps: half a sentence."""
+        """Return advice, as a clause, about a wrong byte at `start` of the object, with its location if that helps."""
 
     async def close(self) -> None:
         """Release sockets and files; the source is not used again."""
