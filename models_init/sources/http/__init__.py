@@ -1,4 +1,4 @@
-"""HTTP for sources: requests, responses and their errors, on aiohttp.
+"""HTTP for sources, based on aiohttp: requests, responses and their errors.
 
-This package is the only place of a site that imports aiohttp. It knows nothing of SAS tokens, packs or manifests.
+Only this package of the site's program imports aiohttp. It knows nothing of SAS tokens, packs or manifests.
 """

@@ -1,7 +1,7 @@
-"""Send GET requests over kept-alive connections, and follow redirects without giving secrets to another origin.
+"""Send GET requests over kept-alive connections, and follow redirects without sending secrets to another origin.
 
-Connections, TLS, proxies, keep-alive and happy eyeballs are aiohttp's. What it cannot do is here: the rules for
-redirects, limits for a response head that arrives too slowly, and a description of the connection for people.
+aiohttp provides connections, TLS, proxies, keep-alive and happy eyeballs. This module adds the rules for redirects, a
+time limit for the response head, and a description of the connection for people.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECT_LIMIT = 15.0
-"""Seconds for a connection: TCP, TLS, and the proxy's answer to CONNECT."""
+"""Maximum seconds to establish a connection: TCP, TLS, and the proxy's response to CONNECT."""
 
-_KEEP_ALIVE = 15.0  # seconds; firewalls and load balancers forget an idle connection after minutes, without notice
+_KEEP_ALIVE = 15.0  # seconds; firewalls and load balancers drop an idle connection after minutes, without notice
 _READ_BUFFER = 256 << 10  # bytes; aiohttp pauses a connection at twice as many. 1.1 to 1.26 times faster than 64 KiB
-_HEAD_LIMIT = 64 << 10  # bytes of one header: a registry's signed redirect has 2 to 4 KiB
-_CLOSE_LIMIT = 0.5  # seconds that closing may take; SIGTERM leaves two for everything
+_HEAD_LIMIT = 64 << 10  # bytes of one header; a registry's signed redirect has 2 to 4 KiB
+_CLOSE_LIMIT = 0.5  # seconds that closing may take; after SIGTERM the process has two seconds in all
 _REDIRECT_LIMIT = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
-    """How to reach a server: limits in seconds, sizes in bytes.
+    """Options for connections; limits in seconds, sizes in bytes.
 
-    A connection that delivers no byte for `idle_limit`, or next to none, is given up. `receive_buffer` caps what the
-    kernel and aiohttp hold of a connection before it is read; 0 leaves that to them. Without a cap a limited rate
-    would begin with a burst.
+    A connection that delivers almost no bytes for `idle_limit` is closed. `ca_file` is the file of the trusted
+    certificates, or empty for those of the system. `receive_buffer` limits the bytes that the kernel and aiohttp buffer
+    for a connection; 0 means their defaults. Without this limit, a rate-limited transfer would begin with a burst.
     """
 
     idle_limit: float = 30.0
@@ -57,10 +57,10 @@ class TransportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What proves a client's rights to one origin: `query` is added to the query string, `headers` to the headers.
+    """A client's credentials for one origin: `query` is added to the query string, `headers` to the headers.
 
-    They go to the origin of the requested URL, and to no other that a redirect leads to. There is no repr that could
-    show them.
+    They are sent only to the origin of the requested URL, not to another one to which it redirects. The repr does not
+    contain them.
     """
 
     query: str = ""
@@ -91,7 +91,7 @@ class HttpClient:
 
     @property
     def connection_summary(self) -> str:
-        """How the last connection was made: through which proxy, with which TLS, and trusted by whom."""
+        """Describe the last connection: its proxy, its TLS version, and the trusted certificates."""
         route = self._route(self._base)
         through = f"through the proxy {Origin.of(route.proxy).name}" if route.proxy else "directly"
         tls = self._connector.last_tls if self._connector and route.origin.scheme == "https" else None
@@ -107,13 +107,13 @@ class HttpClient:
     ) -> Response:
         """Request `url` and return the response, whatever its status; its body has not been read.
 
-        Redirects are followed, at most five, unless `follow_redirects` is false: then the redirect itself is returned,
-        and `Response.location` tells where it leads.
+        At most five redirects are followed. If `follow_redirects` is false, the redirect itself is returned, and
+        `Response.location` is its target.
 
         Raises:
-            UnavailableError: no connection, or no response in time; may pass.
-            SourceError: a certificate that is not trusted, a proxy that refuses, a redirect that must not be followed.
-            UsageError: a proxy's address or a CA file that cannot be used.
+            UnavailableError: there is no connection, or no response in time; a retry may succeed.
+            SourceError: a certificate is not trusted, a proxy refuses, or a redirect must not be followed.
+            UsageError: the proxy's address or the CA file is invalid.
         """
         first, target = Origin.of(url), _with_query(url, credentials.query)
         for _ in range(_REDIRECT_LIMIT + 1):
@@ -137,7 +137,7 @@ class HttpClient:
         """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
         session, route = self._open_session(), self._route(url)
         try:
-            async with asyncio.timeout(CONNECT_LIMIT + self._options.idle_limit):  # also for a head that drips
+            async with asyncio.timeout(CONNECT_LIMIT + self._options.idle_limit):  # covers a head that arrives slowly
                 response = await session.get(
                     URL(url, encoded=True).with_user(None),
                     headers=headers,
@@ -145,7 +145,7 @@ class HttpClient:
                     proxy=route.proxy or None,
                     ssl=self._context() if route.has_tls else True,
                 )
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a name that DNS could not have
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: the host name is invalid in DNS
             raise network_error(error, route) from None
         if unclear := head_error(response, route):
             response.close()
@@ -158,7 +158,7 @@ class HttpClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if not self._session:
             if self._options.ca_file:
-                self._context()  # a file that cannot be used is reported, whether TLS needs it or not
+                self._context()  # report an invalid file even if no connection uses TLS
             capped = self._options.receive_buffer
             self._connector = _Connector(capped)
             self._session = aiohttp.ClientSession(
@@ -176,7 +176,7 @@ class HttpClient:
         return self._session
 
     def _route(self, url: str) -> Route:
-        """Return the route to a URL's server; finding its proxy reads the whole environment, so it is kept."""
+        """Return the route to a URL's server. It is cached, because finding the proxy reads the whole environment."""
         origin = Origin.of(url)
         if origin not in self._routes:
             self._routes[origin] = Route(origin, proxy_for(origin, os.environ))
@@ -189,10 +189,10 @@ class HttpClient:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool of connections that remembers the TLS session of the latest one, and drops those that sent too much.
+    """A connection pool that keeps the TLS object of the latest connection, and closes those with unexpected bytes.
 
-    A short response has given its connection back before its caller can ask the response about it. Bytes that arrived
-    on an idle connection would be taken for the response to the next request.
+    The TLS object is kept here, because a short response has already returned its connection when its caller gets it.
+    Bytes that arrive on an idle connection would be mistaken for the response to the next request.
     """
 
     def __init__(self, receive_buffer: int) -> None:
@@ -211,10 +211,10 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
     async def wait_closed(self) -> None:
-        """Wait until every socket is closed: aiohttp's `close` does not wait for TLS to say goodbye to a proxy."""
+        """Wait until all sockets are closed: aiohttp's `close` does not wait for the TLS shutdown with a proxy."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_LIMIT):
-                while any(made.fileno() >= 0 for made in self._sockets):  # noqa: ASYNC110 - sockets report no end
+                while any(made.fileno() >= 0 for made in self._sockets):  # noqa: ASYNC110 - there is no close event
                     await asyncio.sleep(0.001)
 
     def _make_socket(self, address: tuple[Any, ...]) -> socket.socket:
@@ -226,7 +226,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _redirected(asked: str, location: str, first: Origin, secret: str) -> str:
-    """Return where a redirect leads: to the first origin with the secret, to another without it, never out of TLS."""
+    """Return the URL of a redirect: with the secret only for the first origin.
+
+    Raises `SourceError`: the target is not a web address, or leaves TLS.
+    """
     moved = web_address(location, asked)
     if not moved:
         raise SourceError(
@@ -248,6 +251,6 @@ def _with_query(url: str, query: str) -> str:
 
 
 def _holds(query: str, secret: str) -> bool:
-    """Return whether a query contains the secret's signature, however it is encoded."""
+    """Return True if a query contains the secret's signature in any encoding."""
     signature = parse_qs(secret).get("sig", [""])[0]
     return bool(signature) and signature.replace(" ", "+") in unquote(unquote(query)).replace(" ", "+")

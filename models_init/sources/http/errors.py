@@ -1,6 +1,6 @@
-"""Translate network errors into this program's own: foreign ones may contain a URL with its token.
+"""Translate network errors into this program's exceptions, because aiohttp's may contain a URL with its token.
 
-One function for each stage: no connection, a response head that must not be believed, a body that breaks off.
+There is one function for each stage: connecting, the response head, and the body.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOT_HTTP = "answered with something that is not HTTP; check MODELS_URL and the 
 
 
 def network_error(error: Exception, route: Route) -> ModelsInitError:
-    """Return what kept a request from being answered."""
+    """Return the exception for a request that got no response."""
     host = route.origin.name
     via = f"{host} (through a proxy)" if route.proxy else host
     match error:
@@ -38,7 +38,7 @@ def network_error(error: Exception, route: Route) -> ModelsInitError:
 
 
 def proxy_status_error(status: int, route: Route) -> SourceError:
-    """Return what a proxy's answer to CONNECT means."""
+    """Return the exception for an error status in a proxy's response to CONNECT."""
     host = route.origin.name
     if _may_pass(status):
         return UnavailableError(f"the proxy has no connection to {host} now: it answered {status}")
@@ -47,9 +47,9 @@ def proxy_status_error(status: int, route: Route) -> SourceError:
 
 
 def head_error(response: aiohttp.ClientResponse, route: Route) -> UnavailableError | None:
-    """Return an error for a response head that two programs could read in two ways: then nothing in it is believed.
+    """Return an exception if the length of the response's body is ambiguous (RFC 9112, section 6.3), else None.
 
-    aiohttp's parser is lenient with responses (RFC 9112, section 6.3, says what is not).
+    aiohttp's parser accepts such responses, which a proxy may interpret differently.
     """
     lengths = response.headers.getall("Content-Length", [])
     codings = response.headers.getall("Transfer-Encoding", [])
@@ -58,7 +58,7 @@ def head_error(response: aiohttp.ClientResponse, route: Route) -> UnavailableErr
 
 
 def body_error(error: Exception, host: str) -> UnavailableError:
-    """Return what ended a response before its end; a retry may help."""
+    """Return the exception for a response that ended too early; a retry may succeed."""
     match error:
         case TimeoutError():
             return UnavailableError(f"{host} did not answer in time; check the network")
@@ -69,7 +69,7 @@ def body_error(error: Exception, host: str) -> UnavailableError:
 
 
 def _certificate_error(error: aiohttp.ClientConnectorCertificateError) -> SourceError:
-    """Return an error that names the server whose certificate it is: a proxy has one of its own."""
+    """Return an exception that names the owner of the certificate, which may be the server or the proxy."""
     cause = error.certificate_error
     reason = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it does not fit the name"
     host = error.host if error.port == 443 else f"{error.host}:{error.port}"

@@ -1,4 +1,4 @@
-"""The origin of a URL (RFC 6454), and the route to it: directly, or through a proxy."""
+"""The origin of a URL (RFC 6454), and the route to it, directly or through a proxy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PRINTABLE = re.compile(r"[!-~]+\Z")
 
 
 class Origin(NamedTuple):
-    """A server: an IPv6 address is a host without brackets, and the port is never left out."""
+    """Scheme, host and port of a server. An IPv6 address has no brackets; the port is always set."""
 
     scheme: str
     host: str
@@ -25,24 +25,24 @@ class Origin(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Host and port, as in a request to a proxy."""
+        """Host and port in the form of a CONNECT request."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def name(self) -> str:
-        """Host, and port if it is not the default one: for messages, since a URL may hold a user's name and more."""
+        """Host, and port unless it is the default, for messages: a URL may contain a user name and more."""
         return self.address.removesuffix(f":{_DEFAULT_PORTS[self.scheme]}")
 
 
 class Route(NamedTuple):
-    """The way to a server; `proxy` is the proxy's URL, or empty."""
+    """The route to a server; `proxy` is the proxy's URL, or empty for a direct connection."""
 
     origin: Origin
     proxy: str
 
     @property
     def has_tls(self) -> bool:
-        """Whether the server or the proxy is reached through TLS."""
+        """True if the connection to the server or the proxy uses TLS."""
         return self.origin.scheme == "https" or self.proxy.startswith("https:")
 
 

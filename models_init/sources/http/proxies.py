@@ -1,15 +1,15 @@
-"""Finds the proxy for a server in the environment: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+"""Find the proxy for a server in the environment: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
-A variable in lower case wins over the one in upper case, even where it is empty, as in Python's standard library. The
-entries of NO_PROXY are separated by commas or spaces; each is one of:
+A lower-case variable takes precedence over the upper-case one, even if it is empty, as in Python's standard library.
+The entries of NO_PROXY are separated by commas or spaces; each is one of:
 
-    *                                       every server
-    example.com .example.com *.example.com  the name and every name below it
+    *                                       all servers
+    example.com .example.com *.example.com  the name and all its subdomains
     10.1.2.3 ::1 [::1]                      the address
-    10.0.0.0/8 fd00::/8                     every address of the network
-    example.com:8443 10.1.2.3:80 [::1]:443  the same with one port; a network has no port
+    10.0.0.0/8 fd00::/8                     all addresses of the network
+    example.com:8443 10.1.2.3:80 [::1]:443  the same, for one port (not for a network)
 
-Names are not resolved: a server whose URL has a name does not match an address or a network.
+Names are not resolved: a host name in a URL never matches an address or a network.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 _ENTRY = re.compile(r"(?:\[(?P<ipv6>[^]]+)\]|(?P<host>[^][:]+))(?::(?P<port>[1-9][0-9]{0,4}))?\Z")
 _PART = r"[a-z0-9_-]+"
-_DOMAIN = re.compile(rf"(?:\*?\.)?(?P<name>(?:{_PART}\.)*(?![0-9]+\.?\Z){_PART})\.?\Z")  # no name ends with a number
+_DOMAIN = re.compile(rf"(?:\*?\.)?(?P<name>(?:{_PART}\.)*(?![0-9]+\.?\Z){_PART})\.?\Z")  # no name ends in a number
 _EXAMPLE = "such as http://proxy.example:3128"
 
 
 class _Exemption(NamedTuple):
-    """Servers that are reached directly: a name with all below it, or a network; with an empty name, every server.
+    """Servers that are reached directly: a name with its subdomains, or a network.
 
-    Port 0 is every port.
+    An empty name means all servers, port 0 all ports.
     """
 
     hosts: str | IPv4Network | IPv6Network
@@ -54,10 +54,10 @@ class _Exemption(NamedTuple):
 
 
 def proxy_for(origin: Origin, environment: Mapping[str, str]) -> str:
-    """The URL of the proxy for a server, or an empty string where it is reached directly.
+    """Return the URL of the proxy for a server, or an empty string if it is reached directly.
 
-    Raises `UsageError` where the variable does not name an HTTP proxy: the message names the variable, never its value,
-    which may hold a password.
+    Raises `UsageError`: the variable does not name an HTTP proxy. The message contains the name of the variable but not
+    its value, which may contain a password.
     """
     variable, proxy = _proxy_variable(origin.scheme, environment)
     if not proxy or is_exempt(origin, environment):
@@ -71,18 +71,18 @@ def proxy_for(origin: Origin, environment: Mapping[str, str]) -> str:
 
 
 def is_exempt(origin: Origin, environment: Mapping[str, str]) -> bool:
-    """Tell whether NO_PROXY has a server reached directly."""
+    """Return True if NO_PROXY exempts the server from using a proxy."""
     exemptions = map(_parsed, _no_proxy_entries(environment))
     return any(exemption.covers(origin) for exemption in exemptions if exemption)
 
 
 def unusable_no_proxy_entries(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The entries of NO_PROXY that cannot match any server, for messages: what stands before an `@` is left out."""
+    """Return the entries of NO_PROXY that cannot match any server, for messages; text before an `@` is masked."""
     return tuple(re.sub(".*@", "***@", entry) for entry in _no_proxy_entries(environment) if not _parsed(entry))
 
 
 def _proxy_variable(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """The variable for a scheme with its value; ALL_PROXY is for those that have none of their own, as for curl."""
+    """Return the variable for a scheme and its value; ALL_PROXY if the scheme's own is not set, as curl does."""
     own = _variable(scheme, environment)
     return own if own[0] in environment else _variable("all", environment)
 
@@ -91,7 +91,7 @@ def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     lower, upper = f"{name}_proxy", f"{name}_proxy".upper()
     if lower in environment:
         return lower, environment[lower].strip()
-    if upper == "HTTP_PROXY" and "REQUEST_METHOD" in environment:  # under CGI a client sets it by a header `Proxy`
+    if upper == "HTTP_PROXY" and "REQUEST_METHOD" in environment:  # under CGI a client can set it by a `Proxy` header
         return lower, ""
     return upper, environment.get(upper, "").strip()
 
@@ -101,7 +101,7 @@ def _no_proxy_entries(environment: Mapping[str, str]) -> list[str]:
 
 
 def _parsed(entry: str) -> _Exemption | None:
-    """What an entry exempts; None where it cannot match any server."""
+    """Parse an entry of NO_PROXY; return None if it cannot match any server."""
     if entry == "*":
         return _Exemption("")
     if entry.count(":") > 1 and "[" not in entry:
@@ -117,7 +117,7 @@ def _parsed(entry: str) -> _Exemption | None:
 
 
 def _network(text: str, port: int = 0) -> _Exemption | None:
-    """An address or a network, which has no port; None where it is neither."""
+    """Parse an address or a network; return None if it is neither, or a network with a port."""
     try:
         return None if "/" in text and port else _Exemption(ip_network(text.rstrip("."), strict=False), port)
     except ValueError:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from models_init.sources.source import Sink
 
 _LOWEST_RATE = 1 << 10
-"""Bytes per second: a connection that delivers less over the whole idle limit counts as silent."""
+"""Bytes per second. A connection that is slower over the whole idle limit counts as idle."""
 
 
 class Response:
-    """A status, headers, and a body that has not been read yet. Ends with `release`, read or not."""
+    """A status, headers, and a body that is read on demand. Call `release` in any case, even if it was not read."""
 
     def __init__(
         self, response: aiohttp.ClientResponse, origin: Origin, idle_limit: float, *, is_elsewhere: bool
@@ -39,35 +39,35 @@ class Response:
 
     @property
     def path(self) -> str:
-        """The path of the URL, decoded, without the leading slash: for messages, as it has no query."""
+        """The path of the URL, decoded, without the leading slash, for messages: it contains no query string."""
         return self._response.url.path.lstrip("/")
 
     @property
     def elsewhere(self) -> str:
-        """The host that answered, if a redirect has led to another origin than was requested; else an empty string."""
+        """The host that sent the response if a redirect led to another origin, otherwise an empty string."""
         return self._origin.name if self._is_elsewhere else ""
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body, as announced."""
+        """The Content-Length in bytes, None if there is none."""
         return self._response.content_length
 
     @property
     def location(self) -> str:
-        """The absolute URL that a redirect leads to, or an empty string. It may be signed: a secret."""
+        """The absolute URL of a redirect's target, or an empty string. It may be signed and thus secret."""
         location = self.header("Location")
         return web_address(location, str(self._response.url)) if location else ""
 
     def header(self, name: str) -> str:
-        """Return a header's value, or an empty string; case does not matter. Bytes beyond ASCII are read as Latin-1."""
+        """Return a header's value, or an empty string. Case does not matter; the value is decoded as Latin-1."""
         value = self._response.headers.get(name, "")
         return value if value.isascii() else value.encode(errors="surrogateescape").decode("latin-1")
 
     async def read_into(self, sink: Sink, count: int) -> int:
-        """Copy the next `count` bytes of the body into the sink, and return how many: fewer if the body ends.
+        """Copy the next `count` bytes of the body into the sink; return their number, which is less if the body ends.
 
-        The connection goes on receiving, up to twice the read buffer, while the sink is busy.
-        Raises `UnavailableError`, and what the sink raises.
+        While the sink is busy, the connection continues to receive, up to twice the read buffer.
+        Raises `UnavailableError` and the exceptions of the sink.
         """
         left = count
         while left and (block := await self._next_block(left)):
@@ -81,7 +81,10 @@ class Response:
         return count - left
 
     async def body(self, limit: int, what: str) -> bytes:
-        """Return the whole body. Raises `SourceError` if it has more than `limit` bytes, and `UnavailableError`."""
+        """Return the whole body; `what` names it in messages.
+
+        Raises `SourceError`: it has more than `limit` bytes. Raises `UnavailableError`: the connection failed.
+        """
         body = bytearray()
         while block := await self._next_block(limit + 1):
             body += block
@@ -90,16 +93,16 @@ class Response:
         return bytes(body)
 
     def release(self) -> None:
-        """Return the connection to the pool; close it if the body was not read to its end."""
+        """Return the connection to the pool, or close it if the body was not read to its end."""
         if self._response.content.at_eof() or not self._response.connection:
             self._response.release()
         else:
             if transport := self._response.connection.transport:
-                transport.abort()  # closing TLS in order would wait for what the server still wants to send
+                transport.abort()  # an orderly TLS shutdown would wait for the rest of the body
             self._response.close()
 
     async def _next_block(self, limit: int) -> memoryview:
-        """Return the next bytes of the body, at most `limit`; none at its end."""
+        """Return the next bytes of the body, at most `limit`; empty at its end."""
         if not self._unread:
             self._unread = memoryview(await self._receive())
         block, self._unread = self._unread[:limit], self._unread[limit:]
@@ -109,11 +112,11 @@ class Response:
         loop, content = asyncio.get_running_loop(), self._response.content
         began, block = loop.time(), b""
         try:
-            # aiohttp's own limit does not end a body with malformed transfer chunks: its reader would wait forever
+            # aiohttp's own timeout does not end a body with malformed transfer chunks: its reader would wait forever
             async with asyncio.timeout(self._idle_limit):
-                while not block and not content.at_eof():  # it also reports where transfer chunks end
+                while not block and not content.at_eof():  # the end of a transfer chunk is reported as an empty block
                     block, _ = await content.readchunk()
-        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # "Connection closed." is a bare RuntimeError
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # aiohttp: RuntimeError("Connection closed.")
             raise body_error(error, self._origin.name) from None
         if self._low_speed.is_slow(len(block), loop.time() - began):
             raise UnavailableError(f"{self._origin.name} sends next to nothing; check the network")
@@ -121,7 +124,7 @@ class Response:
 
 
 class _LowSpeedDetector:
-    """Tell whether bytes arrive at all: an idle limit alone never ends a connection that sends a byte now and then."""
+    """Detects connections that send a byte now and then, which an idle limit alone would never end."""
 
     def __init__(self, window: float) -> None:
         self._window = window
@@ -129,7 +132,10 @@ class _LowSpeedDetector:
         self._bytes = 0
 
     def is_slow(self, size: int, seconds: float) -> bool:
-        """Count bytes and the seconds spent waiting for them; return whether a whole window brought next to none."""
+        """Count bytes and the seconds spent waiting for them.
+
+        Return True if a whole window has passed with fewer than `_LOWEST_RATE` bytes per second.
+        """
         self._bytes += size
         self._seconds += seconds
         if self._seconds < self._window:

@@ -1,7 +1,7 @@
-"""Builds the TLS context of all connections from MODELS_CA_FILE, and describes the encryption of a connection.
+"""Build the TLS context of all connections from MODELS_CA_FILE, and describe the encryption of a connection.
 
-Certificates are read from PEM (with text around them, CRLF line ends or a byte order mark) and from DER. Other formats
-are refused with a message that names the format and the command that converts it.
+Certificates may be in PEM format (also with other text, CRLF line ends or a byte order mark) or DER format. For other
+formats, the error message names the format and the command that converts it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from models_init.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The same on every Python version. PARTIAL_CHAIN: each certificate of the file is a trust anchor, a self-signed root or
-# not, as for curl; Python sets it since 3.13. Not STRICT, which Python sets since 3.13, too: it refuses certificates
-# without an Authority Key Identifier, which RFC 5280 demands, but many corporate authorities leave out.
+# The flags are the same on every Python version. PARTIAL_CHAIN: each certificate of the file is a trust anchor, even if
+# it is not a self-signed root, as in curl; Python sets it since 3.13. STRICT, which Python also sets since 3.13, is
+# left out: it rejects certificates without an Authority Key Identifier, which RFC 5280 requires but many corporate
+# authorities omit.
 _VERIFY_FLAGS = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 
 _MAX_FILE = 16 << 20  # bytes; the list of all public authorities has 0.2 MiB
@@ -44,7 +45,7 @@ _PEM_FORMATS = {
     "X509 CRL": "a list of revoked certificates, not a certificate",
     "PUBLIC KEY": "a public key, not a certificate",
 }
-_DER_FORMATS = {  # how the content of the outermost SEQUENCE begins
+_DER_FORMATS = {  # by the first bytes of the content of the outermost SEQUENCE
     b"\x02\x01\x03": _PFX,  # version 3, RFC 7292
     b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02": _P7B,  # the type signedData, RFC 2315
     b"\x02\x01\x00": _KEY,  # version 0, RFC 5208 and RFC 8017
@@ -53,21 +54,21 @@ _DER_FORMATS = {  # how the content of the outermost SEQUENCE begins
 
 
 def client_context(ca_file: str) -> ssl.SSLContext:
-    """Make a context that trusts the certificates in `ca_file` only, or the system's where that is an empty string.
+    """Return a context that trusts only the certificates in `ca_file`, or those of the system if it is empty.
 
-    Raises `UsageError` where the file cannot be read as certificates: it says why, and what to do.
+    Raises `UsageError`: the file cannot be read as certificates. The message says why, and what to do.
     """
     data = _read(ca_file) if ca_file else b""
     try:
         context = ssl.create_default_context(**_anchors(ca_file, data)) if ca_file else ssl.create_default_context()
-    except (OSError, ValueError):  # OpenSSL's errors are OSErrors, and say only that no certificate was found
+    except (OSError, ValueError):  # OpenSSL's errors are OSErrors, and say only that there is no certificate
         raise _fault(ca_file, *_diagnosis(data, shlex.quote(ca_file))) from None
     context.verify_flags = _VERIFY_FLAGS
     return context
 
 
 def describe_connection(tls: ssl.SSLObject, ca_file: str) -> str:
-    """Name the protocol, who signed the server's certificate, and which list of authorities was trusted."""
+    """Describe the protocol, the issuer of the server's certificate, and the trusted certificates."""
     certificate: Mapping[str, Any] = tls.getpeercert() or {}
     issuer = dict(pair for part in certificate.get("issuer", ()) for pair in part)
     by = issuer.get("commonName") or issuer.get("organizationName") or "nobody in particular"
@@ -83,7 +84,7 @@ def _read(ca_file: str) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # a ValueError: a NUL in the path
+    except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise _fault(ca_file, f"cannot be read: {why}", "check the path, the mount and the permissions") from None
     if not data.strip():
@@ -94,22 +95,22 @@ def _read(ca_file: str) -> bytes:
 
 
 def _anchors(ca_file: str, data: bytes) -> dict[str, Any]:
-    """Arguments of `ssl.create_default_context`."""
+    """Return the arguments for `ssl.create_default_context`."""
     text = _text(data)
-    if "-----BEGIN TRUSTED CERTIFICATE-----" in text:  # with OpenSSL's own settings of trust, which only this honours
+    if "-----BEGIN TRUSTED CERTIFICATE-----" in text:  # OpenSSL's own format, whose trust settings need `cafile`
         return {"cafile": ca_file}
     return {"cadata": text if "-----BEGIN " in text else data}
 
 
 def _text(data: bytes) -> str:
-    """Only ASCII matters in PEM; a byte order mark and comments in other letters are dropped."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16, as PowerShell redirects into a file
+    """Decode PEM, which is ASCII; a byte order mark and non-ASCII characters of comments are dropped."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16, as written by redirection in PowerShell
         data = data.decode("utf-16", "ignore").encode()
     return data.decode("ascii", "ignore")
 
 
 def _diagnosis(data: bytes, file: str) -> tuple[str, str]:
-    """What OpenSSL could not read, and what to do; `file` is its path, quoted for a shell."""
+    """Describe why OpenSSL could not read the file, and what to do. `file` is its path, quoted for a shell."""
     text, is_der = _text(data), data[:1] == b"\x30"
     labels = _LABEL.findall(text)
     if "CERTIFICATE" in labels or "X509 CERTIFICATE" in labels:
@@ -126,7 +127,7 @@ def _diagnosis(data: bytes, file: str) -> tuple[str, str]:
 
 
 def _header_size(data: bytes) -> int:
-    """Bytes of the tag and the length that DER begins with."""
+    """Return the size in bytes of the tag and the length at the beginning of DER."""
     long_form = len(data) > 1 and data[1] & 0x80
     return 2 + (data[1] & 0x7F if long_form else 0)
 

@@ -1,4 +1,4 @@
-"""Sources around a source, each of which adds one behavior: retries, a rate limit, aborting stragglers.
+"""Source decorators, each of which adds one behavior: retries, a rate limit, or aborting stragglers.
 
-It may import the contracts in `sources.source` and `sources.probe`. It must not know what kind of source is inside.
+This package may import the interfaces in `sources.source` and `sources.probe`, but no kind of source.
 """

@@ -1,4 +1,4 @@
-"""A source around a source, a sink around a sink: each hands everything on, for those that change one thing."""
+"""Base classes of source and sink decorators, which delegate every call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class SourceWrapper:
-    """Is what `inner` is."""
+    """Delegates every call to the source `inner`; subclasses override what they change."""
 
     def __init__(self, inner: Source) -> None:
         self._inner = inner
@@ -45,7 +45,7 @@ class SourceWrapper:
 
 
 class SinkWrapper:
-    """Takes what `inner` takes."""
+    """Delegates every call to the sink `inner`; subclasses override what they change."""
 
     def __init__(self, inner: Sink) -> None:
         self._inner = inner

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from models_init.sources.source import Sink, Source
 
-_SHORTEST = 0.002  # seconds: the clock of an event loop is not much finer
-_PORTION = 0.02  # seconds' worth of bytes that are accepted at once
-_CREDIT = 0.2  # seconds it may lag behind and catch up: on a busy machine a sleep takes longer than requested
+_SHORTEST = 0.002  # seconds; shorter waits are skipped, because an event loop's clock is not much more precise
+_PORTION = 0.02  # seconds; the bytes of this time are accepted at once
+_CREDIT = 0.2  # seconds of delay that may be caught up: on a busy machine a sleep takes longer than requested
 
 
 class RateLimitedSource(SourceWrapper):
-    """Reads at most `rate` bytes per second from `inner`; a range that waits does not read its connection.
+    """Reads at most `rate` bytes per second from `inner`; a waiting range does not read from its connection.
 
-    Unused rate is not saved up while nothing is read, so that hardly any second exceeds the limit.
+    Unused rate does not accumulate while nothing is read, so that almost no second exceeds the limit.
     """
 
     def __init__(self, inner: Source, rate: int, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         super().__init__(inner)
         self._rate = rate
         self._sleep = sleep
-        self._due = 0.0  # when the bytes received so far are within the rate
+        self._due = 0.0  # time at which the bytes received so far are within the rate
         self._started = False
 
     async def read(self, key: str, limit: int) -> bytes:
@@ -52,7 +52,7 @@ class RateLimitedSource(SourceWrapper):
 
 
 class _RateLimitedSink(SinkWrapper):
-    """Accepts at most `portion` bytes at once, and waits for the rate before it hands them on."""
+    """Accepts at most `portion` bytes at once, and waits for the rate before passing them on."""
 
     def __init__(self, inner: Sink, portion: int, wait_for: Callable[[int], Awaitable[None]]) -> None:
         super().__init__(inner)

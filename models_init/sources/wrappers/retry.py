@@ -1,9 +1,9 @@
-"""When to ask a source again: a source around a source.
+"""Retry requests that fail transiently (source decorator).
 
-Only `UnavailableError` is worth another try. Waits grow exponentially with full jitter
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), never shorter than the service's
-`Retry-After`. A range goes on where it broke off, and bytes that came count as success: patience is measured from the
-last of them, not from the beginning.
+Only `UnavailableError` is retried. Waits grow exponentially with full jitter
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) and are never shorter than the service's
+`Retry-After`. A broken range is resumed where it broke off. Received bytes count as success: attempts and time are
+counted from the last progress, not from the beginning.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WORTH = 64 << 10
-"""Bytes that are worth waiting for once more: who brings a byte now and then is not taken for a source that works."""
+"""Bytes that reset the time limit. A source that sends only a byte now and then does not count as working."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to go on: `attempts` in a row without a byte, `seconds` with none to speak of; whichever ends first.
+    """Limits and waits, in seconds, of retries.
 
-    A source that has never answered is likelier to be named wrong than to be down: for that, `first_seconds`. Ten
-    attempts take a minute, 60 take a quarter of an hour: seconds are what ends it.
+    Retrying ends after `attempts` in a row without a byte, or after `seconds` with fewer than `_WORTH` bytes, whichever
+    comes first. Until the source has answered once, the limit is `first_seconds`: a wrong URL is then more likely than
+    an outage. Ten attempts take a minute, 60 a quarter of an hour, so normally the time limit ends the retries.
     """
 
     attempts: int = 60
@@ -55,7 +56,10 @@ class RetryPolicy:
 
 
 class RetryingSource(SourceWrapper):
-    """Asks `inner` again as long as `patience` lasts; `on_retry` is told each error and the wait in seconds."""
+    """Retries requests to `inner` within the limits of `patience`.
+
+    `on_retry` is called before each wait with the error and the wait in seconds.
+    """
 
     def __init__(
         self, inner: Source, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]
@@ -70,12 +74,12 @@ class RetryingSource(SourceWrapper):
         return await self._again(lambda _: self._inner.read(key, limit))
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """See `Source.get_range`; a broken range is taken up at the byte where it broke."""
+        """See `Source.get_range`; a broken range is resumed at the byte where it broke off."""
         came = 0
 
         async def attempt(effort: _RetryLoop) -> None:
             nonlocal came
-            if start + came < stop or not came:  # a fault after the last byte costs nothing
+            if start + came < stop or not came:  # after an error behind the last byte, nothing is left to request
                 counted = _CountingSink(sink, effort)
                 try:
                     await self._inner.get_range(key, start + came, stop, counted)
@@ -101,7 +105,7 @@ class RetryingSource(SourceWrapper):
 
 
 class _CountingSink(SinkWrapper):
-    """Counts the bytes that came, and tells them as progress."""
+    """Counts the received bytes and reports them as progress."""
 
     def __init__(self, inner: Sink, effort: _RetryLoop) -> None:
         super().__init__(inner)
@@ -117,7 +121,7 @@ class _CountingSink(SinkWrapper):
 
 
 class RetryingProbe:
-    """Asks `inner` for its greeting again, by the same rules."""
+    """Retries the ping of `inner` by the same rules."""
 
     def __init__(self, inner: EndpointProbe, patience: RetryPolicy) -> None:
         self._inner = inner
@@ -133,15 +137,16 @@ class RetryingProbe:
 
 
 async def call_with_retry(call: Callable[[], Awaitable[T]], patience: RetryPolicy) -> T:
-    """Call again after each `UnavailableError` by the same rules: for what is no source."""
+    """Call until it does not raise `UnavailableError`, by the same rules, for calls that do not involve a source."""
     return await _RetryLoop(patience, lambda _error, _wait: None).make(lambda _: call())
 
 
 class _RetryLoop:
-    """One request's attempts.
+    """The attempts of one request.
 
-    tenacity's own strategies decide, about the time since bytes last came instead of since the first attempt. They
-    change nothing: the counters change when an attempt begins and when bytes come.
+    tenacity's strategies decide about stopping and waiting, given the attempts and the time since the last progress
+    instead of since the first attempt. They have no side effects: the counters change only when an attempt begins and
+    when bytes arrive.
     """
 
     def __init__(self, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]) -> None:
@@ -150,7 +155,7 @@ class _RetryLoop:
         self._backoff = wait_random_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
         self._limit = stop_after_attempt(patience.attempts) | stop_before_delay(patience.seconds)
         self._attempt = 1
-        self._attempts_before = 0  # that were over when bytes last came
+        self._attempts_before = 0  # attempts that had ended when bytes last arrived
         self._gain = 0
         self._last_gain = monotonic()
 
@@ -165,13 +170,13 @@ class _RetryLoop:
             reraise=True,
         )
 
-        async def attempt() -> T:  # tenacity waits for coroutine functions only
+        async def attempt() -> T:  # tenacity awaits only coroutine functions
             return await call(self)
 
         return await retrying(attempt)
 
     def progress(self, count: int, busy: float) -> None:
-        """Note bytes that came, and the seconds that the sink took for them: those are not the source's."""
+        """Record received bytes, and the seconds that the sink took, which do not count against the source."""
         self._attempts_before = self._attempt - 1
         self._gain += count
         self._last_gain += busy
@@ -188,9 +193,9 @@ class _RetryLoop:
         return self._limit(self._since_progress(state))
 
     def _since_progress(self, state: RetryCallState) -> RetryCallState:
-        """Return a copy that begins with the last progress: its attempts are counted and its time runs from there.
+        """Return a copy whose attempts and time are counted from the last progress.
 
-        An attempt in which bytes came and that failed afterwards is the first without progress.
+        An attempt that received bytes and failed afterwards counts as the first one without progress.
         """
         since = copy(state)
         since.attempt_number -= self._attempts_before
@@ -203,6 +208,6 @@ class _RetryLoop:
 
 def _fault(state: RetryCallState) -> UnavailableError:
     fault = state.outcome.exception() if state.outcome else None
-    if not isinstance(fault, UnavailableError):  # tenacity asks only after `retry` said yes
+    if not isinstance(fault, UnavailableError):  # cannot happen: `retry` accepts only this class
         raise TypeError(f"{fault!r} is not retried")
     return fault

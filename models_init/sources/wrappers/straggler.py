@@ -1,7 +1,7 @@
-"""When a range crawls while the others run: a source around a source.
+"""Abort and retry straggling range requests (source decorator).
 
-A balancer's bad machine, a lossy path among several: one connection at a tenth of the others' pace holds up the whole
-install at its end. A fresh connection mostly goes another way.
+A faulty server behind a load balancer, or a lossy path among several, can slow one connection to a tenth of the others'
+rate. That connection then delays the end of the whole install. A new connection usually takes another path.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from models_init.sources.source import Sink, Source
 
-_FAR_BELOW = 4  # times slower than the others
-_LOOK = 2.0  # seconds of receiving before a range is judged: TCP's slow start is over, on any line
-_OVERHEAD = 1.0  # seconds that a fresh connection may cost
-_KNOWN = 32  # ranges whose pace is remembered
-_ENOUGH = 4  # ranges that make a pace
-_TRIES = 3  # times that one range is cut off: then the source is as it is
+_FAR_BELOW = 4  # a range that is this many times slower than the others is a straggler
+_LOOK = 2.0  # seconds of receiving between checks of a range; TCP's slow start is over by then on any link
+_OVERHEAD = 1.0  # seconds that a new connection may take
+_KNOWN = 32  # number of latest ranges whose rates are kept
+_ENOUGH = 4  # number of ranges that are necessary for a typical rate
+_TRIES = 3  # maximum number of aborts of one range; after that it is accepted as slow
 
 
 class StragglerSource(SourceWrapper):
-    """Cuts off a range that comes far slower than the latest others, with an `UnavailableError`: worth another try."""
+    """Aborts a range that is far slower than the latest others, with an `UnavailableError`, so that it is retried."""
 
     def __init__(self, inner: Source) -> None:
         super().__init__(inner)
@@ -49,19 +49,19 @@ class StragglerSource(SourceWrapper):
             )
 
     def _crawls(self, watch: _RateMeter) -> bool:
-        """Tell whether a fresh connection at the others' pace would be done much sooner."""
+        """Return True if a new connection at the others' rate would probably finish much sooner."""
         if len(self._paces) < _ENOUGH or watch.left < watch.pace * _OVERHEAD:
             return False
         return watch.pace * _FAR_BELOW < self._usual()
 
     def _usual(self) -> float:
-        """The median; `statistics` takes longer to import than it is worth. Others are added meanwhile."""
+        """Return the median rate of the latest ranges. The module `statistics` is avoided, as it is slow to import."""
         paces = sorted(self._paces)
         return paces[len(paces) // 2]
 
 
 class _TimedSink(SinkWrapper):
-    """Has a stopwatch run while its source does, and now and then somebody `look` at it."""
+    """Measures the rate at which the source delivers, and calls `look` from time to time."""
 
     def __init__(self, inner: Sink, size: int, look: Callable[[_RateMeter], None]) -> None:
         super().__init__(inner)
@@ -78,9 +78,10 @@ class _TimedSink(SinkWrapper):
 
 
 class _RateMeter:
-    """How fast `size` bytes come, from the first piece on: how long that takes is the idle limit's affair.
+    """Measures the rate at which `size` bytes arrive.
 
-    The time that the sink takes is not the source's.
+    The time until the first bytes is not counted, because the idle limit covers it.
+    The time that the sink takes is not counted either.
     """
 
     def __init__(self, size: int) -> None:
@@ -100,7 +101,7 @@ class _RateMeter:
         self._since = monotonic()
 
     def is_time_to_look(self) -> bool:
-        """Tell, every other second, that it is time to look."""
+        """Return True once per `_LOOK` seconds of receiving."""
         if self._seconds - self._looked < _LOOK:
             return False
         self._looked = self._seconds
@@ -108,5 +109,5 @@ class _RateMeter:
 
     @property
     def pace(self) -> float:
-        """Bytes a second."""
+        """Bytes per second."""
         return self._came / max(self._seconds, 1e-6)
