@@ -55,7 +55,7 @@ _HINTS = ("sig", "token", "pass", "pwd", "secret", "key", "cookie", "auth", "bea
 
 
 def _may_hold_credential(text: str) -> bool:
-    """Tell a megabyte of ordinary text in milliseconds, where the pattern takes a second."""
+    """Return False for text that cannot match. Takes milliseconds per megabyte, whereas the pattern takes a second."""
     folded = text.lower()
     return any(hint in folded for hint in _HINTS)
 
