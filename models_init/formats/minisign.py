@@ -49,7 +49,7 @@ class PublicKey:
 
     @property
     def id(self) -> str:
-        """The key id as minisign shows it: sixteen hexadecimal digits."""
+        """The key id as minisign shows it: up to sixteen hexadecimal digits."""
         return key_id(self.number)
 
     def __str__(self) -> str:
