@@ -1,4 +1,4 @@
-"""Compiles every module that the program can import, Python's own too, into the folder of `-X pycache_prefix`.
+"""Compiles every module that the program can import, Python's own too, into the directory of `-X pycache_prefix`.
 
 The public Python images hold no compiled modules, and the root of an init container is read-only: without this, each
 start compiles anew, half a second with nothing to do and two seconds with work. The files hold no time and are never

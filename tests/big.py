@@ -27,18 +27,18 @@ SHAPES = {
 """Over 1 GiB and 3,000 files together, one of them over 512 MiB."""
 
 
-def build(folder: Path) -> Packs:
+def build(directory: Path) -> Packs:
     """Write the trees and build a pack of each."""
-    trees = {ref: write_tree(folder / ref.name, shape, f"big {ref.name}") for ref, shape in SHAPES.items()}
+    trees = {ref: write_tree(directory / ref.name, shape, f"big {ref.name}") for ref, shape in SHAPES.items()}
     for ref, tree in trees.items():
-        options = ["--name", ref.name, "--version", ref.version, "--out", str(folder / "packs"), "--level", "3"]
+        options = ["--name", ref.name, "--version", ref.version, "--out", str(directory / "packs"), "--level", "3"]
         _models_pack("build", str(tree), *options)
-    return Packs(folder / "packs", trees)
+    return Packs(directory / "packs", trees)
 
 
 def publish(packs: Packs, container: Azurite) -> None:
     """Upload the packs; the token can read and write, and nothing else."""
-    _models_pack("upload", str(packs.folder), "--url", container.container_url, MODELS_SAS_TOKEN=container.sas("rw"))
+    _models_pack("upload", str(packs.directory), "--url", container.container_url, MODELS_SAS_TOKEN=container.sas("rw"))
 
 
 def environment(url: str, token: str) -> dict[str, str]:

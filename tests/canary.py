@@ -2,7 +2,7 @@
 
 A plugin of pytest, which `tests/conftest.py` registers. It sees what pytest captures, what tests read from `capsys` and
 its kin, what processes print that a test waits for with `communicate`, and each file below the session's temporary
-folder when all tests have ended. Messages say where, and never what.
+directory when all tests have ended. Messages say where, and never what.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Canary:
         """Look at what was written, and fail if anything was found anywhere."""
         for undo in self._undo:
             undo()
-        folder: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # no public way
-        for path in _written(folder):
+        directory: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # no public way
+        for path in _written(directory):
             with suppress(OSError):  # it has vanished, or is another user's
                 self._look_at_file(path)
         if self._found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -112,10 +112,10 @@ def _current_test() -> str:
     return os.environ.get("PYTEST_CURRENT_TEST", "between tests").partition(" (")[0]
 
 
-def _written(folder: Path) -> Iterator[Path]:
-    """Everything below the folder; what vanishes meanwhile belongs to another session."""
-    for parent, folders, names in os.walk(folder):
-        yield from (Path(parent, name) for name in (*folders, *names) if os.path.lexists(f"{parent}/{name}"))
+def _written(directory: Path) -> Iterator[Path]:
+    """Everything below the directory; what vanishes meanwhile belongs to another session."""
+    for parent, directories, names in os.walk(directory):
+        yield from (Path(parent, name) for name in (*directories, *names) if os.path.lexists(f"{parent}/{name}"))
 
 
 def _wrapped(kind: type, method: str, look: Callable[[Any, Any], None]) -> Callable[[], None]:

@@ -70,7 +70,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="session")
 def packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
-    """Build small packs in a folder, once; nobody changes them."""
+    """Build small packs in a directory, once; nobody changes them."""
     from tests.site import build_samples  # noqa: PLC0415  # the builder: only where packs are wanted
 
     return build_samples(tmp_path_factory.mktemp("packs"))
@@ -86,7 +86,7 @@ def container(azurite: Azurite, packs: Packs) -> Azurite:
 
 @pytest.fixture
 def site(tmp_path: Path, packs: Packs) -> Site:
-    """Prepare an empty volume, and an environment that names two packs in the folder."""
+    """Prepare an empty volume, and an environment that names two packs in the directory."""
     from tests.site import Site  # noqa: PLC0415  # see above
 
     return Site(tmp_path / "models", packs.environment)

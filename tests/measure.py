@@ -1,6 +1,6 @@
 """How much memory, disk, time and traffic the main job takes on packs of real size; printed, not judged.
 
-    python -m tests.measure [FOLDER]
+    python -m tests.measure [DIRECTORY]
 
 Runs `/usr/bin/time -v python -m models_init` against Azurite on this machine, which shares its cores: the seconds say
 little about a site.
@@ -49,12 +49,12 @@ class Peak:
 
 
 def main() -> None:
-    """Measure in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="measure-", dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
-        packs = big.build(Path(folder, "vendor"))
+    """Measure in a temporary directory."""
+    with tempfile.TemporaryDirectory(prefix="measure-", dir=sys.argv[1] if len(sys.argv) > 1 else None) as directory:
+        packs = big.build(Path(directory, "vendor"))
         with azurite.serve(azurite.install()) as service:
             big.publish(packs, service)
-            _measure(Site(Path(folder, "models"), big.environment(service.container_url, service.sas("rl"))), packs)
+            _measure(Site(Path(directory, "models"), big.environment(service.container_url, service.sas("rl"))), packs)
 
 
 def _measure(site: Site, packs: Packs) -> None:

@@ -1,7 +1,7 @@
 """Trees of files with the shape of speech models, the same for the same seed, made fast in little memory.
 
-    python -m tests.samples FOLDER --size 1G [--seed TEXT]
-    python -m tests.samples FOLDER --upgrade [--seed TEXT]
+    python -m tests.samples DIRECTORY --size 1G [--seed TEXT]
+    python -m tests.samples DIRECTORY --upgrade [--seed TEXT]
 
 Nothing here needs pytest: the demo and the benchmarks use it too.
 """
@@ -66,24 +66,24 @@ class Shape:
 DEFAULT = Shape()
 
 
-def write_tree(folder: Path, shape: Shape = DEFAULT, seed: str = "nl-nl") -> Path:
-    """Fill a new folder; files are 0644 or 0755, directories 0755, whatever the umask."""
+def write_tree(directory: Path, shape: Shape = DEFAULT, seed: str = "nl-nl") -> Path:
+    """Fill a new directory; files are 0644 or 0755, directories 0755, whatever the umask."""
     for number in range(shape.texts):
-        _write(folder / f"lexicon/{number % 7}/words-{number:05}.txt", [_text(seed, number)])
+        _write(directory / f"lexicon/{number % 7}/words-{number:05}.txt", [_text(seed, number)])
     for number, size in enumerate(shape.weights):
-        _write(folder / f"am/final-{number}.weights", _weights(f"{seed}/weights/{number}", size))
+        _write(directory / f"am/final-{number}.weights", _weights(f"{seed}/weights/{number}", size))
     for number, size in enumerate(shape.dense):
-        _write(folder / f"graph/HCLG-{number}.bin", _dense(f"{seed}/dense/{number}", size))
+        _write(directory / f"graph/HCLG-{number}.bin", _dense(f"{seed}/dense/{number}", size))
     if shape.odd:
-        _write_odd_ones(folder, seed)
-    for directory in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        directory.chmod(0o755)
-    return folder
+        _write_odd_ones(directory, seed)
+    for subdirectory in (directory, *(path for path in directory.rglob("*") if path.is_dir())):
+        subdirectory.chmod(0o755)
+    return directory
 
 
-def upgrade(folder: Path, seed: str = "upgrade") -> None:
+def upgrade(directory: Path, seed: str = "upgrade") -> None:
     """Change a tree of `write_tree` as its next version does: little of it, but in every way that there is."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
     texts = [path for path in files if path.suffix == ".txt" and path.stat().st_size]
     _overwrite_middle(max(files, key=lambda path: path.stat().st_size), random.Random(seed).randbytes(1000))
     for path in texts[3::5]:
@@ -91,7 +91,7 @@ def upgrade(folder: Path, seed: str = "upgrade") -> None:
     texts[0].unlink()
     texts[1].rename(texts[1].with_name("renamed.txt"))
     texts[2].chmod(0o755)
-    _write(folder / "conf/new.conf", [f"version = {seed}\n".encode()])
+    _write(directory / "conf/new.conf", [f"version = {seed}\n".encode()])
 
 
 def same_tree(one: Path, other: Path) -> list[str]:
@@ -119,18 +119,18 @@ def _same_bytes(one: Path, other: Path) -> bool:
     return filecmp.cmp(one, other, shallow=False)
 
 
-def _write_odd_ones(folder: Path, seed: str) -> None:
+def _write_odd_ones(directory: Path, seed: str) -> None:
     """Add names, modes and sizes that have broken other programs."""
     line = f"# {seed}\n".encode()
-    _write(folder / "bin/decode", [b"#!/bin/sh\n", line], mode=0o755)
-    _write(folder / "conf/empty.conf", [])
-    _write(folder / "conf/two words.conf", [line])
-    _write(folder / "conf/één naïef 語 🙂.conf", [line])
-    _write(folder / "conf/-rf", [line])
-    _write(folder / f"conf/{'n' * 255}", [line])
-    _write(folder / "am.txt", [line])  # sorts before am/… by bytes and after it by parts
-    _write(folder / f"{'deep/' * 20}file", [line])
-    (folder / "speakers/none").mkdir(parents=True)
+    _write(directory / "bin/decode", [b"#!/bin/sh\n", line], mode=0o755)
+    _write(directory / "conf/empty.conf", [])
+    _write(directory / "conf/two words.conf", [line])
+    _write(directory / "conf/één naïef 語 🙂.conf", [line])
+    _write(directory / "conf/-rf", [line])
+    _write(directory / f"conf/{'n' * 255}", [line])
+    _write(directory / "am.txt", [line])  # sorts before am/… by bytes and after it by parts
+    _write(directory / f"{'deep/' * 20}file", [line])
+    (directory / "speakers/none").mkdir(parents=True)
 
 
 def _write(path: Path, pieces: Iterable[bytes | memoryview], mode: int = 0o644) -> None:
@@ -204,16 +204,16 @@ def _bytes(text: str) -> int:
 def main() -> None:
     """Write or upgrade a tree from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.samples", description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("directory", type=Path)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--size", type=_bytes, help="write a new tree of about this size, e.g. 300M")
     what.add_argument("--upgrade", action="store_true", help="change the tree as a next version would")
     parser.add_argument("--seed", default="nl-nl", help="what the content depends on")
     options = parser.parse_args()
     if options.upgrade:
-        upgrade(options.folder, options.seed)
+        upgrade(options.directory, options.seed)
     else:
-        write_tree(options.folder, Shape.of_size(options.size), options.seed)
+        write_tree(options.directory, Shape.of_size(options.size), options.seed)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.manifest import parse as parse_manifest
 from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
-from models_init.publish.pack.version_folder import ARCHIVE_NAME
+from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from tests import samples
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Site:
         return self.volume / "current" / pack
 
     def staging(self, ref: PackRef) -> list[Path]:
-        """The pack's folders on their way in."""
+        """The pack's directories on their way in."""
         return sorted(path for path in self.volume.glob(f"staging/{ref.name}/{ref.version}@*") if path.is_dir())
 
     def _environment(self) -> dict[str, str]:
@@ -127,19 +127,19 @@ class Site:
 
 @dataclass(frozen=True)
 class Packs:
-    """Built packs in a folder, and the trees that they were built of."""
+    """Built packs in a directory, and the trees that they were built of."""
 
-    folder: Path
+    directory: Path
     trees: Mapping[PackRef, Path]
 
     @property
     def url(self) -> str:
-        """The folder as a source."""
-        return self.folder.as_uri()
+        """The directory as a source."""
+        return self.directory.as_uri()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What an operator sets for the packs COMMON and DUTCH, from the folder."""
+        """What an operator sets for the packs COMMON and DUTCH, from the directory."""
         return {
             "REALTIME_LANGUAGES": DUTCH.name,
             "REALTIME_LANGUAGE_VERSION": DUTCH.version,
@@ -149,12 +149,12 @@ class Packs:
 
     def manifest(self, ref: PackRef) -> Manifest:
         """What the pack consists of."""
-        return parse_manifest((self.folder / ref.name / ref.version / MANIFEST_NAME).read_bytes(), ref)
+        return parse_manifest((self.directory / ref.name / ref.version / MANIFEST_NAME).read_bytes(), ref)
 
     def objects(self) -> dict[str, bytes]:
         """What a container holds, by key below it."""
-        files = (path for path in self.folder.rglob("*") if path.is_file())
-        return {PREFIX + path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
+        files = (path for path in self.directory.rglob("*") if path.is_file())
+        return {PREFIX + path.relative_to(self.directory).as_posix(): path.read_bytes() for path in files}
 
     def differences(self, site: Site, *refs: PackRef) -> list[str]:
         """Compare what is active with what was published; a line for each difference."""
@@ -179,18 +179,18 @@ def in_container(packs: Packs, url: str, token: str) -> dict[str, str]:
 def stocked(azurite: Azurite, packs: Packs) -> Azurite:
     """Return a fresh container with the packs, beside another product's."""
     container = azurite.fresh_container()
-    container.put_tree(packs.folder, PREFIX)
+    container.put_tree(packs.directory, PREFIX)
     container.put("batch/large.bin", b"another product's")
     return container
 
 
-def build_samples(folder: Path) -> Packs:
+def build_samples(directory: Path) -> Packs:
     """Build COMMON (small), DUTCH (about 13 MiB, more than one span) and NEWER, which changes little of it."""
-    common = samples.write_tree(folder / "common", samples.Shape(texts=6, weights=(100_000,), dense=()), "common")
+    common = samples.write_tree(directory / "common", samples.Shape(texts=6, weights=(100_000,), dense=()), "common")
     shape = samples.Shape(texts=24, weights=(9 * samples.MIB + 13, samples.MIB), dense=(3 * samples.MIB + 1,))
-    dutch, newer = (samples.write_tree(folder / name, shape) for name in ("dutch", "newer"))
+    dutch, newer = (samples.write_tree(directory / name, shape) for name in ("dutch", "newer"))
     samples.upgrade(newer)
     trees = {COMMON: common, DUTCH: dutch, NEWER: newer}
     for ref, tree in trees.items():
-        build(scan(tree), BuildOptions(ref, level=1, chunk_size=256 << 10), folder / "packs", NullObserver())
-    return Packs(folder / "packs", trees)
+        build(scan(tree), BuildOptions(ref, level=1, chunk_size=256 << 10), directory / "packs", NullObserver())
+    return Packs(directory / "packs", trees)

@@ -159,9 +159,9 @@ _HISTORIES = st.lists(_NAMES, max_size=12).map(" ".join) | st.text(max_size=60)
 def test_any_notes_are_harmless(tmp_path: Path, history: str, mark: bytes, release: Release) -> None:
     """Torn or made-up notes lead back to a release that is there, or to none; nothing fails for them."""
     volume = Volume(tmp_path)
-    folder = volume.release_path(release.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "release.json").write_bytes(release.encode())
+    directory = volume.release_path(release.id)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "release.json").write_bytes(release.encode())
     (tmp_path / "releases/.history").write_text(history.replace("{id}", release.id), errors="surrogatepass")
     (tmp_path / "releases/.rolled-back.json").write_bytes(mark)
     switch = Switch(volume)

@@ -34,9 +34,9 @@ _IN_FLIGHT = 64 * MIB
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Path]:
-    """A folder for gigabytes that pytest would keep."""
-    with tempfile.TemporaryDirectory(prefix="big-") as folder:
-        yield Path(folder)
+    """A directory for gigabytes that pytest would keep."""
+    with tempfile.TemporaryDirectory(prefix="big-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def published(azurite: Azurite, big_packs: Packs) -> Azurite:
 
 @pytest.fixture
 def volume(ground: Path) -> Iterator[Path]:
-    folder = ground / "models"
-    yield folder
-    shutil.rmtree(folder)
+    directory = ground / "models"
+    yield directory
+    shutil.rmtree(directory)
 
 
 def differences(packs: Packs, site: Site) -> str:

@@ -223,9 +223,9 @@ async def test_the_list_of_processes_has_no_token(secretive: Secretive) -> None:
 
 def _command_lines() -> list[bytes]:
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for directory in Path("/proc").glob("[0-9]*"):
         try:
-            found.append(folder.name.encode() + b" " + (folder / "cmdline").read_bytes())
+            found.append(directory.name.encode() + b" " + (directory / "cmdline").read_bytes())
         except OSError:  # it has ended meanwhile
             continue
     return found

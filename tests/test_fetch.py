@@ -54,11 +54,11 @@ class Published:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     """Twelve MiB that nothing compresses, in small chunks, with small files before and behind."""
-    folder, chance = tmp_path_factory.mktemp("published"), random.Random("fetch")
+    directory, chance = tmp_path_factory.mktemp("published"), random.Random("fetch")
     files = {f"a/{number:02}": chance.randbytes(100 * number) for number in range(30)}
     files |= {"b/large": chance.randbytes(12_000 * _KIB), "c/empty": b"", "d/last": chance.randbytes(100 * _KIB)}
-    built = pack(folder, files, chunk_size=64 * _KIB, level=1)
-    return Published(folder / f"source-{REF.name}-{REF.version}", built.parsed(), archive_of(built).read_bytes())
+    built = pack(directory, files, chunk_size=64 * _KIB, level=1)
+    return Published(directory / f"source-{REF.name}-{REF.version}", built.parsed(), archive_of(built).read_bytes())
 
 
 class Counted(Buffers):
@@ -117,12 +117,12 @@ class Bench:
 
     published: Published
     workers: Workers
-    folder: Path
+    directory: Path
 
     def work(self, *faults: Fault, connections: int = 4, buffers: int = 8, piece: int = 60_000) -> Work:
         """Return it."""
         source = FakeSource({_KEY: self.published.archive}, *faults, piece=piece)
-        staging = Staging(self.folder / "staging", self.published.manifest)
+        staging = Staging(self.directory / "staging", self.published.manifest)
         observer, counted = Recorder(), Counted(buffers, BATCH_SIZE)
         fetcher = Fetcher(source, self.workers, observer, ConnectionLimiter(connections), counted)
         return Work(self.published, source, staging, observer, counted, fetcher)

@@ -1,4 +1,4 @@
-"""The main job as an operator meets it: a process, an environment, a volume, a folder or a container."""
+"""The main job as an operator meets it: a process, an environment, a volume, a directory or a container."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _ID = re.compile(r"[0-9a-f]{12}")
 _HEAVY = {"azure", "asyncio", "structlog", "aiohttp", "tqdm", "ssl", "zstandard", "tenacity"}
 
 
-@pytest.fixture(params=["folder", "container"])
+@pytest.fixture(params=["directory", "container"])
 def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
     """The same site with either source."""
-    if request.param == "folder":
+    if request.param == "directory":
         return site
     container: Azurite = request.getfixturevalue("container")
     return site.but(**in_container(packs, container.container_url, container.sas()))
@@ -455,8 +455,8 @@ def test_an_unknown_version_without_a_list_is_told(site: Site, packs: Packs, con
     assert done.fault.startswith(f"nl-nl 1999.01 is not at {container.container_url}/realtime/ ")
 
 
-def test_a_source_folder_that_is_not_there_is_told(site: Site, tmp_path: Path) -> None:
-    """A folder that is missing is exit code 21 and is named."""
+def test_a_source_directory_that_is_not_there_is_told(site: Site, tmp_path: Path) -> None:
+    """A directory that is missing is exit code 21 and is named."""
     done = site.run(MODELS_URL=f"file://{tmp_path}/none")
     assert done.code == 21
     assert f"{tmp_path}/none" in done.fault
@@ -505,8 +505,8 @@ def test_a_source_that_is_down_is_told(site: Site, packs: Packs) -> None:
 
 @pytest.fixture
 def spoiled(site: Site, packs: Packs, tmp_path: Path) -> Site:
-    """A site whose source is a copy of the folder, for spoiling."""
-    shutil.copytree(packs.folder, tmp_path / "spoiled")
+    """A site whose source is a copy of the directory, for spoiling."""
+    shutil.copytree(packs.directory, tmp_path / "spoiled")
     return site.but(MODELS_URL=f"file://{tmp_path}/spoiled")
 
 
@@ -538,8 +538,8 @@ def test_a_manifest_that_cannot_be_used_is_told(spoiled: Site, content: bytes, c
 
 def test_another_packs_manifest_is_told(spoiled: Site) -> None:
     """A manifest that describes another pack is exit code 10 and names both."""
-    folder = _source(spoiled)
-    shutil.copy(folder / "common/2026.04/manifest.json", folder / "nl-nl/2026.04/manifest.json")
+    directory = _source(spoiled)
+    shutil.copy(directory / "common/2026.04/manifest.json", directory / "nl-nl/2026.04/manifest.json")
     done = spoiled.run()
     assert done.code == 10
     assert done.fault.startswith("the manifest of nl-nl 2026.04 is that of common 2026.04")
@@ -666,22 +666,22 @@ async def test_a_limited_rate_is_no_fault(site: Site, packs: Packs) -> None:
 # -- the volume
 
 
-def _in_tmpfs(folder: Path, options: str) -> list[str]:
-    """Run the rest of the command with a file system of its own on the folder, which is gone afterwards."""
+def _in_tmpfs(directory: Path, options: str) -> list[str]:
+    """Run the rest of the command with a file system of its own on the directory, which is gone afterwards."""
     services.require_root()
-    script = f'mount -t tmpfs -o size={options} tmpfs "{folder}" && exec "$@"'
+    script = f'mount -t tmpfs -o size={options} tmpfs "{directory}" && exec "$@"'
     return [services.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
 
 
-def _read_only(folder: Path) -> list[str]:
-    """Run the rest of the command with the folder mounted read-only."""
+def _read_only(directory: Path) -> list[str]:
+    """Run the rest of the command with the directory mounted read-only."""
     services.require_root()
-    script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}" && exec "$@"'
+    script = f'mount --bind "{directory}" "{directory}" && mount -o remount,bind,ro "{directory}" && exec "$@"'
     return [services.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
 
 
 def _powerless() -> list[str]:
-    """Run the rest of the command as a user who is master of no other user's folders."""
+    """Run the rest of the command as a user who is master of no other user's directories."""
     services.require_root()
     return [services.require_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
 
@@ -706,7 +706,7 @@ def test_somebody_elses_volume_is_told(site: Site) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--plan"], ["--status"], ["--verify"]])
 def test_a_volume_that_cannot_be_entered_is_told(site: Site, arguments: list[str]) -> None:
-    """A volume below a folder that is closed to this user is exit code 43 for every action, never a bug."""
+    """A volume below a directory that is closed to this user is exit code 43 for every action, never a bug."""
     closed = site.volume / "closed"
     (closed / "models").mkdir(parents=True)
     closed.chmod(0o700)
@@ -727,18 +727,18 @@ def test_a_volume_whose_packs_cannot_be_entered_is_told(installed: Site, argumen
     assert "Permission denied" in done.fault
 
 
-def test_a_volume_that_is_no_folder_is_told(site: Site) -> None:
+def test_a_volume_that_is_no_directory_is_told(site: Site) -> None:
     """A file where the volume ought to be is exit code 43."""
     site.volume.write_text("a file")
     done = site.run()
-    assert (done.code, done.fault) == (43, f"{site.volume} is not a folder; check MODELS_DIR")
+    assert (done.code, done.fault) == (43, f"{site.volume} is not a directory; check MODELS_DIR")
 
 
 def test_a_volume_without_a_parent_is_told(site: Site, tmp_path: Path) -> None:
-    """A mistyped MODELS_DIR is exit code 43, and no folders are made."""
+    """A mistyped MODELS_DIR is exit code 43, and no directories are made."""
     done = site.run(MODELS_DIR=str(tmp_path / "none/models"))
     assert done.code == 43
-    assert done.fault == f"{tmp_path}/none/models is not there and neither is its parent folder; check MODELS_DIR"
+    assert done.fault == f"{tmp_path}/none/models is not there and neither is its parent directory; check MODELS_DIR"
     assert not (tmp_path / "none").exists()
 
 
@@ -772,7 +772,7 @@ def test_a_volume_with_too_few_inodes_is_told_before_the_download(site: Site) ->
     site.volume.mkdir()
     done = site.run(through=_in_tmpfs(site.volume, "1g,nr_inodes=30"))
     assert done.code == 41
-    assert re.match(r"the volume lacks \d+ inodes: \d+ files and folders are to be made; make room", done.fault)
+    assert re.match(r"the volume lacks \d+ inodes: \d+ are needed for files and directories; make room", done.fault)
 
 
 @pytest.mark.parametrize(
@@ -847,7 +847,7 @@ def _has(site: Site, packs: Packs) -> bool:
     """Tell whether the first MiB of the first large file is there."""
     name = "am/final-0.weights"
     wanted = (packs.trees[DUTCH] / name).read_bytes()[: 1 << 20]
-    found = [folder / name for folder in site.staging(DUTCH)]
+    found = [directory / name for directory in site.staging(DUTCH)]
     return any(path.exists() and path.read_bytes().startswith(wanted) for path in found)
 
 

@@ -82,10 +82,10 @@ def test_a_diff_of_documents_can_be_read() -> None:
 
 
 def test_what_a_manifest_tells() -> None:
-    """Its size, its folders with parents first, and its chunks in archive order at their place in the file."""
+    """Its size, its directories with parents first, and its chunks in archive order at their place in the file."""
     assert _SAMPLE.ref == _REF
     assert _SAMPLE.size == 20 + 40 + 6 + 8
-    assert _SAMPLE.folders() == ["am", "conf", "speakers", "speakers/none"]
+    assert _SAMPLE.all_directories() == ["am", "conf", "speakers", "speakers/none"]
     placed = list(_SAMPLE.placements())
     assert [(placement.file.path, placement.start) for placement in placed] == [
         ("am/final.mdl", 0), ("am/final.mdl", 20), ("conf/é.conf", 0), ("run.sh", 0),
@@ -256,7 +256,7 @@ _GOOD_PATHS = [
 
 @pytest.mark.parametrize("path", _BAD_PATHS, ids=ascii)
 def test_a_path_that_leads_elsewhere(path: str) -> None:
-    """A path that leaves its folder, cannot be shown on one line, or is too long for a file system is refused."""
+    """A path that leaves its directory, cannot be shown on one line, or is too long for a file system is refused."""
     with pytest.raises(ValueError, match="path") as caught:
         check_path(path)
     assert str(caught.value).isprintable()

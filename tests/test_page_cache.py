@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Four files of 1 MiB in a folder whose pages can leave memory."""
+    """Four files of 1 MiB in a directory whose pages can leave memory."""
     for number in range(4):
         (tmp_path / str(number)).write_bytes(os.urandom(MIB))
     (tmp_path / "elsewhere").write_bytes(b"x" * MIB)
@@ -28,7 +28,7 @@ def tree(tmp_path: Path) -> Path:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if cached(tmp_path / "elsewhere"):
-        missing("no page cache that can be emptied", f"{tmp_path} lies in memory; set TMPDIR to a folder on a disk")
+        missing("no page cache that can be emptied", f"{tmp_path} lies in memory; set TMPDIR to a directory on a disk")
     return tmp_path
 
 

@@ -140,7 +140,7 @@ def facts(about: Manifest, sound: Sequence[Placement] = (), **known: int) -> Pac
 
 
 def test_a_new_pack_needs_everything() -> None:
-    """With nothing on the volume all chunks are missing, and every file, folder and the pack's own folder is new."""
+    """With nothing on the volume all chunks are missing, and every file and directory is new."""
     plan = make_plan([facts(_PACK)])
     (pack,) = plan.packs
     assert pack.missing == tuple(_PACK.placements())

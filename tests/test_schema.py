@@ -14,9 +14,9 @@ from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import Manifest, encode, json_schema, parse
 from tests.manifests import manifest, manifests
 
-_FOLDER = Path(__file__).parents[1] / "manifests"
-_FILE = _FOLDER / "manifest.schema.json"
-_EXAMPLES = sorted((_FOLDER / "examples").iterdir())
+_DIRECTORY = Path(__file__).parents[1] / "manifests"
+_FILE = _DIRECTORY / "manifest.schema.json"
+_EXAMPLES = sorted((_DIRECTORY / "examples").iterdir())
 _VALIDATOR = jsonschema.Draft202012Validator(json.loads(json_schema()))
 
 
@@ -69,5 +69,5 @@ def test_examples_cover_each_kind_of_manifest() -> None:
     assert any(document["files"] and "requires" not in document for document in documents)
     assert any("requires" in document for document in documents)
     assert any("plain" in document for document in documents)
-    readme = (_FOLDER / "README.md").read_text()
+    readme = (_DIRECTORY / "README.md").read_text()
     assert [path.name for path in _EXAMPLES if f"(examples/{path.name})" not in readme] == []

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from models_init.cli.settings import SETTINGS, Settings, load
 from models_init.core.errors import UsageError
-from models_init.sources.open_source import local_folder
+from models_init.sources.open_source import local_directory
 from tests.tokens import leaks, token
 
 _GOOD = {
@@ -185,7 +185,7 @@ def test_actions_that_need_no_packs_want_none_named() -> None:
 def test_the_defaults_are_those_of_the_product() -> None:
     """With nothing but the packs named, everything else is as documented."""
     found = settings()
-    assert (found.url, found.prefix, found.folder) == (
+    assert (found.url, found.prefix, found.directory) == (
         "https://scriptixmodels.blob.core.windows.net/models", "realtime/", Path("/models"),
     )  # fmt: skip
     assert (found.connections, found.memory, found.ca_file) == (16, 48 << 20, "")
@@ -214,7 +214,7 @@ def test_empty_is_unset() -> None:
         ("MODELS_PREFIX", "/", "prefix", ""),
         ("MODELS_PREFIX", "a/b", "prefix", "a/b/"),
         ("MODELS_PREFIX", "/a/", "prefix", "a/"),
-        ("MODELS_DIR", "/srv/models", "folder", Path("/srv/models")),
+        ("MODELS_DIR", "/srv/models", "directory", Path("/srv/models")),
         ("MODELS_CONNECTIONS", "1", "connections", 1),
         ("MODELS_CONNECTIONS", "64", "connections", 64),
         ("MODELS_MEMORY", "8MiB", "memory", 8 << 20),
@@ -232,7 +232,7 @@ def test_empty_is_unset() -> None:
     ],
 )
 def test_values_are_parsed(variable: str, text: str, attribute: str, value: object) -> None:
-    """Text becomes a value once: sizes in bytes, times in seconds, folders with or without slashes."""
+    """Text becomes a value once: sizes in bytes, times in seconds, directories with or without slashes."""
     assert getattr(settings(**{variable: text}), attribute) == value
 
 
@@ -293,11 +293,11 @@ def test_http_to_other_machines_can_be_allowed() -> None:
         assert faults(MODELS_URL="http://host/models", MODELS_ALLOW_HTTP=no)
 
 
-def test_a_file_url_names_a_folder() -> None:
-    """Percent-encoding in a file URL is taken back; other URLs name no folder."""
-    assert local_folder("file:///mnt/my%20packs") == Path("/mnt/my packs")
-    assert local_folder(settings(MODELS_URL="/mnt/één #1").url) == Path("/mnt/één #1")
-    assert local_folder("https://host/models") is None
+def test_a_file_url_names_a_directory() -> None:
+    """Percent-encoding in a file URL is taken back; other URLs name no directory."""
+    assert local_directory("file:///mnt/my%20packs") == Path("/mnt/my packs")
+    assert local_directory(settings(MODELS_URL="/mnt/één #1").url) == Path("/mnt/één #1")
+    assert local_directory("https://host/models") is None
 
 
 # -- the token
@@ -329,7 +329,7 @@ def test_the_token_is_read_from_its_file_each_time(tmp_path: Path) -> None:
 
 
 def test_a_token_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """A token file that is missing, a folder, or no text is a `UsageError` that names the variable and the file."""
+    """A token file that is missing, a directory, or no text is a `UsageError` that names the variable and the file."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for path in (tmp_path / "none", tmp_path, tmp_path / "binary"):
         with pytest.raises(UsageError, match=f"MODELS_SAS_TOKEN_FILE={path} cannot be read"):
@@ -367,7 +367,7 @@ def test_paths_and_token_need_not_be_utf8() -> None:
     """A variable with bytes that are not UTF-8, as file names can have, is taken as it is."""
     text = os.fsdecode(b"/mnt/\xff")
     found = settings(MODELS_DIR=text, MODELS_CA_FILE=text, MODELS_SAS_TOKEN_FILE=text, MODELS_SAS_TOKEN=text)
-    assert (found.folder, found.ca_file, found.token_file, found.token) == (Path(text), text, text, text)
+    assert (found.directory, found.ca_file, found.token_file, found.token) == (Path(text), text, text, text)
 
 
 def test_every_setting_has_a_flag_unless_it_is_secret() -> None:

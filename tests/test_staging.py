@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import VolumeError
-from models_init.publish.pack.version_folder import VersionFolder
+from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.transfer.chunk_io import digest_of
 from models_init.transfer.ranges import Batch, batches
 from models_init.transfer.reuse import Copy, Link
@@ -33,10 +33,10 @@ _CHUNK = 64 << 10
 class Pack:
     """A built pack: its tree, its manifest, its archive."""
 
-    def __init__(self, folder: Path) -> None:
-        self.tree = write(folder / "tree", _FILES)
+    def __init__(self, directory: Path) -> None:
+        self.tree = write(directory / "tree", _FILES)
         (self.tree / "run").chmod(0o755)
-        built = VersionFolder(packed(self.tree, folder / "out", chunk_size=_CHUNK, level=1).folder)
+        built = VersionDirectory(packed(self.tree, directory / "out", chunk_size=_CHUNK, level=1).directory)
         self.manifest: Manifest = built.parsed()
         self.archive = archive_of(built).read_bytes()
 
@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
 @pytest.fixture
 def staging(built: Pack, tmp_path: Path) -> Staging:
-    """An empty one, below two folders as on a volume."""
+    """An empty one, below two directories as on a volume."""
     (tmp_path / "staging").mkdir()
     return Staging(tmp_path / "staging/nl-nl/2026.04@0", built.manifest)
 
@@ -75,7 +75,7 @@ def mode(path: Path) -> int:
 
 
 def test_a_filled_staging_is_the_published_tree(staging: Staging, built: Pack) -> None:
-    """Names, modes, empty folders, empty files, bytes: all as published."""
+    """Names, modes, empty directories, empty files, bytes: all as published."""
     assert not staging.exists()
     fill(staging, built)
     assert staging.exists()
@@ -106,8 +106,8 @@ def test_preparing_again_keeps_what_is_there(staging: Staging, built: Pack) -> N
     assert staging.sound(built.placements) == built.placements
 
 
-def test_a_folder_that_another_run_made_anew_is_told(staging: Staging, built: Pack) -> None:
-    """What was written went with the folder that was thrown away, though there is one of that name again."""
+def test_a_directory_that_another_run_made_anew_is_told(staging: Staging, built: Pack) -> None:
+    """What was written went with the directory that was thrown away, though there is one of that name again."""
     fill(staging, built)
     assert staging.is_as_prepared()
     staging.root.rename(staging.root.with_name("thrown away"))
@@ -119,7 +119,7 @@ def test_a_folder_that_another_run_made_anew_is_told(staging: Staging, built: Pa
 
 
 def test_strays_are_taken_out(staging: Staging, built: Pack, tmp_path: Path) -> None:
-    """What the manifest does not name goes: files, folders, links, and what is of another kind than it says.
+    """What the manifest does not name goes: files, directories, links, and what is of another kind than it says.
 
     What a link leads to is not touched.
     """
@@ -191,7 +191,7 @@ def test_only_bytes_are_proof(staging: Staging, built: Pack) -> None:
     assert staging.sound(built.placements) == [first]
 
 
-def test_a_folder_or_link_in_a_files_place_is_not_sound(staging: Staging, built: Pack) -> None:
+def test_a_directory_or_link_in_a_files_place_is_not_sound(staging: Staging, built: Pack) -> None:
     """What is no regular file has no sound chunk: a link is not followed, a fifo not waited for."""
     fill(staging, built)
     small, run = staging.root / "b/small", staging.root / "run"

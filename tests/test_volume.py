@@ -56,7 +56,7 @@ def tree(volume: Volume) -> list[str]:
 # -- preparing
 
 
-def test_preparing_makes_the_folders(tmp_path: Path) -> None:
+def test_preparing_makes_the_directories(tmp_path: Path) -> None:
     """The volume and its parts are made, open to readers; a second time changes nothing; nothing else is left."""
     volume = Volume(tmp_path / "models")
     for _ in range(2):
@@ -67,7 +67,7 @@ def test_preparing_makes_the_folders(tmp_path: Path) -> None:
 
 
 def test_a_volume_may_be_named_relatively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MODELS_DIR=models means the folder below the working directory."""
+    """MODELS_DIR=models means the directory below the working directory."""
     monkeypatch.chdir(tmp_path)
     from pathlib import Path as RealPath  # noqa: PLC0415 # only annotations know it above
 
@@ -78,7 +78,7 @@ def test_a_volume_may_be_named_relatively(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_volume_that_cannot_be_is_told(tmp_path: Path) -> None:
-    """A file, or a folder whose parent is missing, is a `NotWritableError`; nothing is made."""
+    """A file, or a directory whose parent is missing, is a `NotWritableError`; nothing is made."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "none/models", tmp_path / "file/models"):
         with pytest.raises(NotWritableError):
@@ -87,7 +87,7 @@ def test_a_volume_that_cannot_be_is_told(tmp_path: Path) -> None:
 
 
 def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
-    """A volume that is not made yet has the room of the folder that will hold it."""
+    """A volume that is not made yet has the room of the directory that will hold it."""
     free, inodes = Volume(tmp_path / "not/yet/there").free()
     status = os.statvfs(tmp_path)
     assert abs(free - status.f_bavail * status.f_frsize) < 1 << 30
@@ -122,7 +122,7 @@ def test_publishing_what_is_published_is_success(volume: Volume) -> None:
 
 @pytest.mark.parametrize("junk", [False, True])
 def test_what_is_not_whole_any_more_is_not_published(volume: Volume, junk: bool) -> None:  # noqa: FBT001 - a fact
-    """Neither under a name that is free nor in place of a folder without a manifest, which is no pack then either."""
+    """Neither under a free name nor in place of a directory without a manifest."""
     stage(volume, _DUTCH)
     if junk:
         volume.pack_path(_DUTCH).mkdir(parents=True)
@@ -131,8 +131,8 @@ def test_what_is_not_whole_any_more_is_not_published(volume: Volume, junk: bool)
     assert not volume.is_installed(_DUTCH)
 
 
-def test_a_folder_that_nobody_verified_is_no_pack(volume: Volume) -> None:
-    """A folder in a pack's place without a manifest is not installed, and gives way to the verified tree."""
+def test_a_directory_that_nobody_verified_is_no_pack(volume: Volume) -> None:
+    """A directory in a pack's place without a manifest is not installed, and gives way to the verified tree."""
     junk = volume.pack_path(_DUTCH)
     junk.mkdir(parents=True)
     (junk / "junk").touch()
@@ -144,7 +144,7 @@ def test_a_folder_that_nobody_verified_is_no_pack(volume: Volume) -> None:
 
 
 def test_a_manifest_alone_is_no_pack(volume: Volume) -> None:
-    """A manifest without its folder is not installed, and is no hindrance."""
+    """A manifest without its directory is not installed, and is no hindrance."""
     volume.manifest_path(_DUTCH).parent.mkdir()
     volume.manifest_path(_DUTCH).write_text("older")
     assert not volume.is_installed(_DUTCH)
@@ -161,7 +161,7 @@ def test_a_staging_that_is_gone_is_told(volume: Volume) -> None:
 
 
 def test_a_manifest_of_each_content_has_a_staging_of_its_own(volume: Volume) -> None:
-    """Two manifests of one version never share a folder; both are told as staged."""
+    """Two manifests of one version never share a directory; both are told as staged."""
     paths = [volume.staging_path(_DUTCH, digest_of(text)) for text in (b"one", b"two")]
     assert paths[0] != paths[1]
     for path in paths:
@@ -222,27 +222,27 @@ def test_a_release_that_is_there_keeps_its_record(volume: Volume) -> None:
         "record of another",
         "release gone",
         "no link",
-        "folder",
+        "directory",
     ],
 )
 def test_what_is_not_whole_is_not_current(volume: Volume, damage: str) -> None:
     """A release without its record, a pack or a manifest is not current, whatever the link says."""
     release = install(volume, _COMMON, _DUTCH)
     other = install(volume, _COMMON, _NEWER)
-    current, folder = volume.root / "current", volume.release_path(other.id)
+    current, directory = volume.root / "current", volume.release_path(other.id)
     match damage:
         case "pack gone":
             volume.remove_atomically(volume.pack_path(_NEWER))
         case "manifest gone":
             volume.manifest_path(_NEWER).unlink()
         case "record gone":
-            (folder / "release.json").unlink()
+            (directory / "release.json").unlink()
         case "record torn":
-            os.truncate(folder / "release.json", 100)
+            os.truncate(directory / "release.json", 100)
         case "record of another":
-            (folder / "release.json").write_bytes(release.encode())
+            (directory / "release.json").write_bytes(release.encode())
         case "release gone":
-            volume.remove_atomically(folder)
+            volume.remove_atomically(directory)
         case "no link":
             current.unlink()
         case _:
@@ -253,7 +253,7 @@ def test_what_is_not_whole_is_not_current(volume: Volume, damage: str) -> None:
 
 
 def test_strange_names_are_not_taken_for_ours(volume: Volume) -> None:
-    """Files and folders that nobody of us made are neither packs nor releases."""
+    """Files and directories that nobody of us made are neither packs nor releases."""
     release = install(volume, _COMMON)
     for name in (
         "lost+found/x",
@@ -273,7 +273,7 @@ def test_strange_names_are_not_taken_for_ours(volume: Volume) -> None:
 
 
 def test_what_is_discarded_is_out_of_sight_first(volume: Volume) -> None:
-    """A tree loses its public name by one rename, then it goes; the folder of its name goes with its last version."""
+    """One rename hides the tree, then it is deleted; the pack's directory is removed with its last version."""
     install(volume, _DUTCH, _COMMON)
     stage(volume, _NEWER)
     volume.publish(_NEWER, _DIGEST)

@@ -1,6 +1,6 @@
 """Two versions of a pack of ten large files, of which one differs, and what an upgrade costs; printed when run.
 
-python -m tests.upgrades [FOLDER]     1 GiB in FOLDER; scripts/measure-upgrade calls it
+python -m tests.upgrades [DIRECTORY]     1 GiB in DIRECTORY; scripts/measure-upgrade calls it
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 CHANGED = "weights/3.bin"
 
 
-def build(folder: Path, size: int) -> Packs:
+def build(directory: Path, size: int) -> Packs:
     """Build `COMMON`, and two versions of a pack of ten files with `size` bytes each."""
     trees = {
-        COMMON: write(folder / "common", {"phones.txt": b"a b c\n"}),
-        DUTCH: write_weights(folder / "old", size, {}),
-        NEWER: write_weights(folder / "new", size, {3: "changed"}),
+        COMMON: write(directory / "common", {"phones.txt": b"a b c\n"}),
+        DUTCH: write_weights(directory / "old", size, {}),
+        NEWER: write_weights(directory / "new", size, {3: "changed"}),
     }
     for ref, tree in trees.items():
-        built(tree, folder / "packs", ref, level=1)
-    return Packs(folder / "packs", trees)
+        built(tree, directory / "packs", ref, level=1)
+    return Packs(directory / "packs", trees)
 
 
-def write_weights(folder: Path, size: int, seeds: dict[int, str]) -> Path:
+def write_weights(directory: Path, size: int, seeds: dict[int, str]) -> Path:
     """Write ten files of random bytes, a MiB at a time; a file's content depends on its seed, "same" without one."""
-    (folder / "weights").mkdir(parents=True)
+    (directory / "weights").mkdir(parents=True)
     for number in range(10):
         source = random.Random(f"{number} {seeds.get(number, 'same')}")
-        with (folder / "weights" / f"{number}.bin").open("wb") as file:
+        with (directory / "weights" / f"{number}.bin").open("wb") as file:
             for start in range(0, size, MIB):
                 file.write(source.randbytes(min(MIB, size - start)))
-    for path in (folder, *folder.rglob("*")):
+    for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return folder
+    return directory
 
 
 def newer(site: Site) -> Site:
@@ -72,9 +72,9 @@ def shares_inode(site: Site, old: PackRef, new: PackRef, path: str) -> bool:
 
 def main() -> None:
     """Measure an upgrade of 1 GiB."""
-    with tempfile.TemporaryDirectory(prefix="measure-", dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
-        packs = build(Path(folder), 103 * MIB)
-        site = Site(Path(folder, "models"), packs.environment)
+    with tempfile.TemporaryDirectory(prefix="measure-", dir=sys.argv[1] if len(sys.argv) > 1 else None) as directory:
+        packs = build(Path(directory), 103 * MIB)
+        site = Site(Path(directory, "models"), packs.environment)
         first = site.run("--json").json
         before = on_disk(site.volume)
         upgrade = newer(site).run("--json").json

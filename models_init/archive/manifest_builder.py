@@ -66,12 +66,12 @@ class ManifestBuilder:
 
     def __init__(self) -> None:
         self._files: list[_FileRecord] = []
-        self._folders: list[str] = []
+        self._directories: list[str] = []
 
     def note(self, entry: TarEntry) -> Iterator[memoryview]:
         """Record an entry while passing its content through."""
-        if entry.is_folder:
-            self._folders.append(entry.path)
+        if entry.is_directory:
+            self._directories.append(entry.path)
             return
         sums = _ChunkHasher(entry.size)
         for piece in entry.content:
@@ -87,7 +87,7 @@ class ManifestBuilder:
     @property
     def entries(self) -> int:
         """Return the number of files and directories, including directories that only paths imply."""
-        return len(self._files) + len(_folders(self._paths()) | set(self._folders))
+        return len(self._files) + len(_directories(self._paths()) | set(self._directories))
 
     def check(self, plain: OpaqueArchive) -> None:
         """Raise `BadArchiveError` if the totals differ from those of the publisher's manifest."""
@@ -100,17 +100,17 @@ class ManifestBuilder:
 
     def derived(self, published: Manifest, digest: str) -> Manifest:
         """Return the derived manifest, given the published manifest and the digest of its document."""
-        implied = _folders(self._paths())
+        implied = _directories(self._paths())
         return replace(
             published,
             files=tuple(_described(self._files)),
-            directories=tuple(sorted(set(self._folders) - implied)),
+            directories=tuple(sorted(set(self._directories) - implied)),
             plain=OpaqueArchive(self.size, self.entries, digest),
         )
 
     def _paths(self) -> Iterator[str]:
         yield from (file.path for file in self._files)
-        yield from self._folders
+        yield from self._directories
 
 
 def _described(files: list[_FileRecord]) -> Iterator[File]:
@@ -125,12 +125,12 @@ def _described(files: list[_FileRecord]) -> Iterator[File]:
         yield File(file.path, file.size, f"sha256:{file.digest.hex()}", tuple(chunks), file.executable)
 
 
-def _folders(paths: Iterator[str]) -> set[str]:
+def _directories(paths: Iterator[str]) -> set[str]:
     """Return all parent directories of the paths."""
-    folders: set[str] = set()
+    directories: set[str] = set()
     for path in paths:
         parent = path.rpartition("/")[0]
-        while parent and parent not in folders:
-            folders.add(parent)
+        while parent and parent not in directories:
+            directories.add(parent)
             parent = parent.rpartition("/")[0]
-    return folders
+    return directories

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.fs.files import disk_usage, make_folder, temp_path
+from models_init.fs.files import disk_usage, make_directory, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.transfer.ranges import BATCH_SIZE, SPAN_SIZE, Batch, Span
 from models_init.volume.retention import YOUNG
@@ -67,8 +67,8 @@ class Spool:
         Unless the caller has `locked` the volume exclusively, only those older than `YOUNG` seconds are removed.
         """
         with volume_errors(self.root):
-            make_folder(self.root.parent)
-            make_folder(self.root)
+            make_directory(self.root.parent)
+            make_directory(self.root)
             for name in os.listdir(self.root):
                 path = self.root / name
                 if name.startswith(".") and (locked or _age(path) > YOUNG):

@@ -9,7 +9,7 @@ from models_init.archive.errors import BadArchiveError
 
 BLOCK = 512
 
-REGULAR, OLD_REGULAR, FOLDER, LONG_NAME, PAX, PAX_GLOBAL = b"0", b"\0", b"5", b"L", b"x", b"g"
+REGULAR, OLD_REGULAR, DIRECTORY, LONG_NAME, PAX, PAX_GLOBAL = b"0", b"\0", b"5", b"L", b"x", b"g"
 
 _REFUSED = {
     b"1": "a hard link",
@@ -27,7 +27,7 @@ _REFUSED = {
     b"V": "a volume's label",
     b"X": "a Solaris extended header",
 }
-_KNOWN = {REGULAR, OLD_REGULAR, FOLDER, LONG_NAME, PAX, PAX_GLOBAL}
+_KNOWN = {REGULAR, OLD_REGULAR, DIRECTORY, LONG_NAME, PAX, PAX_GLOBAL}
 
 _POSIX, _GNU, _OLD = b"ustar\x0000", b"ustar  \0", bytes(8)
 

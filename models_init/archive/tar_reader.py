@@ -52,7 +52,7 @@ class TarEntry:
     """
 
     path: str
-    is_folder: bool
+    is_directory: bool
     size: int
     executable: bool
     content: Iterator[memoryview]
@@ -70,10 +70,10 @@ def read(archive: Readable, limits: Limits) -> Iterator[TarEntry]:
         if not (path := _path(header)):
             _check_top(header, tree)
             continue
-        is_folder = header.kind == tar_headers.FOLDER
-        tree.add(path, header, is_folder=is_folder)
+        is_directory = header.kind == tar_headers.DIRECTORY
+        tree.add(path, header, is_directory=is_directory)
         content = stream.content(header)
-        yield TarEntry(path, is_folder, header.size, header.executable and not is_folder, content)
+        yield TarEntry(path, is_directory, header.size, header.executable and not is_directory, content)
         for _ in content:  # skip the rest that the caller has not read
             pass
         stream.skip_padding(header.size)
@@ -116,8 +116,8 @@ def _merged(header: Header, name: str | None, fields: PaxFields) -> _EntryHeader
     size = header.size if fields.size is None else fields.size
     kind = header.kind
     if kind == tar_headers.OLD_REGULAR and name.endswith("/"):
-        kind = tar_headers.FOLDER  # the tar of 1979 writes directories like this
-    if kind == tar_headers.FOLDER and size:
+        kind = tar_headers.DIRECTORY  # the tar of 1979 writes directories like this
+    if kind == tar_headers.DIRECTORY and size:
         raise BadArchiveError(f"the directory {shown(name)} has a content of {size} bytes")
     return _EntryHeader(kind, name, size, header.executable)
 
@@ -125,10 +125,10 @@ def _merged(header: Header, name: str | None, fields: PaxFields) -> _EntryHeader
 def _path(header: _EntryHeader) -> str:
     """Return the path inside the pack, empty for the top directory.
 
-    A leading `./` is removed: `tar -C folder .` writes it.
+    A leading `./` is removed: `tar -C directory .` writes it.
     """
     name = header.name
-    if header.kind == tar_headers.FOLDER:
+    if header.kind == tar_headers.DIRECTORY:
         name = name.removesuffix("/")
         if name == ".":
             return ""
@@ -154,38 +154,38 @@ class _Names:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._files: set[str] = set()
-        self._folders: dict[str, bool] = {}  # True if it had its own entry
+        self._directories: dict[str, bool] = {}  # True if it had its own entry
         self._size = 0
         self.has_top = False
 
-    def add(self, path: str, header: _EntryHeader, *, is_folder: bool) -> None:
+    def add(self, path: str, header: _EntryHeader, *, is_directory: bool) -> None:
         """Add a name.
 
         Raises `BadArchiveError`: the name conflicts with another one or exceeds a limit.
         """
         self._add_parents(path)
-        if path in self._files or self._folders.get(path):
+        if path in self._files or self._directories.get(path):
             raise BadArchiveError(f"{shown(path)} stands in the archive twice")
-        if is_folder:
-            self._folders[path] = True
-        elif path in self._folders:
+        if is_directory:
+            self._directories[path] = True
+        elif path in self._directories:
             raise BadArchiveError(f"{shown(path)} is both a directory and a file")
         else:
             self._files.add(path)
         self._size += header.size
         if self._size > self._limits.size:
             raise BadArchiveError(f"with {shown(path)} it unpacks to more than {self._limits.size} bytes, its limit")
-        if len(self._files) + len(self._folders) > self._limits.entries:
+        if len(self._files) + len(self._directories) > self._limits.entries:
             raise BadArchiveError(
                 f"with {shown(path)} it has more than {self._limits.entries} files and directories, its limit"
             )
 
     def _add_parents(self, path: str) -> None:
         parent = path.rpartition("/")[0]
-        while parent and parent not in self._folders:
+        while parent and parent not in self._directories:
             if parent in self._files:
                 raise BadArchiveError(f"{shown(path)} lies below {shown(parent)}, which is a file")
-            self._folders[parent] = False
+            self._directories[parent] = False
             parent = parent.rpartition("/")[0]
 
 

@@ -10,7 +10,7 @@ from models_init.archive.tar_headers import shown
 from models_init.core.errors import NoSpaceError
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB
-from models_init.fs.files import make_folder
+from models_init.fs.files import make_directory
 from models_init.fs.os_errors import volume_errors
 from models_init.transfer.plan import SPARE
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models_init.archive.tar_reader import TarEntry
     from models_init.fs.page_cache import PageCachePolicy
 
-_FOLDER_MODE, _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o755, 0o644
+_DIRECTORY_MODE, _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o755, 0o644
 
 _PASSED = 4 * MIB  # bytes written between two calls of the page cache policy
 
@@ -32,9 +32,9 @@ class TreeWriter:
     def __init__(self, root: Path, pages: PageCachePolicy) -> None:
         self._root = str(root)
         self._pages = pages
-        self._folders = {""}
+        self._directories = {""}
         with volume_errors(root):
-            make_folder(root)
+            make_directory(root)
 
     def add(self, entry: TarEntry, content: Iterator[memoryview]) -> None:
         """Write a directory or a file.
@@ -42,10 +42,10 @@ class TreeWriter:
         Raises `VolumeError`; for a file that does not fit, before it is created.
         """
         with volume_errors(self._root):
-            if entry.is_folder:
-                self._make_folder(entry.path)
+            if entry.is_directory:
+                self._make_directory(entry.path)
                 return
-            self._make_folder(entry.path.rpartition("/")[0])
+            self._make_directory(entry.path.rpartition("/")[0])
             self._require_room(entry)
             path = f"{self._root}/{entry.path}"
             mode = _EXECUTABLE_MODE if entry.executable else _FILE_MODE
@@ -65,14 +65,14 @@ class TreeWriter:
         with volume_errors(self._root):
             shutil.rmtree(self._root, ignore_errors=True)
 
-    def _make_folder(self, path: str) -> None:
+    def _make_directory(self, path: str) -> None:
         missing = []
-        while path not in self._folders:
+        while path not in self._directories:
             missing.append(path)
             path = path.rpartition("/")[0]
-        for folder in reversed(missing):
-            os.mkdir(f"{self._root}/{folder}", _FOLDER_MODE)
-            self._folders.add(folder)
+        for directory in reversed(missing):
+            os.mkdir(f"{self._root}/{directory}", _DIRECTORY_MODE)
+            self._directories.add(directory)
 
     def _write(self, descriptor: int, path: str, content: Iterator[memoryview]) -> None:
         told = end = 0

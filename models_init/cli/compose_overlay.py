@@ -49,7 +49,7 @@ def _indented(text: str, by: int) -> str:
 
 _OVERLAY = """\
 # Made by `models-init --render-overlay` for {languages}; make it anew when REALTIME_LANGUAGES changes.
-# It goes on top of docker-compose.realtime.bucket.yml, in the same folder.
+# It goes on top of docker-compose.realtime.bucket.yml, in the same directory.
 
 services:
 {engines}

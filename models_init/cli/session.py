@@ -63,7 +63,7 @@ async def open_context(settings: Settings, observer: Observer, retries: RetryCou
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         async with _time_limit(settings.total_seconds):
-            yield InstallContext(source, workers, observer, connections, buffers, Volume(settings.folder), trust)
+            yield InstallContext(source, workers, observer, connections, buffers, Volume(settings.directory), trust)
     finally:
         workers.close()
         await source.close()

@@ -181,12 +181,12 @@ class Settings(BaseModel):
         "MODELS_URL",
         "--url",
         "https://scriptixmodels.blob.core.windows.net/models",
-        "container URL, file:///FOLDER, or a bundle: /PATH/site.tar",
+        "container URL, file:///DIRECTORY, or a bundle: /PATH/site.tar",
     )
     prefix: Annotated[str, PlainValidator(_prefix)] = _setting(
-        "MODELS_PREFIX", "--prefix", "realtime/", "folder of the packs inside the container; / for none"
+        "MODELS_PREFIX", "--prefix", "realtime/", "directory of the packs inside the container; / for none"
     )
-    folder: Annotated[Path, PlainValidator(_path)] = _setting("MODELS_DIR", "--dir", "/models", "the volume")
+    directory: Annotated[Path, PlainValidator(_path)] = _setting("MODELS_DIR", "--dir", "/models", "the volume")
     connections: Annotated[int, PlainValidator(_whole_number(1, 64))] = _setting(
         "MODELS_CONNECTIONS", "--connections", "16", "maximum number of connections to the source"
     )

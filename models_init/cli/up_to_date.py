@@ -17,7 +17,7 @@ def nothing_to_do(settings: Settings) -> Result | None:
 
     Opens no socket, needs no token, and imports as little as possible.
     """
-    volume = Volume(settings.folder)
+    volume = Volume(settings.directory)
     switch, current = Switch(volume), volume.current()
     if not current:
         return None

@@ -15,7 +15,7 @@
     └── VolumeError            40   the volume                                     → operator
         ├── NoSpaceError       41   full, in bytes or in inodes
         ├── LockedError        42   locked by another run
-        ├── NotWritableError   43   not a folder, read-only, or another user's
+        ├── NotWritableError   43   not a directory, read-only, or another user's
         ├── NoSuchReleaseError 44   no installed release has this name
         └── DamagedError       45   installed files differ from the published ones
 
@@ -78,7 +78,7 @@ class SignatureError(ManifestError):
 class ArchiveError(ManifestError):
     """An opaque archive matches its manifest but is not a pack.
 
-    It cannot be read, or it contains entries other than regular files and folders.
+    It cannot be read, or it contains entries other than regular files and directories.
     """
 
 
@@ -138,7 +138,7 @@ class LockedError(VolumeError):
 
 
 class NotWritableError(VolumeError):
-    """The volume does not exist, is not a folder, is read-only, or belongs to another user."""
+    """The volume does not exist, is not a directory, is read-only, or belongs to another user."""
 
     exit_code = 43
 

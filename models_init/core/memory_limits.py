@@ -65,7 +65,7 @@ def _limit_files(process: Path, root: Path) -> list[Path]:
             (root / "memory", "memory.limit_in_bytes") if "memory" in controllers.split(",") else (root, "memory.max")
         )
         path = base / group.strip("/")
-        files += [folder / name for folder in (path, *path.parents) if folder.is_relative_to(base)]
+        files += [directory / name for directory in (path, *path.parents) if directory.is_relative_to(base)]
     return files
 
 

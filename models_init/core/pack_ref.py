@@ -1,4 +1,4 @@
-"""Valid names and versions of packs, which become folder names, and the form of a digest."""
+"""Valid names and versions of packs, which become directory names, and the form of a digest."""
 
 from __future__ import annotations
 

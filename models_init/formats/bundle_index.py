@@ -30,11 +30,11 @@ COPY_NAME = "bundle.json.copy"
 """The member names of the table and of its copy at the end."""
 
 DOCUMENT_COPIES = "copies/"
-"""The folder with second copies of manifests and signatures. They are small, and without them a pack is unusable."""
+"""The directory with second copies of manifests and signatures. They are small, and without them a pack is unusable."""
 
-SITE_FOLDER = "site/"
-IMAGES_FOLDER = "images/"
-"""The folders with files for the site to unpack next to its compose files, and with container images."""
+SITE_DIRECTORY = "site/"
+IMAGES_DIRECTORY = "images/"
+"""The directories with files for the site to unpack next to its compose files, and with container images."""
 
 TAR_BLOCK = 512
 TAR_END = 2 * TAR_BLOCK

@@ -54,7 +54,7 @@ EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
 
 
 def check_path(path: str) -> None:
-    """Raise `ValueError` unless the path stays inside its folder, prints on one line and is not too long."""
+    """Raise `ValueError` unless the path stays inside its directory, prints on one line and is not too long."""
     if not _PATH.match(path):
         raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
     if not path.isascii() or len(path) > _PART_BYTES:
@@ -123,7 +123,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Archive:
-    """The pack's single blob, in the same folder as the manifest. Its name must not begin with `manifest.json`."""
+    """The pack's single blob, in the same directory as the manifest. Its name must not begin with `manifest.json`."""
 
     file: Annotated[str, Field(strict=True, pattern=_FILE_NAME)]
     size: Size
@@ -210,7 +210,7 @@ class Manifest:
         for file in self.files:
             yield from placements(file)
 
-    def folders(self) -> list[str]:
+    def all_directories(self) -> list[str]:
         """Return all directories of the pack, parents before children."""
         return sorted(_parents(self.files, self.directories).union(self.directories))
 
@@ -367,13 +367,13 @@ _FOREIGN = (
 
 
 def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:
-    folders = _parents(files, directories)
+    parents = _parents(files, directories)
     for paths in ([file.path for file in files], directories):
         before = ""
         for path in paths:
             if path <= before:
                 raise ValueError(f"{path} stands twice, or after {before}: paths must ascend")
-            if path in folders:
+            if path in parents:
                 raise ValueError(f"{path} is both a file (or an empty directory) and a directory with entries")
             before = path
     if both := {file.path for file in files if directories}.intersection(directories):
@@ -381,13 +381,13 @@ def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:
 
 
 def _parents(files: tuple[File, ...], directories: tuple[str, ...]) -> set[str]:
-    folders: set[str] = set()
+    parents: set[str] = set()
     for path in _paths(files, directories):
         parent = path.rpartition("/")[0]
-        while parent and parent not in folders:
-            folders.add(parent)
+        while parent and parent not in parents:
+            parents.add(parent)
             parent = parent.rpartition("/")[0]
-    return folders
+    return parents
 
 
 def _paths(files: tuple[File, ...], directories: tuple[str, ...]) -> Iterator[str]:
@@ -414,7 +414,7 @@ def _check_plain(manifest: Manifest, plain: OpaqueArchive) -> None:
         if placement.chunk.offset != end or placement.chunk.length != placement.chunk.size:
             raise ValueError(f"{placement.file.path}: the chunk at {placement.chunk.offset} does not lie at {end}")
         end += placement.chunk.size
-    entries = len(manifest.files) + len(manifest.folders())
+    entries = len(manifest.files) + len(manifest.all_directories())
     if (plain.size, plain.entries) != (end, entries):
         raise ValueError(f"it lists {end} bytes in {entries} entries, not {plain.size} in {plain.entries}")
 

@@ -1,4 +1,4 @@
-"""Test which operations a file system supports, with temporary files in a folder on it."""
+"""Test which operations a file system supports, with temporary files in a directory on it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _REFUSED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def require_symbolic_links(folder: Path, volume: Path) -> None:
-    """Check that the file system of `folder` supports symbolic links, on which activation is based.
+def require_symbolic_links(directory: Path, volume: Path) -> None:
+    """Check that the file system of `directory` supports symbolic links, on which activation is based.
 
     Some network and USB file systems do not. `volume` is the path to name in the message.
     Raises `NotWritableError`: symbolic links are not supported. Raises `OSError`: the test failed otherwise.
     """
-    link = temp_path(folder, "probe")
+    link = temp_path(directory, "probe")
     if not _is_granted(lambda: os.symlink("nowhere", link)):
         raise NotWritableError(
             f"{volume} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
@@ -32,9 +32,9 @@ def require_symbolic_links(folder: Path, volume: Path) -> None:
     link.unlink(missing_ok=True)
 
 
-def has_hard_links(folder: Path) -> bool:
+def has_hard_links(directory: Path) -> bool:
     """Return True if the file system supports hard links, or is too full to test it. Raises `OSError`."""
-    file, other = temp_path(folder, "probe"), temp_path(folder, "probe")
+    file, other = temp_path(directory, "probe"), temp_path(directory, "probe")
     granted = True
     _is_granted(lambda: os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
     if file.exists():
@@ -44,13 +44,13 @@ def has_hard_links(folder: Path) -> bool:
     return granted
 
 
-def change(folder: Path) -> None:
+def change(directory: Path) -> None:
     """Create, sync, rename and replace files, as an install does. Raises `OSError` if a step fails."""
-    one, other = temp_path(folder, "probe"), temp_path(folder, "probe")
+    one, other = temp_path(directory, "probe"), temp_path(directory, "probe")
     write_file(one, b"a file\n")
     write_file(other, b"another\n")
     os.rename(one, other)
-    sync_path(folder)
+    sync_path(directory)
     other.unlink()
 
 

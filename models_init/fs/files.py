@@ -126,13 +126,13 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(one))
 
 
-def temp_path(folder: Path, what: str) -> Path:
-    """Return a path in `folder` that no other run uses and that cannot be the name of a pack."""
-    return folder / f".{what}-{uuid.uuid4().hex}"
+def temp_path(directory: Path, what: str) -> Path:
+    """Return a path in `directory` that no other run uses and that cannot be the name of a pack."""
+    return directory / f".{what}-{uuid.uuid4().hex}"
 
 
-def make_folder(path: Path) -> None:
-    """Create a folder unless it exists.
+def make_directory(path: Path) -> None:
+    """Create a directory unless it exists.
 
     Raises `OSError`: it cannot be created, or is a symbolic link, so that files would be written elsewhere.
     """
@@ -149,10 +149,10 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def disk_usage(folder: Path) -> tuple[int, int]:
+def disk_usage(directory: Path) -> tuple[int, int]:
     """Return the bytes and inodes that a tree occupies on the disk. Files that disappear meanwhile are not counted."""
     size = count = 0
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(directory):
         count += 1
         for name in names:
             with suppress(FileNotFoundError):  # another run may have moved it
@@ -186,5 +186,5 @@ class FreedSpaceCounter:
 
 def _entries(path: Path) -> Iterator[str]:
     yield str(path)
-    for parent, folders, names in os.walk(path):
-        yield from (f"{parent}/{name}" for name in (*folders, *names))
+    for parent, directories, names in os.walk(path):
+        yield from (f"{parent}/{name}" for name in (*directories, *names))

@@ -35,7 +35,7 @@ def volume_errors(path: str | Path) -> Iterator[None]:
             ) from error
         if error.errno == errno.ELOOP:
             raise NotWritableError(
-                f"{where} is a link, and nothing is written through one: the volume's own files and folders must be "
-                "real; remove it, then run again"
+                f"{where} is a symbolic link, and nothing is written through it: the volume's own files and "
+                "directories must be real; remove it, then run again"
             ) from error
         raise VolumeError(f"{where} failed: {error.strerror or error}; check the disk, then run again") from error

@@ -93,8 +93,8 @@ def check_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
         )
     if plan.disk_inodes > free_inodes:
         raise NoSpaceError(
-            f"the volume lacks {plan.disk_inodes - free_inodes} inodes: {plan.disk_inodes} files and folders are to be "
-            "made; make room or run with --prune, then run again"
+            f"the volume lacks {plan.disk_inodes - free_inodes} inodes: {plan.disk_inodes} are needed for files and "
+            "directories; make room or run with --prune, then run again"
         )
 
 

@@ -181,7 +181,7 @@ def _hard_links_of(volume: Volume, pack: PackState) -> dict[str, set[Path]]:
 
 
 def _files(volume: Volume) -> Iterator[Path]:
-    for ref in volume.pack_folders():
+    for ref in volume.pack_directories():
         for parent, _, names in os.walk(volume.pack_path(ref)):
             yield from (volume.root / parent / name for name in names)
 

@@ -28,13 +28,13 @@ CHECKS = ("volume", "links", "lock")
 
 def inspect(volume: Volume, found: CheckReport) -> None:
     """Test the operations of an install on a volume, without touching existing files. Blocks: for worker threads."""
-    with found.guarding("volume"), volume_errors(volume.root), _trial(volume) as folder:
-        capabilities.change(folder)
+    with found.guarding("volume"), volume_errors(volume.root), _trial(volume) as directory:
+        capabilities.change(directory)
         found.ok("volume", f"{_named(volume)}: files can be made, flushed, renamed and removed")
         with found.guarding("links"), volume_errors(volume.root):
-            _try_links(volume, folder, found)
+            _try_links(volume, directory, found)
         with found.guarding("lock"), volume_errors(volume.root):
-            _try_lock(volume, folder, found)
+            _try_lock(volume, directory, found)
     for check in CHECKS[1:]:
         if found.failed("volume"):
             found.skip(check, "the volume cannot be written")
@@ -51,12 +51,12 @@ def _trial(volume: Volume) -> Iterator[Path]:
     If the run is killed, a later prune finds and removes the directory in staging.
     """
     parent = _parent(volume)
-    folder = temp_path(parent, "check")
-    folder.mkdir()
+    directory = temp_path(parent, "check")
+    directory.mkdir()
     try:
-        yield folder
+        yield directory
     finally:
-        remove_tree(folder)
+        remove_tree(directory)
 
 
 def _parent(volume: Volume) -> Path:
@@ -65,21 +65,21 @@ def _parent(volume: Volume) -> Path:
         parent = volume.root.absolute().parent
         _require_writable(parent)
         return parent
-    for folder in (volume.root, *filter(os.path.isdir, volume.parts())):
-        _require_writable(folder)
+    for directory in (volume.root, *filter(os.path.isdir, volume.parts())):
+        _require_writable(directory)
     return volume.staging if volume.staging.is_dir() else volume.root
 
 
-def _require_writable(folder: Path) -> None:
+def _require_writable(directory: Path) -> None:
     """Check the permissions first, so that the error names a directory that the operator knows."""
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
-        raise OSError(number, os.strerror(number), str(folder))
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        number = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(directory))
 
 
-def _try_links(volume: Volume, folder: Path, found: CheckReport) -> None:
-    capabilities.require_symbolic_links(folder, volume.root)
-    volume.hard_links = capabilities.has_hard_links(folder)
+def _try_links(volume: Volume, directory: Path, found: CheckReport) -> None:
+    capabilities.require_symbolic_links(directory, volume.root)
+    volume.hard_links = capabilities.has_hard_links(directory)
     if volume.hard_links:
         found.ok("links", "symbolic links and hard links work")
     else:
@@ -90,9 +90,9 @@ def _try_links(volume: Volume, folder: Path, found: CheckReport) -> None:
         )
 
 
-def _try_lock(volume: Volume, folder: Path, found: CheckReport) -> None:
+def _try_lock(volume: Volume, directory: Path, found: CheckReport) -> None:
     lock = Lock(volume.root / ".lock")
-    if not locking_works(folder / "lock"):
+    if not locking_works(directory / "lock"):
         found.warn(
             "lock",
             "this file system grants a lock to everybody: two runs at once are safe, and may fetch the same twice",

@@ -108,9 +108,9 @@ class AzureSource:
             if await response.read_into(sink, stop - start) < stop - start:
                 raise UnavailableError(f"{self._http.host} ended its answer for {key} too early")
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        prefix = self._access.prefix + (f"{folder.rstrip('/')}/" if folder else "")
+        prefix = self._access.prefix + (f"{directory.rstrip('/')}/" if directory else "")
         names, marker = set[str](), ""
         while True:
             query = f"restype=container&comp=list&delimiter=%2F&prefix={quote(prefix, safe='')}"

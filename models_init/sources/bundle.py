@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BundleSource:
-    """The packs in a bundle; `path` is its file, its first part, or a folder with all its parts."""
+    """The packs in a bundle; `path` is its file, its first part, or a directory with all its parts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,10 +51,10 @@ class BundleSource:
             await sink.buffer_updated(count)
             offset, size = offset + count, size - count
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
         opened = await self._opened()
-        prefix = f"{folder.rstrip('/')}/" if folder else ""
+        prefix = f"{directory.rstrip('/')}/" if directory else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in opened.objects if key.startswith(prefix)})
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:

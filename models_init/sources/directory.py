@@ -1,4 +1,4 @@
-"""A folder as a source, such as a mounted share, a USB stick, or the output of the pack builder."""
+"""A directory as a source, such as a mounted share, a USB stick, or the output of the pack builder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class DirectorySource:
-    """The files below `folder`; their keys are their relative paths."""
+    """The files below `directory`; their keys are their relative paths."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
     @property
     def name(self) -> str:
-        """The folder as a URL."""
-        return self._folder.absolute().as_uri()
+        """The directory as a URL."""
+        return self._directory.absolute().as_uri()
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
@@ -45,40 +45,40 @@ class DirectorySource:
         finally:
             os.close(descriptor)
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
         try:
-            return sorted(await asyncio.to_thread(os.listdir, self._folder / folder))
+            return sorted(await asyncio.to_thread(os.listdir, self._directory / directory))
         except (FileNotFoundError, NotADirectoryError) as error:
-            if folder and self._folder.is_dir():
+            if directory and self._directory.is_dir():
                 return []
-            raise _translated(error, self._folder) from error
+            raise _translated(error, self._directory) from error
         except OSError as error:
-            raise _translated(error, self._folder / folder) from error
+            raise _translated(error, self._directory / directory) from error
 
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
-        """See `Source.unavailable_reason`: a folder never omits parts of an archive on purpose."""
+        """See `Source.unavailable_reason`: a directory never omits parts of an archive on purpose."""
         return ""
 
     def repair_hint(self, _key: str, _start: int) -> str:
         """See `Source.repair_hint`."""
-        return "copy the pack into the folder anew"
+        return "copy the pack into the directory anew"
 
     async def close(self) -> None:
         """Do nothing: no file is kept open between calls."""
 
     def _read(self, key: str, limit: int) -> bytes:
         try:
-            with os.fdopen(_opened(self._folder / key), "rb") as file:
+            with os.fdopen(_opened(self._directory / key), "rb") as file:
                 content = file.read(limit + 1)
         except OSError as error:
-            raise _translated(error, self._folder / key) from error
+            raise _translated(error, self._directory / key) from error
         if len(content) > limit:
-            raise SourceError(f"{self._folder / key} is larger than {limit} bytes: this is not what it should be")
+            raise SourceError(f"{self._directory / key} is larger than {limit} bytes: this is not what it should be")
         return content
 
     def _open_range(self, key: str, start: int, stop: int) -> int:
-        path = self._folder / key
+        path = self._directory / key
         try:
             descriptor = _opened(path)
             size = os.fstat(descriptor).st_size
@@ -93,9 +93,9 @@ class DirectorySource:
         try:
             count = os.preadv(descriptor, [buffer], offset)
         except OSError as error:
-            raise _translated(error, self._folder / key) from error
+            raise _translated(error, self._directory / key) from error
         if count == 0:
-            raise UnavailableError(f"{self._folder / key} became shorter while it was read")
+            raise UnavailableError(f"{self._directory / key} became shorter while it was read")
         return count
 
 

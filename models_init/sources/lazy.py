@@ -31,9 +31,9 @@ class LazySource:
         """See `Source.get_range`."""
         await self._opened().get_range(key, start, stop, sink)
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        return await self._opened().names(folder)
+        return await self._opened().names(directory)
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`; empty as long as the source is not open."""

@@ -25,7 +25,7 @@ def part_name(stem: str, number: int) -> str:
 
 
 def is_bundle(path: Path) -> bool:
-    """Return True if the path names a bundle rather than a folder with packs. It need not exist."""
+    """Return True if the path names a bundle rather than a directory with packs. It need not exist."""
     if path.is_dir():
         return bool(_stems(path))
     return path.is_file() or path.suffix == _SUFFIX or _PART.match(path.name) is not None
@@ -34,8 +34,8 @@ def is_bundle(path: Path) -> bool:
 def parts_of(path: Path) -> list[Path]:
     """Return the file at `path`, or all parts in order.
 
-    `path` may be a file, one of the parts, the name of the file before it was split, or a folder with the parts.
-    Raises `SourceError`: nothing exists there, a part is missing, or a folder has parts of several files.
+    `path` may be a file, one of the parts, the name of the file before it was split, or a directory with the parts.
+    Raises `SourceError`: nothing exists there, a part is missing, or a directory has parts of several files.
     """
     try:
         return _parts_of(path)
@@ -59,30 +59,30 @@ def _parts_of(path: Path) -> list[Path]:
     return [path]
 
 
-def _stems(folder: Path) -> list[str]:
-    """Return the names, without part numbers, of the tar files of which the folder has parts."""
-    matches = (_PART.match(name) for name in os.listdir(folder))
+def _stems(directory: Path) -> list[str]:
+    """Return the names, without part numbers, of the tar files of which the directory has parts."""
+    matches = (_PART.match(name) for name in os.listdir(directory))
     return sorted({found["stem"] for found in matches if found and found["stem"].endswith(_SUFFIX)})
 
 
-def _in_order(folder: Path, stem: str) -> list[Path]:
-    names = os.listdir(folder) if folder.is_dir() else []
+def _in_order(directory: Path, stem: str) -> list[Path]:
+    names = os.listdir(directory) if directory.is_dir() else []
     matches = [(name, _PART.match(name)) for name in names]
     numbers = {int(found["number"]): name for name, found in matches if found and found["stem"] == stem}
     if not numbers:
-        raise SourceError(f"there is no {folder / part_name(stem, 1)}; mount the medium, or correct MODELS_URL")
+        raise SourceError(f"there is no {directory / part_name(stem, 1)}; mount the medium, or correct MODELS_URL")
     missing = [part_name(stem, number) for number in range(1, max(numbers)) if number not in numbers]
     if missing:
-        raise missing_parts(folder, missing)
-    return [folder / numbers[number] for number in sorted(numbers)]
+        raise missing_parts(directory, missing)
+    return [directory / numbers[number] for number in sorted(numbers)]
 
 
-def missing_parts(folder: Path, names: list[str]) -> SourceError:
-    """Return the error for parts that are missing in a folder."""
+def missing_parts(directory: Path, names: list[str]) -> SourceError:
+    """Return the error for parts that are missing in a directory."""
     several = len(names) > 1
     return SourceError(
         f"{', '.join(names[:20])}{' and more' if len(names) > 20 else ''} {'are' if several else 'is'} missing in "
-        f"{folder}; copy all parts of the bundle into one folder, then run again"
+        f"{directory}; copy all parts of the bundle into one directory, then run again"
     )
 
 

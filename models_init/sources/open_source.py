@@ -1,4 +1,4 @@
-"""Choose the kind of source by its URL: a blob container, a folder, or a bundle.
+"""Choose the kind of source by its URL: a blob container, a directory, or a bundle.
 
 No other module looks at the form of a URL.
 """
@@ -32,26 +32,26 @@ def checked_url(text: str) -> str:
     has_address = url.hostname and url.port != 0 and _PRINTABLE.match(text)  # `port` raises ValueError if malformed
     if url.scheme not in {"https", "http"} or not has_address or not url.path.strip("/"):
         raise ValueError(
-            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, file:///FOLDER, or a "
+            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, file:///DIRECTORY, or a "
             "bundle such as /PATH/site.tar"
         )
     return text
 
 
-def local_folder(url: str) -> Path | None:
-    """Return the folder of a `file://` URL, None for other URLs."""
+def local_directory(url: str) -> Path | None:
+    """Return the directory of a `file://` URL, None for other URLs."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def is_remote(url: str) -> bool:
     """Return True if the source is reached over a network."""
-    return local_folder(url) is None
+    return local_directory(url) is None
 
 
 def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) -> Source:
     """Return the source at `url`. A container is opened on first use, with the result of `access`."""
-    path = local_folder(url)
+    path = local_directory(url)
     if not path:
         from models_init.sources.lazy import LazySource
 
@@ -69,7 +69,7 @@ def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) ->
 
 def open_probe(url: str, source: Source, access: Callable[[], ContainerAccess]) -> EndpointProbe:
     """Return the probe of the source at `url`. It makes one attempt and does not retry."""
-    if local_folder(url):
+    if local_directory(url):
         from models_init.sources.probe import UnauthenticatedProbe
 
         return UnauthenticatedProbe(source)

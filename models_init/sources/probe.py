@@ -46,7 +46,7 @@ class EndpointProbe(Protocol):
 
 
 class UnauthenticatedProbe:
-    """See `EndpointProbe`: for a source without credential and clock, such as a folder."""
+    """See `EndpointProbe`: for a source without credential and clock, such as a directory."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -40,8 +40,8 @@ class Source(Protocol):
         even if it was cancelled. Raises `SourceError`: the range is empty or extends past the end.
         """
 
-    async def names(self, folder: str) -> list[str]:
-        """Return the sorted names of the entries directly in `folder` ("" for the top).
+    async def names(self, directory: str) -> list[str]:
+        """Return the sorted names of the entries directly in `directory` ("" for the top).
 
         Raises `AccessError`: listing is not permitted.
         """

@@ -161,7 +161,7 @@ def _plan_pack(fact: PackSurvey) -> PackPlan:
     linked = {link.file.path for link in reuse.links}
     own = [file for file in manifest.files if file.path not in linked]
     size = sum(-(-file.size // BLOCK) * BLOCK for file in own)
-    inodes = len(own) + len(manifest.folders()) + 1
+    inodes = len(own) + len(manifest.all_directories()) + 1
     return PackPlan(
         fact.resolved,
         False,

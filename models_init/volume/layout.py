@@ -18,7 +18,7 @@ from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats import release as releases
 from models_init.fs.capabilities import has_hard_links, require_symbolic_links
-from models_init.fs.files import exchange, make_folder, sync_file_system, sync_path, temp_path, write_file
+from models_init.fs.files import exchange, make_directory, sync_file_system, sync_path, temp_path, write_file
 from models_init.fs.os_errors import volume_errors
 
 if TYPE_CHECKING:
@@ -118,12 +118,12 @@ class Volume:
 
         Returns None if the id computed from them differs from `release_id`.
         """
-        folder = self.release_path(release_id)
+        directory = self.release_path(release_id)
         try:
-            links = [os.readlink(folder / name) for name in os.listdir(folder) if (folder / name).is_symlink()]
+            links = [os.readlink(directory / name) for name in os.listdir(directory) if (directory / name).is_symlink()]
             refs = [PackRef.make(*link.split("/")[-2:]) for link in links]
             packs = {ref: _digest(self.manifest_path(ref)) for ref in refs}
-            created = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")
+            created = datetime.fromtimestamp(directory.stat().st_mtime, UTC).isoformat(timespec="seconds")
         except (OSError, ValueError, TypeError):
             return None
         release = releases.release_of(packs, created, source="unknown", program="unknown")
@@ -146,7 +146,7 @@ class Volume:
         """Return all installed packs, sorted by name and version."""
         return [ref for ref in sorted(_refs(self.root / "packs")) if self.is_installed(ref)]
 
-    def pack_folders(self) -> list[PackRef]:
+    def pack_directories(self) -> list[PackRef]:
         """Return all packs that have a directory, with or without a manifest."""
         return sorted(_refs(self.root / "packs"))
 
@@ -162,10 +162,10 @@ class Volume:
         """Return all packs in staging."""
         found = []
         for name in _names(self.staging):
-            for folder in _names(self.staging / name):
+            for directory in _names(self.staging / name):
                 with suppress(ValueError):
-                    path = self.staging / name / folder.removesuffix(".json").removesuffix(_SPOOL)
-                    found.append(StagedPack(PackRef.make(name, folder.partition("@")[0]), path))
+                    path = self.staging / name / directory.removesuffix(".json").removesuffix(_SPOOL)
+                    found.append(StagedPack(PackRef.make(name, directory.partition("@")[0]), path))
         return sorted(set(found))
 
     def seed_trees(self, first: Collection[str]) -> list[SeedTree]:
@@ -215,9 +215,9 @@ class Volume:
     def require_place(self) -> None:
         """Raise `NotWritableError` if the root is not a directory and cannot be created. Raises `OSError`."""
         if not self.root.absolute().parent.is_dir():
-            raise NotWritableError(f"{self.root} is not there and neither is its parent folder; check MODELS_DIR")
+            raise NotWritableError(f"{self.root} is not there and neither is its parent directory; check MODELS_DIR")
         if self.root.exists() and not self.root.is_dir():
-            raise NotWritableError(f"{self.root} is not a folder; check MODELS_DIR")
+            raise NotWritableError(f"{self.root} is not a directory; check MODELS_DIR")
 
     def parts(self) -> list[Path]:
         """Return the directories of a prepared volume."""
@@ -225,13 +225,13 @@ class Volume:
 
     def make_parts(self) -> None:
         """Create the directories below the root. Raises `OSError`, also if one of them is a symbolic link."""
-        for folder in self.parts():
-            make_folder(folder)
+        for directory in self.parts():
+            make_directory(directory)
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
         """Store the manifest next to the pack's staging directory."""
         with volume_errors(self.root):
-            make_folder(self.staging / ref.name)
+            make_directory(self.staging / ref.name)
             self.replace(manifest_path_of(self.staging_path(ref, digest)), document)
 
     def publish(self, ref: PackRef, digest: str, is_whole: Callable[[], bool] = lambda: True) -> None:
@@ -246,7 +246,7 @@ class Volume:
         with volume_errors(self.root):
             sync_file_system(self.root)
             for path in (pack, self.manifest_path(ref)):
-                make_folder(path.parent)
+                make_directory(path.parent)
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
                 # A concurrent run may publish it, too; staging may then contain a third run's incomplete tree.
@@ -306,13 +306,13 @@ class Volume:
             return
         sync_path(path.parent)
         remove_tree(trash)
-        self.remove_empty_folder(path.parent)
+        self.remove_empty_directory(path.parent)
 
-    def remove_empty_folder(self, folder: Path) -> None:
+    def remove_empty_directory(self, directory: Path) -> None:
         """Remove the directory of a pack's name once it contains no version."""
-        if folder.parent.name in _PARTS:
+        if directory.parent.name in _PARTS:
             with suppress(OSError):  # another version is there
-                folder.rmdir()
+                directory.rmdir()
 
     def _try_links(self) -> None:
         """Require symbolic links; set `hard_links` to False if the file system refuses hard links."""
@@ -343,17 +343,17 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _refs(folder: Path) -> Iterator[PackRef]:
-    for name in _names(folder):
-        if (folder / name).is_symlink():  # the target does not belong to the volume and must not be pruned
+def _refs(directory: Path) -> Iterator[PackRef]:
+    for name in _names(directory):
+        if (directory / name).is_symlink():  # the target does not belong to the volume and must not be pruned
             continue
-        for version in _names(folder / name):
+        for version in _names(directory / name):
             with suppress(ValueError):
                 yield PackRef.make(name, version)
 
 
-def _names(folder: Path) -> list[str]:
+def _names(directory: Path) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(directory))
     except OSError:
         return []

@@ -70,7 +70,7 @@ def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection
         unfinished=[name for name in volume.release_names() if name not in whole],
         in_use=in_use,
         wanted=wanted,
-        packs=volume.pack_folders(),
+        packs=volume.pack_directories(),
         manifests=volume.manifests(),
         staged=volume.staged(),
         leftovers=[(path, now - _changed(path)) for path in volume.leftovers()],
@@ -140,7 +140,7 @@ def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> Non
             sync_path(path.parent)
             return
     remove_tree(trash)
-    volume.remove_empty_folder(path.parent)
+    volume.remove_empty_directory(path.parent)
 
 
 def _changed(path: Path) -> float:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import VolumeError
-from models_init.fs.files import disk_usage, make_folder, temp_path
+from models_init.fs.files import disk_usage, make_directory, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.fs.page_cache import SMALL, NoPageCachePolicy
 from models_init.transfer import chunk_io
@@ -80,7 +80,7 @@ class Staging:
             if self.root.exists():
                 self._remove_unexpected(_files_to_write(missing, copies))
             self._make_root()
-            self._make_folders()
+            self._make_directories()
             for file in self.manifest.files:
                 if not file.chunks:
                     chunk_io.allocate(self._root, file)
@@ -166,20 +166,20 @@ class Staging:
         Afterwards no file to be written has a second hard link, which could be outside the volume.
         """
         files = {file.path: file for file in self.manifest.files}
-        folders = set(self.manifest.folders())
-        for folder, subfolders, names in os.walk(self._root):
-            inside = os.path.relpath(folder, self._root)
+        directories = set(self.manifest.all_directories())
+        for directory, subdirectories, names in os.walk(self._root):
+            inside = os.path.relpath(directory, self._root)
             prefix = "" if inside == "." else f"{inside}/"
-            if chunk_io.permissions(os.lstat(folder)) != _DIRECTORY_MODE:
-                os.chmod(folder, _DIRECTORY_MODE)
+            if chunk_io.permissions(os.lstat(directory)) != _DIRECTORY_MODE:
+                os.chmod(directory, _DIRECTORY_MODE)
             for name in names:
-                self._fix_file(f"{folder}/{name}", files.get(prefix + name), grows=prefix + name in grown)
-            for name in list(subfolders):
-                if os.path.islink(f"{folder}/{name}"):
-                    os.unlink(f"{folder}/{name}")
-                elif prefix + name not in folders:
-                    subfolders.remove(name)
-                    shutil.rmtree(f"{folder}/{name}")
+                self._fix_file(f"{directory}/{name}", files.get(prefix + name), grows=prefix + name in grown)
+            for name in list(subdirectories):
+                if os.path.islink(f"{directory}/{name}"):
+                    os.unlink(f"{directory}/{name}")
+                elif prefix + name not in directories:
+                    subdirectories.remove(name)
+                    shutil.rmtree(f"{directory}/{name}")
 
     def _fix_file(self, path: str, file: File | None, *, grows: bool) -> None:
         status = os.lstat(path)
@@ -198,7 +198,7 @@ class Staging:
             os.truncate(path, file.size)
 
     def _make_root(self) -> None:
-        make_folder(self.root.parent)
+        make_directory(self.root.parent)
         with suppress(FileExistsError):
             os.mkdir(self._root, _DIRECTORY_MODE)
         if self._held < 0:
@@ -210,8 +210,8 @@ class Staging:
         self._held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._held)
 
-    def _make_folders(self) -> None:
-        for path in self.manifest.folders():
+    def _make_directories(self) -> None:
+        for path in self.manifest.all_directories():
             with suppress(FileExistsError):
                 os.mkdir(f"{self._root}/{path}", _DIRECTORY_MODE)
 
@@ -225,7 +225,9 @@ def _files_to_write(missing: Sequence[Placement], copies: Sequence[Copy], least:
 def _has_directory_symlink(root: str) -> bool:
     """Return True if the tree is, or contains, a link to a directory: its target would be lost with the link."""
     return os.path.islink(root) or any(
-        os.path.islink(f"{folder}/{name}") for folder, subfolders, _ in os.walk(root) for name in subfolders
+        os.path.islink(f"{directory}/{name}")
+        for directory, subdirectories, _ in os.walk(root)
+        for name in subdirectories
     )
 
 

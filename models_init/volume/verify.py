@@ -87,10 +87,10 @@ class ReleaseState:
 async def verify(volume: Volume, release: Release, workers: Workers, observer: Observer) -> ReleaseState:
     """Hash all files of the release on all cores; compare names, types, sizes and modes. Raises `VolumeError`."""
     packs = tuple([await _verify_pack(volume, pack, workers, observer) for pack in release.packs])
-    return ReleaseState(release, packs, tuple(_verify_folder(volume, release)))
+    return ReleaseState(release, packs, tuple(_verify_directory(volume, release)))
 
 
-def _verify_folder(volume: Volume, release: Release) -> Iterator[Damage]:
+def _verify_directory(volume: Volume, release: Release) -> Iterator[Damage]:
     switch, where = Switch(volume), f"release {release.id}"
     if not switch.has_record(release):
         yield Damage(where, "release.json", "record", "is missing or damaged")
@@ -129,16 +129,16 @@ def _scan(root: Path) -> dict[str, os.stat_result]:
     found = {".": os.lstat(root)} if os.path.lexists(root) else {}
     if root.is_symlink():
         return found
-    for parent, folders, names in os.walk(root):
+    for parent, directories, names in os.walk(root):
         prefix = "" if parent == str(root) else os.path.relpath(parent, root) + "/"
-        for name in (*folders, *names):
+        for name in (*directories, *names):
             found[prefix + name] = os.lstat(f"{parent}/{name}")
     return found
 
 
 def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result]) -> Iterator[Damage]:
     expected: dict[str, tuple[int, int, int | None]] = dict.fromkeys(
-        [".", *content.folders()], (stat.S_IFDIR, _DIRECTORY_MODE, None)
+        [".", *content.all_directories()], (stat.S_IFDIR, _DIRECTORY_MODE, None)
     )
     expected |= {file.path: (stat.S_IFREG, chunk_io.mode(file), file.size) for file in content.files}
     for path, (kind, mode, size) in expected.items():

@@ -79,11 +79,11 @@ def long_name(name: bytes) -> bytes:
     return file(b"././@LongLink", name + b"\0", kind=b"L", magic=GNU)
 
 
-def packed(folder: Path, form: int = tarfile.GNU_FORMAT, top: str = ".") -> bytes:
-    """The tar stream of a folder, as `tar -C folder -c .` makes it."""
+def packed(directory: Path, form: int = tarfile.GNU_FORMAT, top: str = ".") -> bytes:
+    """The tar stream of a directory, as `tar -C directory -c .` makes it."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=form) as tar:
-        tar.add(folder, top)
+        tar.add(directory, top)
     return stream.getvalue()
 
 
@@ -94,11 +94,11 @@ def described(archive: bytes, name: str, ref: PackRef, plain: OpaqueArchive) -> 
 
 
 def publish(
-    folder: Path, archive: bytes, ref: PackRef, name: str = "pack.tar.zst", plain: OpaqueArchive = SILENT
+    directory: Path, archive: bytes, ref: PackRef, name: str = "pack.tar.zst", plain: OpaqueArchive = SILENT
 ) -> Manifest:
     """Lay archive and manifest where a source has them."""
     manifest = described(archive, name, ref, plain)
-    place = folder / ref.name / ref.version
+    place = directory / ref.name / ref.version
     place.mkdir(parents=True, exist_ok=True)
     (place / name).write_bytes(archive)
     (place / "manifest.json").write_bytes(encode(manifest))

@@ -38,13 +38,13 @@ def test_an_archive_is_described(
     archive.write_bytes(SUFFIXES[suffix](stream))
     assert main(["describe", str(archive), *_NAMED, "--out", str(tmp_path / "out"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    folder = tmp_path / "out/nl-nl/2026.04"
-    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST_NAME, archive.name]
-    assert (folder / archive.name).samefile(archive)
-    found = published((folder / MANIFEST_NAME).read_bytes(), REF).manifest
+    directory = tmp_path / "out/nl-nl/2026.04"
+    assert sorted(path.name for path in directory.iterdir()) == [MANIFEST_NAME, archive.name]
+    assert (directory / archive.name).samefile(archive)
+    found = published((directory / MANIFEST_NAME).read_bytes(), REF).manifest
     assert found.plain == OpaqueArchive(size=7, entries=5)
     assert (told["size"], told["entries"], told["archive"]["digest"]) == (7, 5, found.archive.digest)
-    assert main(["check", str(folder)]) == 0
+    assert main(["check", str(directory)]) == 0
     assert "nl-nl/2026.04: sound: a plain archive" in capsys.readouterr().out
 
 
@@ -65,14 +65,14 @@ def test_describing_again_changes_nothing(stream: bytes, tmp_path: Path, capsys:
 
 
 def test_an_archive_in_its_place_stays_there(stream: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies in NAME/VERSION already needs its manifest alone; without --out it is the folder one stands in."""
-    folder = tmp_path / "nl-nl/2026.04"
-    folder.mkdir(parents=True)
-    (folder / "model.tar").write_bytes(stream)
+    """What lies in NAME/VERSION already needs its manifest alone; without --out it is the directory one stands in."""
+    directory = tmp_path / "nl-nl/2026.04"
+    directory.mkdir(parents=True)
+    (directory / "model.tar").write_bytes(stream)
     monkeypatch.chdir(tmp_path)
     assert main(["describe", "nl-nl/2026.04/model.tar", *_NAMED]) == 0
-    assert (folder / MANIFEST_NAME).exists()
-    assert (folder / "model.tar").stat().st_nlink == 1
+    assert (directory / MANIFEST_NAME).exists()
+    assert (directory / "model.tar").stat().st_nlink == 1
 
 
 def test_where_links_are_refused_it_is_copied(

@@ -38,29 +38,29 @@ _NAME = "am/final-0.weights"
 @pytest.fixture(scope="module")
 def plain_packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
     """COMMON as a .tar.gz of which the publisher says nothing, DUTCH as a .tar.zst; NEWER is built."""
-    folder = tmp_path_factory.mktemp("plain-packs")
-    common = samples.write_tree(folder / "common", samples.Shape(texts=6, weights=(100_000,), dense=()), "common")
+    directory = tmp_path_factory.mktemp("plain-packs")
+    common = samples.write_tree(directory / "common", samples.Shape(texts=6, weights=(100_000,), dense=()), "common")
     shape = samples.Shape(texts=24, weights=(2 * samples.MIB + 13, samples.MIB), dense=(samples.MIB + 1,))
-    dutch, newer = (samples.write_tree(folder / name, shape) for name in ("dutch", "newer"))
+    dutch, newer = (samples.write_tree(directory / name, shape) for name in ("dutch", "newer"))
     samples.upgrade(newer)
-    publish(folder / "packs", SUFFIXES["tar.gz"](packed(common)), COMMON, "common.tar.gz")
+    publish(directory / "packs", SUFFIXES["tar.gz"](packed(common)), COMMON, "common.tar.gz")
     size = sum(path.stat().st_size for path in dutch.rglob("*") if path.is_file())
     entries = len(list(dutch.rglob("*")))
-    publish(folder / "packs", SUFFIXES["tar.zst"](packed(dutch)), DUTCH, plain=OpaqueArchive(size, entries))
-    build(scan(newer), BuildOptions(NEWER, level=1), folder / "packs", NullObserver())
-    return Packs(folder / "packs", {COMMON: common, DUTCH: dutch, NEWER: newer})
+    publish(directory / "packs", SUFFIXES["tar.zst"](packed(dutch)), DUTCH, plain=OpaqueArchive(size, entries))
+    build(scan(newer), BuildOptions(NEWER, level=1), directory / "packs", NullObserver())
+    return Packs(directory / "packs", {COMMON: common, DUTCH: dutch, NEWER: newer})
 
 
 @pytest.fixture
 def own_packs(plain_packs: Packs, tmp_path: Path) -> Packs:
     """A copy that may be changed."""
-    return replace(plain_packs, folder=shutil.copytree(plain_packs.folder, tmp_path / "own"))
+    return replace(plain_packs, directory=shutil.copytree(plain_packs.directory, tmp_path / "own"))
 
 
-@pytest.fixture(params=["folder", "container"])
+@pytest.fixture(params=["directory", "container"])
 def either(request: pytest.FixtureRequest, plain_packs: Packs, tmp_path: Path) -> Site:
     site = Site(tmp_path / "models", plain_packs.environment)
-    if request.param == "folder":
+    if request.param == "directory":
         return site
     container = stocked(request.getfixturevalue("azurite"), plain_packs)
     return site.but(**in_container(plain_packs, container.container_url, container.sas()))
@@ -92,7 +92,7 @@ def _size(packs: Packs, *refs: object) -> int:
 
 
 def test_plain_archives_are_installed(either: Site, plain_packs: Packs) -> None:
-    """From a folder and from a container: identical trees, all that was fetched and written told, nothing left over."""
+    """From a directory and from a container: identical trees, complete counts of bytes, nothing left over."""
     done = either.run("--json")
     assert (done.code, plain_packs.differences(either, COMMON, DUTCH)) == (0, [])
     assert done.json["bytes_fetched"] == _size(plain_packs, COMMON, DUTCH)
@@ -121,7 +121,7 @@ def test_a_plan_knows_what_the_publisher_says(site: Site, plain_packs: Packs) ->
 
 async def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, own_packs: Packs) -> None:
     """Archive and content must fit, if the publisher says how much that is."""
-    publish(own_packs.folder, b"some archive", DUTCH, plain=OpaqueArchive(size=1 << 50))
+    publish(own_packs.directory, b"some archive", DUTCH, plain=OpaqueArchive(size=1 << 50))
     async with FaultyServer(own_packs.objects()) as server:
         served = site.but(**in_container(own_packs, server.url, token()))
         done = await asyncio.to_thread(served.run)
@@ -139,7 +139,7 @@ async def test_after_a_kill_what_is_missing_is_fetched(
     tree.mkdir(mode=0o755)
     (tree / "large.bin").write_bytes(random.Random("large").randbytes(4 * SPAN_SIZE - 5000))
     (tree / "large.bin").chmod(0o644)
-    size = publish(own_packs.folder, packed(tree), DUTCH).archive.size
+    size = publish(own_packs.directory, packed(tree), DUTCH).archive.size
     packs = replace(own_packs, trees={**own_packs.trees, DUTCH: tree})
     async with FaultyServer(packs.objects(), [Stall(at=1000, on=_ARCHIVE, after=parts, times=FOREVER)]) as server:
         served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
@@ -184,7 +184,7 @@ def test_what_lies_in_a_spool_is_shown_and_pruned(site: Site) -> None:
 def test_a_wrong_digest_publishes_nothing_and_the_next_run_recovers(own_packs: Packs, tmp_path: Path) -> None:
     """Exit code 30 names pack and archive; once the right bytes are there, running again is all that it takes."""
     site = Site(tmp_path / "models", own_packs.environment)
-    path = own_packs.folder / "nl-nl/2026.04/pack.tar.zst"
+    path = own_packs.directory / "nl-nl/2026.04/pack.tar.zst"
     right = path.read_bytes()
     path.write_bytes(right[:-100] + bytes(100))
     done = site.run()
@@ -203,7 +203,7 @@ def test_a_wrong_digest_publishes_nothing_and_the_next_run_recovers(own_packs: P
 def test_hostile_archives_are_told_in_one_line(own_packs: Packs, tmp_path: Path, name: str) -> None:
     """Exit code 10, pack, archive, what is wrong and what to do; the other pack is there, nothing else is."""
     (hostile,) = (one for one in HOSTILE if one.name == name)
-    publish(own_packs.folder, hostile.archive, DUTCH)
+    publish(own_packs.directory, hostile.archive, DUTCH)
     site = Site(tmp_path / "models", own_packs.environment)
     outside = {path for path in tmp_path.iterdir() if path != site.volume}
     done = site.run()
@@ -219,7 +219,7 @@ def test_hostile_archives_are_told_in_one_line(own_packs: Packs, tmp_path: Path,
 
 def test_a_derived_manifest_is_not_published(own_packs: Packs, installed: Site, tmp_path: Path) -> None:
     """What a site wrote down for itself is refused from a source."""
-    shutil.copy(installed.volume / "manifests/nl-nl/2026.04.json", own_packs.folder / "nl-nl/2026.04/manifest.json")
+    shutil.copy(installed.volume / "manifests/nl-nl/2026.04.json", own_packs.directory / "nl-nl/2026.04/manifest.json")
     done = Site(tmp_path / "other", own_packs.environment).run()
     assert done.code == 10
     assert "is one that a site wrote for itself" in done.fault
@@ -287,7 +287,7 @@ def test_a_repair_from_a_source_that_has_changed_is_refused(own_packs: Packs, tm
     """Other bytes than those that were installed never come in."""
     site = Site(tmp_path / "models", own_packs.environment)
     assert site.run().code == 0
-    publish(own_packs.folder, packed(own_packs.trees[COMMON]), DUTCH)
+    publish(own_packs.directory, packed(own_packs.trees[COMMON]), DUTCH)
     (site.volume / "packs/nl-nl/2026.04/bin/decode").unlink()
     done = site.run("--repair")
     assert done.code in (20, 30)
@@ -314,7 +314,7 @@ def test_an_upgrade_links_what_did_not_change(installed: Site, plain_packs: Pack
 
 def test_versions_that_do_not_fit_are_refused(own_packs: Packs, tmp_path: Path) -> None:
     """A requirement of a plain archive is one like any other."""
-    path = own_packs.folder / "nl-nl/2026.04/manifest.json"
+    path = own_packs.directory / "nl-nl/2026.04/manifest.json"
     content = json.loads(path.read_bytes())
     path.write_text(json.dumps(content | {"requires": [{"pack": "common", "versions": ["2026.07"]}]}))
     assert Site(tmp_path / "models", own_packs.environment).run().code == 12

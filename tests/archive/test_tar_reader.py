@@ -55,7 +55,7 @@ def tree_in(archive: bytes | Readable, limits: Limits = _AMPLE) -> Tree:
         data = b"".join(map(bytes, entry.content))
         assert len(data) == entry.size
         assert entry.path not in found
-        found[entry.path] = None if entry.is_folder else (data, entry.executable)
+        found[entry.path] = None if entry.is_directory else (data, entry.executable)
     for path in list(found):
         while path := path.rpartition("/")[0]:
             found.setdefault(path)
@@ -105,15 +105,15 @@ def test_any_tree_comes_out_as_it_went_in(tree: Tree, form: int, suffix: str, pr
 @pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax", "posix", "ustar", "v7"])
 def test_what_gnu_tar_packs_comes_out(form: str, tmp_path: Path) -> None:
     """Every format of GNU tar, with names as long as the format can write."""
-    tar, folder = require_tool("tar"), tmp_path / "tree"
+    tar, directory = require_tool("tar"), tmp_path / "tree"
     names = ["a", "d/" + "n" * 90] if form == "v7" else ["a", "d/" + "m" * 80 + "/" + "n" * 90]
     if form not in ("v7", "ustar"):
         names += ["e/" + "ü" * 120 + "/" + "x" * 200]
     for number, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"content" * number)
-    (folder / "empty").mkdir()
-    subprocess.run([tar, f"--format={form}", "-C", folder, "-cf", tmp_path / "a.tar", "."], check=True)
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(b"content" * number)
+    (directory / "empty").mkdir()
+    subprocess.run([tar, f"--format={form}", "-C", directory, "-cf", tmp_path / "a.tar", "."], check=True)
     found = tree_in((tmp_path / "a.tar").read_bytes())
     assert {path for path, content in found.items() if content} == set(names)
     assert found["empty"] is None
@@ -121,8 +121,8 @@ def test_what_gnu_tar_packs_comes_out(form: str, tmp_path: Path) -> None:
 
 def test_what_the_builder_builds_comes_out(tmp_path: Path) -> None:
     """An archive of our own, one zstd frame for each chunk, is a plain archive like any other."""
-    folder = pack(tmp_path, {"a": b"1" * 5000, "b/c": b"", "d/": b""}, chunk_size=4096)
-    found = tree_in((folder.path / "pack.tar.zst").read_bytes())
+    directory = pack(tmp_path, {"a": b"1" * 5000, "b/c": b"", "d/": b""}, chunk_size=4096)
+    found = tree_in((directory.path / "pack.tar.zst").read_bytes())
     assert found == {"a": (b"1" * 5000, False), "b": None, "b/c": (b"", False), "d": None}
 
 

@@ -114,10 +114,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chance = random.Random("plain")
     files = {f"a/{number:02}": chance.randbytes(100 * number) for number in range(20)}
     files |= {"b/large": chance.randbytes(560 * KIB), "c/empty": b"", "d/last": chance.randbytes(60 * KIB), "e/": b""}
-    folder = write(tmp_path_factory.mktemp("plain") / "tree", files)
-    for path in (folder, *folder.rglob("*")):
+    directory = write(tmp_path_factory.mktemp("plain") / "tree", files)
+    for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.name == "large" else 0o644)
-    return folder
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,9 @@ def work(archive: bytes, workers: Workers, tmp_path: Path) -> Work:
     return _work(archive, workers, tmp_path)
 
 
-def _work(archive: bytes, workers: Workers, folder: Path, plain: OpaqueArchive = SILENT) -> Work:
-    folder.mkdir(exist_ok=True)
-    volume = Volume(folder / "models")
+def _work(archive: bytes, workers: Workers, directory: Path, plain: OpaqueArchive = SILENT) -> Work:
+    directory.mkdir(exist_ok=True)
+    volume = Volume(directory / "models")
     volume.prepare()
     return Work(archive, volume, workers, plain)
 
@@ -297,8 +297,8 @@ async def test_hostile_archives_leave_nothing(hostile: Hostile, workers: Workers
     assert _everything(tmp_path) - before <= {work.volume.staging / REF.name}
 
 
-def _everything(folder: Path) -> set[Path]:
-    return set(folder.rglob("*"))
+def _everything(directory: Path) -> set[Path]:
+    return set(directory.rglob("*"))
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ async def test_an_error_of_the_volume_ends_it(work: Work) -> None:
 def test_a_file_without_room_is_not_begun(tmp_path: Path) -> None:
     """What the header says is compared with what is free before a byte is written."""
     tree = TreeWriter(tmp_path / "tree", NoPageCachePolicy())
-    entry = TarEntry("a", is_folder=False, size=1 << 60, executable=False, content=iter(()))
+    entry = TarEntry("a", is_directory=False, size=1 << 60, executable=False, content=iter(()))
     with pytest.raises(NoSpaceError, match=r"the volume lacks .* for 'a' of the archive"):
         tree.add(entry, iter(()))
     assert disk_usage(tmp_path / "tree") == (0, 1)

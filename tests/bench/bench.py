@@ -67,7 +67,7 @@ class Row:
 
 
 class Contest(NamedTuple):
-    """A case: its name, how it is set up in an empty folder, and who counts the bytes, if anybody does."""
+    """A case: its name, how it is set up in an empty directory, and who counts the bytes, if anybody does."""
 
     name: str
     setting: Callable[[Path], Case]
@@ -119,8 +119,8 @@ class Bench:
         return (self.volumes / "told").read_text(errors="replace")
 
     @contextmanager
-    def folder(self, *, on_disk: bool = False) -> Iterator[Path]:
-        """Lend an empty folder."""
+    def directory(self, *, on_disk: bool = False) -> Iterator[Path]:
+        """Lend an empty directory."""
         path = Path(tempfile.mkdtemp(dir=self.disk if on_disk else self.volumes))
         try:
             yield path
@@ -152,17 +152,17 @@ def opened(work: Path, out: Path, pairs: int, *, full: bool) -> Iterator[Bench]:
         tempfile.TemporaryDirectory(prefix="volume-", dir=work) as disk,
     ):
         program = Program(Path(volumes, "program"), _site_python(_ROOT / ".cache" / "bench" / "site"))
-        shutil.copytree(_ROOT / "models_init", program.folder / "models_init")
-        compileall.compile_dir(program.folder, quiet=1)
+        shutil.copytree(_ROOT / "models_init", program.directory / "models_init")
+        compileall.compile_dir(program.directory, quiet=1)
         yield Bench(work, Path(volumes), Path(disk), out, pairs, full, program)
 
 
-def _site_python(folder: Path) -> Path:
+def _site_python(directory: Path) -> Path:
     """An environment with what a site installs, as the image has it: compiled."""
-    lock, stamp, python = _ROOT / "requirements.lock", folder / "lock", folder / "bin" / "python"
+    lock, stamp, python = _ROOT / "requirements.lock", directory / "lock", directory / "bin" / "python"
     if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
         sys.stdout.write("bench: installing requirements.lock into an environment of its own ...\n")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-qq", "--compile"]
         subprocess.run([*pip, "--require-hashes", "-r", str(lock)], check=True)
         stamp.write_bytes(lock.read_bytes())
@@ -200,11 +200,11 @@ def compete(
     case = setting(bench.volumes)
     wanted = case.stock.listing(case.version)
     for number, contender in rounds(bench, present, pairs):
-        with bench.folder(on_disk=on_disk) as folder:
-            case = setting(folder)
+        with bench.directory(on_disk=on_disk) as directory:
+            case = setting(directory)
             if server:
                 server.forget()
-            figures = bench.measure(contender.make(case), folder, sync=on_disk)
+            figures = bench.measure(contender.make(case), directory, sync=on_disk)
             sent = server.sent() if server else 0
             require_same(contender.name, contender.result(case), wanted)
         enter(bench, row, Run(name, contender.name, number, figures.wall, figures.cpu, figures.rss, sent))

@@ -22,7 +22,7 @@ from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.manifest import parse as parse_manifest
 from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.source_tree import scan
-from models_init.publish.pack.version_folder import ARCHIVE_NAME
+from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from tests.bench import tools, trees
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Ware:
     def stocked(self, shelf: Path, *, foreign: bool) -> Stock:
         """Make what is not there yet; with `foreign` the peers' own formats, too, as far as their tools are here."""
         stock = Stock(shelf / f"{self.name}-{_recipe(self)}", self.pack)
-        _once(stock.folder / "trees" / FIRST, self._write)
+        _once(stock.directory / "trees" / FIRST, self._write)
         for version, change in self.changes.items():
-            _once(stock.folder / "trees" / version, partial(_changed, stock, change))
+            _once(stock.directory / "trees" / version, partial(_changed, stock, change))
         for version in (FIRST, *self.changes):
             _list(stock, version)
             _pack(stock, version)
@@ -62,31 +62,31 @@ class Ware:
                 _casync(stock, version)
         return stock
 
-    def _write(self, folder: Path) -> None:
-        folder.mkdir()
-        self.tree.write(folder, self.name)
-        trees.settle(folder)
+    def _write(self, directory: Path) -> None:
+        directory.mkdir()
+        self.tree.write(directory, self.name)
+        trees.settle(directory)
 
 
 @dataclass(frozen=True)
 class Stock:
     """Where everything of a ware lies."""
 
-    folder: Path
+    directory: Path
     pack: str = PACK
 
     @property
     def site(self) -> Path:
-        """What a server shows, with the folder `foreign` beside it."""
-        return self.folder / f"site-{_builder()}"
+        """What a server shows, with the directory `foreign` beside it."""
+        return self.directory / f"site-{_builder()}"
 
     def tree(self, version: str = FIRST) -> Path:
         """The files."""
-        return self.folder / "trees" / version
+        return self.directory / "trees" / version
 
     def listing(self, version: str = FIRST) -> trees.Listing:
         """What a result must be."""
-        return trees.load(self.folder / f"{version}.json")
+        return trees.load(self.directory / f"{version}.json")
 
     def archive(self, version: str = FIRST) -> Path:
         """The archive that everybody installs from, but those with a format of their own."""
@@ -103,11 +103,11 @@ class Stock:
 
     def zck(self, version: str = FIRST) -> Path:
         """The same files for zchunk."""
-        return self.folder / "foreign" / "zck" / f"{version}.tar.zck"
+        return self.directory / "foreign" / "zck" / f"{version}.tar.zck"
 
     def casync(self, version: str = FIRST) -> Path:
         """The same files for casync; the chunks lie in `store` beside it."""
-        return self.folder / "foreign" / "casync" / f"{version}.caidx"
+        return self.directory / "foreign" / "casync" / f"{version}.caidx"
 
 
 def _recipe(ware: Ware) -> str:
@@ -135,41 +135,41 @@ def _once(path: Path, make: Callable[[Path], None]) -> None:
     aside.rename(path)
 
 
-def _changed(stock: Stock, change: Callable[[Path], None], folder: Path) -> None:
-    shutil.copytree(stock.tree(), folder)
-    change(folder)
-    trees.settle(folder)
-    for path in sorted(folder.rglob("*")):  # what changed is a day younger: rsync believes times, to the second
-        old = stock.tree() / path.relative_to(folder)
+def _changed(stock: Stock, change: Callable[[Path], None], directory: Path) -> None:
+    shutil.copytree(stock.tree(), directory)
+    change(directory)
+    trees.settle(directory)
+    for path in sorted(directory.rglob("*")):  # what changed is a day younger: rsync believes times, to the second
+        old = stock.tree() / path.relative_to(directory)
         if path.is_file() and path.stat().st_mtime_ns != old.stat().st_mtime_ns:
             os.utime(path, (path.stat().st_atime, old.stat().st_mtime + _DAY))
 
 
 def _list(stock: Stock, version: str) -> None:
-    path = stock.folder / f"{version}.json"
+    path = stock.directory / f"{version}.json"
     _once(path, lambda aside: trees.save(trees.listing(stock.tree(version)), aside))
 
 
 def _pack(stock: Stock, version: str) -> None:
-    common = stock.folder / "trees" / "common"
+    common = stock.directory / "trees" / "common"
     _once(common, _write_common)
     for tree, ref in ((stock.tree(version), PackRef(stock.pack, version)), (common, COMMON)):
         out = stock.site / "models" / ref.name / ref.version
         _once(out, partial(_build, tree, ref))
 
 
-def _write_common(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "phones.txt").write_bytes(_COMMON_BYTES)
-    trees.settle(folder)
+def _write_common(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "phones.txt").write_bytes(_COMMON_BYTES)
+    trees.settle(directory)
 
 
-def _build(tree: Path, ref: PackRef, folder: Path) -> None:
-    out = folder.with_name(f"{folder.name}-out")
+def _build(tree: Path, ref: PackRef, directory: Path) -> None:
+    out = directory.with_name(f"{directory.name}-out")
     if out.exists():
         shutil.rmtree(out)
     build(scan(tree), BuildOptions(ref, level=_LEVEL), out, NullObserver())
-    (out / ref.name / ref.version).rename(folder)
+    (out / ref.name / ref.version).rename(directory)
     shutil.rmtree(out)
 
 

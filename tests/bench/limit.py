@@ -1,6 +1,6 @@
 """What no program can do without: SHA-256, decompression and writing of a pack, each on one thread; prints CPU seconds.
 
-python -m tests.bench.limit ARCHIVE MANIFEST FOLDER
+python -m tests.bench.limit ARCHIVE MANIFEST DIRECTORY
 
 The frames lie in memory when the clock starts.
 """
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Measure."""
-    archive, document, folder = map(Path, sys.argv[1:])
+    archive, document, directory = map(Path, sys.argv[1:])
     manifest = TypeAdapter(Manifest).validate_json(document.read_bytes())
     spent = {"sha256": 0.0, "zstd": 0.0, "write": 0.0}
     decompressor = zstandard.ZstdDecompressor()
     with archive.open("rb") as source:
-        for inner in manifest.folders():
-            (folder / inner).mkdir(parents=True, exist_ok=True)
+        for inner in manifest.all_directories():
+            (directory / inner).mkdir(parents=True, exist_ok=True)
         for file in manifest.files:
             frames = [os.pread(source.fileno(), chunk.length, chunk.offset) for chunk in file.chunks]
-            _one(folder / file.path, file, frames, decompressor, spent)
+            _one(directory / file.path, file, frames, decompressor, spent)
     sys.stdout.write(json.dumps(spent))
 
 

@@ -34,7 +34,7 @@ _TOKEN = "sv=2024-11-04&se=2099-01-01T00%3A00%3A00Z&sr=c&sp=rl&sig=AAAAAAAAAAAAA
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be brought where: a version of a stock, from a server at `origin`, into the empty `folder`.
+    """What is to be brought where: a version of a stock, from a server at `origin`, into the empty `directory`.
 
     `container` is its address as the program is told, if it is no plain server's; `query` is what the others add to
     addresses; `old` is an installed tree, `old_zck` the file that it came from. The program alone is asked for several
@@ -42,7 +42,7 @@ class Case:
     """
 
     stock: Stock
-    folder: Path
+    directory: Path
     origin: str
     version: str = FIRST
     authority: Path | None = None
@@ -62,12 +62,12 @@ class Case:
     @property
     def out(self) -> Path:
         """Where peers leave the tree."""
-        return self.folder / "tree"
+        return self.directory / "tree"
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, in the case's folder or in `cwd`."""
+    """What to run, in the case's directory or in `cwd`."""
 
     arguments: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Program:
     `python` is one that has what a site has, and no more: structlog looks for what developers have.
     """
 
-    folder: Path
+    directory: Path
     python: Path
 
     def command(self, case: Case, *arguments: str) -> Command:
@@ -102,11 +102,11 @@ class Program:
             "REALTIME_COMMON_VERSION": COMMON.version,
             "MODELS_URL": case.container or f"{case.origin}/models",
             "MODELS_PREFIX": "/",
-            "MODELS_DIR": str(case.folder / "volume"),
+            "MODELS_DIR": str(case.directory / "volume"),
             "MODELS_SAS_TOKEN": case.query or _TOKEN,
             "MODELS_CA_FILE": str(case.authority or ""),
         }
-        return Command([str(self.python), "-m", "models_init", *arguments], environment, self.folder)
+        return Command([str(self.python), "-m", "models_init", *arguments], environment, self.directory)
 
     def contender(self, *arguments: str, name: str = OURS) -> Contender:
         """As one who brings a pack."""
@@ -115,7 +115,7 @@ class Program:
 
 def installed(case: Case) -> Path:
     """Where an engine finds the pack."""
-    return (case.folder / "volume" / "current" / PACK).resolve()
+    return (case.directory / "volume" / "current" / PACK).resolve()
 
 
 def _script(text: str) -> Command:

@@ -24,15 +24,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 _BEGIN, _END = "<!-- measured: written by scripts/bench --report -->\n", "<!-- /measured -->\n"
 
 
-def load(folder: Path) -> tuple[dict[str, list[Run]], list[dict[str, Any]]]:
+def load(directory: Path) -> tuple[dict[str, list[Run]], list[dict[str, Any]]]:
     """Read the results: the runs of each row, and the circumstances of each."""
-    contents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    contents = [json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))]
     return {content["name"]: [Run(**run) for run in content["runs"]] for content in contents}, contents
 
 
-def write(folder: Path, page: Path = PAGE) -> None:
+def write(directory: Path, page: Path = PAGE) -> None:
     """Put the tables into the page."""
-    rows, contents = load(folder)
+    rows, contents = load(directory)
     before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
     text = "\n".join([*_circumstances(contents), "", *_goals(verdicts(rows)), "", *_everything(rows)])

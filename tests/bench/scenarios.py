@@ -63,9 +63,9 @@ def upgrades(bench: Bench) -> Ware:
 @contextmanager
 def shown(bench: Bench, stock: Stock, *, tls: bool = False) -> Iterator[Nginx]:
     """Have nginx show a stock; all of it is in memory before."""
-    with bench.folder() as folder, servers.nginx(stock.site, folder / "nginx", tls=tls) as server:
-        case = Case(stock, folder, server.origin, authority=server.authority)
-        bench.measure(peers.nowhere(case), folder)
+    with bench.directory() as directory, servers.nginx(stock.site, directory / "nginx", tls=tls) as server:
+        case = Case(stock, directory, server.origin, authority=server.authority)
+        bench.measure(peers.nowhere(case), directory)
         yield server
 
 
@@ -108,8 +108,8 @@ def _first_in_chunks(bench: Bench, row: Row) -> None:
         )
 
 
-def _from(stock: Stock, server: Nginx, folder: Path) -> Case:
-    return Case(stock, folder, server.origin, authority=server.authority)
+def _from(stock: Stock, server: Nginx, directory: Path) -> Case:
+    return Case(stock, directory, server.origin, authority=server.authority)
 
 
 def _limits(bench: Bench, row: Row, contest: Contest) -> None:
@@ -117,8 +117,8 @@ def _limits(bench: Bench, row: Row, contest: Contest) -> None:
     name, server = contest.name, contest.server
     assert server
     for number in range(bench.pairs):
-        with bench.folder() as folder:
-            case = contest.setting(folder)
+        with bench.directory() as directory:
+            case = contest.setting(directory)
             archive = case.stock.archive()
             command = [
                 sys.executable,
@@ -126,14 +126,14 @@ def _limits(bench: Bench, row: Row, contest: Contest) -> None:
                 "tests.bench.limit",
                 str(archive),
                 str(archive.with_name("manifest.json")),
-                str(folder / "tree"),
+                str(directory / "tree"),
             ]
             done = subprocess.run(command, check=True, capture_output=True)
             spent = json.loads(done.stdout)
             total = sum(spent.values())
             enter(bench, row, Run(name, "the limit", number, total / tools.cores(), total, 0, facts=spent))
             before = server.cpu()
-            figures = bench.measure(peers.nowhere(case), folder)
+            figures = bench.measure(peers.nowhere(case), directory)
             enter(bench, row, _run(name, "into nowhere", number, figures))
             spent |= {"receiving": figures.cpu, "sending": server.cpu() - before}
             total = sum(spent.values())
@@ -156,8 +156,8 @@ def azurite(bench: Bench, row: Row) -> None:
         compete(bench, row, Contest(ware.name, setting), asked)
 
 
-def _from_azurite(stock: Stock, url: str, token: str, folder: Path) -> Case:
-    return Case(stock, folder, "", container=url, query=token)
+def _from_azurite(stock: Stock, url: str, token: str, directory: Path) -> Case:
+    return Case(stock, directory, "", container=url, query=token)
 
 
 # -- on a line
@@ -230,10 +230,10 @@ class Passage(NamedTuple):
 
 def _carried(bench: Bench, passage: Passage) -> tuple[Figures, int]:
     stock, server, line, contender = passage
-    with bench.folder() as folder, relayed(server, line) as origin:
+    with bench.directory() as directory, relayed(server, line) as origin:
         server.forget()
-        case = Case(stock, folder, origin)
-        figures = bench.measure(contender.make(case), folder)
+        case = Case(stock, directory, origin)
+        figures = bench.measure(contender.make(case), directory)
         sent = server.sent()
         require_same(contender.name, contender.result(case), stock.listing())
     return figures, sent
@@ -258,10 +258,10 @@ def _upgrades(bench: Bench, row: Row, ware: Ware, peers: Sequence[str]) -> None:
     asked = able(row, [bench.program.contender(), *(PEERS[name] for name in peers)])
     with ExitStack() as stack:
         server = stack.enter_context(shown(bench, stock))
-        before = stack.enter_context(bench.folder())
+        before = stack.enter_context(bench.directory())
         address = ""
         if not tools.absent(["rsync"]):
-            address = stack.enter_context(servers.rsync(stock.folder / "trees", before / "rsync"))
+            address = stack.enter_context(servers.rsync(stock.directory / "trees", before / "rsync"))
         _install(bench, Case(stock, before, server.origin))
         shutil.copytree(stock.tree(), before / "old")
         first = Case(stock, before, server.origin, old=before / "old", old_zck=stock.zck(), rsync=address)
@@ -272,12 +272,12 @@ def _upgrades(bench: Bench, row: Row, ware: Ware, peers: Sequence[str]) -> None:
 
 
 def _upgraded(bench: Bench, pattern: Case, server: Nginx, contender: Contender, number: int) -> Run:
-    with bench.folder() as folder:
-        case = replace(pattern, folder=folder)
+    with bench.directory() as directory:
+        case = replace(pattern, directory=directory)
         if contender.name == OURS:
-            _copy_volume(pattern.folder / "volume", folder / "volume")
+            _copy_volume(pattern.directory / "volume", directory / "volume")
         server.forget()
-        figures = bench.measure(contender.make(case), folder)
+        figures = bench.measure(contender.make(case), directory)
         sent = _rsynced(bench.told()) if contender.name.startswith(RSYNC) else server.sent()
         archive = server.sent(f"/models/{PACK}/{case.version}/pack.tar.zst")
         require_same(contender.name, contender.result(case), case.stock.listing(case.version))
@@ -313,7 +313,7 @@ def _copy_volume(old: Path, new: Path) -> None:
 
 def _install(bench: Bench, case: Case) -> None:
     """Install without judging how long it takes."""
-    bench.measure(bench.program.command(case), case.folder)
+    bench.measure(bench.program.command(case), case.directory)
     require_same(OURS, peers.installed(case), case.stock.listing(case.version))
 
 
@@ -321,8 +321,8 @@ def _install(bench: Bench, case: Case) -> None:
 def _site(bench: Bench, ware: Ware) -> Iterator[Case]:
     """A site on which the ware's first version is installed."""
     stock = ware.stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server, bench.folder() as folder:
-        case = Case(stock, folder, server.origin)
+    with shown(bench, stock) as server, bench.directory() as directory:
+        case = Case(stock, directory, server.origin)
         _install(bench, case)
         yield case
 
@@ -334,7 +334,7 @@ def restart(bench: Bench, row: Row) -> None:
         again = bench.program.command(case)
         for number in range(4 * bench.pairs):
             for name, command in ((OURS, again), ("python3 -c 'import json'", bare)):
-                enter(bench, row, _run("restart", name, number, bench.measure(command, case.folder)))
+                enter(bench, row, _run("restart", name, number, bench.measure(command, case.directory)))
 
 
 def verify(bench: Bench, row: Row) -> None:
@@ -345,7 +345,7 @@ def verify(bench: Bench, row: Row) -> None:
             hashing = peers.parallel_sha256sum(tree, len(case.stock.listing()))
             for number in range(bench.pairs):
                 for name, command in ((OURS, bench.program.command(case, "--verify")), ("sha256sum", hashing)):
-                    enter(bench, row, _run(ware.name, name, number, bench.measure(command, case.folder)))
+                    enter(bench, row, _run(ware.name, name, number, bench.measure(command, case.directory)))
 
 
 def back(bench: Bench, row: Row) -> None:
@@ -354,18 +354,18 @@ def back(bench: Bench, row: Row) -> None:
     stock = ware.stocked(bench.work, foreign=False)
     with shown(bench, stock) as server:
         for number in range(bench.pairs):
-            with bench.folder() as folder:
-                case = Case(stock, folder, server.origin)
+            with bench.directory() as directory:
+                case = Case(stock, directory, server.origin)
                 _install(bench, case)
                 for version in ("inserted", "one-in-ten"):
                     _install(bench, replace(case, version=version))
                 newest = replace(case, version="one-in-ten")
-                figures = bench.measure(bench.program.command(newest, "--rollback"), folder)
+                figures = bench.measure(bench.program.command(newest, "--rollback"), directory)
                 enter(bench, row, _run("rollback", OURS, number, figures))
-                shutil.copytree(stock.tree(), folder / "copy")
-                figures = bench.measure(bench.program.command(newest, "--prune", "--keep", "2"), folder)
+                shutil.copytree(stock.tree(), directory / "copy")
+                figures = bench.measure(bench.program.command(newest, "--prune", "--keep", "2"), directory)
                 enter(bench, row, _run("prune", OURS, number, figures))
-                figures = bench.measure(peers.Command(["rm", "-r", str(folder / "copy")]), folder)
+                figures = bench.measure(peers.Command(["rm", "-r", str(directory / "copy")]), directory)
                 enter(bench, row, _run("prune", "rm -r", number, figures))
 
 
@@ -376,11 +376,11 @@ def resume(bench: Bench, row: Row) -> None:
     again = Contender(ARIA2, partial(_aria2_again), PEERS[ARIA2].tools)
     with shown(bench, stock) as server:
         for number, contender in rounds(bench, able(row, [bench.program.contender(), again])):
-            with bench.folder(on_disk=True) as folder:
-                case = Case(stock, folder, server.origin)
+            with bench.directory(on_disk=True) as directory:
+                case = Case(stock, directory, server.origin)
                 _killed(contender.make(case), case, server)
                 server.forget()
-                figures = bench.measure(contender.make(case), folder, sync=True)
+                figures = bench.measure(contender.make(case), directory, sync=True)
                 sent = server.sent()
                 require_same(contender.name, contender.result(case), stock.listing())
             enter(bench, row, _run("resume", contender.name, number, figures, sent))
@@ -397,7 +397,7 @@ def _killed(command: peers.Command, case: Case, server: Nginx) -> None:
         environment = {name: text.replace(case.origin, origin) for name, text in command.environment.items()}
         with subprocess.Popen(
             [part.replace(case.origin, origin) for part in command.arguments],
-            cwd=command.cwd or case.folder,
+            cwd=command.cwd or case.directory,
             env={**os.environ, **environment},
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -447,17 +447,17 @@ def _growth_of_versions(bench: Bench, row: Row) -> None:
     most = 50 if bench.full else 4
     changes = {str(number): partial(_touched, number) for number in range(2, most + 2)}
     stock = Ware("versions", trees.Small(size=_SHELL, high=64 << 10), changes).stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server, bench.folder() as folder:
+    with shown(bench, stock) as server, bench.directory() as directory:
         for number in range(1, most + 2):
-            case = Case(stock, folder, server.origin, version=str(number))
-            figures = bench.measure(bench.program.command(case), folder)
+            case = Case(stock, directory, server.origin, version=str(number))
+            figures = bench.measure(bench.program.command(case), directory)
             require_same(OURS, peers.installed(case), stock.listing(case.version))
             if number > 1:
                 enter(bench, row, _run(f"versions {number - 1}", OURS, 0, figures))
 
 
-def _touched(number: int, folder: Path) -> None:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file())[number::50]:
+def _touched(number: int, directory: Path) -> None:
+    for path in sorted(path for path in directory.rglob("*") if path.is_file())[number::50]:
         trees.write(path, f"{number} {path.name}", path.stat().st_size, trees.floats)
 
 
@@ -467,24 +467,24 @@ def _growth_of_packs(bench: Bench, row: Row) -> None:
     stocks = {
         name: Ware(name, trees.Small(size=_SHELL), pack=name).stocked(bench.work, foreign=False) for name in names
     }
-    with bench.folder() as site, bench.folder() as folder:
+    with bench.directory() as site, bench.directory() as directory:
         (site / "models").mkdir()
         for name, stock in stocks.items():
             (site / "models" / name).symlink_to(stock.archive().parents[1])
             (site / "models" / COMMON.name).unlink(missing_ok=True)
             (site / "models" / COMMON.name).symlink_to(stock.site / "models" / COMMON.name)
-        with servers.nginx(site, folder / "nginx") as server:
+        with servers.nginx(site, directory / "nginx") as server:
             for count in (1, 2, 5, 10, 20) if bench.full else (1, 2):
                 for number in range(min(3, bench.pairs)):
                     _grow_packs(bench, row, number, server, {name: stocks[name] for name in names[:count]})
 
 
 def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, stocks: Mapping[str, Stock]) -> None:
-    with bench.folder() as folder:
-        case = Case(next(iter(stocks.values())), folder, server.origin, packs=tuple(stocks))
-        figures = bench.measure(bench.program.command(case), folder)
+    with bench.directory() as directory:
+        case = Case(next(iter(stocks.values())), directory, server.origin, packs=tuple(stocks))
+        figures = bench.measure(bench.program.command(case), directory)
         for name, stock in stocks.items():
-            require_same(name, (folder / "volume" / "current" / name).resolve(), stock.listing())
+            require_same(name, (directory / "volume" / "current" / name).resolve(), stock.listing())
     enter(bench, row, _run(f"packs {len(stocks)}", OURS, number, figures))
 
 

@@ -23,20 +23,20 @@ _NGINX = """
 daemon off;
 {user}
 worker_processes {cores};
-pid {folder}/pid;
-error_log {folder}/error.log;
+pid {directory}/pid;
+error_log {directory}/error.log;
 events {{ worker_connections 512; }}
 http {{
     log_format brief '$body_bytes_sent $uri';
-    access_log {folder}/access.log brief;
+    access_log {directory}/access.log brief;
     sendfile on;
     tcp_nopush on;
     keepalive_requests 1000000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
     types {{ }}
     server {{
         listen 127.0.0.1:{port}{tls};
@@ -53,8 +53,8 @@ _RSYNC = """
 use chroot = no
 port = {port}
 address = 127.0.0.1
-pid file = {folder}/pid
-log file = {folder}/log
+pid file = {directory}/pid
+log file = {directory}/log
 [trees]
 path = {trees}
 read only = yes
@@ -64,9 +64,9 @@ read only = yes
 class Nginx:
     """A running nginx, what it has sent, and what that took."""
 
-    def __init__(self, folder: Path, port: int, authority: Path | None) -> None:
-        self._folder = folder
-        self._log = folder / "access.log"
+    def __init__(self, directory: Path, port: int, authority: Path | None) -> None:
+        self._directory = directory
+        self._log = directory / "access.log"
         self.port = port
         self.authority = authority
 
@@ -88,39 +88,39 @@ class Nginx:
 
     def cpu(self) -> float:
         """CPU seconds of all its processes so far, to a hundredth."""
-        master = (self._folder / "pid").read_text().strip()
+        master = (self._directory / "pid").read_text().strip()
         workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (master, *workers)]
         return sum(int(ticks) for one in fields for ticks in one[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def nginx(site: Path, folder: Path, *, tls: bool = False, key_identifiers: bool = True) -> Iterator[Nginx]:
+def nginx(site: Path, directory: Path, *, tls: bool = False, key_identifiers: bool = True) -> Iterator[Nginx]:
     """Show the site; `key_identifiers` as for `certificates.issue`."""
-    folder.mkdir(parents=True)
-    issued = certificates.issue(folder, key_identifiers=key_identifiers) if tls else None
+    directory.mkdir(parents=True)
+    issued = certificates.issue(directory, key_identifiers=key_identifiers) if tls else None
     port = services.free_port()
-    user = "user root;" if os.geteuid() == 0 else ""  # who may read the folders of this run
-    content = _NGINX.format(user=user, cores=tools.cores(), folder=folder, port=port, tls=_tls(issued), site=site)
-    (folder / "nginx.conf").write_text(content)
-    command = [tools.find("nginx") or "nginx", "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
+    user = "user root;" if os.geteuid() == 0 else ""  # who may read the directories of this run
+    content = _NGINX.format(user=user, cores=tools.cores(), directory=directory, port=port, tls=_tls(issued), site=site)
+    (directory / "nginx.conf").write_text(content)
+    command = [tools.find("nginx") or "nginx", "-e", f"{directory}/error.log", "-c", f"{directory}/nginx.conf"]
     with subprocess.Popen(command) as process:
         try:
-            _await(folder / "pid", process)
-            yield Nginx(folder, port, issued.authority if issued else None)
+            _await(directory / "pid", process)
+            yield Nginx(directory, port, issued.authority if issued else None)
         finally:
             process.terminate()
 
 
 @contextmanager
-def rsync(trees: Path, folder: Path) -> Iterator[str]:
+def rsync(trees: Path, directory: Path) -> Iterator[str]:
     """Show trees to rsync; yields what their addresses begin with."""
-    folder.mkdir(parents=True)
+    directory.mkdir(parents=True)
     port = services.free_port()
-    (folder / "conf").write_text(_RSYNC.format(folder=folder, port=port, trees=trees))
-    with subprocess.Popen(["rsync", "--daemon", "--no-detach", f"--config={folder / 'conf'}"]) as process:
+    (directory / "conf").write_text(_RSYNC.format(directory=directory, port=port, trees=trees))
+    with subprocess.Popen(["rsync", "--daemon", "--no-detach", f"--config={directory / 'conf'}"]) as process:
         try:
-            _await(folder / "pid", process)
+            _await(directory / "pid", process)
             yield f"rsync://127.0.0.1:{port}/trees"
         finally:
             process.terminate()

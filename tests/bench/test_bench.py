@@ -27,8 +27,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         assert tools.absent(tools.PACKAGES) == []
     for name in ("nginx", "curl"):
         services.require_tool(name)
-    folder = tmp_path_factory.mktemp("bench")
-    with opened(folder, folder / "results", 1, full=False) as made:
+    directory = tmp_path_factory.mktemp("bench")
+    with opened(directory, directory / "results", 1, full=False) as made:
         yield made
 
 
@@ -75,7 +75,7 @@ def test_a_goal_is_the_median_of_the_ratios_of_the_rounds() -> None:
 def test_a_peer_that_is_missing_is_told_with_its_package(tmp_path: Path) -> None:
     """Without nginx nothing is measured, and the one line says what to install."""
     (tmp_path / "curl").symlink_to(tools.find("curl") or services.require_tool("curl"))
-    script = "import tests.bench.tools as t; t._SYSTEM_FOLDERS = ''; import tests.bench.__main__ as m; m.main()"
+    script = "import tests.bench.tools as t; t._SYSTEM_DIRECTORIES = ''; import tests.bench.__main__ as m; m.main()"
     command = [str(_ROOT / ".venv" / "bin" / "python"), "-c", script]
     environment = {**os.environ, "PATH": str(tmp_path)}
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -25,12 +25,12 @@ PACKAGES = {
     "zckdl": "zchunk",
     "zstd": "zstd",
 }
-_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+_SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find(name: str) -> str | None:
     """Where a command lies, also one that only root has on PATH."""
-    return shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
+    return shutil.which(name) or shutil.which(name, path=_SYSTEM_DIRECTORIES)
 
 
 def absent(names: Iterable[str]) -> list[str]:

@@ -41,12 +41,12 @@ class Small:
     high: int = 256 << 10
     count: int = 0
 
-    def write(self, folder: Path, seed: str) -> None:
+    def write(self, directory: Path, seed: str) -> None:
         """Half are text, half are floats."""
         chance, total, number = random.Random(seed), 0, 0
         while number < self.count or total < self.size:
             size = int(self.low * (self.high / self.low) ** chance.random())
-            name = folder / f"{number % 64:02}" / f"{number:06}"
+            name = directory / f"{number % 64:02}" / f"{number:06}"
             name.parent.mkdir(parents=True, exist_ok=True)
             name.write_bytes((text, floats)[number % 2](chance, size))
             total, number = total + size, number + 1
@@ -59,10 +59,10 @@ class Large:
     sizes: tuple[int, ...]
     dense: bool = False
 
-    def write(self, folder: Path, seed: str) -> None:
+    def write(self, directory: Path, seed: str) -> None:
         """Each has a seed of its own."""
         for number, size in enumerate(self.sizes):
-            write(folder / "weights" / f"{number}.bin", f"{seed}/{number}", size, noise if self.dense else floats)
+            write(directory / "weights" / f"{number}.bin", f"{seed}/{number}", size, noise if self.dense else floats)
 
 
 def noise(chance: random.Random, size: int) -> bytes:
@@ -103,15 +103,15 @@ def write(path: Path, seed: str, size: int, fill: Fill) -> None:
             file.write(fill(chance, min(_PIECE, size - start)))
 
 
-def one_changed(folder: Path) -> None:
+def one_changed(directory: Path) -> None:
     """Give one file in ten other bytes."""
-    for path in sorted(_files(folder))[3::10]:
+    for path in sorted(_files(directory))[3::10]:
         write(path, f"changed {path.name}", path.stat().st_size, floats)
 
 
-def places_changed(folder: Path) -> None:
+def places_changed(directory: Path) -> None:
     """Change one byte in a hundred of every large file, 64 KiB at a place."""
-    for path in sorted(_files(folder)):
+    for path in sorted(_files(directory)):
         chance, size = random.Random(path.name), path.stat().st_size
         with path.open("r+b") as file:
             for start in chance.sample(range(0, size - _RUN, _RUN), max(1, size // 100 // _RUN)):
@@ -119,9 +119,9 @@ def places_changed(folder: Path) -> None:
                 file.write(floats(chance, _RUN))
 
 
-def front_grown(folder: Path) -> None:
+def front_grown(directory: Path) -> None:
     """Insert a few bytes at the front of every large file."""
-    for path in sorted(_files(folder)):
+    for path in sorted(_files(directory)):
         whole = path.with_suffix(".new")
         with path.open("rb") as old, whole.open("wb") as new:
             new.write(noise(random.Random(path.name), _INSERTED))
@@ -129,18 +129,18 @@ def front_grown(folder: Path) -> None:
         whole.rename(path)
 
 
-def listing(folder: Path) -> Listing:
+def listing(directory: Path) -> Listing:
     """What a tree consists of."""
-    paths = sorted(_files(folder))
+    paths = sorted(_files(directory))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {
-            str(path.relative_to(folder)): facts for path, facts in zip(paths, pool.map(_facts, paths), strict=True)
+            str(path.relative_to(directory)): facts for path, facts in zip(paths, pool.map(_facts, paths), strict=True)
         }
 
 
-def differences(folder: Path, wanted: Listing) -> list[str]:
+def differences(directory: Path, wanted: Listing) -> list[str]:
     """Compare a tree with a listing: a line for each difference."""
-    found = listing(folder)
+    found = listing(directory)
     return [
         f"{path}: {found.get(path, 'missing')} instead of {wanted.get(path, 'nothing')}"
         for path in sorted(found.keys() | wanted.keys())
@@ -158,14 +158,14 @@ def load(path: Path) -> Listing:
     return {name: (facts[0], facts[1], facts[2]) for name, facts in json.loads(path.read_text()).items()}
 
 
-def settle(folder: Path) -> None:
+def settle(directory: Path) -> None:
     """Give everything the mode that packs give."""
-    for path in (folder, *folder.rglob("*")):
+    for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+def _files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def _facts(path: Path) -> tuple[int, bool, str]:

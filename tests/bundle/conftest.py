@@ -24,8 +24,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
-    """The folder of the same bundle in five parts; nobody changes it."""
-    folder = tmp_path_factory.mktemp("parts")
-    vendor.bundled("--out", folder / "site.tar", "--split", "2500KB", **packs.environment)
-    assert sorted(path.name for path in folder.iterdir()) == [f"site.tar.00{number}" for number in range(1, 6)]
-    return folder
+    """The directory of the same bundle in five parts; nobody changes it."""
+    directory = tmp_path_factory.mktemp("parts")
+    vendor.bundled("--out", directory / "site.tar", "--split", "2500KB", **packs.environment)
+    assert sorted(path.name for path in directory.iterdir()) == [f"site.tar.00{number}" for number in range(1, 6)]
+    return directory

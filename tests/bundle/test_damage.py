@@ -52,20 +52,20 @@ class Stick:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Packs:
     """Packs of about 300 KiB, in chunks of about 16 KiB, at most 28."""
-    folder = tmp_path_factory.mktemp("small")
+    directory = tmp_path_factory.mktemp("small")
     shapes = {COMMON: Shape(texts=5, weights=(), dense=()), DUTCH: Shape(4, (150 * _KIB,), (90 * _KIB + 1,))}
-    trees = {ref: write_tree(folder / ref.name, shape, ref.name) for ref, shape in shapes.items()}
+    trees = {ref: write_tree(directory / ref.name, shape, ref.name) for ref, shape in shapes.items()}
     for ref, tree in trees.items():
-        built(tree, folder / "packs", ref, level=1, chunk_size=16 * _KIB)
-    return Packs(folder / "packs", trees)
+        built(tree, directory / "packs", ref, level=1, chunk_size=16 * _KIB)
+    return Packs(directory / "packs", trees)
 
 
 @pytest.fixture(scope="module")
 def stick(small: Packs, tmp_path_factory: pytest.TempPathFactory) -> Stick:
     """The bundle, and a copy."""
-    folder = tmp_path_factory.mktemp("stick")
-    vendor.bundled("--out", folder / "good.tar", **small.environment)
-    return Stick(small, folder / "good.tar", folder / "site.tar")
+    directory = tmp_path_factory.mktemp("stick")
+    vendor.bundled("--out", directory / "good.tar", **small.environment)
+    return Stick(small, directory / "good.tar", directory / "site.tar")
 
 
 @pytest.fixture
@@ -195,15 +195,15 @@ def test_inspect_tells_the_damage_and_ends_with_30(damaged: Stick) -> None:
 # --- media that are not complete: nothing is touched ---
 
 
-def _swap(folder: Path, one: str, other: str) -> None:
-    (folder / one).rename(folder / "aside")
-    (folder / other).rename(folder / one)
-    (folder / "aside").rename(folder / other)
+def _swap(directory: Path, one: str, other: str) -> None:
+    (directory / one).rename(directory / "aside")
+    (directory / other).rename(directory / one)
+    (directory / "aside").rename(directory / other)
 
 
-def _remove(folder: Path, *names: str) -> None:
+def _remove(directory: Path, *names: str) -> None:
     for name in names:
-        (folder / name).unlink()
+        (directory / name).unlink()
 
 
 def _spoil(path: Path) -> None:
@@ -217,40 +217,43 @@ def _cut(path: Path, size: int) -> None:
 
 
 _PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "the first is missing": (lambda folder: (folder / "site.tar.001").unlink(), "site.tar.001 is missing in "),
-    "one in the middle is missing": (lambda folder: (folder / "site.tar.003").unlink(), "site.tar.003 is missing in "),
-    "the last is missing": (lambda folder: (folder / "site.tar.005").unlink(), "site.tar.005 is missing in "),
+    "the first is missing": (lambda directory: (directory / "site.tar.001").unlink(), "site.tar.001 is missing in "),
+    "one in the middle is missing": (
+        lambda directory: (directory / "site.tar.003").unlink(),
+        "site.tar.003 is missing in ",
+    ),
+    "the last is missing": (lambda directory: (directory / "site.tar.005").unlink(), "site.tar.005 is missing in "),
     "two are missing": (
-        lambda folder: _remove(folder, "site.tar.002", "site.tar.005"),
+        lambda directory: _remove(directory, "site.tar.002", "site.tar.005"),
         "site.tar.002 is missing in ",
     ),
     "one is cut": (
-        lambda folder: _cut(folder / "site.tar.002", 1_000_000),
+        lambda directory: _cut(directory / "site.tar.002", 1_000_000),
         "site.tar.002 has 1000000 bytes of 2500000",
     ),
-    "one is empty": (lambda folder: _cut(folder / "site.tar.004", 0), "site.tar.004 has 0 bytes of 2500000"),
+    "one is empty": (lambda directory: _cut(directory / "site.tar.004", 0), "site.tar.004 has 0 bytes of 2500000"),
     "two in the middle changed places": (
-        lambda folder: _swap(folder, "site.tar.002", "site.tar.004"),
+        lambda directory: _swap(directory, "site.tar.002", "site.tar.004"),
         "site.tar.002 is part 4 of the bundle, by its name it would be part 2",
     ),
     "the first changed places": (
-        lambda folder: _swap(folder, "site.tar.001", "site.tar.003"),
+        lambda directory: _swap(directory, "site.tar.001", "site.tar.003"),
         "site.tar.003 is part 1 of the bundle, by its name it would be part 3",
     ),
     "the last changed places": (
-        lambda folder: _swap(folder, "site.tar.005", "site.tar.002"),
+        lambda directory: _swap(directory, "site.tar.005", "site.tar.002"),
         "site.tar.002 is part 5 of the bundle, by its name it would be part 2",
     ),
     "first and last changed places": (
-        lambda folder: _swap(folder, "site.tar.001", "site.tar.005"),
+        lambda directory: _swap(directory, "site.tar.001", "site.tar.005"),
         "site.tar.005 is part 1 of the bundle, by its name it would be part 5",
     ),
     "one too many": (
-        lambda folder: shutil.copy(folder / "site.tar.002", folder / "site.tar.006"),
+        lambda directory: shutil.copy(directory / "site.tar.002", directory / "site.tar.006"),
         "site.tar.006 does not belong to the bundle, which has 5 parts",
     ),
     "another bundle beside it": (
-        lambda folder: shutil.copy(folder / "site.tar.002", folder / "other.tar.001"),
+        lambda directory: shutil.copy(directory / "site.tar.002", directory / "other.tar.001"),
         "holds parts of several bundles (other.tar, site.tar.*)",
     ),
 }
@@ -259,15 +262,15 @@ _PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("what", _PARTS)
 def test_parts_that_are_not_all_there(site: Site, parts: Path, tmp_path: Path, what: str) -> None:
     """Missing, cut, in the wrong order: the message names the file, the code is 20, nothing is touched."""
-    folder = shutil.copytree(parts, tmp_path / "stick")
+    directory = shutil.copytree(parts, tmp_path / "stick")
     damage, told = _PARTS[what]
-    damage(folder)
-    done = site.run(MODELS_URL=str(folder))
+    damage(directory)
+    done = site.run(MODELS_URL=str(directory))
     assert done.code == 20
     assert told in done.fault
     assert untouched(site.volume)
     with pytest.raises(SourceError, match=re.escape(told)):
-        _inspected(folder)
+        _inspected(directory)
 
 
 _FILES: dict[str, tuple[Callable[[Path], object], int, str]] = {

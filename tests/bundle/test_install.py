@@ -43,8 +43,8 @@ def test_from_the_container_over_the_gap(tmp_path: Path, packs: Packs, container
     offline = site.but(MODELS_URL=str(bundle))
     done = offline.run("--json", through=[unshare, "--net"])
     assert (done.code, done.json["activated"]) == (0, True), done.err
-    for folder in ("packs", "manifests"):
-        assert same_tree(online.volume / folder, offline.volume / folder) == []
+    for directory in ("packs", "manifests"):
+        assert same_tree(online.volume / directory, offline.volume / directory) == []
     assert packs.differences(offline, COMMON, DUTCH) == []
     record = json.loads((offline.volume / "current/release.json").read_text())
     assert record["source"] == bundle.as_uri()
@@ -62,8 +62,8 @@ def test_the_token_goes_nowhere(tmp_path: Path, packs: Packs) -> None:
 
 
 @pytest.mark.parametrize("named", ["site.tar.001", "site.tar.003", "site.tar", "."])
-def test_parts_in_a_folder(site: Site, packs: Packs, parts: Path, named: str) -> None:
-    """Parts are found by any of them, by the name of the whole, and by their folder."""
+def test_parts_in_a_directory(site: Site, packs: Packs, parts: Path, named: str) -> None:
+    """Parts are found by any of them, by the name of the whole, and by their directory."""
     assert site.run(MODELS_URL=str(parts / named)).code == 0
     assert packs.differences(site, COMMON, DUTCH) == []
 
@@ -128,7 +128,7 @@ def test_only_what_the_site_lacks(site: Site, packs: Packs, tmp_path: Path) -> N
 
 def test_one_file_of_ten_changed(tmp_path: Path, packs: Packs) -> None:
     """The bundle is at most 1.05 times that file's chunks plus 1 MiB."""
-    shelf = shutil.copytree(packs.folder / "common", tmp_path / "shelf/common").parent
+    shelf = shutil.copytree(packs.directory / "common", tmp_path / "shelf/common").parent
     tree = write_tree(tmp_path / "tree", Shape(texts=0, weights=(), dense=(2 * MIB + 7,) * 10, odd=False))
     old, new = PackRef("de-de", "1"), PackRef("de-de", "2")
     built(tree, shelf, old, level=1)
@@ -163,7 +163,7 @@ def test_repair_from_a_bundle(site: Site, packs: Packs, whole: Path) -> None:
 
 def test_a_plain_archive(packs: Packs, tmp_path: Path) -> None:
     """A pack that is a plain archive goes along as it is, is taken up whole, and is left out by a receipt."""
-    shelf, tree = shutil.copytree(packs.folder, tmp_path / "shelf"), packs.trees[DUTCH]
+    shelf, tree = shutil.copytree(packs.directory, tmp_path / "shelf"), packs.trees[DUTCH]
     archive = tmp_path / "de.tar.gz"
     subprocess.run(["tar", "-C", tree, "-czf", archive, "."], check=True)
     assert vendor.run("describe", archive, "--name", "de-de", "--version", "1", "--out", shelf).code == 0

@@ -23,14 +23,14 @@ _TOOLS = ("cat", "cp", "cut", "dirname", "basename", "grep", "head", "id", "mkdi
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A folder with what every system has, and neither docker nor the program."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
+    """A directory with what every system has, and neither docker nor the program."""
+    directory = tmp_path / "tools"
+    directory.mkdir()
     for name in _TOOLS:
         found = shutil.which(name)
         assert found
-        (folder / name).symlink_to(found)
-    return folder
+        (directory / name).symlink_to(found)
+    return directory
 
 
 def _run(tools: Path, *arguments: object, script: Path = _SCRIPT) -> subprocess.CompletedProcess[str]:
@@ -50,11 +50,11 @@ def _with_the_program(tools: Path) -> None:
 
 @pytest.fixture
 def stick(whole: Path, parts: Path, tmp_path: Path) -> Path:
-    """A folder with the script and the bundle beside it, and with its parts in another."""
-    folder = shutil.copytree(parts, tmp_path / "stick/parts").parent
+    """A directory with the script and the bundle beside it, and with its parts in another."""
+    directory = shutil.copytree(parts, tmp_path / "stick/parts").parent
     for path in (whole, _SCRIPT):
-        shutil.copy(path, folder)
-    return folder
+        shutil.copy(path, directory)
+    return directory
 
 
 @pytest.mark.parametrize("kind", ["whole", "parts", "beside"])
@@ -78,8 +78,8 @@ def test_its_copy_in_the_bundle_is_this_one(whole: Path) -> None:
     assert tar.stdout == _SCRIPT.read_bytes()
 
 
-def _damaged(whole: Path, folder: Path) -> Path:
-    stick = folder / "damaged.tar"
+def _damaged(whole: Path, directory: Path) -> Path:
+    stick = directory / "damaged.tar"
     shutil.copy(whole, stick)
     media.flip(stick, 8 * 514)
     return stick

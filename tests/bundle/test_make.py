@@ -152,12 +152,12 @@ def test_a_hole_between_chunks_is_found(whole: Path, packs: Packs, tmp_path: Pat
 
 def test_killed_between_the_renames(parts: Path, packs: Packs, tmp_path: Path) -> None:
     """Parts that have their names while the first has not are taken back, and the bundle is made whole."""
-    folder = shutil.copytree(parts, tmp_path / "out")
+    directory = shutil.copytree(parts, tmp_path / "out")
     for name in ("site.tar.001", "site.tar.002"):
-        (folder / name).rename(folder / f"{name}.part")
-    made = vendor.bundled("--out", folder / "site.tar", "--split", "2500KB", **packs.environment).json
+        (directory / name).rename(directory / f"{name}.part")
+    made = vendor.bundled("--out", directory / "site.tar", "--split", "2500KB", **packs.environment).json
     assert made["bytes_found"] > 0
-    assert _sum(*sorted(folder.iterdir())) == _sum(*sorted(parts.iterdir()))
+    assert _sum(*sorted(directory.iterdir())) == _sum(*sorted(parts.iterdir()))
 
 
 async def test_two_at_once(packs: Packs, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ async def test_two_at_once(packs: Packs, tmp_path: Path) -> None:
 
 def test_wrong_bytes_at_the_source(packs: Packs, whole: Path, tmp_path: Path) -> None:
     """What the source has wrongly is not bundled: 30, the chunk is named, the rest is kept for the next run."""
-    shelf, out = shutil.copytree(packs.folder, tmp_path / "shelf"), tmp_path / "site.tar"
+    shelf, out = shutil.copytree(packs.directory, tmp_path / "shelf"), tmp_path / "site.tar"
     media.flip(shelf / _ARCHIVE, 8 * 5_000_000)
     done = vendor.run("bundle", "--out", out, **{**packs.environment, "MODELS_URL": str(shelf)})
     assert done.code == 30
@@ -265,7 +265,7 @@ def test_the_site_gets_files_and_variables(packs: Packs, tmp_path: Path) -> None
 def test_signatures_go_along_as_they_are(packs: Packs, tmp_path: Path, site: Site) -> None:
     """The files that minisign wrote are in the bundle; `inspect` names the key; a site that wants it installs."""
     minisign = real.require_tool("minisign")
-    shelf, key = shutil.copytree(packs.folder, tmp_path / "shelf"), tmp_path / "key"
+    shelf, key = shutil.copytree(packs.directory, tmp_path / "shelf"), tmp_path / "key"
     subprocess.run([minisign, "-G", "-W", "-p", f"{key}.pub", "-s", key], check=True, capture_output=True)
     for ref in (COMMON, DUTCH):
         manifest = shelf / ref.name / ref.version / "manifest.json"

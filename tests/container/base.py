@@ -58,7 +58,7 @@ def _make(command: list[str], made: Path) -> None:
 def _options(python: Path | None) -> list[str]:
     packages = f"{_PACKAGES},{_LIBRARIES if python else _DEBIAN_PYTHON}"
     options = ["--mode=root", "--variant=minbase", "--format=tar", f"--include={packages}", f"--hook-dir={_NO_PERL}"]
-    options += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _USELESS]
+    options += [f"--dpkgopt=path-exclude=/usr/share/{directory}/*" for directory in _USELESS]
     return [*options, f"--customize-hook={_copying(python)}"] if python else options
 
 

@@ -47,13 +47,13 @@ def image(docker: Docker) -> str:
 @pytest.fixture(scope="session")
 def stocked(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
     """A bucket with two languages, one of them in two versions, and the pack that they share."""
-    folder, bucket = tmp_path_factory.mktemp("packs"), azurite.fresh_container()
+    directory, bucket = tmp_path_factory.mktemp("packs"), azurite.fresh_container()
     for name in ("nl-nl", "en-us", "common"):
-        tree = write_tree(folder / "trees" / name, _SMALL, name)
-        built(tree, folder / "out", PackRef(name, "2026.04"), level=1)
-    upgrade(folder / "trees/nl-nl")
-    built(folder / "trees/nl-nl", folder / "out", PackRef("nl-nl", "2026.07"), level=1)
-    bucket.put_tree(folder / "out", "realtime/")
+        tree = write_tree(directory / "trees" / name, _SMALL, name)
+        built(tree, directory / "out", PackRef(name, "2026.04"), level=1)
+    upgrade(directory / "trees/nl-nl")
+    built(directory / "trees/nl-nl", directory / "out", PackRef("nl-nl", "2026.07"), level=1)
+    bucket.put_tree(directory / "out", "realtime/")
     return bucket
 
 
@@ -66,7 +66,7 @@ def ready(compose: Docker, image: str) -> Docker:
 
 @pytest.fixture
 def site(ready: Docker, tmp_path: Path) -> Iterator[Site]:
-    """A folder as a customer has it, and nothing started yet."""
+    """A directory as a customer has it, and nothing started yet."""
     site = Site(ready, tmp_path / "site")
     try:
         yield site

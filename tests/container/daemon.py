@@ -1,4 +1,4 @@
-"""A Docker engine of its own: own folders, own socket, own addresses; at its end nothing of it is left.
+"""A Docker engine of its own: own directories, own socket, own addresses; at its end nothing of it is left.
 
 It changes no firewall rule and forwards nothing, so a container has the networks among containers, or the machine's own
 (`network_mode: host`), and reaches nothing else.
@@ -43,15 +43,15 @@ class Docker:
     """The command line of one engine, seen with an environment that has nothing of this process's but PATH."""
 
     program: str
-    folder: Path
+    directory: Path
 
     @property
     def environment(self) -> dict[str, str]:
         """What a client needs to find this engine, and no other."""
         return {
-            "DOCKER_HOST": f"unix://{self.folder}/socket",
-            "DOCKER_CONFIG": str(self.folder),
-            "HOME": str(self.folder),
+            "DOCKER_HOST": f"unix://{self.directory}/socket",
+            "DOCKER_CONFIG": str(self.directory),
+            "HOME": str(self.directory),
             "PATH": f"{Path(self.program).parent}:{os.environ['PATH']}",
         }
 
@@ -110,19 +110,19 @@ def engine() -> Iterator[Docker]:
     """Run one, with overlay2 where the file system allows it."""
     services.require_root()
     daemon, docker = program("dockerd"), program("docker")
-    folder = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, for the socket's sake
+    directory = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, for the socket's sake
     try:
         with contextlib.ExitStack() as stack:
-            yield stack.enter_context(_started(daemon, Docker(docker, folder)))
+            yield stack.enter_context(_started(daemon, Docker(docker, directory)))
     finally:
-        _unmount(folder)
-        shutil.rmtree(folder)
+        _unmount(directory)
+        shutil.rmtree(directory)
 
 
 @contextlib.contextmanager
 def _started(daemon: str, docker: Docker) -> Iterator[Docker]:
     for driver in _DRIVERS:
-        with (docker.folder / f"log-{driver}").open("w") as log:
+        with (docker.directory / f"log-{driver}").open("w") as log:
             process = subprocess.Popen(_command(daemon, docker, driver), stdout=log, stderr=subprocess.STDOUT)
         try:
             if _answers(docker, process):
@@ -130,14 +130,14 @@ def _started(daemon: str, docker: Docker) -> Iterator[Docker]:
                 return
         finally:
             _stop(docker, process)
-    logs = "".join(path.read_text()[-2000:] for path in docker.folder.glob("log-*"))
+    logs = "".join(path.read_text()[-2000:] for path in docker.directory.glob("log-*"))
     raise RuntimeError(f"dockerd does not start:\n{logs}")
 
 
 def _command(daemon: str, docker: Docker, driver: str) -> list[str]:
-    folder = docker.folder
-    places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
-    return [daemon, *places, "--host", f"unix://{folder}/socket", "--storage-driver", driver, *_OPTIONS]
+    directory = docker.directory
+    places = ["--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "--pidfile", f"{directory}/pid"]
+    return [daemon, *places, "--host", f"unix://{directory}/socket", "--storage-driver", driver, *_OPTIONS]
 
 
 def _answers(docker: Docker, process: subprocess.Popen[bytes]) -> bool:
@@ -158,7 +158,7 @@ def _stop(docker: Docker, process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _unmount(folder: Path) -> None:
+def _unmount(directory: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in reversed([mount for mount in mounts if mount.startswith(f"{folder}/")]):
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{directory}/")]):
         subprocess.run(["umount", "--lazy", mount], check=False)

@@ -1,4 +1,4 @@
-"""A customer's folder: the product's base file, our overlays, the env file, and what `docker compose` makes of them."""
+"""A customer's directory: the product's base file, our overlays, the env file, and how `docker compose` reads them."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ class Site:
     """One installation; `files` are the compose files that every command is given."""
 
     docker: Docker
-    folder: Path
+    directory: Path
     files: list[str] = field(default_factory=lambda: [ONPREM, BUCKET, HOST_NETWORK])
     settings: dict[str, str] = field(default_factory=lambda: dict(_IMAGES))
 
     def __post_init__(self) -> None:
-        """Fill the folder as docs/deploy-compose.md says."""
-        shutil.copytree(_COMPOSE, self.folder)
+        """Fill the directory as docs/deploy-compose.md says."""
+        shutil.copytree(_COMPOSE, self.directory)
         for path in _FIXTURES.glob("*.yml"):
-            shutil.copy(path, self.folder)
-        (self.folder / "config").mkdir()
-        (self.folder / "config/license.dat").write_text("a license\n")
+            shutil.copy(path, self.directory)
+        (self.directory / "config").mkdir()
+        (self.directory / "config/license.dat").write_text("a license\n")
         self.set()
 
     @property
     def project(self) -> str:
         """What compose names its containers and volumes after."""
-        return re.sub("[^a-z0-9]", "", self.folder.parent.name.lower())
+        return re.sub("[^a-z0-9]", "", self.directory.parent.name.lower())
 
     @property
     def volume(self) -> Path:
@@ -70,7 +70,7 @@ class Site:
         """Write the env file anew, with these settings changed."""
         self.settings |= settings
         text = "".join(f"{name}={value}\n" for name, value in self.settings.items())
-        (self.folder / ".env.onprem").write_text(text)
+        (self.directory / ".env.onprem").write_text(text)
 
     def use(self, bucket: Azurite, token: str | None = None, **settings: str) -> None:
         """Point the env file at a bucket; without settings, at the first Dutch release."""
@@ -87,7 +87,7 @@ class Site:
     @property
     def surroundings(self) -> dict[str, Any]:
         """Where a command runs, and with which variables."""
-        return {"cwd": self.folder, "more": {"COMPOSE_PROJECT_NAME": self.project}}
+        return {"cwd": self.directory, "more": {"COMPOSE_PROJECT_NAME": self.project}}
 
     def try_compose(self, *arguments: str) -> Outcome:
         """Run `docker compose ARGUMENTS`, whatever comes of it."""

@@ -30,12 +30,12 @@ _SERVER = f"{images.REGISTRY}/server:dev"
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a language and the pack that it needs."""
-    folder = tmp_path_factory.mktemp("shelf")
-    tree = write_tree(folder / "tree", Shape(texts=12, weights=(3 * MIB,), dense=(2 * MIB + 1,)))
-    built(tree, folder / "packs", PackRef("nl-nl", "2026.04"), level=1)
-    built(write(folder / "common", {"a": b"b"}), folder / "packs", PackRef("common", "2026.04"))
-    return folder / "packs"
+    """A directory with a language and the pack that it needs."""
+    directory = tmp_path_factory.mktemp("shelf")
+    tree = write_tree(directory / "tree", Shape(texts=12, weights=(3 * MIB,), dense=(2 * MIB + 1,)))
+    built(tree, directory / "packs", PackRef("nl-nl", "2026.04"), level=1)
+    built(write(directory / "common", {"a": b"b"}), directory / "packs", PackRef("common", "2026.04"))
+    return directory / "packs"
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_everything_from_the_stick(
     services.require_tool("skopeo")
     vendors, stick = Site(ready, tmp_path / "vendor"), tmp_path / "stick"
     stick.mkdir()
-    compose = [word for name in (ONPREM, BUCKET) for word in ("--compose", vendors.folder / name)]
-    license_file = vendors.folder / "config/license.dat"
+    compose = [word for name in (ONPREM, BUCKET) for word in ("--compose", vendors.directory / name)]
+    license_file = vendors.directory / "config/license.dat"
     wanted = ["--image", images.IMAGE, "--image", _SERVER, *compose, "--file", f"{license_file}=config/license.dat"]
     made = vendor.bundled(
         "--out", stick / "site.tar", "--split", "150MB", *wanted, **ready.environment, **_environment(shelf)
@@ -71,17 +71,17 @@ def test_everything_from_the_stick(
     assert sorted(path.name for path in stick.iterdir()) == [
         f"site.tar.{n:03}" for n in range(1, len(made["files"]) + 1)
     ]
-    shutil.rmtree(vendors.folder)
+    shutil.rmtree(vendors.directory)
 
     site = Site(bare, tmp_path / "site")
-    shutil.rmtree(site.folder)
+    shutil.rmtree(site.directory)
     script = tmp_path / "install.sh"
     with script.open("wb") as file:
         command = ["tar", "-xOf", str(stick / "site.tar.001"), "--occurrence=1", "install.sh"]
         subprocess.run(command, check=True, stdout=file)
     assert bare.run("images", "--quiet") == ""
     variables = bare.environment | {"COMPOSE_PROJECT_NAME": site.project}
-    run = ["sh", str(script), "--bundle", str(stick / "site.tar.001"), "--dir", str(site.folder)]
+    run = ["sh", str(script), "--bundle", str(stick / "site.tar.001"), "--dir", str(site.directory)]
     done = subprocess.run(run, check=False, capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stdout + done.stderr
     try:
@@ -93,7 +93,7 @@ def test_everything_from_the_stick(
         assert ask(site)["packs"] == {"nl-nl": "2026.04", "common": "2026.04"}
         record = json.loads((site.volume / "current/release.json").read_text())
         assert record["source"] == "file:///bundle/site.tar"
-        assert (site.folder / "config/license.dat").read_text() == "a license\n"
+        assert (site.directory / "config/license.dat").read_text() == "a license\n"
 
         again = subprocess.run(run, check=False, capture_output=True, text=True, env=variables)
         assert again.returncode == 0, again.stdout + again.stderr

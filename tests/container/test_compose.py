@@ -72,7 +72,7 @@ def test_a_failing_init_says_why_and_the_engine_does_not_start(site: Site, stock
     """An expired token, in a secret file: compose names the service and its code, the cause is the last log line."""
     token = stocked.sas(expires_in=-60)
     site.files = [ONPREM, BUCKET, SECRET, HOST_NETWORK]
-    secret = site.folder / "config/models-sas-token"
+    secret = site.directory / "config/models-sas-token"
     secret.write_text(token)
     site.use(stocked, token="")
     done = site.try_compose("up", "--detach")

@@ -20,7 +20,7 @@ from tests.container.site import BUCKET, ENGINE, INIT, LANGUAGES, ONPREM, SECRET
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FOLDER = ROOT / "deploy/compose"
+_DIRECTORY = ROOT / "deploy/compose"
 _ONPREM = ROOT / "tests/container/fixtures" / ONPREM
 _EXAMPLE = ".env.onprem.example"
 _EXCLUDED = {
@@ -33,30 +33,30 @@ _COMBINATIONS = [chosen for count in range(len(_OPTIONAL) + 1) for chosen in ite
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A customer's folder, with an overlay for two languages."""
-    shutil.copytree(_FOLDER, tmp_path / "site")
+def directory(tmp_path: Path) -> Path:
+    """A customer's directory, with an overlay for two languages."""
+    shutil.copytree(_DIRECTORY, tmp_path / "site")
     shutil.copy(_ONPREM, tmp_path / "site")
     (tmp_path / "site" / LANGUAGES).write_text(overlay(["en-us", "nl-nl"]))
     return tmp_path / "site"
 
 
-def config(folder: Path, *overlays: str, env_file: str = _EXAMPLE) -> dict[str, Any]:
+def config(directory: Path, *overlays: str, env_file: str = _EXAMPLE) -> dict[str, Any]:
     """What compose makes of the files, with nothing of this process's environment; no engine is asked."""
     docker = program("docker")
     require_compose(docker)
     files = [word for file in (ONPREM, BUCKET, *overlays) for word in ("-f", file)]
     command = [docker, "compose", *files, "--env-file", env_file, "config", "--format", "json"]
-    done = subprocess.run(command, cwd=folder, env={"PATH": "/usr/bin"}, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=directory, env={"PATH": "/usr/bin"}, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 @pytest.mark.parametrize("overlays", _COMBINATIONS, ids=lambda overlays: "+".join(overlays) or "bucket alone")
-def test_every_combination_is_valid(folder: Path, overlays: tuple[str, ...]) -> None:
+def test_every_combination_is_valid(directory: Path, overlays: tuple[str, ...]) -> None:
     """With the example as the env file, compose accepts it; and the engine waits for init, whatever is on top."""
-    services = config(folder, *overlays)["services"]
+    services = config(directory, *overlays)["services"]
     engines = [name for name in services if name.startswith(ENGINE)]
     assert len(engines) == (3 if LANGUAGES in overlays else 1)
     for name in engines:
@@ -65,9 +65,9 @@ def test_every_combination_is_valid(folder: Path, overlays: tuple[str, ...]) -> 
     assert ("MODELS_SAS_TOKEN_FILE" in environment) == (SECRET in overlays)
 
 
-def test_init_is_confined_and_does_not_start_again_by_itself(folder: Path) -> None:
+def test_init_is_confined_and_does_not_start_again_by_itself(directory: Path) -> None:
     """Read-only root, no capability, no new privileges, bounded memory and logs; a fault is no storm of restarts."""
-    init = config(folder)["services"][INIT]
+    init = config(directory)["services"][INIT]
     assert (init["read_only"], init["cap_drop"], init["restart"]) == (True, ["ALL"], "no")
     assert init["security_opt"] == ["no-new-privileges:true"]
     assert (init["mem_limit"], init["logging"]["options"]) == (str(192 << 20), {"max-size": "10m", "max-file": "3"})
@@ -75,7 +75,7 @@ def test_init_is_confined_and_does_not_start_again_by_itself(folder: Path) -> No
 
 def test_env_example_has_every_setting_with_its_default() -> None:
     """Each declared setting is excluded for a reason, or has a line with a comment that names its default if empty."""
-    lines = re.findall(r"(?m)^# (.+)\n([A-Z_]+)=(.*)$", (_FOLDER / _EXAMPLE).read_text())
+    lines = re.findall(r"(?m)^# (.+)\n([A-Z_]+)=(.*)$", (_DIRECTORY / _EXAMPLE).read_text())
     example = {variable: (comment, value) for comment, variable, value in lines}
     declared = {setting.variable: setting for setting in SETTINGS}
     assert declared.keys() - example.keys() == _EXCLUDED.keys()
@@ -86,30 +86,30 @@ def test_env_example_has_every_setting_with_its_default() -> None:
 
 def test_env_example_is_valid() -> None:
     """The values in the example are valid settings that name packs."""
-    found = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", (_FOLDER / _EXAMPLE).read_text()))
+    found = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", (_DIRECTORY / _EXAMPLE).read_text()))
     assert load(found, with_packs=True).url.startswith("https://")
 
 
-def test_every_setting_in_the_env_file_reaches_the_container(folder: Path) -> None:
+def test_every_setting_in_the_env_file_reaches_the_container(directory: Path) -> None:
     """A value that is set in the env file is in the environment of the init container."""
     variables = {setting.variable for setting in SETTINGS} - _EXCLUDED.keys()
-    (folder / ".env").write_text("".join(f"{variable}=changed\n" for variable in sorted(variables)))
-    environment = config(folder, env_file=".env")["services"][INIT]["environment"]
+    (directory / ".env").write_text("".join(f"{variable}=changed\n" for variable in sorted(variables)))
+    environment = config(directory, env_file=".env")["services"][INIT]["environment"]
     assert {name for name, value in environment.items() if value == "changed"} == variables - {"MODELS_SAS_TOKEN_FILE"}
 
 
-def test_a_proxy_is_passed_on_where_one_is_set(folder: Path) -> None:
+def test_a_proxy_is_passed_on_where_one_is_set(directory: Path) -> None:
     """Set empty, it would hide the proxy of Docker's own configuration."""
-    (folder / ".env").write_text("HTTPS_PROXY=http://proxy.example:3128\n")
-    assert config(folder, env_file=".env")["services"][INIT]["environment"]["HTTPS_PROXY"].endswith(":3128")
-    assert config(folder)["services"][INIT]["environment"]["HTTPS_PROXY"] is None
+    (directory / ".env").write_text("HTTPS_PROXY=http://proxy.example:3128\n")
+    assert config(directory, env_file=".env")["services"][INIT]["environment"]["HTTPS_PROXY"].endswith(":3128")
+    assert config(directory)["services"][INIT]["environment"]["HTTPS_PROXY"] is None
 
 
 def test_every_variable_of_the_files_is_in_the_example() -> None:
     """What a compose file asks for can be looked up."""
-    texts = [path.read_text() for path in _FOLDER.glob("*.yml")] + [overlay(["nl-nl"])]
+    texts = [path.read_text() for path in _DIRECTORY.glob("*.yml")] + [overlay(["nl-nl"])]
     asked = {name for text in texts for name in re.findall(r"\$\{([A-Z_]+)", text)}
-    assert asked - set(re.findall(r"(?m)^([A-Z_]+)=", (_FOLDER / _EXAMPLE).read_text())) == set()
+    assert asked - set(re.findall(r"(?m)^([A-Z_]+)=", (_DIRECTORY / _EXAMPLE).read_text())) == set()
 
 
 def test_kubernetes_uses_settings_that_there_are() -> None:
@@ -120,8 +120,8 @@ def test_kubernetes_uses_settings_that_there_are() -> None:
     assert used - {setting.variable for setting in SETTINGS} == set()
 
 
-def test_the_token_is_not_in_the_config_when_it_is_a_secret(folder: Path) -> None:
+def test_the_token_is_not_in_the_config_when_it_is_a_secret(directory: Path) -> None:
     """Not even when the env file still has it."""
-    (folder / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
-    assert "canary" not in json.dumps(config(folder, SECRET, env_file=".env"))
-    assert "canary" in json.dumps(config(folder, env_file=".env"))
+    (directory / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
+    assert "canary" not in json.dumps(config(directory, SECRET, env_file=".env"))
+    assert "canary" in json.dumps(config(directory, env_file=".env"))

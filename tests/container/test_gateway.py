@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def render(site: Site) -> None:
     """Make the overlay as docs/deploy-compose.md says."""
     text = site.run_init("--render-overlay")
-    (site.folder / LANGUAGES).write_text(f"{text}\n")
+    (site.directory / LANGUAGES).write_text(f"{text}\n")
     site.files.insert(2, LANGUAGES)
 
 

@@ -76,7 +76,7 @@ def test_it_checks_signatures(docker: Docker, image: str, tmp_path: Path) -> Non
     for key, code in ((KEY, 0), (OTHER, 13)):
         site = shelf.site(tmp_path, key).but(MODELS_URL="file:///source")
         variables = [f"--env={name}={value}" for name, value in site.environment.items()]
-        done = docker.try_run("run", *_CONFINED, f"--volume={shelf.folder}:/source:ro", *variables, image, "--plan")
+        done = docker.try_run("run", *_CONFINED, f"--volume={shelf.directory}:/source:ro", *variables, image, "--plan")
         assert done.code == code, done.text
 
 
@@ -137,16 +137,16 @@ def test_the_same_commit_gives_the_same_digest(
     figure(f"built twice with buildah: {digests.pop()}")
 
 
-def _checkout(folder: Path, mode: int) -> Path:
+def _checkout(directory: Path, mode: int) -> Path:
     """Copy what the image is made of, with other modes, at another time."""
     for name in ("Containerfile", ".dockerignore", "requirements.lock", "models_init", "scripts"):
         source = images.ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
+            shutil.copytree(source, directory / name, copy_function=shutil.copyfile)
         else:
-            folder.mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / name)
-    for path in folder.rglob("*"):
+            directory.mkdir(exist_ok=True)
+            shutil.copyfile(source, directory / name)
+    for path in directory.rglob("*"):
         path.chmod(mode | 0o700 if path.is_dir() else mode)
-    (folder / "scripts/image").chmod(0o755)
-    return folder
+    (directory / "scripts/image").chmod(0o755)
+    return directory

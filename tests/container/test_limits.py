@@ -30,10 +30,10 @@ _GIB = 1 << 30
 @pytest.fixture(scope="module")
 def gigabyte(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
     """A bucket with a language pack of 1 GiB."""
-    folder, bucket = tmp_path_factory.mktemp("gigabyte"), azurite.fresh_container()
-    built(write_tree(folder / "nl-nl", Shape.of_size(_GIB)), folder / "out", PackRef("nl-nl", "2026.04"), level=1)
-    built(write(folder / "common", {"a": b"b"}), folder / "out", PackRef("common", "2026.04"))
-    bucket.put_tree(folder / "out", "realtime/")
+    directory, bucket = tmp_path_factory.mktemp("gigabyte"), azurite.fresh_container()
+    built(write_tree(directory / "nl-nl", Shape.of_size(_GIB)), directory / "out", PackRef("nl-nl", "2026.04"), level=1)
+    built(write(directory / "common", {"a": b"b"}), directory / "out", PackRef("common", "2026.04"))
+    bucket.put_tree(directory / "out", "realtime/")
     return bucket
 
 

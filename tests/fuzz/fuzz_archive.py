@@ -52,8 +52,8 @@ def _entries(data: bytes) -> Entries:
         total += len(content)
         assert len(content) == entry.size, "no byte more or less than announced"
         assert total <= _LIMITS.size, "no more than the limit"
-        assert not (entry.is_folder and content)
-        found.append((entry.path, None if entry.is_folder else content))
+        assert not (entry.is_directory and content)
+        found.append((entry.path, None if entry.is_directory else content))
     assert len({path for path, _ in found}) == len(found) <= _LIMITS.entries, "nothing stands twice"
     return found
 

@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
 
 
 def _check_paths(found: Manifest) -> None:
-    paths = [*(file.path for file in found.files), *found.folders()]
+    paths = [*(file.path for file in found.files), *found.all_directories()]
     assert len(set(paths)) == len(paths), "nothing stands twice"
     for path in paths:
         assert os.path.normpath(f"/root/{path}") == f"/root/{path}", "no path leads out"

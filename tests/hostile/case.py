@@ -65,18 +65,18 @@ def truth() -> Document:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where one case happens: a source, a volume, and a folder outside of both that nobody may touch."""
+    """Where one case happens: a source, a volume, and a directory outside of both that nobody may touch."""
 
     root: Path
 
     @property
     def source(self) -> Path:
-        """The folder that MODELS_URL names."""
+        """The directory that MODELS_URL names."""
         return self.root / "source"
 
     @property
     def pack(self) -> Path:
-        """The version folder of the pack that lies."""
+        """The version directory of the pack that lies."""
         return self.source / PACK / VERSION
 
     @property
@@ -115,11 +115,11 @@ class Ground:
         (self.pack / MANIFEST_NAME).write_bytes(document)
 
 
-def publish(folder: Path, document: Document, archive: bytes) -> None:
+def publish(directory: Path, document: Document, archive: bytes) -> None:
     """Write both files of a pack."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_NAME).write_text(json.dumps(document))
-    (folder / ARCHIVE).write_bytes(archive)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MANIFEST_NAME).write_text(json.dumps(document))
+    (directory / ARCHIVE).write_bytes(archive)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Case:
     """A lie, and the answer: the exit code, and words that no other fault's message has; with 0 it does no harm.
 
     `installed`: the honest packs are on the volume already. `memory` (bytes) is what the answer may take, the warm
-    interpreter's 60 MiB included; `inodes` are all that the volume has; `{outside}` in `variables` is that folder.
+    interpreter's 60 MiB included; `inodes` are all that the volume has; `{outside}` in `variables` is that directory.
     """
 
     name: str
@@ -150,11 +150,11 @@ class Case:
 
 
 def put(path: Path, what: str) -> None:
-    """Put something that is no file there: a "fifo", a "folder", something "endless"; or "nothing"."""
+    """Put something that is no file there: a "fifo", a "directory", something "endless"; or "nothing"."""
     match what:
         case "fifo":
             os.mkfifo(path)
-        case "folder":
+        case "directory":
             path.mkdir()
         case "endless":
             path.symlink_to("/dev/zero")

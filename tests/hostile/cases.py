@@ -1,4 +1,4 @@
-"""All cases, by a name that can be a folder's."""
+"""All cases, by a name that can be a directory's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.hostile import archives, links, manifests
 from tests.hostile.case import Case, said
 
 
-def folder_name(case: Case) -> str:
+def directory_name(case: Case) -> str:
     """The case's name as one that any file system takes."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", case.name)
 
@@ -21,5 +21,5 @@ def _attempt() -> Case:
 
 CONTROL = _attempt()
 TABLE = [*manifests.CASES, *archives.CASES, *links.CASES]
-CASES = {folder_name(case): case for case in [*TABLE, CONTROL]}
+CASES = {directory_name(case): case for case in [*TABLE, CONTROL]}
 assert len(CASES) == len(TABLE) + 1, "two cases have one name"

@@ -49,7 +49,7 @@ def seal() -> None:
 
 
 def open_up(volume: Path, inodes: int) -> None:
-    """Make one folder writable again; with `inodes`, by an empty file system that has no more of them."""
+    """Make one directory writable again; with `inodes`, by an empty file system that has no more of them."""
     place = os.fsencode(volume)
     _checked(_libc.unshare(_NEW_MOUNTS))
     if inodes:
@@ -102,7 +102,7 @@ def _checked(result: int) -> None:
 
 
 def run(root: Path, *, sealed: bool) -> dict[str, Answer]:
-    """Run the cases whose ground is below `root`, in a folder of the case's name."""
+    """Run the cases whose ground is below `root`, in a directory of the case's name."""
     warm_up()
     if sealed:
         seal()

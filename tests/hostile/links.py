@@ -21,7 +21,7 @@ _MODEL = "am/final.mdl"
 
 
 def _link(place: str, target: str = ".") -> Callable[[Ground], None]:
-    """Lead a place of the volume to somebody else's folder, or to a file in it."""
+    """Lead a place of the volume to somebody else's directory, or to a file in it."""
 
     def prepare(ground: Ground) -> None:
         (ground.volume / place).parent.mkdir(parents=True, exist_ok=True)
@@ -31,18 +31,18 @@ def _link(place: str, target: str = ".") -> Callable[[Ground], None]:
 
 
 def staging_of(ground: Ground) -> Path:
-    """The folder in which the pack grows."""
+    """The directory in which the pack grows."""
     digest = hashlib.sha256((ground.pack / MANIFEST_NAME).read_bytes()).hexdigest()
-    folder = ground.volume / "staging" / PACK / f"{VERSION}@{digest[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder
+    directory = ground.volume / "staging" / PACK / f"{VERSION}@{digest[:12]}"
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _staging_is_a_link(ground: Ground) -> None:
     staging_of(ground).symlink_to(ground.outside)
 
 
-def _folder_in_staging(ground: Ground) -> None:
+def _directory_in_staging(ground: Ground) -> None:
     """What lies behind the link is right, byte for byte: it must not count as there."""
     staging_of(ground).mkdir()
     (staging_of(ground) / "am").symlink_to(ground.outside / "am")
@@ -77,7 +77,7 @@ def _second_name_of_an_empty_file(ground: Ground) -> None:
 
 
 def _others_to_prune(ground: Ground) -> None:
-    """Let a pack's name lead to somebody else's folder, which has folders with names like versions."""
+    """Let a pack's name lead to somebody else's directory, which has directories with names like versions."""
     (ground.outside / "1999.01").mkdir()
     (ground.outside / "1999.01/precious").write_bytes(b"precious")
     _link(f"packs/{PACK}")(ground)
@@ -99,7 +99,7 @@ def _moved(place: str, target: str = ".") -> Callable[[Ground], None]:
 
 
 def _refused(name: str, prepare: Callable[[Ground], object], *arguments: str, installed: bool = False) -> Case:
-    words = "is a link, and nothing is written through one"
+    words = "is a symbolic link, and nothing is written through it"
     return Case(name, words, prepare, code=43, arguments=arguments, installed=installed)
 
 
@@ -116,7 +116,7 @@ def _installed() -> str:
 
 _PLACES = ("staging", "packs", "manifests", "releases", f"staging/{PACK}", f"packs/{PACK}", f"manifests/{PACK}")
 _IN_PACKS = {
-    "a folder": (f"{PACK}/{VERSION}/am", "am"),
+    "a directory": (f"{PACK}/{VERSION}/am", "am"),
     "a file": (f"{PACK}/{VERSION}/{_MODEL}", _MODEL),
     "all": (f"{COMMON}/{VERSION}", "."),
 }
@@ -131,7 +131,7 @@ CASES = [
     _taken_out("the note of a rollback is a link", _link("releases/.rolled-back.json", "precious")),
     _taken_out("current is a link to elsewhere", _link("current")),
     _taken_out("a pack's staging is a link", _staging_is_a_link),
-    _taken_out("a folder in staging is a link", _folder_in_staging),
+    _taken_out("a directory in staging is a link", _directory_in_staging),
     _taken_out("a file in staging is a link", _file_in_staging),
     _taken_out("a stray in staging is a link", _stray_in_staging),
     _taken_out("a file in staging has a second name elsewhere", _second_name(b"theirs")),

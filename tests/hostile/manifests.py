@@ -273,7 +273,7 @@ _DOCUMENTS = [
     ),
     Case("a manifest without end", "is no regular file", _another_place("endless"), code=20),
     Case("a manifest that nobody writes", "is no regular file", _another_place("fifo"), code=20),
-    Case("a manifest that is a folder", "has no manifest", _another_place("folder"), code=21),
+    Case("a manifest that is a directory", "has no manifest", _another_place("directory"), code=21),
     Case("versions whose names are commands", "?[2J?]0;x?", _listed("\x1b[2J\x1b]0;x\a"), code=21),
 ]
 
@@ -299,7 +299,7 @@ _HARMLESS = [
     ("backslashes, spaces, drive letters, devices", _named("..\\..\\x", "C:\\x", " ", "~", "-rf", "con", "...")),
     ("letters that look alike", _named("é", "e\u0301", "E", "e", "\u00a0")),
     ("a part of 255 bytes", _named("n" * 255)),
-    ("1023 bytes in folders", _named("/".join(["n" * 203] * 5))),
+    ("1023 bytes in directories", _named("/".join(["n" * 203] * 5))),
 ]
 
 CASES += [Case(name, "", prepare, code=0) for name, prepare in _HARMLESS]

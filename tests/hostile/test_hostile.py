@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hostile.case import COMMON, FILES, PACK, VERSION, Case, Ground
-from tests.hostile.cases import CONTROL, TABLE, folder_name
+from tests.hostile.cases import CONTROL, TABLE, directory_name
 from tests.hostile.driver import Answer
 from tests.services import require_root, require_tool
 from tests.site import Site
@@ -38,7 +38,7 @@ _EXAMPLES = (
     ),
     *("ten million brackets", "cut after 5 tenths", "a manifest without end", "an archive that nobody writes"),
     *("a gibibyte in a frame that denies it", "two frames for one chunk", "staging is a link", "the lock is a link"),
-    *("a folder in staging is a link", "a file in staging has a second name elsewhere"),
+    *("a directory in staging is a link", "a file in staging has a second name elsewhere"),
 )
 
 
@@ -58,7 +58,7 @@ class Outcomes:
 
     def ground(self, case: Case) -> Ground:
         """Where it happened."""
-        return Ground(self._root / folder_name(case))
+        return Ground(self._root / directory_name(case))
 
     def run(self) -> None:
         """Run them; as root with everything read-only that is not the volume, which is traced."""
@@ -76,7 +76,7 @@ class Outcomes:
         """How the program answered."""
         if case.inodes and not _IS_ROOT:
             require_root()
-        return self._answers[folder_name(case)]
+        return self._answers[directory_name(case)]
 
     def message(self, case: Case) -> str:
         """The one line that tells what failed."""
@@ -97,14 +97,14 @@ def lay(case: Case, ground: Ground, installed: Path) -> None:
     case.prepare(ground)
 
 
-def snapshot(folder: Path) -> dict[str, str]:
-    """Everything below the folder: types, modes, times, bytes."""
+def snapshot(directory: Path) -> dict[str, str]:
+    """Everything below the directory: types, modes, times, bytes."""
     found = {}
-    for path in [folder, *folder.rglob("*")]:
+    for path in [directory, *directory.rglob("*")]:
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(status.st_mode) else ""
         times = f"{status.st_mtime_ns}" if content else ""  # a second name changes ctime alone
-        found[str(path.relative_to(folder))] = f"{stat.filemode(status.st_mode)} {times} {content}"
+        found[str(path.relative_to(directory))] = f"{stat.filemode(status.st_mode)} {times} {content}"
     return found
 
 
@@ -209,7 +209,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 def published(ground: Ground) -> list[str]:
-    """What of the pack that lies has a public name, and what of anything is neither file nor folder."""
+    """What of the pack that lies has a public name, and what of anything is neither file nor directory."""
     volume = ground.volume
     public = [volume / "current", volume / "packs" / PACK / VERSION, volume / "manifests" / PACK / f"{VERSION}.json"]
     return [str(path) for path in public if os.path.lexists(path) and not behind_a_link(path, volume)]
@@ -221,7 +221,7 @@ def behind_a_link(path: Path, volume: Path) -> bool:
 
 
 def tree_is_right(ground: Ground) -> None:
-    """What is current holds regular files and folders alone, and the model has its bytes."""
+    """What is current holds regular files and directories alone, and the model has its bytes."""
     for pack in (PACK, COMMON):
         tree = (ground.volume / "current" / pack).resolve()
         assert tree == ground.volume / "packs" / pack / VERSION

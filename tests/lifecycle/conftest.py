@@ -1,4 +1,4 @@
-"""Two warm interpreters, tiny packs, and a folder in memory: the program flushes the file system that it works on."""
+"""Two fork servers, tiny packs, and a directory in memory, because the program flushes its file system."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def pool() -> Iterator[Pool]:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Make a folder that is fast to flush, where there is one."""
-    folder = Path(tempfile.mkdtemp(dir=MEMORY)) if MEMORY.is_dir() else tmp_path
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    """Make a directory that is fast to flush, where there is one."""
+    directory = Path(tempfile.mkdtemp(dir=MEMORY)) if MEMORY.is_dir() else tmp_path
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def _replace_by_link(path: Path) -> None:
     path.symlink_to("elsewhere")
 
 
-def _replace_by_folder(path: Path) -> None:
+def _replace_by_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "inside").write_bytes(b"?")
@@ -92,7 +92,7 @@ def _replace_by_copy(path: Path) -> None:
     shutil.copytree(content, path)
 
 
-def _add_folder(path: Path) -> None:
+def _add_directory(path: Path) -> None:
     path.mkdir()
     (path / "inside").write_bytes(b"?")
 
@@ -128,31 +128,31 @@ HARMS = {
         lambda v: _write(v / _MODEL, b"\0" * CHUNK, CHUNK), (("am/final.mdl", "bytes"),), range(CHUNK, 2 * CHUNK)
     ),
     "a file is added": Harm(lambda v: (v / f"{_PACK}/am/mine").write_bytes(b"?"), (("am/mine", "extra"),)),
-    "a folder is added": Harm(
-        lambda v: _add_folder(v / f"{_PACK}/mine"), (("mine", "extra"), ("mine/inside", "extra"))
+    "a directory is added": Harm(
+        lambda v: _add_directory(v / f"{_PACK}/mine"), (("mine", "extra"), ("mine/inside", "extra"))
     ),
     "a link is added": Harm(lambda v: (v / f"{_PACK}/mine").symlink_to("am"), (("mine", "extra"),)),
     "a file is not readable": Harm(lambda v: (v / _MODEL).chmod(0), (("am/final.mdl", "mode"),), _NOTHING),
     "an executable is not executable": Harm(lambda v: (v / _DECODER).chmod(0o644), (("bin/decode", "mode"),), _NOTHING),
     "a file is executable": Harm(lambda v: (v / _GRAPH).chmod(0o755), (("graph/HCLG.fst", "mode"),), _NOTHING),
-    "a folder cannot be entered": Harm(lambda v: (v / f"{_PACK}/am").chmod(0o600), (("am", "mode"),)),
+    "a directory cannot be entered": Harm(lambda v: (v / f"{_PACK}/am").chmod(0o600), (("am", "mode"),)),
     "the pack cannot be entered": Harm(lambda v: (v / _PACK).chmod(0o700), ((".", "mode"),)),
     "a file is a link to its copy": Harm(
         lambda v: _replace_by_link(v / _MODEL), (("am/final.mdl", "type"), ("am/elsewhere", "extra"))
     ),
-    "a file is a folder": Harm(
-        lambda v: _replace_by_folder(v / _MODEL), (("am/final.mdl", "type"), ("am/final.mdl/inside", "extra"))
+    "a file is a directory": Harm(
+        lambda v: _replace_by_directory(v / _MODEL), (("am/final.mdl", "type"), ("am/final.mdl/inside", "extra"))
     ),
     "a file is a pipe": Harm(lambda v: _replace_by_pipe(v / _GRAPH), (("graph/HCLG.fst", "type"),)),
-    "a folder is a file": Harm(
+    "a directory is a file": Harm(
         lambda v: _replace_by_file(v / f"{_PACK}/am"), (("am", "type"), ("am/final.mdl", "missing"))
     ),
-    "a folder is a link to its copy": Harm(
+    "a directory is a link to its copy": Harm(
         lambda v: _replace_by_link(v / f"{_PACK}/am"),
         (("am", "type"), ("am/final.mdl", "missing"), ("elsewhere", "extra"), ("elsewhere/final.mdl", "extra")),
     ),
-    "an empty folder is gone": Harm(lambda v: (v / f"{_PACK}/spare").rmdir(), (("spare", "missing"),)),
-    "a folder with files is gone": Harm(
+    "an empty directory is gone": Harm(lambda v: (v / f"{_PACK}/spare").rmdir(), (("spare", "missing"),)),
+    "a directory with files is gone": Harm(
         lambda v: shutil.rmtree(v / f"{_PACK}/am"), (("am", "missing"), ("am/final.mdl", "missing"))
     ),
     "a pack is gone": Harm(lambda v: shutil.rmtree(v / _OTHER), _ALL_MISSING),

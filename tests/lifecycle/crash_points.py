@@ -1,9 +1,9 @@
 """Stop the program before each change that it makes, look at the volume, run it again.
 
-    python -m tests.lifecycle.crash_points [--pairs N] [--only SCENARIO] [FOLDER]
+    python -m tests.lifecycle.crash_points [--pairs N] [--only SCENARIO] [DIRECTORY]
 
 covers every stopping point of every scenario: by a kill, by disks that fail in four ways; and for each scenario N runs
-that are killed twice. It wants a FOLDER in memory: the program flushes the file system it works on.
+that are killed twice. It wants a DIRECTORY in memory: the program flushes the file system it works on.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Ground:
-    """A scenario, and a folder of its own for its volumes."""
+    """A scenario, and a directory of its own for its volumes."""
 
     name: str
     shelf: Shelf
-    folder: Path
+    directory: Path
 
     @property
     def scenario(self) -> Scenario:
@@ -54,11 +54,11 @@ class Ground:
     @property
     def start(self) -> Path:
         """The volume as it is before."""
-        return self.folder / "start"
+        return self.directory / "start"
 
     def volume(self, name: object) -> Path:
         """A copy of it."""
-        return copy_volume(self.start, self.folder / f"volume-{name}")
+        return copy_volume(self.start, self.directory / f"volume-{name}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Coverage:
 
 def undisturbed(ground: Ground) -> Undisturbed:
     """Make the start, and run once."""
-    ground.folder.mkdir(parents=True)
+    ground.directory.mkdir(parents=True)
     ground.scenario.prepare(ground.start, ground.shelf)
     volume = ground.volume("undisturbed")
     done, calls = noted(ground.scenario.program(volume, ground.shelf), volume, *ground.scenario.options(volume))
@@ -265,17 +265,17 @@ def main() -> int:
     )
     parser.add_argument("--pairs", type=int, default=100, help="runs of each scenario that are killed twice")
     parser.add_argument("--only", choices=SCENARIOS, action="append", help="this scenario, instead of all")
-    parser.add_argument("folder", type=Path, nargs="?", default=MEMORY if MEMORY.is_dir() else None)
+    parser.add_argument("directory", type=Path, nargs="?", default=MEMORY if MEMORY.is_dir() else None)
     options = parser.parse_args()
     found: list[Coverage] = []
     pool = Pool()
     ways: list[Callable[[Pool, Ground], Coverage]] = [cover, partial(cover_pairs, count=options.pairs)]
     ways += [partial(cover_trouble, trouble=trouble) for trouble in TROUBLES]
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        shelf = stock(Path(folder))
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        shelf = stock(Path(directory))
         for name in options.only or SCENARIOS:
             for way in ways:
-                coverage = way(pool, Ground(name, shelf, Path(folder, f"ground-{len(found)}")))
+                coverage = way(pool, Ground(name, shelf, Path(directory, f"ground-{len(found)}")))
                 found.append(coverage)
                 sys.stdout.write("\n    ".join([str(coverage), *coverage.faults]) + "\n")
                 sys.stdout.flush()

@@ -107,7 +107,7 @@ class Program:
         self._become(arguments, first, out, err)
         raise AssertionError("the child has left")
 
-    def exec_followed(self, folder: str, before: Before, *arguments: str) -> Outcome:
+    def exec_followed(self, directory: str, before: Before, *arguments: str) -> Outcome:
         """Run it as a process of its own, followed: `python -m models_init`."""
         command = [sys.executable, "-m", "models_init", *arguments]
 
@@ -116,12 +116,12 @@ class Program:
             os.execve(sys.executable, command, {"PATH": os.environ["PATH"], **self.environment})
 
         run = self.start(first=become)
-        return run.ended(follow(run.pid, folder, before))
+        return run.ended(follow(run.pid, directory, before))
 
-    def followed(self, folder: str, before: Before, *arguments: str) -> Outcome:
-        """Run it, asking `before` each change below `folder`; see `follow`."""
+    def followed(self, directory: str, before: Before, *arguments: str) -> Outcome:
+        """Run it, asking `before` each change below `directory`; see `follow`."""
         run = self.start(*arguments, first=submit_to_tracing)
-        return run.ended(follow(run.pid, folder, before))
+        return run.ended(follow(run.pid, directory, before))
 
     def _become(
         self, arguments: Sequence[str], first: Callable[[], object], out: io.BufferedRandom, err: io.BufferedRandom

@@ -53,7 +53,7 @@ class Second:
 
 @dataclass(frozen=True)
 class Duet:
-    """A scenario, and what is done amid it, on a volume in `folder` whose locks hold or lie.
+    """A scenario, and what is done amid it, on a volume in `directory` whose locks hold or lie.
 
     It is halted where names change; if it is to be thorough, before every change.
     """
@@ -62,7 +62,7 @@ class Duet:
     second: Second
     lying: bool
     shelf: Shelf
-    folder: Path
+    directory: Path
     thorough: bool = False
 
     @property
@@ -75,7 +75,7 @@ class Duet:
 
     def volume(self) -> Path:
         """The volume as it is before."""
-        return copy_volume(self.folder / "start", self.folder / "volume")
+        return copy_volume(self.directory / "start", self.directory / "volume")
 
     def program(self, volume: Path, wanted: frozenset[PackRef]) -> Program:
         """The program for these packs."""
@@ -96,8 +96,8 @@ class Halt:
 
 def play(duet: Duet) -> list[Halt]:
     """Halt at every point."""
-    duet.folder.mkdir(parents=True)
-    duet.scenario.prepare(duet.folder / "start", duet.shelf)
+    duet.directory.mkdir(parents=True)
+    duet.scenario.prepare(duet.directory / "start", duet.shelf)
     volume = duet.volume()
     done, calls = noted(duet.program(volume, duet.scenario.wanted), volume, *duet.scenario.options(volume))
     assert done.code == 0, str(done)
@@ -180,17 +180,17 @@ AMID_LOCKS_THAT_LIE = [
 
 def main() -> int:
     """Halt at every point of every pair, print what was covered."""
-    shelf_folder = MEMORY if MEMORY.is_dir() else None
+    shelf_directory = MEMORY if MEMORY.is_dir() else None
     pool, faults, total = Pool(), 0, 0
-    with tempfile.TemporaryDirectory(dir=shelf_folder) as folder:
-        shelf = stock(Path(folder))
+    with tempfile.TemporaryDirectory(dir=shelf_directory) as directory:
+        shelf = stock(Path(directory))
         pairs = [
             (*pair, lying)
             for lying in (False, True)
             for pair in (AMID_LOCKS_THAT_LIE if lying else AMID_LOCKS_THAT_HOLD)
         ]
         all_duets = [
-            Duet(name, second, lying, shelf, Path(folder, f"duet-{number}"), thorough=True)
+            Duet(name, second, lying, shelf, Path(directory, f"duet-{number}"), thorough=True)
             for number, (name, second, lying) in enumerate(pairs)
         ]
         for duet, halts in zip(all_duets, pool.each(play, all_duets), strict=True):

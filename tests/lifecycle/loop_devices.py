@@ -25,21 +25,21 @@ _MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f")}
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system of a kind in `<folder>/image`, mounted with `options` on `<folder>/disk`."""
+    """A file system of a kind in `<directory>/image`, mounted with `options` on `<directory>/disk`."""
 
     kind: str
-    folder: Path
+    directory: Path
     options: str = "loop"
 
     @property
     def top(self) -> Path:
         """Where it is mounted."""
-        return self.folder / "disk"
+        return self.directory / "disk"
 
     def make(self, megabytes: int = 0, *arguments: str) -> None:
         """Make it anew."""
         self.top.mkdir(parents=True, exist_ok=True)
-        image = self.folder / "image"
+        image = self.directory / "image"
         image.unlink(missing_ok=True)
         with image.open("wb") as file:
             file.truncate((megabytes or _MEGABYTES[self.kind]) << 20)
@@ -48,7 +48,7 @@ class Disk:
 
     def mount(self) -> None:
         """Mount it."""
-        _run(require_tool("mount"), "-o", self.options, str(self.folder / "image"), str(self.top))
+        _run(require_tool("mount"), "-o", self.options, str(self.directory / "image"), str(self.top))
 
     def unmount(self) -> None:
         """Unmount it; nobody has a file open on it."""
@@ -62,7 +62,7 @@ class Disk:
     def mend(self) -> None:
         """Check it, and mount it again."""
         self.unmount()
-        _run(require_tool("e2fsck"), "-p", "-f", str(self.folder / "image"), good=(0, 1))
+        _run(require_tool("e2fsck"), "-p", "-f", str(self.directory / "image"), good=(0, 1))
         self.mount()
 
     def cut_the_power(self, flag: int) -> None:
@@ -84,19 +84,19 @@ class Disk:
 
 
 @contextmanager
-def tmpfs(folder: Path, options: str) -> Iterator[Path]:
-    """Mount an empty file system in memory on a new folder."""
-    folder.mkdir()
-    _run(require_tool("mount"), "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
+def tmpfs(directory: Path, options: str) -> Iterator[Path]:
+    """Mount an empty file system in memory on a new directory."""
+    directory.mkdir()
+    _run(require_tool("mount"), "-t", "tmpfs", "-o", options, "tmpfs", str(directory))
     try:
-        yield folder
+        yield directory
     finally:
-        _run(require_tool("umount"), str(folder))
+        _run(require_tool("umount"), str(directory))
 
 
-def flush(folder: Path) -> None:
+def flush(directory: Path) -> None:
     """Bring everything to the disk."""
-    _run("sync", "-f", str(folder))
+    _run("sync", "-f", str(directory))
 
 
 def _source(top: Path) -> str:

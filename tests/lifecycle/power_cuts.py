@@ -28,12 +28,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Site:
-    """A disk in `folder` that loses its power while a scenario is played on it."""
+    """A disk in `directory` that loses its power while a scenario is played on it."""
 
     loss: Loss
     name: str
     shelf: Shelf
-    folder: Path
+    directory: Path
 
     @property
     def scenario(self) -> Scenario:
@@ -55,9 +55,9 @@ class Cut:
 
 def play(site: Site) -> list[Cut]:
     """Cut before and after each rename, and after the end."""
-    disk = Disk(site.loss.kind, site.folder, site.loss.options)
+    disk = Disk(site.loss.kind, site.directory, site.loss.options)
     disk.make()
-    start = site.folder / "start"
+    start = site.directory / "start"
     site.scenario.prepare(start, site.shelf)
     disk.mount()
     try:

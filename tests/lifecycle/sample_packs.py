@@ -35,9 +35,9 @@ Tree = dict[str, Entry]
 
 @dataclass(frozen=True)
 class Shelf:
-    """Built packs in a folder, and the tree of each."""
+    """Built packs in a directory, and the tree of each."""
 
-    folder: Path
+    directory: Path
     trees: Mapping[PackRef, Tree]
     derived: Mapping[PackRef, bytes] = field(default_factory=dict)
 
@@ -47,7 +47,7 @@ class Shelf:
 
     def document(self, ref: PackRef) -> bytes:
         """The manifest that a volume has: as it is published, or derived from that where the archive is a plain one."""
-        return self.derived.get(ref) or (self.folder / ref.name / ref.version / MANIFEST_NAME).read_bytes()
+        return self.derived.get(ref) or (self.directory / ref.name / ref.version / MANIFEST_NAME).read_bytes()
 
     def environment(self, volume: Path, *refs: PackRef, **variables: str) -> dict[str, str]:
         """What an operator sets for some packs, `common` among them."""
@@ -55,45 +55,45 @@ class Shelf:
         languages = [f"{name}@{version}" for name, version in versions.items() if name != COMMON.name]
         return {
             "MODELS_DIR": str(volume),
-            "MODELS_URL": self.folder.as_uri(),
+            "MODELS_URL": self.directory.as_uri(),
             "REALTIME_LANGUAGES": ",".join(languages),
             "REALTIME_COMMON_VERSION": versions[COMMON.name],
             **variables,
         }
 
 
-def stock(folder: Path) -> Shelf:
+def stock(directory: Path) -> Shelf:
     """Build one version of `common` and three of `nl-nl`, each a little different from the one before."""
     contents = {COMMON: _common(), ONE: _first(), TWO: _second(), THREE: _third()}
-    trees = {ref: publish(folder, ref, files) for ref, files in contents.items()}
-    derived = publish_plain(folder, PLAIN, folder / f"{TWO.name}-{TWO.version}")
-    return Shelf(folder / "packs", {**trees, PLAIN: trees[TWO]}, {PLAIN: derived})
+    trees = {ref: publish(directory, ref, files) for ref, files in contents.items()}
+    derived = publish_plain(directory, PLAIN, directory / f"{TWO.name}-{TWO.version}")
+    return Shelf(directory / "packs", {**trees, PLAIN: trees[TWO]}, {PLAIN: derived})
 
 
-def publish_plain(folder: Path, ref: PackRef, source: Path) -> bytes:
-    """Publish a folder as a plain archive below `folder/packs`; return the manifest that a site derives."""
+def publish_plain(directory: Path, ref: PackRef, source: Path) -> bytes:
+    """Publish a directory as a plain archive below `directory/packs`; return the manifest that a site derives."""
     archive = gzip.compress(packed(source), mtime=0)
-    manifest = publish_archive(folder / "packs", archive, ref, "model.tar.gz")
+    manifest = publish_archive(directory / "packs", archive, ref, "model.tar.gz")
     outcome = scan(io.BytesIO(archive), limits_of(manifest.archive, OpaqueArchive()), OpaqueArchive())
     return encode(outcome.builder.derived(manifest, f"sha256:{hashlib.sha256(encode(manifest)).hexdigest()}"))
 
 
 def publish(
-    folder: Path, ref: PackRef, files: Mapping[str, bytes], executable: Iterable[str] = ("bin/decode",)
+    directory: Path, ref: PackRef, files: Mapping[str, bytes], executable: Iterable[str] = ("bin/decode",)
 ) -> Tree:
-    """Build a pack below `folder/packs`; return its tree."""
-    source = write(folder / f"{ref.name}-{ref.version}", files)
+    """Build a pack below `directory/packs`; return its tree."""
+    source = write(directory / f"{ref.name}-{ref.version}", files)
     for path in (source, *source.rglob("*")):
         path.chmod(0o755 if path.is_dir() or str(path.relative_to(source)) in executable else 0o644)
-    built(source, folder / "packs", ref, chunk_size=CHUNK, level=1)
+    built(source, directory / "packs", ref, chunk_size=CHUNK, level=1)
     return tree_of(source)
 
 
 def tree_of(root: Path) -> Tree:
     """Everything below `root`, and `root` itself."""
     found = {".": _entry(str(root))}
-    for parent, folders, names in os.walk(root):
-        for name in (*folders, *names):
+    for parent, directories, names in os.walk(root):
+        for name in (*directories, *names):
             path = f"{parent}/{name}"
             found[os.path.relpath(path, root)] = _entry(path)
     return found
@@ -106,7 +106,7 @@ def _entry(path: str) -> Entry:
             return "file", stat.S_IMODE(mode), hashlib.sha256(file.read()).hexdigest()
     if stat.S_ISLNK(mode):
         return "link", 0, os.readlink(path)
-    return "folder" if stat.S_ISDIR(mode) else "other", stat.S_IMODE(mode), ""
+    return "directory" if stat.S_ISDIR(mode) else "other", stat.S_IMODE(mode), ""
 
 
 def noise(size: int, seed: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Follow a process, stopped before each system call that changes a folder, by ptrace(2) and a seccomp filter.
+"""Follow a process, stopped before each system call that changes a directory, by ptrace(2) and a seccomp filter.
 
 What strace does with `-f --seccomp-bpf`, but with one count over all threads, and with the process standing still while
 the caller decides: let it go on, kill it, cut the power first, or have the disk fail.
@@ -35,7 +35,7 @@ _AT_FDCWD = -100
 _FICLONE = 0x40049409
 _RANDOM_NAME = re.compile(r"[0-9a-f]{32}")
 
-Where = tuple[str, int]  # "path" or "fd", and which argument; "at" takes the argument before it as its folder
+Where = tuple[str, int]  # "path" or "fd", and which argument; "at" takes the argument before it as its directory
 
 # System calls of x86-64 that change something, and where they say what.
 _CALLS: dict[int, tuple[str, tuple[Where, ...]]] = {
@@ -84,7 +84,7 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 class Call(NamedTuple):
-    """A system call that is about to be made; paths below the watched folder are relative to it."""
+    """A system call that is about to be made; paths below the watched directory are relative to it."""
 
     name: str
     paths: tuple[str, ...]
@@ -119,8 +119,8 @@ def submit_to_tracing() -> None:
     _checked(_libc.prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.create_string_buffer(head, len(head)), 0, 0))
 
 
-def follow(child: int, folder: str, before: Before) -> int:
-    """Run a child that submits to it, asking `before` each change below `folder` whether to go on, kill it, or `Fail`.
+def follow(child: int, directory: str, before: Before) -> int:
+    """Run a child that submits to it, asking `before` each change below `directory` what to do: go on, kill it, `Fail`.
 
     Returns the exit code, or -9. The caller's other children are waited for by `reap` alone.
     """
@@ -138,7 +138,7 @@ def follow(child: int, folder: str, before: Before) -> int:
                 _reaped[thread] = status
             continue
         if alive and status >> 16 == _EVENT_SECCOMP:
-            call = _call(thread, folder)
+            call = _call(thread, directory)
             answer = before(call) if call else True
             if isinstance(answer, Fail):
                 _fail(thread, answer.number)
@@ -173,8 +173,8 @@ def _fail(thread: int, number: int) -> None:
     _checked(_libc.ptrace(_POKE_USER, thread, _RESULT, -number))
 
 
-def _call(thread: int, folder: str) -> Call | None:
-    """The call that the thread is about to make, if it changes something below the folder."""
+def _call(thread: int, directory: str) -> Call | None:
+    """The call that the thread is about to make, if it changes something below the directory."""
     info = ctypes.create_string_buffer(88)
     if _libc.ptrace(_GET_SYSCALL_INFO, thread, len(info), info) < 0:
         return None
@@ -185,9 +185,9 @@ def _call(thread: int, folder: str) -> Call | None:
     if name == "ioctl" and arguments[1] != _FICLONE:
         return None
     paths = list(_paths(thread, where, arguments))
-    if not any(path == folder or path.startswith(f"{folder}/") for path in paths):
+    if not any(path == directory or path.startswith(f"{directory}/") for path in paths):
         return None
-    return Call(name, tuple(os.path.relpath(path, folder) for path in paths))
+    return Call(name, tuple(os.path.relpath(path, directory) for path in paths))
 
 
 def _paths(thread: int, where: tuple[Where, ...], arguments: list[int]) -> Iterator[str]:

@@ -52,12 +52,12 @@ def test_the_program_that_is_stopped_is_the_real_one(name: str, pool: Pool, shel
 
 def _both(ground: Ground) -> tuple[list[str], list[str]]:
     """The changes that the fork makes, and those of a process of its own."""
-    ground.folder.mkdir()
+    ground.directory.mkdir()
     scenario, shelf = ground.scenario, ground.shelf
     scenario.prepare(ground.start, shelf)
     sites = []
     for as_process in (False, True):
-        volume = copy_volume(ground.start, ground.folder / "volume")
+        volume = copy_volume(ground.start, ground.directory / "volume")
         program = scenario.program(volume, shelf)
         done, calls = noted(program, volume, *scenario.options(volume), as_process=as_process)
         assert done.code == 0, str(done)

@@ -31,16 +31,16 @@ _SLOWLY = (
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Packs:
     """Build a pack of many files of one chunk, and a version of it in which every file is other."""
     require_root()
-    folder = tmp_path_factory.mktemp("versions")
-    trees = {COMMON: write(folder / "common", {"phones.txt": b"a b c\n"})}
+    directory = tmp_path_factory.mktemp("versions")
+    trees = {COMMON: write(directory / "common", {"phones.txt": b"a b c\n"})}
     for ref in (DUTCH, NEWER):
         files = {f"{number:03}.bin": os.urandom(SIZE) for number in range(FILES)}
-        trees[ref] = write(folder / ref.version, files)
+        trees[ref] = write(directory / ref.version, files)
     for ref, tree in trees.items():
         for path in (tree, *tree.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        built(tree, folder / "packs", ref, level=1)
-    return Packs(folder / "packs", trees)
+        built(tree, directory / "packs", ref, level=1)
+    return Packs(directory / "packs", trees)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def ended(process: subprocess.Popen[str]) -> Done:
 
 def staged(site: Site) -> int:
     """How many files of the newer version lie in staging."""
-    return sum(len(list(folder.iterdir())) for folder in site.staging(NEWER))
+    return sum(len(list(directory.iterdir())) for directory in site.staging(NEWER))
 
 
 def assert_older_is_whole(site: Site, versions: Packs) -> None:
@@ -110,7 +110,7 @@ def test_a_release_that_does_not_fit_is_refused_before_a_byte_is_fetched(tmp_pat
 
 
 def test_a_volume_without_inodes_is_refused_before_a_byte_is_fetched(tmp_path: Path, versions: Packs) -> None:
-    """Files and folders are counted as well as bytes."""
+    """Files and directories are counted as well as bytes."""
     with tmpfs(tmp_path / "small", f"size=100m,nr_inodes={FILES + 80}") as small:
         site = Site(small / "models", versions.environment)
         assert site.run().code == 0
@@ -180,8 +180,8 @@ def test_a_disk_without_room_at_any_moment(installed: Site, versions: Packs, mom
 def _right(site: Site, versions: Packs) -> int:
     """How many files in staging are what they are to be."""
     tree = versions.trees[NEWER]
-    (folder,) = site.staging(NEWER)
-    return sum(path.read_bytes() == (tree / path.name).read_bytes() for path in folder.iterdir())
+    (directory,) = site.staging(NEWER)
+    return sum(path.read_bytes() == (tree / path.name).read_bytes() for path in directory.iterdir())
 
 
 def _grown(descriptor: int, size: int) -> bool:

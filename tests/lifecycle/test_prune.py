@@ -40,11 +40,11 @@ def going(report: dict[str, Any]) -> set[tuple[str, str]]:
 
 def staged(site: Site, name: str, version: str) -> Path:
     """Leave a pack half fetched."""
-    folder = site.volume / f"staging/{name}/{version}@0123456789ab"
-    (folder / "am").mkdir(parents=True)
-    (folder / "am/final.mdl").write_bytes(b"half" * 5000)
-    folder.with_name(f"{folder.name}.json").write_bytes(b"{}" * 3000)
-    return folder
+    directory = site.volume / f"staging/{name}/{version}@0123456789ab"
+    (directory / "am").mkdir(parents=True)
+    (directory / "am/final.mdl").write_bytes(b"half" * 5000)
+    directory.with_name(f"{directory.name}.json").write_bytes(b"{}" * 3000)
+    return directory
 
 
 def test_one_release_is_kept_for_rollback(grown: Site) -> None:
@@ -92,9 +92,9 @@ def test_staging_goes_unless_the_environment_wants_it(grown: Site) -> None:
 
 def test_staging_stays_where_the_environment_says_nothing(grown: Site) -> None:
     """Pruned by hand, without the variables that name packs, staging is nobody's to judge."""
-    folder = staged(grown, "en-us", "4")
+    directory = staged(grown, "en-us", "4")
     done = grown.done("--prune", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="").json
-    assert folder.exists()
+    assert directory.exists()
     assert ("pack", str(ONE)) in going(done)
 
 
@@ -198,7 +198,7 @@ def test_bytes_freed_are_true(grown: Site) -> None:
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_bytes_freed_are_free(kind: str, grown: Site, memory: Path) -> None:
-    """The file system has as many bytes more as were told: not fewer, and more by no more than emptied folders."""
+    """The file system has as many bytes more as were told: not fewer, and more by no more than emptied directories."""
     require_root()
     disk = Disk(kind, memory)
     disk.make()
@@ -225,7 +225,9 @@ def test_a_full_volume_can_be_pruned(limit: str, grown: Site, memory: Path) -> N
 
 def _taken(volume: Path) -> int:
     """Bytes on the disk, each inode once; without the lock's note, which is as long as the holder's number."""
-    paths = (os.path.join(parent, name) for parent, folders, names in os.walk(volume) for name in (*folders, *names))
+    paths = (
+        os.path.join(parent, name) for parent, directories, names in os.walk(volume) for name in (*directories, *names)
+    )
     inodes = {status.st_ino: status.st_blocks * 512 for status in map(os.lstat, paths)}
     return sum(inodes.values())
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 INCOMPATIBLE, WRONG_BYTES = 12, 30
 
 
-def demanding(shelf: Shelf, folder: Path, ref: PackRef, *versions: str) -> Shelf:
+def demanding(shelf: Shelf, directory: Path, ref: PackRef, *versions: str) -> Shelf:
     """The same packs, one of which now requires some versions of `common`."""
-    copied = replace(shelf, folder=shutil.copytree(shelf.folder, folder / "packs"))
-    shutil.rmtree(copied.folder / ref.name / ref.version)
-    tree = shelf.folder.parent / f"{ref.name}-{ref.version}"
-    built(tree, copied.folder, ref, chunk_size=CHUNK, level=1, requires=(Requirement(COMMON.name, versions),))
+    copied = replace(shelf, directory=shutil.copytree(shelf.directory, directory / "packs"))
+    shutil.rmtree(copied.directory / ref.name / ref.version)
+    tree = shelf.directory.parent / f"{ref.name}-{ref.version}"
+    built(tree, copied.directory, ref, chunk_size=CHUNK, level=1, requires=(Requirement(COMMON.name, versions),))
     return copied
 
 
@@ -38,7 +38,7 @@ def test_a_set_that_does_not_fit_is_refused_before_the_first_byte(site: Site, tm
     """It is refused with the versions that would fit; nothing is fetched but manifests, and the older release stays."""
     site.install(OLD)
     vendor = replace(site, shelf=demanding(site.shelf, tmp_path, TWO, "2", "3"))
-    for archive in vendor.shelf.folder.rglob("*.zst"):
+    for archive in vendor.shelf.directory.rglob("*.zst"):
         archive.unlink()
     refused = vendor.run(*filter(None, [action]))
     assert refused.code == INCOMPATIBLE
@@ -59,8 +59,8 @@ def test_an_installed_pack_keeps_its_demands(site: Site, tmp_path: Path) -> None
     vendor = replace(site, shelf=demanding(site.shelf, tmp_path, ONE, COMMON.version))
     vendor.install(OLD)
     other = frozenset({COMMON._replace(version="2"), ONE})
-    shutil.copytree(vendor.shelf.folder / "common/1", vendor.shelf.folder / "common/2")
-    manifest = vendor.shelf.folder / "common/2/manifest.json"
+    shutil.copytree(vendor.shelf.directory / "common/1", vendor.shelf.directory / "common/2")
+    manifest = vendor.shelf.directory / "common/2/manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"version":"1"', b'"version":"2"'))
     refused = vendor.run(wanted=other)
     assert refused.code == INCOMPATIBLE
@@ -70,9 +70,11 @@ def test_an_installed_pack_keeps_its_demands(site: Site, tmp_path: Path) -> None
 
 def test_a_set_of_which_one_pack_fails_is_not_activated(site: Site, tmp_path: Path) -> None:
     """The packs that came are kept for the next run; what is current stays until all are there."""
-    vendor = replace(site, shelf=replace(site.shelf, folder=shutil.copytree(site.shelf.folder, tmp_path / "packs")))
+    vendor = replace(
+        site, shelf=replace(site.shelf, directory=shutil.copytree(site.shelf.directory, tmp_path / "packs"))
+    )
     site.install(OLD)
-    archive = vendor.shelf.folder / "nl-nl/2/pack.tar.zst"
+    archive = vendor.shelf.directory / "nl-nl/2/pack.tar.zst"
     whole = archive.read_bytes()
     archive.write_bytes(bytes(len(whole)))
     failed = vendor.run()

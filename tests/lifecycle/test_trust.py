@@ -44,7 +44,7 @@ def _append(path: Path) -> None:
         file.write(b"?")
 
 
-def _turn_into_folder(path: Path) -> None:
+def _turn_into_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
@@ -69,7 +69,7 @@ def _flip(path: Path) -> None:
     [
         _append,
         _flip,
-        _turn_into_folder,
+        _turn_into_directory,
         _turn_into_link,
         _turn_into_pipe,
         lambda path: path.chmod(0o600),
@@ -95,7 +95,7 @@ def _leave_half(volume: Path, shelf: Shelf) -> None:
 
 
 def test_modes_are_set_whatever_the_volume_says(site: Site) -> None:
-    """A folder whose group is inherited, and an odd umask: directories and executables are 0755, files 0644."""
+    """A directory whose group is inherited, and an odd umask: directories and executables are 0755, files 0644."""
     site.volume.mkdir(mode=0o755)
     site.volume.chmod(0o2775)
     before = os.umask(0o077)

@@ -66,8 +66,8 @@ def test_one_amid_the_other(
     """
     require_tracing()
     began = monotonic()
-    folders = (memory / str(number) for number in count())
-    all_duets = [Duet(name, second, lying, shelf, next(folders), thorough=not lying) for name, second in pairs]
+    directories = (memory / str(number) for number in count())
+    all_duets = [Duet(name, second, lying, shelf, next(directories), thorough=not lying) for name, second in pairs]
     played = pool.each(interleavings.play, all_duets)
     for duet, halts in zip(all_duets, played, strict=True):
         tell(

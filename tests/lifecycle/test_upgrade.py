@@ -34,12 +34,12 @@ def installed(tmp_path: Path, versions: Packs) -> Site:
     return site
 
 
-def rebuilt(versions: Packs, folder: Path, tree: Path) -> Packs:
+def rebuilt(versions: Packs, directory: Path, tree: Path) -> Packs:
     """Return the packs with another tree as the newer version."""
-    shutil.copytree(versions.folder, folder / "packs")
-    shutil.rmtree(folder / "packs" / NEWER.name / NEWER.version)
-    built(tree, folder / "packs", NEWER, level=1)
-    return Packs(folder / "packs", {**versions.trees, NEWER: tree})
+    shutil.copytree(versions.directory, directory / "packs")
+    shutil.rmtree(directory / "packs" / NEWER.name / NEWER.version)
+    built(tree, directory / "packs", NEWER, level=1)
+    return Packs(directory / "packs", {**versions.trees, NEWER: tree})
 
 
 def upgraded(site: Site, packs: Packs, *, through: tuple[str, ...] = ()) -> dict[str, int]:
@@ -125,7 +125,7 @@ def test_staging_of_another_version_is_reused(versions: Packs, tmp_path: Path) -
     """What an older version's install had brought before it was given up is not fetched again."""
     site = Site(tmp_path / "models", versions.environment)
     broken = rebuilt(versions, tmp_path, versions.trees[NEWER])
-    archive = broken.folder / DUTCH.name / DUTCH.version / "pack.tar.zst"
+    archive = broken.directory / DUTCH.name / DUTCH.version / "pack.tar.zst"
     with archive.open("r+b") as file:
         file.seek(archive.stat().st_size // 2)
         file.write(b"\0" * 64)

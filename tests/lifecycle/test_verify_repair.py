@@ -63,7 +63,7 @@ def test_a_repair_that_the_source_fails_is_told(
     site.install(NEW)
     damaged = site.volume / "packs/nl-nl/2/conf/new.conf"
     damaged.write_bytes(b"?")
-    vendor = shutil.copytree(site.shelf.folder, tmp_path / "packs")
+    vendor = shutil.copytree(site.shelf.directory, tmp_path / "packs")
     spoil(vendor / "nl-nl/2/pack.tar.zst")
     failed = site.run("--repair", MODELS_URL=vendor.as_uri())
     assert failed.code == code

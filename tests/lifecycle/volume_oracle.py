@@ -24,8 +24,8 @@ def active(volume: Path, shelf: Shelf) -> frozenset[PackRef] | None:
     if not os.path.lexists(link):
         return None
     target = os.readlink(link)
-    folder, _, name = target.partition("/")
-    assert folder == "releases", f"current leads to {target}"
+    directory, _, name = target.partition("/")
+    assert directory == "releases", f"current leads to {target}"
     assert "/" not in name, f"current leads to {target}"
     return _release(volume, name, shelf)
 
@@ -101,10 +101,10 @@ def _recorded(volume: Path, name: str) -> frozenset[PackRef]:
 
 
 def _release(volume: Path, name: str, shelf: Shelf) -> frozenset[PackRef]:
-    folder, refs = volume / "releases" / name, _recorded(volume, name)
-    assert set(_names(folder)) == {"release.json", *(ref.name for ref in refs)}, f"{name} holds {_names(folder)}"
+    directory, refs = volume / "releases" / name, _recorded(volume, name)
+    assert set(_names(directory)) == {"release.json", *(ref.name for ref in refs)}, f"{name} holds {_names(directory)}"
     for ref in refs:
-        leads = os.readlink(folder / ref.name)
+        leads = os.readlink(directory / ref.name)
         assert leads == f"../../packs/{ref.name}/{ref.version}", f"{name}/{ref.name} leads to {leads}"
         assert_pack_is_whole(volume, ref, shelf)
     return refs
@@ -116,7 +116,7 @@ def _assert_manifest(volume: Path, ref: PackRef, shelf: Shelf) -> None:
 
 
 def _is_empty_name(path: Path, part: str) -> bool:
-    """Tell a folder of a pack's name that holds no version: it says nothing."""
+    """Tell a directory of a pack's name that holds no version: it says nothing."""
     return part != "releases" and path.parent.name == part and path.is_dir() and not any(path.iterdir())
 
 
@@ -132,8 +132,8 @@ def _manifests(volume: Path) -> Iterator[PackRef]:
             yield PackRef(name, file.removesuffix(".json"))
 
 
-def _names(folder: Path) -> list[str]:
+def _names(directory: Path) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(directory))
     except FileNotFoundError:
         return []

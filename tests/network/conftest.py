@@ -1,4 +1,4 @@
-"""Fixtures: packs of two sizes in a real container, for all tests of this folder."""
+"""Fixtures: packs of two sizes in a real container, for all tests of this directory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def ground() -> Iterator[Path]:
-    """A temporary folder for data that pytest would keep too long."""
-    with tempfile.TemporaryDirectory(prefix="network-") as folder:
-        yield Path(folder)
+    """A temporary directory for data that pytest would keep too long."""
+    with tempfile.TemporaryDirectory(prefix="network-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="package")

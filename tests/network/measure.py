@@ -1,6 +1,6 @@
 """What bad networks cost: each fault once over a few answers and once over all, as a table; printed, not judged.
 
-    python -m tests.network.measure [--size MIB] [--write] [FOLDER]     scripts/measure-faults calls it
+    python -m tests.network.measure [--size MIB] [--write] [DIRECTORY]     scripts/measure-faults calls it
 
 Azurite, the proxy and the program share this machine's cores: the seconds are those of single runs, and say little.
 """
@@ -38,11 +38,11 @@ _SLOWED = 16  # duration in seconds of the slowed-down run in which a token expi
 
 
 class Bench:
-    """Run installs in a folder, one after the other, and compare them with undisturbed ones."""
+    """Run installs in a directory, one after the other, and compare them with undisturbed ones."""
 
-    def __init__(self, stock: Stock, folder: Path) -> None:
+    def __init__(self, stock: Stock, directory: Path) -> None:
         self._stock = stock
-        self._volume = folder / "models"
+        self._volume = directory / "models"
         self._bytes = 0
         self._seconds = 0.0
 
@@ -127,13 +127,13 @@ def _write(table: str) -> None:
     _PAGE.write_text(before + heading + re.sub(r"(^\|.*\n)+", lambda _: table, section, count=1, flags=re.MULTILINE))
 
 
-async def _measure(stock: Stock, folder: Path) -> str:
-    bench = Bench(stock, folder)
+async def _measure(stock: Stock, directory: Path) -> str:
+    bench = Bench(stock, directory)
     sys.stdout.write(f"{await bench.calibrate()}\n\n")
     table = f"{_row(*_COLUMNS)}\n{_row('---', '---', '---:', '---:', '---')}\n"
     sys.stdout.write(table)
     shares = map(bench.at_random, (0.05, 0.4))
-    for row in chain(map(bench.row, (*CASES, CRAWL)), shares, map(bench.dying, [folder / "token"])):
+    for row in chain(map(bench.row, (*CASES, CRAWL)), shares, map(bench.dying, [directory / "token"])):
         line = f"{await row}\n"
         sys.stdout.write(line)
         sys.stdout.flush()
@@ -142,16 +142,16 @@ async def _measure(stock: Stock, folder: Path) -> str:
 
 
 def main() -> None:
-    """Run all measurements in a temporary folder."""
+    """Run all measurements in a temporary directory."""
     parser = argparse.ArgumentParser(prog="scripts/measure-faults", description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", nargs="?", help="where to work")
+    parser.add_argument("directory", nargs="?", help="where to work")
     parser.add_argument("--size", type=int, default=64, metavar="MIB", help="of the pack's archive (64)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="measure-", dir=options.folder) as folder:
-        packs = build_packs(Path(folder, "vendor"), options.size * MIB)
+    with tempfile.TemporaryDirectory(prefix="measure-", dir=options.directory) as directory:
+        packs = build_packs(Path(directory, "vendor"), options.size * MIB)
         with azurite.serve(azurite.install()) as service:
-            table = asyncio.run(_measure(publish(packs, service), Path(folder)))
+            table = asyncio.run(_measure(publish(packs, service), Path(directory)))
     if options.write:
         _write(table)
 

@@ -30,9 +30,9 @@ _PASSING = [case for case in CASES if case.few]
 async def _run_all(stock: Stock, ground: Path, runs: list[tuple[Case, bool]]) -> list[Outcome]:
     async def one(number: int) -> Outcome:
         case, always = runs[number]
-        folder = ground / str(number)
-        outcome = await run_case(stock, case, folder, always=always)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        directory = ground / str(number)
+        outcome = await run_case(stock, case, directory, always=always)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         return outcome
 
     return await side_by_side(map(one, range(len(runs))))
@@ -100,9 +100,9 @@ async def test_all_faults_at_random_thirty_times(stock: Stock, volume: Path) -> 
     """With 40 % of the responses affected by any transient fault, thirty of thirty runs give identical trees."""
 
     async def one(seed: int) -> Outcome:
-        folder = volume.with_name(f"models-{seed}")
-        outcome = await run_at_random(stock, folder, 0.4, seed)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        directory = volume.with_name(f"models-{seed}")
+        outcome = await run_at_random(stock, directory, 0.4, seed)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         return outcome
 
     done = await side_by_side(map(one, range(30)), at_once=10)

@@ -49,40 +49,40 @@ def proxy(certificates: Certificates) -> Iterator[Squid]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the servers, with the files they serve."""
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the servers, with the files they serve."""
     services.require_tool("nginx")
-    folder = tmp_path_factory.mktemp("servers")
-    (folder / "site/models").mkdir(parents=True)
-    (folder / "site/models/object").write_bytes(_DATA)
-    return folder
+    directory = tmp_path_factory.mktemp("servers")
+    (directory / "site/models").mkdir(parents=True)
+    (directory / "site/models/object").write_bytes(_DATA)
+    return directory
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Nginx]:
+def server(directory: Path) -> Iterator[Nginx]:
     """An nginx with TLS and its own authority."""
-    with nginx(folder / "site", folder / "tls", tls=True) as running:
+    with nginx(directory / "site", directory / "tls", tls=True) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def old_server(folder: Path) -> Iterator[Nginx]:
+def old_server(directory: Path) -> Iterator[Nginx]:
     """Another nginx, whose authority has no key identifiers."""
-    with nginx(folder / "site", folder / "old", tls=True, key_identifiers=False) as running:
+    with nginx(directory / "site", directory / "old", tls=True, key_identifiers=False) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def plain_server(folder: Path) -> Iterator[Nginx]:
+def plain_server(directory: Path) -> Iterator[Nginx]:
     """Another nginx, without TLS."""
-    with nginx(folder / "site", folder / "plain") as running:
+    with nginx(directory / "site", directory / "plain") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def ca_file(folder: Path, server: Nginx, old_server: Nginx, certificates: Certificates) -> Path:
+def ca_file(directory: Path, server: Nginx, old_server: Nginx, certificates: Certificates) -> Path:
     """One file with the authorities of the proxy and of both servers."""
-    file, issued = folder / "all.pem", (certificates.authority, server.authority, old_server.authority)
+    file, issued = directory / "all.pem", (certificates.authority, server.authority, old_server.authority)
     file.write_bytes(b"".join(path.read_bytes() for path in issued if path))
     return file
 

@@ -28,7 +28,7 @@ async def test_a_pack_republished_mid_run_is_noticed_and_never_mixed(
         running = asyncio.create_task(run(stock, proxy, volume, MODELS_CONNECTIONS="2", MODELS_IDLE_SECONDS="30"))
         await proxy.carries(20 * MIB)
         proxy.gate.clear()
-        await asyncio.to_thread(stock.container.put_tree, new.folder, PREFIX)
+        await asyncio.to_thread(stock.container.put_tree, new.directory, PREFIX)
         proxy.gate.set()
         first = await running
         assert first.done.code == 30, first.done.err

@@ -66,7 +66,7 @@ class Outcome:
     seconds: float
 
 
-def build_packs(folder: Path, size: int, changed: Callable[[Path], None] = lambda _: None) -> Packs:
+def build_packs(directory: Path, size: int, changed: Callable[[Path], None] = lambda _: None) -> Packs:
     """Build a small pack `COMMON`, and `DUTCH` with an incompressible archive of about `size` bytes.
 
     `changed` is called with the tree of `DUTCH` before the build.
@@ -75,11 +75,11 @@ def build_packs(folder: Path, size: int, changed: Callable[[Path], None] = lambd
         COMMON: Shape(texts=6, weights=(), dense=(100_000,)),
         DUTCH: Shape(texts=24, weights=(), dense=(size // 2, size - size // 2)),
     }
-    trees = {ref: write_tree(folder / ref.name, shape, f"network {ref.name}") for ref, shape in shapes.items()}
+    trees = {ref: write_tree(directory / ref.name, shape, f"network {ref.name}") for ref, shape in shapes.items()}
     changed(trees[DUTCH])
     for ref, tree in trees.items():
-        build(scan(tree), BuildOptions(ref, level=1, chunk_size=MIB), folder / "packs", NullObserver())
-    return Packs(folder / "packs", trees)
+        build(scan(tree), BuildOptions(ref, level=1, chunk_size=MIB), directory / "packs", NullObserver())
+    return Packs(directory / "packs", trees)
 
 
 def publish(packs: Packs, azurite: Azurite) -> Stock:

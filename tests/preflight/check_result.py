@@ -58,7 +58,7 @@ def check(site: Site, through: Sequence[str] = (), **variables: str) -> Checked:
 def listing(root: Path) -> dict[str, tuple[object, ...]]:
     """Return the types, modes, owners, sizes, names, links and times of everything on the volume.
 
-    The time of the folder in which the check creates its temporary files is left out.
+    The time of the directory in which the check creates its temporary files is left out.
     """
     trial = root / "staging" if (root / "staging").is_dir() else root
     found: dict[str, tuple[object, ...]] = {}

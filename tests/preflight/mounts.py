@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def in_tmpfs(folder: Path, options: str) -> list[str]:
-    """Mount a private tmpfs on the folder for the duration of the command."""
-    return _privately(f'mount -t tmpfs -o {options} tmpfs "{folder}"')
+def in_tmpfs(directory: Path, options: str) -> list[str]:
+    """Mount a private tmpfs on the directory for the duration of the command."""
+    return _privately(f'mount -t tmpfs -o {options} tmpfs "{directory}"')
 
 
-def read_only(folder: Path) -> list[str]:
-    """Mount the folder read-only for the duration of the command."""
-    return _privately(f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}"')
+def read_only(directory: Path) -> list[str]:
+    """Mount the directory read-only for the duration of the command."""
+    return _privately(f'mount --bind "{directory}" "{directory}" && mount -o remount,bind,ro "{directory}"')
 
 
 def powerless() -> list[str]:

@@ -55,10 +55,10 @@ def moment(seconds: float) -> str:
 # -- no faults
 
 
-@pytest.fixture(params=["folder", "container"])
+@pytest.fixture(params=["directory", "container"])
 def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
     """The same site with each kind of source."""
-    if request.param == "folder":
+    if request.param == "directory":
         return site
     container: Azurite = request.getfixturevalue("container")
     return site.but(**in_container(packs, container.container_url, container.sas(expires_in=100 * 3600)))
@@ -250,7 +250,7 @@ async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
 
 
 async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, packs: Packs) -> None:
-    """They are all in one line, and the install is possible; for a folder, NO_PROXY does not matter."""
+    """They are all in one line, and the install is possible; for a directory, NO_PROXY does not matter."""
     variables = {"NO_PROXY": "10.0.*, 127.0.0.1, http://user:kanarie@host"}
     found, _ = await served(site, packs, token(), **variables)
     assert (found.code, "proxy" in found.named("warning")) == (0, True)
@@ -264,7 +264,7 @@ async def test_a_source_that_is_busy_is_asked_again(site: Site, packs: Packs) ->
     assert found.code == 0
 
 
-def test_a_folder_that_is_not_there(site: Site) -> None:
+def test_a_directory_that_is_not_there(site: Site) -> None:
     """An unmounted share is exit code 21."""
     found = check(site, MODELS_URL="file:///nowhere/packs")
     assert (found.code, found.named("failed")) == (21, ["source"])
@@ -304,11 +304,11 @@ def test_packs_that_nobody_has_signed(site: Site) -> None:
 
 def test_versions_that_do_not_fit(site: Site, packs: Packs, tmp_path: Path) -> None:
     """The exit code is 12, with the compatible versions; the required space is still reported."""
-    folder = shutil.copytree(packs.folder, tmp_path / "packs")
-    shutil.rmtree(folder / DUTCH.name / DUTCH.version)
+    directory = shutil.copytree(packs.directory, tmp_path / "packs")
+    shutil.rmtree(directory / DUTCH.name / DUTCH.version)
     tree = write(tmp_path / "tree", {"a": b"b"})
-    built(tree, folder, DUTCH, requires=(Requirement(COMMON.name, ("2026.07",)),))
-    found = check(site, MODELS_URL=folder.as_uri())
+    built(tree, directory, DUTCH, requires=(Requirement(COMMON.name, ("2026.07",)),))
+    found = check(site, MODELS_URL=directory.as_uri())
     assert (found.code, found.named("failed")) == (12, ["set"])
     assert "nl-nl 2026.04 works with common 2026.07" in found.text("set")
     assert found.states["space"] == "ok"

@@ -31,7 +31,7 @@ def installed(site: Site) -> Site:
 
 
 def test_a_volume_that_is_not_there_is_judged_by_its_parent(site: Site) -> None:
-    """The volume is reported as one that will be made, and nothing is made, not even in its parent folder."""
+    """The volume is reported as one that will be made, and nothing is made, not even in its parent directory."""
     found = check(site)
     assert (found.code, found.states["volume"]) == (0, "ok")
     assert found.text("volume").startswith(f"{site.volume} (will be made): files can be made")
@@ -49,7 +49,7 @@ def test_an_installed_volume_stays_as_it_is(installed: Site) -> None:
 
 
 def test_what_a_killed_check_leaves_is_pruned(installed: Site) -> None:
-    """Its folder is in staging, under a name that no pack can have, and is pruned when it is too old to be in use."""
+    """Its directory in staging has a name that no pack can have, and is pruned when it is too old to be in use."""
     killed = installed.run("--check", through=failing("symlink,symlinkat", "signal=KILL"))
     assert killed.code != 0
     (left,) = installed.volume.glob("staging/.check-*")
@@ -68,22 +68,24 @@ def test_a_read_only_volume(there: Site) -> None:
 
 @pytest.mark.parametrize("part", ["", "packs"])
 def test_somebody_elses_volume(there: Site, part: str) -> None:
-    """Another user's volume or folder in it is exit code 43; the message names the user that needs access."""
-    folder = there.volume / part
-    folder.mkdir(exist_ok=True)
-    os.chown(folder, 65534, 65534)
+    """Another user's volume or directory in it is exit code 43; the message names the user that needs access."""
+    directory = there.volume / part
+    directory.mkdir(exist_ok=True)
+    os.chown(directory, 65534, 65534)
     found = check(there, powerless())
     assert found.code == 43
-    assert found.text("volume").startswith(f"{folder} cannot be written: Permission denied; mount the volume read-wri")
+    assert found.text("volume").startswith(
+        f"{directory} cannot be written: Permission denied; mount the volume read-wri"
+    )
 
 
 def test_a_place_where_no_volume_can_be_made(site: Site, tmp_path: Path) -> None:
     """A parent that is missing or of another user, and a file in the volume's place, are exit code 43."""
     nowhere = check(site, MODELS_DIR=str(tmp_path / "none/models"))
     assert (nowhere.code, nowhere.states["volume"]) == (43, "failed")
-    assert "neither is its parent folder" in nowhere.text("volume")
+    assert "neither is its parent directory" in nowhere.text("volume")
     site.volume.write_text("a file")
-    assert check(site).text("volume") == f"{site.volume} is not a folder; check MODELS_DIR"
+    assert check(site).text("volume") == f"{site.volume} is not a directory; check MODELS_DIR"
     closed = tmp_path / "closed"
     closed.mkdir()
     os.chown(closed, 65534, 65534)
@@ -124,7 +126,7 @@ def test_a_run_that_is_at_work(there: Site) -> None:
 
 @pytest.mark.parametrize(("calls", "error", "code"), [("fsync", "EIO", 40), ("mkdir", "ENOSPC", 41)])
 def test_a_disk_that_fails(there: Site, calls: str, error: str, code: int) -> None:
-    """A disk that cannot flush is exit code 40; one without room for a folder is 41."""
+    """A disk that cannot flush is exit code 40; one without room for a directory is 41."""
     found = check(there, failing(calls, f"error={error}"))
     assert (found.code, found.named("failed")) == (code, ["volume"])
 

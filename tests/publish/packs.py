@@ -13,7 +13,7 @@ from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import Manifest, encode
 from models_init.publish.pack.build import BuildOptions, BuildResult, build
 from models_init.publish.pack.source_tree import scan
-from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder
+from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory
 from models_init.transfer.chunk_io import digest_of
 
 if TYPE_CHECKING:
@@ -24,56 +24,56 @@ REF = PackRef("nl-nl", "2026.04")
 KIB = 1 << 10
 
 
-def write(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """Make a folder with these files, and with a directory for each name that ends in a slash."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(directory: Path, files: Mapping[str, bytes]) -> Path:
+    """Make a directory with these files, and with a directory for each name that ends in a slash."""
+    directory.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        path = folder / name
+        path = directory / name
         if name.endswith("/"):
             path.mkdir(parents=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    return folder
+    return directory
 
 
-def built(folder: Path, out: Path, ref: PackRef = REF, **recipe: Any) -> BuildResult:
-    """Build a pack of a folder."""
-    return build(scan(folder), BuildOptions(ref, **recipe), out, NullObserver())
+def built(directory: Path, out: Path, ref: PackRef = REF, **recipe: Any) -> BuildResult:
+    """Build a pack of a directory."""
+    return build(scan(directory), BuildOptions(ref, **recipe), out, NullObserver())
 
 
-def pack(tmp_path: Path, files: Mapping[str, bytes], ref: PackRef = REF, **recipe: Any) -> VersionFolder:
+def pack(tmp_path: Path, files: Mapping[str, bytes], ref: PackRef = REF, **recipe: Any) -> VersionDirectory:
     """Build a pack of a few files below `tmp_path/out`."""
     source = write(tmp_path / f"source-{ref.name}-{ref.version}", files)
-    return VersionFolder(built(source, tmp_path / "out", ref, **recipe).folder)
+    return VersionDirectory(built(source, tmp_path / "out", ref, **recipe).directory)
 
 
-def archive_of(folder: VersionFolder) -> Path:
+def archive_of(directory: VersionDirectory) -> Path:
     """Where the archive lies."""
-    return folder.path / ARCHIVE_NAME
+    return directory.path / ARCHIVE_NAME
 
 
-def stream_of(folder: VersionFolder) -> bytes:
+def stream_of(directory: VersionDirectory) -> bytes:
     """The archive's tar stream."""
-    reader = zstandard.ZstdDecompressor().stream_reader(archive_of(folder).read_bytes(), read_across_frames=True)
+    reader = zstandard.ZstdDecompressor().stream_reader(archive_of(directory).read_bytes(), read_across_frames=True)
     return reader.readall()
 
 
-def describe(folder: VersionFolder, **changes: Any) -> Manifest:
+def describe(directory: VersionDirectory, **changes: Any) -> Manifest:
     """Write the manifest again, with changes, and with the archive's size and digest as they are now."""
-    data = archive_of(folder).read_bytes()
-    manifest = folder.parsed()
+    data = archive_of(directory).read_bytes()
+    manifest = directory.parsed()
     archive = replace(manifest.archive, size=len(data), digest=digest_of(data))
     changed = replace(manifest, archive=archive, **changes)
-    folder.manifest.write_bytes(encode(changed))
+    directory.manifest.write_bytes(encode(changed))
     return changed
 
 
-def forge(folder: VersionFolder, stream: bytes) -> None:
+def forge(directory: VersionDirectory, stream: bytes) -> None:
     """Replace the archive by one with this tar stream, and let the manifest know its size and digest."""
     empty = zstandard.compress(b"") * 1000  # so that the archive is not shorter than its manifest's chunks need
-    archive_of(folder).write_bytes(zstandard.compress(stream) + empty)
-    describe(folder)
+    archive_of(directory).write_bytes(zstandard.compress(stream) + empty)
+    describe(directory)
 
 
 def sha256(data: bytes) -> str:

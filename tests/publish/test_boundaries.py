@@ -93,8 +93,8 @@ def test_chunks_are_the_file_and_keep_their_bounds(data: bytes, average: int) ->
 @pytest.mark.parametrize("size", [4 * KIB, 4 * KIB + 1, MIB, CHUNK_LIMIT])
 def test_no_chunk_of_a_pack_is_larger_than_allowed(tmp_path: Path, size: int) -> None:
     """What is asked for is an average; 4 MiB are never passed, not even where nothing marks a border."""
-    folder = pack(tmp_path, {"zeros": bytes(9 * MIB + 5), "noise": noise(2, 9 * MIB + 5)}, chunk_size=size, level=1)
-    for file in folder.parsed().files:
+    directory = pack(tmp_path, {"zeros": bytes(9 * MIB + 5), "noise": noise(2, 9 * MIB + 5)}, chunk_size=size, level=1)
+    for file in directory.parsed().files:
         chunks = [chunk.size for chunk in file.chunks]
         assert sum(chunks) == 9 * MIB + 5
         assert max(chunks) <= min(size * 7 // 4, CHUNK_LIMIT)
@@ -179,7 +179,7 @@ def test_on_average_a_change_costs_little_more_than_its_chunk() -> None:
 def test_the_same_bytes_in_another_file_are_found(tmp_path: Path) -> None:
     """Half of a file that became a file of its own shares the chunks behind its own front."""
     content = noise(7, 6 * MIB)
-    folder = pack(tmp_path, {"a": content, "b": content[3 * MIB + 5 :]}, level=1, chunk_size=64 * KIB)
-    one, other = ({chunk.digest: chunk.size for chunk in file.chunks} for file in folder.parsed().files)
+    directory = pack(tmp_path, {"a": content, "b": content[3 * MIB + 5 :]}, level=1, chunk_size=64 * KIB)
+    one, other = ({chunk.digest: chunk.size for chunk in file.chunks} for file in directory.parsed().files)
     assert sum(other[digest] for digest in one.keys() & other.keys()) > 2.5 * MIB
-    assert folder.parsed().files[0].digest == sha256(content)
+    assert directory.parsed().files[0].digest == sha256(content)

@@ -25,8 +25,8 @@ from models_init.publish.pack import tar_stream
 from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.pieces import Filler
 from models_init.publish.pack.slicing import FILLER_LIMIT, pieces
-from models_init.publish.pack.source_tree import Folder, SourceFile, SourceTree, scan
-from models_init.publish.pack.version_folder import ARCHIVE_NAME, VersionFolder, draft
+from models_init.publish.pack.source_tree import Directory, SourceFile, SourceTree, scan
+from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory, draft
 from models_init.transfer import chunk_io
 from tests import samples
 from tests.publish.packs import KIB, REF, archive_of, built, pack, sha256, stream_of, write
@@ -44,13 +44,13 @@ FILES = {
 }
 
 
-def everything(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def everything(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def extracted_by_tar(folder: VersionFolder, into: Path) -> Path:
+def extracted_by_tar(directory: VersionDirectory, into: Path) -> Path:
     into.mkdir()
-    subprocess.run([require_tool("tar"), "--zstd", "-xpf", archive_of(folder), "-C", into], check=True)
+    subprocess.run([require_tool("tar"), "--zstd", "-xpf", archive_of(directory), "-C", into], check=True)
     return into
 
 
@@ -66,17 +66,17 @@ class Interrupting(NullObserver):
 
 
 def test_tar_extracts_the_archive_as_it_is(tmp_path: Path) -> None:
-    """`tar --zstd -xf` gives the tree back: names, modes, bytes, empty folders."""
+    """`tar --zstd -xf` gives the tree back: names, modes, bytes, empty directories."""
     require_tool("zstd")
     source = samples.write_tree(tmp_path / "source")
-    folder = VersionFolder(built(source, tmp_path / "out").folder)
-    assert samples.same_tree(source, extracted_by_tar(folder, tmp_path / "again")) == []
+    directory = VersionDirectory(built(source, tmp_path / "out").directory)
+    assert samples.same_tree(source, extracted_by_tar(directory, tmp_path / "again")) == []
 
 
 def test_zstd_and_tar_in_a_pipe_extract_the_archive(tmp_path: Path) -> None:
     """`zstd -dc pack.tar.zst | tar -x` gives the tree back."""
     source = samples.write_tree(tmp_path / "source", samples.Shape(texts=3, weights=(3 * MIB,), dense=()))
-    archive = archive_of(VersionFolder(built(source, tmp_path / "out").folder))
+    archive = archive_of(VersionDirectory(built(source, tmp_path / "out").directory))
     (tmp_path / "again").mkdir()
     plain = subprocess.run([require_tool("zstd"), "-dc", archive], check=True, capture_output=True).stdout
     done = subprocess.run(
@@ -89,9 +89,9 @@ def test_zstd_and_tar_in_a_pipe_extract_the_archive(tmp_path: Path) -> None:
 def test_each_chunk_is_one_frame_that_can_be_read_alone(tmp_path: Path) -> None:
     """A chunk's bytes in the archive are one whole zstd frame, with its content's size, of that piece of that file."""
     source = write(tmp_path / "source", FILES | {"large": random.Random(1).randbytes(100 * KIB)})
-    folder = VersionFolder(built(source, tmp_path / "out", chunk_size=16 * KIB).folder)
-    archive = archive_of(folder).read_bytes()
-    for file in folder.parsed().files:
+    directory = VersionDirectory(built(source, tmp_path / "out", chunk_size=16 * KIB).directory)
+    archive = archive_of(directory).read_bytes()
+    for file in directory.parsed().files:
         content = (source / file.path).read_bytes()
         for placement in placements(file):
             chunk = placement.chunk
@@ -116,9 +116,9 @@ def test_the_manifest_tells_everything_about_each_file(tmp_path: Path) -> None:
 
 def test_the_manifest_names_the_archives_size_and_digest(tmp_path: Path) -> None:
     """What is written beside the archive is what the archive is, and parses."""
-    folder = pack(tmp_path, FILES)
-    archive = archive_of(folder).read_bytes()
-    described = folder.parsed().archive
+    directory = pack(tmp_path, FILES)
+    archive = archive_of(directory).read_bytes()
+    described = directory.parsed().archive
     assert (described.file, described.size, described.digest) == (ARCHIVE_NAME, len(archive), sha256(archive))
 
 
@@ -137,7 +137,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
         if os.geteuid() == 0:
             os.chown(path, 1000 + number, 2000)
     second = built(other, tmp_path / "b", threads=7)
-    assert everything(first.folder) == everything(second.folder)
+    assert everything(first.directory) == everything(second.directory)
 
 
 def test_the_tar_stream_is_the_same_on_every_machine(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_headers_hold_no_trace_of_this_machine(tmp_path: Path) -> None:
     (source / "sub").chmod(0o2700)
     (source / "sub/tool").chmod(0o4711)
     (source / "data").chmod(0o600)
-    stream = stream_of(VersionFolder(built(source, tmp_path / "out").folder))
+    stream = stream_of(VersionDirectory(built(source, tmp_path / "out").directory))
     with tarfile.open(fileobj=io.BytesIO(stream)) as tar:
         members = tar.getmembers()
     assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
@@ -166,8 +166,8 @@ def test_a_header_can_tell_any_size() -> None:
 
 
 def test_frames_between_files_stay_small() -> None:
-    """A run of ten thousand folders and empty files is cut into frames of about a MiB."""
-    tree = SourceTree(tuple(Folder(f"d{number:05}") for number in range(10_000)))
+    """A run of ten thousand directories and empty files is cut into frames of about a MiB."""
+    tree = SourceTree(tuple(Directory(f"d{number:05}") for number in range(10_000)))
     sizes = [piece.size for piece in pieces(tree, MIB, iter(())) if isinstance(piece, Filler)]
     assert sum(sizes) == 10_000 * 512 + 1024
     assert max(sizes) < FILLER_LIMIT + 4 * KIB
@@ -188,22 +188,22 @@ def _holds_file(tree: dict[str, Any]) -> bool:
     return any(isinstance(node, bytes) or _holds_file(node) for node in tree.values())
 
 
-FOLDERS: st.SearchStrategy[dict[str, Any]] = st.recursive(
+DIRECTORIES: st.SearchStrategy[dict[str, Any]] = st.recursive(
     st.dictionaries(NAMES, st.binary(max_size=9000), max_size=4),
     lambda inner: st.dictionaries(NAMES, inner | st.binary(max_size=20), max_size=4),
     max_leaves=12,
 )
-TREES = FOLDERS.filter(_holds_file)
+TREES = DIRECTORIES.filter(_holds_file)
 
 
-def _plant(folder: Path, tree: dict[str, Any]) -> None:
-    folder.mkdir(mode=0o755)
+def _plant(directory: Path, tree: dict[str, Any]) -> None:
+    directory.mkdir(mode=0o755)
     for name, node in tree.items():
         if isinstance(node, bytes):
-            (folder / name).write_bytes(node)
-            (folder / name).chmod(0o755 if len(node) % 2 else 0o644)
+            (directory / name).write_bytes(node)
+            (directory / name).chmod(0o755 if len(node) % 2 else 0o644)
         else:
-            _plant(folder / name, node)
+            _plant(directory / name, node)
 
 
 @given(tree=TREES, seed=st.integers(0, 1000))
@@ -212,14 +212,21 @@ def test_any_tree_comes_back_and_any_times_give_the_same_bytes(tree: dict[str, A
     """Whatever the names, sizes and nesting: `tar` gives the tree back, and other times change nothing."""
     require_tool("zstd")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _plant(folder / "source", tree)
-        first = built(folder / "source", folder / "a", chunk_size=4 * KIB)
-        assert samples.same_tree(folder / "source", extracted_by_tar(VersionFolder(first.folder), folder / "x")) == []
+        directory = Path(name)
+        _plant(directory / "source", tree)
+        first = built(directory / "source", directory / "a", chunk_size=4 * KIB)
+        assert (
+            samples.same_tree(
+                directory / "source", extracted_by_tar(VersionDirectory(first.directory), directory / "x")
+            )
+            == []
+        )
         chance = random.Random(seed)
-        for path in (folder / "source").rglob("*"):
+        for path in (directory / "source").rglob("*"):
             os.utime(path, ns=(chance.randrange(2**60), chance.randrange(2**60)))
-        assert everything(first.folder) == everything(built(folder / "source", folder / "b", chunk_size=4 * KIB).folder)
+        assert everything(first.directory) == everything(
+            built(directory / "source", directory / "b", chunk_size=4 * KIB).directory
+        )
 
 
 # --- what stays and what is refused ---
@@ -237,11 +244,11 @@ def test_building_the_same_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_building_the_same_again_heals_a_damaged_archive(tmp_path: Path) -> None:
     """Where the manifest is the same, the archive is written anew."""
-    folder = pack(tmp_path, FILES)
-    good = archive_of(folder).read_bytes()
-    archive_of(folder).write_bytes(b"damaged")
+    directory = pack(tmp_path, FILES)
+    good = archive_of(directory).read_bytes()
+    archive_of(directory).write_bytes(b"damaged")
     built(tmp_path / f"source-{REF.name}-{REF.version}", tmp_path / "out")
-    assert archive_of(folder).read_bytes() == good
+    assert archive_of(directory).read_bytes() == good
 
 
 def test_another_pack_under_the_same_version_is_refused(tmp_path: Path) -> None:
@@ -255,7 +262,7 @@ def test_another_pack_under_the_same_version_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [b"longer", b"", b"same!"], ids=["longer", "shorter", "as long"])
 def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, change: bytes) -> None:
-    """Such a file is named, and nothing stands under the version's name, not even its folders."""
+    """Such a file is named, and nothing stands under the version's name, not even its directories."""
     source = write(tmp_path / "source", FILES | {"busy": b"bytes"})
     tree = scan(source)
     os.utime(source / "busy", ns=(1, 1))
@@ -278,7 +285,7 @@ def test_a_file_that_vanishes_or_becomes_a_link_is_an_error(tmp_path: Path) -> N
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    """After Ctrl-C neither a draft nor an empty folder remains, but what stood there before does."""
+    """After Ctrl-C neither a draft nor an empty directory remains, but what stood there before does."""
     source = write(tmp_path / "source", FILES)
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
@@ -288,18 +295,18 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_draft_of_a_killed_run_is_taken_over(tmp_path: Path) -> None:
     """A leftover `.part` neither hinders nor gets into the next archive, and does not pile up."""
-    folder = VersionFolder(tmp_path / "out" / REF.name / REF.version)
-    write(folder.path, {f"{ARCHIVE_NAME}.part": b"left over" * 1000, "manifest.json.part": b"{"})
+    directory = VersionDirectory(tmp_path / "out" / REF.name / REF.version)
+    write(directory.path, {f"{ARCHIVE_NAME}.part": b"left over" * 1000, "manifest.json.part": b"{"})
     pack(tmp_path, FILES)
-    assert sorted(path.name for path in folder.path.iterdir()) == ["manifest.json", ARCHIVE_NAME]
-    assert folder.parsed().archive.digest == sha256(archive_of(folder).read_bytes())
+    assert sorted(path.name for path in directory.path.iterdir()) == ["manifest.json", ARCHIVE_NAME]
+    assert directory.parsed().archive.digest == sha256(archive_of(directory).read_bytes())
 
 
 def test_two_builds_of_a_version_do_not_mix(tmp_path: Path) -> None:
     """While one run writes a version, another is told so."""
-    folder = VersionFolder(tmp_path / "out" / REF.name / REF.version)
-    folder.path.mkdir(parents=True)
-    with draft(archive_of(folder)), pytest.raises(LockedError, match="another run"):
+    directory = VersionDirectory(tmp_path / "out" / REF.name / REF.version)
+    directory.path.mkdir(parents=True)
+    with draft(archive_of(directory)), pytest.raises(LockedError, match="another run"):
         pack(tmp_path, FILES)
 
 
@@ -317,10 +324,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         subprocess.run([require_tool("umount"), disk], check=True)
 
 
-def test_an_out_that_is_no_folder_is_told(tmp_path: Path) -> None:
-    """Where no folder can be made, the path and the reason are told."""
+def test_an_out_that_is_no_directory_is_told(tmp_path: Path) -> None:
+    """Where no directory can be made, the path and the reason are told."""
     (tmp_path / "out").write_bytes(b"a file")
-    with pytest.raises(NotWritableError, match="cannot be written: Not a directory; choose another folder"):
+    with pytest.raises(NotWritableError, match="cannot be written: Not a directory; choose another directory"):
         pack(tmp_path, FILES)
 
 

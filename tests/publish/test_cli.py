@@ -17,7 +17,7 @@ import pytest
 from models_init import __version__
 from models_init.core.pack_ref import PackRef
 from models_init.publish.cli.main import COMMANDS, main
-from models_init.publish.pack.version_folder import VersionFolder
+from models_init.publish.pack.version_directory import VersionDirectory
 from tests import samples
 from tests.publish.packs import archive_of, pack, write
 
@@ -92,7 +92,7 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         (build_arguments(Path("x"), Path("y"), "--name", "NL nl"), "'NL nl' is no pack name"),
         (build_arguments(Path("x"), Path("y"), "--version", "../1"), "'../1' is no version"),
         (build_arguments(Path("missing"), Path("y")), "missing cannot be a pack"),
-        (["check", "missing"], "missing is no folder"),
+        (["check", "missing"], "missing is no directory"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_2(
@@ -103,7 +103,7 @@ def test_a_wrong_command_line_is_one_line_and_2(
 
 
 def test_packs_are_not_written_into_their_own_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An --out inside FOLDER would become part of the next pack."""
+    """An --out inside DIRECTORY would become part of the next pack."""
     source = write(tmp_path / "source", FILES)
     assert "lies inside" in refusal(capsys, build_arguments(source, source / "out"))
     assert "lies inside" in refusal(capsys, build_arguments(source, source))
@@ -143,7 +143,7 @@ def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     source = write(tmp_path / "source", FILES)
     main(build_arguments(source, tmp_path / "out", "--json", "--chunk-size", "4KiB", "--level", "1"))
     facts = json.loads(capsys.readouterr().out)
-    chunks = sum(len(file.chunks) for file in VersionFolder(tmp_path / "out/nl-nl/2026.04").parsed().files)
+    chunks = sum(len(file.chunks) for file in VersionDirectory(tmp_path / "out/nl-nl/2026.04").parsed().files)
     assert chunks > 1
     assert (facts["pack"], facts["version"], facts["files"], facts["chunks"]) == ("nl-nl", "2026.04", 2, chunks)
     assert facts["archive"]["size"] == (tmp_path / "out/nl-nl/2026.04/pack.tar.zst").stat().st_size
@@ -167,8 +167,8 @@ def test_check_tells_wrong_bytes_by_30_and_manifests_by_10(tmp_path: Path, capsy
 
 def test_check_cuts_a_long_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of many faults fifty are told and the others counted."""
-    folder = pack(tmp_path, {f"file{number:03}": b"x" for number in range(200)})
-    archive_of(folder).write_bytes(b"")
+    directory = pack(tmp_path, {f"file{number:03}": b"x" for number in range(200)})
+    archive_of(directory).write_bytes(b"")
     main(["check", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 51
@@ -179,7 +179,7 @@ def test_check_cuts_a_long_list(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_several_packs_are_uploaded_by_one_command(
     tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`upload` publishes every version folder below DIR; again, it says that they are published."""
+    """`upload` publishes every version directory below DIR; again, it says that they are published."""
     fresh = azurite.fresh_container()
     for name in ("common", "nl-nl"):
         pack(tmp_path, FILES, _ref(name))

@@ -41,16 +41,16 @@ def test_a_line_of_a_megabit_takes_eight_seconds_for_a_megabyte() -> None:
 
 def test_the_command_tells_it_as_a_table_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`models-pack compare OLD NEW` reads both manifests and names the lines of 50, 200 and 1000 Mbit/s."""
-    folders = []
+    directories = []
     for version in ("2026.04", "2026.07"):
-        folder = tmp_path / "nl-nl" / version
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_bytes(encode(replace(OLD, version=version)))
-        folders.append(str(folder))
+        directory = tmp_path / "nl-nl" / version
+        directory.mkdir(parents=True)
+        (directory / "manifest.json").write_bytes(encode(replace(OLD, version=version)))
+        directories.append(str(directory))
 
-    assert main(["compare", *folders]) == 0
+    assert main(["compare", *directories]) == 0
     shown = capsys.readouterr().out
-    assert main(["compare", *folders, "--json"]) == 0
+    assert main(["compare", *directories, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
 
     assert "from nl-nl 2026.04 to nl-nl 2026.07" in shown

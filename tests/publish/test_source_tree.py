@@ -1,4 +1,4 @@
-"""What a folder must be to become a pack."""
+"""What a directory must be to become a pack."""
 
 from __future__ import annotations
 
@@ -9,126 +9,126 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import UsageError
-from models_init.publish.pack.source_tree import Folder, SourceFile, scan
+from models_init.publish.pack.source_tree import Directory, SourceFile, scan
 from tests.publish.packs import write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def paths(folder: Path, *, dereference: bool = False) -> list[str]:
-    return [entry.path for entry in scan(folder, dereference=dereference).entries]
+def paths(directory: Path, *, dereference: bool = False) -> list[str]:
+    return [entry.path for entry in scan(directory, dereference=dereference).entries]
 
 
-def refusal(folder: Path, *, dereference: bool = False) -> str:
+def refusal(directory: Path, *, dereference: bool = False) -> str:
     with pytest.raises(UsageError) as caught:
-        scan(folder, dereference=dereference)
+        scan(directory, dereference=dereference)
     return str(caught.value)
 
 
 def test_entries_ascend_by_path_whatever_order_the_directory_has(tmp_path: Path) -> None:
     """Entries come sorted by their whole path as text: `a-b` before `a/b`."""
-    folder = write(tmp_path / "src", {"b": b"", "a/b": b"", "a-b": b"", "a/é": b"", "c/d/": b""})
-    assert paths(folder) == ["a", "a-b", "a/b", "a/é", "b", "c", "c/d"]
+    directory = write(tmp_path / "src", {"b": b"", "a/b": b"", "a-b": b"", "a/é": b"", "c/d/": b""})
+    assert paths(directory) == ["a", "a-b", "a/b", "a/é", "b", "c", "c/d"]
 
 
 def test_only_the_owners_execute_bit_counts(tmp_path: Path) -> None:
     """A file is executable if its owner may execute it; all other bits are ignored."""
-    folder = write(tmp_path / "src", {"tool": b"", "data": b"", "odd": b""})
-    (folder / "tool").chmod(0o700)
-    (folder / "data").chmod(0o666)
-    (folder / "odd").chmod(0o611)
-    found = {file.path: file.executable for file in scan(folder).files}
+    directory = write(tmp_path / "src", {"tool": b"", "data": b"", "odd": b""})
+    (directory / "tool").chmod(0o700)
+    (directory / "data").chmod(0o666)
+    (directory / "odd").chmod(0o611)
+    found = {file.path: file.executable for file in scan(directory).files}
     assert found == {"tool": True, "data": False, "odd": False}
 
 
-def test_empty_folders_are_those_without_any_entry(tmp_path: Path) -> None:
+def test_empty_directories_are_those_without_any_entry(tmp_path: Path) -> None:
     """A directory that holds only an empty directory is not empty itself."""
-    folder = write(tmp_path / "src", {"a/b/": b"", "c/file": b"", "d/": b""})
-    assert scan(folder).empty_folders == ["a/b", "d"]
+    directory = write(tmp_path / "src", {"a/b/": b"", "c/file": b"", "d/": b""})
+    assert scan(directory).empty_directories == ["a/b", "d"]
 
 
 def test_everything_that_cannot_be_in_a_pack_is_named_at_once(tmp_path: Path) -> None:
     """Links, fifos and sockets are refused, all of them in one line."""
-    folder = write(tmp_path / "src", {"file": b"", "sub/file": b""})
-    (folder / "link").symlink_to("file")
-    (folder / "sub/dangling").symlink_to("nowhere")
-    os.mkfifo(folder / "sub/pipe")
+    directory = write(tmp_path / "src", {"file": b"", "sub/file": b""})
+    (directory / "link").symlink_to("file")
+    (directory / "sub/dangling").symlink_to("nowhere")
+    os.mkfifo(directory / "sub/pipe")
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(folder / "socket"))
-    text = refusal(folder)
+        server.bind(str(directory / "socket"))
+    text = refusal(directory)
     assert "link (a link), socket (a socket), sub/dangling (a link), sub/pipe (a fifo)" in text
     assert "--dereference" in text
 
 
 def test_a_device_is_refused(tmp_path: Path) -> None:
     """A device node is refused by name."""
-    folder = write(tmp_path / "src", {"file": b""})
+    directory = write(tmp_path / "src", {"file": b""})
     try:
-        os.mknod(folder / "null", 0o600 | 0o020000, os.makedev(1, 3))
+        os.mknod(directory / "null", 0o600 | 0o020000, os.makedev(1, 3))
     except PermissionError:
         pytest.skip("only root makes devices")
-    assert "null (a device)" in refusal(folder)
+    assert "null (a device)" in refusal(directory)
 
 
 def test_a_long_list_of_faults_is_cut_and_counted(tmp_path: Path) -> None:
     """Of many faults the first twenty are named and the others counted."""
-    folder = write(tmp_path / "src", {"file": b""})
+    directory = write(tmp_path / "src", {"file": b""})
     for number in range(1025):
-        (folder / f"link{number:04}").symlink_to("file")
-    text = refusal(folder)
+        (directory / f"link{number:04}").symlink_to("file")
+    text = refusal(directory)
     assert "link0019 (a link) and 1,005 more" in text
     assert "link0020" not in text
 
 
 def test_names_that_no_reader_takes_are_refused(tmp_path: Path) -> None:
     """A name with a control character, or one that is not UTF-8, is an error that shows it escaped."""
-    folder = write(tmp_path / "src", {"two\nlines": b"", "fine": b""})
-    (folder / os.fsdecode(b"latin-\xe9")).write_bytes(b"")
-    text = refusal(folder)
+    directory = write(tmp_path / "src", {"two\nlines": b"", "fine": b""})
+    (directory / os.fsdecode(b"latin-\xe9")).write_bytes(b"")
+    text = refusal(directory)
     assert r"'two\nlines'" in text
     assert r"latin-\udce9" in text
     assert "\n" not in text
     assert "fine" not in text
 
 
-def test_a_folder_without_files_is_no_pack(tmp_path: Path) -> None:
-    """An empty folder is more likely a mistake than a pack; so is one that is not there."""
-    assert "holds no file" in refusal(write(tmp_path / "empty", {"only/folders/": b""}))
+def test_a_directory_without_files_is_no_pack(tmp_path: Path) -> None:
+    """An empty directory is more likely a mistake than a pack; so is one that is not there."""
+    assert "holds no file" in refusal(write(tmp_path / "empty", {"only/directories/": b""}))
     assert "No such file" in refusal(tmp_path / "missing")
 
 
-def test_dereference_takes_links_inside_the_folder_for_what_they_lead_to(tmp_path: Path) -> None:
-    """Links to files and folders of the same folder become files and folders, also through other links."""
-    folder = write(tmp_path / "src", {"real/file": b"bytes"})
-    (folder / "link").symlink_to("chain")
-    (folder / "chain").symlink_to("real/file")
-    (folder / "again").symlink_to(folder / "real")
-    assert paths(folder, dereference=True) == ["again", "again/file", "chain", "link", "real", "real/file"]
-    entries = {entry.path: entry for entry in scan(folder, dereference=True).entries}
+def test_dereference_takes_links_inside_the_directory_for_what_they_lead_to(tmp_path: Path) -> None:
+    """Links to files and directories of the same directory become files and directories, also through other links."""
+    directory = write(tmp_path / "src", {"real/file": b"bytes"})
+    (directory / "link").symlink_to("chain")
+    (directory / "chain").symlink_to("real/file")
+    (directory / "again").symlink_to(directory / "real")
+    assert paths(directory, dereference=True) == ["again", "again/file", "chain", "link", "real", "real/file"]
+    entries = {entry.path: entry for entry in scan(directory, dereference=True).entries}
     link = entries["link"]
     assert isinstance(link, SourceFile)
-    assert link.real == str(folder.resolve() / "real/file")
-    assert entries["again"] == Folder("again")
+    assert link.real == str(directory.resolve() / "real/file")
+    assert entries["again"] == Directory("again")
 
 
 def test_dereference_refuses_links_that_lead_out_or_nowhere_or_in_a_circle(tmp_path: Path) -> None:
     """Such links are all named, each with what is wrong with it."""
-    folder = write(tmp_path / "src", {"sub/file": b""})
+    directory = write(tmp_path / "src", {"sub/file": b""})
     write(tmp_path / "src-beside", {"file": b""})
-    (folder / "out").symlink_to(tmp_path / "src-beside/file")
-    (folder / "nowhere").symlink_to("missing")
-    (folder / "self").symlink_to("self")
-    (folder / "sub/up").symlink_to("..")
-    text = refusal(folder, dereference=True)
+    (directory / "out").symlink_to(tmp_path / "src-beside/file")
+    (directory / "nowhere").symlink_to("missing")
+    (directory / "self").symlink_to("self")
+    (directory / "sub/up").symlink_to("..")
+    text = refusal(directory, dereference=True)
     assert "nowhere (No such file or directory)" in text
-    assert "out (a link that leads out of the folder)" in text
+    assert "out (a link that leads out of the directory)" in text
     assert "self (Too many levels of symbolic links)" in text
-    assert "sub/up (a link to a folder that holds it)" in text
+    assert "sub/up (a link to a directory that holds it)" in text
 
 
 def test_hard_links_are_just_files(tmp_path: Path) -> None:
     """Two names of one inode are two files."""
-    folder = write(tmp_path / "src", {"one": b"bytes"})
-    (folder / "two").hardlink_to(folder / "one")
-    assert [file.size for file in scan(folder).files] == [5, 5]
+    directory = write(tmp_path / "src", {"one": b"bytes"})
+    (directory / "two").hardlink_to(directory / "one")
+    assert [file.size for file in scan(directory).files] == [5, 5]

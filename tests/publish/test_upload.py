@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.core.events import Observer
-    from models_init.publish.pack.version_folder import VersionFolder
+    from models_init.publish.pack.version_directory import VersionDirectory
     from tests.services.azurite import Azurite
     from tests.services.certificates import Certificates
 
 FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/empty": b""}
-FOLDER = "realtime/nl-nl/2026.04"
+DIRECTORY = "realtime/nl-nl/2026.04"
 MANIFEST, SIGNATURE, ARCHIVE = (
-    f"{FOLDER}/{name}" for name in ("manifest.json", "manifest.json.minisig", "pack.tar.zst")
+    f"{DIRECTORY}/{name}" for name in ("manifest.json", "manifest.json.minisig", "pack.tar.zst")
 )
 TOKEN = f"sv=2026-10-06&sp=rw&sig={quote('A' * 43 + '=', safe='')}"
 
@@ -71,11 +71,15 @@ def at(azurite: Azurite, permissions: str = "rw") -> UploadTarget:
 
 
 async def published(
-    folder: VersionFolder, where: UploadTarget, *, replace_unfinished: bool = False, observer: Observer | None = None
+    directory: VersionDirectory,
+    where: UploadTarget,
+    *,
+    replace_unfinished: bool = False,
+    observer: Observer | None = None,
 ) -> UploadResult:
     async with opened(where) as container:
         way = UploadOptions("realtime/", 4, replace_unfinished)
-        return await upload(folder, container, way, observer or NullObserver())
+        return await upload(directory, container, way, observer or NullObserver())
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def fresh(azurite: Azurite) -> Azurite:
 
 
 @pytest.fixture
-def large(tmp_path: Path) -> VersionFolder:
+def large(tmp_path: Path) -> VersionDirectory:
     """A pack of five blocks that nothing can compress."""
     return pack(tmp_path / "large", {"noise": _noise(4 * BLOCK_SIZE + 5)}, level=1)
 
@@ -98,28 +102,28 @@ def _noise(size: int) -> bytes:
 
 async def test_a_pack_is_published_whole(tmp_path: Path, fresh: Azurite) -> None:
     """Archive and manifest stand in the container byte for byte, below the prefix, under name and version."""
-    folder = pack(tmp_path, FILES)
-    result = await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    result = await published(directory, at(fresh))
     assert fresh.keys() == [MANIFEST, ARCHIVE]
-    assert fresh.get(MANIFEST) == folder.document()
-    assert fresh.get(ARCHIVE) == archive_of(folder).read_bytes()
+    assert fresh.get(MANIFEST) == directory.document()
+    assert fresh.get(ARCHIVE) == archive_of(directory).read_bytes()
     assert result == UploadResult(
         PackRef("nl-nl", "2026.04"),
-        f"{fresh.container_url}/{FOLDER}",
+        f"{fresh.container_url}/{DIRECTORY}",
         fresh=True,
-        sent=archive_of(folder).stat().st_size,
+        sent=archive_of(directory).stat().st_size,
         found=0,
     )
 
 
 async def test_blobs_say_what_they_are(tmp_path: Path, fresh: Azurite) -> None:
     """Content types are set, and the archive bears its digest as metadata."""
-    folder = pack(tmp_path, FILES)
-    folder.signature.write_text("untrusted comment: signature\n")
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    directory.signature.write_text("untrusted comment: signature\n")
+    await published(directory, at(fresh))
     with ContainerClient.from_container_url(f"{fresh.container_url}?{fresh.sas('r')}") as client:
         facts = {key: client.get_blob_client(key).get_blob_properties() for key in (ARCHIVE, MANIFEST, SIGNATURE)}
-    assert facts[ARCHIVE].metadata == {"digest": sha256(archive_of(folder).read_bytes())}
+    assert facts[ARCHIVE].metadata == {"digest": sha256(archive_of(directory).read_bytes())}
     assert [facts[key].content_settings.content_type for key in (ARCHIVE, MANIFEST, SIGNATURE)] == [
         "application/zstd",
         "application/json",
@@ -129,14 +133,14 @@ async def test_blobs_say_what_they_are(tmp_path: Path, fresh: Azurite) -> None:
 
 async def test_the_manifest_comes_last(tmp_path: Path, fresh: Azurite) -> None:
     """Nobody can see a manifest whose archive or signature is not there yet."""
-    folder = pack(tmp_path, FILES)
-    folder.signature.write_text("untrusted comment: signature\n")
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    directory.signature.write_text("untrusted comment: signature\n")
+    await published(directory, at(fresh))
     puts = [request.path for request in fresh.requests() if request.method == "PUT" and request.path]
     assert list(dict.fromkeys(puts)) == [ARCHIVE, SIGNATURE, MANIFEST]
 
 
-async def test_many_blocks_make_one_archive(large: VersionFolder, fresh: Azurite) -> None:
+async def test_many_blocks_make_one_archive(large: VersionDirectory, fresh: Azurite) -> None:
     """An archive of several blocks arrives in order, however the blocks overtake each other."""
     result = await published(large, at(fresh))
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
@@ -156,10 +160,10 @@ def test_no_archive_has_too_many_blocks(size: int) -> None:
 
 async def test_publishing_again_changes_nothing(tmp_path: Path, fresh: Azurite) -> None:
     """The same bytes again: nothing is written, and it is told as already published."""
-    folder = pack(tmp_path, FILES)
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    await published(directory, at(fresh))
     writes = len([request for request in fresh.requests() if request.method == "PUT"])
-    again = await published(folder, at(fresh))
+    again = await published(directory, at(fresh))
     assert (again.fresh, again.sent) == (False, 0)
     assert len([request for request in fresh.requests() if request.method == "PUT"]) == writes
 
@@ -169,61 +173,61 @@ async def test_a_published_version_is_never_replaced(
     tmp_path: Path, fresh: Azurite, *, replace_unfinished: bool
 ) -> None:
     """Other bytes under a published name and version are refused, whatever flag is given."""
-    folder = pack(tmp_path, FILES)
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    await published(directory, at(fresh))
     other = pack(tmp_path / "other", FILES | {"more": b""})
     with pytest.raises(UsageError, match="a published version never changes"):
         await published(other, at(fresh), replace_unfinished=replace_unfinished)
-    assert fresh.get(MANIFEST) == folder.document()
-    assert fresh.get(ARCHIVE) == archive_of(folder).read_bytes()
+    assert fresh.get(MANIFEST) == directory.document()
+    assert fresh.get(ARCHIVE) == archive_of(directory).read_bytes()
 
 
 async def test_a_changed_archive_of_a_published_version_is_told(tmp_path: Path, fresh: Azurite) -> None:
     """Where somebody replaced a published archive, nothing is replaced silently again."""
-    folder = pack(tmp_path, FILES)
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    await published(directory, at(fresh))
     fresh.put(ARCHIVE, b"other bytes")
     with pytest.raises(UsageError, match="somebody changed what is published"):
-        await published(folder, at(fresh), replace_unfinished=True)
+        await published(directory, at(fresh), replace_unfinished=True)
     assert fresh.get(ARCHIVE) == b"other bytes"
 
 
 async def test_a_lost_archive_of_a_published_version_is_brought_back(tmp_path: Path, fresh: Azurite) -> None:
     """The manifest vouches for the bytes, so publishing again heals a version whose archive is gone."""
-    folder = pack(tmp_path, FILES)
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    await published(directory, at(fresh))
     fresh.delete(ARCHIVE)
-    assert (await published(folder, at(fresh))).fresh is False
-    assert fresh.get(ARCHIVE) == archive_of(folder).read_bytes()
+    assert (await published(directory, at(fresh))).fresh is False
+    assert fresh.get(ARCHIVE) == archive_of(directory).read_bytes()
 
 
 async def test_a_signature_can_be_added_later_but_not_changed(tmp_path: Path, fresh: Azurite) -> None:
     """A published version may get its signature afterwards; another signature is refused."""
-    folder = pack(tmp_path, FILES)
-    await published(folder, at(fresh))
-    folder.signature.write_text("one")
-    await published(folder, at(fresh))
+    directory = pack(tmp_path, FILES)
+    await published(directory, at(fresh))
+    directory.signature.write_text("one")
+    await published(directory, at(fresh))
     assert fresh.get(SIGNATURE) == b"one"
-    folder.signature.write_text("two")
+    directory.signature.write_text("two")
     with pytest.raises(UsageError, match=r"manifest\.json\.minisig stands in"):
-        await published(folder, at(fresh), replace_unfinished=True)
+        await published(directory, at(fresh), replace_unfinished=True)
     assert fresh.get(SIGNATURE) == b"one"
 
 
 async def test_an_unfinished_upload_of_other_bytes_is_replaced_on_request_only(tmp_path: Path, fresh: Azurite) -> None:
     """An archive whose manifest never came may belong to a run under way: only the flag replaces it."""
-    folder = pack(tmp_path, FILES)
-    folder.signature.write_text("new")
+    directory = pack(tmp_path, FILES)
+    directory.signature.write_text("new")
     fresh.put(ARCHIVE, b"left over")
     fresh.put(SIGNATURE, b"old")
     with pytest.raises(UsageError, match="--replace-unfinished"):
-        await published(folder, at(fresh))
+        await published(directory, at(fresh))
     assert fresh.keys() == [SIGNATURE, ARCHIVE]
-    await published(folder, at(fresh), replace_unfinished=True)
-    assert [fresh.get(key) for key in (ARCHIVE, SIGNATURE)] == [archive_of(folder).read_bytes(), b"new"]
+    await published(directory, at(fresh), replace_unfinished=True)
+    assert [fresh.get(key) for key in (ARCHIVE, SIGNATURE)] == [archive_of(directory).read_bytes(), b"new"]
 
 
-async def test_two_who_publish_the_same_at_once_both_succeed(large: VersionFolder, fresh: Azurite) -> None:
+async def test_two_who_publish_the_same_at_once_both_succeed(large: VersionDirectory, fresh: Azurite) -> None:
     """Runs side by side do not disturb each other."""
     results = await asyncio.gather(*(published(large, at(fresh)) for _ in range(3)))
     assert len(results) == 3
@@ -233,11 +237,13 @@ async def test_two_who_publish_the_same_at_once_both_succeed(large: VersionFolde
 
 async def test_of_two_who_publish_different_bytes_at_once_one_is_refused(tmp_path: Path, fresh: Azurite) -> None:
     """Whoever wins, what is published afterwards agrees with itself."""
-    folders = [pack(tmp_path / name, FILES | {"who": name.encode()}) for name in ("one", "other")]
-    results = await asyncio.gather(*(published(folder, at(fresh)) for folder in folders), return_exceptions=True)
+    directories = [pack(tmp_path / name, FILES | {"who": name.encode()}) for name in ("one", "other")]
+    results = await asyncio.gather(
+        *(published(directory, at(fresh)) for directory in directories), return_exceptions=True
+    )
     refused_ones = [result for result in results if isinstance(result, UsageError)]
     assert len(refused_ones) == 1
-    (winner,) = (folder for folder in folders if fresh.get(MANIFEST) == folder.document())
+    (winner,) = (directory for directory in directories if fresh.get(MANIFEST) == directory.document())
     assert fresh.get(ARCHIVE) == archive_of(winner).read_bytes()
 
 
@@ -275,7 +281,7 @@ class BreakingOff(NullObserver):
             raise UnavailableError(f"broken off after {count} bytes")
 
 
-async def test_an_upload_that_was_broken_off_goes_on(large: VersionFolder, fresh: Azurite) -> None:
+async def test_an_upload_that_was_broken_off_goes_on(large: VersionDirectory, fresh: Azurite) -> None:
     """Blocks that are there are not sent again, and nothing was to be seen before."""
     with pytest.raises(UnavailableError, match="broken off"):
         await published(large, at(fresh), observer=BreakingOff())
@@ -286,7 +292,7 @@ async def test_an_upload_that_was_broken_off_goes_on(large: VersionFolder, fresh
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
 
 
-async def test_blocks_of_another_archive_are_not_taken(large: VersionFolder, tmp_path: Path, fresh: Azurite) -> None:
+async def test_blocks_of_another_archive_are_not_taken(large: VersionDirectory, tmp_path: Path, fresh: Azurite) -> None:
     """What was staged for other bytes of the same version is of no use, and does no harm."""
     other = pack(tmp_path, {"noise": _noise(4 * BLOCK_SIZE + 5)[::-1]}, level=1)
     with pytest.raises(UnavailableError):
@@ -304,28 +310,28 @@ async def test_an_archive_unlike_its_manifest_is_not_published(
     tmp_path: Path, fresh: Azurite, spoil: Callable[[bytes], bytes]
 ) -> None:
     """Wrong bytes never become visible in the container."""
-    folder = pack(tmp_path, FILES)
-    archive_of(folder).write_bytes(spoil(archive_of(folder).read_bytes()))
+    directory = pack(tmp_path, FILES)
+    archive_of(directory).write_bytes(spoil(archive_of(directory).read_bytes()))
     with pytest.raises(WrongBytesError, match="is not the archive that its manifest describes"):
-        await published(folder, at(fresh))
+        await published(directory, at(fresh))
     assert fresh.keys() == []
 
 
 async def test_a_broken_manifest_is_not_published(tmp_path: Path, fresh: Azurite) -> None:
     """A manifest that no site could read does not get as far as a request."""
-    folder = pack(tmp_path, FILES)
-    folder.manifest.write_bytes(b"{}")
+    directory = pack(tmp_path, FILES)
+    directory.manifest.write_bytes(b"{}")
     with pytest.raises(ManifestError):
-        await published(folder, at(fresh))
+        await published(directory, at(fresh))
     assert fresh.requests() == [("PUT", "", 201)]
 
 
 async def test_a_missing_archive_is_told(tmp_path: Path, fresh: Azurite) -> None:
     """A manifest alone is not published."""
-    folder = pack(tmp_path, FILES)
-    archive_of(folder).unlink()
+    directory = pack(tmp_path, FILES)
+    archive_of(directory).unlink()
     with pytest.raises(WrongBytesError, match=r"pack\.tar\.zst cannot be read: No such file"):
-        await published(folder, at(fresh))
+        await published(directory, at(fresh))
 
 
 # --- how faults of the service are told ---
@@ -370,11 +376,11 @@ async def test_a_missing_container_is_told(tmp_path: Path, fresh: Azurite) -> No
 
 async def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A refused connection and an unknown name are told apart."""
-    folder = pack(tmp_path, FILES)
+    directory = pack(tmp_path, FILES)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 cannot be reached"):
-        await published(folder, target("http://127.0.0.1:1/models"))
+        await published(directory, target("http://127.0.0.1:1/models"))
     with pytest.raises(UnavailableError, match=r"the name of nowhere\.invalid cannot be resolved"):
-        await published(folder, target("https://nowhere.invalid/models"))
+        await published(directory, target("https://nowhere.invalid/models"))
 
 
 @pytest.mark.parametrize(
@@ -400,10 +406,10 @@ async def test_each_fault_of_the_service_has_its_class_and_its_words(
     tmp_path: Path, fault: Fault, error: type[ModelsInitError], told: str
 ) -> None:
     """No exception of the SDK comes through, and no token."""
-    folder = pack(tmp_path, FILES)
-    async with FaultyServer({MANIFEST: folder.document()}, [fault]) as server:
+    directory = pack(tmp_path, FILES)
+    async with FaultyServer({MANIFEST: directory.document()}, [fault]) as server:
         with pytest.raises(ModelsInitError) as caught:
-            await published(folder, target(server.url))
+            await published(directory, target(server.url))
     assert type(caught.value) is error
     assert told in str(caught.value)
     assert "AAAA" not in str(caught.value)
@@ -412,12 +418,12 @@ async def test_each_fault_of_the_service_has_its_class_and_its_words(
 
 async def test_a_busy_service_is_asked_again_when_it_wants_to(tmp_path: Path) -> None:
     """503 and 429 are repeated after Retry-After at the earliest; what is final is not."""
-    folder = pack(tmp_path, FILES)
+    directory = pack(tmp_path, FILES)
     waits = Waits()
     faults = [throttled(retry_after=77), throttled(429, retry_after=88), refused(400, "Final")]
     async with FaultyServer({}, faults) as server:
         with pytest.raises(SourceError, match="400 Final"):
-            await published(folder, target(server.url, attempts=9, waits=waits))
+            await published(directory, target(server.url, attempts=9, waits=waits))
         assert [seen.status for seen in server.seen] == [503, 429, 400]
     assert [wait >= least for wait, least in zip(waits.seconds, [77, 88], strict=True)] == [True, True]
 
@@ -432,14 +438,14 @@ async def test_patience_ends(tmp_path: Path) -> None:
 
 async def test_a_certificate_that_nobody_vouches_for_is_final(tmp_path: Path, azurite_tls: Azurite) -> None:
     """It is told at once, without any further attempt; with the authority's file it works."""
-    folder = pack(tmp_path, FILES)
+    directory = pack(tmp_path, FILES)
     fresh = azurite_tls.fresh_container()
     waits = Waits()
     with pytest.raises(SourceError, match=r"the certificate of .* is not trusted; name your CA's file"):
-        await published(folder, target(fresh.container_url, fresh.sas("rw"), attempts=9, waits=waits))
+        await published(directory, target(fresh.container_url, fresh.sas("rw"), attempts=9, waits=waits))
     assert waits.seconds == []
     authority = str(fresh.certificate_authority)
-    assert (await published(folder, target(fresh.container_url, fresh.sas("rw"), ca_file=authority))).fresh
+    assert (await published(directory, target(fresh.container_url, fresh.sas("rw"), ca_file=authority))).fresh
 
 
 async def test_a_ca_file_may_be_in_der(tmp_path: Path, azurite_tls: Azurite, certificates: Certificates) -> None:

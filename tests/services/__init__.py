@@ -24,7 +24,7 @@ _PACKAGES = {
     "squid": "squid-openssl",
     "unshare": "util-linux",
 }
-_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+_SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing(what: str, remedy: str) -> NoReturn:
@@ -38,8 +38,8 @@ def missing(what: str, remedy: str) -> NoReturn:
 
 
 def require_tool(name: str) -> str:
-    """Return the path of an executable, including those in folders that are on PATH only for root."""
-    path = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
+    """Return the path of an executable, including those in directories that are on PATH only for root."""
+    path = shutil.which(name) or shutil.which(name, path=_SYSTEM_DIRECTORIES)
     return path or missing(f"no {name} on PATH", f"apt-get install {_PACKAGES.get(name, name)}")
 
 

@@ -130,11 +130,11 @@ class Azurite:
         with self._client() as client, path.open("rb") as stream:
             client.upload_blob(key, stream, length=path.stat().st_size, overwrite=True, max_concurrency=2)
 
-    def put_tree(self, folder: Path, prefix: str = "") -> None:
-        """Store every file below a folder under its relative path after `prefix`."""
-        for path in sorted(folder.rglob("*")):
+    def put_tree(self, directory: Path, prefix: str = "") -> None:
+        """Store every file below a directory under its relative path after `prefix`."""
+        for path in sorted(directory.rglob("*")):
             if path.is_file():
-                self.put_file(prefix + path.relative_to(folder).as_posix(), path)
+                self.put_file(prefix + path.relative_to(directory).as_posix(), path)
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes."""
@@ -214,7 +214,7 @@ class AccessLog:
 
 
 def install(npm: str = "npm") -> Path:
-    """Return the folder with the Azurite version of the lock file; the first call installs it, under a file lock."""
+    """Return the directory with the Azurite version of the lock file; the first call installs it, under a file lock."""
     lock = (_NPM_FILES / "package-lock.json").read_bytes()
     home = _CACHE / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
     _CACHE.mkdir(exist_ok=True)
@@ -227,7 +227,7 @@ def install(npm: str = "npm") -> Path:
 
 @contextlib.contextmanager
 def serve(home: Path, *, certificates: Certificates | None = None, node: str = "node") -> Iterator[Azurite]:
-    """Run Azurite on a free loopback port with a temporary data folder; stop it and delete the data afterwards."""
+    """Run Azurite on a free loopback port with a temporary data directory; stop it and delete the data afterwards."""
     account, key = "modelstest", base64.b64encode(secrets.token_bytes(64)).decode()
     data = tempfile.mkdtemp(prefix="azurite-")
     command = [node, str(home / "node_modules/azurite/dist/src/blob/main.js"), *_options(data, certificates)]

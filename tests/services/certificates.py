@@ -34,12 +34,12 @@ class Certificates:
         return context
 
 
-def issue(folder: Path, *, key_identifiers: bool = True) -> Certificates:
-    """Write a new authority and a certificate for 127.0.0.1 and localhost into the folder.
+def issue(directory: Path, *, key_identifiers: bool = True) -> Certificates:
+    """Write a new authority and a certificate for 127.0.0.1 and localhost into the directory.
 
     Without `key_identifiers`, neither certificate has key identifier extensions, as with many corporate authorities.
     """
-    files = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
+    files = Certificates(directory / "ca.pem", directory / "leaf.pem", directory / "leaf.key")
     authority_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority, leaf = _authority(authority_key), _leaf(leaf_key)
     if key_identifiers:

@@ -28,12 +28,12 @@ _START_SECONDS = 30.0
 
 _CONFIG = """
 http_port 127.0.0.1:{plain} name=plain
-https_port 127.0.0.1:{tls} name=tls tls-cert={folder}/leaf.pem tls-key={folder}/leaf.key
+https_port 127.0.0.1:{tls} name=tls tls-cert={directory}/leaf.pem tls-key={directory}/leaf.key
 http_port 127.0.0.1:{members} name=members
-https_port 127.0.0.1:{tls_members} name=tls_members tls-cert={folder}/leaf.pem tls-key={folder}/leaf.key
+https_port 127.0.0.1:{tls_members} name=tls_members tls-cert={directory}/leaf.pem tls-key={directory}/leaf.key
 http_port 127.0.0.1:{refusing} name=refusing
 
-auth_param basic program {helper} {folder}/passwords
+auth_param basic program {helper} {directory}/passwords
 auth_param basic children 1 startup=1
 acl members myportname members tls_members
 acl refusing myportname refusing
@@ -45,9 +45,9 @@ http_access allow all
 cache deny all
 cache_mem 1 MB
 pid_filename none
-cache_log {folder}/log/cache.log
-access_log stdio:{folder}/log/access.log
-coredump_dir {folder}/log
+cache_log {directory}/log/cache.log
+access_log stdio:{directory}/log/access.log
+coredump_dir {directory}/log
 dns_timeout 2 seconds
 pinger_enable off
 max_filedescriptors 1024
@@ -59,7 +59,7 @@ _HELPER = Path("/usr/lib/squid/basic_ncsa_auth")
 class Squid:
     """The ports of a running squid: `members` require `USERINFO`, `refusing` answers 403, `tls…` use TLS themselves."""
 
-    folder: Path
+    directory: Path
     plain: int
     tls: int
     members: int
@@ -68,19 +68,19 @@ class Squid:
 
     def tunnels(self) -> list[str]:
         """Return the destination of each finished tunnel, with the user's name or `-`."""
-        lines = [line.split() for line in (self.folder / "log/access.log").read_text().splitlines()]
+        lines = [line.split() for line in (self.directory / "log/access.log").read_text().splitlines()]
         return [f"{fields[6]} {fields[7]}" for fields in lines if fields[5] == "CONNECT" and "/200" in fields[3]]
 
 
 @contextlib.contextmanager
 def serve(certificates: Certificates) -> Iterator[Squid]:
-    """Run squid with this certificate; stop it and delete its folder at the end."""
+    """Run squid with this certificate; stop it and delete its directory at the end."""
     program = services.require_tool("squid")
     with tempfile.TemporaryDirectory(prefix="squid-") as name:
-        folder = Path(name)
-        squid = Squid(folder, *(services.free_port() for _ in range(5)))
+        directory = Path(name)
+        squid = Squid(directory, *(services.free_port() for _ in range(5)))
         _prepare(squid, certificates)
-        command = [program, "-N", "-f", str(folder / "squid.conf")]
+        command = [program, "-N", "-f", str(directory / "squid.conf")]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
             try:
                 _await(squid, process)
@@ -91,16 +91,16 @@ def serve(certificates: Certificates) -> Iterator[Squid]:
 
 def _prepare(squid: Squid, certificates: Certificates) -> None:
     """Write squid's files. Started as root, squid switches to another user, who must read passwords and write logs."""
-    folder = squid.folder
-    folder.chmod(0o755)
-    (folder / "log").mkdir()
-    (folder / "log").chmod(0o777)
-    (folder / "leaf.pem").write_bytes(certificates.certificate.read_bytes())
-    (folder / "leaf.key").write_bytes(certificates.key.read_bytes())
+    directory = squid.directory
+    directory.chmod(0o755)
+    (directory / "log").mkdir()
+    (directory / "log").chmod(0o777)
+    (directory / "leaf.pem").write_bytes(certificates.certificate.read_bytes())
+    (directory / "leaf.key").write_bytes(certificates.key.read_bytes())
     command = [services.require_tool("openssl"), "passwd", "-apr1", PASSWORD]
     digest = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (folder / "passwords").write_text(f"{USER}:{digest}")
-    (folder / "squid.conf").write_text(_CONFIG.format(helper=_HELPER, **vars(squid)))
+    (directory / "passwords").write_text(f"{USER}:{digest}")
+    (directory / "squid.conf").write_text(_CONFIG.format(helper=_HELPER, **vars(squid)))
 
 
 def _await(squid: Squid, process: subprocess.Popen[bytes]) -> None:
@@ -110,5 +110,5 @@ def _await(squid: Squid, process: subprocess.Popen[bytes]) -> None:
             socket.create_connection(("127.0.0.1", squid.refusing)).close()
             return
         time.sleep(0.01)
-    log = squid.folder / "log/cache.log"
+    log = squid.directory / "log/cache.log"
     raise RuntimeError(f"squid does not start: {log.read_text() if log.exists() else 'it wrote no log'}")

@@ -273,13 +273,13 @@ async def test_the_fault_server_speaks_tls(certificates: Certificates) -> None:
         assert (await asyncio.to_thread(fetch, f"{server.url}/{_KEY}", trust=trust)).body == _DATA
 
 
-def run_pytest(folder: Path, ci: str) -> str:
-    (folder / "conftest.py").write_text("from tests.conftest import *\n")
+def run_pytest(directory: Path, ci: str) -> str:
+    (directory / "conftest.py").write_text("from tests.conftest import *\n")
     root = Path(services.__file__).parents[2]
     environment = os.environ | {"CI": ci, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     plain = ["-ra", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:hypothesispytest"]
-    command = [sys.executable, "-m", "pytest", "--continue-on-collection-errors", *plain, str(folder)]
-    done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "--continue-on-collection-errors", *plain, str(directory)]
+    done = subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
     return done.stdout
 
 

@@ -22,4 +22,4 @@ def stocked_shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 @pytest.fixture
 def shelf(stocked_shelf: Shelf, tmp_path: Path) -> Shelf:
     """Copy the packs, to be tampered with."""
-    return Shelf(shutil.copytree(stocked_shelf.folder, tmp_path / "shelf"))
+    return Shelf(shutil.copytree(stocked_shelf.directory, tmp_path / "shelf"))

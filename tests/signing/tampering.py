@@ -155,7 +155,7 @@ def _remove(shelf: Shelf) -> None:
     shelf.signature(DUTCH).unlink()
 
 
-def _folder(shelf: Shelf) -> None:
+def _directory(shelf: Shelf) -> None:
     _remove(shelf)
     shelf.signature(DUTCH).mkdir()
 
@@ -195,7 +195,7 @@ WAYS = [
     Tampering("manifest: of another version", _other_manifest, CHANGED),
     Tampering("manifest: the hash that was signed", _hash_as_document, CHANGED),
     Tampering("signature: missing", _remove, UNSIGNED),
-    Tampering("signature: a folder", _folder, UNSIGNED),
+    Tampering("signature: a directory", _directory, UNSIGNED),
     Tampering("signature: empty", _on_signature(lambda _: b""), CUT),
     Tampering("signature: two lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:2]) + b"\n"), CUT),
     Tampering("signature: three lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:3]) + b"\n"), CUT),

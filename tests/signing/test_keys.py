@@ -25,7 +25,7 @@ from tests.site import COMMON, DUTCH, NEWER
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models_init.publish.pack.version_folder import VersionFolder
+    from models_init.publish.pack.version_directory import VersionDirectory
     from tests.services.azurite import Azurite
     from tests.signing.vendor import Shelf
 
@@ -83,9 +83,11 @@ def test_keys_are_never_overwritten(name: str, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_place_without_a_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder is no prefix, and a folder that is missing is not made."""
-    assert "is a folder: name the files in it" in refusal(capsys, ["keygen", "--out", str(tmp_path), "--no-password"])
-    assert "there is no folder" in refusal(capsys, ["keygen", "--out", f"{tmp_path}/a/b", "--no-password"])
+    """A directory is no prefix, and a directory that is missing is not made."""
+    assert "is a directory: name the files in it" in refusal(
+        capsys, ["keygen", "--out", str(tmp_path), "--no-password"]
+    )
+    assert "there is no directory" in refusal(capsys, ["keygen", "--out", f"{tmp_path}/a/b", "--no-password"])
 
 
 def test_a_password_is_needed_or_renounced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +153,7 @@ def test_a_wrong_password_is_told_and_not_shown(
     path, password = tmp_path / "its.key", tmp_path / "password"
     path.write_text(secret_key_text(OTHER, "right horse, battery"))
     before = shelf.signature(DUTCH).read_bytes()
-    arguments = ["sign", str(shelf.folder), "--key", str(path), "--force"]
+    arguments = ["sign", str(shelf.directory), "--key", str(path), "--force"]
     arguments += ["--password-file", str(password)] if way == "file" else []
     for typed, code in (("wrong horse, battery", 2), ("right horse, battery", 0)):
         password.write_text(f"{typed}\r\n")
@@ -198,7 +200,7 @@ def test_another_file_is_no_secret_key(
     """It is told in one line, exit code 2, and nothing of the file is shown."""
     path = tmp_path / "it.key"
     path.write_text(text)
-    line = refusal(capsys, ["sign", str(shelf.folder), "--key", str(path)])
+    line = refusal(capsys, ["sign", str(shelf.directory), "--key", str(path)])
     assert f"{path} " in line
     assert told in line
     assert b64encode(KEY.seed).decode()[4:20] not in line
@@ -208,10 +210,10 @@ def test_another_file_is_no_secret_key(
 
 
 def test_it_signs_all_and_does_so_once(shelf: Shelf, key_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every version folder gets the same bytes each time; what this key has signed is left as it is."""
+    """Every version directory gets the same bytes each time; what this key has signed is left as it is."""
     signatures = {ref: shelf.signature(ref).read_bytes().splitlines()[1:] for ref in (COMMON, DUTCH, NEWER)}
     shelf.signature(DUTCH).unlink()
-    assert main(["sign", str(shelf.folder), "--key", str(key_file), "--json"]) == 0
+    assert main(["sign", str(shelf.directory), "--key", str(key_file), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["key"] == KEY.public.id
     assert [(each["pack"], each["version"], each["already_signed"]) for each in facts["packs"]] == [
@@ -220,7 +222,7 @@ def test_it_signs_all_and_does_so_once(shelf: Shelf, key_file: Path, capsys: pyt
         ("nl-nl", "2026.07", True),
     ]
     assert {ref: shelf.signature(ref).read_bytes().splitlines()[1:] for ref in signatures} == signatures
-    assert main(["sign", str(shelf.folder), "--key", str(key_file)]) == 0
+    assert main(["sign", str(shelf.directory), "--key", str(key_file)]) == 0
     assert f"nl-nl 2026.04: already signed by key {KEY.public.id}\n" in capsys.readouterr().out
 
 
@@ -231,12 +233,12 @@ def test_another_signature_is_replaced_by_force_alone(
     shelf.sign(OTHER, DUTCH)
     shelf.signature(COMMON).write_bytes(b"")
     shelf.signature(NEWER).unlink()
-    arguments = ["sign", str(shelf.folder), "--key", str(key_file)]
+    arguments = ["sign", str(shelf.directory), "--key", str(key_file)]
     told = refusal(capsys, arguments)
     assert f"{shelf.signature(COMMON)}, {shelf.signature(DUTCH)}: not this key's signature" in told
     assert not shelf.signature(NEWER).exists()
     assert main([*arguments, "--force"]) == 0
-    assert main(["check", str(shelf.folder), "--public-key", str(KEY.public)]) == 0
+    assert main(["check", str(shelf.directory), "--public-key", str(KEY.public)]) == 0
 
 
 def test_it_signs_no_manifest_that_sites_could_not_read(
@@ -244,7 +246,7 @@ def test_it_signs_no_manifest_that_sites_could_not_read(
 ) -> None:
     """Broken, or another pack's: exit code 10, and no other one is signed either."""
     shelf.signature(COMMON).unlink()
-    arguments = ["sign", str(shelf.folder), "--key", str(key_file), "--force"]
+    arguments = ["sign", str(shelf.directory), "--key", str(key_file), "--force"]
     for document in (b"{}", shelf.manifest(COMMON).read_bytes()):
         shelf.manifest(DUTCH).write_bytes(document)
         assert "the manifest of nl-nl 2026.04 " in refusal(capsys, arguments, 10)
@@ -256,7 +258,7 @@ def test_the_key_goes_nowhere(shelf: Shelf, key_file: Path, tmp_path: Path) -> N
     shelf.signature(DUTCH).unlink()
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    command = [*PROGRAM, "sign", str(shelf.folder), "--key", str(key_file)]
+    command = [*PROGRAM, "sign", str(shelf.directory), "--key", str(key_file)]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} - before == {shelf.signature(DUTCH)}
     secret = key_file.read_bytes().split(b"\n")[1]
@@ -275,24 +277,24 @@ def test_check_judges_signatures_as_a_site_would(
     """With keys (as text, or in a file) it names who has signed; unsigned and strange ones are exit code 13."""
     (tmp_path / "keys").write_text(public_key_text(KEY.public) + public_key_text(OTHER.public))
     shelf.sign(OTHER, COMMON)
-    assert main(["check", str(shelf.folder), "--public-key", str(tmp_path / "keys")]) == 0
+    assert main(["check", str(shelf.directory), "--public-key", str(tmp_path / "keys")]) == 0
     told = capsys.readouterr().out
     assert f", signed by {KEY.public.id}\n" in told
     assert f", signed by {OTHER.public.id}\n" in told
     shelf.signature(DUTCH).unlink()
-    assert main(["check", str(shelf.folder), "--public-key", str(KEY.public)]) == 13
+    assert main(["check", str(shelf.directory), "--public-key", str(KEY.public)]) == 13
     told = capsys.readouterr().out
     assert f"common/2026.04: the manifest of common 2026.04 is signed by key {OTHER.public.id}, which" in told
     assert "nl-nl/2026.04: the manifest of nl-nl 2026.04 is not signed" in told
-    assert main(["check", str(shelf.folder)]) == 0
-    assert "no public key of minisign" in refusal(capsys, ["check", str(shelf.folder), "--public-key", "RWxyz"])
+    assert main(["check", str(shelf.directory)]) == 0
+    assert "no public key of minisign" in refusal(capsys, ["check", str(shelf.directory), "--public-key", "RWxyz"])
 
 
 def test_wrong_bytes_weigh_more_than_a_signature(shelf: Shelf) -> None:
     """Exit code 30 where both are wrong."""
     archive = shelf.manifest(DUTCH).with_name("pack.tar.zst")
     archive.write_bytes(archive.read_bytes()[:-1])
-    assert main(["check", str(shelf.folder), "--public-key", str(OTHER.public)]) == 30
+    assert main(["check", str(shelf.directory), "--public-key", str(OTHER.public)]) == 30
 
 
 def test_a_new_signature_of_what_is_published_is_uploaded_on_demand(
@@ -300,18 +302,18 @@ def test_a_new_signature_of_what_is_published_is_uploaded_on_demand(
 ) -> None:
     """After a change of keys: refused without --replace-signatures, then replaced; the manifest stays."""
     container = azurite.fresh_container()
-    folder: VersionFolder = pack(tmp_path, FILES)
+    directory: VersionDirectory = pack(tmp_path, FILES)
     monkeypatch.setenv("MODELS_SAS_TOKEN", container.sas("rw"))
     arguments = ["upload", str(tmp_path / "out"), "--url", container.container_url]
     signed: dict[SecretKey, bytes] = {
-        key: key.sign(folder.ref(), folder.document()).encoded("x") for key in (KEY, OTHER)
+        key: key.sign(directory.ref(), directory.document()).encoded("x") for key in (KEY, OTHER)
     }
     key = "realtime/nl-nl/2026.04/manifest.json.minisig"
-    folder.signature.write_bytes(signed[KEY])
+    directory.signature.write_bytes(signed[KEY])
     assert main(arguments) == 0
-    folder.signature.write_bytes(signed[OTHER])
+    directory.signature.write_bytes(signed[OTHER])
     assert "if you have signed it anew, repeat with --replace-signatures" in refusal(capsys, arguments)
     assert container.get(key) == signed[KEY]
     assert main([*arguments, "--replace-signatures"]) == 0
     assert container.get(key) == signed[OTHER]
-    assert container.get("realtime/nl-nl/2026.04/manifest.json") == folder.document()
+    assert container.get("realtime/nl-nl/2026.04/manifest.json") == directory.document()

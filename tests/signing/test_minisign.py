@@ -45,7 +45,7 @@ def test_its_signatures_are_accepted(options: tuple[str, ...], shelf: Shelf, tmp
 def test_it_accepts_our_signatures(shelf: Shelf, tmp_path: Path) -> None:
     """A key of ours verifies there, and shows the trusted comment; an altered manifest does not verify."""
     assert main(["keygen", "--out", str(tmp_path / "ours"), "--no-password"]) == 0
-    assert main(["sign", str(shelf.folder), "--key", str(tmp_path / "ours.key"), "--force"]) == 0
+    assert main(["sign", str(shelf.directory), "--key", str(tmp_path / "ours.key"), "--force"]) == 0
     for ref in EVERY:
         out = minisign("-V", "-p", tmp_path / "ours.pub", "-m", shelf.manifest(ref))
         assert f"Trusted comment: {binding(ref)}\n" in out
@@ -91,10 +91,10 @@ def test_we_use_its_keys_with_a_password(shelf: Shelf, tmp_path: Path, monkeypat
     """`sign` opens a key that minisign has encrypted, and minisign verifies what it signs."""
     secret, public = tmp_path / "its.key", tmp_path / "its.pub"
     minisign("-G", "-s", secret, "-p", public, password=PASSWORD)
-    shutil.rmtree(shelf.folder / COMMON.name)
+    shutil.rmtree(shelf.directory / COMMON.name)
     shelf.signature(NEWER).unlink()
     monkeypatch.setenv("MODELS_KEY_PASSWORD", PASSWORD)
-    assert main(["sign", str(shelf.folder), "--key", str(secret), "--force"]) == 0
+    assert main(["sign", str(shelf.directory), "--key", str(secret), "--force"]) == 0
     for ref in (DUTCH, NEWER):
         minisign("-V", "-p", public, "-m", shelf.manifest(ref))
 

@@ -74,7 +74,7 @@ def test_a_broken_manifest_is_not_even_parsed(shelf: Shelf, tmp_path: Path) -> N
 def test_from_a_container_it_is_the_same(azurite: Azurite, packs: Packs, stocked_shelf: Shelf, tmp_path: Path) -> None:
     """Signed packs are installed from a container; unsigned, and tampered with, they are refused."""
     container = azurite.fresh_container()
-    container.put_tree(stocked_shelf.folder, PREFIX)
+    container.put_tree(stocked_shelf.directory, PREFIX)
     environment = in_container(packs, container.container_url, container.sas("r"))
     keys = {"MODELS_PUBLIC_KEY": str(KEY.public)}
     site = replace(stocked_shelf.site(tmp_path / "models"), environment={**environment, **keys})

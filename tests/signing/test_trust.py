@@ -85,7 +85,7 @@ def test_a_malformed_key_is_exit_code_2_before_any_socket(text: str, shelf: Shel
 
 
 def test_a_file_without_keys_is_not_no_file(tmp_path: Path) -> None:
-    """Empty, missing, a folder, no text: each is told, and nothing is trusted by mistake."""
+    """Empty, missing, a directory, no text: each is told, and nothing is trusted by mistake."""
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name, told in {
@@ -145,7 +145,7 @@ def test_without_a_key_no_signature_is_asked_for(
 ) -> None:
     """What nobody checks nobody fetches; with a key, once for each new pack."""
     container = azurite.fresh_container()
-    container.put_tree(stocked_shelf.folder, PREFIX)
+    container.put_tree(stocked_shelf.directory, PREFIX)
     environment = in_container(packs, container.container_url, container.sas("r"))
     site = stocked_shelf.site(tmp_path / "models").but(**environment)
     assert site.run().code == 0

@@ -29,17 +29,17 @@ REMARK = "untrusted"
 
 @dataclass(frozen=True)
 class Shelf:
-    """Version folders in a folder, which a test may change."""
+    """Version directories in a directory, which a test may change."""
 
-    folder: Path
+    directory: Path
 
     def manifest(self, ref: PackRef) -> Path:
         """Where a manifest lies."""
-        return self.folder / ref.name / ref.version / MANIFEST_NAME
+        return self.directory / ref.name / ref.version / MANIFEST_NAME
 
     def signature(self, ref: PackRef) -> Path:
         """Where a signature lies."""
-        return self.folder / ref.name / ref.version / SIGNATURE_NAME
+        return self.directory / ref.name / ref.version / SIGNATURE_NAME
 
     def site(self, volume: Path, *keys: SecretKey) -> Site:
         """Return a site that wants COMMON and DUTCH from here, signed by one of the keys."""
@@ -49,7 +49,7 @@ class Shelf:
                 "REALTIME_LANGUAGES": DUTCH.name,
                 "REALTIME_LANGUAGE_VERSION": DUTCH.version,
                 "REALTIME_COMMON_VERSION": COMMON.version,
-                "MODELS_URL": self.folder.as_uri(),
+                "MODELS_URL": self.directory.as_uri(),
                 "MODELS_PUBLIC_KEY": ",".join(str(key.public) for key in keys),
             },
         )
@@ -60,11 +60,11 @@ class Shelf:
             self.signature(ref).write_bytes(key.sign(ref, self.manifest(ref).read_bytes()).encoded(REMARK))
 
 
-def stock(folder: Path) -> Shelf:
+def stock(directory: Path) -> Shelf:
     """Build COMMON, DUTCH and NEWER, signed by KEY."""
     for ref, more in {COMMON: b"common", DUTCH: b"old", NEWER: b"new"}.items():
-        pack(folder, {**FILES, "notes.txt": more * 1000}, ref)
-    shelf = Shelf(folder / "out")
+        pack(directory, {**FILES, "notes.txt": more * 1000}, ref)
+    shelf = Shelf(directory / "out")
     shelf.sign(KEY, COMMON, DUTCH, NEWER)
     return shelf
 

@@ -131,12 +131,12 @@ class FakeSource:
         finally:
             self._at_once -= 1
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        self.calls.append(Call("names", folder))
+        self.calls.append(Call("names", directory))
         await asyncio.sleep(0)
-        self._fault(folder).check(FOREVER)
-        prefix = f"{folder}/" if folder else ""
+        self._fault(directory).check(FOREVER)
+        prefix = f"{directory}/" if directory else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in self.objects if key.startswith(prefix)})
 
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:

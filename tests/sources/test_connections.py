@@ -459,12 +459,12 @@ async def test_sigterm_during_transfers_ends_within_two_seconds(
     assert "Traceback" not in err
 
 
-def _large(folder: Path) -> Packs:
+def _large(directory: Path) -> Packs:
     shapes = {COMMON: Shape(texts=6, weights=(), dense=()), DUTCH: Shape(texts=6, weights=(), dense=(70 * MIB,))}
-    trees = {ref: write_tree(folder / "trees" / ref.name, shape, ref.name) for ref, shape in shapes.items()}
+    trees = {ref: write_tree(directory / "trees" / ref.name, shape, ref.name) for ref, shape in shapes.items()}
     for ref, tree in trees.items():
-        build(scan(tree), BuildOptions(ref, level=1), folder / "packs", NullObserver())
-    return Packs(folder / "packs", trees)
+        build(scan(tree), BuildOptions(ref, level=1), directory / "packs", NullObserver())
+    return Packs(directory / "packs", trees)
 
 
 # -- proxies

@@ -55,7 +55,7 @@ def _retrying(inner: Source) -> RetryingSource:
 
 
 @pytest.fixture(scope="module")
-def object_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def object_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("objects")
     for key, data in OBJECTS.items():
         (top / key).parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
     need = request.getfixturevalue
     match request.param:
         case "directory":
-            return partial(DirectorySource, need("object_folder"))
+            return partial(DirectorySource, need("object_directory"))
         case "bundle" | "bundle in parts" as kind:
             return partial(BundleSource, media.write(need("tmp_path") / "site.tar", OBJECTS, _PARTS[kind]))
         case "azure":
@@ -183,7 +183,7 @@ async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, 
 
 @pytest.mark.parametrize("key", ["nl-nl/2026.04/none", "nl-nl/1/manifest.json", "none/1/manifest.json", "nl-nl"])
 async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
-    """A key without an object (such as a folder's name) is a `NotFoundError`, for documents and ranges."""
+    """A key without an object (such as a directory's name) is a `NotFoundError`, for documents and ranges."""
     with pytest.raises(NotFoundError):
         await source.read(key, 100)
     with pytest.raises(NotFoundError):
@@ -191,7 +191,7 @@ async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "expected"),
+    ("directory", "expected"),
     [
         ("", ["common", "nl-nl", "odd"]),
         ("nl-nl", ["2025.11", "2026.04", "2026.10"]),
@@ -202,9 +202,9 @@ async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
         ("none/at/all", []),
     ],
 )
-async def test_names_are_listed_in_order(source: Source, folder: str, expected: list[str]) -> None:
-    """`names` lists the direct entries of a folder or of the top, sorted, and nothing for a missing folder."""
-    assert await source.names(folder) == expected
+async def test_names_are_listed_in_order(source: Source, directory: str, expected: list[str]) -> None:
+    """`names` lists the direct entries of a directory or of the top, sorted, and nothing for a missing directory."""
+    assert await source.names(directory) == expected
 
 
 @pytest.mark.parametrize(

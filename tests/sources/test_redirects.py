@@ -135,8 +135,8 @@ async def test_redirect_can_be_returned_instead_of_followed(location: str) -> No
         response = await client.get(f"{server.url}/nl-nl/{_KEY}", follow_redirects=False)
         response.release()
         await client.close()
-        folder = f"{server.url}/nl-nl/nl-nl/2026.04/"
-        assert (response.status, response.location) == (307, urljoin(folder, location))
+        directory = f"{server.url}/nl-nl/nl-nl/2026.04/"
+        assert (response.status, response.location) == (307, urljoin(directory, location))
         assert len(server.seen) == 1
 
 

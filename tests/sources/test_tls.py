@@ -276,8 +276,8 @@ def test_a_file_without_permission_is_refused(certificates: Certificates, tmp_pa
     path = tmp_path / "ca.pem"
     path.write_bytes(certificates.authority.read_bytes())
     path.chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(0o755)
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(0o755)
     os.seteuid(65534)
     try:
         with pytest.raises(UsageError, match=r"cannot be read: Permission denied; check the path, the mount and the"):

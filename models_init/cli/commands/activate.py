@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(command: Command, settings: Settings) -> Result:
     """Activate an installed release by its id or a prefix of it."""
-    switch = Switch(Volume(settings.folder))
+    switch = Switch(Volume(settings.directory))
     release = switch.find(command.release)
     switch.activate(release, back=False)
     return activated(release)

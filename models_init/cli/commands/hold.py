@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 
 def run(command: Command, settings: Settings) -> NoReturn:
     """Take a lease on a release and exec the program, which inherits it. Raises `VolumeError`, `UsageError`."""
-    volume = Volume(settings.folder)
+    volume = Volume(settings.directory)
     exec_with_lease(volume, installed_release(volume, command.release), command.program)

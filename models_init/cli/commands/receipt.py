@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run(command: Command, settings: Settings) -> Result:
     """Write the receipt to a file, or to stdout for `-`. Raises `UsageError`."""
     file = command.release
-    volume = Volume(settings.folder)
+    volume = Volume(settings.directory)
     current = volume.current()
     found = Receipt({ref: _published(volume, ref) for ref in volume.packs()}, current.id if current else "")
     text = found.encode()

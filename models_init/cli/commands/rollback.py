@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(command: Command, settings: Settings) -> Result:
     """Roll back to an installed release."""
-    switch = Switch(Volume(settings.folder))
+    switch = Switch(Volume(settings.directory))
     release = switch.find(command.release) if command.release else switch.previous()
     switch.activate(release, back=True)
     return activated(release)

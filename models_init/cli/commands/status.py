@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 
 def run(_command: Command, settings: Settings) -> Result:
     """Report the content of the volume."""
-    return Result(*render.status(Volume(settings.folder)))
+    return Result(*render.status(Volume(settings.directory)))

@@ -77,8 +77,8 @@ class BundlePack:
     pieces: tuple[ByteRange, ...]
 
     @property
-    def folder(self) -> str:
-        """The pack's folder in a source, with a trailing slash."""
+    def directory(self) -> str:
+        """The pack's directory in a source, with a trailing slash."""
         return f"{self.manifest.pack}/{self.manifest.version}/"
 
     @property
@@ -89,7 +89,7 @@ class BundlePack:
     def documents(self) -> list[BundleDocument]:
         """Return the manifest and its signature, if there is one, both unchanged."""
         found = [(MANIFEST_NAME, self.document), (SIGNATURE_NAME, self.signature)]
-        keys = [(self.folder + name, data) for name, data in found if data]
+        keys = [(self.directory + name, data) for name, data in found if data]
         return [BundleDocument(key, data, key) for key, data in keys]
 
     def archives(self) -> list[PlannedMember]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import SourceError, UsageError
 from models_init.core.redaction import redact
-from models_init.formats.bundle_index import IMAGES_FOLDER
+from models_init.formats.bundle_index import IMAGES_DIRECTORY
 from models_init.publish.bundle.contents import ContainerImage
-from models_init.publish.pack.version_folder import translate_os_errors
+from models_init.publish.pack.version_directory import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _TAGGED = re.compile(r"[A-Za-z0-9._/:-]+:[A-Za-z0-9._-]+\Z")
 
 @contextmanager
 def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerImage, ...]]:
-    """Fetch the images into a folder next to the bundle, and remove the folder after the block.
+    """Fetch the images into a directory next to the bundle, and remove the directory after the block.
 
     Raises `UsageError`: a reference has no tag, or skopeo is not installed.
     Raises `SourceError`: skopeo failed.
@@ -34,25 +34,25 @@ def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerIma
     if not references:
         yield ()
         return
-    folder = out.with_name(f"{out.name}.images")
+    directory = out.with_name(f"{out.name}.images")
     skopeo = shutil.which("skopeo")
     if not skopeo:
         raise UsageError("--image needs skopeo: install it (apt-get install skopeo), then run again")
-    with translate_os_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    with translate_os_errors(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
     try:
-        yield tuple(_spool(skopeo, reference, folder) for reference in dict.fromkeys(references))
+        yield tuple(_spool(skopeo, reference, directory) for reference in dict.fromkeys(references))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-def _spool(skopeo: str, text: str, folder: Path) -> ContainerImage:
+def _spool(skopeo: str, text: str, directory: Path) -> ContainerImage:
     match = _TRANSPORT.match(text)
     transport, reference = (match[1] or "", match[2]) if match else ("", text)
     if not _TAGGED.match(reference):
         raise UsageError(f"--image {text} has no tag: name it as the compose file does, e.g. registry/name:1.0")
-    path = folder / (re.sub(r"[^A-Za-z0-9._-]+", "-", reference) + ".tar")
+    path = directory / (re.sub(r"[^A-Za-z0-9._-]+", "-", reference) + ".tar")
     origin = (transport or _transport(reference)) + reference
     engine = os.environ.get("DOCKER_HOST")  # skopeo does not read this variable itself
     options = ["--src-daemon-host", engine] if engine and origin.startswith("docker-daemon:") else []
@@ -65,7 +65,7 @@ def _spool(skopeo: str, text: str, folder: Path) -> ContainerImage:
         raise SourceError(f"--image {text} cannot be fetched from {origin}: {reason}; check the name and the login")
     with translate_os_errors(path), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ContainerImage(f"{IMAGES_FOLDER}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
+    return ContainerImage(f"{IMAGES_DIRECTORY}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
 
 
 def _message(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import LockedError
 from models_init.fs.files import reserve, sync_path
-from models_init.publish.pack.version_folder import translate_os_errors
+from models_init.publish.pack.version_directory import translate_os_errors
 from models_init.sources.multipart import part_name
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class PartFiles:
         for path in reversed(self._paths):
             with translate_os_errors(path):
                 _part(path).rename(path)
-        folder = self._paths[0].parent
-        with translate_os_errors(folder):
-            sync_path(folder)
+        directory = self._paths[0].parent
+        with translate_os_errors(directory):
+            sync_path(directory)
 
     def _where(self, offset: int, size: int) -> tuple[int, int, int]:
         index = bisect_right(self._starts, offset) - 1

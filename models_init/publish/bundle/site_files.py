@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
 from models_init.core.units import human_size, table
-from models_init.formats.bundle_index import SITE_FOLDER
+from models_init.formats.bundle_index import SITE_DIRECTORY
 from models_init.publish.bundle.contents import BundleDocument
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def build_site_files(
     documents = [
         BundleDocument("INSTALL.md", _instructions(bundle, packs, images)),
         BundleDocument("install.sh", (_TEMPLATES / "install.sh").read_bytes()),
-        BundleDocument(SITE_FOLDER + VARIABLES_FILE, _variables(environment, variables, compose, bundle)),
+        BundleDocument(SITE_DIRECTORY + VARIABLES_FILE, _variables(environment, variables, compose, bundle)),
     ]
     for path, name in files:
         if not _is_path(name):
-            raise UsageError(f"{name!r} is no place for {path} below the site's folder: name a relative path")
-        documents.append(BundleDocument(SITE_FOLDER + name, _content(path)))
+            raise UsageError(f"{name!r} is no place for {path} below the site's directory: name a relative path")
+        documents.append(BundleDocument(SITE_DIRECTORY + name, _content(path)))
     return SiteFiles(tuple(documents), variables)
 
 

@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from models_init.core.events import Observer
     from models_init.formats.manifest import Chunk, Manifest
     from models_init.formats.minisign import PublicKey
-    from models_init.publish.pack.version_folder import VersionFolder
+    from models_init.publish.pack.version_directory import VersionDirectory
     from models_init.transfer.ranges import Batch
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of checking one version folder; `error` is the error class of its faults, None without faults.
+    """The result of checking one version directory; `error` is the error class of its faults, None without faults.
 
     `key` is the id of the trusted key that signed the manifest; empty if no signature was requested.
     """
 
-    folder: VersionFolder
+    directory: VersionDirectory
     manifest: Manifest | None
     faults: tuple[str, ...] = ()
     error: type[ModelsInitError] | None = None
     key: str = ""
 
 
-def check(folder: VersionFolder, observer: Observer, keys: Sequence[PublicKey] = ()) -> CheckResult:
-    """Check one version folder; `observer` counts verified bytes of the archive.
+def check(directory: VersionDirectory, observer: Observer, keys: Sequence[PublicKey] = ()) -> CheckResult:
+    """Check one version directory; `observer` counts verified bytes of the archive.
 
     With `keys`, one of them must have signed the manifest, as required by a site that trusts these keys.
     """
     try:
-        manifest = folder.parsed()
+        manifest = directory.parsed()
     except ManifestError as error:
-        return CheckResult(folder, None, (str(error),), ManifestError)
-    archive = folder.path / manifest.archive.file
+        return CheckResult(directory, None, (str(error),), ManifestError)
+    archive = directory.path / manifest.archive.file
     kind: type[ModelsInitError] | None
     if manifest.plain:
         found, kind = archive_faults(archive, manifest.archive, manifest.plain, observer)
@@ -60,9 +60,9 @@ def check(folder: VersionFolder, observer: Observer, keys: Sequence[PublicKey] =
         found = tuple(_archive_faults(archive, manifest, observer))
         kind = WrongBytesError if found else None
     try:
-        return CheckResult(folder, manifest, found, kind, signer(folder, keys) if keys else "")
+        return CheckResult(directory, manifest, found, kind, signer(directory, keys) if keys else "")
     except SignatureError as error:
-        return CheckResult(folder, manifest, (str(error), *found), kind or SignatureError)
+        return CheckResult(directory, manifest, (str(error), *found), kind or SignatureError)
 
 
 def _archive_faults(archive: Path, manifest: Manifest, observer: Observer) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 import zstandard
 
 from models_init.formats.manifest import MIB
-from models_init.publish.pack.tar_stream import END, FOLDER_MODE, padded
+from models_init.publish.pack.tar_stream import DIRECTORY_MODE, END, padded
 from models_init.transfer.chunk_io import mode
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def faults(archive: Path, manifest: Manifest) -> Iterator[str]:
 
 def _differences(stream: _CountingStream, manifest: Manifest) -> Iterator[str]:
     wanted: dict[str, File | None] = {file.path: file for file in manifest.files}
-    wanted.update(dict.fromkeys(manifest.folders()))
+    wanted.update(dict.fromkeys(manifest.all_directories()))
     end = 0
     with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", bufsize=MIB, encoding="utf-8") as tar:
         for member in tar:
@@ -62,7 +62,7 @@ def _member_fault(tar: tarfile.TarFile, member: tarfile.TarInfo, file: File | No
     if member.type not in kinds:
         found = _KINDS.get(member.type, "a file" if member.isreg() else "a directory")
         return f"the archive has {found} there, the manifest a {'directory' if file is None else 'file'}"
-    wanted_mode = FOLDER_MODE if file is None else mode(file)
+    wanted_mode = DIRECTORY_MODE if file is None else mode(file)
     if member.mode != wanted_mode:
         return f"its mode is {member.mode:04o} in the archive, {wanted_mode:04o} by the manifest"
     return _content_fault(tar, member, file) if file else None

@@ -1,4 +1,4 @@
-"""Build a pack from a folder: cut it into chunks, compress them, write the archive and its manifest, publish both."""
+"""Build a pack from a directory: cut it into chunks, compress them, publish the archive with its manifest."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from models_init.formats.manifest import (
 from models_init.publish.pack.compress import Compressor
 from models_init.publish.pack.pieces import Slice
 from models_init.publish.pack.slicing import batches, blocks, pieces
-from models_init.publish.pack.version_folder import (
+from models_init.publish.pack.version_directory import (
     ARCHIVE_NAME,
-    VersionFolder,
+    VersionDirectory,
     draft,
-    new_folder,
+    new_directory,
     publish,
     sync,
     translate_os_errors,
@@ -71,7 +71,7 @@ class BuildOptions:
 class BuildResult:
     """A pack that was built; `fresh` is False if the same pack already existed."""
 
-    folder: Path
+    directory: Path
     manifest: Manifest
     fresh: bool
 
@@ -84,20 +84,20 @@ def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer)
     Raises `UsageError`: a file changed during the build, or the version already exists with other content.
     Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
-    folder = VersionFolder(out / recipe.ref.name / recipe.ref.version)
-    archive = folder.path / ARCHIVE_NAME
-    with new_folder(folder.path), draft(archive) as part, draft(folder.manifest) as text:
+    directory = VersionDirectory(out / recipe.ref.name / recipe.ref.version)
+    archive = directory.path / ARCHIVE_NAME
+    with new_directory(directory.path), draft(archive) as part, draft(directory.manifest) as text:
         with translate_os_errors(archive):
             manifest = _written(tree, recipe, part, observer)
         document = _document(manifest)
-        fresh = not folder.stands(document)
-        with translate_os_errors(folder.manifest):
+        fresh = not directory.stands(document)
+        with translate_os_errors(directory.manifest):
             text.write(document)
         sync(part, archive)
-        sync(text, folder.manifest)
+        sync(text, directory.manifest)
         publish(archive)
-        publish(folder.manifest)
-    return BuildResult(folder.path, manifest, fresh)
+        publish(directory.manifest)
+    return BuildResult(directory.path, manifest, fresh)
 
 
 def _written(tree: SourceTree, recipe: BuildOptions, part: BinaryIO, observer: Observer) -> Manifest:
@@ -109,7 +109,7 @@ def _written(tree: SourceTree, recipe: BuildOptions, part: BinaryIO, observer: O
         observer.advance(ledger.add(frames, writer.size))
         writer.write(b"".join([frame.data for frame in frames]))
     files = tuple(ledger.file(source) for source in tree.files)
-    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_folders), recipe.requires)
+    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_directories), recipe.requires)
 
 
 def _compressed(tree: SourceTree, recipe: BuildOptions) -> Iterator[list[Frame]]:

@@ -12,7 +12,14 @@ from models_init.archive.scan import limits_of, scan
 from models_init.archive.tar_reader import Limits
 from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
 from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, OpaqueArchive, encode
-from models_init.publish.pack.version_folder import VersionFolder, draft, new_folder, publish, sync, translate_os_errors
+from models_init.publish.pack.version_directory import (
+    VersionDirectory,
+    draft,
+    new_directory,
+    publish,
+    sync,
+    translate_os_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +40,7 @@ _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPN
 class DescribeResult:
     """A pack that was described; `fresh` is False if the same manifest already existed."""
 
-    folder: Path
+    directory: Path
     manifest: Manifest
     fresh: bool
 
@@ -52,15 +59,15 @@ def describe(
         raise ArchiveError(f"{file} cannot be a pack: {outcome.fault}; pack it anew, or unpack it and use `build`")
     plain = OpaqueArchive(outcome.builder.size, outcome.builder.entries)
     manifest = Manifest(SCHEMA, *ref, archive, (), requires=tuple(requires), plain=plain)
-    folder, document = VersionFolder(out / ref.name / ref.version), encode(manifest)
-    with new_folder(folder.path), draft(folder.manifest) as text:
-        fresh = not folder.stands(document)
-        _place_archive(file, folder.path / archive.file, archive)
-        with translate_os_errors(folder.manifest):
+    directory, document = VersionDirectory(out / ref.name / ref.version), encode(manifest)
+    with new_directory(directory.path), draft(directory.manifest) as text:
+        fresh = not directory.stands(document)
+        _place_archive(file, directory.path / archive.file, archive)
+        with translate_os_errors(directory.manifest):
             text.write(document)
-        sync(text, folder.manifest)
-        publish(folder.manifest)
-    return DescribeResult(folder.path, manifest, fresh)
+        sync(text, directory.manifest)
+        publish(directory.manifest)
+    return DescribeResult(directory.path, manifest, fresh)
 
 
 def archive_faults(
@@ -97,7 +104,7 @@ def _studied(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
 
 
 def _place_archive(file: Path, place_to: Path, archive: Archive) -> None:
-    """Link or copy the archive into the version folder; an archive that already exists there must be the same."""
+    """Link or copy the archive into the version directory; an archive that already exists there must be the same."""
     if place_to.exists():
         if _digest(place_to) != archive.digest:
             raise UsageError(f"{place_to} is another archive; remove it if it was never published")

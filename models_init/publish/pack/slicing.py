@@ -25,7 +25,7 @@ BATCH_SIZE = MIB
 """Uncompressed bytes in one job of a worker, so that many small files are one job and not one each."""
 
 FILLER_LIMIT = MIB
-"""Uncompressed bytes after which a run of headers (of empty files and folders) is cut, to keep frames small."""
+"""Uncompressed bytes after which a run of headers (of empty files and directories) is cut, to keep frames small."""
 
 
 def blocks(tree: SourceTree, chunk_size: int) -> Iterator[Slice]:

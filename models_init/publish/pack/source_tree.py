@@ -1,4 +1,4 @@
-"""List the regular files and directories of a folder, and reject every entry that a pack cannot contain."""
+"""List the regular files and directories of a directory, and reject every entry that a pack cannot contain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class Directory:
     """A directory of the pack."""
 
     path: str
@@ -42,9 +42,9 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """The entries of a pack in ascending order of path, so that a folder precedes its contents."""
+    """The entries of a pack in ascending order of path, so that a directory precedes its contents."""
 
-    entries: tuple[SourceFile | Folder, ...]
+    entries: tuple[SourceFile | Directory, ...]
 
     @property
     def files(self) -> list[SourceFile]:
@@ -52,10 +52,10 @@ class SourceTree:
         return [entry for entry in self.entries if isinstance(entry, SourceFile)]
 
     @property
-    def empty_folders(self) -> list[str]:
+    def empty_directories(self) -> list[str]:
         """The paths of the empty directories."""
         parents = {entry.path.rpartition("/")[0] for entry in self.entries}
-        return [entry.path for entry in self.entries if isinstance(entry, Folder) and entry.path not in parents]
+        return [entry.path for entry in self.entries if isinstance(entry, Directory) and entry.path not in parents]
 
     @property
     def size(self) -> int:
@@ -63,19 +63,19 @@ class SourceTree:
         return sum(file.size for file in self.files)
 
 
-def scan(folder: Path, *, dereference: bool = False) -> SourceTree:
-    """Walk the folder; with `dereference`, follow links whose target is inside the folder.
+def scan(directory: Path, *, dereference: bool = False) -> SourceTree:
+    """Walk the directory; with `dereference`, follow links whose target is inside the directory.
 
-    Raises `UsageError`: some entries cannot be in a pack (the message names them), or the folder contains no file,
+    Raises `UsageError`: some entries cannot be in a pack (the message names them), or the directory contains no file,
     which means a mistyped path or an empty mount.
     """
-    walk = _Walk(os.path.realpath(folder), dereference=dereference)
+    walk = _Walk(os.path.realpath(directory), dereference=dereference)
     walk.enter(walk.root, "", (walk.root,))
     if walk.faults:
-        raise UsageError(f"{folder} cannot be a pack: {some(walk.faults)}; {_remedy(walk)}")
+        raise UsageError(f"{directory} cannot be a pack: {some(walk.faults)}; {_remedy(walk)}")
     tree = SourceTree(tuple(sorted(walk.entries, key=lambda entry: entry.path)))
     if not tree.files:
-        raise UsageError(f"{folder} holds no file: there is nothing to publish; name the folder with the models")
+        raise UsageError(f"{directory} holds no file: there is nothing to publish; name the directory with the models")
     return tree
 
 
@@ -85,7 +85,7 @@ class _Walk:
     def __init__(self, root: str, *, dereference: bool) -> None:
         self.root = root
         self.dereference = dereference
-        self.entries: list[SourceFile | Folder] = []
+        self.entries: list[SourceFile | Directory] = []
         self.faults: list[str] = []
 
     def enter(self, real: str, path: str, above: tuple[str, ...]) -> None:
@@ -124,16 +124,16 @@ class _Walk:
         if kind == stat.S_IFLNK:
             return "a link"
         if not real.startswith(f"{self.root.rstrip('/')}/") and real != self.root:
-            return "a link that leads out of the folder"
+            return "a link that leads out of the directory"
         if kind == stat.S_IFREG:
             executable = bool(status.st_mode & stat.S_IXUSR)
             self.entries.append(SourceFile(path, real, status.st_size, status.st_mtime_ns, executable))
         elif kind != stat.S_IFDIR:
             return _KINDS.get(kind, "neither a file nor a directory")
         elif real in above:
-            return "a link to a folder that holds it"
+            return "a link to a directory that holds it"
         else:
-            self.entries.append(Folder(path))
+            self.entries.append(Directory(path))
             self.enter(real, path, (*above, real))
         return None
 
@@ -162,5 +162,5 @@ def read_slice(file: SourceFile, start: int, size: int) -> bytes:
     except OSError as error:
         raise UsageError(f"{file.path} cannot be read: {error.strerror}; make it readable, then build again") from error
     if len(data) != size or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
-        raise UsageError(f"{file.path} changed while it was read: build again when nobody writes to the folder")
+        raise UsageError(f"{file.path} changed while it was read: build again when nobody writes to the directory")
     return data

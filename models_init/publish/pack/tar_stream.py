@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import tarfile
 
-from models_init.publish.pack.source_tree import Folder, SourceFile
+from models_init.publish.pack.source_tree import Directory, SourceFile
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
 """The two zero blocks that end a tar stream."""
 
-FOLDER_MODE, EXECUTABLE_MODE, FILE_MODE = 0o755, 0o755, 0o644
+DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE = 0o755, 0o755, 0o644
 
 
-def header(entry: SourceFile | Folder) -> bytes:
+def header(entry: SourceFile | Directory) -> bytes:
     """Return an entry's header, without owner, group, times or other properties of this machine."""
     info = tarfile.TarInfo(entry.path)
-    if isinstance(entry, Folder):
-        info.type, info.mode = tarfile.DIRTYPE, FOLDER_MODE
+    if isinstance(entry, Directory):
+        info.type, info.mode = tarfile.DIRTYPE, DIRECTORY_MODE
     else:
         info.size = entry.size
         info.mode = EXECUTABLE_MODE if entry.executable else FILE_MODE

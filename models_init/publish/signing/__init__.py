@@ -1,4 +1,4 @@
-"""Sign version folders with secret keys in minisign's format.
+"""Sign version directories with secret keys in minisign's format.
 
 It may import `pack`. It must not ask for a password or print a key.
 """

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs speech models and services from an offline bundle: loads the images, puts the compose files into a folder,
+# Installs speech models and services from an offline bundle: loads the images, puts the compose files into a directory,
 # starts the services. Pulls nothing, needs no network, can be run again.
 set -eu
 
@@ -54,7 +54,7 @@ fi
 if [ ! -f "$bundle" ] && [ -f "$bundle.001" ]; then bundle=$bundle.001; fi
 [ -f "$bundle" ] || lack "there is no $bundle; mount the medium, or name the bundle with --bundle"
 [ -r "$bundle" ] || lack "$bundle cannot be read; give $(id -un) read permission"
-folder=$(cd "$(dirname "$bundle")" && pwd)
+directory=$(cd "$(dirname "$bundle")" && pwd)
 name=$(basename "$bundle")
 case $name in
     *.[0-9][0-9][0-9]) name=${name%.*} parts=yes ;;
@@ -68,9 +68,9 @@ if tar --help 2>&1 | grep -q -- --occurrence; then once=--occurrence=1; else onc
 # member NAME: its bytes on standard output. Members that come first in the bundle end the search at once.
 member() {
     if [ "$parts" = yes ]; then
-        cat "$folder/$name".[0-9][0-9][0-9] | tar -xOf - $once "$1"
+        cat "$directory/$name".[0-9][0-9][0-9] | tar -xOf - $once "$1"
     else
-        tar -xOf "$folder/$name" $once "$1"
+        tar -xOf "$directory/$name" $once "$1"
     fi
 }
 
@@ -94,7 +94,7 @@ if [ -n "$models" ]; then
     . "$work/site.env"
     set +a
     unset COMPOSE_FILE MODELS_BUNDLE
-    MODELS_URL=$folder/$name MODELS_DIR=$models MODELS_SAS_TOKEN='' exec models-init
+    MODELS_URL=$directory/$name MODELS_DIR=$models MODELS_SAS_TOKEN='' exec models-init
 fi
 
 command -v docker >/dev/null || lack "there is no docker; install it, or use --models with the program models-init"
@@ -151,8 +151,8 @@ for file in $compose_files; do set -- "$@" -f "$file"; done
 IFS=$old_ifs
 set -- "$@" --env-file site.env
 if [ -f .env.onprem ]; then set -- "$@" --env-file .env.onprem; fi
-MODELS_BUNDLE=$name MODELS_BUNDLE_FOLDER=$folder
-export MODELS_BUNDLE MODELS_BUNDLE_FOLDER
+MODELS_BUNDLE=$name MODELS_BUNDLE_DIRECTORY=$directory
+export MODELS_BUNDLE MODELS_BUNDLE_DIRECTORY
 unset COMPOSE_FILE
 say "starting the services: docker compose $* up --detach --pull never"
 docker compose "$@" up --detach --pull never || {

@@ -1,4 +1,4 @@
-"""Publish version folders: the archive first, the manifest last; a published version never changes.
+"""Publish version directories: the archive first, the manifest last; a published version never changes.
 
 A version is published when its manifest is in the container. Until then, no site reads its archive. An upload can be
 interrupted at any step: the next run finds the staged blocks, the committed archive, or the manifest, by their content.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models_init.core.events import Observer
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Archive
-    from models_init.publish.pack.version_folder import VersionFolder
+    from models_init.publish.pack.version_directory import VersionDirectory
 
 BLOCK_SIZE = 8 * MIB
 """Default size in bytes of a staged block; above 4 MiB, the service uses its fastest path."""
@@ -61,22 +61,24 @@ class UploadResult:
     found: int
 
 
-async def upload(folder: VersionFolder, container: Container, way: UploadOptions, observer: Observer) -> UploadResult:
-    """Publish one version folder; `observer` counts archive bytes that are in the container.
+async def upload(
+    directory: VersionDirectory, container: Container, way: UploadOptions, observer: Observer
+) -> UploadResult:
+    """Publish one version directory; `observer` counts archive bytes that are in the container.
 
     Raises `UsageError`: different content is published under that name and version.
     Raises `WrongBytesError`: the archive does not match its manifest.
     Raises `ManifestError` or a subclass: the manifest cannot be used.
     Raises the errors of `Container`.
     """
-    document = folder.document()
-    manifest = published(document, folder.ref()).manifest
-    _check_size(folder.path / manifest.archive.file, manifest.archive)
+    document = directory.document()
+    manifest = published(document, directory.ref()).manifest
+    _check_size(directory.path / manifest.archive.file, manifest.archive)
     job = _Upload(manifest.ref, container, way, observer)
     is_published = await job.is_published(document)
-    sent = await job.archive(folder.path / manifest.archive.file, manifest.archive)
-    if folder.signature.exists():
-        await job.signature(folder.signature.read_bytes())
+    sent = await job.archive(directory.path / manifest.archive.file, manifest.archive)
+    if directory.signature.exists():
+        await job.signature(directory.signature.read_bytes())
     if not is_published:
         await job.manifest(document)
     url = f"{container.url}/{job.key('')}".rstrip("/")

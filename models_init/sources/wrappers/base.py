@@ -27,9 +27,9 @@ class SourceWrapper:
         """See `Source.get_range`."""
         await self._inner.get_range(key, start, stop, sink)
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        return await self._inner.names(folder)
+        return await self._inner.names(directory)
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`."""

@@ -88,9 +88,9 @@ class RetryingSource(SourceWrapper):
 
         await self._again(attempt)
 
-    async def names(self, folder: str) -> list[str]:
+    async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        return await self._again(lambda _: self._inner.names(folder))
+        return await self._again(lambda _: self._inner.names(directory))
 
     async def _again(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
         first, seconds = self._patience.first_seconds, self._patience.seconds

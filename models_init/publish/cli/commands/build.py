@@ -1,4 +1,4 @@
-"""Make a pack of a folder: DIR/NAME/VERSION/ with the archive and the manifest that describes it.
+"""Make a pack of a directory: DIR/NAME/VERSION/ with the archive and the manifest that describes it.
 
 The same files give the same bytes, whatever their times and owners. A version that stands there is never changed.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 NAME = "build"
-HELP = "make a pack of a folder"
+HELP = "make a pack of a directory"
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what the pack consists of")
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="what the pack consists of")
     parser.add_argument("--name", required=True, help="the pack's name, e.g. nl-nl")
     parser.add_argument("--version", required=True, help="the pack's version, e.g. 2026.04")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="write DIR/NAME/VERSION/")
@@ -47,19 +47,19 @@ def configure(parser: ArgumentParser) -> None:
         metavar="NAME=VERSION,...",
         help="versions of another pack that this one works with; a site refuses others",
     )
-    parser.add_argument("--dereference", action="store_true", help="follow links that stay inside FOLDER")
+    parser.add_argument("--dereference", action="store_true", help="follow links that stay inside DIRECTORY")
     parser.add_argument(
         "--threads", type=between(1, 512), default=cores(), metavar="N", help="compress N chunks at once (%(default)s)"
     )
 
 
 def run(arguments: Namespace) -> Report:
-    """Scan the folder, build the pack, and report its size."""
+    """Scan the directory, build the pack, and report its size."""
     recipe = BuildOptions(
         _ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, requirements(arguments.requires)
     )
-    _check_apart(arguments.folder, arguments.out)
-    tree = scan(arguments.folder, dereference=arguments.dereference)
+    _check_apart(arguments.directory, arguments.out)
+    tree = scan(arguments.directory, dereference=arguments.dereference)
     with bar(f"{recipe.ref}") as observer:
         return _report(build(tree, recipe, arguments.out, observer))
 
@@ -71,10 +71,10 @@ def _ref(arguments: Namespace) -> PackRef:
         raise UsageError(str(error)) from error
 
 
-def _check_apart(folder: Path, out: Path) -> None:
-    if out.resolve().is_relative_to(folder.resolve()):
+def _check_apart(directory: Path, out: Path) -> None:
+    if out.resolve().is_relative_to(directory.resolve()):
         raise UsageError(
-            f"{out} lies inside {folder}: the pack would become part of the next one; choose another --out"
+            f"{out} lies inside {directory}: the pack would become part of the next one; choose another --out"
         )
 
 
@@ -83,14 +83,14 @@ def _report(built: BuildResult) -> Report:
     chunks = sum(len(file.chunks) for file in manifest.files)
     ratio = manifest.archive.size / max(manifest.size, 1)
     text = (
-        f"{manifest.ref}: {'built' if built.fresh else 'unchanged'} in {built.folder}: "
+        f"{manifest.ref}: {'built' if built.fresh else 'unchanged'} in {built.directory}: "
         f"{count(len(manifest.files), 'file')}, {human_size(manifest.size)}, {count(chunks, 'chunk')}, "
         f"archive {human_size(manifest.archive.size)} ({ratio:.0%}), {manifest.archive.digest}"
     )
     facts: dict[str, object] = {
         "pack": manifest.pack,
         "version": manifest.version,
-        "folder": str(built.folder),
+        "directory": str(built.directory),
         "unchanged": not built.fresh,
         "files": len(manifest.files),
         "size": manifest.size,

@@ -69,7 +69,7 @@ def run(arguments: Namespace) -> Report:
     if arguments.split and arguments.split < SPLIT_LEAST:
         raise UsageError(f"--split {arguments.split} is too little: at least {human_size(SPLIT_LEAST)}")
     if arguments.out.suffix != ".tar":
-        raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a folder")
+        raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a directory")
     receipt = _receipt(arguments.since) if arguments.since else None
     with bar("bundle") as observer:
         plan, made = signals.run(_make(settings, arguments, receipt, observer))

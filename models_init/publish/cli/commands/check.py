@@ -15,7 +15,7 @@ from models_init.publish.cli.arguments import public_keys
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
 from models_init.publish.inspection.check_pack import CheckResult, check
-from models_init.publish.pack.version_folder import find
+from models_init.publish.pack.version_directory import find
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -32,7 +32,7 @@ _SHOWN = 50
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="a folder NAME/VERSION, or one that holds such folders"
+        "directory", type=Path, metavar="DIR", help="a directory NAME/VERSION, or one that holds such directories"
     )
     parser.add_argument(
         "--public-key",
@@ -44,10 +44,10 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Check every version folder and report its faults."""
-    found = find(arguments.folder)
+    """Check every version directory and report its faults."""
+    found = find(arguments.directory)
     with bar("check") as observer:
-        verdicts = [check(folder, observer, arguments.public_key) for folder in found]
+        verdicts = [check(directory, observer, arguments.public_key) for directory in found]
     text = "\n".join(line for verdict in verdicts for line in _lines(verdict))
     return Report(text, {"packs": [_facts(verdict) for verdict in verdicts]}, _error(verdicts))
 
@@ -69,7 +69,7 @@ def _lines(verdict: CheckResult) -> list[str]:
 
 def _facts(verdict: CheckResult) -> dict[str, object]:
     return {
-        "folder": str(verdict.folder.path),
+        "directory": str(verdict.directory.path),
         "sound": not verdict.faults,
         "faults": verdict.faults[:_SHOWN],
         "fault_count": len(verdict.faults),
@@ -96,4 +96,4 @@ def _error(verdicts: list[CheckResult]) -> ModelsInitError | None:
 
 
 def _name(verdict: CheckResult) -> str:
-    return f"{verdict.folder.path.parent.name}/{verdict.folder.path.name}"
+    return f"{verdict.directory.path.parent.name}/{verdict.directory.path.name}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from models_init.core.units import count, human_size, human_time, table
 from models_init.publish.cli.report import Report
 from models_init.publish.inspection.compare_packs import LINE_RATES, Difference, compare
-from models_init.publish.pack.version_folder import VersionFolder
+from models_init.publish.pack.version_directory import VersionDirectory
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -19,13 +19,13 @@ HELP = "say what an upgrade will fetch"
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("old", type=Path, metavar="OLD", help="a folder NAME/VERSION: what a site has")
-    parser.add_argument("new", type=Path, metavar="NEW", help="a folder NAME/VERSION: what it is to get")
+    parser.add_argument("old", type=Path, metavar="OLD", help="a directory NAME/VERSION: what a site has")
+    parser.add_argument("new", type=Path, metavar="NEW", help="a directory NAME/VERSION: what it is to get")
 
 
 def run(arguments: Namespace) -> Report:
     """Read both manifests, plan the upgrade, and report its cost."""
-    old, new = VersionFolder(arguments.old.absolute()), VersionFolder(arguments.new.absolute())
+    old, new = VersionDirectory(arguments.old.absolute()), VersionDirectory(arguments.new.absolute())
     return _report(compare(old.parsed(), new.parsed(), len(new.document())))
 
 

@@ -29,7 +29,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a .tar, .tar.gz or .tar.zst")
     parser.add_argument("--name", required=True, help="the pack's name, e.g. nl-nl")
     parser.add_argument("--version", required=True, help="the pack's version, e.g. 2026.04")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="write DIR/NAME/VERSION/ (this folder)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="write DIR/NAME/VERSION/ (this directory)"
+    )
     parser.add_argument(
         "--requires",
         type=requirement,
@@ -55,14 +57,14 @@ def _report(found: DescribeResult) -> Report:
     manifest, plain = found.manifest, found.manifest.plain
     entries = plain.entries if plain and plain.entries else 0
     text = (
-        f"{manifest.ref}: {'described' if found.fresh else 'unchanged'} in {found.folder}: "
+        f"{manifest.ref}: {'described' if found.fresh else 'unchanged'} in {found.directory}: "
         f"{entries:,} files and directories, {human_size(manifest.size)}, "
         f"archive {human_size(manifest.archive.size)}, {manifest.archive.digest}"
     )
     facts: dict[str, object] = {
         "pack": manifest.pack,
         "version": manifest.version,
-        "folder": str(found.folder),
+        "directory": str(found.directory),
         "unchanged": not found.fresh,
         "entries": entries,
         "size": manifest.size,

@@ -30,7 +30,7 @@ _SHOWN = 50
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "bundle", type=Path, metavar="FILE", help="a bundle, its first part, or the folder of its parts"
+        "bundle", type=Path, metavar="FILE", help="a bundle, its first part, or the directory of its parts"
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError
 from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.version_folder import translate_os_errors
+from models_init.publish.pack.version_directory import translate_os_errors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -56,9 +56,9 @@ def run(arguments: Namespace) -> Report:
 
 def _require_room(prefix: Path, *files: Path) -> None:
     if prefix.is_dir() or not prefix.name:
-        raise UsageError(f"--out {prefix} is a folder: name the files in it, e.g. {prefix / 'models'}")
+        raise UsageError(f"--out {prefix} is a directory: name the files in it, e.g. {prefix / 'models'}")
     if not prefix.parent.is_dir():
-        raise UsageError(f"--out {prefix}: there is no folder {prefix.parent}; make it, readable by you alone")
+        raise UsageError(f"--out {prefix}: there is no directory {prefix.parent}; make it, readable by you alone")
     for file in files:
         if os.path.lexists(file):
             raise UsageError(f"{file} is there, and keys are never overwritten; choose another --out")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError
 from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.version_folder import find
+from models_init.publish.pack.version_directory import find
 from models_init.publish.signing.sign import sign
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _KEY_LIMIT = 64 << 10
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="a folder NAME/VERSION, or one that holds such folders"
+        "directory", type=Path, metavar="DIR", help="a directory NAME/VERSION, or one that holds such directories"
     )
     parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="the secret key")
     add_password_file(parser)
@@ -38,10 +38,10 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Sign every version folder."""
-    found = find(arguments.folder)
-    for folder in found:
-        folder.parsed()  # report faults before asking for a password
+    """Sign every version directory."""
+    found = find(arguments.directory)
+    for directory in found:
+        directory.parsed()  # report faults before asking for a password
     key = _key(arguments)
     signed = sign(found, key, replace=arguments.force)
     number = key.public.id
@@ -53,7 +53,7 @@ def _facts(signed: SignResult) -> dict[str, object]:
     return {
         "pack": signed.ref.name,
         "version": signed.ref.version,
-        "signature": str(signed.folder.signature),
+        "signature": str(signed.directory.signature),
         "already_signed": not signed.fresh,
     }
 

@@ -18,7 +18,7 @@ from models_init.core.units import human_size
 from models_init.publish.cli.arguments import between
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.version_folder import VersionFolder, find
+from models_init.publish.pack.version_directory import VersionDirectory, find
 from models_init.sources.open_source import is_remote
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _VARIABLES = (
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="a folder NAME/VERSION, or one that holds such folders"
+        "directory", type=Path, metavar="DIR", help="a directory NAME/VERSION, or one that holds such directories"
     )
     parser.add_argument(
         "--url",
@@ -51,7 +51,7 @@ def configure(parser: ArgumentParser) -> None:
         metavar="CONTAINER_URL",
         help="the container, without a token (%(default)s)",
     )
-    parser.add_argument("--prefix", default="realtime/", help="folder of the packs in the container (%(default)s)")
+    parser.add_argument("--prefix", default="realtime/", help="directory of the packs in the container (%(default)s)")
     parser.add_argument(
         "--connections", type=between(1, 64), default=8, metavar="N", help="send N blocks at once (%(default)s)"
     )
@@ -68,9 +68,9 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> Report:
-    """Publish all version folders, one after the other."""
+    """Publish all version directories, one after the other."""
     settings = _settings(arguments)
-    found = find(arguments.folder)
+    found = find(arguments.directory)
     with bar("upload") as observer:
         uploaded = signals.run(_upload(found, settings, arguments, observer))
     return Report("\n".join(map(_line, uploaded)), {"packs": [_facts(version) for version in uploaded]})
@@ -81,12 +81,12 @@ def _settings(arguments: Namespace) -> Settings:
     values |= {"MODELS_URL": arguments.url, "MODELS_PREFIX": arguments.prefix or "/"}
     settings = load(values, with_packs=False)
     if not is_remote(settings.url):
-        raise UsageError(f"--url {settings.url} is no container: to publish in a folder, build with --out there")
+        raise UsageError(f"--url {settings.url} is no container: to publish in a directory, build with --out there")
     return settings
 
 
 async def _upload(
-    found: list[VersionFolder], settings: Settings, arguments: Namespace, observer: Observer
+    found: list[VersionDirectory], settings: Settings, arguments: Namespace, observer: Observer
 ) -> list[UploadResult]:
     from models_init.publish.upload.container import UploadTarget, opened
     from models_init.publish.upload.upload import UploadOptions, upload
@@ -99,7 +99,7 @@ async def _upload(
     )
     target = UploadTarget(settings.url, token, RetryPolicy(seconds=settings.retry_seconds), settings.ca_file)
     async with opened(target) as container:
-        return [await upload(folder, container, way, observer) for folder in found]
+        return [await upload(directory, container, way, observer) for directory in found]
 
 
 def _line(version: UploadResult) -> str:

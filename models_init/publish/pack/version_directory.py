@@ -1,4 +1,4 @@
-"""Find version folders (`<name>/<version>/`) on a disk, and write files into them atomically."""
+"""Find version directories (`<name>/<version>/`) on a disk, and write files into them atomically."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
 
 
 @dataclass(frozen=True, slots=True)
-class VersionFolder:
-    """The folder of one version of a pack; its path ends in the pack's name and version."""
+class VersionDirectory:
+    """The directory of one version of a pack; its path ends in the pack's name and version."""
 
     path: Path
 
@@ -48,7 +48,7 @@ class VersionFolder:
         try:
             return PackRef.make(self.path.parent.name, self.path.name)
         except ValueError as error:
-            raise ManifestError(f"{self.path} is no <name>/<version>: {error}; give the folder its names") from error
+            raise ManifestError(f"{self.path} is no <name>/<version>: {error}; give the directory its names") from error
 
     def document(self) -> bytes:
         """Return the manifest's bytes.
@@ -70,43 +70,43 @@ class VersionFolder:
         return published(self.document(), self.ref()).manifest
 
     def stands(self, document: bytes) -> bool:
-        """Return True if the folder has exactly this manifest, False if it has none.
+        """Return True if the directory has exactly this manifest, False if it has none.
 
-        Raises `UsageError`: the folder has a different manifest.
+        Raises `UsageError`: the directory has a different manifest.
         """
         if not self.manifest.exists():
             return False
         if self.document() != document:
             raise UsageError(
                 f"{self.path} holds another pack under that name and version, and a version never changes: "
-                "choose another --version, or remove that folder if it was never published"
+                "choose another --version, or remove that directory if it was never published"
             )
         return True
 
 
-def find(folder: Path) -> list[VersionFolder]:
-    """List the version folders in a tree, which may be the folder itself.
+def find(directory: Path) -> list[VersionDirectory]:
+    """List the version directories in a tree, which may be the directory itself.
 
     Raises `UsageError`: there are none.
     """
-    top = folder.resolve()
+    top = directory.resolve()
     if not top.is_dir():
-        raise UsageError(f"{folder} is no folder: name one that `models-pack build` wrote")
+        raise UsageError(f"{directory} is no directory: name one that `models-pack build` wrote")
     found = [
-        VersionFolder(path)
+        VersionDirectory(path)
         for path in sorted({file.parent for name in (MANIFEST_NAME, ARCHIVE_NAME) for file in top.rglob(name)})
     ]
     if not found:
-        raise UsageError(f"{folder} holds no {MANIFEST_NAME}: name a folder that `models-pack build` wrote")
+        raise UsageError(f"{directory} holds no {MANIFEST_NAME}: name a directory that `models-pack build` wrote")
     return found
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[None]:
-    """Create a folder and its parents; if the block fails, remove those that were created and are empty."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    with translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+def new_directory(directory: Path) -> Iterator[None]:
+    """Create a directory and its parents; if the block fails, remove those that were created and are empty."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    with translate_os_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
@@ -114,9 +114,9 @@ def new_folder(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.rmdir()
         raise
-    with translate_os_errors(folder):
+    with translate_os_errors(directory):
         for path in missing:
-            _sync_folder(path.parent)
+            _sync_directory(path.parent)
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def publish(path: Path) -> None:
     """Rename a synced draft to its public name."""
     with translate_os_errors(path):
         _part(path).rename(path)
-        _sync_folder(path.parent)
+        _sync_directory(path.parent)
 
 
 @contextmanager
@@ -164,9 +164,9 @@ def translate_os_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         why = f"{path} cannot be written: {error.strerror}"
         if error.errno in _FULL:
-            raise NoSpaceError(f"{why}; make room or choose another folder") from error
+            raise NoSpaceError(f"{why}; make room or choose another directory") from error
         if error.errno in _REFUSED:
-            raise NotWritableError(f"{why}; choose another folder, or get the right to write there") from error
+            raise NotWritableError(f"{why}; choose another directory, or get the right to write there") from error
         raise VolumeError(f"{why}; look at the disk") from error
 
 
@@ -196,8 +196,8 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
