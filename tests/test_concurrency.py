@@ -53,14 +53,14 @@ class Line:
 
 
 @pytest.mark.parametrize(("used", "busy", "grows"), [(0.4, 0.4, True), (0.6, 0.0, False), (0.0, 0.6, False)])
-async def test_it_grows_only_where_the_network_is_waited_for(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
+async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
     """Where the processor or the disk is what keeps bytes from coming, a gain would be noise."""
     line = Line(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
     await line.bring(100)
     assert (line.limits[-1] > FIRST) == grows
 
 
-async def test_it_grows_while_that_brings_more() -> None:
+async def test_limit_grows_while_throughput_increases() -> None:
     """Where each connection is held to a rate of its own, as Azure does, all that are allowed are used soon."""
     line = Line(lambda count: count * 60e6)
     await line.bring(100)
@@ -69,7 +69,7 @@ async def test_it_grows_while_that_brings_more() -> None:
     assert line.limits[-1] == 16
 
 
-async def test_it_stays_where_more_brings_nothing() -> None:
+async def test_limit_stays_if_more_connections_gain_nothing() -> None:
     """A line that four connections fill keeps four; more are tried now and then, and given up."""
     line = Line(lambda _: 12.5e6)
     await line.bring(400)
@@ -77,7 +77,7 @@ async def test_it_stays_where_more_brings_nothing() -> None:
     assert line.limits.count(FIRST) > 0.7 * len(line.limits)
 
 
-async def test_a_line_that_opens_up_is_noticed() -> None:
+async def test_limit_grows_when_line_becomes_faster() -> None:
     """What brought nothing once is tried again later."""
     line = Line(lambda _: 12.5e6)
     await line.bring(100)
@@ -86,7 +86,7 @@ async def test_a_line_that_opens_up_is_noticed() -> None:
     assert line.limits[-1] == 16
 
 
-async def test_it_shrinks_where_the_service_is_overloaded() -> None:
+async def test_limit_is_halved_on_overload() -> None:
     """It halves with each round of refusals, down to what is borne, and is never none."""
     line = Line(lambda count: count * 60e6)
     await line.bring(100)
@@ -97,7 +97,7 @@ async def test_it_shrinks_where_the_service_is_overloaded() -> None:
     assert line.limits[-1] == 1
 
 
-async def test_refusals_of_one_moment_count_once() -> None:
+async def test_simultaneous_overload_responses_count_once() -> None:
     """Sixteen connections that are refused together halve it once, not sixteen times."""
     line = Line(lambda count: count * 60e6)
     await line.bring(100)
@@ -107,7 +107,7 @@ async def test_refusals_of_one_moment_count_once() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 64])
-async def test_it_never_exceeds_what_is_set(most: int) -> None:
+async def test_limit_never_exceeds_maximum(most: int) -> None:
     """MODELS_CONNECTIONS is an upper limit, and slots are neither lost nor made of nothing."""
     line = Line(lambda count: count * 60e6, most)
     await line.bring(500)

@@ -134,7 +134,7 @@ def bench(published: Published, workers: Workers, tmp_path: Path) -> Bench:
 
 
 @pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (1, 8), (4, 2), (16, 1), (16, 48)])
-async def test_everything_arrives(bench: Bench, connections: int, buffers: int) -> None:
+async def test_all_chunks_are_fetched_within_limits(bench: Bench, connections: int, buffers: int) -> None:
     """With any number of connections and buffers, even one for all, every byte arrives; bounds are kept."""
     work = bench.work(connections=connections, buffers=buffers)
     await work.fetch()
@@ -145,14 +145,14 @@ async def test_everything_arrives(bench: Bench, connections: int, buffers: int) 
 
 
 @pytest.mark.parametrize("piece", [1_000, 65_536, 1 << 20, 1 << 24])
-async def test_pieces_of_any_size_will_do(bench: Bench, piece: int) -> None:
+async def test_source_pieces_may_have_any_size(bench: Bench, piece: int) -> None:
     """It does not matter how the source cuts the bytes."""
     work = bench.work(piece=piece)
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []
 
 
-async def test_what_came_is_counted(bench: Bench) -> None:
+async def test_received_and_written_bytes_are_counted(bench: Bench) -> None:
     """Traffic counts all bytes that came and all plain bytes that were written; progress the bytes of chunks alone."""
     work = bench.work()
     await work.fetch()
@@ -163,7 +163,7 @@ async def test_what_came_is_counted(bench: Bench) -> None:
     assert work.observer.done == sum(chunk.length for chunk in chunks) < asked
 
 
-async def test_only_what_is_missing_is_fetched(bench: Bench) -> None:
+async def test_only_missing_chunks_are_fetched(bench: Bench) -> None:
     """Ranges are the spans of the missing chunks: no byte beside them, but for small gaps."""
     missing = bench.published.placements[3::40]
     work = bench.work()
@@ -174,14 +174,14 @@ async def test_only_what_is_missing_is_fetched(bench: Bench) -> None:
     assert wasted <= GAP * len(missing)
 
 
-async def test_nothing_missing_asks_for_nothing(bench: Bench) -> None:
+async def test_no_missing_chunks_cause_no_request(bench: Bench) -> None:
     """Without missing chunks the source is not asked."""
     work = bench.work()
     await work.fetch([])
     assert work.source.calls == []
 
 
-async def test_a_chunk_that_was_wrong_on_the_way_is_fetched_again(bench: Bench) -> None:
+async def test_corrupted_chunk_is_fetched_again(bench: Bench) -> None:
     """A wrong chunk gets one fresh try, alone; when that is right, nobody hears of it."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=1), connections=1)
@@ -192,7 +192,7 @@ async def test_a_chunk_that_was_wrong_on_the_way_is_fetched_again(bench: Bench) 
     assert work.observer.done == sum(placement.chunk.length for placement in bench.published.placements)
 
 
-async def test_a_chunk_that_stays_wrong_is_named_and_all_else_is_kept(bench: Bench) -> None:
+async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: Bench) -> None:
     """After one fresh try the error names pack, chunk, file and reason; every other chunk is in place and counted."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=FOREVER))
@@ -211,7 +211,7 @@ async def test_a_chunk_that_stays_wrong_is_named_and_all_else_is_kept(bench: Ben
     assert work.buffers.lent == 0
 
 
-async def test_of_small_neighbours_only_the_wrong_one_is_fetched_again(bench: Bench) -> None:
+async def test_only_wrong_chunk_of_batch_is_fetched_again(bench: Bench) -> None:
     """A wrong chunk in a batch of many costs its own bytes again, not the batch's."""
     chunk = bench.published.chunk("a/07")
     work = bench.work(Flipped(at=chunk.offset + 5, times=FOREVER))
@@ -221,7 +221,7 @@ async def test_of_small_neighbours_only_the_wrong_one_is_fetched_again(bench: Be
     assert (chunk.offset, chunk.offset + chunk.length) in work.source.ranges()
 
 
-async def test_an_archive_that_is_all_wrong_stays_within_bounds(bench: Bench) -> None:
+async def test_entirely_wrong_archive_stays_within_limits(bench: Bench) -> None:
     """Where every chunk is wrong, fresh tries count as connections and buffers like any other; all are counted."""
     work = bench.work(connections=3, buffers=5)
     work.source.objects[_KEY] = bytes(len(bench.published.archive))
@@ -234,7 +234,7 @@ async def test_an_archive_that_is_all_wrong_stays_within_bounds(bench: Bench) ->
 
 
 @pytest.mark.parametrize("error", [AccessError("expired"), UnavailableError("down"), WrongBytesError("replaced")])
-async def test_an_error_of_the_source_ends_the_fetch(bench: Bench, error: ModelsInitError) -> None:
+async def test_source_error_ends_fetch(bench: Bench, error: ModelsInitError) -> None:
     """The source's error itself comes out; what was verified before is kept, and nothing goes on behind the back."""
     work = bench.work(Broken(error, after=1, times=FOREVER), connections=1)
     with pytest.raises(type(error)) as raised:
@@ -245,7 +245,7 @@ async def test_an_error_of_the_source_ends_the_fetch(bench: Bench, error: Models
     assert work.observer.done <= sum(placement.chunk.length for placement in work.sound())
 
 
-async def test_an_error_amid_a_range_keeps_whole_batches(bench: Bench) -> None:
+async def test_error_within_range_keeps_complete_batches(bench: Bench) -> None:
     """What a broken range brought before it broke is written as far as it was whole; buffers come back."""
     work = bench.work(Broken(AccessError("expired"), at=3 << 20), connections=1)
     with pytest.raises(AccessError):
@@ -254,7 +254,7 @@ async def test_an_error_amid_a_range_keeps_whole_batches(bench: Bench) -> None:
     assert all(placement.chunk.offset < 3 << 20 for placement in work.sound())
 
 
-async def test_an_error_of_the_volume_ends_the_fetch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_volume_error_ends_fetch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk ends it at once; nothing goes on behind the back."""
     full = NoSpaceError("full")
 
@@ -270,7 +270,7 @@ async def test_an_error_of_the_volume_ends_the_fetch(bench: Bench, monkeypatch: 
     assert work.observer.done == 0
 
 
-async def test_a_fetch_can_be_cancelled(bench: Bench) -> None:
+async def test_fetch_can_be_cancelled(bench: Bench) -> None:
     """A cancelled fetch ends, leaves no task behind, and keeps what was verified."""
     work = bench.work(connections=2)
     task = asyncio.create_task(work.fetch())
@@ -294,7 +294,7 @@ async def test_packs_share_connections_and_buffers(bench: Bench, tmp_path: Path)
     assert work.buffers.most <= 2
 
 
-async def test_buffers_are_made_by_need() -> None:
+async def test_buffers_are_allocated_on_demand() -> None:
     """Memory is taken when it is first wanted, used again before more is made, and waited for when all is lent."""
     buffers = Buffers(2, 10)
     one = await buffers.borrow()

@@ -46,7 +46,7 @@ def laid_out(*chunks: tuple[int, int]) -> list[Placement]:
 
 
 @given(missing(), sizes)
-def test_batches_hold_every_chunk_once(wanted: list[Placement], size: int) -> None:
+def test_batches_contain_every_chunk_once(wanted: list[Placement], size: int) -> None:
     """Batches hold all chunks in order; their bounds are those of their chunks."""
     made = list(batches(wanted, size))
     assert [placement for batch in made for placement in batch.placements] == wanted
@@ -56,7 +56,7 @@ def test_batches_hold_every_chunk_once(wanted: list[Placement], size: int) -> No
 
 
 @given(missing(), sizes)
-def test_batches_are_small_and_dense(wanted: list[Placement], size: int) -> None:
+def test_batches_have_limited_size_and_gaps(wanted: list[Placement], size: int) -> None:
     """A batch is larger than `size` only if it is a single chunk, and holds no gap worth a new request."""
     for batch in batches(wanted, size):
         assert batch.stop - batch.start <= size or len(batch.placements) == 1
@@ -65,7 +65,7 @@ def test_batches_are_small_and_dense(wanted: list[Placement], size: int) -> None
 
 
 @given(missing(), sizes)
-def test_batches_are_as_few_as_order_allows(wanted: list[Placement], size: int) -> None:
+def test_batches_are_as_few_as_possible(wanted: list[Placement], size: int) -> None:
     """Two neighbouring batches could not have been one."""
     for before, after in pairwise(batches(wanted, size)):
         first = after.placements[0].chunk
@@ -74,7 +74,7 @@ def test_batches_are_as_few_as_order_allows(wanted: list[Placement], size: int) 
 
 
 @given(missing(), sizes)
-def test_spans_hold_every_chunk_once(wanted: list[Placement], size: int) -> None:
+def test_spans_contain_every_chunk_once(wanted: list[Placement], size: int) -> None:
     """Spans hold all chunks in order, never overlap, and begin and end with a wanted byte."""
     made = list(spans(wanted, size))
     assert [placement for span in made for batch in span.batches for placement in batch.placements] == wanted
@@ -84,7 +84,7 @@ def test_spans_hold_every_chunk_once(wanted: list[Placement], size: int) -> None
 
 
 @given(missing(), sizes)
-def test_spans_are_bounded(wanted: list[Placement], size: int) -> None:
+def test_spans_have_limited_size(wanted: list[Placement], size: int) -> None:
     """A span is larger than `size` only if it is a single batch, so a reader knows what it may have to hold."""
     for span in spans(wanted, size):
         assert span.stop - span.start <= max(size, BATCH_SIZE) or len(span.batches) == 1
@@ -94,13 +94,13 @@ def test_spans_are_bounded(wanted: list[Placement], size: int) -> None:
 
 
 @pytest.mark.parametrize(("gap", "pieces"), [(0, 1), (GAP, 1), (GAP + 1, 2)])
-def test_a_gap_costs_a_request_when_it_is_large(gap: int, pieces: int) -> None:
+def test_large_gap_splits_span(gap: int, pieces: int) -> None:
     """Bytes between two wanted chunks are fetched and dropped up to GAP; beyond that they are skipped."""
     wanted = laid_out((0, 100), (gap, 100))
     assert len(list(batches(wanted))) == len(list(spans(wanted))) == pieces
 
 
-def test_a_large_file_becomes_spans_of_the_usual_size() -> None:
+def test_large_file_is_split_into_spans_of_usual_size() -> None:
     """Chunks of 4 MiB travel two at a time; a hundred small ones travel together in one."""
     large = manifest({"large": [(4 * MIB, 4 * MIB)] * 6})
     assert [span.stop - span.start for span in spans(large.placements())] == [8 * MIB] * 3
@@ -108,14 +108,14 @@ def test_a_large_file_becomes_spans_of_the_usual_size() -> None:
     assert [len(span.batches) for span in spans(small.placements())] == [1]
 
 
-def test_spans_are_made_one_by_one() -> None:
+def test_spans_are_generated_lazily() -> None:
     """The first span is there before the last chunk is looked at."""
     endless = (placement for number in count() for placement in laid_out((number * 4 * MIB, 4 * MIB)))
     assert next(spans(endless)).stop == 8 * MIB
 
 
 @given(missing(), sizes)
-def test_portions_hold_every_chunk_once(wanted: list[Placement], size: int) -> None:
+def test_portions_contain_every_chunk_once(wanted: list[Placement], size: int) -> None:
     """Portions hold all chunks in order; each but the last has `size` plain bytes, and not a chunk more."""
     made = list(portions(wanted, size))
     assert [placement for portion in made for placement in portion] == wanted
@@ -139,7 +139,7 @@ def facts(about: Manifest, sound: Sequence[Placement] = (), **known: int) -> Pac
     return PackSurvey(resolved(about), installed=False, reuse=ReuseSearch(about, sound).found(), **known)
 
 
-def test_a_new_pack_needs_everything() -> None:
+def test_new_pack_needs_all_chunks() -> None:
     """With nothing on the volume all chunks are missing, and every file and directory is new."""
     plan = make_plan([facts(_PACK)])
     (pack,) = plan.packs
@@ -149,7 +149,7 @@ def test_a_new_pack_needs_everything() -> None:
     assert plan.disk_inodes == 3 + 2 + 1
 
 
-def test_an_installed_pack_needs_nothing() -> None:
+def test_installed_pack_needs_nothing() -> None:
     """An installed pack costs neither bytes nor room."""
     plan = make_plan([PackSurvey(resolved(_PACK), installed=True)])
     assert plan.packs[0].missing == ()
@@ -157,7 +157,7 @@ def test_an_installed_pack_needs_nothing() -> None:
     assert (plan.disk_bytes, plan.disk_inodes) == (0, 0)
 
 
-def test_a_started_pack_needs_the_rest() -> None:
+def test_staged_chunks_reduce_plan() -> None:
     """Sound chunks, in whatever order they were found, are not fetched again, nor is their room counted twice."""
     sound = list(_PACK.placements())[:2]
     plan = make_plan([facts(_PACK, sound[::-1], staged_bytes=2 * BLOCK, staged_inodes=3)])
@@ -166,13 +166,13 @@ def test_a_started_pack_needs_the_rest() -> None:
     assert (plan.disk_bytes, plan.disk_inodes) == (BLOCK, 3)
 
 
-def test_room_is_never_negative() -> None:
+def test_needed_space_is_never_negative() -> None:
     """Staging that takes more than the pack does not earn room for others."""
     plan = make_plan([facts(_PACK, staged_bytes=MIB, staged_inodes=99)])
     assert (plan.disk_bytes, plan.disk_inodes) == (0, 0)
 
 
-def test_packs_are_planned_together() -> None:
+def test_plan_sums_up_all_packs() -> None:
     """Packs stand in order of name, and a plan's figures are the sums of theirs."""
     plan = make_plan([facts(_PACK), facts(_OTHER)])
     assert [pack.manifest.pack for pack in plan.packs] == ["common", "nl-nl"]
@@ -182,7 +182,7 @@ def test_packs_are_planned_together() -> None:
     assert make_plan([]).packs == ()
 
 
-def test_the_largest_batch_is_known() -> None:
+def test_largest_batch_is_computed() -> None:
     """A worker has to hold a batch: the usual size, or the largest chunk if that is more."""
     large = manifest({"a": [(3 * MIB, 4 * MIB)]})
     assert make_plan([facts(large)]).largest_batch == 3 * MIB
@@ -191,7 +191,7 @@ def test_the_largest_batch_is_known() -> None:
 
 
 @given(manifests(), st.data())
-def test_what_is_sound_and_what_is_missing_make_the_pack(drawn: Manifest, data: st.DataObject) -> None:
+def test_staged_and_missing_chunks_form_the_pack(drawn: Manifest, data: st.DataObject) -> None:
     """Every chunk is either sound or missing, and no batch of the plan is larger than the plan says."""
     everything = list(drawn.placements())
     sound = data.draw(st.lists(st.sampled_from(everything), unique=True)) if everything else []
@@ -205,14 +205,14 @@ def test_what_is_sound_and_what_is_missing_make_the_pack(drawn: Manifest, data: 
 _NEEDY = replace(_PACK, requires=(Requirement("common", ("2025.12", "2026.01")),))
 
 
-def test_packs_that_fit_together() -> None:
+def test_compatible_versions_are_accepted() -> None:
     """A pack that names versions of another fits with each of them."""
     check_compatibility([_NEEDY, _OTHER])
     check_compatibility([replace(_OTHER, version="2025.12"), _NEEDY])
     check_compatibility([])
 
 
-def test_packs_that_do_not_fit_together() -> None:
+def test_incompatible_versions_are_reported() -> None:
     """A pack whose needs the environment does not meet is refused, with what it needs and what was named."""
     for others, named in [([], "none"), ([replace(_OTHER, version="2026.02")], r"2026\.02")]:
         with pytest.raises(IncompatibleError, match=rf"nl-nl 2026\.04 works with common 2025\.12 or .*names {named};"):

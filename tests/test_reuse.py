@@ -37,17 +37,17 @@ def changed(file: File, number: int, *, executable: bool = False) -> File:
 OLD = manifest({"a": [(10, 20)], "large": [(10, 20), (11, 21), (12, 22)], "run.sh": [(5, 5)], "zero": []})
 
 
-def test_an_unchanged_file_is_linked() -> None:
+def test_unchanged_file_is_linked() -> None:
     """Every file with bytes is linked from the version that has it; an empty one needs nothing."""
     assert found_in(OLD, OLD) == ({"a": "a", "large": "large", "run.sh": "run.sh"}, [], [])
 
 
-def test_a_renamed_file_is_linked() -> None:
+def test_renamed_file_is_linked() -> None:
     """The digest counts, not the path."""
     assert found_in(renamed(OLD, "large", "b/large"), OLD)[0]["b/large"] == "large"
 
 
-def test_a_changed_chunk_alone_is_missing() -> None:
+def test_only_changed_chunk_is_missing() -> None:
     """The other chunks of the file are copied."""
     files = tuple(changed(file, 1) if file.path == "large" else file for file in OLD.files)
     new = replace(OLD, files=files)
@@ -59,20 +59,20 @@ def test_a_changed_chunk_alone_is_missing() -> None:
     assert missing == ["large"]
 
 
-def test_a_file_of_another_mode_is_copied() -> None:
+def test_file_with_other_mode_is_copied() -> None:
     """A hard link would share the mode, too."""
     files = tuple(replace(file, executable=not file.executable) for file in OLD.files)
     links, copies, missing = found_in(replace(OLD, files=files), OLD)
     assert (links, len(copies), missing) == ({}, 5, [])
 
 
-def test_an_unfinished_tree_gives_chunks_only() -> None:
+def test_incomplete_tree_is_used_for_chunks_only() -> None:
     """What lies in another staging may be linked to nothing: it still changes."""
     links, copies, missing = found_in(OLD, OLD, whole=False)
     assert (links, len(copies), missing) == ({}, 5, [])
 
 
-def test_what_is_sound_is_not_looked_for() -> None:
+def test_staged_chunks_are_not_searched() -> None:
     """Chunks that lie in staging are neither reused nor fetched; a file that is half there is completed by copies."""
     sound = [place for place in OLD.placements() if place.file.path == "large"][:1]
     search = ReuseSearch(OLD, sound)
@@ -82,7 +82,7 @@ def test_what_is_sound_is_not_looked_for() -> None:
     assert {link.file.path for link in found.links} == {"a", "run.sh"}
 
 
-def test_the_first_tree_wins() -> None:
+def test_first_tree_takes_precedence() -> None:
     """What was found in one tree is not looked for in the next."""
     search = ReuseSearch(OLD, ())
     search.look("/first", OLD, whole=True)
@@ -92,7 +92,7 @@ def test_the_first_tree_wins() -> None:
 
 
 @given(manifests(), manifests())
-def test_every_chunk_is_accounted_for_once(wanted: Manifest, held: Manifest) -> None:
+def test_every_chunk_is_linked_copied_or_missing_once(wanted: Manifest, held: Manifest) -> None:
     """Linked, copied and missing chunks together are all chunks, each once, and the missing ones are in order."""
     search = ReuseSearch(wanted, ())
     search.look("/held", held, whole=True)
@@ -106,7 +106,7 @@ def test_every_chunk_is_accounted_for_once(wanted: Manifest, held: Manifest) -> 
 
 
 @given(manifests(), manifests())
-def test_origins_have_the_digest_that_is_wanted(wanted: Manifest, held: Manifest) -> None:
+def test_origins_have_the_wanted_digest(wanted: Manifest, held: Manifest) -> None:
     """A link's origin has the file's digest and mode; a copy's origin has the chunk's digest."""
     search = ReuseSearch(wanted, ())
     search.look("/held", held, whole=True)

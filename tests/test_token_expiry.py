@@ -37,7 +37,7 @@ def in_seconds(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-def test_an_early_end_is_told_once() -> None:
+def test_early_expiry_is_reported_once() -> None:
     """After three seconds there are 97 left; a token with 60 will not do."""
     recorder = fetched(in_seconds(60), 50)
     [(name, facts)] = recorder.events[1:]
@@ -48,13 +48,13 @@ def test_an_early_end_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(("expires_in", "seconds"), [(150, 100), (None, 100), (60, 2)])
-def test_a_token_that_lives_long_enough_is_not_told_of(expires_in: float | None, seconds: int) -> None:
+def test_sufficient_token_lifetime_is_not_reported(expires_in: float | None, seconds: int) -> None:
     """Nor one that never expires, nor any before the rate is known."""
     recorder = fetched(None if expires_in is None else in_seconds(expires_in), seconds)
     assert recorder.names == ["fetching"]
 
 
-def test_a_renewed_token_is_judged_by_its_own_end() -> None:
+def test_renewed_token_is_judged_by_its_own_expiry() -> None:
     """The end is asked for each time."""
     recorder, clock, ends = Recorder(), Clock(), [in_seconds(500), in_seconds(10)]
     outlook = TokenExpiryMonitor(recorder, lambda: ends.pop(0), lambda: clock.now)

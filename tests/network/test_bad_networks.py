@@ -46,13 +46,13 @@ def outcomes(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> dict[tup
     return {(case.title, always): outcome for (case, always), outcome in zip(runs, done, strict=True)}
 
 
-def test_every_fault_is_tried() -> None:
+def test_every_fault_has_a_case() -> None:
     """Every fault of the proxy is tested."""
     assert {case.fault for case in CASES} == set(CATALOGUE)
 
 
 @pytest.mark.parametrize("case", _PASSING, ids=lambda case: case.title)
-def test_a_fault_that_passes_is_survived(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
+def test_install_survives_temporary_fault(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
     """With a few responses affected, one run succeeds, and the trees equal the published ones."""
     outcome = outcomes[case.title, False]
     assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
@@ -60,7 +60,7 @@ def test_a_fault_that_passes_is_survived(outcomes: dict[tuple[str, bool], Outcom
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
-def test_a_fault_that_stays_is_survived_or_told(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
+def test_install_survives_or_reports_permanent_fault(outcomes: dict[tuple[str, bool], Outcome], case: Case) -> None:
     """With every response affected, the trees are correct, or a one-line error has the documented exit code."""
     outcome = outcomes[case.title, True]
     assert (outcome.done.code, outcome.differences) == (case.code, []), outcome.done.err
@@ -69,7 +69,7 @@ def test_a_fault_that_stays_is_survived_or_told(outcomes: dict[tuple[str, bool],
         assert re.search(case.words, outcome.done.fault)
 
 
-async def test_a_connection_that_crawls_is_left_for_another(stock: Stock, volume: Path) -> None:
+async def test_slow_connection_is_replaced(stock: Stock, volume: Path) -> None:
     """A range on a far slower connection is requested again from its current offset, and the run continues.
 
     At that rate, the range would take six minutes.
@@ -79,7 +79,7 @@ async def test_a_connection_that_crawls_is_left_for_another(stock: Stock, volume
     assert outcome.carried <= stock.archives + _HEADS
 
 
-async def test_a_stalled_connection_costs_one_more_request(stock: Stock, volume: Path) -> None:
+async def test_stalled_connection_costs_one_request(stock: Stock, volume: Path) -> None:
     """After one idle limit, the rest of the range is requested once, from the byte at which it stalled."""
     struck: list[Seen] = []
     stall = fault("stall", "3000000", on=f"*/nl-nl{ARCHIVES}", times=1)
@@ -96,7 +96,7 @@ async def test_a_stalled_connection_costs_one_more_request(stock: Stock, volume:
     assert outcome.carried <= stock.archives + _HEADS
 
 
-async def test_all_faults_at_random_thirty_times(stock: Stock, volume: Path) -> None:
+async def test_install_survives_random_faults_in_thirty_runs(stock: Stock, volume: Path) -> None:
     """With 40 % of the responses affected by any transient fault, thirty of thirty runs give identical trees."""
 
     async def one(seed: int) -> Outcome:
@@ -112,7 +112,7 @@ async def test_all_faults_at_random_thirty_times(stock: Stock, volume: Path) -> 
     assert sum(outcome.struck for outcome in done) > 100
 
 
-async def test_one_answer_of_twenty_spoiled_costs_at_most_15_percent(large: Stock, volume: Path) -> None:
+async def test_faults_in_five_percent_of_responses_cost_at_most_15_percent(large: Stock, volume: Path) -> None:
     """With 5 % of all responses affected, at most 1.15 times the size of the archives is transferred."""
     done = await side_by_side(
         (run_at_random(large, volume.with_name(f"models-{seed}"), 0.05, seed) for seed in range(3, 7)), at_once=2

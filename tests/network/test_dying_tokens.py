@@ -20,7 +20,7 @@ def _dying(large: Stock) -> Dying:
     return Dying(large, rate=large.archives / CONNECTIONS / 12, seconds=8)
 
 
-async def test_a_token_that_is_renewed_in_time_ends_nothing(large: Stock, volume: Path, tmp_path: Path) -> None:
+async def test_install_continues_with_renewed_token(large: Stock, volume: Path, tmp_path: Path) -> None:
     """A new token three seconds after the refusal: one run, exit code 0, complete trees.
 
     Only data in flight is fetched twice. A single log line reports the refused token and the wait for a new one.
@@ -31,7 +31,7 @@ async def test_a_token_that_is_renewed_in_time_ends_nothing(large: Stock, volume
     assert outcome.done.err.count("token_refused") == 1
 
 
-async def test_a_token_that_is_not_renewed_costs_no_byte(large: Stock, volume: Path, tmp_path: Path) -> None:
+async def test_install_with_expired_token_keeps_verified_bytes(large: Stock, volume: Path, tmp_path: Path) -> None:
     """The run ends with exit code 22 and reports when the token expired; the next one fetches the rest."""
     dying = _dying(large)
     first = await dying.not_renewed(volume, tmp_path / "token")

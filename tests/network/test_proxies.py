@@ -96,7 +96,7 @@ def there(server: Nginx, host: str = "127.0.0.1") -> str:
 
 @pytest.mark.parametrize("userinfo", ["", f"{squid.USERINFO}@"], ids=["without a password", "with a password"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_one_tunnel_through_a_proxy_serves_many_requests(
+async def test_proxy_tunnel_is_reused(
     scheme: str, userinfo: str, *, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy may use TLS itself (TLS in TLS) and require a password, percent-encoded in its URL."""
@@ -121,7 +121,7 @@ async def test_all_proxy_is_used(
     assert (await fetch_via(there(server), ca_file=ca_file)).way.startswith("through the proxy")
 
 
-async def test_http_goes_through_a_proxy_with_a_password(
+async def test_http_request_uses_proxy_with_password(
     proxy: Squid, plain_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without TLS, the proxy is asked for the whole URL."""
@@ -135,7 +135,7 @@ async def test_http_goes_through_a_proxy_with_a_password(
 
 @pytest.mark.parametrize("userinfo", ["", f"{_WRONG}@"], ids=["no password", "a wrong password"])
 @pytest.mark.parametrize("kind", ["http", "https", "without TLS"])
-async def test_a_proxy_that_wants_another_password_is_told(
+async def test_wrong_proxy_password_is_reported(
     kind: str,
     userinfo: str,
     *,
@@ -156,7 +156,7 @@ async def test_a_proxy_that_wants_another_password_is_told(
     assert (type(error.value), "kanarie" in str(error.value)) == (SourceError, False)
 
 
-async def test_a_proxy_that_forbids_the_server_is_told(
+async def test_server_forbidden_by_proxy_is_reported(
     proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 403 to CONNECT comes from the proxy and is permanent."""
@@ -167,7 +167,7 @@ async def test_a_proxy_that_forbids_the_server_is_told(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
-async def test_a_proxy_that_cannot_reach_the_server_may_do_so_later(
+async def test_proxy_without_connection_to_server_is_transient(
     host: str, proxy: Squid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For an unused port or an unknown name squid answers 503 or 500, which is retried."""
@@ -177,7 +177,7 @@ async def test_a_proxy_that_cannot_reach_the_server_may_do_so_later(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_is_down_is_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_squid_is_reported(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the proxy, not the server; the error is transient."""
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:kanarie@127.0.0.1:{services.free_port()}")
     with pytest.raises(UnavailableError, match=r"the proxy cannot be reached; check HTTPS_PROXY") as error:
@@ -185,7 +185,7 @@ async def test_a_proxy_that_is_down_is_told(scheme: str, monkeypatch: pytest.Mon
     assert "kanarie" not in str(error.value)
 
 
-async def test_a_proxy_whose_certificate_is_not_trusted_is_told(
+async def test_untrusted_certificate_of_proxy_is_reported(
     proxy: Squid, server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A CA file with only the server's authority does not make the proxy trusted."""
@@ -196,7 +196,7 @@ async def test_a_proxy_whose_certificate_is_not_trusted_is_told(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_the_wrong_scheme_of_a_proxy_is_an_error(
+async def test_wrong_scheme_of_proxy_is_error(
     scheme: str, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With http:// for a proxy that requires TLS, or https:// for one without, no certificate is blamed."""
@@ -211,7 +211,7 @@ async def test_the_wrong_scheme_of_a_proxy_is_an_error(
 
 
 @pytest.mark.parametrize("way", ["directly", "through the proxy"])
-async def test_an_authority_without_key_identifiers_is_accepted(
+async def test_authority_without_key_identifier_is_accepted(
     way: str, proxy: Squid, old_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many corporate authorities have none; the file may contain such an authority alone."""
@@ -221,7 +221,7 @@ async def test_an_authority_without_key_identifiers_is_accepted(
     assert (found.data, found.way.startswith(way)) == (_DATA, True)
 
 
-async def test_a_ca_file_in_der_is_read(server: Nginx, tmp_path: Path) -> None:
+async def test_ca_file_in_der_format_is_used(server: Nginx, tmp_path: Path) -> None:
     """The connection summary names the file that made the certificate trusted."""
     assert server.authority
     file = tmp_path / "ca.der"
@@ -231,9 +231,7 @@ async def test_a_ca_file_in_der_is_read(server: Nginx, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trusted", ["nothing of ours", "another authority"])
-async def test_a_certificate_that_is_not_trusted_is_told(
-    trusted: str, server: Nginx, certificates: Certificates
-) -> None:
+async def test_untrusted_certificate_is_reported(trusted: str, server: Nginx, certificates: Certificates) -> None:
     """The message names the remedy; the error is permanent."""
     with pytest.raises(SourceError, match=r"certificate of .* is not trusted.*MODELS_CA_FILE") as error:
         await fetch_via(there(server), ca_file=certificates.authority if trusted == "another authority" else "")
@@ -250,7 +248,9 @@ async def test_a_certificate_that_is_not_trusted_is_told(
         *(("localhost", exempt) for exempt in ("localhost", "LocalHost.", ".localhost", "*.localhost:{port}", "x,*")),
     ],
 )
-async def test_no_proxy_is_honoured(host: str, exempt: str, server: Nginx, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_server_in_no_proxy_is_reached_directly(
+    host: str, exempt: str, server: Nginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An exempt server is reached although the proxy is down."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{services.free_port()}")
     monkeypatch.setenv("NO_PROXY", exempt.format(port=server.port))
@@ -265,7 +265,7 @@ async def test_no_proxy_is_honoured(host: str, exempt: str, server: Nginx, monke
         *(("localhost", exempt) for exempt in ("127.0.0.1", "127.0.0.0/8", "host", "https://localhost")),
     ],
 )
-async def test_what_is_not_exempt_goes_through_the_proxy(
+async def test_server_not_in_no_proxy_uses_proxy(
     host: str, exempt: str, proxy: Squid, server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy's refusal shows that the proxy was used."""
@@ -284,7 +284,7 @@ def container(azurite_tls: Azurite, packs: Packs) -> Azurite:
     return stocked(azurite_tls, packs)
 
 
-async def test_an_install_goes_through_a_proxy(
+async def test_install_uses_proxy(
     tmp_path: Path, packs: Packs, container: Azurite, proxy: Squid, certificates: Certificates
 ) -> None:
     """An install works with TLS in TLS, a password and a DER CA file, and warns once of unusable NO_PROXY entries."""
@@ -305,7 +305,7 @@ async def test_an_install_goes_through_a_proxy(
 
 @pytest.mark.parametrize("exempt", ["", "10.0.*", "127.0.0.0/8"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_an_upload_goes_through_the_same_proxies(
+async def test_upload_uses_same_proxy(
     scheme: str,
     exempt: str,
     *,

@@ -25,7 +25,7 @@ def _told(seen: list[Seen]) -> str:
 
 
 @pytest.mark.parametrize("echo", ["", "?"], ids=["path alone", "with the query"])
-async def test_another_host_gets_no_token(stock: Stock, volume: Path, echo: str) -> None:
+async def test_redirect_target_receives_no_token(stock: Stock, volume: Path, echo: str) -> None:
     """A server to which all requests are redirected receives no part of the token, even if the redirect contains it."""
     token = stock.container.sas()
     async with (
@@ -40,7 +40,7 @@ async def test_another_host_gets_no_token(stock: Stock, volume: Path, echo: str)
     assert "sig=" not in _told(other.seen)
 
 
-async def test_another_host_that_wants_a_token_gets_none(stock: Stock, volume: Path) -> None:
+async def test_redirect_target_that_requires_token_receives_none(stock: Stock, volume: Path) -> None:
     """A refusal by the other server is reported as such (exit code 20), and the server did not receive the token."""
     async with (
         FaultProxy(stock.container.origin) as other,
@@ -53,7 +53,9 @@ async def test_another_host_that_wants_a_token_gets_none(stock: Stock, volume: P
     assert "sig=" not in _told(other.seen)
 
 
-async def test_a_redirect_out_of_tls_is_refused(stock: Stock, volume: Path, certificates: Certificates) -> None:
+async def test_install_rejects_redirect_from_https_to_http(
+    stock: Stock, volume: Path, certificates: Certificates
+) -> None:
     """A redirect from https to http is not followed: exit code 20, and no request to the other server."""
     async with (
         FaultProxy(stock.container.origin, sign=stock.container.sas()) as other,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.services.azurite import Azurite
 
 
-async def test_a_pack_republished_mid_run_is_noticed_and_never_mixed(
+async def test_pack_republished_during_install_is_reported_and_not_mixed(
     azurite: Azurite, volume: Path, tmp_path: Path
 ) -> None:
     """The run ends with exit code 30 and activates nothing; the next one installs the new pack completely."""

@@ -31,7 +31,7 @@ async def _ask(proxy: FaultProxy, server: FaultyServer, number: int = 0) -> Got 
         return type(error).__name__
 
 
-async def test_what_is_right_comes_through_unchanged() -> None:
+async def test_proxy_without_faults_changes_nothing() -> None:
     """Status, headers and body of ranges, HEAD and errors are the server's; bytes and requests are counted."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin) as proxy:
         through = f"{proxy.url(server.url)}/{_KEY}?sig=secret"
@@ -47,7 +47,7 @@ async def test_what_is_right_comes_through_unchanged() -> None:
         assert server.seen[0].query == "sig=secret"
 
 
-async def test_the_same_seed_spoils_the_same_answers() -> None:
+async def test_same_seed_affects_same_responses() -> None:
     """The affected responses depend on the seed and the requests, not on the order of the requests."""
 
     async def struck(seed: int, numbers: list[int]) -> set[int]:
@@ -62,7 +62,7 @@ async def test_the_same_seed_spoils_the_same_answers() -> None:
     assert 4 <= len(first) <= 20
 
 
-async def test_a_fault_keeps_its_limits() -> None:
+async def test_fault_respects_its_limits() -> None:
     """A fault applies only to matching paths, after the given bytes, and the given number of times; it is counted."""
     limited = fault("503", "date", on="*.zst", after=1000, times=2)
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, limited) as proxy:
@@ -85,7 +85,7 @@ async def test_a_fault_keeps_its_limits() -> None:
         ("bad-chunks", "10", "IncompleteRead"),
     ],
 )
-async def test_a_broken_line_is_broken_in_its_way(name: str, value: str, seen: str) -> None:
+async def test_each_connection_fault_breaks_connection_as_described(name: str, value: str, seen: str) -> None:
     """A basic client gets the error that corresponds to the fault, and the next response is correct."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, fault(name, value, times=1)) as proxy:
         assert await _ask(proxy, server) == seen
@@ -111,7 +111,7 @@ async def test_a_broken_line_is_broken_in_its_way(name: str, value: str, seen: s
         ("redirect", "http://127.0.0.2", 307, None, 0),
     ],
 )
-async def test_a_wrong_answer_is_wrong_in_its_way(
+async def test_each_response_fault_changes_response_as_described(
     name: str, value: str, status: int, named: str | None, length: int | None
 ) -> None:
     """Each modified response has the status, Content-Range and length of its fault."""
@@ -124,7 +124,7 @@ async def test_a_wrong_answer_is_wrong_in_its_way(
     assert differing == ([3] if name == "flip" else []) or status != 206
 
 
-async def test_a_silent_line_is_silent_until_the_end() -> None:
+async def test_silent_connection_sends_nothing_until_closed() -> None:
     """A silent connection stays open; the proxy can still be closed."""
     async with FaultyServer({_KEY: _DATA}) as server:
         async with FaultProxy(server.origin, fault("stall", "10", times=1), fault("hang", after=1)) as proxy:
@@ -136,7 +136,7 @@ async def test_a_silent_line_is_silent_until_the_end() -> None:
         assert all(isinstance(got, str) for got in await asyncio.gather(*asking))
 
 
-async def test_the_command_line_serves_until_it_is_interrupted() -> None:
+async def test_command_line_proxy_runs_until_interrupted() -> None:
     """`scripts/fault-proxy` prints its address, each fault applied, and the counts, but never a token."""
     root = Path(services.__file__).parents[2]
     command = ["-m", "tests.services.proxymain", "--listen", "0", "--fault", "500", "--share", "1"]
@@ -155,7 +155,7 @@ async def test_the_command_line_serves_until_it_is_interrupted() -> None:
     assert "secret" not in told
 
 
-def test_every_fault_says_what_it_does() -> None:
+def test_every_fault_has_a_description() -> None:
     """Every fault has a help text, and an unknown name is refused with the list of faults."""
     assert all(told for told, _ in CATALOGUE.values())
     with pytest.raises(ValueError, match="there is no fault 'none'"):

@@ -81,7 +81,7 @@ def stocked(azurite: Azurite) -> Azurite:
     return container
 
 
-def test_a_token_opens_its_container(stocked: Azurite) -> None:
+def test_token_grants_access_to_its_container(stocked: Azurite) -> None:
     """A container token with rl can read ranges of every blob, and list the container."""
     got = fetch(f"{stocked.container_url}/{_KEY}?{stocked.sas()}", _RANGE)
     assert (got.status, got.headers["Content-Range"], got.body) == (206, f"bytes 1000-1999/{len(_DATA)}", _ASKED)
@@ -103,7 +103,7 @@ def test_a_token_opens_its_container(stocked: Azurite) -> None:
         ("https only", "AuthorizationProtocolMismatch"),
     ],
 )
-def test_another_token_is_refused(stocked: Azurite, what: str, code: str) -> None:
+def test_invalid_token_is_refused(stocked: Azurite, what: str, code: str) -> None:
     """Azurite enforces a token's time, scope, signature, permission and protocol."""
     tokens = {
         "expired": stocked.sas(expires_in=-60),
@@ -119,18 +119,18 @@ def test_another_token_is_refused(stocked: Azurite, what: str, code: str) -> Non
     assert (got.status, got.headers["x-ms-error-code"]) == (403, code)
 
 
-def test_a_blob_token_opens_its_blob(stocked: Azurite) -> None:
+def test_blob_token_grants_access_to_its_blob_only(stocked: Azurite) -> None:
     """A blob token can read its blob."""
     assert fetch(f"{stocked.container_url}/{_KEY}?{stocked.blob_sas(_KEY)}").body == _DATA
 
 
-def test_a_reader_cannot_write(stocked: Azurite) -> None:
+def test_read_token_cannot_write(stocked: Azurite) -> None:
     """A token with rl cannot delete."""
     got = fetch(f"{stocked.container_url}/{_KEY}?{stocked.sas()}", method="DELETE")
     assert (got.status, stocked.get(_KEY)) == (403, _DATA)
 
 
-def test_containers_are_apart(azurite: Azurite, tmp_path: Path) -> None:
+def test_containers_are_independent(azurite: Azurite, tmp_path: Path) -> None:
     """A new container is empty, objects in one container are in no other, and objects can be deleted."""
     one, other = azurite.fresh_container(), azurite.fresh_container()
     (tmp_path / "sub").mkdir()
@@ -150,7 +150,7 @@ def test_requests_are_counted(azurite: Azurite) -> None:
     assert [tuple(request) for request in one.requests()] == [("PUT", "", 201), ("GET", "a b", 404)]
 
 
-def test_azurite_speaks_tls(azurite_tls: Azurite) -> None:
+def test_azurite_supports_tls(azurite_tls: Azurite) -> None:
     """Its https certificate is trusted by clients that trust the run's authority, and by no others."""
     azurite_tls.put(_KEY, _DATA)
     url = f"{azurite_tls.container_url}/{_KEY}?{azurite_tls.sas()}"
@@ -167,7 +167,7 @@ async def ask(
         return await asyncio.to_thread(fetch, f"{server.url}/{key}?sig=secret", headers, method=method)
 
 
-async def test_without_faults_it_serves() -> None:
+async def test_faulty_server_without_faults_serves_objects() -> None:
     """Without faults, the server returns objects, ranges, HEAD responses, and Azure's errors."""
     assert (await ask(headers={})).body == _DATA
     ranged = await ask()
@@ -181,7 +181,7 @@ async def test_without_faults_it_serves() -> None:
     assert (await ask(headers={"If-Match": '"old"'})).status == 412
 
 
-async def test_a_token_can_be_demanded() -> None:
+async def test_faulty_server_can_require_token() -> None:
     """With `token`, requests with any other query are refused as by Azure."""
     assert (await ask(token="sig=secret")).status == 206
     refused = await ask(token="sig=other")
@@ -189,7 +189,7 @@ async def test_a_token_can_be_demanded() -> None:
     assert b"<AuthenticationErrorDetail>Signature did not match" in refused.body
 
 
-async def test_refusals_look_like_azure() -> None:
+async def test_error_responses_match_azure() -> None:
     """Error responses have Azure's status, the code in a header, and the detail in the body."""
     got = await ask(expired())
     assert (got.status, got.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
@@ -201,7 +201,7 @@ async def test_refusals_look_like_azure() -> None:
     assert (await ask(redirect("http://127.0.0.2/"))).headers["Location"] == "http://127.0.0.2/"
 
 
-async def test_wrong_bytes_that_look_right() -> None:
+async def test_corrupting_faults_keep_response_consistent() -> None:
     """Each faulty response differs from the correct one only by its fault."""
     assert (await ask(Headers({"ETag": '"new"'}))).headers["ETag"] == '"new"'
     assert "ETag" not in (await ask(Headers({"ETag": ""}))).headers
@@ -215,7 +215,7 @@ async def test_wrong_bytes_that_look_right() -> None:
     assert [at for at in range(1000) if flipped[at] != _ASKED[at]] == [3]
 
 
-async def test_broken_lines() -> None:
+async def test_connection_faults_break_connection() -> None:
     """Closed, reset and garbage connections each cause the corresponding error in the client."""
     with pytest.raises(http.client.IncompleteRead) as cut:
         await ask(Cut(at=10))
@@ -231,7 +231,7 @@ async def test_broken_lines() -> None:
 
 
 @pytest.mark.parametrize("fault", [Stall(at=10), Trickle(at=5, every=0.001)])
-async def test_lines_that_never_end(fault: Fault) -> None:
+async def test_stalling_faults_send_no_end(fault: Fault) -> None:
     """A stalled or trickling response sends some bytes, stays open, and does not prevent the server from closing."""
     async with FaultyServer({_KEY: _DATA}, [fault]) as server:
         address = urlsplit(server.url)
@@ -245,7 +245,7 @@ async def test_lines_that_never_end(fault: Fault) -> None:
     writer.close()
 
 
-async def test_a_script_is_followed() -> None:
+async def test_script_of_faults_is_followed() -> None:
     """Faults apply by key, `after` and `times`; a new script resets the counts; all requests are recorded."""
     faults = [throttled(times=2), Cut(on="b", after=1)]
     async with FaultyServer({"a": b"A", "b": b"B"}, faults) as server:
@@ -264,7 +264,7 @@ async def test_a_script_is_followed() -> None:
         assert server.connections == 6
 
 
-async def test_the_fault_server_speaks_tls(certificates: Certificates) -> None:
+async def test_faulty_server_supports_tls(certificates: Certificates) -> None:
     """With a TLS context it is an https server, and connection faults work there too."""
     trust = ssl.create_default_context(cafile=certificates.authority)
     async with FaultyServer({_KEY: _DATA}, [Reset(at=10)], tls=certificates.server_context()) as server:
@@ -283,7 +283,7 @@ def run_pytest(directory: Path, ci: str) -> str:
     return done.stdout
 
 
-def test_ci_skips_nothing(tmp_path: Path) -> None:
+def test_missing_requirement_fails_in_ci(tmp_path: Path) -> None:
     """A missing service, any other skipped test and a skipped module are skipped outside CI, and fail in CI."""
     (tmp_path / "test_one.py").write_text(
         "import pytest\n"
@@ -303,14 +303,14 @@ def test_ci_skips_nothing(tmp_path: Path) -> None:
         assert reason in inside
 
 
-def test_tools_are_found() -> None:
+def test_required_tools_are_found() -> None:
     """An executable is found by name, and a free port can be bound."""
     assert Path(services.require_tool("sh")).is_file()
     with socket.socket() as server:
         server.bind(("127.0.0.1", services.free_port()))
 
 
-async def test_azurite_ends_with_whoever_started_it(tmp_path: Path) -> None:
+async def test_azurite_ends_with_its_parent_process(tmp_path: Path) -> None:
     """Azurite ends and its data is deleted even when the process that started it is killed."""
     code = (
         "import os, signal, sys, tempfile\n"

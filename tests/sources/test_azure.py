@@ -127,7 +127,7 @@ def tokens(*texts: str) -> Callable[[], str]:
         (f"{token()}\n{token()}", "the SAS token has a"),
     ],
 )
-def test_a_flawed_token_is_told_before_any_socket(bad: str, words: str) -> None:
+def test_invalid_token_is_reported_before_connecting(bad: str, words: str) -> None:
     """A useless token is refused when the source is created, with a message that states the remedy."""
     with pytest.raises(AccessError, match=words) as flawed:
         AzureSource(ContainerAccess("https://example.invalid/models", "", lambda: bad))
@@ -151,7 +151,7 @@ def container(azurite: Azurite) -> Azurite:
         ("other container", ["its signature is wrong", "another container or account"]),
     ],
 )
-async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: list[str]) -> None:
+async def test_token_refused_by_azurite_is_access_error(container: Azurite, fault: str, words: list[str]) -> None:
     """Each refusal is an `AccessError` with reason and remedy, for documents and ranges.
 
     A wrong signature and another container's token cause the same response, so their message names both.
@@ -173,7 +173,7 @@ async def test_azurite_refuses_a_token(container: Azurite, fault: str, words: li
         assert "clock" not in str(error)
 
 
-async def test_a_token_that_cannot_list(container: Azurite) -> None:
+async def test_token_without_list_permission_can_still_read(container: Azurite) -> None:
     """Without the permission to list, `names` raises an `AccessError` that says so, and reading works."""
     async with opened(container.container_url, read_token=lambda: container.sas("r")) as source:
         with pytest.raises(AccessError, match=r"lacks a permission \(sp=r; r and l are needed\)"):
@@ -181,7 +181,7 @@ async def test_a_token_that_cannot_list(container: Azurite) -> None:
         assert await source.read(_KEY, len(_DATA)) == _DATA
 
 
-async def test_no_such_container_and_no_such_blob(container: Azurite) -> None:
+async def test_missing_container_and_missing_blob_have_different_messages(container: Azurite) -> None:
     """A missing container and a missing blob have different messages; both are `NotFoundError`."""
     gone = container.fresh_container()
     good = gone.sas()
@@ -217,7 +217,7 @@ async def test_no_such_container_and_no_such_blob(container: Azurite) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-async def test_azures_own_refusals(fault: Fault, words: str) -> None:
+async def test_each_refusal_of_azure_is_access_error(fault: Fault, words: str) -> None:
     """Every refusal of a token by Azure is an `AccessError` (22) without retry and without bytes for the sink."""
     async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url) as source:
         got = await fetched(source)
@@ -227,7 +227,7 @@ async def test_azures_own_refusals(fault: Fault, words: str) -> None:
         assert len(server.seen) == 1
 
 
-async def test_an_expired_token_is_told_by_the_services_clock() -> None:
+async def test_token_expiry_is_judged_by_service_clock() -> None:
     """Expiry is determined by the service's Date, and a wrong local clock is reported.
 
     The token is valid by this machine's clock, which is an hour behind.
@@ -243,7 +243,7 @@ async def test_an_expired_token_is_told_by_the_services_clock() -> None:
     assert "s behind the service's)" in str(error)
 
 
-async def test_a_clock_that_is_ahead_is_told() -> None:
+async def test_wrong_local_clock_is_reported() -> None:
     """If the service reports a wrong time, the message states the difference of the clocks."""
     past = format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True)
     refusal = expired()
@@ -253,7 +253,7 @@ async def test_a_clock_that_is_ahead_is_told() -> None:
     assert "s ahead of the service's)" in str(error)
 
 
-async def test_a_renewed_token_is_used_at_once() -> None:
+async def test_renewed_token_is_used_immediately() -> None:
     """After a 403 the token is read again; a newer one is used at once, without an error."""
     old, new = token(), token(sv="2026-01-01")
     async with (
@@ -267,7 +267,7 @@ async def test_a_renewed_token_is_used_at_once() -> None:
         assert server.seen[-1].query == new
 
 
-async def test_a_token_renewed_under_many_requests_is_used_by_all() -> None:
+async def test_renewed_token_is_used_by_all_concurrent_requests() -> None:
     """Concurrent requests are all refused; each uses the newer token, whichever request read it first."""
     old, new = token(), token(sv="2026-01-01")
     async with (
@@ -279,7 +279,7 @@ async def test_a_token_renewed_under_many_requests_is_used_by_all() -> None:
         assert len(server.seen) == 32
 
 
-async def test_a_refused_token_that_was_not_renewed_is_not_tried_again() -> None:
+async def test_refused_token_is_not_sent_again() -> None:
     """The same token, or a useless one, is not sent after a 403."""
     for later in (token(), "", token()[:-9]):
         async with (
@@ -317,7 +317,7 @@ class Waiting:
         return TokenRefresh(seconds, self.told.append, self.sleep)
 
 
-async def test_a_token_that_worked_and_dies_is_waited_for() -> None:
+async def test_source_waits_for_new_token_when_working_token_expires() -> None:
     """All requests wait together for a new token in the file, report this once, and continue with it."""
     old, new = token(), token(sv="2026-01-01")
     waiting = Waiting(old, "gone", "", old, new)
@@ -333,7 +333,7 @@ async def test_a_token_that_worked_and_dies_is_waited_for() -> None:
         assert waiting.sleeps == 5
 
 
-async def test_waiting_for_a_token_ends() -> None:
+async def test_waiting_for_new_token_has_time_limit() -> None:
     """Without a new token, every request gets the refusal after one common wait."""
     waiting = Waiting()
     async with (
@@ -348,7 +348,7 @@ async def test_waiting_for_a_token_ends() -> None:
         assert len(server.seen) == 1 + 8
 
 
-async def test_a_token_that_never_worked_is_not_waited_for() -> None:
+async def test_token_that_never_worked_is_reported_immediately() -> None:
     """A wrong token at the start is reported at once."""
     waiting = Waiting(token(sv="2026-01-01"))
     async with (
@@ -359,14 +359,14 @@ async def test_a_token_that_never_worked_is_not_waited_for() -> None:
         assert (waiting.sleeps, waiting.told) == (0, [])
 
 
-def test_a_token_for_https_only_is_told_before_any_socket() -> None:
+def test_https_only_token_over_http_is_reported_before_connecting() -> None:
     """Over http, the service would refuse it."""
     with pytest.raises(AccessError, match="is for https only"):
         AzureSource(ContainerAccess("http://127.0.0.1:1/models", "", lambda: token(spr="https")))
     AzureSource(ContainerAccess("http://127.0.0.1:1/models", "", lambda: token(spr="https,http")))
 
 
-async def test_a_good_token_is_read_once() -> None:
+async def test_accepted_token_is_read_once() -> None:
     """Unless a request is refused, the token's file is not read again."""
     reads = 0
 
@@ -385,7 +385,7 @@ async def test_a_good_token_is_read_once() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_overload_may_pass(status: int) -> None:
+async def test_overload_status_is_transient(status: int) -> None:
     """A transient status is an `UnavailableError` that names it, also without a Retry-After."""
     error = (await asked(throttled(status))).error
     assert isinstance(error, UnavailableError)
@@ -393,7 +393,7 @@ async def test_overload_may_pass(status: int) -> None:
     assert f"answered {status} ServerBusy" in str(error)
 
 
-async def test_retry_after_is_handed_on() -> None:
+async def test_retry_after_header_is_parsed_into_error() -> None:
     """Retry-After in seconds or as a date becomes `retry_after`; an invalid value is None, a past date zero."""
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     for text, least, most in [("7", 7.0, 7.0), ("0", 0.0, 0.0), (in_a_minute, 50.0, 61.0)]:
@@ -411,7 +411,7 @@ async def test_retry_after_is_handed_on() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 405, 409, 410, 418])
-async def test_other_refusals_are_final(status: int) -> None:
+async def test_unknown_client_error_is_permanent(status: int) -> None:
     """An unknown status is a permanent `SourceError` that names it."""
     async with FaultyServer({_KEY: _DATA}, [refused(400, "InvalidQueryParameterValue")]) as server:
         server.script(Answer(Reply(status if status != 418 else 400, {})))
@@ -454,7 +454,7 @@ async def test_other_refusals_are_final(status: int) -> None:
         pytest.param(Answer(Reply(304, {})), UnavailableError, id="not modified"),
     ],
 )
-async def test_a_lie_is_never_taken_for_good(fault: Fault, kind: type[ModelsInitError]) -> None:
+async def test_misleading_response_is_rejected(fault: Fault, kind: type[ModelsInitError]) -> None:
     """Each faulty response causes the right error, and the sink has received a correct prefix or nothing.
 
     A GET is repeated automatically if a kept connection breaks, so the fault is applied several times.
@@ -478,7 +478,7 @@ def _answer_in_chunks(*pieces: bytes) -> Raw:
     return Raw(head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b"")))
 
 
-async def test_an_answer_in_chunks_is_cut_at_its_end() -> None:
+async def test_chunked_response_is_limited_to_requested_range() -> None:
     """Without a Content-Length, bytes are counted: too few are an error, and excess bytes are not passed on."""
     right = _DATA[_START:_STOP]
     exact = await asked(_answer_in_chunks(right[:100], right[100:]))
@@ -490,7 +490,7 @@ async def test_an_answer_in_chunks_is_cut_at_its_end() -> None:
     assert less.data == right[:-1]
 
 
-async def test_a_blob_that_changes_between_ranges_is_told() -> None:
+async def test_blob_replaced_between_ranges_is_reported() -> None:
     """Every range after the first must be of the same blob, by ETag and If-Match, or it is a `WrongBytesError`."""
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
         assert (await fetched(source)).error is None
@@ -505,7 +505,7 @@ async def test_a_blob_that_changes_between_ranges_is_told() -> None:
         assert replaced.data == b""
 
 
-async def test_etag_beyond_ascii_is_compared_and_not_sent() -> None:
+async def test_non_ascii_etag_is_compared_but_not_sent() -> None:
     """Such an ETag cannot be sent in a header; a changed blob is detected by the ETag of the response."""
     odd, new = Headers({"ETag": '"\xe9"'}, times=2), Headers({"ETag": '"new"'}, after=2)
     async with FaultyServer({_KEY: _DATA}, [odd, new]) as server, opened(server.url) as source:
@@ -514,7 +514,7 @@ async def test_etag_beyond_ascii_is_compared_and_not_sent() -> None:
         assert not any("if-match" in seen.headers for seen in server.seen)
 
 
-async def test_a_new_etag_without_if_match_is_told() -> None:
+async def test_changed_etag_is_detected_if_server_ignores_if_match() -> None:
     """If a server ignores If-Match, the ETag of its response is checked before any byte is passed on."""
     async with (
         FaultyServer({_KEY: _DATA}, [Headers({"ETag": '"new"'}, after=1)]) as server,
@@ -526,7 +526,7 @@ async def test_a_new_etag_without_if_match_is_told() -> None:
     assert got.data == b""
 
 
-async def test_one_blobs_change_is_none_of_anothers() -> None:
+async def test_etags_are_kept_per_blob() -> None:
     """ETags are stored per blob."""
     async with FaultyServer({_KEY: _DATA, "other": _DATA[::-1]}) as server, opened(server.url) as source:
         assert (await fetched(source)).error is None
@@ -534,7 +534,7 @@ async def test_one_blobs_change_is_none_of_anothers() -> None:
         assert (other.error, other.data) == (None, _DATA[::-1][_START:_STOP])
 
 
-async def test_compressed_blobs_come_as_they_are(container: Azurite) -> None:
+async def test_blob_with_content_encoding_is_not_decoded(container: Azurite) -> None:
     """A blob with Content-Encoding: gzip is not decoded, because digests are of the stored bytes."""
     container.put("encoded", _DATA, encoding="gzip")
     async with opened(container.container_url, read_token=container.sas) as source:
@@ -543,7 +543,7 @@ async def test_compressed_blobs_come_as_they_are(container: Azurite) -> None:
 
 
 @pytest.mark.parametrize("fault", [Cut(at=10), Reset(at=10), Stall(at=10), Raw(), throttled()], ids=repr)
-async def test_a_document_is_whole_or_an_error(fault: Fault) -> None:
+async def test_incomplete_document_is_never_returned(fault: Fault) -> None:
     """An incomplete document is never returned."""
     async with FaultyServer({_KEY: _DATA}, [fault, fault]) as server, opened(server.url) as source:
         with pytest.raises(UnavailableError):
@@ -563,7 +563,7 @@ def _page(*names: str, marker: str = "") -> Answer:
     ("refusal", "kind"),
     [(not_public(), SourceError), (refused(404, "BlobNotFound"), SourceError), (throttled(), UnavailableError)],
 )
-async def test_where_a_redirect_leads_the_token_is_not_accused(refusal: Answer, kind: type[ModelsInitError]) -> None:
+async def test_error_of_redirect_target_does_not_blame_token(refusal: Answer, kind: type[ModelsInitError]) -> None:
     """The other host did not receive the token, so its refusal is reported as the host's own."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}, [refusal]) as other:
         server.script(redirect(f"{other.url}/{_KEY}"))
@@ -574,7 +574,7 @@ async def test_where_a_redirect_leads_the_token_is_not_accused(refusal: Answer, 
     assert "the SAS token" not in str(error)
 
 
-async def test_a_login_page_is_no_document() -> None:
+async def test_web_page_instead_of_document_is_transient_error() -> None:
     """A captive portal answers 200 with a web page: a transient error that names the page."""
     page = Answer(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>please log in</html>"))
     async with FaultyServer({_KEY: _DATA}, [page]) as server, opened(server.url) as source:
@@ -583,7 +583,7 @@ async def test_a_login_page_is_no_document() -> None:
         assert await source.read(_KEY, len(_DATA)) == _DATA
 
 
-async def test_a_list_of_many_pages_is_read_to_its_end() -> None:
+async def test_all_pages_of_blob_list_are_read() -> None:
     """The next page is requested with the previous page's marker, whatever characters it has."""
     pages = [_page("realtime/b/", marker="2!8&=?+/"), _page(marker="3"), _page("realtime/a/", "realtime/c/")]
     async with FaultyServer({}, pages) as server, opened(server.url, "realtime/") as source:
@@ -595,7 +595,7 @@ async def test_a_list_of_many_pages_is_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"json": 1}', b"<a>" * 1000])
-async def test_a_list_that_cannot_be_read_is_an_error(body: bytes) -> None:
+async def test_unreadable_blob_list_is_transient_error(body: bytes) -> None:
     """A response that is not the XML of a list is an `UnavailableError`: a proxy may have changed it."""
     async with FaultyServer({}, [Answer(Reply(200, {}, body))]) as server, opened(server.url) as source:
         with pytest.raises(UnavailableError, match="list of blobs"):
@@ -614,7 +614,7 @@ async def test_url_and_prefix_are_joined(suffix: str, prefix: str) -> None:
 # -- TLS and proxies
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_at_once(certificates: Certificates) -> None:
+async def test_untrusted_certificate_is_not_retried(certificates: Certificates) -> None:
     """An unknown authority is a permanent error that names the remedy and is not retried."""
     retries: list[str] = []
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server, opened(server.url) as source:
@@ -639,7 +639,7 @@ async def without_tls(answer: bytes) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x16\x03\x03"], ids=["at once", "amid a record"])
-async def test_a_broken_handshake_may_pass(certificates: Certificates, answer: bytes) -> None:
+async def test_interrupted_tls_handshake_is_transient(certificates: Certificates, answer: bytes) -> None:
     """A connection that ends during the TLS handshake is a transient error, and no certificate is blamed."""
     async with without_tls(answer) as url, opened(url, ca_file=str(certificates.authority)) as source:
         error = (await fetched(source)).error
@@ -647,7 +647,7 @@ async def test_a_broken_handshake_may_pass(certificates: Certificates, answer: b
     assert "certificate" not in str(error)
 
 
-async def test_https_to_a_server_without_tls_is_told(certificates: Certificates) -> None:
+async def test_https_to_server_without_tls_is_reported(certificates: Certificates) -> None:
     """If a server has no TLS, the message does not blame a certificate."""
     answer = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     async with without_tls(answer) as url, opened(url, ca_file=str(certificates.authority)) as source:
@@ -657,7 +657,7 @@ async def test_https_to_a_server_without_tls_is_told(certificates: Certificates)
     assert "TLS" in str(error)
 
 
-async def test_http_to_a_server_with_tls_may_pass(certificates: Certificates) -> None:
+async def test_http_to_server_with_tls_is_source_error(certificates: Certificates) -> None:
     """If a server requires TLS, its answer to http is not HTTP."""
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
@@ -667,7 +667,7 @@ async def test_http_to_a_server_with_tls_may_pass(certificates: Certificates) ->
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-async def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
+async def test_unusable_ca_file_is_reported_before_request(tmp_path: Path, content: bytes | None) -> None:
     """A CA file that is missing or contains no certificate is a `UsageError` that names it; nothing is sent."""
     path = tmp_path / "ca.pem"
     if content is not None:
@@ -678,7 +678,7 @@ async def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: bytes | N
         assert server.seen == []
 
 
-async def test_a_server_that_is_not_there_may_come_back() -> None:
+async def test_unreachable_server_is_transient() -> None:
     """A refused connection and an unknown name are `UnavailableError`s that name the host."""
     for url in (f"http://127.0.0.1:{free_port()}/models", "http://nowhere.invalid/models"):
         async with opened(url) as source:
@@ -687,7 +687,7 @@ async def test_a_server_that_is_not_there_may_come_back() -> None:
         assert url.split("/")[2] in str(error)
 
 
-async def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's proxy is used, and if it cannot be reached, the message names only the proxy."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -697,7 +697,7 @@ async def test_a_proxy_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch
     assert "the proxy cannot be reached" in str(error)
 
 
-async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_of_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests go through the environment's proxy, unless the host is exempt."""
     async with FaultyServer({f"http://nowhere.invalid/models/{_KEY}": _DATA, _KEY: _DATA}) as server:
         monkeypatch.setenv("http_proxy", server.url.removesuffix("/models"))
@@ -709,7 +709,7 @@ async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("status", [403, 407])
-async def test_a_proxy_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+async def test_refusal_by_proxy_is_permanent_and_named(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """A proxy that refuses the host or requires a password is a permanent error that names the proxy."""
     answer = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     async with without_tls(answer) as proxy:
@@ -721,7 +721,7 @@ async def test_a_proxy_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch, sta
     assert f"the proxy refuses to connect to nowhere.invalid: it answered {status}" in str(error)
 
 
-async def test_a_netrc_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_netrc_credentials_are_not_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Credentials in ~/.netrc are not sent: Azure refuses them in addition to a token, and they are for other uses."""
     (tmp_path / "netrc").write_text("default login anonymous password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -733,7 +733,7 @@ async def test_a_netrc_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 # -- the secret
 
 
-async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_token_appears_in_no_error_or_log(caplog: pytest.LogCaptureFixture) -> None:
     """The token is in no message, repr or traceback of any error, and in no log at debug level, including asyncio's."""
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(enabled=True)
@@ -755,7 +755,7 @@ async def test_the_token_is_in_nothing_that_is_told(caplog: pytest.LogCaptureFix
     assert not leaks("\n".join(f"{record.name} {record.getMessage()} {record.exc_text}" for record in caplog.records))
 
 
-async def test_requests_say_who_asks_and_take_no_compression() -> None:
+async def test_requests_have_user_agent_and_accept_no_compression() -> None:
     """Each request has the program's name, and asks for bytes as they are stored."""
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as source:
         await fetched(source)

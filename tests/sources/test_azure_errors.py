@@ -68,7 +68,7 @@ def at(hours: float) -> str:
         pytest.param(410, "Gone", SourceError, "answered 410 Gone for models/", id="410"),
     ],
 )
-def test_each_code_has_its_class_and_its_words(
+def test_error_code_determines_exception_and_message(
     client: Client, status: int, code: str, kind: type[ModelsInitError], words: str
 ) -> None:
     """Both sides raise the same class; the message is one line that names the host and never contains the token."""
@@ -82,7 +82,7 @@ def test_each_code_has_its_class_and_its_words(
         assert f"(acc.blob.core.windows.net answered {status} {code}".rstrip() + "); put a valid token" in str(error)
 
 
-def test_each_side_names_its_own_permissions_and_setting() -> None:
+def test_message_names_permissions_and_setting_of_client() -> None:
     """A site needs r and l and is referred to MODELS_URL; an upload needs r and w and is referred to --url."""
     lacking, missing = response(403, x_ms_error_code="AuthorizationPermissionMismatch"), response(400)
     nowhere = response(404, x_ms_error_code="ContainerNotFound")
@@ -102,7 +102,7 @@ def test_each_side_names_its_own_permissions_and_setting() -> None:
     ],
     ids=["expired", "not yet valid"],
 )
-def test_the_life_of_a_token_is_judged_by_the_services_clock(
+def test_token_lifetime_is_judged_by_service_clock(
     client: Client, code: str, fields: dict[str, str], words: str
 ) -> None:
     """For any code, the dates in the token come first, and a wrong local clock is mentioned."""
@@ -112,19 +112,19 @@ def test_the_life_of_a_token_is_judged_by_the_services_clock(
     assert "(this machine's clock is " in text
 
 
-def test_without_a_date_this_machines_clock_decides() -> None:
+def test_local_clock_is_used_if_response_has_no_date() -> None:
     """Clocks are not compared if the service does not send a date."""
     text = str(error_for(response(403), SITE, sas(se="2026-01-01")))
     assert "the SAS token expired at 2026-01-01 00:00:00 UTC (acc" in text
 
 
-def test_azures_detail_counts_where_the_token_has_no_dates() -> None:
+def test_authentication_detail_is_used_if_token_has_no_dates() -> None:
     """The dates may be in a stored access policy, so that only the detail shows a wrong time."""
     refused = ErrorResponse.of(403, lambda _: "", code="AuthenticationFailed", detail=IN_TIME_FRAME)
     assert "the SAS token is not valid at this time (acc" in str(error_for(refused, SITE, sas(se="", si="policy")))
 
 
-def test_the_code_of_the_header_comes_before_that_of_the_body() -> None:
+def test_error_code_in_header_takes_precedence_over_body() -> None:
     """A response to HEAD has no body, and a proxy may have replaced the body."""
     headers = {"x-ms-error-code": "A"}
     assert ErrorResponse.of(403, lambda name: headers.get(name, ""), code="B").code == "A"
@@ -146,7 +146,7 @@ def test_the_code_of_the_header_comes_before_that_of_the_body() -> None:
         ("", "", None),
     ],
 )
-def test_retry_after(text: str, date: str, expected: float | None) -> None:
+def test_retry_after_is_seconds_or_date(text: str, date: str, expected: float | None) -> None:
     """Retry-After is seconds or a date by the service's clock; a past date is zero, an invalid value None."""
     busy = response(503, Retry_After=text, Date=date)
     assert busy.retry_after == expected
@@ -154,7 +154,7 @@ def test_retry_after(text: str, date: str, expected: float | None) -> None:
 
 
 @pytest.mark.parametrize(("status", "expected"), [(408, False), (429, True), (500, False), (502, False), (503, True)])
-def test_only_429_and_503_mean_too_many_requests(status: int, expected: bool) -> None:  # noqa: FBT001 - a test's table
+def test_only_429_and_503_count_as_overload(status: int, expected: bool) -> None:  # noqa: FBT001 - a test's table
     """These two show that the service is running and busy; the others do not."""
     assert unavailable(response(status), "host").overloaded is expected
 
@@ -167,7 +167,7 @@ def test_only_429_and_503_mean_too_many_requests(status: int, expected: bool) ->
         (503, UnavailableError, "redirects to cdn.example, which answered 503: it is overloaded or down"),
     ],
 )
-def test_a_redirects_target_does_not_judge_the_token(status: int, kind: type[ModelsInitError], words: str) -> None:
+def test_refusal_of_redirect_target_is_not_access_error(status: int, kind: type[ModelsInitError], words: str) -> None:
     """The token was not sent there, so a refusal is not an `AccessError`; transient errors are retried."""
     error = redirect_error(response(status, x_ms_error_code="AuthenticationFailed"), SITE, "cdn.example")
     assert type(error) is kind
@@ -179,7 +179,7 @@ def test_a_redirects_target_does_not_judge_the_token(status: int, kind: type[Mod
 @example("Mon, 01 Jan 99999 00:00:00 GMT")
 @example("Fri, 31 Dec 9999 23:59:59 -9999")
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
-def test_any_header_can_be_parsed(text: str) -> None:
+def test_any_date_header_is_parsed_without_exception(text: str) -> None:
     """A date header results in a time with a time zone, or None, and never in an exception."""
     date = http_date(text)
     assert date is None or date.tzinfo

@@ -133,7 +133,7 @@ async def got(client: HttpClient, url: str, **headers: str) -> bytes:
         response.release()
 
 
-async def test_a_head_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_response_head_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Single bytes would keep an idle limit from firing for days, so the head as a whole has a limit."""
     monkeypatch.setattr(clients, "CONNECT_LIMIT", 0.2)
     async with FaultyServer({}, [Dripping()]) as server, opened(server.url, idle_limit=0.2) as client:
@@ -158,7 +158,7 @@ async def test_a_head_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         pytest.param(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", 3, id="version 1.0"),
     ],
 )
-async def test_a_connection_is_used_again_where_that_is_safe(answer: bytes, connections: int) -> None:
+async def test_connection_is_reused_only_after_complete_body(answer: bytes, connections: int) -> None:
     """Connections are reused after a complete response without excess bytes, if both sides keep them open."""
     async with FaultyServer({}, [Said(answer, times=3)]) as server, opened(server.url) as client:
         for _ in range(3):
@@ -184,7 +184,7 @@ async def test_a_connection_is_used_again_where_that_is_safe(answer: bytes, conn
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", id="no HTTP"),
     ],
 )
-async def test_response_that_can_be_read_in_two_ways_is_refused(raw: bytes) -> None:
+async def test_response_of_ambiguous_length_is_rejected(raw: bytes) -> None:
     """A retry uses a new connection, because an intermediary may have parsed the response differently."""
     async with FaultyServer({_KEY: _DATA}, [Said(raw)]) as server, opened(server.url, idle_limit=0.5) as client:
         with pytest.raises(UnavailableError, match=r"not HTTP|broke off"):
@@ -194,7 +194,7 @@ async def test_response_that_can_be_read_in_two_ways_is_refused(raw: bytes) -> N
 
 
 @pytest.mark.parametrize("rest", [b"zzzz\r\nno size", b"-5\r\nhello\r\n", b"5\r\nhello world", b"3"])
-async def test_malformed_chunk_ends_the_body(rest: bytes) -> None:
+async def test_malformed_transfer_chunk_is_error(rest: bytes) -> None:
     """An incomplete body is an error, and the wait for the rest is limited."""
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     fault = SaidTwice(raw, rest, 0.02)
@@ -205,7 +205,7 @@ async def test_malformed_chunk_ends_the_body(rest: bytes) -> None:
 
 
 @pytest.mark.parametrize(("ending", "connections"), [(b"0\r\n\r\n", 1), (b"0\r\nX: y\r\n\r\n", 1), (b"", 2)])
-async def test_who_knows_the_length_need_not_ask_for_the_end(ending: bytes, connections: int) -> None:
+async def test_body_of_known_length_needs_no_read_at_its_end(ending: bytes, connections: int) -> None:
     """A chunked response whose bytes were all read is complete, if its end has already been received."""
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + ending
     async with FaultyServer({}, [Said(answer, times=2)]) as server, opened(server.url) as client:
@@ -218,7 +218,7 @@ async def test_who_knows_the_length_need_not_ask_for_the_end(ending: bytes, conn
         assert server.connections == connections
 
 
-async def test_an_answer_that_was_not_read_costs_its_connection() -> None:
+async def test_unread_response_closes_its_connection() -> None:
     """The rest of the body would be taken for the next response."""
     async with FaultyServer({_KEY: _DATA, "big": _BIG}) as server, opened(server.url) as client:
         (await client.get(f"{server.url}/big")).release()
@@ -226,7 +226,7 @@ async def test_an_answer_that_was_not_read_costs_its_connection() -> None:
         assert server.connections == 2
 
 
-async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
+async def test_connection_closed_by_server_is_replaced() -> None:
     """A connection that was closed while idle is not tried."""
     async with FaultyServer({_KEY: _DATA}, [Cut(at=FOREVER)]) as server, opened(server.url) as client:
         await got(client, server.url)
@@ -236,7 +236,7 @@ async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("fault", [Cut(after=1), Reset(after=1), Said(b"", after=1)], ids=["FIN", "RST", "silence"])
-async def test_a_connection_that_is_closed_meanwhile_is_replaced(fault: Fault) -> None:
+async def test_connection_closed_during_request_is_replaced(fault: Fault) -> None:
     """If the server closes during reuse, the request is repeated; if it is silent, it is not."""
     async with FaultyServer({_KEY: _DATA}, [fault]) as server, opened(server.url, idle_limit=0.2) as client:
         await got(client, server.url)
@@ -256,7 +256,7 @@ async def test_request_without_response_is_repeated_once() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02], ids=["at once", "on the idle connection"])
-async def test_unsolicited_response_is_not_taken_for_the_next_one(delay: float) -> None:
+async def test_unsolicited_response_is_discarded(delay: float) -> None:
     """Excess bytes after a response, complete or not, close the connection: a proxy may have mixed up responses."""
     first = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
     forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
@@ -267,7 +267,7 @@ async def test_unsolicited_response_is_not_taken_for_the_next_one(delay: float) 
         assert server.connections == 2
 
 
-async def test_an_old_connection_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connection_is_not_reused_after_keep_alive_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A firewall may have forgotten it, and the request would be lost silently."""
     monkeypatch.setattr(clients, "_KEEP_ALIVE", 0.0)
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as client:
@@ -275,7 +275,7 @@ async def test_an_old_connection_is_not_used(monkeypatch: pytest.MonkeyPatch) ->
         assert server.connections == 3
 
 
-async def test_header_beyond_ascii_is_read() -> None:
+async def test_non_ascii_header_is_decoded() -> None:
     """Header values are bytes, decoded as Latin-1, so that any ETag can be compared."""
     async with FaultyServer({_KEY: _DATA}, [Headers({"ETag": '"\xe9"'})]) as server, opened(server.url) as client:
         response = await client.get(f"{server.url}/{_KEY}")
@@ -311,7 +311,7 @@ _WAYS = ["plain", "TLS", "TLS through a proxy", "TLS in TLS"]
 
 @pytest.mark.parametrize("way", _WAYS)
 @pytest.mark.parametrize("fault", [Fault(), Cut(at=FOREVER), Truncated(at=FOREVER)], ids=["kept", "closed", "cut"])
-async def test_a_slow_reader_misses_nothing(
+async def test_slow_sink_receives_all_bytes(
     way: str, fault: Fault, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader of 80 MiB pauses repeatedly until nothing more is received, and the server closes at the end."""
@@ -346,7 +346,7 @@ def established(port: int) -> bool:
 
 @pytest.mark.parametrize("end", [0, 1, 100_000, 255 << 10, 256 << 10, 400_000, MIB - 1])
 @pytest.mark.parametrize("fault", [Cut(at=FOREVER), Truncated(at=FOREVER)], ids=["closed", "cut"])
-async def test_what_came_before_the_end_of_tls_is_not_lost(end: int, fault: Fault, certificates: Certificates) -> None:
+async def test_bytes_before_tls_close_are_kept(end: int, fault: Fault, certificates: Certificates) -> None:
     """The end of a connection discards no data that is still to be decrypted, however much is unread."""
     data = _BIG[: 3 * MIB + end]
     async with (
@@ -363,7 +363,7 @@ async def test_what_came_before_the_end_of_tls_is_not_lost(end: int, fault: Faul
 
 @pytest.mark.parametrize("way", _WAYS)
 @pytest.mark.parametrize("fault", [Truncated(at=5_000), Reset(at=5_000), Cut(at=5_000)], ids=["cut", "RST", "closed"])
-async def test_a_body_that_breaks_off_is_told(
+async def test_incomplete_body_is_reported(
     way: str, fault: Fault, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A truncated body is an error, with or without a TLS close alert."""
@@ -377,7 +377,7 @@ async def test_a_body_that_breaks_off_is_told(
         assert len(server.seen) == 2
 
 
-async def test_a_name_with_a_dot_at_its_end_is_the_same(
+async def test_host_name_with_trailing_dot_is_accepted(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trailing dot keeps the resolver from searching; the certificate has no such dot."""
@@ -406,7 +406,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_the_systems_own_authorities_are_trusted(certificates: Certificates) -> None:
+async def test_system_authorities_are_trusted_by_default(certificates: Certificates) -> None:
     """Without MODELS_CA_FILE, OpenSSL's default list applies, which SSL_CERT_FILE may replace."""
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
         process = await asyncio.create_subprocess_exec(
@@ -419,7 +419,7 @@ async def test_the_systems_own_authorities_are_trusted(certificates: Certificate
 
 
 @pytest.mark.parametrize("way", ["TLS", "TLS through a proxy"])
-async def test_a_large_pack_is_installed_over_tls(
+async def test_large_pack_is_installed_over_tls(
     way: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program itself installs over 64 MiB in little memory, with the system's authorities."""
@@ -471,7 +471,7 @@ def _large(directory: Path) -> Packs:
 
 
 @pytest.mark.parametrize("userinfo", ["", "us%40er:p%3Ass@", "user@"])
-async def test_a_proxy_is_asked_to_connect(
+async def test_https_request_uses_connect_through_proxy(
     userinfo: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """User and password of its URL are sent to the proxy but not to the server; one tunnel serves many requests."""
@@ -494,7 +494,9 @@ async def test_a_proxy_is_asked_to_connect(
 
 
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:{port}", "example.com, 127.0.0.1", "*"])
-async def test_no_proxy_is_honoured(exempt: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_server_in_no_proxy_is_reached_directly(
+    exempt: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An exempt host, with its port or without, is contacted directly."""
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
@@ -508,7 +510,7 @@ async def test_no_proxy_is_honoured(exempt: str, certificates: Certificates, mon
     assert proxy.seen == []
 
 
-async def test_a_proxy_cannot_answer_for_the_server(
+async def test_response_of_proxy_to_connect_is_not_taken_for_server_response(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that a proxy sends after its response, before TLS, are not taken for the server's response."""
@@ -534,7 +536,7 @@ async def test_a_proxy_cannot_answer_for_the_server(
         (b"", UnavailableError, r"\(through a proxy\) did not answer in time"),
     ],
 )
-async def test_a_proxy_that_does_not_connect_is_told(
+async def test_proxy_that_does_not_connect_is_reported(
     answer: bytes, kind: type[SourceError], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Transient errors are retried; errors that need an operator are not."""
@@ -549,7 +551,7 @@ async def test_a_proxy_that_does_not_connect_is_told(
     assert (type(error.value), "secret" in str(error.value)) == (kind, False)
 
 
-async def test_a_proxy_for_http_may_want_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_password_is_sent_to_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without TLS, a 407 comes from the proxy, not from the server."""
     async with FaultyServer({}, [Answer(Reply(407, {}))]) as proxy, opened("http://models.invalid/x") as client:
         monkeypatch.setenv("http_proxy", f"user:secret@127.0.0.1:{proxy.port}")
@@ -563,7 +565,7 @@ async def test_a_proxy_for_http_may_want_a_password(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "proxy", ["http://secret@:3128", "http://secret@h:p", "socks5://secret@h:1080", "http://secret@[::1", "secret@h:0"]
 )
-async def test_a_proxy_that_is_none_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_proxy_setting_is_reported(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is one line without the proxy's URL, which may contain a password."""
     monkeypatch.setenv("https_proxy", proxy)
     async with opened("https://models.invalid/x") as client:
@@ -599,7 +601,7 @@ def silent(address: str, port: int) -> Iterator[None]:
         yield
 
 
-async def test_a_silent_address_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unresponsive_address_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """If one of several addresses does not answer, the next one is tried long before the limit."""
     async with FaultyServer({_KEY: _DATA}) as server:
         url = server.url.replace("127.0.0.1", "models.invalid")
@@ -609,7 +611,7 @@ async def test_a_silent_address_is_passed_over(monkeypatch: pytest.MonkeyPatch) 
         assert server.connections == 1
 
 
-async def test_addresses_that_all_refuse_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusal_by_all_addresses_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is reported for one address as well as for several."""
     with resolved(monkeypatch, "127.0.0.1", "127.0.0.2"):
         async with opened("http://models.invalid:1/x") as client:
@@ -617,7 +619,7 @@ async def test_addresses_that_all_refuse_are_told(monkeypatch: pytest.MonkeyPatc
                 await got(client, "http://models.invalid:1/x")
 
 
-async def test_a_server_that_lets_nobody_connect_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_attempt_has_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connecting has a separate limit."""
     monkeypatch.setattr(clients, "CONNECT_LIMIT", 0.1)
     with socket.socket() as probe:
@@ -631,7 +633,7 @@ async def test_a_server_that_lets_nobody_connect_is_given_up(monkeypatch: pytest
 
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.invalid", f"{'a.' * 200}invalid"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_name_that_cannot_be_one_is_told(scheme: str, host: str) -> None:
+async def test_invalid_host_name_is_reported(scheme: str, host: str) -> None:
     """A name that is invalid in DNS is reported as not found, without another exception."""
     url = f"{scheme}://{host}/x"
     async with opened(url) as client:
@@ -639,7 +641,7 @@ async def test_a_name_that_cannot_be_one_is_told(scheme: str, host: str) -> None
             await got(client, url)
 
 
-async def test_an_ipv6_address_stands_in_brackets() -> None:
+async def test_ipv6_address_is_shown_in_brackets() -> None:
     """The brackets are in the Host header and in messages, with the port."""
     try:
         server = await asyncio.start_server(_tell_host, "::1", 0)
@@ -664,7 +666,7 @@ async def _tell_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 @pytest.mark.parametrize("way", _WAYS)
-async def test_who_is_cancelled_leaves_no_connection(
+async def test_cancelled_request_leaves_no_connection(
     way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whichever turn of the event loop a request is cancelled, its connection is closed or kept for reuse."""
@@ -697,7 +699,9 @@ def _sockets() -> int:
 
 
 @pytest.mark.parametrize("way", _WAYS)
-async def test_no_thread_is_left(way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_thread_remains_after_requests(
+    way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After closing, no thread is left, whatever errors occurred before."""
     faults = [Cut(times=2), Reset(times=2), Cut(at=10), Reset(at=10), Truncated(at=10)]
     async with serving(way, certificates, monkeypatch, *faults) as (_, url):

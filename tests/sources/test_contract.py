@@ -126,12 +126,12 @@ async def fetched(source: Source, key: str, start: int, stop: int) -> bytes:
 
 
 @pytest.mark.parametrize("key", OBJECTS)
-async def test_a_small_object_is_read_whole(source: Source, key: str) -> None:
+async def test_small_object_is_read_completely(source: Source, key: str) -> None:
     """`read` returns all bytes of an object, also of an empty one, whatever characters its key has."""
     assert await source.read(key, _SIZE) == OBJECTS[key]
 
 
-async def test_an_object_beyond_the_limit_is_refused(source: Source) -> None:
+async def test_object_larger_than_limit_is_rejected(source: Source) -> None:
     """`read` accepts an object of exactly the limit, and one byte more is a permanent `SourceError`."""
     assert await source.read(_MANIFEST, len(OBJECTS[_MANIFEST])) == OBJECTS[_MANIFEST]
     for key in (_MANIFEST, _PACK):
@@ -155,7 +155,7 @@ async def test_an_object_beyond_the_limit_is_refused(source: Source) -> None:
         pytest.param(1_234_567, 17_654_321, id="unaligned"),
     ],
 )
-async def test_a_range_is_exact(source: Source, start: int, stop: int) -> None:
+async def test_range_has_exactly_the_requested_bytes(source: Source, start: int, stop: int) -> None:
     """`get_range` passes on exactly the bytes of the range, in order."""
     assert await fetched(source, _PACK, start, stop) == OBJECTS[_PACK][start:stop]
 
@@ -172,7 +172,7 @@ async def test_a_range_is_exact(source: Source, start: int, stop: int) -> None:
         pytest.param(_SIZE + 10, _SIZE + 20, id="past the end"),
     ],
 )
-async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, stop: int) -> None:
+async def test_range_outside_object_is_rejected(source: Source, start: int, stop: int) -> None:
     """An empty range, or one past the end, is a permanent `SourceError`, and bytes passed on before it are correct."""
     sink = Collected()
     with pytest.raises(SourceError) as refused:
@@ -182,7 +182,7 @@ async def test_a_range_that_is_not_there_is_refused(source: Source, start: int, 
 
 
 @pytest.mark.parametrize("key", ["nl-nl/2026.04/none", "nl-nl/1/manifest.json", "none/1/manifest.json", "nl-nl"])
-async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
+async def test_missing_object_is_not_found_error(source: Source, key: str) -> None:
     """A key without an object (such as a directory's name) is a `NotFoundError`, for documents and ranges."""
     with pytest.raises(NotFoundError):
         await source.read(key, 100)
@@ -202,7 +202,7 @@ async def test_what_is_not_there_is_not_found(source: Source, key: str) -> None:
         ("none/at/all", []),
     ],
 )
-async def test_names_are_listed_in_order(source: Source, directory: str, expected: list[str]) -> None:
+async def test_names_are_sorted(source: Source, directory: str, expected: list[str]) -> None:
     """`names` lists the direct entries of a directory or of the top, sorted, and nothing for a missing directory."""
     assert await source.names(directory) == expected
 
@@ -221,7 +221,7 @@ async def test_names_are_listed_in_order(source: Source, directory: str, expecte
     ],
     ids=repr,
 )
-async def test_what_a_sink_raises_passes_through(source: Source, error: Exception) -> None:
+async def test_exception_of_sink_is_propagated_unchanged(source: Source, error: Exception) -> None:
     """The sink's exception is propagated unchanged, the sink is not called again, and the source remains usable."""
     calls = 0
 
@@ -238,7 +238,7 @@ async def test_what_a_sink_raises_passes_through(source: Source, error: Exceptio
     assert await fetched(source, _PACK, 10, 5 * _MIB) == OBJECTS[_PACK][10 : 5 * _MIB]
 
 
-async def test_a_range_can_be_cancelled(source: Source) -> None:
+async def test_range_can_be_cancelled(source: Source) -> None:
     """A cancelled range ends at once, does not call its sink again, and the source remains usable."""
     sink = Collected(size=1000)
     task = asyncio.create_task(source.get_range(_PACK, 0, _SIZE, sink))
@@ -254,7 +254,7 @@ async def test_a_range_can_be_cancelled(source: Source) -> None:
     assert await fetched(source, _PACK, 10, 5 * _MIB) == OBJECTS[_PACK][10 : 5 * _MIB]
 
 
-async def test_many_calls_side_by_side(source: Source) -> None:
+async def test_concurrent_calls_get_correct_results(source: Source) -> None:
     """Concurrent overlapping ranges, documents and lists each get the correct result."""
     chance = random.Random("ranges")
     ranges = [sorted(chance.sample(range(_SIZE), 2)) for _ in range(24)]
@@ -269,7 +269,7 @@ async def test_many_calls_side_by_side(source: Source) -> None:
     assert lists == [["2025.11", "2026.04", "2026.10"]] * 8
 
 
-async def test_close_releases_everything(make: Callable[[], Source]) -> None:
+async def test_close_releases_sockets_and_files(make: Callable[[], Source]) -> None:
     """After `close` no socket or file is left open, used or not; closing twice is allowed."""
     unused = make()
     await unused.close()
@@ -296,7 +296,7 @@ def _target(number: str) -> str:
         return ""
 
 
-async def test_the_name_says_where(source: Source) -> None:
+async def test_name_is_constant_and_contains_no_secret(source: Source) -> None:
     """`name` is one constant line for people, without a token."""
     name = source.name
     await source.read(_MANIFEST, 100)
@@ -306,7 +306,7 @@ async def test_the_name_says_where(source: Source) -> None:
     assert "?" not in name
 
 
-async def test_a_correct_prefix_before_a_fault() -> None:
+async def test_fake_source_passes_on_correct_prefix_before_fault() -> None:
     """Before an error, the fake's sink has received a correct prefix: the contract holds for its faults, too."""
     source = FakeSource(OBJECTS, Broken(UnavailableError("gone"), at=100_001))
     sink = Collected()

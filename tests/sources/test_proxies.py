@@ -95,7 +95,7 @@ def origin(url: str) -> Origin:
 
 
 @pytest.mark.parametrize(("no_proxy", "url"), EXEMPT + EXEMPT_HERE)
-def test_no_proxy_exempts(no_proxy: str, url: str) -> None:
+def test_no_proxy_entry_exempts_server(no_proxy: str, url: str) -> None:
     """All common forms work; names match themselves and their subdomains."""
     environment = {"HTTP_PROXY": _PROXY, "HTTPS_PROXY": _PROXY, "NO_PROXY": no_proxy}
     assert proxy_for(origin(url), environment) == ""
@@ -103,7 +103,7 @@ def test_no_proxy_exempts(no_proxy: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(("no_proxy", "url"), PROXIED)
-def test_no_proxy_does_not_exempt(no_proxy: str, url: str) -> None:
+def test_no_proxy_entry_does_not_exempt_other_server(no_proxy: str, url: str) -> None:
     """A part of a name, the address of a name and another port do not match."""
     assert proxy_for(origin(url), {"HTTP_PROXY": _PROXY, "NO_PROXY": no_proxy}) == _PROXY
 
@@ -139,7 +139,7 @@ def test_no_proxy_does_not_exempt(no_proxy: str, url: str) -> None:
         *("büro.example", "a?b"),
     ],
 )
-def test_an_entry_that_cannot_match_is_known(entry: str) -> None:
+def test_unusable_no_proxy_entry_is_reported(entry: str) -> None:
     """Exactly the unusable entry is reported, as it is written, whatever other entries there are."""
     environment = {"no_proxy": f"example.com, {entry}, 10.0.0.0/8"}
     assert unusable_no_proxy_entries(environment) == (entry,)
@@ -147,7 +147,7 @@ def test_an_entry_that_cannot_match_is_known(entry: str) -> None:
     assert is_exempt(origin("https://example.com"), environment)
 
 
-def test_an_entry_with_a_password_is_not_shown() -> None:
+def test_password_in_no_proxy_entry_is_masked() -> None:
     """NO_PROXY may contain the URL of the proxy by mistake."""
     entries = unusable_no_proxy_entries({"NO_PROXY": "http://user:secret@proxy:3128,user:secret@host"})
     assert entries == ("***@proxy:3128", "***@host")
@@ -182,7 +182,7 @@ def test_an_entry_with_a_password_is_not_shown() -> None:
         ({"HTTPS_PROXY": "http://a:1", "REQUEST_METHOD": "GET"}, "https://x", "http://a:1"),
     ],
 )
-def test_the_proxy_of_a_server(environment: dict[str, str], url: str, proxy: str) -> None:
+def test_proxy_is_chosen_by_scheme_and_variables(environment: dict[str, str], url: str, proxy: str) -> None:
     """Lower case takes precedence, ALL_PROXY is the fallback, and a CGI client cannot set a proxy."""
     assert proxy_for(origin(url), environment) == proxy
 
@@ -201,7 +201,7 @@ def test_the_proxy_of_a_server(environment: dict[str, str], url: str, proxy: str
         ("http://secret@h h", "is not the address of a proxy"),
     ],
 )
-def test_what_is_not_an_http_proxy_is_refused(variable: str, value: str, words: str) -> None:
+def test_value_that_is_not_an_http_proxy_is_rejected(variable: str, value: str, words: str) -> None:
     """The variable is named as it was set, and its value is not shown."""
     with pytest.raises(UsageError, match=f"^{variable} {words}") as error:
         proxy_for(origin("https://models.example"), {variable: value})
@@ -260,13 +260,13 @@ def servers() -> Iterator[Servers]:
         *((*case, "proxy") for case in PROXIED),
     ],
 )
-def test_curl_agrees_about_no_proxy(servers: Servers, no_proxy: str, url: str, way: str) -> None:
+def test_no_proxy_rules_agree_with_curl(servers: Servers, no_proxy: str, url: str, way: str) -> None:
     """The forms known to curl mean the same; those of `EXEMPT_HERE` are deliberately accepted only here."""
     proxy = f"http://127.0.0.1:{servers.proxy.server_port}"
     assert servers.curl(url, {"http_proxy": proxy, "no_proxy": no_proxy}) == way
 
 
-def test_curl_agrees_about_all_proxy(servers: Servers) -> None:
+def test_all_proxy_rules_agree_with_curl(servers: Servers) -> None:
     """ALL_PROXY is for schemes without their own variable; an empty one is unset for curl, no proxy for Python."""
     proxy = f"http://127.0.0.1:{servers.proxy.server_port}"
     assert servers.curl("http://x", {"ALL_PROXY": proxy}) == "proxy"

@@ -36,7 +36,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 @pytest.mark.parametrize(("ranges", "piece"), [(1, 60_000), (7, 60_000), (16, 20_000), (3, 700_000)])
-async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
+async def test_rate_limit_is_kept(time: Time, ranges: int, piece: int) -> None:
     """Bytes per second equal the rate, within one piece, and all bytes arrive."""
     source = RateLimitedSource(FakeSource({"pack": _DATA}, piece=piece), _RATE, time.sleep)
     came: list[tuple[float, int]] = []
@@ -52,7 +52,7 @@ async def test_the_rate_is_kept(time: Time, ranges: int, piece: int) -> None:
         assert total <= (moment - began) * _RATE * 1.001 + 500
 
 
-async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
+async def test_overlong_sleep_is_compensated(time: Time) -> None:
     """The rate is reached on a machine so busy that each sleep takes half as long again."""
     late = FakeSource({"pack": _DATA}, piece=20_000)
 
@@ -62,7 +62,7 @@ async def test_a_late_sleep_is_made_up_for(time: Time) -> None:
     assert time.now - began == pytest.approx(len(_DATA) / _RATE, rel=0.02)
 
 
-async def test_nothing_is_saved_up(time: Time) -> None:
+async def test_unused_rate_does_not_accumulate(time: Time) -> None:
     """After an idle hour, further bytes are still limited to the rate; documents count."""
     source = RateLimitedSource(FakeSource({"pack": _DATA}), _RATE, time.sleep)
     time.now += 3600.0

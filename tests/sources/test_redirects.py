@@ -38,7 +38,7 @@ async def asked(server: FaultyServer, *, idle_limit: float = 5.0, size: int = 10
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_on_the_same_server_keeps_the_token(status: int) -> None:
+async def test_redirect_on_same_server_keeps_token(status: int) -> None:
     """The second request has the token (once), the Authorization header and the range."""
     async with FaultyServer({_KEY: _DATA, "moved": _DATA}) as server:
         server.script(redirect(f"{server.url}/moved", status=status, times=1))
@@ -51,7 +51,7 @@ async def test_a_redirect_on_the_same_server_keeps_the_token(status: int) -> Non
 
 
 @pytest.mark.parametrize("query", ["", "?a=b", f"?{token()}", f"?x=1&sig={CANARY}"])
-async def test_redirect_to_another_host_carries_no_credentials(query: str) -> None:
+async def test_redirect_to_other_host_carries_no_credentials(query: str) -> None:
     """Another port is another server: it gets neither query nor credentials, even if the redirect repeats them."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}{query}", times=1))
@@ -64,7 +64,7 @@ async def test_redirect_to_another_host_carries_no_credentials(query: str) -> No
         assert seen.query == ("a=b" if query == "?a=b" else "")
 
 
-async def test_a_redirect_there_and_back_is_signed_again() -> None:
+async def test_redirect_back_to_first_host_carries_token_again() -> None:
     """Back at the first origin, both credentials are sent again."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}", times=1))
@@ -73,7 +73,7 @@ async def test_a_redirect_there_and_back_is_signed_again() -> None:
         assert [(seen.query, seen.headers["authorization"]) for seen in server.seen] == [(token(), _SECRET)] * 2
 
 
-async def test_a_circle_ends() -> None:
+async def test_redirect_loop_is_error() -> None:
     """More than five redirects are a permanent error."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(f"{server.url}/{_KEY}"))
@@ -98,7 +98,7 @@ async def test_a_circle_ends() -> None:
         *("http://[::1/x", "http://[x]/", "/a b", "/\xe9"),
     ],
 )
-async def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
+async def test_redirect_to_invalid_address_is_error(location: str) -> None:
     """Only web addresses are followed."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(location))
@@ -106,7 +106,7 @@ async def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
             await asked(server)
 
 
-async def test_a_redirects_fragment_is_of_no_account() -> None:
+async def test_fragment_of_redirect_is_ignored() -> None:
     """The token is added to the query, not to the fragment, which is never sent."""
     async with FaultyServer({_KEY: _DATA, "moved": _DATA}) as server:
         server.script(redirect(f"{server.url}/moved#part", times=1))
@@ -114,7 +114,7 @@ async def test_a_redirects_fragment_is_of_no_account() -> None:
         assert (server.seen[1].key, server.seen[1].query) == ("moved", token())
 
 
-async def test_redirect_out_of_tls_is_an_error(certificates: Certificates) -> None:
+async def test_redirect_from_https_to_http_is_error(certificates: Certificates) -> None:
     """A request that began with https never continues without encryption."""
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server:
         server.script(redirect("http://user:secret@elsewhere.invalid/y"))
@@ -127,7 +127,7 @@ async def test_redirect_out_of_tls_is_an_error(certificates: Certificates) -> No
 @pytest.mark.parametrize(
     "location", ["https://elsewhere.invalid/blob?sig=signed", "/blob?sig=signed", "blob?sig=signed"]
 )
-async def test_redirect_can_be_returned_instead_of_followed(location: str) -> None:
+async def test_redirect_is_returned_if_not_followed(location: str) -> None:
     """With `follow_redirects=False` the caller gets the redirect and its absolute target URL."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(location))
@@ -140,12 +140,12 @@ async def test_redirect_can_be_returned_instead_of_followed(location: str) -> No
         assert len(server.seen) == 1
 
 
-async def test_credentials_have_no_repr() -> None:
+async def test_repr_of_credentials_shows_no_secret() -> None:
     """The repr, which may be in a traceback or a log line, shows no credentials."""
     assert not leaks(repr(Credentials(token(), (("Authorization", _SECRET),))))
 
 
-async def test_body_that_drips_is_given_up() -> None:
+async def test_slow_body_times_out() -> None:
     """Single bytes keep the idle limit from firing; less than 1 KiB/s is a transient error."""
     async with FaultyServer({_KEY: _DATA}, [Trickle(at=3, every=0.02)]) as server:
         with pytest.raises(UnavailableError, match="sends next to nothing"):

@@ -68,7 +68,7 @@ def broken(at: int = 0, *, error: UnavailableError = _DOWN, times: int = 1, afte
     return Broken(error, at=at, times=times, after=after)
 
 
-async def test_a_fault_that_passes_is_not_seen(time: Time) -> None:
+async def test_transient_faults_are_retried_until_success(time: Time) -> None:
     """Documents, lists and ranges succeed after the allowed number of faults; each fault and wait is reported."""
     inner = FakeSource({_KEY: _DATA})
     source = patient(time, inner)
@@ -83,7 +83,7 @@ async def test_a_fault_that_passes_is_not_seen(time: Time) -> None:
     assert len(time.waits) == 9
 
 
-async def test_a_range_goes_on_at_the_byte_where_it_broke(time: Time) -> None:
+async def test_range_resumes_at_byte_where_it_broke_off(time: Time) -> None:
     """Each attempt requests only the missing bytes; nothing is passed on twice or left out."""
     inner = FakeSource({_KEY: _DATA}, broken(at=100_001), broken(), broken(at=1), broken(at=500_000))
     assert await fetched(patient(time, inner), 7, 900_000) == _DATA[7:900_000]
@@ -96,14 +96,14 @@ async def test_a_range_goes_on_at_the_byte_where_it_broke(time: Time) -> None:
     ]
 
 
-async def test_a_fault_after_the_last_byte_asks_for_nothing(time: Time) -> None:
+async def test_fault_after_last_byte_causes_no_request(time: Time) -> None:
     """If all bytes were received before the fault, there is no further request."""
     inner = FakeSource({_KEY: _DATA}, broken(at=len(_DATA), times=FOREVER))
     assert await fetched(patient(time, inner)) == _DATA
     assert len(inner.calls) == 1
 
 
-async def test_attempts_in_a_row_are_counted(time: Time) -> None:
+async def test_attempts_without_progress_are_limited(time: Time) -> None:
     """After the allowed number of attempts without a byte, the last error itself is raised."""
     errors = [UnavailableError(f"down {number}") for number in range(5)]
     inner = FakeSource({_KEY: _DATA}, *(broken(error=error) for error in errors))
@@ -114,7 +114,7 @@ async def test_attempts_in_a_row_are_counted(time: Time) -> None:
     assert [error for error, _ in time.told] == errors[:-1]
 
 
-async def test_bytes_that_came_count_as_success(time: Time) -> None:
+async def test_received_bytes_reset_limits(time: Time) -> None:
     """As long as bytes arrive, attempts, seconds and waits start over after each failure."""
     inner = FakeSource({_KEY: _DATA}, broken(at=100_000, times=FOREVER))
     assert await fetched(patient(time, inner, attempts=2, seconds=1.0)) == _DATA
@@ -122,7 +122,7 @@ async def test_bytes_that_came_count_as_success(time: Time) -> None:
     assert max(time.waits) <= 0.5
 
 
-async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
+async def test_time_limit_is_counted_from_last_byte(time: Time) -> None:
     """Retries end when that many seconds have passed without a byte, however long the range had succeeded before."""
     inner = FakeSource({_KEY: _DATA})
     source = patient(time, inner, attempts=FOREVER, seconds=100.0)
@@ -141,7 +141,7 @@ async def test_patience_is_counted_from_the_last_byte(time: Time) -> None:
     assert 50.0 < time.now - began <= 100.0
 
 
-async def test_a_byte_starts_the_count_of_attempts_again(time: Time) -> None:
+async def test_single_byte_resets_attempts(time: Time) -> None:
     """An attempt that failed after a byte is the first of a new series, for the limit and for the waits."""
     inner = FakeSource({_KEY: _DATA}, broken(times=3), broken(at=1), broken(times=FOREVER))
     with pytest.raises(UnavailableError):
@@ -151,7 +151,7 @@ async def test_a_byte_starts_the_count_of_attempts_again(time: Time) -> None:
     assert all(wait <= ceiling for wait, ceiling in zip(time.waits, ceilings, strict=True))
 
 
-async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
+async def test_time_of_sink_is_not_counted(time: Time) -> None:
     """The time taken by the sink (such as a stalled disk) is not counted against the source."""
     inner = FakeSource({_KEY: _DATA}, broken(at=1_000))
 
@@ -162,7 +162,7 @@ async def test_a_slow_sink_takes_no_patience(time: Time) -> None:
     assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
 
 
-async def test_a_byte_now_and_then_is_no_success(time: Time) -> None:
+async def test_few_bytes_do_not_reset_time_limit(time: Time) -> None:
     """If each attempt yields only a few bytes, the retries end by the time limit."""
     inner = FakeSource({_KEY: _DATA}, broken(at=10, times=FOREVER))
     began = time.now
@@ -171,7 +171,7 @@ async def test_a_byte_now_and_then_is_no_success(time: Time) -> None:
     assert 15.0 < time.now - began <= 20.0
 
 
-async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> None:
+async def test_source_that_never_answered_has_shorter_time_limit(time: Time) -> None:
     """A wrong address is likelier than an outage: one minute, instead of five after a first response."""
 
     async def given_up_after(source: RetryingSource) -> float:
@@ -191,7 +191,7 @@ async def test_a_source_that_never_answered_is_given_up_sooner(time: Time) -> No
     assert 250.0 < await given_up_after(answered) <= 300.0
 
 
-async def test_waits_grow_with_full_jitter(time: Time) -> None:
+async def test_waits_grow_exponentially_with_full_jitter(time: Time) -> None:
     """Wait number n is random between zero and 0.5 s times 2^n, and never more than 30 s."""
     rounds: list[list[float]] = []
     for _ in range(200):
@@ -205,7 +205,7 @@ async def test_waits_grow_with_full_jitter(time: Time) -> None:
         assert 0.8 * ceiling < max(waits) <= ceiling
 
 
-async def test_retry_after_is_kept(time: Time) -> None:
+async def test_wait_is_at_least_retry_after(time: Time) -> None:
     """No wait is shorter than the service's Retry-After, even above the longest wait of the policy."""
     inner = FakeSource({_KEY: _DATA}, broken(error=UnavailableError("busy", retry_after=45.0), times=2), broken())
     assert await patient(time, inner).read(_KEY, len(_DATA)) == _DATA
@@ -213,7 +213,7 @@ async def test_retry_after_is_kept(time: Time) -> None:
     assert time.waits[2] <= 2.0
 
 
-async def test_retry_after_beyond_patience_ends_at_once(time: Time) -> None:
+async def test_retry_after_beyond_time_limit_ends_retries(time: Time) -> None:
     """There is no wait that would end after the time limit."""
     busy = UnavailableError("busy", retry_after=301.0)
     inner = FakeSource({_KEY: _DATA}, broken(error=busy, times=FOREVER))
@@ -234,7 +234,7 @@ async def test_retry_after_beyond_patience_ends_at_once(time: Time) -> None:
     ],
     ids=repr,
 )
-async def test_what_will_not_pass_is_not_retried(time: Time, error: SourceError) -> None:
+async def test_permanent_error_is_not_retried(time: Time, error: SourceError) -> None:
     """Only `UnavailableError` is retried; every other error is raised at once, unchanged."""
     inner = FakeSource({_KEY: _DATA}, Broken(error, times=FOREVER))
     source = patient(time, inner)
@@ -245,7 +245,7 @@ async def test_what_will_not_pass_is_not_retried(time: Time, error: SourceError)
     assert (len(inner.calls), time.waits, time.told) == (3, [], [])
 
 
-async def test_an_error_amid_a_range_is_final_though_others_were_retried(time: Time) -> None:
+async def test_permanent_error_after_retries_ends_range(time: Time) -> None:
     """A permanent error after retried ones ends the range."""
     inner = FakeSource({_KEY: _DATA}, broken(at=10), Broken(AccessError("expired meanwhile")))
     with pytest.raises(AccessError):
@@ -253,7 +253,7 @@ async def test_an_error_amid_a_range_is_final_though_others_were_retried(time: T
     assert len(inner.calls) == 2
 
 
-async def test_each_call_has_its_own_patience(time: Time) -> None:
+async def test_each_call_has_its_own_limits(time: Time) -> None:
     """A range that has exhausted its retries does not affect another one."""
     inner = FakeSource({_KEY: _DATA, "bad": _DATA}, Broken(_DOWN, on="bad", times=FOREVER), broken(at=9, times=7))
     source = patient(time, inner)
@@ -261,7 +261,7 @@ async def test_each_call_has_its_own_patience(time: Time) -> None:
     assert (good, bad) == (_DATA, _DOWN)
 
 
-async def test_a_wait_can_be_cancelled() -> None:
+async def test_wait_can_be_cancelled() -> None:
     """A cancelled call does not finish its wait."""
     reached = asyncio.Event()
     patience = RetryPolicy(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
@@ -273,7 +273,7 @@ async def test_a_wait_can_be_cancelled() -> None:
         await task
 
 
-async def test_name_and_end_are_those_of_the_inner_source(time: Time) -> None:
+async def test_name_and_close_are_delegated(time: Time) -> None:
     """It has the inner source's name, and closing it closes the inner source."""
     inner = FakeSource({}, Fault())
     source = patient(time, inner)

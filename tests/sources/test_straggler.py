@@ -75,7 +75,7 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
     return bytes(sink.data)
 
 
-async def test_a_crawling_range_is_cut_off(time: Time) -> None:
+async def test_straggling_range_is_aborted(time: Time) -> None:
     """At a tenth of the others' rate a range is aborted after two seconds; bytes received until then were passed on."""
     inner = Timed(time)
     source = StragglerSource(inner)
@@ -89,7 +89,7 @@ async def test_a_crawling_range_is_cut_off(time: Time) -> None:
     assert came + await fetch(source, len(came)) == _DATA
 
 
-async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time) -> None:
+async def test_range_is_aborted_at_most_three_times(time: Time) -> None:
     """After three aborts, the range is completed, however slowly."""
     inner = Timed(time)
     source = StragglerSource(inner)
@@ -103,7 +103,7 @@ async def test_a_range_that_always_crawls_is_let_be_after_three_times(time: Time
 
 
 @pytest.mark.parametrize("known", [0, 3])
-async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) -> None:
+async def test_no_range_is_aborted_without_faster_ones(time: Time, known: int) -> None:
     """If all ranges are slow, or few others are known, none is aborted."""
     inner = Timed(time)
     source = StragglerSource(inner)
@@ -114,7 +114,7 @@ async def test_a_slow_line_has_no_pace_to_fall_behind(time: Time, known: int) ->
         assert await fetch(source) == _DATA
 
 
-async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
+async def test_time_of_sink_does_not_count_as_slow_source(time: Time) -> None:
     """A stalled disk does not make a range slow."""
     source = StragglerSource(Timed(time))
     for _ in range(4):
@@ -128,7 +128,7 @@ async def test_the_sinks_time_is_not_the_sources(time: Time) -> None:
     assert slow.data == _DATA
 
 
-async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
+async def test_almost_complete_range_is_not_aborted(time: Time) -> None:
     """A new connection would take as long as waiting for the rest."""
     inner = Timed(time)
     source = StragglerSource(inner)
@@ -139,7 +139,7 @@ async def test_the_last_second_of_a_range_is_let_be(time: Time) -> None:
     assert await fetch(source, 0, size) == _DATA[:size]
 
 
-async def test_waiting_for_the_answer_is_no_crawling(time: Time) -> None:
+async def test_delay_before_response_does_not_count_as_slow(time: Time) -> None:
     """A response that begins late (after waiting for a token) and is then fast is not aborted."""
     inner = Timed(time)
     source = StragglerSource(inner)

@@ -78,7 +78,7 @@ def old(tmp_path: Path) -> Certificates:
     return made
 
 
-def test_an_authority_without_key_identifiers_is_accepted(old: Certificates) -> None:
+def test_authority_without_key_identifier_is_accepted(old: Certificates) -> None:
     """Many corporate authorities have none; Python 3.13 and newer would refuse the chain by default."""
     text = openssl("x509", "-in", old.certificate, "-noout", "-text").decode()
     assert "Key Identifier" not in text
@@ -92,7 +92,7 @@ def test_an_authority_without_key_identifiers_is_accepted(old: Certificates) -> 
 
 
 @pytest.mark.parametrize("ca_file", [True, False], ids=["MODELS_CA_FILE", "the system's"])
-def test_the_rules_are_those_of_curl_on_every_python(certificates: Certificates, *, ca_file: bool) -> None:
+def test_verification_flags_are_same_on_every_python(certificates: Certificates, *, ca_file: bool) -> None:
     """Certificates and names are verified, a chain may end at any trusted certificate, key identifiers are optional."""
     context = client_context(str(certificates.authority) if ca_file else "")
     assert context.verify_flags == ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -100,7 +100,7 @@ def test_the_rules_are_those_of_curl_on_every_python(certificates: Certificates,
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
-def test_only_the_files_authorities_are_trusted(certificates: Certificates, tmp_path: Path) -> None:
+def test_only_authorities_of_ca_file_are_trusted(certificates: Certificates, tmp_path: Path) -> None:
     """A certificate of another authority is refused, and so is one for another host."""
     client = client_context(str(issue(tmp_path).authority))
     with pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|unable to get"):
@@ -109,12 +109,12 @@ def test_only_the_files_authorities_are_trusted(certificates: Certificates, tmp_
         handshake(client_context(str(certificates.authority)), certificates.server_context(), "models.example")
 
 
-def test_a_servers_own_certificate_can_be_pinned(certificates: Certificates) -> None:
+def test_server_certificate_can_be_pinned(certificates: Certificates) -> None:
     """A file with the server's own certificate, which is not an authority, makes this server trusted."""
     assert handshake(client_context(str(certificates.certificate)), certificates.server_context()).version()
 
 
-def test_an_intermediate_authority_is_enough(tmp_path: Path, old: Certificates) -> None:
+def test_intermediate_authority_is_trust_anchor(tmp_path: Path, old: Certificates) -> None:
     """The file may contain only the issuing authority, without the root that signed it."""
     config, root_key = tmp_path / "openssl.cnf", tmp_path / "ca.key"
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-config", config)
@@ -157,14 +157,14 @@ READABLE: dict[str, Callable[[Certificates, Certificates], bytes]] = {
 
 
 @pytest.mark.parametrize("form", READABLE)
-def test_a_ca_file_in_any_usual_form_is_read(form: str, certificates: Certificates, tmp_path: Path) -> None:
+def test_ca_file_is_read_in_each_common_format(form: str, certificates: Certificates, tmp_path: Path) -> None:
     """PEM and DER files of Windows and Linux tools make the server trusted."""
     path = tmp_path / "ca file"
     path.write_bytes(READABLE[form](certificates, issue(tmp_path)))
     assert handshake(client_context(str(path)), certificates.server_context()).version()
 
 
-def test_a_certificate_that_openssl_distrusts_is_not_trusted(certificates: Certificates, tmp_path: Path) -> None:
+def test_distrusted_certificate_is_not_trusted(certificates: Certificates, tmp_path: Path) -> None:
     """OpenSSL's own format can state that a certificate is not for servers, which is respected."""
     path = tmp_path / "ca.pem"
     path.write_bytes(openssl("x509", "-in", certificates.authority, "-trustout", "-addreject", "serverAuth"))
@@ -231,9 +231,7 @@ REFUSED: dict[str, tuple[Callable[[Certificates], bytes], str]] = {
 
 
 @pytest.mark.parametrize("form", REFUSED)
-def test_another_format_is_refused_with_its_name_and_a_remedy(
-    form: str, certificates: Certificates, tmp_path: Path
-) -> None:
+def test_unsupported_ca_file_format_is_named_with_remedy(form: str, certificates: Certificates, tmp_path: Path) -> None:
     """One line names the file's format and the command that converts it."""
     written, words = REFUSED[form]
     path = tmp_path / "ca file"
@@ -250,7 +248,7 @@ def test_another_format_is_refused_with_its_name_and_a_remedy(
         ("PKCS#12", "openssl pkcs12 -nokeys -passin pass:x"),
     ],
 )
-def test_the_command_of_the_message_makes_a_usable_file(
+def test_suggested_conversion_command_works(
     form: str, command: str, certificates: Certificates, tmp_path: Path
 ) -> None:
     """The command in the message works (openssl asks for the password of a PKCS#12 file)."""
@@ -260,7 +258,7 @@ def test_the_command_of_the_message_makes_a_usable_file(
     assert handshake(client_context(str(made)), certificates.server_context()).version()
 
 
-def test_a_path_that_is_not_a_readable_file_is_refused(tmp_path: Path) -> None:
+def test_unreadable_ca_file_path_is_reported(tmp_path: Path) -> None:
     """A missing file, a directory and an unreadable file have different messages."""
     with pytest.raises(UsageError, match=r"^MODELS_CA_FILE=/missing cannot be read: No such file or directory; check"):
         client_context("/missing")
@@ -271,7 +269,7 @@ def test_a_path_that_is_not_a_readable_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user that may not read the file")
-def test_a_file_without_permission_is_refused(certificates: Certificates, tmp_path: Path) -> None:
+def test_ca_file_without_read_permission_is_reported(certificates: Certificates, tmp_path: Path) -> None:
     """The message says that permission is missing."""
     path = tmp_path / "ca.pem"
     path.write_bytes(certificates.authority.read_bytes())
