@@ -16,23 +16,13 @@ from models_init.output import log_format
 from models_init.output import stream_writer as outlet_module
 from models_init.output.progress import RATE_BEATS, EventLogger, Heartbeat, LineReporter, Progress
 from models_init.output.stream_writer import PENDING, StreamWriter
+from tests.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 MIB = 1 << 20
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time that was set."""
-        return self.now
 
 
 class Beats(threading.Event):
@@ -58,7 +48,7 @@ def pipe() -> Iterator[tuple[int, io.TextIOWrapper]]:
         yield reader, stream
 
 
-def progressed(clock: Clock, progress: Progress, count: int, seconds: float = 10) -> dict[str, object]:
+def progressed(clock: FakeClock, progress: Progress, count: int, seconds: float = 10) -> dict[str, object]:
     clock.now += seconds
     progress.done += count
     return progress.facts()
@@ -66,7 +56,7 @@ def progressed(clock: Clock, progress: Progress, count: int, seconds: float = 10
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
     """A slow start is forgotten after a minute; the remaining time follows from the rate."""
-    clock = Clock()
+    clock = FakeClock()
     progress = Progress(clock)
     progress.expect(100 * MIB)
     progressed(clock, progress, 0, seconds=600)
@@ -83,7 +73,7 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
 
 def test_the_rate_begins_with_the_bytes() -> None:
     """Time spent before bytes were expected does not make the line look slow."""
-    clock = Clock()
+    clock = FakeClock()
     progress = Progress(clock)
     progressed(clock, progress, 0, seconds=600)
     progress.expect(100 * MIB)
@@ -92,7 +82,7 @@ def test_the_rate_begins_with_the_bytes() -> None:
 
 def test_a_stall_has_no_remaining_time() -> None:
     """Where nothing comes, nobody knows how long it takes."""
-    clock = Clock()
+    clock = FakeClock()
     progress = Progress(clock)
     progress.expect(MIB)
     found = progressed(clock, progress, 0)
@@ -101,7 +91,7 @@ def test_a_stall_has_no_remaining_time() -> None:
 
 def test_more_bytes_than_expected_leave_no_time() -> None:
     """The remaining time is never below zero."""
-    clock = Clock()
+    clock = FakeClock()
     progress = Progress(clock)
     progress.expect(MIB)
     assert progressed(clock, progress, 2 * MIB)["eta_seconds"] == 0
@@ -109,7 +99,7 @@ def test_more_bytes_than_expected_leave_no_time() -> None:
 
 def test_a_beat_says_how_far_the_work_is() -> None:
     """Each heartbeat is one line with bytes, total, rate and remaining time; before there are bytes, with the step."""
-    clock, stream = Clock(), io.StringIO()
+    clock, stream = FakeClock(), io.StringIO()
     with closing(StreamWriter(stream)) as outlet:
         lines = LineReporter(outlet, "text", "info", Progress(clock))
         lines.event("hashing")

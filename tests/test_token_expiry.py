@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from models_init.cli.token_expiry import TokenExpiryMonitor
+from tests.clock import FakeClock
 from tests.recorder import Recorder
 
 _MB = 10**6
 
 
-@dataclass
-class Clock:
-    """Moves by hand."""
-
-    now: float = 0.0
-
-
 def fetched(expires: datetime | None, seconds: int) -> Recorder:
     """Fetch 100 MB at 1 MB/s for so many seconds."""
-    recorder, clock = Recorder(), Clock()
-    outlook = TokenExpiryMonitor(recorder, lambda: expires, lambda: clock.now)
+    recorder, clock = Recorder(), FakeClock()
+    outlook = TokenExpiryMonitor(recorder, lambda: expires, clock)
     outlook.event("fetching", bytes=100 * _MB)
     outlook.expect(100 * _MB)
     for _ in range(seconds):
@@ -56,8 +49,8 @@ def test_sufficient_token_lifetime_is_not_reported(expires_in: float | None, sec
 
 def test_renewed_token_is_judged_by_its_own_expiry() -> None:
     """The end is asked for each time."""
-    recorder, clock, ends = Recorder(), Clock(), [in_seconds(500), in_seconds(10)]
-    outlook = TokenExpiryMonitor(recorder, lambda: ends.pop(0), lambda: clock.now)
+    recorder, clock, ends = Recorder(), FakeClock(), [in_seconds(500), in_seconds(10)]
+    outlook = TokenExpiryMonitor(recorder, lambda: ends.pop(0), clock)
     outlook.expect(100 * _MB)
     for _ in range(20):
         clock.now += 1.0

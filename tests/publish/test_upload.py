@@ -27,6 +27,7 @@ from models_init.formats.manifest import MIB
 from models_init.publish.upload.container import ConflictError, Container, UploadTarget, opened
 from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, UploadOptions, UploadResult, block_size, upload
 from models_init.sources.wrappers.retry import RetryPolicy
+from tests.clock import FakeClock
 from tests.publish.packs import archive_of, pack, sha256
 from tests.services.faults import Cut, Raw, Reset, WholeObject, expired, not_public, redirect, refused, throttled
 from tests.services.faulty import FOREVER, Fault, FaultyServer
@@ -48,22 +49,11 @@ MANIFEST, SIGNATURE, ARCHIVE = (
 TOKEN = f"sv=2026-10-06&sp=rw&sig={quote('A' * 43 + '=', safe='')}"
 
 
-class Waits:
-    """Notes how long it was to wait, and does not."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        """Note it."""
-        self.seconds.append(seconds)
-        await asyncio.sleep(0)
-
-
 def target(
-    url: str, token: str = TOKEN, *, attempts: int = 1, waits: Waits | None = None, ca_file: str = ""
+    url: str, token: str = TOKEN, *, attempts: int = 1, clock: FakeClock | None = None, ca_file: str = ""
 ) -> UploadTarget:
-    return UploadTarget(url, token, RetryPolicy(attempts=attempts, sleep=waits or Waits()), ca_file)
+    clock = clock or FakeClock()
+    return UploadTarget(url, token, RetryPolicy(attempts=attempts, sleep=clock.sleep, clock=clock), ca_file)
 
 
 def at(azurite: Azurite, permissions: str = "rw") -> UploadTarget:
@@ -419,13 +409,13 @@ async def test_each_fault_of_the_service_has_its_class_and_its_words(
 async def test_a_busy_service_is_asked_again_when_it_wants_to(tmp_path: Path) -> None:
     """503 and 429 are repeated after Retry-After at the earliest; what is final is not."""
     directory = pack(tmp_path, FILES)
-    waits = Waits()
+    clock = FakeClock()
     faults = [throttled(retry_after=77), throttled(429, retry_after=88), refused(400, "Final")]
     async with FaultyServer({}, faults) as server:
         with pytest.raises(SourceError, match="400 Final"):
-            await published(directory, target(server.url, attempts=9, waits=waits))
+            await published(directory, target(server.url, attempts=9, clock=clock))
         assert [seen.status for seen in server.seen] == [503, 429, 400]
-    assert [wait >= least for wait, least in zip(waits.seconds, [77, 88], strict=True)] == [True, True]
+    assert [wait >= least for wait, least in zip(clock.waits, [77, 88], strict=True)] == [True, True]
 
 
 async def test_patience_ends(tmp_path: Path) -> None:
@@ -440,10 +430,10 @@ async def test_a_certificate_that_nobody_vouches_for_is_final(tmp_path: Path, az
     """It is told at once, without any further attempt; with the authority's file it works."""
     directory = pack(tmp_path, FILES)
     fresh = azurite_tls.fresh_container()
-    waits = Waits()
+    clock = FakeClock()
     with pytest.raises(SourceError, match=r"the certificate of .* is not trusted; name your CA's file"):
-        await published(directory, target(fresh.container_url, fresh.sas("rw"), attempts=9, waits=waits))
-    assert waits.seconds == []
+        await published(directory, target(fresh.container_url, fresh.sas("rw"), attempts=9, clock=clock))
+    assert clock.waits == []
     authority = str(fresh.certificate_authority)
     assert (await published(directory, target(fresh.container_url, fresh.sas("rw"), ca_file=authority))).fresh
 

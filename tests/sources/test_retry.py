@@ -16,8 +16,8 @@ from models_init.core.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.wrappers import retry
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
+from tests.clock import FakeClock
 from tests.sources.collecting_sink import Collected
 from tests.sources.fake import FOREVER, Broken, FakeSource, Fault
 
@@ -27,35 +27,27 @@ _DOWN = UnavailableError("down")
 
 
 @dataclass
-class Time:
-    """A clock that advances only by sleeping, and the reported retries."""
+class RetryLog(FakeClock):
+    """A clock that also records the reported retries."""
 
-    now: float = 1000.0
-    waits: list[float] = field(default_factory=list)
-    told: list[tuple[UnavailableError, float]] = field(default_factory=list)
+    reported: list[tuple[UnavailableError, float]] = field(default_factory=list)
 
-    async def sleep(self, seconds: float) -> None:
-        """Advance the clock."""
-        await asyncio.sleep(0)
-        self.waits.append(seconds)
-        self.now += seconds
-
-    def tell(self, error: UnavailableError, wait: float) -> None:
-        """Record a retry."""
-        self.told.append((error, wait))
+    def report(self, error: UnavailableError, wait: float) -> None:
+        """Record a retry and its wait in seconds."""
+        self.reported.append((error, wait))
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    fake = Time()
-    monkeypatch.setattr(retry, "monotonic", lambda: fake.now)
-    return fake
+def clock() -> RetryLog:
+    return RetryLog()
 
 
 def patient(
-    time: Time, inner: FakeSource, *, attempts: int = 8, seconds: float = 300.0, first_wait: float = 0.5
+    clock: RetryLog, inner: FakeSource, *, attempts: int = 8, seconds: float = 300.0, first_wait: float = 0.5
 ) -> RetryingSource:
-    return RetryingSource(inner, RetryPolicy(attempts, seconds, seconds, first_wait, sleep=time.sleep), time.tell)
+    return RetryingSource(
+        inner, RetryPolicy(attempts, seconds, seconds, first_wait, sleep=clock.sleep, clock=clock), clock.report
+    )
 
 
 async def fetched(source: RetryingSource, start: int = 0, stop: int = len(_DATA)) -> bytes:
@@ -68,10 +60,10 @@ def broken(at: int = 0, *, error: UnavailableError = _DOWN, times: int = 1, afte
     return Broken(error, at=at, times=times, after=after)
 
 
-async def test_transient_faults_are_retried_until_success(time: Time) -> None:
+async def test_transient_faults_are_retried_until_success(clock: RetryLog) -> None:
     """Documents, lists and ranges succeed after the allowed number of faults; each fault and wait is reported."""
     inner = FakeSource({_KEY: _DATA})
-    source = patient(time, inner)
+    source = patient(clock, inner)
     inner.script(broken(times=3))
     assert await source.read(_KEY, len(_DATA)) == _DATA
     inner.script(broken(times=3))
@@ -79,14 +71,14 @@ async def test_transient_faults_are_retried_until_success(time: Time) -> None:
     inner.script(broken(times=3))
     assert await fetched(source) == _DATA
     assert [call.method for call in inner.calls] == ["read"] * 4 + ["names"] * 4 + ["get_range"] * 4
-    assert time.told == [(_DOWN, wait) for wait in time.waits]
-    assert len(time.waits) == 9
+    assert clock.reported == [(_DOWN, wait) for wait in clock.waits]
+    assert len(clock.waits) == 9
 
 
-async def test_range_resumes_at_byte_where_it_broke_off(time: Time) -> None:
+async def test_range_resumes_at_byte_where_it_broke_off(clock: RetryLog) -> None:
     """Each attempt requests only the missing bytes; nothing is passed on twice or left out."""
     inner = FakeSource({_KEY: _DATA}, broken(at=100_001), broken(), broken(at=1), broken(at=500_000))
-    assert await fetched(patient(time, inner), 7, 900_000) == _DATA[7:900_000]
+    assert await fetched(patient(clock, inner), 7, 900_000) == _DATA[7:900_000]
     assert inner.ranges() == [
         (7, 900_000),
         (100_008, 900_000),
@@ -96,92 +88,94 @@ async def test_range_resumes_at_byte_where_it_broke_off(time: Time) -> None:
     ]
 
 
-async def test_fault_after_last_byte_causes_no_request(time: Time) -> None:
+async def test_fault_after_last_byte_causes_no_request(clock: RetryLog) -> None:
     """If all bytes were received before the fault, there is no further request."""
     inner = FakeSource({_KEY: _DATA}, broken(at=len(_DATA), times=FOREVER))
-    assert await fetched(patient(time, inner)) == _DATA
+    assert await fetched(patient(clock, inner)) == _DATA
     assert len(inner.calls) == 1
 
 
-async def test_attempts_without_progress_are_limited(time: Time) -> None:
+async def test_attempts_without_progress_are_limited(clock: RetryLog) -> None:
     """After the allowed number of attempts without a byte, the last error itself is raised."""
     errors = [UnavailableError(f"down {number}") for number in range(5)]
     inner = FakeSource({_KEY: _DATA}, *(broken(error=error) for error in errors))
     with pytest.raises(UnavailableError) as given_up:
-        await fetched(patient(time, inner, attempts=5))
+        await fetched(patient(clock, inner, attempts=5))
     assert given_up.value is errors[-1]
     assert len(inner.calls) == 5
-    assert [error for error, _ in time.told] == errors[:-1]
+    assert [error for error, _ in clock.reported] == errors[:-1]
 
 
-async def test_received_bytes_reset_limits(time: Time) -> None:
+async def test_received_bytes_reset_limits(clock: RetryLog) -> None:
     """As long as bytes arrive, attempts, seconds and waits start over after each failure."""
     inner = FakeSource({_KEY: _DATA}, broken(at=100_000, times=FOREVER))
-    assert await fetched(patient(time, inner, attempts=2, seconds=1.0)) == _DATA
+    assert await fetched(patient(clock, inner, attempts=2, seconds=1.0)) == _DATA
     assert len(inner.calls) == len(_DATA) // 100_000
-    assert max(time.waits) <= 0.5
+    assert max(clock.waits) <= 0.5
 
 
-async def test_time_limit_is_counted_from_last_byte(time: Time) -> None:
+async def test_time_limit_is_counted_from_last_byte(clock: RetryLog) -> None:
     """Retries end when that many seconds have passed without a byte, however long the range had succeeded before."""
     inner = FakeSource({_KEY: _DATA})
-    source = patient(time, inner, attempts=FOREVER, seconds=100.0)
+    source = patient(clock, inner, attempts=FOREVER, seconds=100.0)
 
     def stall(_piece: bytes) -> None:
-        time.now += 90.0  # every piece takes so long
+        clock.now += 90.0  # every piece takes so long
 
-    began = time.now
+    began = clock.now
     await source.get_range(_KEY, 0, 600_000, Collected(stall))
-    assert time.now - began >= 900.0
+    assert clock.now - began >= 900.0
 
     inner.script(broken(times=FOREVER))
-    began = time.now
+    began = clock.now
     with pytest.raises(UnavailableError):
         await fetched(source, 0, 600_000)
-    assert 50.0 < time.now - began <= 100.0
+    assert 50.0 < clock.now - began <= 100.0
 
 
-async def test_single_byte_resets_attempts(time: Time) -> None:
+async def test_single_byte_resets_attempts(clock: RetryLog) -> None:
     """An attempt that failed after a byte is the first of a new series, for the limit and for the waits."""
     inner = FakeSource({_KEY: _DATA}, broken(times=3), broken(at=1), broken(times=FOREVER))
     with pytest.raises(UnavailableError):
-        await fetched(patient(time, inner, attempts=4, first_wait=1e-3))
+        await fetched(patient(clock, inner, attempts=4, first_wait=1e-3))
     assert len(inner.calls) == 3 + 4
     ceilings = [1e-3, 2e-3, 4e-3] * 2
-    assert all(wait <= ceiling for wait, ceiling in zip(time.waits, ceilings, strict=True))
+    assert all(wait <= ceiling for wait, ceiling in zip(clock.waits, ceilings, strict=True))
 
 
-async def test_time_of_sink_is_not_counted(time: Time) -> None:
+async def test_time_of_sink_is_not_counted(clock: RetryLog) -> None:
     """The time taken by the sink (such as a stalled disk) is not counted against the source."""
     inner = FakeSource({_KEY: _DATA}, broken(at=1_000))
 
     def stall(_piece: bytes) -> None:
-        time.now += 1000.0
+        clock.now += 1000.0
 
-    await patient(time, inner, seconds=10.0).get_range(_KEY, 0, 2_000, Collected(stall))
+    await patient(clock, inner, seconds=10.0).get_range(_KEY, 0, 2_000, Collected(stall))
     assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
 
 
-async def test_few_bytes_do_not_reset_time_limit(time: Time) -> None:
+async def test_few_bytes_do_not_reset_time_limit(clock: RetryLog) -> None:
     """If each attempt yields only a few bytes, the retries end by the time limit."""
     inner = FakeSource({_KEY: _DATA}, broken(at=10, times=FOREVER))
-    began = time.now
+    began = clock.now
     with pytest.raises(UnavailableError):
-        await fetched(patient(time, inner, attempts=2, seconds=20.0))
-    assert 15.0 < time.now - began <= 20.0
+        await fetched(patient(clock, inner, attempts=2, seconds=20.0))
+    assert 15.0 < clock.now - began <= 20.0
 
 
-async def test_source_that_never_answered_has_shorter_time_limit(time: Time) -> None:
+async def test_source_that_never_answered_has_shorter_time_limit(clock: RetryLog) -> None:
     """A wrong address is likelier than an outage: one minute, instead of five after a first response."""
 
     async def given_up_after(source: RetryingSource) -> float:
-        began = time.now
+        began = clock.now
         with pytest.raises(UnavailableError):
             await source.read(_KEY, len(_DATA))
-        return time.now - began
+        return clock.now - began
 
     def source(*faults: Fault) -> RetryingSource:
-        return RetryingSource(FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=time.sleep), time.tell)
+        return RetryingSource(
+            FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=clock.sleep, clock=clock), clock.report
+        )
 
     down = broken(times=FOREVER)
     assert 25.0 < await given_up_after(source(down)) <= 60.0
@@ -191,36 +185,36 @@ async def test_source_that_never_answered_has_shorter_time_limit(time: Time) -> 
     assert 250.0 < await given_up_after(answered) <= 300.0
 
 
-async def test_waits_grow_exponentially_with_full_jitter(time: Time) -> None:
+async def test_waits_grow_exponentially_with_full_jitter(clock: RetryLog) -> None:
     """Wait number n is random between zero and 0.5 s times 2^n, and never more than 30 s."""
     rounds: list[list[float]] = []
     for _ in range(200):
-        time.waits.clear()
+        clock.waits.clear()
         with pytest.raises(UnavailableError):
-            await patient(time, FakeSource({}, broken(times=FOREVER)), attempts=11, seconds=1e6).read(_KEY, 1)
-        rounds.append(list(time.waits))
+            await patient(clock, FakeSource({}, broken(times=FOREVER)), attempts=11, seconds=1e6).read(_KEY, 1)
+        rounds.append(list(clock.waits))
     for number, waits in enumerate(zip(*rounds, strict=True)):
         ceiling = min(30.0, 0.5 * 2**number)
         assert 0.0 <= min(waits) < 0.2 * ceiling
         assert 0.8 * ceiling < max(waits) <= ceiling
 
 
-async def test_wait_is_at_least_retry_after(time: Time) -> None:
+async def test_wait_is_at_least_retry_after(clock: RetryLog) -> None:
     """No wait is shorter than the service's Retry-After, even above the longest wait of the policy."""
     inner = FakeSource({_KEY: _DATA}, broken(error=UnavailableError("busy", retry_after=45.0), times=2), broken())
-    assert await patient(time, inner).read(_KEY, len(_DATA)) == _DATA
-    assert time.waits[:2] == [45.0, 45.0]
-    assert time.waits[2] <= 2.0
+    assert await patient(clock, inner).read(_KEY, len(_DATA)) == _DATA
+    assert clock.waits[:2] == [45.0, 45.0]
+    assert clock.waits[2] <= 2.0
 
 
-async def test_retry_after_beyond_time_limit_ends_retries(time: Time) -> None:
+async def test_retry_after_beyond_time_limit_ends_retries(clock: RetryLog) -> None:
     """There is no wait that would end after the time limit."""
     busy = UnavailableError("busy", retry_after=301.0)
     inner = FakeSource({_KEY: _DATA}, broken(error=busy, times=FOREVER))
     with pytest.raises(UnavailableError) as given_up:
-        await patient(time, inner).read(_KEY, 100)
+        await patient(clock, inner).read(_KEY, 100)
     assert given_up.value is busy
-    assert (len(inner.calls), time.waits) == (1, [])
+    assert (len(inner.calls), clock.waits) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -234,29 +228,29 @@ async def test_retry_after_beyond_time_limit_ends_retries(time: Time) -> None:
     ],
     ids=repr,
 )
-async def test_permanent_error_is_not_retried(time: Time, error: SourceError) -> None:
+async def test_permanent_error_is_not_retried(clock: RetryLog, error: SourceError) -> None:
     """Only `UnavailableError` is retried; every other error is raised at once, unchanged."""
     inner = FakeSource({_KEY: _DATA}, Broken(error, times=FOREVER))
-    source = patient(time, inner)
+    source = patient(clock, inner)
     for call in (source.read(_KEY, len(_DATA)), source.names(""), fetched(source)):
         with pytest.raises(type(error)) as refused:
             await call
         assert refused.value is error
-    assert (len(inner.calls), time.waits, time.told) == (3, [], [])
+    assert (len(inner.calls), clock.waits, clock.reported) == (3, [], [])
 
 
-async def test_permanent_error_after_retries_ends_range(time: Time) -> None:
+async def test_permanent_error_after_retries_ends_range(clock: RetryLog) -> None:
     """A permanent error after retried ones ends the range."""
     inner = FakeSource({_KEY: _DATA}, broken(at=10), Broken(AccessError("expired meanwhile")))
     with pytest.raises(AccessError):
-        await fetched(patient(time, inner))
+        await fetched(patient(clock, inner))
     assert len(inner.calls) == 2
 
 
-async def test_each_call_has_its_own_limits(time: Time) -> None:
+async def test_each_call_has_its_own_limits(clock: RetryLog) -> None:
     """A range that has exhausted its retries does not affect another one."""
     inner = FakeSource({_KEY: _DATA, "bad": _DATA}, Broken(_DOWN, on="bad", times=FOREVER), broken(at=9, times=7))
-    source = patient(time, inner)
+    source = patient(clock, inner)
     good, bad = await asyncio.gather(fetched(source), source.read("bad", 100), return_exceptions=True)
     assert (good, bad) == (_DATA, _DOWN)
 
@@ -273,10 +267,10 @@ async def test_wait_can_be_cancelled() -> None:
         await task
 
 
-async def test_name_and_close_are_delegated(time: Time) -> None:
+async def test_name_and_close_are_delegated(clock: RetryLog) -> None:
     """It has the inner source's name, and closing it closes the inner source."""
     inner = FakeSource({}, Fault())
-    source = patient(time, inner)
+    source = patient(clock, inner)
     assert source.name == inner.name
     await source.close()
     assert inner.closed

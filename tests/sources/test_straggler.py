@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from models_init.core.errors import UnavailableError
-from models_init.sources.wrappers import straggler
 from models_init.sources.wrappers.base import SinkWrapper
 from models_init.sources.wrappers.straggler import StragglerSource
+from tests.clock import FakeClock
 from tests.sources.collecting_sink import Collected
 from tests.sources.fake import FakeSource
 
@@ -23,18 +22,9 @@ _DATA = random.Random("brisk").randbytes(8 * _MB)
 _PIECE = 100_000
 
 
-@dataclass
-class Time:
-    """A clock that is set by hand."""
-
-    now: float = 1000.0
-
-
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    fake = Time()
-    monkeypatch.setattr(straggler, "monotonic", lambda: fake.now)
-    return fake
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 class Late(SinkWrapper):
@@ -46,22 +36,22 @@ class Late(SinkWrapper):
 
     async def buffer_updated(self, count: int) -> None:
         """Advance the clock by the transfer time of the piece."""
-        self._source.time.now += count / self._source.rate
+        self._source.clock.now += count / self._source.rate
         await super().buffer_updated(count)
 
 
 class Timed(FakeSource):
     """A source that sends `rate` bytes per second."""
 
-    def __init__(self, time: Time) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         super().__init__({"pack": _DATA}, piece=_PIECE)
         self.rate = 20.0 * _MB
         self.delay = 0.0
-        self.time = time
+        self.clock = clock
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """Advance the clock by the delay of the response."""
-        self.time.now += self.delay
+        self.clock.now += self.delay
 
         await super().get_range(key, start, stop, Late(sink, self))
 
@@ -75,24 +65,24 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
     return bytes(sink.data)
 
 
-async def test_straggling_range_is_aborted(time: Time) -> None:
+async def test_straggling_range_is_aborted(clock: FakeClock) -> None:
     """At a tenth of the others' rate a range is aborted after two seconds; bytes received until then were passed on."""
-    inner = Timed(time)
-    source = StragglerSource(inner)
+    inner = Timed(clock)
+    source = StragglerSource(inner, clock)
     for _ in range(4):
         assert await fetch(source) == _DATA
-    inner.rate, began = 2.0 * _MB, time.now
+    inner.rate, began = 2.0 * _MB, clock.now
     came = await fetch(source)
     assert came == _DATA[: len(came)]
-    assert time.now - began == pytest.approx(2.0, abs=0.1)
+    assert clock.now - began == pytest.approx(2.0, abs=0.1)
     inner.rate = 20.0 * _MB
     assert came + await fetch(source, len(came)) == _DATA
 
 
-async def test_range_is_aborted_at_most_three_times(time: Time) -> None:
+async def test_range_is_aborted_at_most_three_times(clock: FakeClock) -> None:
     """After three aborts, the range is completed, however slowly."""
-    inner = Timed(time)
-    source = StragglerSource(inner)
+    inner = Timed(clock)
+    source = StragglerSource(inner, clock)
     for _ in range(4):
         await fetch(source)
     inner.rate, data, asked = 0.8 * _MB, b"", 0
@@ -103,10 +93,10 @@ async def test_range_is_aborted_at_most_three_times(time: Time) -> None:
 
 
 @pytest.mark.parametrize("known", [0, 3])
-async def test_no_range_is_aborted_without_faster_ones(time: Time, known: int) -> None:
+async def test_no_range_is_aborted_without_faster_ones(clock: FakeClock, known: int) -> None:
     """If all ranges are slow, or few others are known, none is aborted."""
-    inner = Timed(time)
-    source = StragglerSource(inner)
+    inner = Timed(clock)
+    source = StragglerSource(inner, clock)
     for _ in range(known):
         await fetch(source)
     inner.rate = 0.5 * _MB
@@ -114,24 +104,24 @@ async def test_no_range_is_aborted_without_faster_ones(time: Time, known: int) -
         assert await fetch(source) == _DATA
 
 
-async def test_time_of_sink_does_not_count_as_slow_source(time: Time) -> None:
+async def test_time_of_sink_does_not_count_as_slow_source(clock: FakeClock) -> None:
     """A stalled disk does not make a range slow."""
-    source = StragglerSource(Timed(time))
+    source = StragglerSource(Timed(clock), clock)
     for _ in range(4):
         await fetch(source)
 
     def stall(_piece: bytes) -> None:
-        time.now += 10.0
+        clock.now += 10.0
 
     slow = Collected(stall, size=_PIECE)
     await source.get_range("pack", 0, len(_DATA), slow)
     assert slow.data == _DATA
 
 
-async def test_almost_complete_range_is_not_aborted(time: Time) -> None:
+async def test_almost_complete_range_is_not_aborted(clock: FakeClock) -> None:
     """A new connection would take as long as waiting for the rest."""
-    inner = Timed(time)
-    source = StragglerSource(inner)
+    inner = Timed(clock)
+    source = StragglerSource(inner, clock)
     for _ in range(4):
         await fetch(source)
     inner.rate = 1.0 * _MB
@@ -139,10 +129,10 @@ async def test_almost_complete_range_is_not_aborted(time: Time) -> None:
     assert await fetch(source, 0, size) == _DATA[:size]
 
 
-async def test_delay_before_response_does_not_count_as_slow(time: Time) -> None:
+async def test_delay_before_response_does_not_count_as_slow(clock: FakeClock) -> None:
     """A response that begins late (after waiting for a token) and is then fast is not aborted."""
-    inner = Timed(time)
-    source = StragglerSource(inner)
+    inner = Timed(clock)
+    source = StragglerSource(inner, clock)
     for _ in range(4):
         await fetch(source)
     inner.delay = 60.0

@@ -24,10 +24,17 @@ class RateLimitedSource(SourceWrapper):
     Unused rate does not accumulate while nothing is read, so that almost no second exceeds the limit.
     """
 
-    def __init__(self, inner: Source, rate: int, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        inner: Source,
+        rate: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         super().__init__(inner)
         self._rate = rate
         self._sleep = sleep
+        self._clock = clock
         self._due = 0.0  # time at which the bytes received so far are within the rate
         self._started = False
 
@@ -44,7 +51,7 @@ class RateLimitedSource(SourceWrapper):
 
     async def _wait_for(self, size: int) -> None:
         """Wait until `size` more bytes are within the rate."""
-        now = monotonic()
+        now = self._clock()
         self._due = max(self._due, now - _CREDIT if self._started else now) + size / self._rate
         self._started = True
         if (wait := self._due - now) > _SHORTEST:

@@ -53,6 +53,7 @@ class RetryPolicy:
     first_wait: float = 0.5
     longest_wait: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = monotonic
 
 
 class RetryingSource(SourceWrapper):
@@ -114,10 +115,10 @@ class _CountingSink(SinkWrapper):
 
     async def buffer_updated(self, count: int) -> None:
         """See `Sink.buffer_updated`."""
-        began = monotonic()
+        began = self._effort.clock()
         await super().buffer_updated(count)
         self.came += count
-        self._effort.progress(count, monotonic() - began)
+        self._effort.progress(count, self._effort.clock() - began)
 
 
 class RetryingProbe:
@@ -151,13 +152,14 @@ class _RetryLoop:
 
     def __init__(self, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]) -> None:
         self._sleep = patience.sleep
+        self.clock = patience.clock
         self._on_retry = on_retry
         self._backoff = wait_random_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
         self._limit = stop_after_attempt(patience.attempts) | stop_before_delay(patience.seconds)
         self._attempt = 1
         self._attempts_before = 0  # attempts that had ended when bytes last arrived
         self._gain = 0
-        self._last_gain = monotonic()
+        self._last_gain = self.clock()
 
     async def make(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
@@ -181,7 +183,7 @@ class _RetryLoop:
         self._gain += count
         self._last_gain += busy
         if self._gain >= _WORTH:
-            self._gain, self._last_gain = 0, monotonic()
+            self._gain, self._last_gain = 0, self.clock()
 
     def _begin(self, state: RetryCallState) -> None:
         self._attempt = state.attempt_number
@@ -199,7 +201,7 @@ class _RetryLoop:
         """
         since = copy(state)
         since.attempt_number -= self._attempts_before
-        since.start_time, since.outcome_timestamp = self._last_gain, monotonic()
+        since.start_time, since.outcome_timestamp = self._last_gain, self.clock()
         return since
 
     def _tell(self, state: RetryCallState) -> None:

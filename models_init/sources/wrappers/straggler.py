@@ -29,14 +29,15 @@ _TRIES = 3  # maximum number of aborts of one range; after that it is accepted a
 class StragglerSource(SourceWrapper):
     """Aborts a range that is far slower than the latest others, with an `UnavailableError`, so that it is retried."""
 
-    def __init__(self, inner: Source) -> None:
+    def __init__(self, inner: Source, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(inner)
+        self._clock = clock
         self._paces: deque[float] = deque(maxlen=_KNOWN)
         self._cut_off: Counter[tuple[str, int]] = Counter()
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        timed = _TimedSink(sink, stop - start, lambda watch: self._judge(watch, key, stop))
+        timed = _TimedSink(sink, _RateMeter(stop - start, self._clock), lambda watch: self._judge(watch, key, stop))
         await super().get_range(key, start, stop, timed)
         self._paces.append(timed.watch.pace)
 
@@ -63,9 +64,9 @@ class StragglerSource(SourceWrapper):
 class _TimedSink(SinkWrapper):
     """Measures the rate at which the source delivers, and calls `look` from time to time."""
 
-    def __init__(self, inner: Sink, size: int, look: Callable[[_RateMeter], None]) -> None:
+    def __init__(self, inner: Sink, watch: _RateMeter, look: Callable[[_RateMeter], None]) -> None:
         super().__init__(inner)
-        self.watch = _RateMeter(size)
+        self.watch = watch
         self._look = look
 
     async def buffer_updated(self, count: int) -> None:
@@ -84,8 +85,9 @@ class _RateMeter:
     The time that the sink takes is not counted either.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, clock: Callable[[], float]) -> None:
         self.left = size
+        self._clock = clock
         self._came = 0
         self._seconds = 0.0
         self._since: float | None = None
@@ -94,11 +96,11 @@ class _RateMeter:
     def arrived(self, count: int) -> None:
         self.left -= count
         if self._since is not None:
-            self._seconds += monotonic() - self._since
+            self._seconds += self._clock() - self._since
             self._came += count
 
     def resume(self) -> None:
-        self._since = monotonic()
+        self._since = self._clock()
 
     def is_time_to_look(self) -> bool:
         """Return True once per `_LOOK` seconds of receiving."""
