@@ -65,14 +65,14 @@ class _Zstd:
         import zstandard  # noqa: PLC0415 - not every archive needs it
 
         decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
-        self._fault = zstandard.ZstdError
-        walked = cast("IO[bytes]", _FrameChecker(source))
-        self._reader = decompressor.stream_reader(walked, read_size=PIECE, read_across_frames=True)
+        self._error = zstandard.ZstdError
+        checked = cast("IO[bytes]", _FrameChecker(source))
+        self._reader = decompressor.stream_reader(checked, read_size=PIECE, read_across_frames=True)
 
     def read(self, size: int, /) -> bytes:
         try:
             return self._reader.read(size)
-        except self._fault as error:
+        except self._error as error:
             raise BadArchiveError(f"the zstd stream is damaged: {error}") from error
 
 
@@ -81,14 +81,14 @@ class _FrameChecker:
 
     def __init__(self, source: Readable) -> None:
         self._source = source
-        self._walk = FrameParser()
+        self._parser = FrameParser()
 
     def read(self, size: int, /) -> bytes:
         piece = self._source.read(size)
         if piece:
-            self._walk.feed(piece)
+            self._parser.feed(piece)
         else:
-            self._walk.end()
+            self._parser.end()
         return piece
 
 
@@ -109,7 +109,7 @@ class _Gzip:
                     return b""
                 self._begin_member()
             if not self._rest:
-                raise BadArchiveError("the gzip stream breaks off before its end")
+                raise BadArchiveError("the gzip stream is truncated")
             if data := self._decompress(size):
                 return data
 
@@ -117,7 +117,7 @@ class _Gzip:
         while len(self._rest) < len(_GZIP) and (more := self._source.read(PIECE)):
             self._rest += more
         if not self._rest.startswith(_GZIP):
-            raise BadArchiveError("something that is no gzip member follows the gzip stream")
+            raise BadArchiveError("data that is not gzip follows the gzip stream")
         self._member = zlib.decompressobj(_GZIP_ONLY)
 
     def _decompress(self, size: int) -> bytes:

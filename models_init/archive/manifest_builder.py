@@ -68,16 +68,16 @@ class ManifestBuilder:
         self._files: list[_FileRecord] = []
         self._directories: list[str] = []
 
-    def note(self, entry: TarEntry) -> Iterator[memoryview]:
+    def record(self, entry: TarEntry) -> Iterator[memoryview]:
         """Record an entry while passing its content through."""
         if entry.is_directory:
             self._directories.append(entry.path)
             return
-        sums = _ChunkHasher(entry.size)
+        hasher = _ChunkHasher(entry.size)
         for piece in entry.content:
-            sums.add(piece)
+            hasher.add(piece)
             yield piece
-        self._files.append(_FileRecord(entry.path, entry.size, entry.executable, sums.whole, bytes(sums.chunks)))
+        self._files.append(_FileRecord(entry.path, entry.size, entry.executable, hasher.whole, bytes(hasher.chunks)))
 
     @property
     def size(self) -> int:
@@ -91,12 +91,12 @@ class ManifestBuilder:
 
     def check(self, plain: OpaqueArchive) -> None:
         """Raise `BadArchiveError` if the totals differ from those of the publisher's manifest."""
-        for what, promised, found in (
+        for what, declared, found in (
             ("bytes", plain.size, self.size),
             ("files and directories", plain.entries, self.entries),
         ):
-            if promised not in (None, found):
-                raise BadArchiveError(f"it holds {found} {what}, not {promised} as its manifest says")
+            if declared not in (None, found):
+                raise BadArchiveError(f"it contains {found} {what}, not {declared} as its manifest states")
 
     def derived(self, published: Manifest, digest: str) -> Manifest:
         """Return the derived manifest, given the published manifest and the digest of its document."""

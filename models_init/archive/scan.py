@@ -33,15 +33,15 @@ class ScanResult(NamedTuple):
     fault: str
 
 
-def limits_of(archive: Archive, promised: OpaqueArchive) -> Limits:
+def limits_of(archive: Archive, declared: OpaqueArchive) -> Limits:
     """Return the limits for reading: those in the manifest, or else a size relative to the archive's size."""
     return Limits(
-        archive.size * RATIO + _FREE_GROWTH if promised.size is None else promised.size,
-        ENTRIES_LIMIT if promised.entries is None else min(promised.entries, ENTRIES_LIMIT),
+        archive.size * RATIO + _FREE_GROWTH if declared.size is None else declared.size,
+        ENTRIES_LIMIT if declared.entries is None else min(declared.entries, ENTRIES_LIMIT),
     )
 
 
-def scan(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeWriter | None = None) -> ScanResult:
+def scan(archive: Readable, limits: Limits, declared: OpaqueArchive, tree: TreeWriter | None = None) -> ScanResult:
     """Read an archive to its end, even if it is invalid; write its files to `tree` if given.
 
     If the archive is not a valid pack, the tree is removed. Raises `VolumeError`, and everything that reading the
@@ -51,12 +51,12 @@ def scan(archive: Readable, limits: Limits, promised: OpaqueArchive, tree: TreeW
     with _HashingReader(archive) as hashed:
         try:
             for entry in read(hashed, limits):
-                content = builder.note(entry)
+                content = builder.record(entry)
                 if tree:
                     tree.add(entry, content)
                 for _ in content:
                     pass
-            builder.check(promised)
+            builder.check(declared)
         except BadArchiveError as error:
             fault = str(error)
             if tree:
@@ -72,27 +72,27 @@ class _HashingReader:
     def __init__(self, inner: Readable) -> None:
         self._inner = inner
         self._hash = hashlib.sha256()
-        self._helper = ThreadPoolExecutor(1, thread_name_prefix="archive-hash")
-        self._last: Future[None] | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="archive-hash")
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._helper.shutdown()
+        self._executor.shutdown()
 
     def read(self, size: int, /) -> bytes:
         data = self._inner.read(size)
-        self._settle()
+        self._wait()
         if data:
-            self._last = self._helper.submit(self._hash.update, data)
+            self._pending = self._executor.submit(self._hash.update, data)
         return data
 
     def digest(self) -> str:
-        self._settle()
+        self._wait()
         return f"sha256:{self._hash.hexdigest()}"
 
-    def _settle(self) -> None:
-        if self._last:
-            self._last.result()
-            self._last = None
+    def _wait(self) -> None:
+        if self._pending:
+            self._pending.result()
+            self._pending = None

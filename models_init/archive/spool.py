@@ -120,17 +120,17 @@ class SpoolWriter:
         self._spool = spool
         self._on_part = on_part
         self._begun: dict[int, tuple[Path, int]] = {}
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """See `FetchTarget.write`; returns no wrong chunks because nothing can be verified yet."""
         start = batch.start - batch.start % SPAN_SIZE
         part = Part(start // SPAN_SIZE, start, min(start + SPAN_SIZE, self._spool.size))
-        with self._guard:
+        with self._lock:
             draft, left = self._begun.get(part.number) or (self._spool.draft(), part.size)
             self._begun[part.number] = draft, left
         self._spool.write(draft, batch.start - start, data)
-        with self._guard:
+        with self._lock:
             left = self._begun[part.number][1] - len(data)
             self._begun[part.number] = draft, left
         if not left:
@@ -158,15 +158,15 @@ class SpoolReader:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._parts = spool.parts()
-        self._there: set[int] = set()
+        self._stored: set[int] = set()
         self._stopped = False
         self._changed = threading.Condition()
         self._descriptor = -1
 
-    def arrived(self, *parts: Part) -> None:
+    def mark_stored(self, *parts: Part) -> None:
         """Mark parts as stored."""
         with self._changed:
-            self._there.update(part.number for part in parts)
+            self._stored.update(part.number for part in parts)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -197,7 +197,7 @@ class SpoolReader:
         if part is None:
             return False
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or part.number in self._there)
+            self._changed.wait_for(lambda: self._stopped or part.number in self._stored)
             if self._stopped:
                 raise SpoolClosedError
         self._descriptor = os.open(self._spool.path(part), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

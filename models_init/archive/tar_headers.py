@@ -19,14 +19,15 @@ _REFUSED = {
     b"6": "a fifo",
     b"7": "a contiguous file",
     b"A": "an access control list",
-    b"D": "a list of a directory's names",
+    b"D": "a GNU directory listing",
     b"K": "a GNU long link name",
-    b"M": "the rest of a file from another volume",
+    b"M": "a continued file of a multi-volume archive",
     b"N": "an old GNU long name",
     b"S": "a sparse file",
-    b"V": "a volume's label",
+    b"V": "a tar volume label",
     b"X": "a Solaris extended header",
 }
+_LINKS = {b"1", b"2", b"K"}
 _KNOWN = {REGULAR, OLD_REGULAR, DIRECTORY, LONG_NAME, PAX, PAX_GLOBAL}
 
 _POSIX, _GNU, _OLD = b"ustar\x0000", b"ustar  \0", bytes(8)
@@ -37,10 +38,20 @@ _SIZE_LIMIT = 2**53 - 1  # as in manifests
 _PAX_RECORD = re.compile(rb"([1-9][0-9]{0,5}) ([^=\n\0]+)=")
 _PAX_SIZE = re.compile(r"[0-9]{1,16}\Z")
 _UTF8_NAMES = b"ISO-IR 10646 2000 UTF-8"
-_IDLE_KEYS = {"atime", "ctime", "mtime", "uid", "gid", "uname", "gname", "comment", "LIBARCHIVE.creationtime"}
-_IDLE_KEYS |= {"SCHILY.dev", "SCHILY.ino", "SCHILY.nlink", "SCHILY.fflags", "RHT.security.selinux", "MSWINDOWS.rawsd"}
-_IDLE_PREFIXES = ("SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.")
+_IGNORED_KEYS = {"atime", "ctime", "mtime", "uid", "gid", "uname", "gname", "comment", "LIBARCHIVE.creationtime"}
+_IGNORED_KEYS |= {
+    "SCHILY.dev",
+    "SCHILY.ino",
+    "SCHILY.nlink",
+    "SCHILY.fflags",
+    "RHT.security.selinux",
+    "MSWINDOWS.rawsd",
+}
+_IGNORED_PREFIXES = ("SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.")
 """Keywords about times, owners and attributes: a pack stores none of them, so they are ignored."""
+
+
+LINK_REMEDY = "store files instead of links: create the archive with `tar --dereference --hard-dereference`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +80,43 @@ def parse(block: bytes) -> Header:
 
     Raises `BadArchiveError`: the block is not the header of a file, a directory or an extended header.
     """
-    _check_sum(block)
+    if not has_checksum(block):
+        raise BadArchiveError("a block is not a tar header: its checksum is wrong")
     kind, magic = block[156:157], block[257:265]
     name = _until_nul(block[:100])
     if magic == _POSIX and (prefix := _until_nul(block[345:500])):
         name = prefix + b"/" + name
     if kind in _REFUSED:
-        raise BadArchiveError(f"{shown(name)} is {_REFUSED[kind]}; a pack has regular files and directories only")
+        remedy = LINK_REMEDY if kind in _LINKS else "a pack has regular files and directories only"
+        raise BadArchiveError(f"{shown(name)} is {_REFUSED[kind]}; {remedy}")
     if kind not in _KNOWN:
-        raise BadArchiveError(f"{shown(name)} is an entry of the unknown kind {kind!r}")
+        raise BadArchiveError(f"{shown(name)} has the unknown entry type {kind!r}")
     if magic not in (_POSIX, _GNU, _OLD):
-        raise BadArchiveError(f"{shown(name)} has a header of an unknown tar format ({magic!r})")
+        raise BadArchiveError(f"{shown(name)} has a header in an unknown tar format ({magic!r})")
     if magic != _POSIX and any(block[345:500]):
-        raise BadArchiveError(f"{shown(name)} has something where only POSIX headers have a name's beginning")
+        raise BadArchiveError(f"{shown(name)} has data in the prefix field, which only POSIX headers have")
     mode = _number(block[100:108], name, "mode")
     return Header(kind, name, _number(block[124:136], name, "size"), bool(mode & 0o100))
+
+
+def has_checksum(block: bytes) -> bool:
+    """Return True for a header block: its checksum is the sum of all bytes, with blanks for its own field (POSIX)."""
+    stored = _NUMBER.match(block[148:156])
+    return stored is not None and int(stored[1], 8) == sum(block) - sum(block[148:156]) + 8 * 0x20
 
 
 def long_name(data: bytes) -> str:
     """Parse the content of a GNU long name: one name followed by zeros."""
     name = _until_nul(data)
     if len(name) == len(data):  # some readers continue to the next zero, into the padding of the block
-        raise BadArchiveError(f"the GNU long name {shown(name)} has no zero at its end")
+        raise BadArchiveError(f"the GNU long name {shown(name)} is not terminated by a zero byte")
     if any(data[len(name) :]):
-        raise BadArchiveError(f"the GNU long name {shown(name)} has something hidden behind its end")
+        raise BadArchiveError(f"the GNU long name {shown(name)} has data after its terminating zero byte")
     return text(name)
 
 
-def pax(data: bytes, *, everywhere: bool) -> PaxFields:
-    """Parse the records of a pax header; a global one (`everywhere`) must not contain relevant fields."""
+def pax(data: bytes, *, is_global: bool) -> PaxFields:
+    """Parse the records of a pax header; a global one (`is_global`) must not contain relevant fields."""
     found: dict[str, str] = {}
     at = 0
     while at < len(data):
@@ -107,33 +126,33 @@ def pax(data: bytes, *, everywhere: bool) -> PaxFields:
             raise BadArchiveError("a pax header is malformed")
         key = text(match[2])
         if key in found:
-            raise BadArchiveError(f"a pax header has the keyword {shown(key)} twice")
-        found[key] = _pax_value(key, data[match.end() : stop - 1], everywhere=everywhere)
+            raise BadArchiveError(f"a pax header contains the keyword {shown(key)} twice")
+        found[key] = _pax_value(key, data[match.end() : stop - 1], is_global=is_global)
         at = stop
     size = found.get("size")
     return PaxFields(found.get("path"), None if size is None else _pax_size(size))
 
 
-def _pax_value(key: str, value: bytes, *, everywhere: bool) -> str:
+def _pax_value(key: str, value: bytes, *, is_global: bool) -> str:
     """Return the value of a relevant keyword, or an empty string for an ignored one."""
-    if key in _IDLE_KEYS or key.startswith(_IDLE_PREFIXES):
+    if key in _IGNORED_KEYS or key.startswith(_IGNORED_PREFIXES):
         return ""
     if key == "hdrcharset" and value == _UTF8_NAMES:
         return ""
     if key.startswith("GNU.sparse.") or key == "SCHILY.realsize":
-        raise BadArchiveError(f"a pax header announces a sparse file ({shown(key)}); pack it without --sparse")
+        raise BadArchiveError(f"a pax header describes a sparse file ({shown(key)}); pack without --sparse")
     if key == "linkpath":
-        raise BadArchiveError("a pax header announces a link (linkpath); a pack has regular files and directories only")
+        raise BadArchiveError(f"a pax header describes a link (linkpath); {LINK_REMEDY}")
     if key not in ("path", "size"):
-        raise BadArchiveError(f"a pax header has the keyword {shown(key)}, which might change what the archive holds")
-    if everywhere:
-        raise BadArchiveError(f"a global pax header sets the {key} of all entries that follow")
+        raise BadArchiveError(f"a pax header contains the unsupported keyword {shown(key)}")
+    if is_global:
+        raise BadArchiveError(f"a global pax header sets the {key} of all later entries")
     return text(value)
 
 
 def _pax_size(digits: str) -> int:
     if not _PAX_SIZE.match(digits) or int(digits) > _SIZE_LIMIT:
-        raise BadArchiveError(f"a pax header gives the size {shown(digits)}")
+        raise BadArchiveError(f"a pax header contains the invalid size {shown(digits)}")
     return int(digits)
 
 
@@ -151,13 +170,6 @@ def text(data: bytes) -> str:
         raise BadArchiveError(f"the name {shown(data)} is not UTF-8") from error
 
 
-def _check_sum(block: bytes) -> None:
-    """Verify the header's checksum: the unsigned sum of all bytes, with blanks for its own field (POSIX)."""
-    stored = _NUMBER.match(block[148:156])
-    if not stored or int(stored[1], 8) != sum(block) - sum(block[148:156]) + 8 * 0x20:
-        raise BadArchiveError("a block that ought to be a tar header is none: its checksum is wrong")
-
-
 def _number(field: bytes, name: bytes, what: str) -> int:
     """Parse octal digits, or GNU's base 256 for larger numbers."""
     match = _NUMBER.match(field)
@@ -168,9 +180,9 @@ def _number(field: bytes, name: bytes, what: str) -> int:
     elif field[0] == 0xFF:
         raise BadArchiveError(f"{shown(name)} has a negative {what}")
     else:
-        raise BadArchiveError(f"{shown(name)} has a {what} that is no number ({field!r})")
+        raise BadArchiveError(f"{shown(name)} has an invalid {what} ({field!r})")
     if number > _SIZE_LIMIT:
-        raise BadArchiveError(f"{shown(name)} has the {what} {number}, which no file can have")
+        raise BadArchiveError(f"{shown(name)} has the {what} {number}, which is too large")
     return number
 
 

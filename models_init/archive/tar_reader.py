@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from models_init.archive import tar_headers
+from models_init.archive import file_formats, tar_headers
 from models_init.archive.decompress import PIECE, opened
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.tar_headers import BLOCK, PaxFields, shown
@@ -28,6 +28,8 @@ and digests in memory, and a derived manifest of half the size limit of manifest
 _HEADER_LIMIT = 64 << 10
 """Largest size in bytes of an extended header: a name of 1,024 bytes, and room for the attributes that some tools
 add."""
+
+_SUPPORTED = "supported are tar archives, uncompressed or compressed with gzip or zstd (.tar, .tar.gz, .tar.zst)"
 
 _NAME_LIMIT = 1024  # characters; longer names are rejected without further checks
 
@@ -65,6 +67,7 @@ def read(archive: Readable, limits: Limits) -> Iterator[TarEntry]:
     raises.
     """
     stream = _TarStream(opened(archive))
+    stream.check_format()
     tree = _Names(limits)
     while header := _next_header(stream):
         if not (path := _path(header)):
@@ -97,13 +100,13 @@ def _next_header(stream: _TarStream) -> _EntryHeader | None:
         header = tar_headers.parse(block)
         match header.kind:
             case tar_headers.PAX_GLOBAL:
-                tar_headers.pax(stream.small(header), everywhere=True)
+                tar_headers.pax(stream.small(header), is_global=True)
             case tar_headers.PAX if fields is None:
-                fields = tar_headers.pax(stream.small(header), everywhere=False)
+                fields = tar_headers.pax(stream.small(header), is_global=False)
             case tar_headers.LONG_NAME if name is None:
                 name = tar_headers.long_name(stream.small(header))
             case tar_headers.PAX | tar_headers.LONG_NAME:
-                raise BadArchiveError(f"{shown(header.name)} is a second extended header of its kind for one entry")
+                raise BadArchiveError(f"{shown(header.name)} is a second extended header of its type for one entry")
             case _:
                 return _merged(header, name, fields or PaxFields())
     return None
@@ -118,7 +121,7 @@ def _merged(header: Header, name: str | None, fields: PaxFields) -> _EntryHeader
     if kind == tar_headers.OLD_REGULAR and name.endswith("/"):
         kind = tar_headers.DIRECTORY  # the tar of 1979 writes directories like this
     if kind == tar_headers.DIRECTORY and size:
-        raise BadArchiveError(f"the directory {shown(name)} has a content of {size} bytes")
+        raise BadArchiveError(f"the directory {shown(name)} contains {size} bytes")
     return _EntryHeader(kind, name, size, header.executable)
 
 
@@ -134,17 +137,17 @@ def _path(header: _EntryHeader) -> str:
             return ""
     path = name.removeprefix("./")
     if len(path) > _NAME_LIMIT:
-        raise BadArchiveError(f"an entry's name cannot be used: {shown(path)} is too long for a path")
+        raise BadArchiveError(f"an entry has an invalid name: {shown(path)} is too long for a path")
     try:
         check_path(path)
     except ValueError as error:
-        raise BadArchiveError(f"an entry's name cannot be used: {error}") from error
+        raise BadArchiveError(f"an entry has an invalid name: {error}") from error
     return path
 
 
 def _check_top(header: _EntryHeader, tree: _Names) -> None:
     if tree.has_top:
-        raise BadArchiveError(f"the directory {shown(header.name)} stands in the archive twice")
+        raise BadArchiveError(f"the directory {shown(header.name)} occurs twice in the archive")
     tree.has_top = True
 
 
@@ -165,7 +168,7 @@ class _Names:
         """
         self._add_parents(path)
         if path in self._files or self._directories.get(path):
-            raise BadArchiveError(f"{shown(path)} stands in the archive twice")
+            raise BadArchiveError(f"{shown(path)} occurs twice in the archive")
         if is_directory:
             self._directories[path] = True
         elif path in self._directories:
@@ -174,17 +177,17 @@ class _Names:
             self._files.add(path)
         self._size += header.size
         if self._size > self._limits.size:
-            raise BadArchiveError(f"with {shown(path)} it unpacks to more than {self._limits.size} bytes, its limit")
+            raise BadArchiveError(f"with {shown(path)} it exceeds the limit of {self._limits.size} bytes for all files")
         if len(self._files) + len(self._directories) > self._limits.entries:
             raise BadArchiveError(
-                f"with {shown(path)} it has more than {self._limits.entries} files and directories, its limit"
+                f"with {shown(path)} it exceeds the limit of {self._limits.entries} files and directories"
             )
 
     def _add_parents(self, path: str) -> None:
         parent = path.rpartition("/")[0]
         while parent and parent not in self._directories:
             if parent in self._files:
-                raise BadArchiveError(f"{shown(path)} lies below {shown(parent)}, which is a file")
+                raise BadArchiveError(f"{shown(path)} is below {shown(parent)}, which is a file")
             self._directories[parent] = False
             parent = parent.rpartition("/")[0]
 
@@ -196,24 +199,36 @@ class _TarStream:
         self._source = source
         self._piece = memoryview(b"")
 
+    def check_format(self) -> None:
+        """Raise `BadArchiveError` if the stream is empty or begins like a known format other than tar."""
+        while len(self._piece) < BLOCK and (more := self._source.read(PIECE)):
+            self._piece = memoryview(bytes(self._piece) + more)
+        head = bytes(self._piece[:BLOCK])
+        if not head:
+            raise BadArchiveError(f"it is empty; {_SUPPORTED}")
+        if not tar_headers.has_checksum(head) and (name := file_formats.identify(head)):
+            raise BadArchiveError(f"it is {name}; {_SUPPORTED}")
+
     def header(self, *, extended: bool) -> bytes:
         """Return the next header block, empty at the end of the archive (two blocks of zeros).
 
         After an extended header (`extended`) another header must follow.
         """
-        block = self._exactly(BLOCK, "where a header ought to be")
+        block = self._exactly(BLOCK, "where a header is expected")
         if any(block):
             return block
         if extended:
             raise BadArchiveError("the archive ends after an extended header, whose entry is missing")
-        if any(self._exactly(BLOCK, "amid its end")):
-            raise BadArchiveError("something follows a lone block of zeros: readers disagree whether that is the end")
+        if any(self._exactly(BLOCK, "within its end marker")):
+            raise BadArchiveError("data follows a single block of zeros, which some tar programs take for the end")
         return b""
 
     def small(self, header: Header) -> bytes:
         """Return the content of an extended header."""
         if header.size > _HEADER_LIMIT:
-            raise BadArchiveError(f"the extended header {shown(header.name)} has {header.size} bytes")
+            raise BadArchiveError(
+                f"the extended header {shown(header.name)} has {header.size} bytes, more than {_HEADER_LIMIT}"
+            )
         data = self._exactly(header.size, "in an extended header")
         self.skip_padding(header.size)
         return data
@@ -224,20 +239,20 @@ class _TarStream:
         while left:
             piece = self._some(left)
             if not piece:
-                raise BadArchiveError(f"it breaks off in {shown(header.name)}, {left} bytes before that file's end")
+                raise BadArchiveError(f"it is truncated in {shown(header.name)}, {left} bytes before its end")
             left -= len(piece)
             yield piece
 
     def skip_padding(self, size: int) -> None:
         """Skip the padding of the last block of a content of `size` bytes; its bytes are ignored."""
-        self._exactly(-size % BLOCK, "behind a file's last byte")
+        self._exactly(-size % BLOCK, "in the padding after a file")
 
     def end(self) -> None:
         """Read to the end; only a limited number of zeros may follow."""
         left = _PADDING_LIMIT
         while piece := self._some(PIECE):
             if any(piece):
-                raise BadArchiveError("something follows the end of the archive")
+                raise BadArchiveError("data follows the end of the archive")
             left -= len(piece)
             if left < 0:
                 raise BadArchiveError(f"more than {_PADDING_LIMIT} bytes of zeros follow the end of the archive")
@@ -253,6 +268,6 @@ class _TarStream:
         while len(data) < size:
             more = self._some(size - len(data))
             if not more:
-                raise BadArchiveError(f"it breaks off {where}")
+                raise BadArchiveError(f"it is truncated {where}")
             data += more
         return data

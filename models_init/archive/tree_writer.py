@@ -75,22 +75,22 @@ class TreeWriter:
             self._directories.add(directory)
 
     def _write(self, descriptor: int, path: str, content: Iterator[memoryview]) -> None:
-        told = end = 0
+        reported = end = 0
         for piece in content:
             rest = piece
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             end += len(piece)
-            if end - told >= _PASSED:
-                self._pages.passed(path, told, end - told)
-                told = end
-        self._pages.passed(path, told, end - told)
+            if end - reported >= _PASSED:
+                self._pages.passed(path, reported, end - reported)
+                reported = end
+        self._pages.passed(path, reported, end - reported)
 
     def _require_room(self, entry: TarEntry) -> None:
         status = os.statvfs(self._root)
         lacking = entry.size + SPARE - status.f_bavail * status.f_frsize
         if entry.size > SPARE and lacking > 0:
             raise NoSpaceError(
-                f"the volume lacks {human_size(lacking)} for {shown(entry.path)} of the archive, which has "
-                f"{human_size(entry.size)}; make room or run with --prune, then run again"
+                f"the volume lacks {human_size(lacking)} for {shown(entry.path)} ({human_size(entry.size)}) of the "
+                "archive; make room or run with --prune, then run again"
             )

@@ -71,13 +71,13 @@ class ArchiveInstall:
                 fetcher.observer.expect(archive.size)
             await workers.run(self._clean_up)
             tree = temp_path(self._spool.root, "tree")
-            outcome = await self._fetch_and_scan(fetcher, tree)
-            if outcome.digest == archive.digest:
-                return await workers.run(self._stage_tree, tree, outcome)
+            result = await self._fetch_and_scan(fetcher, tree)
+            if result.digest == archive.digest:
+                return await workers.run(self._stage_tree, tree, result)
             await workers.run(self._spool.clear)
         raise WrongBytesError(
-            f"{self.published.manifest.ref}: the SHA-256 of the archive {archive.file} is wrong, and was again when it "
-            f"was fetched anew; {fetcher.source.repair_hint(self.published.manifest.archive_key, 0)}"
+            f"{self.published.manifest.ref}: the SHA-256 of the archive {archive.file} is wrong, also after "
+            f"fetching it again; {fetcher.source.repair_hint(self.published.manifest.archive_key, 0)}"
         )
 
     @property
@@ -110,17 +110,17 @@ class ArchiveInstall:
         """Fetch the missing parts; unpack the parts at the same time, as far as they are stored."""
         loop, spool = asyncio.get_running_loop(), self._spool
         missing = await fetcher.workers.run(spool.missing)
-        follower = SpoolReader(spool)
-        follower.arrived(*set(spool.parts()).difference(missing))
+        reader = SpoolReader(spool)
+        reader.mark_stored(*set(spool.parts()).difference(missing))
 
         def on_part(part: Part) -> None:
-            follower.arrived(part)
+            reader.mark_stored(part)
             loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
 
         thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker: it waits for workers
 
         async def unpack() -> ScanResult:
-            return await loop.run_in_executor(thread, self._unpack, follower, tree)
+            return await loop.run_in_executor(thread, self._unpack, reader, tree)
 
         try:
             with unwrap_group():
@@ -128,34 +128,37 @@ class ArchiveInstall:
                     unpacking = group.create_task(unpack())
                     await fetcher.fetch_spans(SpoolWriter(spool, self.published.manifest, on_part), spans(missing))
         finally:
-            follower.stop()
+            reader.stop()
             await loop.run_in_executor(None, thread.shutdown)
         return unpacking.result()
 
-    def _unpack(self, follower: SpoolReader, root: Path) -> ScanResult:
+    def _unpack(self, reader: SpoolReader, root: Path) -> ScanResult:
         content, tree = self.published.manifest, TreeWriter(root, self.pages)
-        promised = content.plain or OpaqueArchive()
+        declared = content.plain or OpaqueArchive()
         try:
-            outcome = scan(follower, limits_of(content.archive, promised), promised, tree)
+            result = scan(reader, limits_of(content.archive, declared), declared, tree)
         except BaseException:
             tree.discard()
             raise
         finally:
-            follower.close()
+            reader.close()
         tree.complete()
-        return outcome
+        return result
 
-    def _stage_tree(self, tree: Path, outcome: ScanResult) -> Resolved:
+    def _stage_tree(self, tree: Path, result: ScanResult) -> Resolved:
         """Move the tree of a verified archive to its staging path and store its manifest next to it."""
         content = self.published.manifest
-        if outcome.fault:
+        if result.fault:
             self._spool.clear()
-            raise _archive_error(self.published, outcome.fault)
-        derived = outcome.builder.derived(content, self.published.digest)
+            raise _archive_error(self.published, result.fault)
+        derived = result.builder.derived(content, self.published.digest)
         document = encode(derived)
         if len(document) > MANIFEST_LIMIT:
             self._spool.clear()
-            raise _archive_error(self.published, f"the list of its files would have {human_size(len(document))}")
+            raise _archive_error(
+                self.published,
+                f"the list of its files would have {human_size(len(document))}, more than {human_size(MANIFEST_LIMIT)}",
+            )
         found = Resolved(derived, digest_of(document))
         staging = self.volume.staging_path(content.ref, found.digest)
         self.volume.keep_manifest(content.ref, found.digest, document)
@@ -168,6 +171,6 @@ class ArchiveInstall:
 def _archive_error(published: Resolved, why: str) -> ArchiveError:
     content = published.manifest
     return ArchiveError(
-        f"{content.ref}: the archive {content.archive.file} cannot be used: {why}; the publisher must pack it anew and "
-        "describe it with `models-pack describe`, which tells the same"
+        f"{content.ref}: the archive {content.archive.file} cannot be used: {why}; the publisher must repack "
+        "it and check it with `models-pack describe`"
     )

@@ -31,30 +31,30 @@ class FrameParser:
 
     def __init__(self) -> None:
         self._inside = False
-        self._held = bytearray()
-        self._steps = self._walk()
-        self._wanted = next(self._steps)
+        self._buffer = bytearray()
+        self._steps = self._parse()
+        self._needed = next(self._steps)
 
     def feed(self, piece: bytes) -> None:
         """Parse the next bytes. Raises `BadArchiveError`: they are not valid frames."""
         at = 0
         while at < len(piece):
-            step = min(abs(self._wanted) - len(self._held), len(piece) - at)
-            if self._wanted < 0:  # bytes to skip
-                self._wanted += step
+            step = min(abs(self._needed) - len(self._buffer), len(piece) - at)
+            if self._needed < 0:  # bytes to skip
+                self._needed += step
             else:
-                self._held += piece[at : at + step]
+                self._buffer += piece[at : at + step]
             at += step
-            while len(self._held) == self._wanted:
-                held, self._held = bytes(self._held), bytearray()
-                self._wanted = self._steps.send(held)
+            while len(self._buffer) == self._needed:
+                data, self._buffer = bytes(self._buffer), bytearray()
+                self._needed = self._steps.send(data)
 
     def end(self) -> None:
         """Mark the end of the stream. Raises `BadArchiveError`: it ends within a frame."""
-        if self._held or self._inside:
-            raise BadArchiveError("the zstd stream breaks off in the middle of a frame")
+        if self._buffer or self._inside:
+            raise BadArchiveError("the zstd stream is truncated within a frame")
 
-    def _walk(self) -> Generator[int, bytes, None]:
+    def _parse(self) -> Generator[int, bytes, None]:
         """Yield the number of bytes needed next or, as a negative number, of bytes to skip."""
         while True:
             self._inside = False
@@ -63,7 +63,7 @@ class FrameParser:
             while _begins_frame(magic) and len(magic) < len(MAGIC):
                 magic += yield 1
             if not _begins_frame(magic):
-                raise BadArchiveError("something that is no zstd frame follows the zstd stream")
+                raise BadArchiveError("data that is not zstd follows the zstd stream")
             if magic == MAGIC:
                 yield from self._frame()
             else:
@@ -76,14 +76,14 @@ class FrameParser:
         dictionary = yield _ID_SIZES[flags & 3]
         content = yield _CONTENT_SIZES[flags >> 6] or single
         if any(dictionary):
-            raise BadArchiveError("a zstd frame asks for a dictionary, and there is none")
+            raise BadArchiveError("a zstd frame requires a dictionary, which is not supported")
         _check_window(_window_size(window[0]) if window else _content_size(content))
         last = False
         while not last:
             header = int.from_bytes((yield 3), "little")
             last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
             if kind == _RESERVED:
-                raise BadArchiveError("the zstd stream is damaged: it has a block of a kind that does not exist")
+                raise BadArchiveError("the zstd stream is damaged: it contains a block of an undefined type")
             yield -(1 if kind == _REPEATED else size)
         yield 4 * (flags >> 2 & 1)
 
@@ -104,6 +104,6 @@ def _content_size(field: bytes) -> int:
 def _check_window(size: int) -> None:
     if size > WINDOW_LIMIT:
         raise BadArchiveError(
-            f"a zstd frame asks for {size >> 20} MiB of memory, more than {WINDOW_LIMIT >> 20} MiB; it must be packed "
-            "with `zstd -19` at most, without --long or --ultra"
+            f"a zstd frame requires a window of {size >> 20} MiB, more than {WINDOW_LIMIT >> 20} MiB; compress "
+            "it with at most `zstd -19`, without --long or --ultra"
         )

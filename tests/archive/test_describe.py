@@ -1,4 +1,4 @@
-"""`models-pack describe` writes what a site needs for an archive, and refuses what a site would refuse."""
+"""`models-pack describe` writes the manifest of an archive, and rejects archives that sites would reject."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ _NAMED = ("--name", REF.name, "--version", REF.version)
 
 @pytest.fixture
 def stream(tmp_path: Path) -> bytes:
-    """A tree of 3 files, 2 directories, 7 bytes."""
+    """Return the tar stream of a tree with 3 files, 2 directories and 7 bytes."""
     return packed(write(tmp_path / "tree", {"a": b"12345", "d/b": b"67", "d/c": b"", "e/": b""}))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_archive_is_described(
+def test_describe_writes_manifest_and_links_archive(
     suffix: str, stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Archive and manifest stand in NAME/VERSION; the archive takes no room twice; its name stays."""
+    """NAME/VERSION has the manifest and a hard link to the archive, under its own name."""
     archive = tmp_path / f"model.{suffix}"
     archive.write_bytes(SUFFIXES[suffix](stream))
     assert main(["describe", str(archive), *_NAMED, "--out", str(tmp_path / "out"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     directory = tmp_path / "out/nl-nl/2026.04"
     assert sorted(path.name for path in directory.iterdir()) == [MANIFEST_NAME, archive.name]
     assert (directory / archive.name).samefile(archive)
     found = published((directory / MANIFEST_NAME).read_bytes(), REF).manifest
     assert found.plain == OpaqueArchive(size=7, entries=5)
-    assert (told["size"], told["entries"], told["archive"]["digest"]) == (7, 5, found.archive.digest)
+    assert (result["size"], result["entries"], result["archive"]["digest"]) == (7, 5, found.archive.digest)
     assert main(["check", str(directory)]) == 0
     assert "nl-nl/2026.04: sound: a plain archive" in capsys.readouterr().out
 
 
-def test_describing_again_changes_nothing(stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same archive is the same pack; another one under that name and version is refused."""
+def test_describing_twice_changes_nothing(stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another archive under the same name and version is rejected."""
     archive = tmp_path / "model.tar"
     archive.write_bytes(stream)
     described = ["describe", str(archive), *_NAMED, "--out", str(tmp_path / "out")]
@@ -64,8 +64,8 @@ def test_describing_again_changes_nothing(stream: bytes, tmp_path: Path, capsys:
     assert (tmp_path / "out/nl-nl/2026.04/manifest.json").read_bytes() == document
 
 
-def test_an_archive_in_its_place_stays_there(stream: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies in NAME/VERSION already needs its manifest alone; without --out it is the directory one stands in."""
+def test_archive_in_version_directory_stays(stream: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --out, NAME/VERSION is below the working directory."""
     directory = tmp_path / "nl-nl/2026.04"
     directory.mkdir(parents=True)
     (directory / "model.tar").write_bytes(stream)
@@ -75,10 +75,10 @@ def test_an_archive_in_its_place_stays_there(stream: bytes, tmp_path: Path, monk
     assert (directory / "model.tar").stat().st_nlink == 1
 
 
-def test_where_links_are_refused_it_is_copied(
+def test_archive_is_copied_without_hard_links(
     stream: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another file system, or one without hard links."""
+    """The target is on another file system, or on one without hard links."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
@@ -92,19 +92,19 @@ def test_where_links_are_refused_it_is_copied(
     assert "described" in capsys.readouterr().out
 
 
-_TAKEN = {"zstd: bomb", "gzip: bomb", "size of 8 GiB and nothing behind"}
-"""What is refused for its size alone: the publisher's own archive may be as large as he likes."""
+_ACCEPTED_BY_DESCRIBE = {"zstd: bomb", "gzip: bomb", "size of 8 GiB without data"}
+"""Archives that sites reject only for their size, which `describe` states in the manifest."""
 
 
 @pytest.mark.parametrize(
     "hostile",
-    [one for one in HOSTILE if one.name not in _TAKEN],
-    ids=[one.name for one in HOSTILE if one.name not in _TAKEN],
+    [one for one in HOSTILE if one.name not in _ACCEPTED_BY_DESCRIBE],
+    ids=[one.name for one in HOSTILE if one.name not in _ACCEPTED_BY_DESCRIBE],
 )
-def test_what_a_site_would_refuse_is_refused(
+def test_describe_rejects_archives_that_sites_reject(
     hostile: Hostile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the same words, with exit code 10, and nothing is written."""
+    """The message is the same, the exit code is 10, and nothing is written."""
     (tmp_path / "model.tar").write_bytes(hostile.archive)
     assert main(["describe", str(tmp_path / "model.tar"), *_NAMED, "--out", str(tmp_path / "out")]) == 10
     assert " ".join(hostile.words.split()) in capsys.readouterr().err
@@ -114,10 +114,10 @@ def test_what_a_site_would_refuse_is_refused(
 @pytest.mark.parametrize(
     ("name", "fault"), [("model tar", "not a name for an archive"), ("manifest.json.tar", "not a name for an archive")]
 )
-def test_names_that_no_archive_can_have(
+def test_invalid_archive_name_is_rejected(
     name: str, fault: str, stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They become parts of URLs."""
+    """The name becomes part of a URL."""
     (tmp_path / name).write_bytes(stream)
     assert main(["describe", str(tmp_path / name), *_NAMED, "--out", str(tmp_path / "out")]) == 2
     assert fault in capsys.readouterr().err
@@ -127,19 +127,18 @@ def test_names_that_no_archive_can_have(
 @pytest.mark.parametrize(
     ("plain", "fault"),
     [
-        (OpaqueArchive(size=8), (10, "it holds 7 bytes, not 8 as its manifest says")),
-        (OpaqueArchive(entries=4), (10, "more than 4 files and directories")),
+        (OpaqueArchive(size=8), (10, "it contains 7 bytes, not 8 as its manifest states")),
+        (OpaqueArchive(entries=4), (10, "the limit of 4 files and directories")),
         (None, (30, "the archive's SHA-256 differs")),
     ],
 )
-def test_check_finds_what_is_wrong(
+def test_check_finds_wrong_totals_and_digest(
     plain: OpaqueArchive | None,
     fault: tuple[int, str],
     stream: bytes,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Numbers that are not true, bytes that are others."""
     publish(tmp_path / "out", stream, REF, "model.tar", plain or OpaqueArchive())
     if not plain:
         (tmp_path / "out/nl-nl/2026.04/model.tar").write_bytes(b"?" + stream[1:])
@@ -147,20 +146,17 @@ def test_check_finds_what_is_wrong(
     assert fault[1] in capsys.readouterr().out
 
 
-def test_an_upgrade_to_a_plain_archive_costs_all_of_it(
-    stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Compare says so."""
+def test_compare_counts_whole_opaque_archive(stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An upgrade to an opaque archive fetches all of it."""
     old = pack(tmp_path, {"a": b"12345"}).path
     publish(tmp_path / "new", stream, REF, "model.tar", OpaqueArchive(7, 5))
     assert main(["compare", str(old), str(tmp_path / "new/nl-nl/2026.04"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["bytes_to_fetch"] > len(stream)
-    assert (told["bytes_new"], told["bytes_linked"], told["requests"]) == (7, 0, 2)
+    result = json.loads(capsys.readouterr().out)
+    assert result["bytes_to_fetch"] > len(stream)
+    assert (result["bytes_new"], result["bytes_linked"], result["requests"]) == (7, 0, 2)
 
 
-def test_from_an_archive_to_a_site(stream: bytes, tmp_path: Path, azurite: Azurite) -> None:
-    """Described, uploaded to a container, installed from there."""
+def test_described_archive_is_uploaded_and_installed(stream: bytes, tmp_path: Path, azurite: Azurite) -> None:
     (tmp_path / "model.tar.gz").write_bytes(SUFFIXES["tar.gz"](stream))
     for name in ("nl-nl", "common"):
         options = ["--name", name, "--version", "2026.04", "--out", str(tmp_path / "out")]

@@ -1,4 +1,4 @@
-"""Plain archives as an operator meets them: installed, taken up after a kill, verified, repaired, refused."""
+"""The program with opaque archives: install, resume after a kill, verify, repair, reject."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _NAME = "am/final-0.weights"
 
 
 @pytest.fixture(scope="module")
-def plain_packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
-    """COMMON as a .tar.gz of which the publisher says nothing, DUTCH as a .tar.zst; NEWER is built."""
-    directory = tmp_path_factory.mktemp("plain-packs")
+def opaque_packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
+    """COMMON is a .tar.gz without totals in its manifest, DUTCH a .tar.zst with them; NEWER has chunks."""
+    directory = tmp_path_factory.mktemp("opaque-packs")
     common = samples.write_tree(directory / "common", samples.Shape(texts=6, weights=(100_000,), dense=()), "common")
     shape = samples.Shape(texts=24, weights=(2 * samples.MIB + 13, samples.MIB), dense=(samples.MIB + 1,))
     dutch, newer = (samples.write_tree(directory / name, shape) for name in ("dutch", "newer"))
@@ -52,52 +52,52 @@ def plain_packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
 
 
 @pytest.fixture
-def own_packs(plain_packs: Packs, tmp_path: Path) -> Packs:
-    """A copy that may be changed."""
-    return replace(plain_packs, directory=shutil.copytree(plain_packs.directory, tmp_path / "own"))
+def own_packs(opaque_packs: Packs, tmp_path: Path) -> Packs:
+    """Return a copy that may be changed."""
+    return replace(opaque_packs, directory=shutil.copytree(opaque_packs.directory, tmp_path / "own"))
 
 
 @pytest.fixture(params=["directory", "container"])
-def either(request: pytest.FixtureRequest, plain_packs: Packs, tmp_path: Path) -> Site:
-    site = Site(tmp_path / "models", plain_packs.environment)
+def either(request: pytest.FixtureRequest, opaque_packs: Packs, tmp_path: Path) -> Site:
+    site = Site(tmp_path / "models", opaque_packs.environment)
     if request.param == "directory":
         return site
-    container = stocked(request.getfixturevalue("azurite"), plain_packs)
-    return site.but(**in_container(plain_packs, container.container_url, container.sas()))
+    container = stocked(request.getfixturevalue("azurite"), opaque_packs)
+    return site.but(**in_container(opaque_packs, container.container_url, container.sas()))
 
 
 @pytest.fixture
-def site(plain_packs: Packs, tmp_path: Path) -> Site:
-    return Site(tmp_path / "models", plain_packs.environment)
+def site(opaque_packs: Packs, tmp_path: Path) -> Site:
+    return Site(tmp_path / "models", opaque_packs.environment)
 
 
 @pytest.fixture(scope="module")
-def installed_once(plain_packs: Packs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume on which they are installed."""
-    site = Site(tmp_path_factory.mktemp("installed") / "models", plain_packs.environment)
+def installed_once(opaque_packs: Packs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a volume on which the packs are installed."""
+    site = Site(tmp_path_factory.mktemp("installed") / "models", opaque_packs.environment)
     assert site.run().code == 0
     return site.volume
 
 
 @pytest.fixture
 def installed(site: Site, installed_once: Path) -> Site:
-    """A copy of it, to be done with as one likes."""
+    """Return a site with a copy of that volume."""
     shutil.copytree(installed_once, site.volume, symlinks=True)
     return site
 
 
 def _size(packs: Packs, *refs: object) -> int:
-    """Bytes of the archives."""
+    """Return the total size of the archives."""
     return sum(packs.manifest(ref).archive.size for ref in packs.trees if ref in refs)
 
 
-def test_plain_archives_are_installed(either: Site, plain_packs: Packs) -> None:
-    """From a directory and from a container: identical trees, complete counts of bytes, nothing left over."""
+def test_opaque_archives_are_installed(either: Site, opaque_packs: Packs) -> None:
+    """The trees are identical, all bytes are counted, and staging is empty afterwards."""
     done = either.run("--json")
-    assert (done.code, plain_packs.differences(either, COMMON, DUTCH)) == (0, [])
-    assert done.json["bytes_fetched"] == _size(plain_packs, COMMON, DUTCH)
+    assert (done.code, opaque_packs.differences(either, COMMON, DUTCH)) == (0, [])
+    assert done.json["bytes_fetched"] == _size(opaque_packs, COMMON, DUTCH)
     assert done.json["bytes_reused"] == 0
-    trees = [plain_packs.trees[ref] for ref in (COMMON, DUTCH)]
+    trees = [opaque_packs.trees[ref] for ref in (COMMON, DUTCH)]
     assert done.json["bytes_written"] == sum(
         path.stat().st_size for tree in trees for path in tree.rglob("*") if path.is_file()
     )
@@ -107,20 +107,20 @@ def test_plain_archives_are_installed(either: Site, plain_packs: Packs) -> None:
     assert (again.code, again.out[:13]) == (0, "nothing to do")
 
 
-def test_a_plan_knows_what_the_publisher_says(site: Site, plain_packs: Packs) -> None:
-    """What is fetched is the archive; on the disk lie archive and files, until it is unpacked."""
-    told = site.run("--plan", "--json").json
-    archive = plain_packs.manifest(DUTCH).archive.size
-    pack = told["packs"]["nl-nl"]
-    unpacked = plain_packs.manifest(DUTCH).size
+def test_plan_uses_totals_from_manifest(site: Site, opaque_packs: Packs) -> None:
+    """Until the archive is unpacked, the disk holds both the archive and the files."""
+    result = site.run("--plan", "--json").json
+    archive = opaque_packs.manifest(DUTCH).archive.size
+    pack = result["packs"]["nl-nl"]
+    unpacked = opaque_packs.manifest(DUTCH).size
     assert (pack["bytes_to_fetch"], pack["bytes"], pack["bytes_to_write"]) == (archive, unpacked, unpacked)
-    assert told["disk_bytes_needed"] > archive + unpacked
-    assert told["bytes_to_reuse"] == 0
+    assert result["disk_bytes_needed"] > archive + unpacked
+    assert result["bytes_to_reuse"] == 0
     assert not site.volume.exists()
 
 
-async def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, own_packs: Packs) -> None:
-    """Archive and content must fit, if the publisher says how much that is."""
+async def test_lack_of_space_is_reported_before_download(site: Site, own_packs: Packs) -> None:
+    """Archive and content must fit if the manifest states the size of the content."""
     publish(own_packs.directory, b"some archive", DUTCH, plain=OpaqueArchive(size=1 << 50))
     async with FaultyServer(own_packs.objects()) as server:
         served = site.but(**in_container(own_packs, server.url, token()))
@@ -131,10 +131,10 @@ async def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site
 
 
 @pytest.mark.parametrize("parts", [0, 2])
-async def test_after_a_kill_what_is_missing_is_fetched(
+async def test_only_missing_parts_are_fetched_after_kill(
     site: Site, own_packs: Packs, tmp_path: Path, parts: int
 ) -> None:
-    """SIGKILL after so many parts: the next run fetches the others alone, and the tree is right."""
+    """After SIGKILL with `parts` parts stored, the next run fetches only the others."""
     tree = tmp_path / "large"
     tree.mkdir(mode=0o755)
     (tree / "large.bin").write_bytes(random.Random("large").randbytes(4 * SPAN_SIZE - 5000))
@@ -167,8 +167,8 @@ def _ranges(server: FaultyServer) -> int:
     return sum(seen.key == _ARCHIVE for seen in server.seen)
 
 
-def test_what_lies_in_a_spool_is_shown_and_pruned(site: Site) -> None:
-    """Status tells how much it is; a prune with another environment takes it away."""
+def test_spool_is_shown_by_status_and_pruned(site: Site) -> None:
+    """Status shows its size; prune removes it when the environment names another version."""
     place = site.volume / "staging/nl-nl/2026.04@0123456789ab.spool"
     place.mkdir(parents=True)
     (place / "000000").write_bytes(bytes(100_000))
@@ -181,8 +181,8 @@ def test_what_lies_in_a_spool_is_shown_and_pruned(site: Site) -> None:
     assert not place.exists()
 
 
-def test_a_wrong_digest_publishes_nothing_and_the_next_run_recovers(own_packs: Packs, tmp_path: Path) -> None:
-    """Exit code 30 names pack and archive; once the right bytes are there, running again is all that it takes."""
+def test_wrong_digest_publishes_nothing_and_next_run_recovers(own_packs: Packs, tmp_path: Path) -> None:
+    """Exit code 30 names pack and archive; a run with the right bytes then succeeds."""
     site = Site(tmp_path / "models", own_packs.environment)
     path = own_packs.directory / "nl-nl/2026.04/pack.tar.zst"
     right = path.read_bytes()
@@ -199,9 +199,9 @@ def test_a_wrong_digest_publishes_nothing_and_the_next_run_recovers(own_packs: P
     assert own_packs.differences(site, COMMON, DUTCH) == []
 
 
-@pytest.mark.parametrize("name", ["name that leads out", "symbolic link", "zstd: bomb", "gzip: cut off"])
-def test_hostile_archives_are_told_in_one_line(own_packs: Packs, tmp_path: Path, name: str) -> None:
-    """Exit code 10, pack, archive, what is wrong and what to do; the other pack is there, nothing else is."""
+@pytest.mark.parametrize("name", ["name outside the pack", "symbolic link", "zstd: bomb", "gzip: truncated"])
+def test_invalid_archive_is_reported_in_one_line(own_packs: Packs, tmp_path: Path, name: str) -> None:
+    """Exit code 10 with pack, archive, cause and remedy; the other pack is installed, and nothing else changes."""
     (hostile,) = (one for one in HOSTILE if one.name == name)
     publish(own_packs.directory, hostile.archive, DUTCH)
     site = Site(tmp_path / "models", own_packs.environment)
@@ -210,15 +210,14 @@ def test_hostile_archives_are_told_in_one_line(own_packs: Packs, tmp_path: Path,
     assert done.code == 10
     assert done.fault.startswith("nl-nl 2026.04: the archive pack.tar.zst cannot be used: ")
     assert hostile.words in done.fault
-    assert done.fault.endswith("which tells the same")
+    assert done.fault.endswith("the publisher must repack it and check it with `models-pack describe`")
     assert {path for path in tmp_path.iterdir() if path != site.volume} == outside
     assert sorted(path.name for path in site.volume.iterdir()) == [".lock", "manifests", "packs", "releases", "staging"]
     assert [path.suffix for path in (site.volume / "staging").rglob("*") if path.is_file()] == [".json"]
     assert not (site.volume / "packs/nl-nl").exists()
 
 
-def test_a_derived_manifest_is_not_published(own_packs: Packs, installed: Site, tmp_path: Path) -> None:
-    """What a site wrote down for itself is refused from a source."""
+def test_derived_manifest_is_rejected_from_source(own_packs: Packs, installed: Site, tmp_path: Path) -> None:
     shutil.copy(installed.volume / "manifests/nl-nl/2026.04.json", own_packs.directory / "nl-nl/2026.04/manifest.json")
     done = Site(tmp_path / "other", own_packs.environment).run()
     assert done.code == 10
@@ -228,11 +227,11 @@ def test_a_derived_manifest_is_not_published(own_packs: Packs, installed: Site, 
 # -- what is installed
 
 
-def test_the_volume_knows_every_file(installed: Site, plain_packs: Packs) -> None:
-    """The manifest on the volume lists all files, and names the one that was published."""
+def test_derived_manifest_lists_every_file(installed: Site, opaque_packs: Packs) -> None:
+    """The manifest on the volume lists all files and has the version of the published one."""
     document = (installed.volume / "manifests/nl-nl/2026.04.json").read_bytes()
     found = parse_manifest(document, DUTCH)
-    tree = plain_packs.trees[DUTCH]
+    tree = opaque_packs.trees[DUTCH]
     assert found.is_derived
     assert [one.path for one in found.files] == sorted(
         path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()
@@ -240,8 +239,8 @@ def test_the_volume_knows_every_file(installed: Site, plain_packs: Packs) -> Non
     assert {one["version"] for one in installed.run("--status", "--json").json["packs"]} == {"2026.04"}
 
 
-def test_damage_is_found_and_mended(installed: Site, plain_packs: Packs) -> None:
-    """A wrong byte, a file that is gone, one too many, a mode: told by --verify, mended by --repair."""
+def test_damage_is_found_and_repaired(installed: Site, opaque_packs: Packs) -> None:
+    """A wrong byte, a missing file, an extra file and a wrong mode are reported by --verify and fixed by --repair."""
     pack = installed.volume / "packs/nl-nl/2026.04"
     with (pack / _NAME).open("r+b") as spoiled:
         spoiled.seek(1_500_000)
@@ -249,13 +248,13 @@ def test_damage_is_found_and_mended(installed: Site, plain_packs: Packs) -> None
     (pack / "bin/decode").unlink()
     (pack / "extra").write_bytes(b"mine")
     (pack / "conf/empty.conf").chmod(0o600)
-    told = installed.run("--verify", "--json")
-    assert told.code == 45
-    kinds = {damage["path"]: damage["kind"] for damage in told.json["damages"]}
+    result = installed.run("--verify", "--json")
+    assert result.code == 45
+    kinds = {damage["path"]: damage["kind"] for damage in result.json["damages"]}
     assert kinds == {_NAME: "bytes", "bin/decode": "missing", "extra": "extra", "conf/empty.conf": "mode"}
     done = installed.run("--repair", "--json")
-    assert done.json["bytes_fetched"] == _size(plain_packs, DUTCH)
-    assert plain_packs.differences(installed, COMMON, DUTCH) == []
+    assert done.json["bytes_fetched"] == _size(opaque_packs, DUTCH)
+    assert opaque_packs.differences(installed, COMMON, DUTCH) == []
     assert installed.run("--verify").code == 0
     assert list((installed.volume / "staging").iterdir()) == []
 
@@ -263,28 +262,27 @@ def test_damage_is_found_and_mended(installed: Site, plain_packs: Packs) -> None
 @pytest.mark.parametrize(
     ("gone", "action"), [("manifests/nl-nl", "--repair"), ("manifests/nl-nl", ""), ("packs/nl-nl", "--repair")]
 )
-def test_what_is_gone_comes_back(installed: Site, plain_packs: Packs, gone: str, action: str) -> None:
-    """The manifest or the tree: by a repair or by another install, as the same release."""
+def test_missing_manifest_or_tree_is_restored(installed: Site, opaque_packs: Packs, gone: str, action: str) -> None:
+    """A repair or another install restores it as the same release."""
     release = os.readlink(installed.volume / "current")
     shutil.rmtree(installed.volume / gone)
     done = installed.run(*filter(None, [action]))
     assert done.code == 0
     assert os.readlink(installed.volume / "current") == release
-    assert plain_packs.differences(installed, COMMON, DUTCH) == []
+    assert opaque_packs.differences(installed, COMMON, DUTCH) == []
     assert installed.run("--verify").code == 0
     assert list((installed.volume / "staging").iterdir()) == []
 
 
-def test_a_manifest_and_files_that_are_damaged_cost_one_download(installed: Site, plain_packs: Packs) -> None:
-    """What was fetched for the manifest serves for the files."""
+def test_damaged_manifest_and_files_need_one_download(installed: Site, opaque_packs: Packs) -> None:
     (installed.volume / "manifests/nl-nl/2026.04.json").unlink()
     os.truncate(installed.volume / "packs/nl-nl/2026.04" / _NAME, 5)
-    assert installed.run("--repair", "--json").json["bytes_fetched"] == _size(plain_packs, DUTCH)
-    assert plain_packs.differences(installed, DUTCH) == []
+    assert installed.run("--repair", "--json").json["bytes_fetched"] == _size(opaque_packs, DUTCH)
+    assert opaque_packs.differences(installed, DUTCH) == []
 
 
-def test_a_repair_from_a_source_that_has_changed_is_refused(own_packs: Packs, tmp_path: Path) -> None:
-    """Other bytes than those that were installed never come in."""
+def test_repair_from_changed_source_is_rejected(own_packs: Packs, tmp_path: Path) -> None:
+    """Bytes other than the installed ones are never accepted."""
     site = Site(tmp_path / "models", own_packs.environment)
     assert site.run().code == 0
     publish(own_packs.directory, packed(own_packs.trees[COMMON]), DUTCH)
@@ -294,16 +292,16 @@ def test_a_repair_from_a_source_that_has_changed_is_refused(own_packs: Packs, tm
     assert not (site.volume / "packs/nl-nl/2026.04/bin/decode").exists()
 
 
-def test_an_upgrade_links_what_did_not_change(installed: Site, plain_packs: Packs) -> None:
-    """The version that was built finds files and chunks in the one that was unpacked, which goes back and is pruned."""
+def test_upgrade_links_unchanged_files(installed: Site, opaque_packs: Packs) -> None:
+    """A pack with chunks reuses files and chunks of an extracted one, which can be rolled back to and pruned."""
     done = installed.run("--json", REALTIME_LANGUAGE_VERSION=NEWER.version)
-    assert done.json["bytes_fetched"] < _size(plain_packs, NEWER) / 2
-    assert plain_packs.differences(installed, NEWER) == []
+    assert done.json["bytes_fetched"] < _size(opaque_packs, NEWER) / 2
+    assert opaque_packs.differences(installed, NEWER) == []
     old, new = (installed.volume / "packs/nl-nl" / ref.version for ref in (DUTCH, NEWER))
     shared = "am/final-1.weights"
     assert (old / shared).stat().st_ino == (new / shared).stat().st_ino
     assert installed.run("--rollback").code == 0
-    assert plain_packs.differences(installed, DUTCH) == []
+    assert opaque_packs.differences(installed, DUTCH) == []
     newer = installed.but(REALTIME_LANGUAGE_VERSION=NEWER.version)
     release = json.loads(done.out)["release"]
     assert newer.run("--activate", release).code == 0
@@ -312,8 +310,8 @@ def test_an_upgrade_links_what_did_not_change(installed: Site, plain_packs: Pack
     assert newer.run("--verify").code == 0
 
 
-def test_versions_that_do_not_fit_are_refused(own_packs: Packs, tmp_path: Path) -> None:
-    """A requirement of a plain archive is one like any other."""
+def test_incompatible_versions_are_rejected(own_packs: Packs, tmp_path: Path) -> None:
+    """A requirement of an opaque archive works like any other."""
     path = own_packs.directory / "nl-nl/2026.04/manifest.json"
     content = json.loads(path.read_bytes())
     path.write_text(json.dumps(content | {"requires": [{"pack": "common", "versions": ["2026.07"]}]}))

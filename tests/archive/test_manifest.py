@@ -1,4 +1,4 @@
-"""A manifest of a plain archive lists no file; one that a site derived from it lists all of them, and says whence."""
+"""Published manifests of opaque archives list no files; derived ones list all files and their origin."""
 
 from __future__ import annotations
 
@@ -32,21 +32,19 @@ FILES = (
 DERIVED = replace(PUBLISHED, files=FILES, plain=OpaqueArchive(5000, 3, digest(6)))
 
 
-def test_other_manifests_are_as_they_were() -> None:
-    """The manifest of an archive of chunks does not mention the field."""
+def test_manifest_with_chunks_has_no_plain_field() -> None:
     assert b"plain" not in encode(manifest({"a": [(10, 20)]}))
 
 
-def test_what_is_published_is_short() -> None:
-    """Size and digest of the archive, and how much is in it."""
+def test_published_manifest_states_totals() -> None:
     assert json.loads(encode(PUBLISHED))["plain"] == {"size": 5000, "entries": 3}
     assert published(encode(PUBLISHED), REF).manifest == PUBLISHED
     assert PUBLISHED.size == 5000
     assert replace(PUBLISHED, plain=OpaqueArchive()).size == PUBLISHED.archive.size
 
 
-def test_what_is_derived_is_known_as_such() -> None:
-    """It can be read from a volume, tells what it was derived from, and is refused from a source."""
+def test_derived_manifest_is_recognized() -> None:
+    """It can be read from a volume, names its origin, and is rejected from a source."""
     assert parse(encode(DERIVED), REF) == DERIVED
     assert (DERIVED.is_derived, PUBLISHED.is_derived) == (True, False)
     assert origin(DERIVED).manifest == PUBLISHED
@@ -64,14 +62,13 @@ def test_what_is_derived_is_known_as_such() -> None:
         ),
         pytest.param({"plain": OpaqueArchive(4999, 3, digest(6))}, id="other size"),
         pytest.param({"plain": OpaqueArchive(5000, 4, digest(6))}, id="other count"),
-        pytest.param({"plain": OpaqueArchive(None, 3, digest(6))}, id="no size"),
+        pytest.param({"plain": OpaqueArchive(None, 3, digest(6))}, id="missing size"),
         pytest.param({"files": FILES[:1]}, id="a file is missing"),
         pytest.param({"files": FILES[1:]}, id="the first file is missing"),
         pytest.param({"files": (File("x", 0, EMPTY_DIGEST), *FILES)}, id="out of order"),
     ],
 )
-def test_what_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
-    """A list of files without an origin, or one that is not complete."""
+def test_inconsistent_derived_manifest_is_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"plain|lists|lie at|ascend"):
         replace(DERIVED, **changes)
 
@@ -80,8 +77,7 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
     "plain",
     ['{"size":-1}', '{"entries":1.5}', '{"derived_from":"x"}', '{"more":1}', "[]", '{"size":99999999999999999}'],
 )
-def test_nonsense_is_refused(plain: str) -> None:
-    """Whatever does not fit the types."""
+def test_wrong_type_is_rejected(plain: str) -> None:
     document = encode(replace(PUBLISHED, plain=OpaqueArchive())).replace(b'"plain":{}', f'"plain":{plain}'.encode())
     with pytest.raises(ManifestError):
         parse(document, REF)

@@ -1,4 +1,4 @@
-"""The reader hands out what any tar has packed of regular files and directories, and nothing else ever."""
+"""The reader yields the regular files and directories of any tar archive, and rejects everything else."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     from models_init.archive.decompress import Readable
 
 Tree = dict[str, tuple[bytes, bool] | None]
-"""What lies where: content and x bit of a file, None for a directory."""
+"""Content and executable bit of each file by path; None for a directory."""
 
 _AMPLE = Limits(1 << 30)
 _WRITABLE = {tarfile.USTAR_FORMAT: 90, tarfile.GNU_FORMAT: 1000, tarfile.PAX_FORMAT: 1000}
-"""The formats, and bytes of names that each can write in any case."""
+"""Formats, and the length of names in bytes that each can always write."""
 
 
 class Trickle:
-    """Gives a few bytes at a time."""
+    """Returns a few bytes at a time."""
 
     def __init__(self, data: bytes, step: int) -> None:
         self._file, self._step = io.BytesIO(data), step
 
     def read(self, size: int, /) -> bytes:
-        """At most `step` of them."""
+        """Return at most `step` bytes."""
         return self._file.read(min(size, self._step))
 
 
 def tree_in(archive: bytes | Readable, limits: Limits = _AMPLE) -> Tree:
-    """Everything that is handed out; directories that names imply are added."""
+    """Return all yielded entries and the directories that they imply."""
     found: Tree = {}
     for entry in read(io.BytesIO(archive) if isinstance(archive, bytes) else archive, limits):
         data = b"".join(map(bytes, entry.content))
@@ -64,7 +64,7 @@ def tree_in(archive: bytes | Readable, limits: Limits = _AMPLE) -> Tree:
 
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
-    """Draw names that fit together, with contents that end at borders of blocks or do not."""
+    """Draw names without conflicts, with contents that end at block boundaries or not."""
     sizes = st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK]) | st.integers(0, 2000)
     contents = st.none() | st.tuples(sizes.map(lambda size: b"\xa5" * size), st.booleans())
     drawn = draw(st.dictionaries(paths, contents, max_size=8))
@@ -72,7 +72,7 @@ def trees(draw: st.DrawFn) -> Tree:
 
 
 def written(tree: Tree, form: int, prefix: str) -> bytes:
-    """The tar stream of a tree, in an order that is nobody's."""
+    """Return the tar stream of a tree, in arbitrary order."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=form) as tar:
         for path, content in sorted(tree.items(), key=lambda item: hash(item[0])):
@@ -92,8 +92,8 @@ def written(tree: Tree, form: int, prefix: str) -> bytes:
     tree=trees(), form=st.sampled_from(list(_WRITABLE)), suffix=st.sampled_from(list(SUFFIXES)),
     prefix=st.sampled_from(["", "./"]), step=st.sampled_from([1, 7, 511, PIECE]),
 )  # fmt: skip
-def test_any_tree_comes_out_as_it_went_in(tree: Tree, form: int, suffix: str, prefix: str, step: int) -> None:
-    """Whatever the format, the compression, and the pieces in which the archive comes."""
+def test_any_tree_survives_round_trip(tree: Tree, form: int, suffix: str, prefix: str, step: int) -> None:
+    """Format, compression and the size of the pieces do not matter."""
     archive = SUFFIXES[suffix](written(tree, form, prefix))
     expected = dict(tree)
     for path in tree:
@@ -103,8 +103,8 @@ def test_any_tree_comes_out_as_it_went_in(tree: Tree, form: int, suffix: str, pr
 
 
 @pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax", "posix", "ustar", "v7"])
-def test_what_gnu_tar_packs_comes_out(form: str, tmp_path: Path) -> None:
-    """Every format of GNU tar, with names as long as the format can write."""
+def test_archives_of_gnu_tar_are_read(form: str, tmp_path: Path) -> None:
+    """Every format of GNU tar is read, with the longest names that it supports."""
     tar, directory = require_tool("tar"), tmp_path / "tree"
     names = ["a", "d/" + "n" * 90] if form == "v7" else ["a", "d/" + "m" * 80 + "/" + "n" * 90]
     if form not in ("v7", "ustar"):
@@ -119,8 +119,27 @@ def test_what_gnu_tar_packs_comes_out(form: str, tmp_path: Path) -> None:
     assert found["empty"] is None
 
 
-def test_what_the_builder_builds_comes_out(tmp_path: Path) -> None:
-    """An archive of our own, one zstd frame for each chunk, is a plain archive like any other."""
+def test_links_suggest_options_of_tar_that_avoid_them(tmp_path: Path) -> None:
+    """`tar --dereference` still writes hard links for files with two names; the options of the message avoid both."""
+    tar, directory = require_tool("tar"), tmp_path / "tree"
+    directory.mkdir()
+    (directory / "model").write_bytes(b"content")
+    (directory / "second").hardlink_to(directory / "model")
+    (directory / "third").symlink_to("model")
+
+    def archive(*options: str) -> bytes:
+        subprocess.run([tar, *options, "-C", directory, "-cf", tmp_path / "a.tar", "."], check=True)
+        return (tmp_path / "a.tar").read_bytes()
+
+    for options, kind in (((), "a (hard|symbolic) link"), (("--dereference",), "a hard link")):
+        with pytest.raises(BadArchiveError, match=rf"is {kind}; .*`tar --dereference --hard-dereference`"):
+            tree_in(archive(*options))
+    found = tree_in(archive("--dereference", "--hard-dereference"))
+    assert found == dict.fromkeys(("model", "second", "third"), (b"content", False))
+
+
+def test_archive_of_models_pack_build_is_read(tmp_path: Path) -> None:
+    """An archive with one zstd frame for each chunk can also be read as an opaque archive."""
     directory = pack(tmp_path, {"a": b"1" * 5000, "b/c": b"", "d/": b""}, chunk_size=4096)
     found = tree_in((directory.path / "pack.tar.zst").read_bytes())
     assert found == {"a": (b"1" * 5000, False), "b": None, "b/c": (b"", False), "d": None}
@@ -129,12 +148,14 @@ def test_what_the_builder_builds_comes_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("archive", "expected"),
     [
-        pytest.param(END, {}, id="nothing in it"),
+        pytest.param(END, {}, id="empty archive"),
         pytest.param(file(b"./", kind=b"5") + file(b"a", b"x") + END, {"a": (b"x", False)}, id="a top directory"),
         pytest.param(file(b"d/e/", kind=b"\0", magic=OLD) + END, {"d": None, "d/e": None}, id="an old directory"),
         pytest.param(file(b"d/a") + file(b"d/", kind=b"5") + END, {"d": None, "d/a": (b"", False)}, id="d after d/a"),
         pytest.param(
-            pax({b"comment": b"0123"}, kind=b"g") + file(b"a", b"x") + END, {"a": (b"x", False)}, id="git archive"
+            pax({b"comment": b"0123"}, kind=b"g") + file(b"a", b"x") + END,
+            {"a": (b"x", False)},
+            id="git header",
         ),
         pytest.param(
             pax({b"SCHILY.xattr.user.x": b"\xff\n\0", b"mtime": b"1.5", b"size": b"1"}) + file(b"a", b"x") + END,
@@ -142,7 +163,7 @@ def test_what_the_builder_builds_comes_out(tmp_path: Path) -> None:
             id="attributes and times",
         ),
         pytest.param(
-            pax({b"size": b"3"}) + block(b"a", 0) + padded(b"xyz") + END, {"a": (b"xyz", False)}, id="size in pax alone"
+            pax({b"size": b"3"}) + block(b"a", 0) + padded(b"xyz") + END, {"a": (b"xyz", False)}, id="size only in pax"
         ),
         pytest.param(
             block(b"a", b"\x80" + (3).to_bytes(11, "big")) + padded(b"xyz") + END, {"a": (b"xyz", False)}, id="base 256"
@@ -153,30 +174,31 @@ def test_what_the_builder_builds_comes_out(tmp_path: Path) -> None:
             id="long name and pax",
         ),
         pytest.param(
-            file(b"a", mode=0o6755) + file(b"b", mode=0o666) + END, {"a": (b"", True), "b": (b"", False)}, id="m"
+            file(b"a", mode=0o6755) + file(b"b", mode=0o666) + END, {"a": (b"", True), "b": (b"", False)}, id="modes"
         ),
-        pytest.param(file(b"a") + END + bytes(9 * BLOCK), {"a": (b"", False)}, id="a record filled up"),
+        pytest.param(file(b"a") + END + bytes(9 * BLOCK), {"a": (b"", False)}, id="padded record"),
         pytest.param(
-            gzip.compress(file(b"a")[:200]) + gzip.compress(file(b"a")[200:] + END), {"a": (b"", False)}, id="members"
+            gzip.compress(file(b"a")[:200]) + gzip.compress(file(b"a")[200:] + END),
+            {"a": (b"", False)},
+            id="two members",
         ),
         pytest.param(
             zstandard.compress(file(b"a")[:200])
             + b"\x5a\x2a\x4d\x18\x03\0\0\0TOC"
             + zstandard.compress(file(b"a")[200:] + END),
             {"a": (b"", False)},
-            id="frames, and one to skip",
+            id="a skippable frame",
         ),
     ],
 )
-def test_odd_archives_that_are_right(archive: bytes, expected: Tree) -> None:
-    """What honest tools write is taken, however odd."""
+def test_unusual_valid_archives_are_read(archive: bytes, expected: Tree) -> None:
     assert tree_in(archive) == expected
     assert tree_in(Trickle(archive, 1)) == expected
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[hostile.name for hostile in HOSTILE])
-def test_hostile_archives_are_refused_in_words(hostile: Hostile) -> None:
-    """Each by a message of its own, whatever the pieces in which it comes; the names that were handed out are sound."""
+def test_invalid_archives_are_rejected_with_reason(hostile: Hostile) -> None:
+    """The size of the pieces does not change the message."""
     limits = limits_of(Archive("a.tar", len(hostile.archive), digest(1)), OpaqueArchive())
     with pytest.raises(BadArchiveError) as whole:
         tree_in(hostile.archive, limits)
@@ -187,16 +209,15 @@ def test_hostile_archives_are_refused_in_words(hostile: Hostile) -> None:
         assert hostile.words in str(pieces.value)
 
 
-def test_hostile_archives_have_messages_of_their_own() -> None:
-    """There are enough of them, and few share their words."""
+def test_invalid_archives_have_distinct_messages() -> None:
     assert len(HOSTILE) >= 100
     assert len({hostile.name for hostile in HOSTILE}) == len(HOSTILE)
     assert len({hostile.words for hostile in HOSTILE}) > 60
 
 
 @given(data=st.binary(max_size=2000), at=st.integers(0, 3000), suffix=st.sampled_from(list(SUFFIXES)))
-def test_no_bytes_raise_anything_else(data: bytes, at: int, suffix: str) -> None:
-    """Whatever is written over a good archive, the reader hands out or refuses."""
+def test_arbitrary_bytes_raise_only_bad_archive_error(data: bytes, at: int, suffix: str) -> None:
+    """A valid archive with arbitrary bytes written over it is read or rejected."""
     good = SUFFIXES[suffix](file(b"a/b", b"x" * 700) + pax({b"path": b"c"}) + file(b"d", b"y") + END)
     spoiled = good[: at % len(good)] + data + good[at % len(good) + len(data) :]
     assert (_fault(spoiled) or "none").isprintable()
@@ -210,37 +231,35 @@ def _fault(archive: bytes) -> str:
     return ""
 
 
-def test_what_is_not_read_of_a_file_is_passed_over() -> None:
-    """Who wants names alone need not read contents."""
+def test_unread_content_is_skipped() -> None:
     archive = file(b"a", b"x" * 3000) + file(b"b", b"y") + END
     assert [entry.path for entry in read(io.BytesIO(archive), _AMPLE)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(("size", "entries", "fits"), [(10, 4, True), (9, 4, False), (10, 3, False)])
 def test_limits_are_exact(size: int, entries: int, *, fits: bool) -> None:
-    """So many bytes of files and so many files and directories, implied ones included, and not one more."""
+    """Implied directories count as entries."""
     archive = file(b"d/e/a", b"x" * 4) + file(b"b", b"x" * 6) + END
     if fits:
         assert len(tree_in(archive, Limits(size, entries))) == 4
     else:
-        with pytest.raises(BadArchiveError, match="its limit"):
+        with pytest.raises(BadArchiveError, match="it exceeds the limit of"):
             tree_in(archive, Limits(size, entries))
 
 
-def test_a_deep_name_counts_for_all_its_directories() -> None:
-    """A thousand directories that one name implies are a thousand entries."""
+def test_implied_directories_count_as_entries() -> None:
     archive = b"".join(long_name(b"%d/" % number + b"a/" * 400 + b"a") + file(b"a", magic=GNU) for number in range(10))
-    with pytest.raises(BadArchiveError, match="more than 3000 files and directories"):
+    with pytest.raises(BadArchiveError, match="it exceeds the limit of 3000 files and directories"):
         tree_in(archive + END, Limits(0, 3000))
 
 
 @pytest.mark.parametrize(("options", "fits"), [(["-1"], True), (["-19"], True), (["--long=27"], False)])
-def test_levels_of_zstd(options: list[str], *, fits: bool) -> None:
-    """`zstd -19` is taken; what asks for more memory is refused in words that name the remedy."""
+def test_zstd_levels_and_windows(options: list[str], *, fits: bool) -> None:
+    """`zstd -19` is accepted; a larger window is rejected with the remedy."""
     zstd, stream = require_tool("zstd"), file(b"a", bytes(9 << 20)) + END
     packing = subprocess.run([zstd, "-qc", *options], input=stream, capture_output=True, check=True)
     if fits:
         assert tree_in(packing.stdout) == {"a": (bytes(9 << 20), False)}
     else:
-        with pytest.raises(BadArchiveError, match="packed with `zstd -19` at most"):
+        with pytest.raises(BadArchiveError, match="compress it with at most `zstd -19`"):
             tree_in(packing.stdout)

@@ -1,4 +1,4 @@
-"""A plain archive comes to the volume in parts, is unpacked as far as it is there, and leaves the spool when right."""
+"""Fetch an opaque archive in parts, unpack it while they arrive, and stage the tree once it is verified."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _KEY = "nl-nl/2026.04/pack.tar.zst"
 
 
 @dataclass
-class Work:
-    """A delivery at work on a fake source."""
+class ArchiveSetup:
+    """An archive on a fake source, and the volume that it is installed on."""
 
     archive: bytes
     volume: Volume
@@ -61,44 +61,44 @@ class Work:
 
     @property
     def published(self) -> Resolved:
-        """What the publisher says."""
+        """Return the published manifest."""
         manifest = described(self.archive, "pack.tar.zst", REF, self.plain)
         return Resolved(manifest, digest_of(encode(manifest)))
 
     @property
-    def delivery(self) -> ArchiveInstall:
-        """It, fresh as in a new run."""
+    def install(self) -> ArchiveInstall:
+        """Return the object under test, as a new run creates it."""
         return ArchiveInstall(self.volume, NoPageCachePolicy(), self.published)
 
     @property
     def spool(self) -> Path:
-        """Where the parts lie."""
+        """Return the spool directory."""
         return spool_path_of(self.volume.staging_path(REF, self.published.digest))
 
     @property
     def parts(self) -> list[int]:
-        """The parts that lie there, by number."""
+        """Return the numbers of the stored parts."""
         return sorted(int(path.name) for path in self.spool.glob("[0-9]*"))
 
     @property
     def trees(self) -> list[Path]:
-        """What is being unpacked."""
+        """Return the trees that are being unpacked."""
         return sorted(self.spool.glob(".tree-*"))
 
     def staged(self) -> list[Path]:
-        """The trees that have left a spool."""
+        """Return the staged trees."""
         return sorted(
             path for path in (self.volume.staging / REF.name).glob("*@*") if path.suffix not in (".json", ".spool")
         )
 
     def source(self, *faults: Fault) -> FakeSource:
-        """A source with the archive."""
+        """Return a source with the archive."""
         return FakeSource({_KEY: self.archive}, *faults)
 
-    async def bring(self, source: FakeSource, connections: int = 4, buffers: int = 8) -> Resolved:
-        """Bring it as the program does."""
+    async def fetch(self, source: FakeSource, connections: int = 4, buffers: int = 8) -> Resolved:
+        """Fetch and unpack the archive; return the derived manifest."""
         made = Buffers(buffers, BATCH_SIZE)
-        return await self.delivery.fetch_and_unpack(
+        return await self.install.fetch_and_unpack(
             Fetcher(source, self.workers, self.observer, ConnectionLimiter(connections), made)
         )
 
@@ -110,11 +110,11 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten parts, about, that nothing compresses."""
-    chance = random.Random("plain")
+    """Return a tree of about ten parts of incompressible data."""
+    chance = random.Random("opaque")
     files = {f"a/{number:02}": chance.randbytes(100 * number) for number in range(20)}
     files |= {"b/large": chance.randbytes(560 * KIB), "c/empty": b"", "d/last": chance.randbytes(60 * KIB), "e/": b""}
-    directory = write(tmp_path_factory.mktemp("plain") / "tree", files)
+    directory = write(tmp_path_factory.mktemp("opaque") / "tree", files)
     for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.name == "large" else 0o644)
     return directory
@@ -133,15 +133,15 @@ def workers() -> Iterator[Workers]:
 
 
 @pytest.fixture
-def work(archive: bytes, workers: Workers, tmp_path: Path) -> Work:
-    return _work(archive, workers, tmp_path)
+def setup(archive: bytes, workers: Workers, tmp_path: Path) -> ArchiveSetup:
+    return _setup(archive, workers, tmp_path)
 
 
-def _work(archive: bytes, workers: Workers, directory: Path, plain: OpaqueArchive = SILENT) -> Work:
+def _setup(archive: bytes, workers: Workers, directory: Path, plain: OpaqueArchive = SILENT) -> ArchiveSetup:
     directory.mkdir(exist_ok=True)
     volume = Volume(directory / "models")
     volume.prepare()
-    return Work(archive, volume, workers, plain)
+    return ArchiveSetup(archive, volume, workers, plain)
 
 
 def _parts_of(archive: bytes) -> list[tuple[int, int]]:
@@ -149,34 +149,34 @@ def _parts_of(archive: bytes) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (4, 2), (16, 16)])
-async def test_it_arrives(work: Work, tree: Path, connections: int, buffers: int) -> None:
-    """Each part is fetched once; the tree and its manifest stand in staging, and all that came is counted."""
-    source = work.source()
-    found = await work.bring(source, connections, buffers)
-    staging = work.volume.staging_path(REF, found.digest)
+async def test_archive_is_fetched_and_staged(setup: ArchiveSetup, tree: Path, connections: int, buffers: int) -> None:
+    """Each part is fetched once and counted; the tree and its manifest are in staging."""
+    source = setup.source()
+    found = await setup.fetch(source, connections, buffers)
+    staging = setup.volume.staging_path(REF, found.digest)
     assert same_tree(tree, staging) == []
-    assert sorted(source.ranges()) == _parts_of(work.archive)
-    assert work.observer.done == len(work.archive)
+    assert sorted(source.ranges()) == _parts_of(setup.archive)
+    assert setup.observer.done == len(setup.archive)
     assert parse(manifest_path_of(staging).read_bytes(), REF) == found.manifest
     assert found.manifest.is_derived
-    assert work.trees == []
+    assert setup.trees == []
 
 
-async def test_the_manifest_that_is_derived_is_the_same_anywhere(work: Work, workers: Workers, tmp_path: Path) -> None:
-    """It depends on what was published alone, and describes every byte."""
-    first = await work.bring(work.source())
-    second = await _work(work.archive, workers, tmp_path / "other").bring(work.source())
+async def test_derived_manifest_is_reproducible(setup: ArchiveSetup, workers: Workers, tmp_path: Path) -> None:
+    """It depends only on the published archive, and describes every byte."""
+    first = await setup.fetch(setup.source())
+    second = await _setup(setup.archive, workers, tmp_path / "other").fetch(setup.source())
     assert first == second
     placements = list(first.manifest.placements())
-    root = work.volume.staging_path(REF, first.digest)
+    root = setup.volume.staging_path(REF, first.digest)
     for placement in placements:
         data = (root / placement.file.path).read_bytes()[placement.start :][: placement.chunk.size]
         assert digest_of(data) == placement.chunk.digest
     assert all(digest_of((root / one.path).read_bytes()) == one.digest for one in first.manifest.files)
 
 
-class Gated(FakeSource):
-    """Keeps the last part back until it is let through."""
+class GatedSource(FakeSource):
+    """Holds back the last part until the gate opens."""
 
     def __init__(self, archive: bytes) -> None:
         super().__init__({_KEY: archive})
@@ -184,117 +184,115 @@ class Gated(FakeSource):
         self.reached = False
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """Wait where it is the last."""
+        """Wait if this is the last part."""
         if stop == len(self.objects[key]):
             self.reached = True
             await self.gate.wait()
         await super().get_range(key, start, stop, sink)
 
 
-async def test_it_is_unpacked_as_far_as_it_is_there(work: Work, tree: Path) -> None:
-    """Before the last part comes all files before it are written; nothing has left the spool."""
-    source = Gated(work.archive)
-    bringing = asyncio.create_task(work.bring(source))
+async def test_unpacking_follows_download(setup: ArchiveSetup, tree: Path) -> None:
+    """All files before a missing part are unpacked, and nothing is staged yet."""
+    source = GatedSource(setup.archive)
+    fetching = asyncio.create_task(setup.fetch(source))
     try:
-        last = len(work.archive) // PART * PART
-        await eventually(lambda: _unpacked(work) == _content_before(last, work.archive), "unpacking all that is there")
+        last = len(setup.archive) // PART * PART
+        await eventually(lambda: _unpacked(setup) == _content_before(last, setup.archive), "unpacking the stored parts")
         assert source.reached
-        assert work.staged() == []
+        assert setup.staged() == []
     finally:
         source.gate.set()
-        found = await bringing
-    assert same_tree(tree, work.volume.staging_path(REF, found.digest)) == []
+        found = await fetching
+    assert same_tree(tree, setup.volume.staging_path(REF, found.digest)) == []
 
 
 def _content_before(stop: int, archive: bytes) -> int:
-    """Bytes of files that lie before that byte of the tar stream."""
+    """Return the bytes of file content before this offset of the tar stream."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         return sum(min(member.size, max(0, stop - member.offset_data)) for member in tar if member.isreg())
 
 
-def _unpacked(work: Work) -> int:
-    return sum(path.stat().st_size for root in work.trees for path in root.rglob("*") if path.is_file())
+def _unpacked(setup: ArchiveSetup) -> int:
+    return sum(path.stat().st_size for root in setup.trees for path in root.rglob("*") if path.is_file())
 
 
-async def test_parts_that_came_are_taken_up(work: Work) -> None:
-    """A run that was broken off has fetched nothing in vain, but for what was in flight."""
+async def test_stored_parts_are_reused_by_next_run(setup: ArchiveSetup) -> None:
     with pytest.raises(SourceError, match="down"):
-        await work.bring(work.source(Broken(SourceError("down"), after=6, times=FOREVER)), connections=1, buffers=1)
-    work.workers.close()
-    assert work.trees == []
-    came = work.parts
-    assert came[:5] == [0, 1, 2, 3, 4]
-    assert work.delivery.staged().spooled_bytes == len(came) * PART
-    again, source = replace(work, workers=Workers(), observer=Recorder()), work.source()
-    await again.bring(source)
+        await setup.fetch(setup.source(Broken(SourceError("down"), after=6, times=FOREVER)), connections=1, buffers=1)
+    setup.workers.close()
+    assert setup.trees == []
+    stored = setup.parts
+    assert stored[:5] == [0, 1, 2, 3, 4]
+    assert setup.install.staged().spooled_bytes == len(stored) * PART
+    again, source = replace(setup, workers=Workers(), observer=Recorder()), setup.source()
+    await again.fetch(source)
     again.workers.close()
-    assert sorted(source.ranges()) == _parts_of(work.archive)[len(came) :]
+    assert sorted(source.ranges()) == _parts_of(setup.archive)[len(stored) :]
 
 
-def _lay(work: Work, *numbers: int) -> None:
-    """Parts of an earlier run."""
-    work.spool.mkdir(parents=True)
+def _store(setup: ArchiveSetup, *numbers: int) -> None:
+    """Store parts as an earlier run would."""
+    setup.spool.mkdir(parents=True)
     for number in numbers:
-        start, stop = _parts_of(work.archive)[number]
-        (work.spool / f"{number:06}").write_bytes(work.archive[start:stop])
+        start, stop = _parts_of(setup.archive)[number]
+        (setup.spool / f"{number:06}").write_bytes(setup.archive[start:stop])
 
 
-async def test_a_part_of_another_size_is_fetched_again(work: Work) -> None:
-    """A part that was cut off by a crash of the machine is none; neither is a link."""
-    _lay(work, 0, 1, 2, 3, 4)
-    os.truncate(work.spool / "000001", PART - 1)
-    (work.spool / "000003").unlink()
-    (work.spool / "000003").symlink_to(work.spool / "000002")
-    source = work.source()
-    await work.bring(source)
-    parts = _parts_of(work.archive)
+async def test_part_of_wrong_size_is_fetched_again(setup: ArchiveSetup) -> None:
+    """A truncated part and a symbolic link count as missing."""
+    _store(setup, 0, 1, 2, 3, 4)
+    os.truncate(setup.spool / "000001", PART - 1)
+    (setup.spool / "000003").unlink()
+    (setup.spool / "000003").symlink_to(setup.spool / "000002")
+    source = setup.source()
+    await setup.fetch(source)
+    parts = _parts_of(setup.archive)
     assert sorted(source.ranges()) == [parts[1], parts[3], *parts[5:]]
 
 
-async def test_parts_that_have_rotten_are_fetched_again_at_once(work: Work, tree: Path) -> None:
-    """Where the whole is wrong all of it is fetched anew, once, in the same run."""
-    _lay(work, 0, 1, 2, 3, 4)
-    (work.spool / "000001").write_bytes(bytes(PART))
-    source = work.source()
-    found = await work.bring(source)
-    assert sorted(source.ranges()) == sorted(_parts_of(work.archive) + _parts_of(work.archive)[5:])
-    assert same_tree(tree, work.volume.staging_path(REF, found.digest)) == []
-    assert work.observer.names == ["fetching_again"]
+async def test_corrupted_part_is_replaced_in_same_run(setup: ArchiveSetup, tree: Path) -> None:
+    """If the digest of the archive is wrong, all parts are fetched again, once."""
+    _store(setup, 0, 1, 2, 3, 4)
+    (setup.spool / "000001").write_bytes(bytes(PART))
+    source = setup.source()
+    found = await setup.fetch(source)
+    assert sorted(source.ranges()) == sorted(_parts_of(setup.archive) + _parts_of(setup.archive)[5:])
+    assert same_tree(tree, setup.volume.staging_path(REF, found.digest)) == []
+    assert setup.observer.names == ["fetching_again"]
 
 
-async def test_a_bit_that_flipped_on_the_way_costs_one_more_try(work: Work) -> None:
-    """Wherever it is, and whether the archive can be read or not."""
-    await work.bring(work.source(Flipped(at=10)), connections=1)
-    assert work.observer.names == ["fetching_again"]
+async def test_corrupted_transfer_is_retried_once(setup: ArchiveSetup) -> None:
+    await setup.fetch(setup.source(Flipped(at=10)), connections=1)
+    assert setup.observer.names == ["fetching_again"]
 
 
 @pytest.mark.parametrize("at", [10, 300_000, -1], ids=["a header", "a content", "the end"])
-async def test_an_archive_that_stays_wrong_is_told(work: Work, at: int) -> None:
-    """The error names pack and archive; nothing is kept of it, and nothing has left the spool."""
-    source = work.source(Flipped(at=at % len(work.archive), times=FOREVER))
+async def test_wrong_archive_is_reported_after_retry(setup: ArchiveSetup, at: int) -> None:
+    """The error names pack and archive; nothing is kept or staged."""
+    source = setup.source(Flipped(at=at % len(setup.archive), times=FOREVER))
     with pytest.raises(
         WrongBytesError, match=r"nl-nl 2026.04: the SHA-256 of the archive pack.tar.zst is wrong"
     ) as wrong:
-        await work.bring(source)
+        await setup.fetch(source)
     assert str(wrong.value).endswith("mend the fake")
-    assert len(source.ranges()) == 2 * len(_parts_of(work.archive))
-    assert work.staged() == []
-    assert not work.spool.exists()
-    await work.bring(work.source())
+    assert len(source.ranges()) == 2 * len(_parts_of(setup.archive))
+    assert setup.staged() == []
+    assert not setup.spool.exists()
+    await setup.fetch(setup.source())
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[hostile.name for hostile in HOSTILE])
-async def test_hostile_archives_leave_nothing(hostile: Hostile, workers: Workers, tmp_path: Path) -> None:
-    """Each is refused once its digest has shown that it is the publisher's; only the volume's staging is touched."""
-    work = _work(hostile.archive, workers, tmp_path, OpaqueArchive(entries=600))
+async def test_invalid_archives_leave_nothing(hostile: Hostile, workers: Workers, tmp_path: Path) -> None:
+    """Each is rejected after its digest is verified; only the staging directory of the pack remains."""
+    setup = _setup(hostile.archive, workers, tmp_path, OpaqueArchive(entries=600))
     before = _everything(tmp_path)
     with pytest.raises(ArchiveError) as refused:
-        await work.bring(work.source())
+        await setup.fetch(setup.source())
     assert refused.value.exit_code == 10
     assert str(refused.value).startswith("nl-nl 2026.04: the archive pack.tar.zst cannot be used: ")
     assert hostile.words in str(refused.value)
     assert len(str(refused.value)) < 1000
-    assert _everything(tmp_path) - before <= {work.volume.staging / REF.name}
+    assert _everything(tmp_path) - before <= {setup.volume.staging / REF.name}
 
 
 def _everything(directory: Path) -> set[Path]:
@@ -304,80 +302,78 @@ def _everything(directory: Path) -> set[Path]:
 @pytest.mark.parametrize(
     ("plain", "words"),
     [
-        (OpaqueArchive(size=600_000), "it unpacks to more than 600000 bytes"),
-        (OpaqueArchive(size=900_000), "not 900000 as its manifest says"),
-        (OpaqueArchive(entries=20), "more than 20 files and directories"),
-        (OpaqueArchive(entries=40), "not 40 as its manifest says"),
+        (OpaqueArchive(size=600_000), "it exceeds the limit of 600000 bytes"),
+        (OpaqueArchive(size=900_000), "not 900000 as its manifest states"),
+        (OpaqueArchive(entries=20), "it exceeds the limit of 20 files and directories"),
+        (OpaqueArchive(entries=40), "not 40 as its manifest states"),
     ],
 )
-async def test_what_the_manifest_says_of_the_content_must_be_true(
+async def test_wrong_totals_in_manifest_are_rejected(
     archive: bytes, workers: Workers, tmp_path: Path, plain: OpaqueArchive, words: str
 ) -> None:
-    """More stops the reading, less is found at the end."""
-    work = _work(archive, workers, tmp_path, plain)
+    """Too much content stops the reading, too little is found at the end."""
+    setup = _setup(archive, workers, tmp_path, plain)
     with pytest.raises(ArchiveError, match=words):
-        await work.bring(work.source())
-    assert work.staged() == []
+        await setup.fetch(setup.source())
+    assert setup.staged() == []
 
 
-async def test_what_the_manifest_says_rightly_is_taken(archive: bytes, workers: Workers, tmp_path: Path) -> None:
-    """Both numbers."""
-    work = _work(archive, workers, tmp_path)
-    found = (await work.bring(work.source())).manifest
+async def test_right_totals_in_manifest_are_accepted(archive: bytes, workers: Workers, tmp_path: Path) -> None:
+    setup = _setup(archive, workers, tmp_path)
+    found = (await setup.fetch(setup.source())).manifest
     assert found.plain
-    told = _work(archive, workers, tmp_path / "other", replace(found.plain, derived_from=None))
-    assert (await told.bring(told.source())).manifest.files == found.files
+    other = _setup(archive, workers, tmp_path / "other", replace(found.plain, derived_from=None))
+    assert (await other.fetch(other.source())).manifest.files == found.files
 
 
-async def test_leftovers_of_killed_runs_are_cleared_away(work: Work) -> None:
-    """By the run that holds the lock; where locks do not keep others out, only what is old."""
-    work.delivery._clean_up()
-    (work.spool / ".tree-1/a").mkdir(parents=True)
-    (work.spool / ".part-1").write_bytes(b"half")
-    work.delivery._clean_up()
-    assert len(list(work.spool.iterdir())) == 2
-    with (work.volume.root / ".lock").open("w") as lock:
+async def test_leftovers_of_killed_runs_are_removed(setup: ArchiveSetup) -> None:
+    """A run that holds the lock removes all of them; without the lock only old ones are removed."""
+    setup.install._clean_up()
+    (setup.spool / ".tree-1/a").mkdir(parents=True)
+    (setup.spool / ".part-1").write_bytes(b"half")
+    setup.install._clean_up()
+    assert len(list(setup.spool.iterdir())) == 2
+    with (setup.volume.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        work.delivery._clean_up()
-    assert list(work.spool.iterdir()) == []
-    (work.spool / ".part-2").write_bytes(b"half")
-    os.utime(work.spool / ".part-2", (time.time() - YOUNG - 60,) * 2)
-    work.delivery._clean_up()
-    assert list(work.spool.iterdir()) == []
+        setup.install._clean_up()
+    assert list(setup.spool.iterdir()) == []
+    (setup.spool / ".part-2").write_bytes(b"half")
+    os.utime(setup.spool / ".part-2", (time.time() - YOUNG - 60,) * 2)
+    setup.install._clean_up()
+    assert list(setup.spool.iterdir()) == []
 
 
-async def test_a_tree_that_was_never_published_is_made_anew(work: Work) -> None:
-    """A run that was killed before the pack had its name left its tree: its room is counted, and it goes."""
-    first = await work.bring(work.source())
-    left = work.volume.staging_path(REF, first.digest)
-    assert work.delivery.staged().disk_bytes >= 2 * len(work.archive)
-    (left / "d/last").write_bytes(b"rotten")
-    source = work.source()
-    with (work.volume.root / ".lock").open("w") as lock:
+async def test_unpublished_tree_is_replaced(setup: ArchiveSetup) -> None:
+    """The tree of a run that was killed before publishing counts as staged space and is removed."""
+    first = await setup.fetch(setup.source())
+    left = setup.volume.staging_path(REF, first.digest)
+    assert setup.install.staged().disk_bytes >= 2 * len(setup.archive)
+    (left / "d/last").write_bytes(b"corrupted")
+    source = setup.source()
+    with (setup.volume.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        work.delivery._clean_up()
+        setup.install._clean_up()
         assert not left.exists()
-        assert await work.bring(source) == first
+        assert await setup.fetch(source) == first
     assert source.ranges() == []
     assert (left / "d/last").stat().st_size == 60 * KIB
 
 
-async def test_an_error_of_the_volume_ends_it(work: Work) -> None:
-    """A spool that vanishes meanwhile is told, nobody waits for ever, and the next run does it."""
-    source = Gated(work.archive)
-    bringing = asyncio.create_task(work.bring(source))
-    await eventually(lambda: source.reached and len(work.parts) >= 5)
-    os.rename(work.spool, work.spool.with_name("gone"))
+async def test_volume_error_ends_the_run(setup: ArchiveSetup) -> None:
+    """If the spool disappears, the run ends with an error, and the next one succeeds."""
+    source = GatedSource(setup.archive)
+    fetching = asyncio.create_task(setup.fetch(source))
+    await eventually(lambda: source.reached and len(setup.parts) >= 5)
+    os.rename(setup.spool, setup.spool.with_name("gone"))
     source.gate.set()
     with pytest.raises(VolumeError):
-        await bringing
-    await work.bring(work.source())
+        await fetching
+    await setup.fetch(setup.source())
 
 
-def test_a_file_without_room_is_not_begun(tmp_path: Path) -> None:
-    """What the header says is compared with what is free before a byte is written."""
+def test_file_that_does_not_fit_is_not_created(tmp_path: Path) -> None:
     tree = TreeWriter(tmp_path / "tree", NoPageCachePolicy())
     entry = TarEntry("a", is_directory=False, size=1 << 60, executable=False, content=iter(()))
-    with pytest.raises(NoSpaceError, match=r"the volume lacks .* for 'a' of the archive"):
+    with pytest.raises(NoSpaceError, match=r"the volume lacks .* for 'a' .* of the archive"):
         tree.add(entry, iter(()))
     assert disk_usage(tmp_path / "tree") == (0, 1)
