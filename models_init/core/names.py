@@ -1,0 +1,36 @@
+"""Find file names that differ only in case or in their Unicode normal form."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def colliding_names(paths: Iterable[str], *, case: bool = True, form: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield pairs of different paths that are one path on a file system that ignores case or the Unicode normal form.
+
+    `paths` are relative and include directories. `case` and `form` say which difference such a file system ignores. If
+    a directory collides with another, the paths below them are not compared.
+    """
+    seen: dict[str, str] = {}
+    reported: set[str] = set()
+    for path in sorted(paths):
+        parent, _, _ = path.rpartition("/")
+        other = seen.setdefault(_folded(path, case=case, form=form), path)
+        if other != path:
+            reported.add(path)
+            if parent not in reported:
+                yield other, path
+
+
+def _folded(path: str, *, case: bool, form: bool) -> str:
+    if path.isascii():
+        return path.casefold() if case else path
+    if form:
+        path = unicodedata.normalize("NFD", path)
+    if case:
+        path = path.casefold()
+    return unicodedata.normalize("NFD", path) if form else path
