@@ -390,7 +390,7 @@ def test_flags_win_over_the_environment(site: Site, packs: Packs) -> None:
         (
             {"REALTIME_LANGUAGES": "Nederlands"},
             [],
-            "REALTIME_LANGUAGES=Nederlands has 'Nederlands', which is not a language code",
+            "REALTIME_LANGUAGES=Nederlands: 'Nederlands' is not a language code",
         ),
         ({"MODELS_URL": "nowhere"}, [], "MODELS_URL=nowhere is not a container URL"),
         ({"MODELS_LOG_LEVEL": "loud"}, [], "MODELS_LOG_LEVEL=loud is not one of debug, info, warning, error"),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from models_init.cli.settings import SETTINGS, Settings, load
 from models_init.core.errors import UsageError
+from models_init.core.text_encoding import escaped
 from models_init.sources.open_source import local_directory
 from tests.tokens import leaks, token
 
@@ -18,7 +19,7 @@ _GOOD = {
     "REALTIME_LANGUAGE_VERSION": "2026.04",
     "REALTIME_COMMON_VERSION": "2026.03",
 }
-_NO_LANGUAGE = "which is not a language code; write it like nl-nl, several like nl-nl,en-us"
+_NO_LANGUAGE = "is not a language code; use lower case with a hyphen, e.g. nl-nl,en-us"
 
 
 def settings(**variables: str) -> Settings:
@@ -30,7 +31,7 @@ def packs(**variables: str) -> list[str]:
 
 
 def faults(**variables: str) -> tuple[str, ...]:
-    """Return what is told of an environment that is wrong."""
+    """Return the faults of an invalid environment."""
     with pytest.raises(UsageError) as wrong:
         settings(**variables)
     assert str(wrong.value) == "; ".join(wrong.value.faults)
@@ -70,8 +71,8 @@ def faults(**variables: str) -> tuple[str, ...]:
         ({"WHISPER_VERSION": "v1"}, ["common 2026.03", "nl-nl 2026.04"]),
     ],
 )
-def test_the_environment_names_packs(variables: dict[str, str], expected: list[str]) -> None:
-    """Languages, each with its version or the common one of all, the pack common, and a whisper variant if wanted."""
+def test_packs_follow_from_languages_versions_and_variant(variables: dict[str, str], expected: list[str]) -> None:
+    """Each language has its own version or the common one; `common` is always added, a whisper variant if it is set."""
     assert packs(**variables) == expected
 
 
@@ -104,23 +105,23 @@ def test_the_environment_names_packs(variables: dict[str, str], expected: list[s
         ),
         (
             {"REALTIME_LANGUAGES": "Dutch"},
-            [f"REALTIME_LANGUAGES=Dutch has 'Dutch', {_NO_LANGUAGE}"],
+            [f"REALTIME_LANGUAGES=Dutch: 'Dutch' {_NO_LANGUAGE}"],
         ),
         (
             {"REALTIME_LANGUAGES": "", "REALTIME_LANGUAGE": "nl_NL"},
-            [f"REALTIME_LANGUAGE=nl_NL has 'nl_NL', {_NO_LANGUAGE}"],
+            [f"REALTIME_LANGUAGE=nl_NL: 'nl_NL' {_NO_LANGUAGE}"],
         ),
         (
             {"REALTIME_LANGUAGES": "nl-nl;en-us"},
-            [f"REALTIME_LANGUAGES=nl-nl;en-us has 'nl-nl;en-us', {_NO_LANGUAGE}"],
+            [f"REALTIME_LANGUAGES=nl-nl;en-us: 'nl-nl;en-us' {_NO_LANGUAGE}"],
         ),
         (
             {"REALTIME_LANGUAGES": "nl-nl@"},
-            ["REALTIME_LANGUAGES=nl-nl@ '' is no version (letters, digits, '.', '_', '+', '-')"],
+            ["REALTIME_LANGUAGES=nl-nl@: '' is not a version (letters, digits, '.', '_', '+', '-')"],
         ),
         (
             {"REALTIME_LANGUAGES": "nl-nl@../x"},
-            ["REALTIME_LANGUAGES=nl-nl@../x '../x' is no version (letters, digits, '.', '_', '+', '-')"],
+            ["REALTIME_LANGUAGES=nl-nl@../x: '../x' is not a version (letters, digits, '.', '_', '+', '-')"],
         ),
         (
             {"REALTIME_LANGUAGES": "nl-nl,nl-nl@2026.07"},
@@ -128,52 +129,37 @@ def test_the_environment_names_packs(variables: dict[str, str], expected: list[s
         ),
         (
             {"REALTIME_LANGUAGE_VERSION": "2026 04"},
-            [
-                (
-                    "REALTIME_LANGUAGE_VERSION=2026 04 cannot be used: "
-                    "'2026 04' is no version (letters, digits, '.', '_', '+', '-')"
-                )
-            ],
+            [("REALTIME_LANGUAGE_VERSION=2026 04: '2026 04' is not a version (letters, digits, '.', '_', '+', '-')")],
         ),
         (
             {"REALTIME_COMMON_VERSION": "../../etc"},
-            [
-                (
-                    "REALTIME_COMMON_VERSION=../../etc cannot be used: "
-                    "'../../etc' is no version (letters, digits, '.', '_', '+', '-')"
-                )
-            ],
+            [("REALTIME_COMMON_VERSION=../../etc: '../../etc' is not a version (letters, digits, '.', '_', '+', '-')")],
         ),
         (
             {"WHISPER_VARIANT": "Large"},
-            [
-                (
-                    "WHISPER_VARIANT=Large cannot be used: "
-                    "'whisper-Large' is no pack name (lower-case letters, digits, '.', '_', '-')"
-                )
-            ],
+            [("WHISPER_VARIANT=Large: 'whisper-Large' is not a pack name (lower-case letters, digits, '.', '_', '-')")],
         ),
     ],
 )
-def test_packs_that_are_not_named_are_told(variables: dict[str, str], expected: list[str]) -> None:
-    """What is missing or malformed is one line each: the variable, what is wrong, what to do."""
+def test_missing_or_invalid_pack_settings_are_reported(variables: dict[str, str], expected: list[str]) -> None:
+    """Each fault is one line: the variable, the reason, the remedy."""
     assert list(faults(**variables)) == expected
 
 
-def test_all_faults_are_told_together() -> None:
-    """Several faults are one error with a line for each, none of them twice."""
-    told = faults(
+def test_all_faults_are_reported_together() -> None:
+    """Several faults are one error with one line for each."""
+    found = faults(
         REALTIME_LANGUAGES="", REALTIME_LANGUAGE_VERSION="", REALTIME_COMMON_VERSION="", MODELS_URL="models",
         MODELS_CONNECTIONS="0", MODELS_LOG_FORMAT="xml",
     )  # fmt: skip
-    assert [fault.partition(" ")[0].partition("=")[0] for fault in told] == [
+    assert [fault.partition(" ")[0].partition("=")[0] for fault in found] == [
         "MODELS_URL", "MODELS_CONNECTIONS", "MODELS_LOG_FORMAT",
         "REALTIME_LANGUAGE_VERSION", "REALTIME_LANGUAGES", "REALTIME_COMMON_VERSION",
     ]  # fmt: skip
 
 
-def test_actions_that_need_no_packs_want_none_named() -> None:
-    """Without packs nothing of the environment is required, and what is malformed is told nevertheless."""
+def test_actions_without_packs_require_no_pack_settings() -> None:
+    """Invalid values are reported nevertheless."""
     assert load({}, with_packs=False).packs == ()
     with pytest.raises(UsageError, match="REALTIME_LANGUAGE_VERSION"):
         load({"REALTIME_LANGUAGE_VERSION": "a b"}, with_packs=False)
@@ -182,8 +168,7 @@ def test_actions_that_need_no_packs_want_none_named() -> None:
 # -- the other settings
 
 
-def test_the_defaults_are_those_of_the_product() -> None:
-    """With nothing but the packs named, everything else is as documented."""
+def test_defaults_are_as_documented() -> None:
     found = settings()
     assert (found.url, found.prefix, found.directory) == (
         "https://scriptixmodels.blob.core.windows.net/models", "realtime/", Path("/models"),
@@ -194,7 +179,7 @@ def test_the_defaults_are_those_of_the_product() -> None:
     assert (found.log_format, found.log_level, found.token, found.token_file) == ("text", "info", "", "")
 
 
-def test_empty_is_unset() -> None:
+def test_empty_value_counts_as_unset() -> None:
     """A variable that is empty or blank, as in a compose file, counts as not set."""
     blank = {setting.variable: " " for setting in SETTINGS}
     found, default = load(blank, with_packs=False), load({}, with_packs=False)
@@ -205,6 +190,7 @@ def test_empty_is_unset() -> None:
     ("variable", "text", "attribute", "value"),
     [
         ("MODELS_URL", "https://acc.blob.core.windows.net/c", "url", "https://acc.blob.core.windows.net/c"),
+        ("MODELS_URL", "https://acc.blob.core.windows.net/c?", "url", "https://acc.blob.core.windows.net/c"),
         ("MODELS_URL", "http://127.0.0.1:10000/acc/c", "url", "http://127.0.0.1:10000/acc/c"),
         ("MODELS_URL", "http://localhost/c", "url", "http://localhost/c"),
         ("MODELS_URL", "http://[::1]:80/c", "url", "http://[::1]:80/c"),
@@ -231,8 +217,8 @@ def test_empty_is_unset() -> None:
         ("MODELS_LOG_LEVEL", "Warning", "log_level", "warning"),
     ],
 )
-def test_values_are_parsed(variable: str, text: str, attribute: str, value: object) -> None:
-    """Text becomes a value once: sizes in bytes, times in seconds, directories with or without slashes."""
+def test_valid_setting_is_parsed(variable: str, text: str, attribute: str, value: object) -> None:
+    """Sizes become bytes, times become seconds, prefixes may have slashes at both ends."""
     assert getattr(settings(**{variable: text}), attribute) == value
 
 
@@ -278,14 +264,75 @@ def test_values_are_parsed(variable: str, text: str, attribute: str, value: obje
         ("MODELS_LOG_LEVEL", "trace", "is not one of debug, info, warning, error"),
     ],
 )
-def test_what_is_malformed_is_told(variable: str, text: str, words: str) -> None:
-    """A bad value is one line that begins with the variable and the value, and says what is expected."""
+def test_invalid_setting_is_reported(variable: str, text: str, words: str) -> None:
+    """The fault is one line that begins with the variable and the value, and says what is expected."""
     (fault,) = faults(**{variable: text})
-    assert fault.startswith(f"{variable}={text} ")
+    assert fault.startswith(f"{variable}={escaped(text)} ")
     assert words in fault
 
 
-def test_http_to_other_machines_can_be_allowed() -> None:
+_QUOTE = "begins or ends with a quote, which env files do not remove; write the value without quotes"
+_COMMENT = "contains a comment, which env files do not remove; put the comment on a line of its own"
+_BACKSLASH = "contains a backslash, which env files do not remove; write the value without it"
+_RELATIVE = "is not an absolute path; write it with all directories, beginning with /"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "reason"),
+    [
+        ("MODELS_DIR", "./models", _RELATIVE),
+        ("MODELS_DIR", "~/models", _RELATIVE),
+        ("MODELS_DIR", "/srv/models # the volume", _COMMENT),
+        ("MODELS_DIR", '"/srv/models"', _QUOTE),
+        ("MODELS_DIR", "C:\\models", _BACKSLASH),
+        ("MODELS_CA_FILE", "config/ca.pem", _RELATIVE),
+        ("MODELS_SAS_TOKEN_FILE", "./token", _RELATIVE),
+        ("MODELS_PUBLIC_KEY_FILE", "key.pub", _RELATIVE),
+        ("MODELS_TERMINATION_LOG", "log", _RELATIVE),
+        ("MODELS_URL", "https://acc.blob.core.windows.net/c # the vendor's", _COMMENT),
+        ("MODELS_URL", "'https://acc.blob.core.windows.net/c'", _QUOTE),
+        ("MODELS_PREFIX", "realtime/ # packs", _COMMENT),
+        ("MODELS_CONNECTIONS", "'8'", _QUOTE),
+        ("REALTIME_LANGUAGES", '"nl-nl"', _QUOTE),
+        ("REALTIME_LANGUAGE_VERSION", "2026.04 # licensed", _COMMENT),
+        ("REALTIME_COMMON_VERSION", "2026.04\\", _BACKSLASH),
+        ("MODELS_LOG_FORMAT", "json'", _QUOTE),
+    ],
+)
+def test_value_with_the_syntax_of_a_shell_is_rejected(variable: str, text: str, reason: str) -> None:
+    """`docker run --env-file` and Kubernetes pass on quotes and comments, so that an install would go elsewhere."""
+    assert faults(**{variable: text}) == (f"{variable}={text} {reason}",)
+
+
+def test_every_setting_but_the_token_rejects_quotes_and_comments() -> None:
+    """One rule applies to all settings; quotes around a token are removed, because the token is unambiguous."""
+    for variable in {setting.variable for setting in SETTINGS} - {"MODELS_SAS_TOKEN"}:
+        assert faults(**{variable: '"x"'}) == (f'{variable}="x" {_QUOTE}',)
+        assert faults(**{variable: "x # y"}) == (f"{variable}=x # y {_COMMENT}",)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "shown"),
+    [
+        ("REALTIME_LANGUAGES", "nl\u2011nl", "nl\\u2011nl"),
+        ("REALTIME_LANGUAGES", "n\u04cf-nl", "n\\u04cf-nl"),
+        ("REALTIME_LANGUAGE_VERSION", "2026\u202404", "2026\\u202404"),
+        ("WHISPER_VARIANT", "large\u2013v3", "large\\u2013v3"),
+        ("MODELS_CONNECTIONS", "\uff18", "\\uff18"),
+        ("MODELS_MEMORY", "\uff19MiB", "\\uff19MiB"),
+        ("MODELS_IDLE_SECONDS", "\uff19", "\\uff19"),
+        ("MODELS_URL", "https://acc.blob.core.windows.net/c\u200b", "https://acc.blob.core.windows.net/c\\u200b"),
+        ("MODELS_DIR", "\u2215models", "\\u2215models"),
+    ],
+)
+def test_lookalike_characters_are_shown_escaped(variable: str, text: str, shown: str) -> None:
+    """Otherwise the message would show a value that looks right."""
+    (fault,) = faults(**{variable: text})
+    assert fault.startswith(f"{variable}={shown}")
+    assert fault.isascii()
+
+
+def test_http_to_other_machines_requires_permission() -> None:
     """MODELS_ALLOW_HTTP=yes lets a token go over a network that is trusted."""
     for yes in ("yes", "1", "TRUE", "on"):
         assert settings(MODELS_URL="http://host/models", MODELS_ALLOW_HTTP=yes).url == "http://host/models"
@@ -293,10 +340,10 @@ def test_http_to_other_machines_can_be_allowed() -> None:
         assert faults(MODELS_URL="http://host/models", MODELS_ALLOW_HTTP=no)
 
 
-def test_a_file_url_names_a_directory() -> None:
-    """Percent-encoding in a file URL is taken back; other URLs name no directory."""
+def test_file_url_is_decoded_to_a_directory() -> None:
+    """Other URLs have no directory."""
     assert local_directory("file:///mnt/my%20packs") == Path("/mnt/my packs")
-    assert local_directory(settings(MODELS_URL="/mnt/één #1").url) == Path("/mnt/één #1")
+    assert local_directory(settings(MODELS_URL="/mnt/één#1").url) == Path("/mnt/één#1")
     assert local_directory("https://host/models") is None
 
 
@@ -304,23 +351,21 @@ def test_a_file_url_names_a_directory() -> None:
 
 
 @pytest.mark.parametrize("url", ["https://host/c?{}", "https://host/c?x=1&{}", "https://user:{}@host/c", "?{}"])
-def test_a_token_in_the_url_is_refused_and_not_shown(url: str) -> None:
-    """Who puts the token into MODELS_URL is told where it belongs, without it."""
+def test_token_in_the_url_is_rejected_and_not_shown(url: str) -> None:
+    """The fault says where the token belongs."""
     (fault,) = faults(MODELS_URL=url.format(token().replace("&", "%26") if "@" in url else token()))
     assert "MODELS_URL=" in fault
     assert not leaks(fault)
 
 
-def test_a_token_elsewhere_is_not_shown() -> None:
-    """A token in a variable that wants something else is told as wrong, without it."""
-    free = {"MODELS_SAS_TOKEN", "MODELS_SAS_TOKEN_FILE", "MODELS_DIR", "MODELS_CA_FILE", "MODELS_PREFIX"}
-    free |= {"MODELS_PUBLIC_KEY_FILE"}
-    for variable in {setting.variable for setting in SETTINGS} - free - {"MODELS_TERMINATION_LOG"}:
+def test_token_in_another_setting_is_not_shown() -> None:
+    """The fault of a setting that contains a token does not repeat it."""
+    for variable in {setting.variable for setting in SETTINGS} - {"MODELS_SAS_TOKEN", "MODELS_PREFIX"}:
         assert not leaks("; ".join(faults(**{variable: token()})))
 
 
-def test_the_token_is_read_from_its_file_each_time(tmp_path: Path) -> None:
-    """MODELS_SAS_TOKEN_FILE wins, is stripped, and is read anew at each call."""
+def test_token_file_is_read_at_each_call(tmp_path: Path) -> None:
+    """MODELS_SAS_TOKEN_FILE takes precedence over MODELS_SAS_TOKEN."""
     path = tmp_path / "token"
     found = settings(MODELS_SAS_TOKEN="other", MODELS_SAS_TOKEN_FILE=str(path))
     for text in ("first", "second\n"):
@@ -328,56 +373,73 @@ def test_the_token_is_read_from_its_file_each_time(tmp_path: Path) -> None:
         assert found.read_token() == text.strip()
 
 
-def test_a_token_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """A token file that is missing, a directory, or no text is a `UsageError` that names the variable and the file."""
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_token_file_may_have_the_encoding_of_any_editor(tmp_path: Path, encoding: str) -> None:
+    """Windows tools write UTF-16 or a byte order mark."""
+    file = tmp_path / "token"
+    file.write_bytes(f"{token()}\r\n".encode(encoding))
+    assert settings(MODELS_SAS_TOKEN_FILE=str(file)).read_token() == token()
+    file.unlink()  # or the session's own search finds the token
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_public_key_file_may_have_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    """The same rule applies to all text files that settings name."""
+    key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
+    (tmp_path / "key.pub").write_bytes(f"untrusted comment: a key\r\n{key}\r\n".encode(encoding))
+    found = settings(MODELS_PUBLIC_KEY_FILE=str(tmp_path / "key.pub"))
+    assert found.read_public_keys() == settings(MODELS_PUBLIC_KEY=key).public_keys
+
+
+def test_unreadable_token_file_is_reported(tmp_path: Path) -> None:
+    """The file is missing, is a directory, or is not text; the fault names the variable and the file."""
+    (tmp_path / "binary").write_bytes(b"\xff\xff")
     for path in (tmp_path / "none", tmp_path, tmp_path / "binary"):
         with pytest.raises(UsageError, match=f"MODELS_SAS_TOKEN_FILE={path} cannot be read"):
             settings(MODELS_SAS_TOKEN_FILE=str(path)).read_token()
 
 
-def test_a_token_that_is_not_set_is_told_when_it_is_needed() -> None:
-    """Without a token settings are good, and reading it names both variables."""
+def test_missing_token_is_reported_when_it_is_read() -> None:
+    """Settings without a token are valid, because a start with nothing to do needs none."""
     with pytest.raises(UsageError, match=r"MODELS_SAS_TOKEN is not set.*MODELS_SAS_TOKEN_FILE"):
         settings().read_token()
 
 
-def test_settings_have_no_repr_that_leaks() -> None:
-    """Neither `repr` nor `str` of settings holds the token, or the value of any other setting."""
+def test_repr_of_settings_shows_no_value() -> None:
+    """Neither `repr` nor `str` contains the token or another setting."""
     found = settings(MODELS_SAS_TOKEN=token())
     assert found.read_token() == token()
     assert not leaks(f"{found!r} {found} {found.read_token!r}")
     assert repr(found) == f"Settings(packs={found.packs!r}, faults=())"
 
 
-def test_settings_cannot_be_changed() -> None:
-    """An assignment to a field raises."""
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings().connections = 1
 
 
-def test_an_error_of_the_model_does_not_hold_the_value() -> None:
-    """Even the model's own error, which no user sees, leaves the invalid text out."""
+def test_error_of_the_model_does_not_contain_the_value() -> None:
+    """This error is never shown to users; it could appear in a traceback."""
     with pytest.raises(ValidationError, match="MODELS_MEMORY") as wrong:
         Settings.model_validate({"MODELS_MEMORY": token()})
     assert not leaks(str(wrong.value))
 
 
-def test_paths_and_token_need_not_be_utf8() -> None:
-    """A variable with bytes that are not UTF-8, as file names can have, is taken as it is."""
+def test_paths_and_token_may_contain_other_bytes_than_utf8() -> None:
+    """File names can contain such bytes."""
     text = os.fsdecode(b"/mnt/\xff")
     found = settings(MODELS_DIR=text, MODELS_CA_FILE=text, MODELS_SAS_TOKEN_FILE=text, MODELS_SAS_TOKEN=text)
     assert (found.directory, found.ca_file, found.token_file, found.token) == (Path(text), text, text, text)
 
 
-def test_every_setting_has_a_flag_unless_it_is_secret() -> None:
-    """Only the token itself has no flag: it would show in the list of processes."""
+def test_every_setting_but_the_token_has_a_flag() -> None:
+    """A flag would show in the list of processes."""
     assert [setting.variable for setting in SETTINGS if not setting.flag] == ["MODELS_SAS_TOKEN"]
     assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
 
 
-def test_every_field_is_declared() -> None:
-    """Each field but the two that are computed has a variable, a flag, a valid default and a help text of its own."""
+def test_every_field_has_variable_flag_default_and_help() -> None:
+    """The two computed fields are exceptions."""
     assert len(SETTINGS) == len(Settings.model_fields) - len({"packs", "faults"})
     assert (
         len({setting.variable for setting in SETTINGS}) == len({setting.help for setting in SETTINGS}) == len(SETTINGS)

@@ -11,117 +11,19 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SkipValidation, ValidationError
 
+from models_init.cli import setting_values as values
 from models_init.core.errors import UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.core.redaction import redact, register
-from models_init.core.units import parse_size
+from models_init.core.text_encoding import decode_text, escaped
 from models_init.formats.minisign import PublicKey, public_keys
 from models_init.sources.open_source import checked_url
+from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\Z")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
-_YES, _NO = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
-# -- text to value: the text of a ValueError continues "VARIABLE=text"
-
-
-def _languages(text: str) -> tuple[tuple[str, str], ...]:
-    """Return pairs of language and version; the version is empty where the text names none."""
-    return tuple(_language(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _language(text: str) -> tuple[str, str]:
-    name, at, version = text.partition("@")
-    if not _LANGUAGE.match(name):
-        raise ValueError(f"has {name!r}, which is not a language code; write it like nl-nl, several like nl-nl,en-us")
-    if at:
-        PackRef.make(name, version)
-    return name, version
-
-
-def _version(text: str) -> str:
-    return _part_of_pack(text, PackRef("any", text))
-
-
-def _variant(text: str) -> str:
-    return _part_of_pack(text, PackRef(f"whisper-{text}", "1"))
-
-
-def _part_of_pack(text: str, pack: PackRef) -> str:
-    try:
-        if text:
-            PackRef.make(*pack)
-    except ValueError as error:
-        raise ValueError(f"cannot be used: {error}") from None
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(text)
-
-
-def _prefix(text: str) -> str:
-    text = text.strip("/")
-    return f"{text}/" if text else ""
-
-
-def _public_keys(text: str) -> tuple[PublicKey, ...]:
-    return public_keys(text) if text else ()
-
-
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
-            raise ValueError(f"is not a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 10**7:
-        raise ValueError("is not a number of seconds above 0")
-    return seconds
-
-
-def _seconds_or_none(text: str) -> float:
-    return _seconds(text) if text else 0.0
-
-
-def _memory(text: str) -> int:
-    memory = parse_size(text)
-    if memory < 8 << 20:
-        raise ValueError("is too little: at least 8MiB")
-    return memory
-
-
-def _rate(text: str) -> int:
-    rate = parse_size(re.sub(r"/s\Z", "", text)) if text else 0
-    if text and rate < 10**4:
-        raise ValueError("is too little: at least 10KB")
-    return rate
-
-
-def _choice(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"is not one of {', '.join(choices)}")
-        return text.lower()
-
-    return parse
-
-
-def _yes_no(text: str) -> bool:
-    if text.lower() not in _YES | _NO:
-        raise ValueError("is neither yes nor no")
-    return text.lower() in _YES
-
 
 # -- the declarations
 
@@ -135,9 +37,10 @@ def _setting(variable: str, flag: str | None, default: str, help: str) -> Any:  
 
 
 _Text = SkipValidation[str]  # pydantic's own type refuses bytes that are not UTF-8, which a file name can contain
-_Languages = Annotated[tuple[tuple[str, str], ...], PlainValidator(_languages)]
-_Version = Annotated[str, PlainValidator(_version)]
-_Seconds = Annotated[float, PlainValidator(_seconds)]
+_Languages = Annotated[tuple[tuple[str, str], ...], PlainValidator(values.languages)]
+_Version = Annotated[str, PlainValidator(values.version)]
+_Seconds = Annotated[float, PlainValidator(values.seconds)]
+_File = Annotated[str, PlainValidator(values.file_path)]
 
 
 class Settings(BaseModel):
@@ -155,23 +58,23 @@ class Settings(BaseModel):
         "REALTIME_LANGUAGE_VERSION", "--language-version", "", "version of the language packs, e.g. 2026.04"
     )
     common_version: _Version = _setting("REALTIME_COMMON_VERSION", "--common-version", "", "version of the pack common")
-    whisper_variant: Annotated[str, PlainValidator(_variant)] = _setting(
+    whisper_variant: Annotated[str, PlainValidator(values.variant)] = _setting(
         "WHISPER_VARIANT", "--whisper-variant", "", "whisper variant to add, e.g. large-v3-turbo"
     )
     whisper_version: _Version = _setting(
         "WHISPER_VERSION", "--whisper-version", "", "its version; by default that of common"
     )
     token: _Text = _setting("MODELS_SAS_TOKEN", None, "", "SAS token of the container")
-    token_file: _Text = _setting(
+    token_file: _File = _setting(
         "MODELS_SAS_TOKEN_FILE", "--sas-token-file", "", "file with the SAS token; read again when it is refused"
     )
-    public_keys: Annotated[tuple[PublicKey, ...], PlainValidator(_public_keys)] = _setting(
+    public_keys: Annotated[tuple[PublicKey, ...], PlainValidator(values.minisign_keys)] = _setting(
         "MODELS_PUBLIC_KEY",
         "--public-key",
         "",
         "refuse packs that none of these minisign keys has signed; separate several with commas",
     )
-    public_key_file: _Text = _setting(
+    public_key_file: _File = _setting(
         "MODELS_PUBLIC_KEY_FILE",
         "--public-key-file",
         "",
@@ -183,23 +86,25 @@ class Settings(BaseModel):
         "https://scriptixmodels.blob.core.windows.net/models",
         "container URL, file:///DIRECTORY, or a bundle: /PATH/site.tar",
     )
-    prefix: Annotated[str, PlainValidator(_prefix)] = _setting(
+    prefix: Annotated[str, PlainValidator(values.prefix)] = _setting(
         "MODELS_PREFIX", "--prefix", "realtime/", "directory of the packs inside the container; / for none"
     )
-    directory: Annotated[Path, PlainValidator(_path)] = _setting("MODELS_DIR", "--dir", "/models", "the volume")
-    connections: Annotated[int, PlainValidator(_whole_number(1, 64))] = _setting(
+    directory: Annotated[Path, PlainValidator(values.directory)] = _setting(
+        "MODELS_DIR", "--dir", "/models", "the volume"
+    )
+    connections: Annotated[int, PlainValidator(values.whole_number(1, 64))] = _setting(
         "MODELS_CONNECTIONS", "--connections", "16", "maximum number of connections to the source"
     )
-    memory: Annotated[int, PlainValidator(_memory)] = _setting(
+    memory: Annotated[int, PlainValidator(values.memory_size)] = _setting(
         "MODELS_MEMORY", "--memory", "48MiB", "maximum memory for buffers; less if the container's limit is low"
     )
-    max_rate: Annotated[int, PlainValidator(_rate)] = _setting(
+    max_rate: Annotated[int, PlainValidator(values.rate)] = _setting(
         "MODELS_MAX_RATE", "--max-rate", "", "maximum bytes per second from the source, e.g. 20MB"
     )
-    ca_file: _Text = _setting(
+    ca_file: _File = _setting(
         "MODELS_CA_FILE", "--ca-file", "", "file with the CA certificates to trust, instead of the system's"
     )
-    allow_http: Annotated[bool, PlainValidator(_yes_no)] = _setting(
+    allow_http: Annotated[bool, PlainValidator(values.yes_no)] = _setting(
         "MODELS_ALLOW_HTTP", "--allow-http", "no", "yes: allow http:// to other machines"
     )
     idle_seconds: _Seconds = _setting(
@@ -217,7 +122,7 @@ class Settings(BaseModel):
         "60",
         "when a token that worked is refused, wait this long for a newer one in MODELS_SAS_TOKEN_FILE",
     )
-    total_seconds: Annotated[float, PlainValidator(_seconds_or_none)] = _setting(
+    total_seconds: Annotated[float, PlainValidator(values.seconds_or_none)] = _setting(
         "MODELS_TOTAL_SECONDS",
         "--total-seconds",
         "",
@@ -226,13 +131,13 @@ class Settings(BaseModel):
     lock_seconds: _Seconds = _setting(
         "MODELS_LOCK_SECONDS", "--lock-seconds", "3600", "wait this long for another run on the same volume"
     )
-    log_format: Annotated[str, PlainValidator(_choice("text", "json"))] = _setting(
+    log_format: Annotated[str, PlainValidator(values.choice("text", "json"))] = _setting(
         "MODELS_LOG_FORMAT", "--log-format", "text", "format of the log on stderr: text or json"
     )
-    log_level: Annotated[str, PlainValidator(_choice("debug", "info", "warning", "error"))] = _setting(
+    log_level: Annotated[str, PlainValidator(values.choice("debug", "info", "warning", "error"))] = _setting(
         "MODELS_LOG_LEVEL", "--log-level", "info", "lowest level to log: debug, info, warning or error"
     )
-    termination_log: _Text = _setting(
+    termination_log: _File = _setting(
         "MODELS_TERMINATION_LOG",
         "--termination-log",
         "",
@@ -245,23 +150,16 @@ class Settings(BaseModel):
     """The errors of the environment, one line each; empty after `load`."""
 
     def read_token(self) -> str:
-        """Return the SAS token; its file is read again at each call. Raises `UsageError` if there is no token."""
-        if self.token_file:
-            try:
-                token = Path(self.token_file).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", "") or "it is not text"
-                raise UsageError(
-                    f"MODELS_SAS_TOKEN_FILE={self.token_file} cannot be read: {reason}; name the file that holds the "
-                    f"token, and let user {os.geteuid()} read it"
-                ) from error
-            register(token)
-            return token
-        if not self.token:
+        """Return the SAS token, read from its file again at each call. Raises `UsageError` if there is no token."""
+        if not (self.token_file or self.token):
             raise UsageError(
                 "MODELS_SAS_TOKEN is not set; put the SAS token there, or its file's path into MODELS_SAS_TOKEN_FILE"
             )
-        return self.token
+        text = _read_file("MODELS_SAS_TOKEN_FILE", self.token_file, "token") if self.token_file else self.token
+        token = SasToken.make(text).query
+        register(text)
+        register(token)
+        return token
 
     def read_public_keys(self) -> tuple[PublicKey, ...]:
         """Return the keys that packs must be signed by: those of the variable and of the file; none if neither is set.
@@ -270,15 +168,24 @@ class Settings(BaseModel):
         """
         if not self.public_key_file:
             return self.public_keys
+        text = _read_file("MODELS_PUBLIC_KEY_FILE", self.public_key_file, "publisher's public keys")
         try:
-            in_file = public_keys(Path(self.public_key_file).read_text())
-        except OSError as error:
-            fault = f"cannot be read: {error.strerror}; name the file that holds the publisher's public keys"
-        except ValueError as error:  # UnicodeDecodeError is one
-            fault = "is not text" if isinstance(error, UnicodeDecodeError) else str(error)
-        else:
-            return tuple(dict.fromkeys(self.public_keys + in_file))
-        raise UsageError(f"MODELS_PUBLIC_KEY_FILE={self.public_key_file} {fault}")
+            in_file = public_keys(text)
+        except ValueError as error:
+            raise UsageError(f"MODELS_PUBLIC_KEY_FILE={self.public_key_file} {error}") from error
+        return tuple(dict.fromkeys(self.public_keys + in_file))
+
+
+def _read_file(variable: str, path: str, content: str) -> str:
+    """Return the text of a file that a setting names. Raises `UsageError`."""
+    try:
+        return decode_text(Path(path).read_bytes()).strip()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8 or UTF-16, or a path with a NUL
+        reason = getattr(error, "strerror", "") or "it is not text"
+        raise UsageError(
+            f"{variable}={escaped(path)} cannot be read: {reason}; name the file that contains the {content}, and let "
+            f"user {os.geteuid()} read it"
+        ) from error
 
 
 # -- values derived from the declarations
@@ -312,53 +219,70 @@ SETTINGS = tuple(_declared())
 # -- from an environment to settings
 
 
-def load(values: Mapping[str, str], *, with_packs: bool) -> Settings:
+def load(environment: Mapping[str, str], *, with_packs: bool) -> Settings:
     """Return the settings of environment variables. Raises one `UsageError` with all faults.
 
     `with_packs`: the action needs packs, so that an environment that names none is a fault.
     """
-    settings = read(values, with_packs=with_packs)
+    settings = read(environment, with_packs=with_packs)
     if settings.faults:
         raise UsageError(*settings.faults)
     return settings
 
 
-def read(values: Mapping[str, str], *, with_packs: bool) -> Settings:
-    """Return the settings as `load` does, but with defaults for malformed values, and with all faults in `faults`."""
-    stripped = {setting.variable: values.get(setting.variable, "").strip() for setting in SETTINGS}
+def read(environment: Mapping[str, str], *, with_packs: bool) -> Settings:
+    """Return the settings as `load` does, but with defaults for invalid values, and with all faults in `faults`."""
+    stripped = {setting.variable: environment.get(setting.variable, "").strip() for setting in SETTINGS}
     given = {variable: text for variable, text in stripped.items() if text}
-    malformed = _malformed(given)
-    settings = Settings.model_validate({name: text for name, text in given.items() if name not in malformed})
-    faults = [f"{variable}={given[variable]} {reason}" for variable, reason in malformed.items()]
+    invalid = _invalid(given)
+    settings = Settings.model_validate({name: text for name, text in given.items() if name not in invalid})
+    faults = [_fault(variable, given[variable], reason) for variable, reason in invalid.items()]
     if with_packs:
-        faults += [*_missing(settings, malformed), *_duplicates(settings)]
+        faults += [*_missing(settings, invalid), *_duplicates(settings)]
     faults += _contradictions(settings)
     packs = _packs(settings) if with_packs else ()
     return settings.model_copy(update={"packs": packs, "faults": tuple(dict.fromkeys(map(redact, faults)))})
 
 
-def _malformed(given: Mapping[str, str]) -> dict[str, str]:
+def _fault(variable: str, text: str, reason: str) -> str:
+    return f"{variable}={escaped(text)}{'' if reason.startswith(':') else ' '}{reason}"
+
+
+def _invalid(given: Mapping[str, str]) -> dict[str, str]:
     """Return, by variable, the reason why each invalid value is rejected."""
+    reasons: dict[str, str] = {}
     try:
         Settings.model_validate(given)
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False, include_input=False)
-        return {str(error["loc"][0]): str(error["ctx"]["error"]) for error in errors}
-    return {}
+        reasons = {str(error["loc"][0]): str(error["ctx"]["error"]) for error in errors}
+    return reasons | _literal_mistakes(given)
 
 
-def _missing(settings: Settings, malformed: Collection[str]) -> list[str]:
-    """Return a fault for each variable that must be set and is not; a malformed one is reported as such already."""
+def _literal_mistakes(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the reasons of `check_literal`; `SasToken.make` removes such mistakes from a token itself."""
+    reasons = {}
+    for variable, text in given.items():
+        try:
+            if variable != "MODELS_SAS_TOKEN":
+                values.check_literal(text)
+        except ValueError as error:
+            reasons[variable] = str(error)
+    return reasons
+
+
+def _missing(settings: Settings, invalid: Collection[str]) -> list[str]:
+    """Return a fault for each variable that must be set and is not; an invalid one is reported as such already."""
     version = "the version that your license names, e.g. 2026.04"
     languages = settings.languages or settings.language
     unset = {}
     if not settings.language_version and not (languages and all(own for _, own in languages)):
         unset["REALTIME_LANGUAGE_VERSION"] = version
-    if not languages and "REALTIME_LANGUAGE" not in malformed:
+    if not languages and "REALTIME_LANGUAGE" not in invalid:
         unset["REALTIME_LANGUAGES"] = "the languages to install, e.g. nl-nl or nl-nl,en-us"
     if not settings.common_version:
         unset["REALTIME_COMMON_VERSION"] = version
-    return [f"{name} is not set; set it to {example}" for name, example in unset.items() if name not in malformed]
+    return [f"{name} is not set; set it to {example}" for name, example in unset.items() if name not in invalid]
 
 
 def _duplicates(settings: Settings) -> Iterator[str]:

@@ -25,9 +25,9 @@ class PackRef(NamedTuple):
     def make(cls, name: str, version: str) -> PackRef:
         """Return the reference. Raises `ValueError`: the name or the version is invalid."""
         if not _is_name(name):
-            raise ValueError(f"{name!r} is no pack name (lower-case letters, digits, '.', '_', '-')")
+            raise ValueError(f"{name!a} is not a pack name (lower-case letters, digits, '.', '_', '-')")
         if not _is_version(version):
-            raise ValueError(f"{version!r} is no version (letters, digits, '.', '_', '+', '-')")
+            raise ValueError(f"{version!a} is not a version (letters, digits, '.', '_', '+', '-')")
         return cls(name, version)
 
     def __str__(self) -> str:

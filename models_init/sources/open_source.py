@@ -24,6 +24,7 @@ def checked_url(text: str) -> str:
     """Return the URL of a source; a path becomes a `file://` URL. Raises `ValueError`."""
     if text.startswith("/"):
         return Path(text).as_uri()
+    text = text.removesuffix("?")  # of a URL whose token was cut off
     url = urlsplit(text)
     if url.query or url.fragment or url.password:
         raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")

@@ -90,7 +90,7 @@ def test_a_file_without_keys_is_not_no_file(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name, told in {
         "empty": "holds no public key",
-        "binary": "is not text",
+        "binary": "cannot be read: it is not text",
         "none": "cannot be read: No such file or directory",
         ".": "cannot be read: Is a directory",
     }.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -13,11 +15,63 @@ _NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "?{}", " {} ", "{}\n", "'{}'", '"{}"', "&{}", "?{}\r\n", "'?{}'", '\n "?{}" \n']
+    "text",
+    [
+        *("{}", "?{}", " {} ", "{}\n", "'{}'", '"{}"', "&{}", "?{}\r\n", "'?{}'", '\n "?{}" \n', "\ufeff{}", "“{}”"),
+        "https://acc.blob.core.windows.net/models?{}",
+        "https://acc.blob.core.windows.net/models?restype=container&comp=list&{}",
+        "acc.blob.core.windows.net/models?{}",
+        "BlobEndpoint=https://acc.blob.core.windows.net/;SharedAccessSignature={}",
+        "BlobEndpoint=https://a.example/;SharedAccessSignature={};QueueEndpoint=https://b.example/",
+        "MODELS_SAS_TOKEN={}",
+        'export MODELS_SAS_TOKEN="{}"',
+        'MODELS_SAS_TOKEN: "{}"',
+        "$env:MODELS_SAS_TOKEN = '{}'",
+        "  - MODELS_SAS_TOKEN=?{}",
+        "MODELS_SAS_TOKEN=https://acc.blob.core.windows.net/models?{}",
+    ],
 )
-def test_a_token_is_taken_as_people_paste_it(text: str) -> None:
-    """Spaces, line ends, quotes and a question mark around a token are removed."""
+def test_token_is_accepted_as_people_paste_it(text: str) -> None:
+    """A token is found in a URL, a connection string, or an assignment, with quotes, spaces and question marks."""
     assert SasToken.make(text.format(token())).query == token()
+    assert SasToken.make(token()).flaw() == ""
+
+
+@pytest.mark.parametrize("ampersand", ["&amp;", "\\&", "^&", "\\u0026", "&AMP;"])
+def test_escaped_ampersands_are_decoded(ampersand: str) -> None:
+    """A token that was escaped for XML, a shell, cmd.exe or JSON is the same token."""
+    assert SasToken.make(token().replace("&", ampersand)).query == token()
+
+
+def test_percent_encoded_token_is_decoded() -> None:
+    """A token that is percent-encoded as a whole is the same token."""
+    assert SasToken.make(quote(token(), safe="")).query == token()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (f"AccountName=a;AccountKey={base64.b64encode(bytes(64)).decode()}", "a connection string with the account's"),
+        (base64.b64encode(bytes(range(64))).decode(), "an account key"),
+        ("https://acc.blob.core.windows.net/models", "a URL without a token"),
+        ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "a bearer token (JWT)"),
+        ("/run/secrets/models-sas-token", "the path of a file: set MODELS_SAS_TOKEN_FILE"),
+        ("./config/models-sas-token", "the path of a file"),
+        ("C:\\keys\\token.txt", "the path of a file"),
+        ("sv=…&sig=…", "a placeholder"),
+        ("sv=...&sig=...", "a placeholder"),
+        ("${MODELS_SAS_TOKEN}", "a placeholder"),
+        ("<token>", "a placeholder"),
+        ("{{ sas_token }}", "a placeholder"),
+        ("-----BEGIN CERTIFICATE-----", "a key or a certificate"),
+        ("<!DOCTYPE html><html>", "a web page"),
+    ],
+)
+def test_other_texts_are_recognized(text: str, kind: str) -> None:
+    """A text that is not a token is described by its kind, without showing it."""
+    flaw = SasToken.make(text).flaw()
+    assert flaw.startswith(f"is {kind}")
+    assert text not in flaw
 
 
 @pytest.mark.parametrize(
@@ -33,7 +87,7 @@ def test_a_token_is_taken_as_people_paste_it(text: str) -> None:
         token().replace("%2B", "+").replace("%2F", "/").replace("%3D", "="),
     ],
 )
-def test_a_usable_token_has_no_flaw(good: str) -> None:
+def test_usable_token_has_no_flaw(good: str) -> None:
     """Container and account tokens are accepted with and without permissions and dates, in any encoding."""
     assert SasToken.make(good).flaw() == ""
 
@@ -56,12 +110,15 @@ def test_a_usable_token_has_no_flaw(good: str) -> None:
         pytest.param(token(sr="bs"), "for one blob", id="snapshot"),
         pytest.param(token(sr="", ss="qf", srt="sco"), "not for the blob service (ss=qf)", id="queues and files"),
         pytest.param(token(sr="", ss="b", srt="sc"), "not for objects (srt=sc)", id="containers only"),
-        pytest.param(token().replace("&sp", "\n&sp"), "space or line break", id="a line break inside"),
-        pytest.param(token().replace("&sp", "& sp"), "space or line break", id="a space inside"),
-        pytest.param(token().replace("sr=c", "sr=ç"), "space or line break", id="not ASCII outside the signature"),
+        pytest.param(token().replace("&sp", "\n&sp"), "a space, a line break", id="a line break inside"),
+        pytest.param(token().replace("&sp", "& sp"), "a space, a line break", id="a space inside"),
+        pytest.param(token().replace("sr=c", "sr=ç"), "outside ASCII", id="not ASCII outside the signature"),
+        pytest.param(f"amp;{token()}", "a field 'amp;sv' that no SAS token has", id="wrong name"),
+        pytest.param(f"{token()}&{CANARY}=", "a field that no SAS token has", id="name that may be secret"),
+        pytest.param(f"{token()}&{token()}", "has the field sv twice", id="two tokens"),
     ],
 )
-def test_a_flaw_is_named(bad: str, words: str) -> None:
+def test_unusable_token_is_described(bad: str, words: str) -> None:
     """Flaws that do not depend on the time are described without the token's secret."""
     flaw = SasToken.make(bad).flaw()
     assert words in flaw
@@ -84,12 +141,12 @@ def test_a_flaw_is_named(bad: str, words: str) -> None:
         ({"se": ""}, ""),
     ],
 )
-def test_its_life_is_judged_by_a_given_clock(fields: dict[str, str], words: str) -> None:
+def test_lifetime_is_compared_with_the_given_time(fields: dict[str, str], words: str) -> None:
     """A token is valid from its start until before its expiry; unreadable dates are not reported."""
     assert SasToken.make(token(**fields)).time_flaw(_NOON) == words
 
 
-def test_its_dates_can_be_asked_for() -> None:
+def test_dates_are_parsed() -> None:
     """`starts` and `expires` are times with a time zone, or None."""
     both = SasToken.make(token(st="2026-11-22T12:00:00Z", se="2026-11-23T12:00:00Z"))
     assert both.starts == _NOON
@@ -97,7 +154,7 @@ def test_its_dates_can_be_asked_for() -> None:
     assert SasToken.make(token(se="")).expires is None
 
 
-def test_it_has_no_repr() -> None:
+def test_repr_does_not_show_the_token() -> None:
     """Neither `repr` nor `str` of a token shows it."""
     sas = SasToken.make(token())
     assert CANARY in sas.field("sig")
