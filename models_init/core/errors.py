@@ -8,7 +8,8 @@
     │   ├── SignatureError     13   not signed by a trusted key                    → publisher
     │   └── ArchiveError       10   an opaque archive with invalid content         → publisher
     ├── SourceError            20   the source returned no usable response         → network
-    │   └── UnavailableError   20   the same, but a retry may succeed
+    │   ├── UnavailableError   20   the same, but a retry may succeed
+    │   └── ArchivedError      21   the blob is in the archive tier                → publisher
     ├── NotFoundError          21   no such pack or version                        → operator
     ├── AccessError            22   the token gives no access to this container    → operator
     ├── WrongBytesError        30   bytes that do not match, again after a retry   → publisher
@@ -101,6 +102,12 @@ class UnavailableError(SourceError):
         self.overloaded = overloaded
 
 
+class ArchivedError(SourceError):
+    """The object exists but cannot be read for hours, because it is in the archive tier of its storage account."""
+
+    exit_code = 21
+
+
 class NotFoundError(ModelsInitError):
     """The object does not exist in the source."""
 
@@ -108,9 +115,16 @@ class NotFoundError(ModelsInitError):
 
 
 class AccessError(ModelsInitError):
-    """The source denies access: the token is expired, not valid yet, for another scope, or lacks a permission."""
+    """The source denies access: the token is expired, not valid yet, for another scope, or lacks a permission.
+
+    `new_token_helps` is False if a new token of the same kind would be refused, too.
+    """
 
     exit_code = 22
+
+    def __init__(self, message: str, *, new_token_helps: bool = True) -> None:
+        super().__init__(message)
+        self.new_token_helps = new_token_helps
 
 
 class WrongBytesError(ModelsInitError):

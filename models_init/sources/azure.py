@@ -1,4 +1,4 @@
-"""An Azure Blob container as a source, accessed with a SAS token.
+"""An Azure Blob container with a SAS token, or an anonymous container or web server, as a source.
 
 It uses the REST API directly: the SDK takes 1.15 to 2 times the CPU time, retries final errors, ignores `Retry-After`,
 and accepts a short but self-consistent 206 response. The full URL is built for each request and never displayed,
@@ -24,7 +24,7 @@ from models_init.core.errors import (
     WrongBytesError,
 )
 from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
-from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
+from models_init.sources.http.client import ANONYMOUS, Credentials, HttpClient, TransportOptions
 from models_init.sources.probe import Credential, ProbeResult
 from models_init.sources.sas import GET_A_TOKEN, SasToken
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from models_init.sources.http.response import Response
     from models_init.sources.source import Sink
 
-_LOOK = 1.0  # seconds between checks for a newer token
+_POLL_SECONDS = 1.0  # between checks for a newer token
 _ERROR_LIMIT = 64 << 10  # bytes; maximum size of an error's body
 _LIST_LIMIT = 8 << 20  # bytes of one page of a listing: 5000 names of at most 1 KiB
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
@@ -43,10 +43,13 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 @dataclass(frozen=True, slots=True)
 class TokenRefresh:
-    """Waiting for a newer token, up to `seconds`, when one that worked is refused. `tell` is called once per token."""
+    """Waiting for a newer token, up to `seconds`, when one that worked is refused.
+
+    `on_refusal` is called once for each refused token.
+    """
 
     seconds: float
-    tell: Callable[[AccessError], None]
+    on_refusal: Callable[[AccessError], None]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -54,12 +57,13 @@ class TokenRefresh:
 class ContainerAccess:
     """Access to a container. `read_token` returns the text of the newest token each time it is called.
 
-    Without `renewal`, a refused token is a final error unless a newer one is available at once.
+    Without `read_token`, requests have no token. Without `renewal`, a refused token is a permanent error unless a newer
+    one is available immediately.
     """
 
     url: str
     prefix: str
-    read_token: Callable[[], str]
+    read_token: Callable[[], str] | None
     transport: TransportOptions = field(default_factory=TransportOptions)
     renewal: TokenRefresh | None = None
 
@@ -71,12 +75,14 @@ class AzureSource:
         self._access = access
         self._base = access.url.rstrip("/")
         self._http = HttpClient(self._base, access.transport)
-        self._token = SasToken.make(access.read_token())
+        self._token = SasToken.make(access.read_token()) if access.read_token else None
         self._etags: dict[str, str] = {}
-        self._worked: SasToken | None = None  # the last token that was accepted
-        self._given_up: SasToken | None = None  # the token whose replacement is no longer waited for
-        self._waiting = asyncio.Lock()
-        if flaw := self._token.flaw(self._scheme):
+        self._uncached: set[str] = set()  # keys that are requested with `Cache-Control: no-cache`
+        self._caches: dict[str, str] = {}  # the cache that sent the latest range of a key, for messages
+        self._accepted: SasToken | None = None  # the latest token that the service accepted
+        self._not_renewed: SasToken | None = None  # the token for which no replacement came in time
+        self._renewing = asyncio.Lock()
+        if self._token and (flaw := self._token.flaw(self._scheme)):
             raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
 
     @property
@@ -90,23 +96,26 @@ class AzureSource:
             self._expect(response, 200)
             if response.header("Content-Type").startswith("text/html"):
                 raise UnavailableError(
-                    f"{self._http.host} answered with a web page instead of {key}, as networks do that want a login; "
-                    "check the network and the proxy"
+                    f"{self._http.host} answered with a web page instead of {key}, as networks with a login page do; "
+                    "check MODELS_URL, the network and the proxy"
                 )
             return await response.body(limit, key)
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`. Raises `WrongBytesError`: the blob has changed since its first range."""
         if not 0 <= start < stop:
-            raise SourceError(f"bytes {start} to {stop} of {key} are no range")
+            raise SourceError(f"bytes {start} to {stop} of {key} are not a valid range")
         headers = {"Range": f"bytes={start}-{stop - 1}"}
-        if (etag := self._etags.get(key, "")) and etag.isascii():
-            headers["If-Match"] = etag
+        if (etag := self._etags.get(key, "")) and etag.isascii() and not etag.startswith("W/"):
+            headers["If-Match"] = etag  # a weak ETag would never match
+        if key in self._uncached:
+            headers["Cache-Control"] = "no-cache"
         async with self._get(self._blob(key), headers) as response:
             self._expect(response, 206)
             self._check_range(response, key, start, stop)
+            self._caches[key] = response.cache
             if await response.read_into(sink, stop - start) < stop - start:
-                raise UnavailableError(f"{self._http.host} ended its answer for {key} too early")
+                raise UnavailableError(f"{self._http.host} ended its response for {key} too early; check the network")
 
     async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
@@ -116,7 +125,7 @@ class AzureSource:
             query = f"restype=container&comp=list&delimiter=%2F&prefix={quote(prefix, safe='')}"
             async with self._get(f"{self._base}?{query}&marker={quote(marker, safe='')}") as response:
                 self._expect(response, 200)
-                page = _parsed(await response.body(_LIST_LIMIT, "the list of blobs"))
+                page = self._parsed_list(await response.body(_LIST_LIMIT, "the list of blobs"))
             names.update(name.removeprefix(prefix).rstrip("/") for name in _listed(page))
             marker = page.findtext("NextMarker") or ""
             if not marker:
@@ -126,9 +135,16 @@ class AzureSource:
         """See `Source.unavailable_reason`: a container never omits parts of an archive on purpose."""
         return ""
 
-    def repair_hint(self, _key: str, _start: int) -> str:
+    def bypass_caches(self, key: str) -> None:
+        """See `Source.bypass_caches`."""
+        self._uncached.add(key)
+
+    def repair_hint(self, key: str, _start: int) -> str:
         """See `Source.repair_hint`."""
-        return "the publisher must upload the pack again"
+        advice = "the publisher must upload the pack again"
+        if cache := self._caches.get(key):
+            return f"it came through a cache ({cache}): clear that cache and run again; if that does not help, {advice}"
+        return advice
 
     async def close(self) -> None:
         """Close all connections."""
@@ -147,43 +163,45 @@ class AzureSource:
         response, used = await self._send(url, headers)
         try:
             while response.status >= 400:
-                refusal = await self._status_error(response, used)
-                if not isinstance(refusal, AccessError) or not await self._is_renewed(used, refusal):
-                    raise refusal
+                error = await self._status_error(response, used)
+                if not isinstance(error, AccessError) or not await self._is_renewed(used, error):
+                    raise error
                 response.release()
                 response, used = await self._send(url, headers)
-            self._worked = used
+            self._accepted = used
             yield response
         finally:
             response.release()
 
-    async def _send(self, url: str, headers: dict[str, str] | None) -> tuple[Response, SasToken]:
+    async def _send(self, url: str, headers: dict[str, str] | None) -> tuple[Response, SasToken | None]:
         used = self._token
-        return await self._http.get(url, headers, Credentials(used.query)), used
+        return await self._http.get(url, headers, Credentials(used.query) if used else ANONYMOUS), used
 
-    async def _is_renewed(self, used: SasToken, refusal: AccessError) -> bool:
+    async def _is_renewed(self, used: SasToken | None, refusal: AccessError) -> bool:
         """Return True if there is another token than `used`. If `used` had worked, wait for another one.
 
         Concurrent requests share one wait, and there is only one for each token.
         """
+        if not used or not refusal.new_token_helps:
+            return False
         if self._reload_token(used):
             return True
         renewal = self._access.renewal
-        if not renewal or self._worked != used:
+        if not renewal or self._accepted != used:
             return False
-        async with self._waiting:
-            if self._given_up != used and not self._reload_token(used):
-                renewal.tell(refusal)
+        async with self._renewing:
+            if self._not_renewed != used and not self._reload_token(used):
+                renewal.on_refusal(refusal)
                 until = monotonic() + renewal.seconds
                 while not self._reload_token(used) and monotonic() < until:
-                    await renewal.sleep(_LOOK)
-                self._given_up = used
+                    await renewal.sleep(_POLL_SECONDS)
+                self._not_renewed = used
         return self._token != used
 
     def _reload_token(self, used: SasToken) -> bool:
         """Read the token again; return True if it differs from `used`, also if a concurrent request has replaced it."""
         with suppress(UsageError):  # the token file is being replaced
-            token = SasToken.make(self._access.read_token())
+            token = SasToken.make(self._access.read_token() if self._access.read_token else "")
             if not token.flaw(self._scheme):
                 self._token = token
         return self._token != used
@@ -191,8 +209,8 @@ class AzureSource:
     def _expect(self, response: Response, status: int) -> None:
         if response.status != status:
             raise UnavailableError(
-                f"{self._http.host} answered {response.status} where {status} is due; "
-                "if it goes on, a proxy in between is changing requests"
+                f"{self._http.host} answered {response.status} instead of {status}; if this persists, a proxy changes "
+                "requests, or the server does not support ranges"
             )
 
     def _check_range(self, response: Response, key: str, start: int, stop: int) -> None:
@@ -204,26 +222,31 @@ class AzureSource:
         if not found or (int(found[1]), int(found[2])) != (start, stop - 1):
             if found and int(found[3]) < stop:
                 raise SourceError(
-                    f"{key} has {found[3]} bytes, {start} to {stop} were asked for: the publisher must upload it again"
+                    f"{key} has {found[3]} bytes, but bytes {start} to {stop} were requested; the publisher must upload it "
+                    "again"
                 )
-            raise UnavailableError(f"{self._http.host} answered with another range of {key} than {start}-{stop - 1}")
+            raise UnavailableError(
+                f"{self._http.host} answered with another range of {key} than {start}-{stop - 1}; check the proxy"
+            )
         if response.length not in (None, stop - start):
-            raise UnavailableError(f"{self._http.host} announced {response.length} bytes for {stop - start}")
+            raise UnavailableError(
+                f"{self._http.host} announced {response.length} bytes instead of {stop - start}; check the proxy"
+            )
 
-    async def _status_error(self, response: Response, used: SasToken) -> ModelsInitError:
+    async def _status_error(self, response: Response, used: SasToken | None) -> ModelsInitError:
         """Return the exception for a status of 400 or above."""
         client = Client(self._http.host, self._base, "MODELS_URL", "r and l")
         if response.elsewhere:  # the token was not sent there, so it is not the reason
             return redirect_error(ErrorResponse.of(response.status, response.header), client, response.elsewhere)
-        error = await _error_response(response)
-        if error.status == 412 and not error.is_refusal:
-            return _republished(response.path)
-        if error.status == 416 and not error.is_refusal:
-            return SourceError(
-                f"{error.by(client.host)}: {response.path} is shorter than it should be; "
-                "the publisher must upload it again"
+        return error_for(await _error_response(response), client, used)
+
+    def _parsed_list(self, page: bytes) -> ET.Element:
+        """Parse a page of a list. A response that is not XML is a permanent error: a retry would get the same page."""
+        if (parsed := _parsed(page)) is None:
+            raise SourceError(
+                f"{self._http.host} answered with something else than a list of blobs; check MODELS_URL and the proxy"
             )
-        return error_for(error, client, used)
+        return parsed
 
 
 class AzureProbe:
@@ -246,8 +269,10 @@ class AzureProbe:
         finally:
             await http.close()
 
-    def credential(self) -> Credential:
+    def credential(self) -> Credential | None:
         """See `EndpointProbe.credential`."""
+        if not self._access.read_token:
+            return None
         token = SasToken.make(self._access.read_token())
         return Credential(token.scope(), token.flaw(urlsplit(self._access.url).scheme), token.expires, token.time_flaw)
 
@@ -255,8 +280,8 @@ class AzureProbe:
 async def _error_response(response: Response) -> ErrorResponse:
     code = detail = ""
     with suppress(ModelsInitError):
-        body = _parsed(await response.body(_ERROR_LIMIT, "an error"))
-        code, detail = body.findtext("Code") or "", body.findtext("AuthenticationErrorDetail") or ""
+        if (body := _parsed(await response.body(_ERROR_LIMIT, "an error"))) is not None:
+            code, detail = body.findtext("Code") or "", body.findtext("AuthenticationErrorDetail") or ""
     return ErrorResponse.of(response.status, response.header, code=code, detail=detail, path=response.path)
 
 
@@ -264,13 +289,14 @@ def _republished(key: str) -> WrongBytesError:
     return WrongBytesError(f"{key} was replaced while it was fetched; run again to get the new one")
 
 
-def _parsed(page: bytes) -> ET.Element:
+def _parsed(page: bytes) -> ET.Element | None:
+    """Return the root of an XML document, or None if the document is not XML."""
     from xml.etree import ElementTree as ET  # noqa: PLC0415 - needed only for listings and errors
 
     try:
         return ET.fromstring(page)  # noqa: S314 - expat limits entity expansion, and the page's size is limited
     except ET.ParseError:
-        raise UnavailableError("the list of blobs is not readable XML; a proxy in between may be changing it") from None
+        return None
 
 
 def _listed(page: ET.Element) -> list[str]:

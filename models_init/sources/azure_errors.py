@@ -1,8 +1,7 @@
 """Translate error responses of Azure Blob Storage into exceptions, for sites and for `models-pack upload`.
 
-All functions are pure functions of the response, the client and its token. Statuses and codes:
-https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes. Where Azure answers
-`AuthenticationFailed`, Azurite answers `AuthorizationFailure` and no detail, so a refusal is recognized by its status.
+All functions are pure functions of the response, the client and its token. `azure_error_codes` has the meaning of each
+code. Where Azure answers `AuthenticationFailed`, Azurite answers `AuthorizationFailure` and no detail.
 """
 
 from __future__ import annotations
@@ -12,30 +11,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
-from models_init.sources.sas import GET_A_TOKEN
+from models_init.core.errors import AccessError, ModelsInitError, SourceError, UnavailableError
+from models_init.sources.azure_error_codes import CODES, OTHER_STATUS, SERVER_ERROR, STATUSES, WRONG_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from models_init.sources.azure_error_codes import ErrorMeaning
     from models_init.sources.sas import SasToken
 
 _TOLERATED_SKEW = 120.0
 """Seconds by which clocks may differ before a message mentions it."""
-
-_ANONYMOUS = {"PublicAccessNotPermitted", "NoAuthenticationInformation"}
-"""Codes, with any status, of a request that the service regards as one without a token."""
-
-_NO_CONTAINER = {"ContainerNotFound", "ContainerBeingDeleted"}
-
-_MEANINGS = {
-    "AuthorizationPermissionMismatch": "lacks a permission (sp={has}; {needed} are needed)",
-    "AuthorizationResourceTypeMismatch": "is not for this type of resource",
-    "AuthorizationServiceMismatch": "is not for the blob service",
-    "AuthorizationProtocolMismatch": "is for https only",
-    "AuthorizationSourceIPMismatch": "is for another IP address than this machine's (sip=)",
-}
-"""What is wrong with the token, by error code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +66,44 @@ class ErrorResponse:
         return cls(status, header("x-ms-error-code") or code, detail, path, date, retry_after)
 
     @property
-    def is_refusal(self) -> bool:
-        """True if the token or its absence is the reason."""
-        return self.status in (401, 403) or self.code in _ANONYMOUS
+    def meaning(self) -> ErrorMeaning:
+        """The meaning of the code, or of the status if the code is unknown."""
+        by_status = SERVER_ERROR if self.status >= 500 else STATUSES.get(self.status, OTHER_STATUS)
+        return CODES.get(self.code, by_status)
 
     @property
     def is_transient(self) -> bool:
         """True if the same request may succeed later."""
-        return self.status in (408, 429) or self.status >= 500
-
-    @property
-    def lacks_container(self) -> bool:
-        """True if the container itself does not exist."""
-        return self.status == 404 and self.code in _NO_CONTAINER
+        return self.meaning.error is UnavailableError
 
     def by(self, host: str) -> str:
         """Describe the response in one clause, for messages."""
         return f"{host} answered {self.status} {self.code}".rstrip()
 
 
-def error_for(response: ErrorResponse, client: Client, token: SasToken) -> ModelsInitError:
-    """Return the exception for a response to a request that carried `token`."""
-    said = response.by(client.host)
-    if response.is_refusal:
-        return AccessError(f"{_reason(response, client, token)} ({said}); {GET_A_TOKEN} and run again")
-    if response.lacks_container:
-        return NotFoundError(f"there is no container {client.container}; check {client.setting}")
-    if response.status == 404:
-        return NotFoundError(f"{client.host} has no {response.path or 'such blob'}")
-    if response.is_transient:
+def error_for(response: ErrorResponse, client: Client, token: SasToken | None) -> ModelsInitError:
+    """Return the exception for a response to a request that carried `token`, or none."""
+    meaning, said = response.meaning, response.by(client.host)
+    if meaning.error is UnavailableError:
         return unavailable(response, client.host)
-    asked = f" for {response.path}" if response.path else ""
-    return SourceError(f"{said}{asked}; check {client.setting} and the token")
+    if meaning.error is AccessError and not token:
+        return AccessError(
+            f"{client.host} denies access without a token ({said}); set MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE "
+            "instead of MODELS_ANONYMOUS, or allow anonymous access there",
+            new_token_helps=False,
+        )
+    names = {
+        "path": response.path or "the blob",
+        "container": client.container,
+        "setting": client.setting,
+        "has": token.field("sp") if token else "",
+        "needed": client.permissions,
+    }
+    cause, remedy = meaning.cause.format(**names), meaning.remedy.format(**names)
+    if meaning.error is AccessError and token:
+        reason = (_token_reason(response, token) if meaning.new_token_helps else "") or cause
+        return AccessError(f"{reason} ({said}); {remedy}", new_token_helps=meaning.new_token_helps)
+    return meaning.error(f"{said}: {cause}; {remedy}")
 
 
 def unavailable(response: ErrorResponse, host: str) -> UnavailableError:
@@ -128,7 +120,9 @@ def redirect_error(response: ErrorResponse, client: Client, target: str) -> Sour
     said = f"{client.host} redirects to {target}, which answered {response.status}"
     if response.is_transient:
         return UnavailableError(f"{said}: it is overloaded or down; run again later", retry_after=response.retry_after)
-    return SourceError(f"{said}; the token goes to {client.host} alone: check {client.setting} and the proxy")
+    return SourceError(
+        f"{said}: a token is sent to {client.host} only, not to other hosts; check {client.setting} and the proxy"
+    )
 
 
 def http_date(text: str) -> datetime | None:
@@ -148,18 +142,17 @@ def _seconds(retry_after: str, now: datetime | None) -> float | None:
     return max(0.0, (until - (now or datetime.now(UTC))).total_seconds()) if until else None
 
 
-def _reason(response: ErrorResponse, client: Client, token: SasToken) -> str:
-    """Say why the token is refused: by the service's clock, or by the error code, else list all remaining causes."""
+def _token_reason(response: ErrorResponse, token: SasToken) -> str:
+    """Return why the token is refused if its dates, its stored access policy or the response's detail tell that."""
     if flaw := token.time_flaw(response.date or datetime.now(UTC)):
         return f"the SAS token {flaw}{_skew(response.date)}"
+    policy = token.field("si")
+    subject = f"the stored access policy {policy} (si=) of the SAS token" if policy else "the SAS token"
     if "time frame" in response.detail:
-        return f"the SAS token is not valid at this time{_skew(response.date)}"
-    if meaning := _MEANINGS.get(response.code):
-        return f"the SAS token {meaning.format(has=token.field('sp'), needed=client.permissions)}"
-    return (
-        f"the SAS token does not fit the container {client.container}: its signature is wrong, or it was made for "
-        "another container or account, or was revoked, or the account's firewall does not admit this machine"
-    )
+        return f"{subject} is not valid at this time{_skew(response.date)}"
+    if policy and response.meaning.cause == WRONG_TOKEN:
+        return f"{subject} has expired or was deleted, or the token is for another container or account"
+    return ""
 
 
 def _skew(service_time: datetime | None) -> str:

@@ -57,6 +57,9 @@ class BundleSource:
         prefix = f"{directory.rstrip('/')}/" if directory else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in opened.objects if key.startswith(prefix)})
 
+    def bypass_caches(self, _key: str) -> None:
+        """See `Source.bypass_caches`: there are none."""
+
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`; empty as long as the bundle is not open."""
         return self._bundle.unavailable_reason(key, start, stop) if self._bundle else ""

@@ -56,6 +56,9 @@ class DirectorySource:
         except OSError as error:
             raise _translated(error, self._directory / directory) from error
 
+    def bypass_caches(self, _key: str) -> None:
+        """See `Source.bypass_caches`: there are none."""
+
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
         """See `Source.unavailable_reason`: a directory never omits parts of an archive on purpose."""
         return ""

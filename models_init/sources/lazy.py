@@ -35,6 +35,10 @@ class LazySource:
         """See `Source.names`."""
         return await self._opened().names(directory)
 
+    def bypass_caches(self, key: str) -> None:
+        """See `Source.bypass_caches`."""
+        self._opened().bypass_caches(key)
+
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`; empty as long as the source is not open."""
         return self._source.unavailable_reason(key, start, stop) if self._source else ""

@@ -46,6 +46,9 @@ class Source(Protocol):
         Raises `AccessError`: listing is not permitted.
         """
 
+    def bypass_caches(self, key: str, /) -> None:
+        """Make all further requests for the object bypass caches on the way, because it had a wrong byte."""
+
     def unavailable_reason(self, key: str, start: int, stop: int, /) -> str:
         """Return why the source cannot serve this range although it has the manifest; "" if it can or does not know."""
 

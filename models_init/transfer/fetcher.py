@@ -95,15 +95,15 @@ class Fetcher:
         Raises errors of the source and of the volume at once. Raises `WrongBytesError`, after all other chunks are
         written, for chunks that were wrong twice.
         """
-        delivery = _PackFetch(self, target)
+        pack = _PackFetch(self, target)
         with unwrap_group():
             async with asyncio.TaskGroup() as group:
                 for span in wanted:
                     await self.connections.acquire()
-                    bringing = group.create_task(delivery.fetch_span(span, group))
-                    bringing.add_done_callback(lambda _: self.connections.release())
-        if delivery.lost:
-            raise WrongBytesError(delivery.failure_message())
+                    task = group.create_task(pack.fetch_span(span, group))
+                    task.add_done_callback(lambda _: self.connections.release())
+        if pack.lost:
+            raise WrongBytesError(pack.failure_message())
 
     def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
         """Add to the counters of received and written bytes, and report `verified` bytes as progress."""
@@ -128,7 +128,8 @@ class _PackFetch:
             group.create_task(self._retry_chunk(bad.placement))
 
     async def _retry_chunk(self, placement: Placement) -> None:
-        """Fetch a wrong chunk once more, because the network and not the source may have altered it."""
+        """Fetch a wrong chunk again, past any cache: the network, and not the publisher, may have altered it."""
+        self._fetcher.source.bypass_caches(self._key)
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
         async with self._fetcher.connections:
             self.lost += await self._fetch_batches(Span(start, stop, (Batch(start, stop, (placement,)),)))
@@ -151,7 +152,7 @@ class _PackFetch:
         others = f", and {len(self.lost) - 1} more" if len(self.lost) > 1 else ""
         return (
             f"{manifest.ref}: the chunk at {chunk.offset} of {manifest.archive.file} "
-            f"({first.placement.file.path}, byte {first.placement.start}) is wrong, and was again when asked anew: "
+            f"({first.placement.file.path}, byte {first.placement.start}) is wrong, also after a second download: "
             f"{first.reason}{others}; "
             f"{self._fetcher.source.repair_hint(self._key, chunk.offset)}; all other chunks are kept"
         )

@@ -89,7 +89,10 @@ class Call(NamedTuple):
 
 
 class FakeSource:
-    """A source of `objects`; `calls` lists the calls, `most_at_once` is the maximum number of concurrent ranges."""
+    """A source of `objects`; `calls` lists the calls, `most_at_once` is the maximum number of concurrent ranges.
+
+    `uncached` lists the keys for which caches must be bypassed.
+    """
 
     name = "fake:"
 
@@ -98,6 +101,7 @@ class FakeSource:
         self.calls: list[Call] = []
         self.most_at_once = 0
         self.closed = False
+        self.uncached: list[str] = []
         self._at_once = 0
         self._piece = piece
         self.script(*faults)
@@ -138,6 +142,10 @@ class FakeSource:
         self._fault(directory).check(FOREVER)
         prefix = f"{directory}/" if directory else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in self.objects if key.startswith(prefix)})
+
+    def bypass_caches(self, key: str) -> None:
+        """See `Source.bypass_caches`."""
+        self.uncached.append(key)
 
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
         """See `Source.unavailable_reason`."""

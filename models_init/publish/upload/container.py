@@ -22,6 +22,7 @@ from azure.storage.blob.aio import ContainerClient
 
 from models_init import __version__
 from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.azure_error_codes import CODES
 from models_init.sources.azure_errors import Client, ErrorResponse, error_for
 from models_init.sources.http.origin import Origin
 from models_init.sources.http.proxies import proxy_for
@@ -213,11 +214,9 @@ class Container:
         """Return the exception for a status of 400 or above."""
         response = _error_response(error, status)
         said = response.by(self._host)
-        if response.is_refusal or response.lacks_container:
-            return error_for(response, self._as_client, self._token)
-        if status == 404:
-            return _NoBlobError(f"{said}: it has no such blob")
-        if status in (409, 412) or response.code == "InvalidBlockList":
+        if response.meaning.error is NotFoundError and "Container" not in response.code:
+            return _NoBlobError(f"{said}: the blob does not exist")
+        if status == 412 or (status == 409 and response.code not in CODES) or response.code == "InvalidBlockList":
             return ConflictError(said)
         if response.code == "InvalidBlobOrBlock":
             return SourceError(f"{said}: another tool has staged blocks for this blob; they vanish after a week")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from models_init.sources.http.origin import Origin
     from models_init.sources.source import Sink
 
+_CACHE_HEADERS = ("Via", "X-Cache", "Age")
+
 _LOWEST_RATE = 1 << 10
 """Bytes per second. A connection that is slower over the whole idle limit counts as idle."""
 
@@ -53,6 +55,12 @@ class Response:
         return self._response.content_length
 
     @property
+    def cache(self) -> str:
+        """The headers that a cache between client and server has added, for messages; empty without a cache."""
+        found = [f"{name}: {value[:100]}" for name in _CACHE_HEADERS if (value := self.header(name))]
+        return ", ".join(found)
+
+    @property
     def location(self) -> str:
         """The absolute URL of a redirect's target, or an empty string. It may be signed and thus secret."""
         location = self.header("Location")
@@ -89,7 +97,7 @@ class Response:
         while block := await self._next_block(limit + 1):
             body += block
             if len(body) > limit:
-                raise SourceError(f"{what} on {self._origin.name} is larger than {limit} bytes: it cannot be right")
+                raise SourceError(f"{what} on {self._origin.name} is larger than {limit} bytes; check MODELS_URL")
         return bytes(body)
 
     def release(self) -> None:
@@ -119,7 +127,7 @@ class Response:
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # aiohttp: RuntimeError("Connection closed.")
             raise body_error(error, self._origin.name) from None
         if self._low_speed.is_slow(len(block), loop.time() - began):
-            raise UnavailableError(f"{self._origin.name} sends next to nothing; check the network")
+            raise UnavailableError(f"{self._origin.name} sends almost no bytes; check the network")
         return block
 
 

@@ -31,6 +31,10 @@ class SourceWrapper:
         """See `Source.names`."""
         return await self._inner.names(directory)
 
+    def bypass_caches(self, key: str) -> None:
+        """See `Source.bypass_caches`."""
+        self._inner.bypass_caches(key)
+
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`."""
         return self._inner.unavailable_reason(key, start, stop)
