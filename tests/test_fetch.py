@@ -200,7 +200,7 @@ async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: Be
         await work.fetch()
     start = sum(bench.published.chunk("b/large", number).size for number in range(50))
     place = f"nl-nl 2026.04: the chunk at {chunk.offset} of pack.tar.zst (b/large, byte {start})"
-    assert str(wrong.value).startswith(f"{place} is wrong, and was again when asked anew: ")
+    assert str(wrong.value).startswith(f"{place} is wrong, also after a second download: ")
     assert "more" not in str(wrong.value)
     assert [call for call in work.source.calls if call.start == chunk.offset] == [
         Call("get_range", _KEY, chunk.offset, chunk.offset + chunk.length)

@@ -581,7 +581,7 @@ def test_a_flipped_byte_is_asked_for_once_more_and_named(site: Site, packs: Pack
     assert failed.code == 30
     at = sum(before.size for before in chosen.chunks[:2])
     place = f"the chunk at {chunk.offset} of pack.tar.zst ({chosen.path}, byte {at})"
-    assert f"nl-nl 2026.04: {place} is wrong, and was again when asked anew" in failed.fault
+    assert f"nl-nl 2026.04: {place} is wrong, also after a second download" in failed.fault
     assert mended.json["bytes_fetched"] == chunk.length
     assert packs.differences(site, COMMON, DUTCH) == []
 

@@ -23,7 +23,7 @@ exit codes:
   12   versions that do not work together
   13   not signed by a key that is trusted here
   20   source unreachable; may pass, run again
-  21   no such pack or version
+  21   no such pack or version, or it is archived
   22   access denied: the SAS token
   30   wrong bytes from the source, again after a retry
   40   volume                   41   no space                 42   locked by another run

@@ -222,8 +222,8 @@ class AzureSource:
         if not found or (int(found[1]), int(found[2])) != (start, stop - 1):
             if found and int(found[3]) < stop:
                 raise SourceError(
-                    f"{key} has {found[3]} bytes, but bytes {start} to {stop} were requested; the publisher must upload it "
-                    "again"
+                    f"{key} has {found[3]} bytes, but bytes {start} to {stop} were requested; the publisher must "
+                    "upload it again"
                 )
             raise UnavailableError(
                 f"{self._http.host} answered with another range of {key} than {start}-{stop - 1}; check the proxy"

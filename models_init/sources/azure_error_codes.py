@@ -1,6 +1,6 @@
-"""The documented error codes of Get Blob, Get Blob Properties and List Blobs: what each means and what to do about it.
+"""The documented error codes of Get Blob, Get Blob Properties and List Blobs, with cause and remedy.
 
-Sources: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes and …/common-rest-api-error-codes.
+https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes and …/common-rest-api-error-codes.
 Texts are templates: `{path}` is that of the request, `{container}` the container's URL, `{setting}` the
 setting that holds the URL, `{has}` the permissions of the token, and `{needed}` those that it needs.
 """
@@ -25,10 +25,11 @@ _PROXY = "check {setting}, and whether a proxy changes requests"
 _LATER = "run again later"
 _PUBLISHER = "the publisher must upload it again"
 
-WRONG_TOKEN = (
-    "the SAS token does not fit the container {container}: its signature is wrong, or it was made for another container "
-    "or account, or was revoked, or the account's firewall does not admit this machine"
+MISMATCH = (
+    "the SAS token does not fit the container {container}: its signature is wrong, or it was made for another "
+    "container or account, or was revoked, or the account's firewall does not admit this machine"
 )
+"""The possible causes of a refusal without a more precise code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ CODES: dict[str, ErrorMeaning] = {
         "the publisher must enable the account or its subscription; a new token does not help",
         new_token_helps=False,
     ),
-    "AuthenticationFailed": _token(WRONG_TOKEN),
-    "AuthorizationFailure": _token(WRONG_TOKEN),
+    "AuthenticationFailed": _token(MISMATCH),
+    "AuthorizationFailure": _token(MISMATCH),
     "AuthorizationPermissionMismatch": _token("the SAS token lacks a permission (sp={has}; {needed} are needed)"),
     "AuthorizationProtocolMismatch": _token("the SAS token is for https only"),
     "AuthorizationResourceTypeMismatch": _token("the SAS token is not for this type of resource"),
@@ -115,7 +116,7 @@ CODES: dict[str, ErrorMeaning] = {
         "ask the publisher for a user delegation SAS token; a new token of the same kind does not help",
         new_token_helps=False,
     ),
-    "NoAuthenticationInformation": _token(WRONG_TOKEN, 401),
+    "NoAuthenticationInformation": _token(MISMATCH, 401),
     # 404
     "BlobNotFound": _NO_BLOB,
     "ContainerNotFound": ErrorMeaning(
@@ -149,7 +150,7 @@ CODES: dict[str, ErrorMeaning] = {
     ),
     "FeatureVersionMismatch": _invalid("{path} needs a newer version of the service's protocol", 409),
     "InvalidBlobType": ErrorMeaning((409,), SourceError, "{path} is not a block blob", _PUBLISHER),
-    "PublicAccessNotPermitted": _token(WRONG_TOKEN, 409),
+    "PublicAccessNotPermitted": _token(MISMATCH, 409),
     "ResourceTypeMismatch": _invalid("{path} is another type of resource", 409),
     # 412 and 416
     "ConditionNotMet": _REPLACED,
@@ -164,16 +165,14 @@ CODES: dict[str, ErrorMeaning] = {
 
 STATUSES: dict[int, ErrorMeaning] = {
     400: _invalid("the service rejects the request as invalid"),
-    401: _token(WRONG_TOKEN, 401),
-    403: _token(WRONG_TOKEN),
+    401: _token(MISMATCH, 401),
+    403: _token(MISMATCH),
     404: _NO_BLOB,
-    408: _busy(408),
     409: ErrorMeaning((409,), SourceError, "{path} cannot be read in its present state", "ask the publisher"),
     412: _REPLACED,
     416: CODES["InvalidRange"],
-    429: _busy(429),
 }
-"""The meaning of a status with an unknown code or without one. A status of 500 or above is transient."""
+"""The meaning of a status with an unknown code or without one."""
 
 OTHER_STATUS = _invalid("it does not answer as a blob service does")
-SERVER_ERROR = _busy(500)
+SERVER_ERROR = _busy(500, 503)

@@ -12,13 +12,15 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import AccessError, ModelsInitError, SourceError, UnavailableError
-from models_init.sources.azure_error_codes import CODES, OTHER_STATUS, SERVER_ERROR, STATUSES, WRONG_TOKEN
+from models_init.sources.azure_error_codes import CODES, MISMATCH, OTHER_STATUS, SERVER_ERROR, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models_init.sources.azure_error_codes import ErrorMeaning
     from models_init.sources.sas import SasToken
+
+_TRANSIENT = (408, 429)
 
 _TOLERATED_SKEW = 120.0
 """Seconds by which clocks may differ before a message mentions it."""
@@ -67,9 +69,10 @@ class ErrorResponse:
 
     @property
     def meaning(self) -> ErrorMeaning:
-        """The meaning of the code, or of the status if the code is unknown."""
-        by_status = SERVER_ERROR if self.status >= 500 else STATUSES.get(self.status, OTHER_STATUS)
-        return CODES.get(self.code, by_status)
+        """The meaning of the code, or of the status if the code is unknown or the status is always transient."""
+        if self.status in _TRANSIENT or self.status >= 500:
+            return SERVER_ERROR
+        return CODES.get(self.code) or STATUSES.get(self.status, OTHER_STATUS)
 
     @property
     def is_transient(self) -> bool:
@@ -150,7 +153,7 @@ def _token_reason(response: ErrorResponse, token: SasToken) -> str:
     subject = f"the stored access policy {policy} (si=) of the SAS token" if policy else "the SAS token"
     if "time frame" in response.detail:
         return f"{subject} is not valid at this time{_skew(response.date)}"
-    if policy and response.meaning.cause == WRONG_TOKEN:
+    if policy and response.meaning.cause == MISMATCH:
         return f"{subject} has expired or was deleted, or the token is for another container or account"
     return ""
 

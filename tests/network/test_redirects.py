@@ -48,7 +48,7 @@ async def test_redirect_target_that_requires_token_receives_none(stock: Stock, v
     ):
         outcome = await run(stock, proxy, volume)
     assert outcome.done.code == 20, outcome.done.err
-    assert "which answered 403; the token goes to" in outcome.done.fault
+    assert "which answered 403: a token is sent to" in outcome.done.fault
     assert len(other.seen) > 0
     assert "sig=" not in _told(other.seen)
 

@@ -360,7 +360,7 @@ async def test_a_missing_container_is_told(tmp_path: Path, fresh: Azurite) -> No
     """It is the container that lacks, not the pack."""
     missing = fresh.container_url + "missing"
     renamed = type(fresh)(**{**vars(fresh), "container": f"{fresh.container}missing"})
-    with pytest.raises(NotFoundError, match=f"there is no container {missing}; check --url"):
+    with pytest.raises(NotFoundError, match=f"the container {missing} does not exist; check --url"):
         await published(pack(tmp_path, FILES), target(missing, renamed.sas("rw")))
 
 

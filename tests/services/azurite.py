@@ -141,6 +141,11 @@ class Azurite:
         with self._client() as client:
             return bytes(client.download_blob(key).readall())
 
+    def archive(self, key: str) -> None:
+        """Move an object to the archive tier, where it cannot be read."""
+        with self._client() as client:
+            client.get_blob_client(key).set_standard_blob_tier("Archive")
+
     def delete(self, key: str) -> None:
         """Delete an object."""
         with self._client() as client:

@@ -16,6 +16,7 @@ import pytest
 
 from models_init.core.errors import (
     AccessError,
+    ArchivedError,
     ModelsInitError,
     NotFoundError,
     SourceError,
@@ -187,13 +188,40 @@ async def test_missing_container_and_missing_blob_have_different_messages(contai
     good = gone.sas()
     gone._client().delete_container()
     async with opened(gone.container_url, read_token=lambda: good) as source:
-        with pytest.raises(NotFoundError, match=r"there is no container http://127\.0\.0\.1.*check MODELS_URL"):
+        with pytest.raises(
+            NotFoundError, match=r"the container http://127\.0\.0\.1\S+ does not exist; check MODELS_URL"
+        ):
             await source.read(_KEY, 100)
-        with pytest.raises(NotFoundError, match="there is no container"):
+        with pytest.raises(NotFoundError, match=r"the container .* does not exist"):
             await source.names("")
     async with opened(container.container_url, read_token=container.sas) as source:
-        with pytest.raises(NotFoundError, match=r"has no .*/nl-nl/2026\.04/none"):
+        with pytest.raises(NotFoundError, match=r"/nl-nl/2026\.04/none does not exist; check its name"):
             await source.read("nl-nl/2026.04/none", 100)
+
+
+async def test_archived_blob_is_permanent_error(container: Azurite) -> None:
+    """Azurite enforces the archive tier; the blob cannot be read for hours, so that a retry does not help."""
+    archived = container.fresh_container()
+    archived.put(_KEY, _DATA)
+    archived.archive(_KEY)
+    async with opened(archived.container_url, read_token=archived.sas) as source:
+        with pytest.raises(ArchivedError, match=r"pack\.tar\.zst is in the archive tier, where it cannot be read; ask"):
+            await source.read(_KEY, len(_DATA))
+        assert isinstance((await fetched(source)).error, ArchivedError)
+
+
+@pytest.mark.parametrize("code", ["KeyBasedAuthenticationNotPermitted", "AccountIsDisabled"])
+async def test_source_does_not_wait_for_new_token_if_none_would_help(code: str) -> None:
+    """The account refuses every token of this kind, also one that worked before."""
+    waiting = Waiting(token(sv="2026-01-01"))
+    async with (
+        FaultyServer({_KEY: _DATA}) as server,
+        opened(server.url, read_token=waiting.read, renewal=waiting.renewal()) as source,
+    ):
+        assert (await fetched(source)).error is None
+        server.script(refused(403, code))
+        assert isinstance((await fetched(source)).error, AccessError)
+        assert (waiting.sleeps, waiting.refusals) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -296,7 +324,7 @@ class Waiting:
     def __init__(self, *later: str) -> None:
         self.text = token()
         self.sleeps = 0
-        self.told: list[AccessError] = []
+        self.refusals: list[AccessError] = []
         self._later = list(later)
 
     def read(self) -> str:
@@ -314,7 +342,7 @@ class Waiting:
 
     def renewal(self, seconds: float = 60.0) -> TokenRefresh:
         """Return the refresh policy, with this object's sleep."""
-        return TokenRefresh(seconds, self.told.append, self.sleep)
+        return TokenRefresh(seconds, self.refusals.append, self.sleep)
 
 
 async def test_source_waits_for_new_token_when_working_token_expires() -> None:
@@ -329,7 +357,7 @@ async def test_source_waits_for_new_token_when_working_token_expires() -> None:
         server.token = new
         results = await asyncio.gather(*(fetched(source) for _ in range(8)))
         assert [(got.error, got.data) for got in results] == [(None, _DATA[_START:_STOP])] * 8
-        assert len(waiting.told) == 1
+        assert len(waiting.refusals) == 1
         assert waiting.sleeps == 5
 
 
@@ -344,7 +372,7 @@ async def test_waiting_for_new_token_has_time_limit() -> None:
         server.token = "another"
         results = await asyncio.gather(*(fetched(source) for _ in range(8)))
         assert {type(got.error) for got in results} == {AccessError}
-        assert len(waiting.told) == 1
+        assert len(waiting.refusals) == 1
         assert len(server.seen) == 1 + 8
 
 
@@ -356,7 +384,7 @@ async def test_token_that_never_worked_is_reported_immediately() -> None:
         opened(server.url, read_token=waiting.read, renewal=waiting.renewal()) as source,
     ):
         assert isinstance((await fetched(source)).error, AccessError)
-        assert (waiting.sleeps, waiting.told) == (0, [])
+        assert (waiting.sleeps, waiting.refusals) == (0, [])
 
 
 def test_https_only_token_over_http_is_reported_before_connecting() -> None:
@@ -595,11 +623,12 @@ async def test_all_pages_of_blob_list_are_read() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"json": 1}', b"<a>" * 1000])
-async def test_unreadable_blob_list_is_transient_error(body: bytes) -> None:
-    """A response that is not the XML of a list is an `UnavailableError`: a proxy may have changed it."""
+async def test_unreadable_blob_list_is_permanent_error(body: bytes) -> None:
+    """A response that is not the XML of a list is not retried, because it only adds advice to another error."""
     async with FaultyServer({}, [Answer(Reply(200, {}, body))]) as server, opened(server.url) as source:
-        with pytest.raises(UnavailableError, match="list of blobs"):
+        with pytest.raises(SourceError, match="something else than a list of blobs") as error:
             await source.names("")
+        assert not isinstance(error.value, UnavailableError)
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "//"])
