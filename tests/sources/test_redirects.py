@@ -148,5 +148,5 @@ async def test_repr_of_credentials_shows_no_secret() -> None:
 async def test_slow_body_times_out() -> None:
     """Single bytes keep the idle limit from firing; less than 1 KiB/s is a transient error."""
     async with FaultyServer({_KEY: _DATA}, [Trickle(at=3, every=0.02)]) as server:
-        with pytest.raises(UnavailableError, match="sends next to nothing"):
+        with pytest.raises(UnavailableError, match="sends almost no bytes"):
             await asked(server, idle_limit=0.3, size=10_000)
