@@ -18,7 +18,7 @@ _SPAN = 8 << 20
 
 
 @dataclass
-class Line:
+class SimulatedLine:
     """Requests on a simulated line: `rate(n)` is the bytes a second that `n` of them bring together."""
 
     rate: Callable[[int], float]
@@ -55,14 +55,14 @@ class Line:
 @pytest.mark.parametrize(("used", "busy", "grows"), [(0.4, 0.4, True), (0.6, 0.0, False), (0.0, 0.6, False)])
 async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
     """Where the processor or the disk is what keeps bytes from coming, a gain would be noise."""
-    line = Line(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
+    line = SimulatedLine(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
     await line.bring(100)
     assert (line.limits[-1] > FIRST) == grows
 
 
 async def test_limit_grows_while_throughput_increases() -> None:
     """Where each connection is held to a rate of its own, as Azure does, all that are allowed are used soon."""
-    line = Line(lambda count: count * 60e6)
+    line = SimulatedLine(lambda count: count * 60e6)
     await line.bring(100)
     assert line.limits[0] == FIRST
     assert line.limits[40] == 16
@@ -71,7 +71,7 @@ async def test_limit_grows_while_throughput_increases() -> None:
 
 async def test_limit_stays_if_more_connections_gain_nothing() -> None:
     """A line that four connections fill keeps four; more are tried now and then, and given up."""
-    line = Line(lambda _: 12.5e6)
+    line = SimulatedLine(lambda _: 12.5e6)
     await line.bring(400)
     assert sorted(set(line.limits)) == [FIRST, 2 * FIRST]
     assert line.limits.count(FIRST) > 0.7 * len(line.limits)
@@ -79,7 +79,7 @@ async def test_limit_stays_if_more_connections_gain_nothing() -> None:
 
 async def test_limit_grows_when_line_becomes_faster() -> None:
     """What brought nothing once is tried again later."""
-    line = Line(lambda _: 12.5e6)
+    line = SimulatedLine(lambda _: 12.5e6)
     await line.bring(100)
     line.rate = lambda count: count * 60e6
     await line.bring(300)
@@ -88,7 +88,7 @@ async def test_limit_grows_when_line_becomes_faster() -> None:
 
 async def test_limit_is_halved_on_overload() -> None:
     """It halves with each round of refusals, down to what is borne, and is never none."""
-    line = Line(lambda count: count * 60e6)
+    line = SimulatedLine(lambda count: count * 60e6)
     await line.bring(100)
     await line.bring(200, refused=lambda count: count > 5)
     assert line.limits[-1] <= 8
@@ -99,7 +99,7 @@ async def test_limit_is_halved_on_overload() -> None:
 
 async def test_simultaneous_overload_responses_count_once() -> None:
     """Sixteen connections that are refused together halve it once, not sixteen times."""
-    line = Line(lambda count: count * 60e6)
+    line = SimulatedLine(lambda count: count * 60e6)
     await line.bring(100)
     for _ in range(16):
         line.connections.overloaded()
@@ -109,7 +109,7 @@ async def test_simultaneous_overload_responses_count_once() -> None:
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 64])
 async def test_limit_never_exceeds_maximum(most: int) -> None:
     """MODELS_CONNECTIONS is an upper limit, and slots are neither lost nor made of nothing."""
-    line = Line(lambda count: count * 60e6, most)
+    line = SimulatedLine(lambda count: count * 60e6, most)
     await line.bring(500)
     assert max(line.limits) == most
     await line.bring(50, refused=lambda count: count > 2)

@@ -19,14 +19,14 @@ from tests.eventually import eventually
 from tests.publish.packs import REF, archive_of, pack
 from tests.recorder import Recorder
 from tests.samples import same_tree
-from tests.sources.fake import FOREVER, Broken, Call, FakeSource, Flipped
+from tests.sources.fake import FOREVER, Broken, FakeSource, Flipped, SourceCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from models_init.formats.manifest import Chunk, Manifest, Placement
-    from tests.sources.fake import Fault
+    from tests.sources.fake import SourceFault
 
 _KEY = "nl-nl/2026.04/pack.tar.zst"
 _KIB = 1 << 10
@@ -83,7 +83,7 @@ class Counted(Buffers):
 
 
 @dataclass(frozen=True)
-class Work:
+class FetchRun:
     """A fetcher at work on a fake source."""
 
     published: Published
@@ -112,29 +112,29 @@ def workers() -> Iterator[Workers]:
 
 
 @dataclass(frozen=True)
-class Bench:
+class FetchSetup:
     """Makes work with a source of these faults."""
 
     published: Published
     workers: Workers
     directory: Path
 
-    def work(self, *faults: Fault, connections: int = 4, buffers: int = 8, piece: int = 60_000) -> Work:
+    def work(self, *faults: SourceFault, connections: int = 4, buffers: int = 8, piece: int = 60_000) -> FetchRun:
         """Return it."""
         source = FakeSource({_KEY: self.published.archive}, *faults, piece=piece)
         staging = Staging(self.directory / "staging", self.published.manifest)
         observer, counted = Recorder(), Counted(buffers, BATCH_SIZE)
         fetcher = Fetcher(source, self.workers, observer, ConnectionLimiter(connections), counted)
-        return Work(self.published, source, staging, observer, counted, fetcher)
+        return FetchRun(self.published, source, staging, observer, counted, fetcher)
 
 
 @pytest.fixture
-def bench(published: Published, workers: Workers, tmp_path: Path) -> Bench:
-    return Bench(published, workers, tmp_path)
+def bench(published: Published, workers: Workers, tmp_path: Path) -> FetchSetup:
+    return FetchSetup(published, workers, tmp_path)
 
 
 @pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (1, 8), (4, 2), (16, 1), (16, 48)])
-async def test_all_chunks_are_fetched_within_limits(bench: Bench, connections: int, buffers: int) -> None:
+async def test_all_chunks_are_fetched_within_limits(bench: FetchSetup, connections: int, buffers: int) -> None:
     """With any number of connections and buffers, even one for all, every byte arrives; bounds are kept."""
     work = bench.work(connections=connections, buffers=buffers)
     await work.fetch()
@@ -145,14 +145,14 @@ async def test_all_chunks_are_fetched_within_limits(bench: Bench, connections: i
 
 
 @pytest.mark.parametrize("piece", [1_000, 65_536, 1 << 20, 1 << 24])
-async def test_source_pieces_may_have_any_size(bench: Bench, piece: int) -> None:
+async def test_source_pieces_may_have_any_size(bench: FetchSetup, piece: int) -> None:
     """It does not matter how the source cuts the bytes."""
     work = bench.work(piece=piece)
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []
 
 
-async def test_received_and_written_bytes_are_counted(bench: Bench) -> None:
+async def test_received_and_written_bytes_are_counted(bench: FetchSetup) -> None:
     """Traffic counts all bytes that came and all plain bytes that were written; progress the bytes of chunks alone."""
     work = bench.work()
     await work.fetch()
@@ -163,7 +163,7 @@ async def test_received_and_written_bytes_are_counted(bench: Bench) -> None:
     assert work.observer.done == sum(chunk.length for chunk in chunks) < asked
 
 
-async def test_only_missing_chunks_are_fetched(bench: Bench) -> None:
+async def test_only_missing_chunks_are_fetched(bench: FetchSetup) -> None:
     """Ranges are the spans of the missing chunks: no byte beside them, but for small gaps."""
     missing = bench.published.placements[3::40]
     work = bench.work()
@@ -174,14 +174,14 @@ async def test_only_missing_chunks_are_fetched(bench: Bench) -> None:
     assert wasted <= GAP * len(missing)
 
 
-async def test_no_missing_chunks_cause_no_request(bench: Bench) -> None:
+async def test_no_missing_chunks_cause_no_request(bench: FetchSetup) -> None:
     """Without missing chunks the source is not asked."""
     work = bench.work()
     await work.fetch([])
     assert work.source.calls == []
 
 
-async def test_corrupted_chunk_is_fetched_again(bench: Bench) -> None:
+async def test_corrupted_chunk_is_fetched_again(bench: FetchSetup) -> None:
     """A wrong chunk gets one fresh try, alone; when that is right, nobody hears of it."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=1), connections=1)
@@ -192,7 +192,7 @@ async def test_corrupted_chunk_is_fetched_again(bench: Bench) -> None:
     assert work.observer.done == sum(placement.chunk.length for placement in bench.published.placements)
 
 
-async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: Bench) -> None:
+async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: FetchSetup) -> None:
     """After one fresh try the error names pack, chunk, file and reason; every other chunk is in place and counted."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=FOREVER))
@@ -203,7 +203,7 @@ async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: Be
     assert str(wrong.value).startswith(f"{place} is wrong, also after a second download: ")
     assert "more" not in str(wrong.value)
     assert [call for call in work.source.calls if call.start == chunk.offset] == [
-        Call("get_range", _KEY, chunk.offset, chunk.offset + chunk.length)
+        SourceCall("get_range", _KEY, chunk.offset, chunk.offset + chunk.length)
     ]
     others = [placement for placement in bench.published.placements if placement.chunk != chunk]
     assert work.sound() == others
@@ -211,7 +211,7 @@ async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: Be
     assert work.buffers.lent == 0
 
 
-async def test_only_wrong_chunk_of_batch_is_fetched_again(bench: Bench) -> None:
+async def test_only_wrong_chunk_of_batch_is_fetched_again(bench: FetchSetup) -> None:
     """A wrong chunk in a batch of many costs its own bytes again, not the batch's."""
     chunk = bench.published.chunk("a/07")
     work = bench.work(Flipped(at=chunk.offset + 5, times=FOREVER))
@@ -221,7 +221,7 @@ async def test_only_wrong_chunk_of_batch_is_fetched_again(bench: Bench) -> None:
     assert (chunk.offset, chunk.offset + chunk.length) in work.source.ranges()
 
 
-async def test_entirely_wrong_archive_stays_within_limits(bench: Bench) -> None:
+async def test_entirely_wrong_archive_stays_within_limits(bench: FetchSetup) -> None:
     """Where every chunk is wrong, fresh tries count as connections and buffers like any other; all are counted."""
     work = bench.work(connections=3, buffers=5)
     work.source.objects[_KEY] = bytes(len(bench.published.archive))
@@ -234,7 +234,7 @@ async def test_entirely_wrong_archive_stays_within_limits(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("error", [AccessError("expired"), UnavailableError("down"), WrongBytesError("replaced")])
-async def test_source_error_ends_fetch(bench: Bench, error: ModelsInitError) -> None:
+async def test_source_error_ends_fetch(bench: FetchSetup, error: ModelsInitError) -> None:
     """The source's error itself comes out; what was verified before is kept, and nothing goes on behind the back."""
     work = bench.work(Broken(error, after=1, times=FOREVER), connections=1)
     with pytest.raises(type(error)) as raised:
@@ -245,7 +245,7 @@ async def test_source_error_ends_fetch(bench: Bench, error: ModelsInitError) -> 
     assert work.observer.done <= sum(placement.chunk.length for placement in work.sound())
 
 
-async def test_error_within_range_keeps_complete_batches(bench: Bench) -> None:
+async def test_error_within_range_keeps_complete_batches(bench: FetchSetup) -> None:
     """What a broken range brought before it broke is written as far as it was whole; buffers come back."""
     work = bench.work(Broken(AccessError("expired"), at=3 << 20), connections=1)
     with pytest.raises(AccessError):
@@ -254,7 +254,7 @@ async def test_error_within_range_keeps_complete_batches(bench: Bench) -> None:
     assert all(placement.chunk.offset < 3 << 20 for placement in work.sound())
 
 
-async def test_volume_error_ends_fetch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_volume_error_ends_fetch(bench: FetchSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk ends it at once; nothing goes on behind the back."""
     full = NoSpaceError("full")
 
@@ -270,7 +270,7 @@ async def test_volume_error_ends_fetch(bench: Bench, monkeypatch: pytest.MonkeyP
     assert work.observer.done == 0
 
 
-async def test_fetch_can_be_cancelled(bench: Bench) -> None:
+async def test_fetch_can_be_cancelled(bench: FetchSetup) -> None:
     """A cancelled fetch ends, leaves no task behind, and keeps what was verified."""
     work = bench.work(connections=2)
     task = asyncio.create_task(work.fetch())
@@ -282,7 +282,7 @@ async def test_fetch_can_be_cancelled(bench: Bench) -> None:
     assert len(work.sound()) > 0
 
 
-async def test_packs_share_connections_and_buffers(bench: Bench, tmp_path: Path) -> None:
+async def test_packs_share_connections_and_buffers(bench: FetchSetup, tmp_path: Path) -> None:
     """Several packs that are fetched at once keep to one bound together."""
     work = bench.work(connections=3, buffers=2)
     stagings = [Staging(tmp_path / f"pack-{number}", bench.published.manifest) for number in range(3)]

@@ -177,7 +177,7 @@ class Preflight:
             and not self._context.volume.is_installed(content.ref)
             and not source.unavailable_reason(key, size - 1, size)
         ):
-            await source.get_range(key, size - 1, size, _CountingSink())
+            await source.get_range(key, size - 1, size, _SampleSink())
 
     def _report_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
         match outcome:
@@ -245,15 +245,15 @@ class Preflight:
     async def _sample(self, pack: PackPlan) -> tuple[int, float]:
         """Return the number of fetched bytes and the seconds that they took; connections are opened before that."""
         ranges = list(_pieces(pack))
-        tallies = [_CountingSink() for _ in ranges]
+        tallies = [_SampleSink() for _ in ranges]
 
-        async def fetch(start: int, stop: int, tally: _CountingSink) -> None:
+        async def fetch(start: int, stop: int, tally: _SampleSink) -> None:
             await self._context.source.get_range(pack.manifest.archive_key, start, stop, tally)
 
         began = monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(_SAMPLE_SECONDS):
-                await each(lambda range_: fetch(range_[0], range_[0] + 1, _CountingSink()), ranges)
+                await each(lambda range_: fetch(range_[0], range_[0] + 1, _SampleSink()), ranges)
                 began = monotonic()
                 await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, tallies, strict=True)))
         return sum(tally.count for tally in tallies), max(monotonic() - began, 0.001)
@@ -283,7 +283,7 @@ class Preflight:
 _NOT_ALL = "not all packs are known"
 
 
-class _CountingSink:
+class _SampleSink:
     """A sink that counts bytes and drops them."""
 
     def __init__(self) -> None:

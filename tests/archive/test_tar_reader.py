@@ -37,7 +37,7 @@ _WRITABLE = {tarfile.USTAR_FORMAT: 90, tarfile.GNU_FORMAT: 1000, tarfile.PAX_FOR
 """Formats, and the length of names in bytes that each can always write."""
 
 
-class Trickle:
+class SlowReader:
     """Returns a few bytes at a time."""
 
     def __init__(self, data: bytes, step: int) -> None:
@@ -99,7 +99,7 @@ def test_any_tree_survives_round_trip(tree: Tree, form: int, suffix: str, prefix
     for path in tree:
         while path := path.rpartition("/")[0]:
             expected.setdefault(path)
-    assert tree_in(Trickle(archive, step)) == expected
+    assert tree_in(SlowReader(archive, step)) == expected
 
 
 @pytest.mark.parametrize("form", ["gnu", "oldgnu", "pax", "posix", "ustar", "v7"])
@@ -193,7 +193,7 @@ def test_archive_of_models_pack_build_is_read(tmp_path: Path) -> None:
 )
 def test_unusual_valid_archives_are_read(archive: bytes, expected: Tree) -> None:
     assert tree_in(archive) == expected
-    assert tree_in(Trickle(archive, 1)) == expected
+    assert tree_in(SlowReader(archive, 1)) == expected
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=[hostile.name for hostile in HOSTILE])
@@ -205,7 +205,7 @@ def test_invalid_archives_are_rejected_with_reason(hostile: Hostile) -> None:
     assert hostile.words in str(whole.value)
     if len(hostile.archive) < 1 << 16:
         with pytest.raises(BadArchiveError) as pieces:
-            tree_in(Trickle(hostile.archive, 1), limits)
+            tree_in(SlowReader(hostile.archive, 1), limits)
         assert hostile.words in str(pieces.value)
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.sources.source import Sink
-    from tests.sources.fake import Fault
+    from tests.sources.fake import SourceFault
 
 PART = 64 << 10
 KIB = 1 << 10
@@ -91,7 +91,7 @@ class ArchiveSetup:
             path for path in (self.volume.staging / REF.name).glob("*@*") if path.suffix not in (".json", ".spool")
         )
 
-    def source(self, *faults: Fault) -> FakeSource:
+    def source(self, *faults: SourceFault) -> FakeSource:
         """Return a source with the archive."""
         return FakeSource({_KEY: self.archive}, *faults)
 

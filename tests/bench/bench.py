@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import models_init
 from tests.bench import tools, trees
-from tests.bench.peers import Program
+from tests.bench.peers import ProgramCopy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.bench.peers import Case, Command, Contender
+    from tests.bench.peers import Contender, PeerCommand, Transfer
     from tests.bench.servers import Nginx
     from tests.bench.trees import Listing
 
@@ -70,7 +70,7 @@ class Contest(NamedTuple):
     """A case: its name, how it is set up in an empty directory, and who counts the bytes, if anybody does."""
 
     name: str
-    setting: Callable[[Path], Case]
+    setting: Callable[[Path], Transfer]
     server: Nginx | None = None
 
 
@@ -88,13 +88,13 @@ class Bench:
     out: Path
     pairs: int
     full: bool
-    program: Program
+    program: ProgramCopy
 
     def scaled(self, size: int) -> int:
         """Bytes at full size; a 64th of that in the small form."""
         return size if self.full else size // 64
 
-    def measure(self, command: Command, cwd: Path, *, sync: bool = False) -> Figures:
+    def measure(self, command: PeerCommand, cwd: Path, *, sync: bool = False) -> Figures:
         """Run it to its end. Raises `FailedError`."""
         result, told = self.volumes / "figures.json", self.volumes / "told"
         options = ["--sync"] if sync else []
@@ -151,7 +151,7 @@ def opened(work: Path, out: Path, pairs: int, *, full: bool) -> Iterator[Bench]:
         tempfile.TemporaryDirectory(prefix="models-bench-", dir=on_memory) as volumes,
         tempfile.TemporaryDirectory(prefix="volume-", dir=work) as disk,
     ):
-        program = Program(Path(volumes, "program"), _site_python(_ROOT / ".cache" / "bench" / "site"))
+        program = ProgramCopy(Path(volumes, "program"), _site_python(_ROOT / ".cache" / "bench" / "site"))
         shutil.copytree(_ROOT / "models_init", program.directory / "models_init")
         compileall.compile_dir(program.directory, quiet=1)
         yield Bench(work, Path(volumes), Path(disk), out, pairs, full, program)
@@ -227,7 +227,7 @@ def require_same(name: str, tree: Path, wanted: Listing) -> None:
         raise FailedError(f"{name} brought something else: " + "; ".join(lines[:3]))
 
 
-def _environment(command: Command) -> dict[str, str]:
+def _environment(command: PeerCommand) -> dict[str, str]:
     """What a clean machine has, without what keeps Python from using compiled modules."""
     usual = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
     return {**usual, **{name: value for name, value in command.environment.items() if value}}

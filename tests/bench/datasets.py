@@ -48,9 +48,9 @@ class Ware:
     changes: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     pack: str = PACK
 
-    def stocked(self, shelf: Path, *, foreign: bool) -> Stock:
+    def stocked(self, shelf: Path, *, foreign: bool) -> DatasetFiles:
         """Make what is not there yet; with `foreign` the peers' own formats, too, as far as their tools are here."""
-        stock = Stock(shelf / f"{self.name}-{_recipe(self)}", self.pack)
+        stock = DatasetFiles(shelf / f"{self.name}-{_recipe(self)}", self.pack)
         _once(stock.directory / "trees" / FIRST, self._write)
         for version, change in self.changes.items():
             _once(stock.directory / "trees" / version, partial(_changed, stock, change))
@@ -69,7 +69,7 @@ class Ware:
 
 
 @dataclass(frozen=True)
-class Stock:
+class DatasetFiles:
     """Where everything of a ware lies."""
 
     directory: Path
@@ -135,7 +135,7 @@ def _once(path: Path, make: Callable[[Path], None]) -> None:
     aside.rename(path)
 
 
-def _changed(stock: Stock, change: Callable[[Path], None], directory: Path) -> None:
+def _changed(stock: DatasetFiles, change: Callable[[Path], None], directory: Path) -> None:
     shutil.copytree(stock.tree(), directory)
     change(directory)
     trees.settle(directory)
@@ -145,12 +145,12 @@ def _changed(stock: Stock, change: Callable[[Path], None], directory: Path) -> N
             os.utime(path, (path.stat().st_atime, old.stat().st_mtime + _DAY))
 
 
-def _list(stock: Stock, version: str) -> None:
+def _list(stock: DatasetFiles, version: str) -> None:
     path = stock.directory / f"{version}.json"
     _once(path, lambda aside: trees.save(trees.listing(stock.tree(version)), aside))
 
 
-def _pack(stock: Stock, version: str) -> None:
+def _pack(stock: DatasetFiles, version: str) -> None:
     common = stock.directory / "trees" / "common"
     _once(common, _write_common)
     for tree, ref in ((stock.tree(version), PackRef(stock.pack, version)), (common, COMMON)):
@@ -173,24 +173,24 @@ def _build(tree: Path, ref: PackRef, directory: Path) -> None:
     shutil.rmtree(out)
 
 
-def _zchunk(stock: Stock, version: str) -> None:
+def _zchunk(stock: DatasetFiles, version: str) -> None:
     if not tools.absent(["zck", "tar"]):
         _once(stock.zck(version), lambda aside: _make_zck(stock, version, aside))
 
 
-def _make_zck(stock: Stock, version: str, path: Path) -> None:
+def _make_zck(stock: DatasetFiles, version: str, path: Path) -> None:
     archive = path.with_suffix(".tar")
     subprocess.run(["tar", "-C", stock.tree(version), "--sort=name", "-cf", archive, "."], check=True)
     subprocess.run(["zck", "-o", path, archive], check=True)
     archive.unlink()
 
 
-def _casync(stock: Stock, version: str) -> None:
+def _casync(stock: DatasetFiles, version: str) -> None:
     if not tools.absent(["casync"]):
         _once(stock.casync(version), lambda aside: _make_casync(stock, version, aside))
 
 
-def _make_casync(stock: Stock, version: str, path: Path) -> None:
+def _make_casync(stock: DatasetFiles, version: str, path: Path) -> None:
     index, store = path.with_name(f"part-{version}.caidx"), path.parent / "store"
     options = ["--without=privileged", "--compression=zstd", f"--store={store}"]
     subprocess.run(["casync", "make", *options, index, stock.tree(version)], check=True, stdout=subprocess.DEVNULL)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tests.bench.datasets import Stock
+    from tests.bench.datasets import DatasetFiles
 
 OURS = "models_init"
 ARIA2, CURL, RCLONE, CASYNC, ZCHUNK, RSYNC, RSYNC_C = (
@@ -33,7 +33,7 @@ _TOKEN = "sv=2024-11-04&se=2099-01-01T00%3A00%3A00Z&sr=c&sp=rl&sig=AAAAAAAAAAAAA
 
 
 @dataclass(frozen=True)
-class Case:
+class Transfer:
     """What is to be brought where: a version of a stock, from a server at `origin`, into the empty `directory`.
 
     `container` is its address as the program is told, if it is no plain server's; `query` is what the others add to
@@ -41,7 +41,7 @@ class Case:
     `packs`.
     """
 
-    stock: Stock
+    stock: DatasetFiles
     directory: Path
     origin: str
     version: str = FIRST
@@ -66,7 +66,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Command:
+class PeerCommand:
     """What to run, in the case's directory or in `cwd`."""
 
     arguments: list[str]
@@ -79,13 +79,13 @@ class Contender:
     """Somebody who can bring a pack; `tools` must be there."""
 
     name: str
-    make: Callable[[Case], Command]
+    make: Callable[[Transfer], PeerCommand]
     tools: tuple[str, ...] = ()
-    result: Callable[[Case], Path] = lambda case: case.out
+    result: Callable[[Transfer], Path] = lambda case: case.out
 
 
 @dataclass(frozen=True)
-class Program:
+class ProgramCopy:
     """A copy of the program as it was when the bench began, so that nobody's edits come in between.
 
     `python` is one that has what a site has, and no more: structlog looks for what developers have.
@@ -94,7 +94,7 @@ class Program:
     directory: Path
     python: Path
 
-    def command(self, case: Case, *arguments: str) -> Command:
+    def command(self, case: Transfer, *arguments: str) -> PeerCommand:
         """Run it as a site does; compiled modules are used, as in the image."""
         environment = {
             "REALTIME_LANGUAGES": ",".join(case.packs),
@@ -106,46 +106,46 @@ class Program:
             "MODELS_SAS_TOKEN": case.query or _TOKEN,
             "MODELS_CA_FILE": str(case.authority or ""),
         }
-        return Command([str(self.python), "-m", "models_init", *arguments], environment, self.directory)
+        return PeerCommand([str(self.python), "-m", "models_init", *arguments], environment, self.directory)
 
     def contender(self, *arguments: str, name: str = OURS) -> Contender:
         """As one who brings a pack."""
         return Contender(name, lambda case: self.command(case, *arguments), result=installed)
 
 
-def installed(case: Case) -> Path:
+def installed(case: Transfer) -> Path:
     """Where an engine finds the pack."""
     return (case.directory / "volume" / "current" / PACK).resolve()
 
 
-def _script(text: str) -> Command:
-    return Command(["bash", "-o", "pipefail", "-euc", text])
+def _script(text: str) -> PeerCommand:
+    return PeerCommand(["bash", "-o", "pipefail", "-euc", text])
 
 
 def _quoted(*words: object) -> str:
     return shlex.join(map(str, words))
 
 
-def _check_and_unpack(case: Case) -> str:
+def _check_and_unpack(case: Transfer) -> str:
     digest = case.stock.digest(case.version)
     return f"echo '{digest}  pack.tar.zst' | sha256sum -c --quiet; mkdir tree; tar --zstd -xf pack.tar.zst -C tree"
 
 
-def aria2(case: Case, *options: str) -> Command:
+def aria2(case: Transfer, *options: str) -> PeerCommand:
     """Sixteen connections, then sha256sum, then tar."""
     trust = [f"--ca-certificate={case.authority}"] if case.authority else []
     fetch = ["aria2c", "-q", "-x16", "-s16", "--file-allocation=none", *trust, *options, "-o", "pack.tar.zst"]
     return _script(f"{_quoted(*fetch, case.archive)}; {_check_and_unpack(case)}")
 
 
-def curl(case: Case) -> Command:
+def curl(case: Transfer) -> PeerCommand:
     """One connection; nothing is kept for a second try."""
     fetch = _quoted("curl", "-sSf", *(["--cacert", case.authority] if case.authority else []), case.archive)
     unpack = f"{fetch} | tee >(sha256sum >&3) | tar --zstd -x -C tree"
     return _script(f"mkdir tree; sum=$({{ {unpack}; }} 3>&1); [[ $sum == {case.stock.digest(case.version)}* ]]")
 
 
-def rclone(case: Case) -> Command:
+def rclone(case: Transfer) -> PeerCommand:
     """Sixteen streams, then sha256sum, then tar."""
     base, _, path = case.archive.partition("//")[2].partition("/")
     trust = ["--ca-cert", case.authority] if case.authority else []
@@ -154,21 +154,21 @@ def rclone(case: Case) -> Command:
     return _script(f"{_quoted(*fetch, f':http:{path}', 'pack.tar.zst')}; {_check_and_unpack(case)}")
 
 
-def casync(case: Case) -> Command:
+def casync(case: Transfer) -> PeerCommand:
     """Chunks of 64 KiB, about, one request each; those of the old tree are used."""
     seed = [f"--seed={case.old}"] if case.old else []
     base = f"{case.origin}/casync"
     return _script(_quoted("casync", "extract", *seed, f"--store={base}/store", f"{base}/{case.version}.caidx", "tree"))
 
 
-def zchunk(case: Case) -> Command:
+def zchunk(case: Transfer) -> PeerCommand:
     """Its own file of chunks of 32 KiB, about; those of the old file are used."""
     source = ["-s", case.old_zck] if case.old_zck else []
     fetch = _quoted("zckdl", "-q", *source, f"{case.origin}/zck/{case.version}.tar.zck")
     return _script(f"{fetch}; mkdir tree; unzck -c {case.version}.tar.zck | tar -x -C tree")
 
 
-def rsync(case: Case, *options: str) -> Command:
+def rsync(case: Transfer, *options: str) -> PeerCommand:
     """Unchanged files are linked, of others only what differs is sent."""
     link = [f"--link-dest={case.old}"] if case.old else []
     return _script(_quoted("rsync", "-a", "--stats", *options, *link, f"{case.rsync}/{case.version}/", "tree/"))
@@ -188,13 +188,13 @@ PEERS = {
 }
 
 
-def nowhere(case: Case) -> Command:
+def nowhere(case: Transfer) -> PeerCommand:
     """Read the archive and drop it: what the server gives at most."""
     trust = ["--cacert", str(case.authority)] if case.authority else []
-    return Command(["curl", "-sSf", "-o", "/dev/null", *trust, case.archive])
+    return PeerCommand(["curl", "-sSf", "-o", "/dev/null", *trust, case.archive])
 
 
-def parallel_sha256sum(tree: Path, count: int) -> Command:
+def parallel_sha256sum(tree: Path, count: int) -> PeerCommand:
     """Hash a tree of `count` files on as many processes as there are cores, the largest files first."""
     portion = max(1, count // (16 * tools.cores()))
     largest_first = r"find . -type f -printf '%s %p\0' | sort -zrn | cut -zd' ' -f2-"

@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from models_init.formats.manifest import MIB
 from tests.bench import peers, servers, tools, trees
 from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
-from tests.bench.datasets import COMMON, PACK, Stock, Ware
-from tests.bench.peers import ARIA2, CASYNC, CURL, OURS, PEERS, RCLONE, RSYNC, RSYNC_C, ZCHUNK, Case, Contender
+from tests.bench.datasets import COMMON, PACK, DatasetFiles, Ware
+from tests.bench.peers import ARIA2, CASYNC, CURL, OURS, PEERS, RCLONE, RSYNC, RSYNC_C, ZCHUNK, Contender, Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,10 +61,10 @@ def upgrades(bench: Bench) -> Ware:
 
 
 @contextmanager
-def shown(bench: Bench, stock: Stock, *, tls: bool = False) -> Iterator[Nginx]:
+def shown(bench: Bench, stock: DatasetFiles, *, tls: bool = False) -> Iterator[Nginx]:
     """Have nginx show a stock; all of it is in memory before."""
     with bench.directory() as directory, servers.nginx(stock.site, directory / "nginx", tls=tls) as server:
-        case = Case(stock, directory, server.origin, authority=server.authority)
+        case = Transfer(stock, directory, server.origin, authority=server.authority)
         bench.measure(peers.nowhere(case), directory)
         yield server
 
@@ -108,8 +108,8 @@ def _first_in_chunks(bench: Bench, row: Row) -> None:
         )
 
 
-def _from(stock: Stock, server: Nginx, directory: Path) -> Case:
-    return Case(stock, directory, server.origin, authority=server.authority)
+def _from(stock: DatasetFiles, server: Nginx, directory: Path) -> Transfer:
+    return Transfer(stock, directory, server.origin, authority=server.authority)
 
 
 def _limits(bench: Bench, row: Row, contest: Contest) -> None:
@@ -156,15 +156,15 @@ def azurite(bench: Bench, row: Row) -> None:
         compete(bench, row, Contest(ware.name, setting), asked)
 
 
-def _from_azurite(stock: Stock, url: str, token: str, directory: Path) -> Case:
-    return Case(stock, directory, "", container=url, query=token)
+def _from_azurite(stock: DatasetFiles, url: str, token: str, directory: Path) -> Transfer:
+    return Transfer(stock, directory, "", container=url, query=token)
 
 
 # -- on a line
 
 
 @dataclass(frozen=True)
-class Line:
+class NetworkLine:
     """Bytes of payload a second, seconds of a round trip, and what a connection may carry, one of them least."""
 
     rate: float
@@ -174,7 +174,7 @@ class Line:
 
 
 @contextmanager
-def relayed(server: Nginx, line: Line) -> Iterator[str]:
+def relayed(server: Nginx, line: NetworkLine) -> Iterator[str]:
     """Put a line before a server; yields the origin at its near end."""
     options = ["--rate", str(line.rate), "--round-trip", str(line.round_trip)]
     with relay(server, *options, "--each", str(line.each), "--throttled", str(line.throttled)) as (origin, _):
@@ -200,16 +200,16 @@ def line(bench: Bench, row: Row) -> None:
     less = Ware("line-64", trees.Large((bench.scaled(64 * MIB) // 2,) * 2))
     for ware, rate in ((less, slow), (large(bench), gigabit)):
         lines = {
-            f"{rate * 8 / 1e6:.0f} Mbit/s, {round_trip * 1000:.0f} ms": Line(rate, round_trip)
+            f"{rate * 8 / 1e6:.0f} Mbit/s, {round_trip * 1000:.0f} ms": NetworkLine(rate, round_trip)
             for round_trip in (0.001, 0.04)
         }
         _on_lines(bench, row, ware.stocked(bench.work, foreign=False), lines)
-    even = Line(gigabit, 0.001, each=gigabit / 4)
+    even = NetworkLine(gigabit, 0.001, each=gigabit / 4)
     throttled = replace(even, throttled=even.each / 10)
     _on_lines(bench, row, half.stocked(bench.work, foreign=False), {"even": even, "one throttled": throttled})
 
 
-def _on_lines(bench: Bench, row: Row, stock: Stock, lines: Mapping[str, Line]) -> None:
+def _on_lines(bench: Bench, row: Row, stock: DatasetFiles, lines: Mapping[str, NetworkLine]) -> None:
     with shown(bench, stock) as server:
         for number, contender in rounds(bench, able(row, [bench.program.contender(), PEERS[ARIA2]])):
             if contender.name == OURS or number < _FEW:
@@ -222,9 +222,9 @@ def _on_lines(bench: Bench, row: Row, stock: Stock, lines: Mapping[str, Line]) -
 class Passage(NamedTuple):
     """Somebody brings a stock from a server over a line."""
 
-    stock: Stock
+    stock: DatasetFiles
     server: Nginx
-    line: Line
+    line: NetworkLine
     contender: Contender
 
 
@@ -232,7 +232,7 @@ def _carried(bench: Bench, passage: Passage) -> tuple[Figures, int]:
     stock, server, line, contender = passage
     with bench.directory() as directory, relayed(server, line) as origin:
         server.forget()
-        case = Case(stock, directory, origin)
+        case = Transfer(stock, directory, origin)
         figures = bench.measure(contender.make(case), directory)
         sent = server.sent()
         require_same(contender.name, contender.result(case), stock.listing())
@@ -262,16 +262,16 @@ def _upgrades(bench: Bench, row: Row, ware: Ware, peers: Sequence[str]) -> None:
         address = ""
         if not tools.absent(["rsync"]):
             address = stack.enter_context(servers.rsync(stock.directory / "trees", before / "rsync"))
-        _install(bench, Case(stock, before, server.origin))
+        _install(bench, Transfer(stock, before, server.origin))
         shutil.copytree(stock.tree(), before / "old")
-        first = Case(stock, before, server.origin, old=before / "old", old_zck=stock.zck(), rsync=address)
+        first = Transfer(stock, before, server.origin, old=before / "old", old_zck=stock.zck(), rsync=address)
         for version in ware.changes:
             for number, contender in rounds(bench, asked):
                 if contender.name not in {CASYNC, ZCHUNK} or number < _FEW:
                     enter(bench, row, _upgraded(bench, replace(first, version=version), server, contender, number))
 
 
-def _upgraded(bench: Bench, pattern: Case, server: Nginx, contender: Contender, number: int) -> Run:
+def _upgraded(bench: Bench, pattern: Transfer, server: Nginx, contender: Contender, number: int) -> Run:
     with bench.directory() as directory:
         case = replace(pattern, directory=directory)
         if contender.name == OURS:
@@ -291,7 +291,7 @@ def _rsynced(told: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def _ideal(stock: Stock, version: str) -> int:
+def _ideal(stock: DatasetFiles, version: str) -> int:
     """Bytes of the chunks, compressed, that the first version does not have."""
     old = {chunk.digest for file in stock.manifest().files for chunk in file.chunks}
     fresh = {
@@ -311,25 +311,25 @@ def _copy_volume(old: Path, new: Path) -> None:
 # -- afterwards
 
 
-def _install(bench: Bench, case: Case) -> None:
+def _install(bench: Bench, case: Transfer) -> None:
     """Install without judging how long it takes."""
     bench.measure(bench.program.command(case), case.directory)
     require_same(OURS, peers.installed(case), case.stock.listing(case.version))
 
 
 @contextmanager
-def _site(bench: Bench, ware: Ware) -> Iterator[Case]:
+def _site(bench: Bench, ware: Ware) -> Iterator[Transfer]:
     """A site on which the ware's first version is installed."""
     stock = ware.stocked(bench.work, foreign=False)
     with shown(bench, stock) as server, bench.directory() as directory:
-        case = Case(stock, directory, server.origin)
+        case = Transfer(stock, directory, server.origin)
         _install(bench, case)
         yield case
 
 
 def restart(bench: Bench, row: Row) -> None:
     """Start again with nothing to do, beside a bare Python that imports one module."""
-    bare = peers.Command([str(bench.program.python), "-c", "import json"])
+    bare = peers.PeerCommand([str(bench.program.python), "-c", "import json"])
     with _site(bench, Ware("shell", trees.Small(size=_SHELL))) as case:
         again = bench.program.command(case)
         for number in range(4 * bench.pairs):
@@ -355,7 +355,7 @@ def back(bench: Bench, row: Row) -> None:
     with shown(bench, stock) as server:
         for number in range(bench.pairs):
             with bench.directory() as directory:
-                case = Case(stock, directory, server.origin)
+                case = Transfer(stock, directory, server.origin)
                 _install(bench, case)
                 for version in ("inserted", "one-in-ten"):
                     _install(bench, replace(case, version=version))
@@ -365,7 +365,7 @@ def back(bench: Bench, row: Row) -> None:
                 shutil.copytree(stock.tree(), directory / "copy")
                 figures = bench.measure(bench.program.command(newest, "--prune", "--keep", "2"), directory)
                 enter(bench, row, _run("prune", OURS, number, figures))
-                figures = bench.measure(peers.Command(["rm", "-r", str(directory / "copy")]), directory)
+                figures = bench.measure(peers.PeerCommand(["rm", "-r", str(directory / "copy")]), directory)
                 enter(bench, row, _run("prune", "rm -r", number, figures))
 
 
@@ -377,7 +377,7 @@ def resume(bench: Bench, row: Row) -> None:
     with shown(bench, stock) as server:
         for number, contender in rounds(bench, able(row, [bench.program.contender(), again])):
             with bench.directory(on_disk=True) as directory:
-                case = Case(stock, directory, server.origin)
+                case = Transfer(stock, directory, server.origin)
                 _killed(contender.make(case), case, server)
                 server.forget()
                 figures = bench.measure(contender.make(case), directory, sync=True)
@@ -386,11 +386,11 @@ def resume(bench: Bench, row: Row) -> None:
             enter(bench, row, _run("resume", contender.name, number, figures, sent))
 
 
-def _aria2_again(case: Case) -> peers.Command:
+def _aria2_again(case: Transfer) -> peers.PeerCommand:
     return peers.aria2(case, "--continue=true", "--auto-save-interval=1")
 
 
-def _killed(command: peers.Command, case: Case, server: Nginx) -> None:
+def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
     """Kill it, and all that it started, when nine tenths have come and nothing more does."""
     enough = case.stock.archive().stat().st_size * 9 // 10
     with relay(server, "--only", str(enough)) as (origin, told):
@@ -449,7 +449,7 @@ def _growth_of_versions(bench: Bench, row: Row) -> None:
     stock = Ware("versions", trees.Small(size=_SHELL, high=64 << 10), changes).stocked(bench.work, foreign=False)
     with shown(bench, stock) as server, bench.directory() as directory:
         for number in range(1, most + 2):
-            case = Case(stock, directory, server.origin, version=str(number))
+            case = Transfer(stock, directory, server.origin, version=str(number))
             figures = bench.measure(bench.program.command(case), directory)
             require_same(OURS, peers.installed(case), stock.listing(case.version))
             if number > 1:
@@ -479,9 +479,9 @@ def _growth_of_packs(bench: Bench, row: Row) -> None:
                     _grow_packs(bench, row, number, server, {name: stocks[name] for name in names[:count]})
 
 
-def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, stocks: Mapping[str, Stock]) -> None:
+def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, stocks: Mapping[str, DatasetFiles]) -> None:
     with bench.directory() as directory:
-        case = Case(next(iter(stocks.values())), directory, server.origin, packs=tuple(stocks))
+        case = Transfer(next(iter(stocks.values())), directory, server.origin, packs=tuple(stocks))
         figures = bench.measure(bench.program.command(case), directory)
         for name, stock in stocks.items():
             require_same(name, (directory / "volume" / "current" / name).resolve(), stock.listing())
@@ -498,8 +498,8 @@ def many(bench: Bench, row: Row) -> None:
         compete(bench, row, contest, [bench.program.contender(), local, PEERS[ARIA2]])
 
 
-def _tar(archive: Path, _case: Case) -> peers.Command:
-    return peers.Command(["bash", "-euc", f"mkdir tree; tar --zstd -xf '{archive}' -C tree"])
+def _tar(archive: Path, _case: Transfer) -> peers.PeerCommand:
+    return peers.PeerCommand(["bash", "-euc", f"mkdir tree; tar --zstd -xf '{archive}' -C tree"])
 
 
 def disk(bench: Bench, row: Row) -> None:

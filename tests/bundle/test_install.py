@@ -128,16 +128,16 @@ def test_only_what_the_site_lacks(site: Site, packs: Packs, tmp_path: Path) -> N
 
 def test_one_file_of_ten_changed(tmp_path: Path, packs: Packs) -> None:
     """The bundle is at most 1.05 times that file's chunks plus 1 MiB."""
-    shelf = shutil.copytree(packs.directory / "common", tmp_path / "shelf/common").parent
+    published = shutil.copytree(packs.directory / "common", tmp_path / "published/common").parent
     tree = write_tree(tmp_path / "tree", Shape(texts=0, weights=(), dense=(2 * MIB + 7,) * 10, odd=False))
     old, new = PackRef("de-de", "1"), PackRef("de-de", "2")
-    built(tree, shelf, old, level=1)
+    built(tree, published, old, level=1)
     other = write_tree(tmp_path / "other", Shape(texts=0, weights=(), dense=(2 * MIB + 7,), odd=False), "other")
     shutil.copy(other / "graph/HCLG-0.bin", tree / "graph/HCLG-4.bin")
-    manifest = built(tree, shelf, new, level=1).manifest
+    manifest = built(tree, published, new, level=1).manifest
     site = Site(
         tmp_path / "models",
-        {"REALTIME_LANGUAGES": "de-de@1", "REALTIME_COMMON_VERSION": COMMON.version, "MODELS_URL": str(shelf)},
+        {"REALTIME_LANGUAGES": "de-de@1", "REALTIME_COMMON_VERSION": COMMON.version, "MODELS_URL": str(published)},
     )
     assert site.run().code == 0
     out = tmp_path / "since.tar"
@@ -163,11 +163,11 @@ def test_repair_from_a_bundle(site: Site, packs: Packs, whole: Path) -> None:
 
 def test_a_plain_archive(packs: Packs, tmp_path: Path) -> None:
     """A pack that is a plain archive goes along as it is, is taken up whole, and is left out by a receipt."""
-    shelf, tree = shutil.copytree(packs.directory, tmp_path / "shelf"), packs.trees[DUTCH]
+    published, tree = shutil.copytree(packs.directory, tmp_path / "published"), packs.trees[DUTCH]
     archive = tmp_path / "de.tar.gz"
     subprocess.run(["tar", "-C", tree, "-czf", archive, "."], check=True)
-    assert vendor.run("describe", archive, "--name", "de-de", "--version", "1", "--out", shelf).code == 0
-    settings = {**packs.environment, "REALTIME_LANGUAGES": "de-de@1", "MODELS_URL": str(shelf)}
+    assert vendor.run("describe", archive, "--name", "de-de", "--version", "1", "--out", published).code == 0
+    settings = {**packs.environment, "REALTIME_LANGUAGES": "de-de@1", "MODELS_URL": str(published)}
     out = tmp_path / "site.tar"
     vendor.bundled("--out", out, **settings)
     shutil.copy(out, tmp_path / "copy")

@@ -175,9 +175,9 @@ async def test_two_at_once(packs: Packs, tmp_path: Path) -> None:
 
 def test_wrong_bytes_at_the_source(packs: Packs, whole: Path, tmp_path: Path) -> None:
     """What the source has wrongly is not bundled: 30, the chunk is named, the rest is kept for the next run."""
-    shelf, out = shutil.copytree(packs.directory, tmp_path / "shelf"), tmp_path / "site.tar"
-    media.flip(shelf / _ARCHIVE, 8 * 5_000_000)
-    done = vendor.run("bundle", "--out", out, **{**packs.environment, "MODELS_URL": str(shelf)})
+    published, out = shutil.copytree(packs.directory, tmp_path / "published"), tmp_path / "site.tar"
+    media.flip(published / _ARCHIVE, 8 * 5_000_000)
+    done = vendor.run("bundle", "--out", out, **{**packs.environment, "MODELS_URL": str(published)})
     assert done.code == 30
     assert "nl-nl 2026.04: the chunk at " in vendor.fault(done)
     assert not out.exists()
@@ -265,21 +265,21 @@ def test_the_site_gets_files_and_variables(packs: Packs, tmp_path: Path) -> None
 def test_signatures_go_along_as_they_are(packs: Packs, tmp_path: Path, site: Site) -> None:
     """The files that minisign wrote are in the bundle; `inspect` names the key; a site that wants it installs."""
     minisign = real.require_tool("minisign")
-    shelf, key = shutil.copytree(packs.directory, tmp_path / "shelf"), tmp_path / "key"
+    published, key = shutil.copytree(packs.directory, tmp_path / "published"), tmp_path / "key"
     subprocess.run([minisign, "-G", "-W", "-p", f"{key}.pub", "-s", key], check=True, capture_output=True)
     for ref in (COMMON, DUTCH):
-        manifest = shelf / ref.name / ref.version / "manifest.json"
+        manifest = published / ref.name / ref.version / "manifest.json"
         command = [minisign, "-S", "-s", str(key), "-m", str(manifest), "-t", f"pack={ref.name} version={ref.version}"]
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
     out = tmp_path / "site.tar"
-    vendor.bundled("--out", out, **{**packs.environment, "MODELS_URL": str(shelf)})
+    vendor.bundled("--out", out, **{**packs.environment, "MODELS_URL": str(published)})
     with tarfile.open(out) as file:
         for ref in (COMMON, DUTCH):
             name = f"{ref.name}/{ref.version}/manifest.json.minisig"
             for at in (name, f"copies/{name}"):
                 content = file.extractfile(at)
                 assert content
-                assert content.read() == (shelf / name).read_bytes()
+                assert content.read() == (published / name).read_bytes()
     number = key.with_suffix(".pub").read_text().splitlines()[0].split()[-1].zfill(16)  # minisign drops leading zeros
     told = json.loads(vendor.run("inspect", out, "--json").out)
     assert {pack["signed_by"] for pack in told["packs"]} == {number}

@@ -9,7 +9,7 @@ import pytest
 from models_init.core.pack_ref import PackRef
 from tests.container import base, images
 from tests.container.daemon import Docker, engine, require_compose
-from tests.container.site import Site
+from tests.container.site import ContainerSite
 from tests.publish.packs import built
 from tests.samples import MIB, Shape, upgrade, write_tree
 
@@ -65,9 +65,9 @@ def ready(compose: Docker, image: str) -> Docker:
 
 
 @pytest.fixture
-def site(ready: Docker, tmp_path: Path) -> Iterator[Site]:
+def site(ready: Docker, tmp_path: Path) -> Iterator[ContainerSite]:
     """A directory as a customer has it, and nothing started yet."""
-    site = Site(ready, tmp_path / "site")
+    site = ContainerSite(ready, tmp_path / "site")
     try:
         yield site
     finally:

@@ -31,7 +31,7 @@ _START_SECONDS = 30.0
 _PAUSE = 0.05
 
 
-class Outcome(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command printed, and its exit code."""
 
     text: str
@@ -68,10 +68,10 @@ class Docker:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
 
-    def try_run(self, *arguments: str, **more: Any) -> Outcome:
+    def try_run(self, *arguments: str, **more: Any) -> CommandResult:
         """Run `docker ARGUMENTS`, whatever comes of it; `more` is as for `start`."""
         with self.start(*arguments, **more) as process:
-            return Outcome(process.communicate()[0].strip(), process.returncode)
+            return CommandResult(process.communicate()[0].strip(), process.returncode)
 
     def run(self, *arguments: str, **more: Any) -> str:
         """Run `docker ARGUMENTS`; return what it printed; `more` is as for `start`."""

@@ -15,7 +15,7 @@ from tests.container.images import BASE, REGISTRY, ROOT
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from tests.container.daemon import Docker, Outcome
+    from tests.container.daemon import CommandResult, Docker
     from tests.services.azurite import Azurite
 
 INIT = "realtime-models-init"
@@ -39,7 +39,7 @@ _IMAGES = {
 
 
 @dataclass
-class Site:
+class ContainerSite:
     """One installation; `files` are the compose files that every command is given."""
 
     docker: Docker
@@ -89,7 +89,7 @@ class Site:
         """Where a command runs, and with which variables."""
         return {"cwd": self.directory, "more": {"COMPOSE_PROJECT_NAME": self.project}}
 
-    def try_compose(self, *arguments: str) -> Outcome:
+    def try_compose(self, *arguments: str) -> CommandResult:
         """Run `docker compose ARGUMENTS`, whatever comes of it."""
         return self.docker.try_run(*self.command(*arguments), **self.surroundings)
 

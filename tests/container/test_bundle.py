@@ -14,7 +14,7 @@ from tests import services
 from tests.bundle import vendor
 from tests.container import images
 from tests.container.daemon import engine, require_compose
-from tests.container.site import BUCKET, ENGINE, INIT, ONPREM, Site
+from tests.container.site import BUCKET, ENGINE, INIT, ONPREM, ContainerSite
 from tests.container.test_compose import ask
 from tests.publish.packs import built, write
 from tests.samples import MIB, Shape, write_tree
@@ -29,9 +29,9 @@ _SERVER = f"{images.REGISTRY}/server:dev"
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a language and the pack that it needs."""
-    directory = tmp_path_factory.mktemp("shelf")
+    directory = tmp_path_factory.mktemp("published")
     tree = write_tree(directory / "tree", Shape(texts=12, weights=(3 * MIB,), dense=(2 * MIB + 1,)))
     built(tree, directory / "packs", PackRef("nl-nl", "2026.04"), level=1)
     built(write(directory / "common", {"a": b"b"}), directory / "packs", PackRef("common", "2026.04"))
@@ -46,24 +46,24 @@ def bare() -> Iterator[Docker]:
         yield docker
 
 
-def _environment(shelf: Path) -> dict[str, str]:
+def _environment(published: Path) -> dict[str, str]:
     packs = {"REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE": "nl-nl", "REALTIME_LANGUAGE_VERSION": "2026.04"}
     tags = {"REALTIME_REGISTRY": images.REGISTRY, "REALTIME_IMAGE_TAG": "dev", "MODELS_INIT_TAG": "dev"}
-    return {**packs, **tags, "REALTIME_COMMON_VERSION": "2026.04", "MODELS_URL": str(shelf)}
+    return {**packs, **tags, "REALTIME_COMMON_VERSION": "2026.04", "MODELS_URL": str(published)}
 
 
 def test_everything_from_the_stick(
-    ready: Docker, bare: Docker, shelf: Path, tmp_path: Path, figure: Callable[[str], None]
+    ready: Docker, bare: Docker, published: Path, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     """Images of one engine, carried in parts, loaded into another; `install.sh` brings the services up by them."""
     services.require_tool("skopeo")
-    vendors, stick = Site(ready, tmp_path / "vendor"), tmp_path / "stick"
+    vendors, stick = ContainerSite(ready, tmp_path / "vendor"), tmp_path / "stick"
     stick.mkdir()
     compose = [word for name in (ONPREM, BUCKET) for word in ("--compose", vendors.directory / name)]
     license_file = vendors.directory / "config/license.dat"
     wanted = ["--image", images.IMAGE, "--image", _SERVER, *compose, "--file", f"{license_file}=config/license.dat"]
     made = vendor.bundled(
-        "--out", stick / "site.tar", "--split", "150MB", *wanted, **ready.environment, **_environment(shelf)
+        "--out", stick / "site.tar", "--split", "150MB", *wanted, **ready.environment, **_environment(published)
     ).json
     figure(f"a bundle with two images: {made['size'] / MIB:.0f} MiB in {len(made['files'])} parts")
     assert made["images"] == [images.IMAGE, _SERVER]
@@ -73,7 +73,7 @@ def test_everything_from_the_stick(
     ]
     shutil.rmtree(vendors.directory)
 
-    site = Site(bare, tmp_path / "site")
+    site = ContainerSite(bare, tmp_path / "site")
     shutil.rmtree(site.directory)
     script = tmp_path / "install.sh"
     with script.open("wb") as file:

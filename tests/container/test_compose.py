@@ -15,11 +15,11 @@ from tests.container.site import BUCKET, ENGINE, HOST_NETWORK, INIT, NO_NETWORK,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.container.site import Site
+    from tests.container.site import ContainerSite
     from tests.services.azurite import Azurite
 
 
-def ask(site: Site, service: str = ENGINE) -> dict[str, Any]:
+def ask(site: ContainerSite, service: str = ENGINE) -> dict[str, Any]:
     """What the engine says it has loaded, once it listens."""
     found: dict[str, Any] = {}
 
@@ -35,14 +35,14 @@ def ask(site: Site, service: str = ENGINE) -> dict[str, Any]:
     return found
 
 
-def seconds(site: Site, service: str = INIT) -> float:
+def seconds(site: ContainerSite, service: str = INIT) -> float:
     """How long the container ran."""
     state = site.container(service)["State"]
     start, end = (datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
     return (end - start).total_seconds()
 
 
-def report(site: Site) -> tuple[int, int]:
+def report(site: ContainerSite) -> tuple[int, int]:
     """The bytes fetched and reused, as init's last result tells them; dockerd may mix up the lines of two streams."""
     found = re.findall(r"([\d.]+ \w+) fetched, ([\d.]+ \w+) reused", "\n".join(site.log()))
     assert found, site.log()[-5:]
@@ -56,7 +56,7 @@ def archives(bucket: Azurite, seen: int = 0) -> set[str]:
     return {path.removesuffix("/pack.tar.zst") for path in asked if path.endswith("/pack.tar.zst")}
 
 
-def test_the_engine_starts_on_the_packs_after_init(site: Site, stocked: Azurite) -> None:
+def test_the_engine_starts_on_the_packs_after_init(site: ContainerSite, stocked: Azurite) -> None:
     """`up` on an empty volume: init ends with 0, then the engine starts, finds the packs, answers on 8890."""
     site.use(stocked)
     site.compose("up", "--detach")
@@ -68,7 +68,7 @@ def test_the_engine_starts_on_the_packs_after_init(site: Site, stocked: Azurite)
     assert (owner.st_uid, owner.st_gid) == (10001, 10001)
 
 
-def test_a_failing_init_says_why_and_the_engine_does_not_start(site: Site, stocked: Azurite) -> None:
+def test_a_failing_init_says_why_and_the_engine_does_not_start(site: ContainerSite, stocked: Azurite) -> None:
     """An expired token, in a secret file: compose names the service and its code, the cause is the last log line."""
     token = stocked.sas(expires_in=-60)
     site.files = [ONPREM, BUCKET, SECRET, HOST_NETWORK]
@@ -89,7 +89,9 @@ def test_a_failing_init_says_why_and_the_engine_does_not_start(site: Site, stock
     assert [text for text in told if signature in text] == []
 
 
-def test_up_again_needs_neither_network_nor_token(site: Site, stocked: Azurite, figure: Callable[[str], None]) -> None:
+def test_up_again_needs_neither_network_nor_token(
+    site: ContainerSite, stocked: Azurite, figure: Callable[[str], None]
+) -> None:
     """With everything there, `up` asks nobody and leaves the engine running; it works without a network at all."""
     site.use(stocked)
     site.compose("up", "--detach")
@@ -107,7 +109,7 @@ def test_up_again_needs_neither_network_nor_token(site: Site, stocked: Azurite, 
     figure(f"init with nothing to do and no network: {seconds(site):.2f} s")
 
 
-def test_upgrade_rollback_prune(site: Site, stocked: Azurite) -> None:
+def test_upgrade_rollback_prune(site: ContainerSite, stocked: Azurite) -> None:
     """A new version costs the difference; back by the old version, or by --rollback, which stays; --prune removes."""
     site.use(stocked)
     site.compose("up", "--detach")

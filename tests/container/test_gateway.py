@@ -14,11 +14,11 @@ from tests.container.test_compose import ask
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.container.site import Site
+    from tests.container.site import ContainerSite
     from tests.services.azurite import Azurite
 
 
-def render(site: Site) -> None:
+def render(site: ContainerSite) -> None:
     """Make the overlay as docs/deploy-compose.md says."""
     text = site.run_init("--render-overlay")
     (site.directory / LANGUAGES).write_text(f"{text}\n")
@@ -41,7 +41,7 @@ async def say(address: str, path: str) -> dict[str, Any]:
         return answer
 
 
-async def test_a_gateway_leads_to_each_language(site: Site, stocked: Azurite, tmp_path: Path) -> None:
+async def test_a_gateway_leads_to_each_language(site: ContainerSite, stocked: Azurite, tmp_path: Path) -> None:
     """One engine per language; nginx finds its configuration good, and leads ws://…/LANGUAGE to the engine."""
     site.use(stocked, REALTIME_LANGUAGES="nl-nl@2026.07,en-us")
     render(site)
@@ -60,7 +60,7 @@ async def test_a_gateway_leads_to_each_language(site: Site, stocked: Azurite, tm
     assert logged == ["GET /nl-nl", "GET /en-us/v1/listen", "GET /nl-nlx"]
 
 
-async def test_the_gateway_follows_its_languages(site: Site, stocked: Azurite) -> None:
+async def test_the_gateway_follows_its_languages(site: ContainerSite, stocked: Azurite) -> None:
     """From one language to two and back by `up` alone: asr-server becomes the gateway, then the engine again."""
     site.use(stocked)
     site.compose("up", "--detach")

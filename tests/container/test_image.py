@@ -72,11 +72,13 @@ def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable
 
 def test_it_checks_signatures(docker: Docker, image: str, tmp_path: Path) -> None:
     """With a public key set, signed packs are taken, and others are refused with 13: the library for it is whole."""
-    shelf = stock(tmp_path)
+    published = stock(tmp_path)
     for key, code in ((KEY, 0), (OTHER, 13)):
-        site = shelf.site(tmp_path, key).but(MODELS_URL="file:///source")
+        site = published.site(tmp_path, key).but(MODELS_URL="file:///source")
         variables = [f"--env={name}={value}" for name, value in site.environment.items()]
-        done = docker.try_run("run", *_CONFINED, f"--volume={shelf.directory}:/source:ro", *variables, image, "--plan")
+        done = docker.try_run(
+            "run", *_CONFINED, f"--volume={published.directory}:/source:ro", *variables, image, "--plan"
+        )
         assert done.code == code, done.text
 
 

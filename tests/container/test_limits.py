@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from subprocess import Popen
 
-    from tests.container.site import Site
+    from tests.container.site import ContainerSite
     from tests.services.azurite import Azurite
 
 _GIB = 1 << 30
@@ -40,7 +40,7 @@ def gigabyte(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azur
 class PeakMemory:
     """The most memory that the container's process has had, as the kernel tells until it ends."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: ContainerSite) -> None:
         self.mib = 0
         self._status = Path(f"/proc/{site.container()['State']['Pid']}/status")
         self._reader = threading.Thread(target=self._read)
@@ -63,7 +63,7 @@ class PeakMemory:
             time.sleep(0.02)
 
 
-def in_the_midst(site: Site, bucket: Azurite, spans: int) -> Popen[str]:
+def in_the_midst(site: ContainerSite, bucket: Azurite, spans: int) -> Popen[str]:
     """Run `up`; return when so many more spans were fetched."""
     before = fetched_spans(bucket)
     up = site.starting()
@@ -82,7 +82,9 @@ def outcome(up: Popen[str]) -> str:
     return up.communicate()[0].splitlines()[-1]
 
 
-def test_stopped_killed_resumed_within_its_memory(site: Site, gigabyte: Azurite, figure: Callable[[str], None]) -> None:
+def test_stopped_killed_resumed_within_its_memory(
+    site: ContainerSite, gigabyte: Azurite, figure: Callable[[str], None]
+) -> None:
     """`docker stop` ends it within 2 s with 143; after that, and after a kill, `up` goes on; 128 MiB are enough."""
     site.use(gigabyte)
     site.files.append(TIGHT)

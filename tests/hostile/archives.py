@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from tests.hostile.case import ARCHIVE, FILES, Case, Ground, digest, honest, publish, put
+from tests.hostile.case import ARCHIVE, FILES, HostileCase, HostileSetup, digest, honest, publish, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,16 +23,16 @@ _RLE = 1
 _BLOCK = 128 << 10
 
 
-def _holding(frame: bytes, plain: bytes = _PLAIN) -> Callable[[Ground], None]:
+def _holding(frame: bytes, plain: bytes = _PLAIN) -> Callable[[HostileSetup], None]:
     """Put this in the place of a file's only frame; all that the manifest says fits, but for what is inside."""
 
-    def prepare(ground: Ground) -> None:
+    def prepare(setup: HostileSetup) -> None:
         document, archive = honest()
         chunk = {"offset": len(archive), "length": len(frame), "size": len(plain), "digest": digest(plain)}
         document["files"].append({"path": "z", "size": len(plain), "digest": digest(plain), "chunks": [chunk]})
         archive += frame
         document["archive"] |= {"size": len(archive), "digest": digest(archive)}
-        publish(ground.pack, document, archive)
+        publish(setup.pack, document, archive)
 
     return prepare
 
@@ -62,39 +62,39 @@ def _checksummed(frame: bytes) -> bytes:
     return frame[:-1] + bytes([frame[-1] ^ 1])
 
 
-def _cut(size: int) -> Callable[[Ground], None]:
-    return lambda ground: os.truncate(ground.pack / ARCHIVE, size)
+def _cut(size: int) -> Callable[[HostileSetup], None]:
+    return lambda setup: os.truncate(setup.pack / ARCHIVE, size)
 
 
-def _archive_is(place: str) -> Callable[[Ground], None]:
-    def prepare(ground: Ground) -> None:
-        path = ground.pack / ARCHIVE
+def _archive_is(place: str) -> Callable[[HostileSetup], None]:
+    def prepare(setup: HostileSetup) -> None:
+        path = setup.pack / ARCHIVE
         path.unlink()
         put(path, place)
 
     return prepare
 
 
-def _zeros(ground: Ground) -> None:
-    path = ground.pack / ARCHIVE
+def _zeros(setup: HostileSetup) -> None:
+    path = setup.pack / ARCHIVE
     path.write_bytes(bytes(path.stat().st_size))
 
 
-def _another_archive(ground: Ground) -> None:
+def _another_archive(setup: HostileSetup) -> None:
     """Put other bytes into every chunk."""
     document, _ = honest()
     other, archive = honest({path: [bytes(len(chunk)) for chunk in chunks] for path, chunks in FILES.items()})
     for file, its in zip(document["files"], other["files"], strict=True):
         for chunk, its_chunk in zip(file["chunks"], its["chunks"], strict=True):
             chunk |= {"offset": its_chunk["offset"], "length": its_chunk["length"]}
-    publish(ground.pack, document, archive)
+    publish(setup.pack, document, archive)
 
 
 _NOT_ONE = "it is not exactly one whole zstd frame: "
 
 
-def _frame(name: str, words: str, frame: bytes, plain: bytes = _PLAIN) -> Case:
-    return Case(name, words, _holding(frame, plain), code=30)
+def _frame(name: str, words: str, frame: bytes, plain: bytes = _PLAIN) -> HostileCase:
+    return HostileCase(name, words, _holding(frame, plain), code=30)
 
 
 CASES = [
@@ -142,11 +142,11 @@ CASES = [
     _frame("gzip inside", "does not begin as a zstd frame", gzip.compress(_PLAIN)),
     _frame("a frame of an old zstd", "does not begin as a zstd frame", b"\x27\xb5\x2f\xfd" + _FRAME[4:]),
     _frame("plain bytes", "does not begin as a zstd frame", _PLAIN),
-    Case("an archive of zeros", "does not begin as a zstd frame", _zeros, code=30),
-    Case("an archive with other bytes throughout", "its SHA-256 differs", _another_archive, code=30),
-    Case("an archive of 100 bytes", "has 100 bytes,", _cut(100), code=20),
-    Case("an empty archive", "has 0 bytes,", _cut(0), code=20),
-    Case("no archive", "pack.tar.zst does not exist", _archive_is("nothing"), code=21),
-    Case("an archive that nobody writes", "is no regular file", _archive_is("fifo"), code=20),
-    Case("an archive without end", "is no regular file", _archive_is("endless"), code=20),
+    HostileCase("an archive of zeros", "does not begin as a zstd frame", _zeros, code=30),
+    HostileCase("an archive with other bytes throughout", "its SHA-256 differs", _another_archive, code=30),
+    HostileCase("an archive of 100 bytes", "has 100 bytes,", _cut(100), code=20),
+    HostileCase("an empty archive", "has 0 bytes,", _cut(0), code=20),
+    HostileCase("no archive", "pack.tar.zst does not exist", _archive_is("nothing"), code=21),
+    HostileCase("an archive that nobody writes", "is no regular file", _archive_is("fifo"), code=20),
+    HostileCase("an archive without end", "is no regular file", _archive_is("endless"), code=20),
 ]

@@ -64,7 +64,7 @@ def truth() -> Document:
 
 
 @dataclass(frozen=True)
-class Ground:
+class HostileSetup:
     """Where one case happens: a source, a volume, and a directory outside of both that nobody may touch."""
 
     root: Path
@@ -123,7 +123,7 @@ def publish(directory: Path, document: Document, archive: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Case:
+class HostileCase:
     """A lie, and the answer: the exit code, and words that no other fault's message has; with 0 it does no harm.
 
     `installed`: the honest packs are on the volume already. `memory` (bytes) is what the answer may take, the warm
@@ -132,7 +132,7 @@ class Case:
 
     name: str
     words: str
-    prepare: Callable[[Ground], object]
+    prepare: Callable[[HostileSetup], object]
     code: int = 10
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -143,10 +143,10 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
-    def environment(self, ground: Ground) -> dict[str, str]:
+    def environment(self, setup: HostileSetup) -> dict[str, str]:
         """What the operator sets."""
-        own = {name: value.format(outside=ground.outside) for name, value in self.variables.items()}
-        return {**ground.environment, **own}
+        own = {name: value.format(outside=setup.outside) for name, value in self.variables.items()}
+        return {**setup.environment, **own}
 
 
 def put(path: Path, what: str) -> None:
@@ -160,20 +160,20 @@ def put(path: Path, what: str) -> None:
             path.symlink_to("/dev/zero")
 
 
-def raw(change: Callable[[bytes], bytes]) -> Callable[[Ground], None]:
+def raw(change: Callable[[bytes], bytes]) -> Callable[[HostileSetup], None]:
     """Write the manifest as these bytes make of the honest one's."""
-    return lambda ground: ground.write(change(json.dumps(truth()).encode()))
+    return lambda setup: setup.write(change(json.dumps(truth()).encode()))
 
 
-def said(*keys: str | int, to: object) -> Callable[[Ground], None]:
+def said(*keys: str | int, to: object) -> Callable[[HostileSetup], None]:
     """Write the manifest with another value at one place."""
 
-    def prepare(ground: Ground) -> None:
+    def prepare(setup: HostileSetup) -> None:
         document = truth()
         inner: Any = document
         for key in keys[:-1]:
             inner = inner[key]
         inner[keys[-1]] = to
-        ground.write(json.dumps(document).encode())
+        setup.write(json.dumps(document).encode())
 
     return prepare

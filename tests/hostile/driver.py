@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.cli.main import main
-from tests.hostile.case import Ground
+from tests.hostile.case import HostileSetup
 from tests.hostile.cases import CASES
 from tests.lifecycle.fork_server import warm_up
 
 if TYPE_CHECKING:
-    from tests.hostile.case import Case
+    from tests.hostile.case import HostileCase
 
 _LIMIT = 60  # seconds for one case
 _NEW_MOUNTS, _PRIVATE, _RECURSIVE = 0x20000, 1 << 18, 1 << 14
@@ -29,7 +29,7 @@ _READ_ONLY, _REMOUNT, _BIND = 1, 32, 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Answer(NamedTuple):
+class MeasuredRun(NamedTuple):
     """How the program answered; `memory` in bytes at most, `seconds` by the clock."""
 
     code: int
@@ -59,29 +59,29 @@ def open_up(volume: Path, inodes: int) -> None:
         _checked(_libc.mount(None, place, None, _REMOUNT | _BIND, None))
 
 
-def answer(case: Case, ground: Ground, *, sealed: bool) -> Answer:
+def answer(case: HostileCase, setup: HostileSetup, *, sealed: bool) -> MeasuredRun:
     """Run the program in a fork."""
     out, err = os.memfd_create("out"), os.memfd_create("err")
     started = time.monotonic()
     child = os.fork()
     if not child:
-        _become(case, ground, (out, err), sealed=sealed)
+        _become(case, setup, (out, err), sealed=sealed)
     _, status, usage = os.wait4(child, 0)
     seconds = time.monotonic() - started
-    return Answer(os.waitstatus_to_exitcode(status), _said(out), _said(err), usage.ru_maxrss << 10, seconds)
+    return MeasuredRun(os.waitstatus_to_exitcode(status), _said(out), _said(err), usage.ru_maxrss << 10, seconds)
 
 
-def _become(case: Case, ground: Ground, streams: tuple[int, int], *, sealed: bool) -> None:
+def _become(case: HostileCase, setup: HostileSetup, streams: tuple[int, int], *, sealed: bool) -> None:
     code = 99
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_LIMIT)
         if sealed:
-            open_up(ground.volume, case.inodes)
+            open_up(setup.volume, case.inodes)
         for number, stream in enumerate(streams, start=1):
             os.dup2(stream, number)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        code = main(case.arguments, case.environment(ground))
+        code = main(case.arguments, case.environment(setup))
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - a fork must not run on as its parent
         os.write(2, f"Traceback, or so: {error!r}\n".encode())
@@ -101,13 +101,13 @@ def _checked(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def run(root: Path, *, sealed: bool) -> dict[str, Answer]:
-    """Run the cases whose ground is below `root`, in a directory of the case's name."""
+def run(root: Path, *, sealed: bool) -> dict[str, MeasuredRun]:
+    """Run the cases whose setup is below `root`, in a directory of the case's name."""
     warm_up()
     if sealed:
         seal()
-    present = {name: Ground(root / name) for name in sorted(os.listdir(root))}
-    return {name: answer(CASES[name], ground, sealed=sealed) for name, ground in present.items()}
+    present = {name: HostileSetup(root / name) for name in sorted(os.listdir(root))}
+    return {name: answer(CASES[name], setup, sealed=sealed) for name, setup in present.items()}
 
 
 if __name__ == "__main__":

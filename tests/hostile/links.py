@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.release import release_of
-from tests.hostile.case import COMMON, COMMON_FILES, FILES, PACK, VERSION, Case, Ground, digest, honest
+from tests.hostile.case import COMMON, COMMON_FILES, FILES, PACK, VERSION, HostileCase, HostileSetup, digest, honest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,91 +20,95 @@ if TYPE_CHECKING:
 _MODEL = "am/final.mdl"
 
 
-def _link(place: str, target: str = ".") -> Callable[[Ground], None]:
+def _link(place: str, target: str = ".") -> Callable[[HostileSetup], None]:
     """Lead a place of the volume to somebody else's directory, or to a file in it."""
 
-    def prepare(ground: Ground) -> None:
-        (ground.volume / place).parent.mkdir(parents=True, exist_ok=True)
-        (ground.volume / place).symlink_to(ground.outside / target)
+    def prepare(setup: HostileSetup) -> None:
+        (setup.volume / place).parent.mkdir(parents=True, exist_ok=True)
+        (setup.volume / place).symlink_to(setup.outside / target)
 
     return prepare
 
 
-def staging_of(ground: Ground) -> Path:
+def staging_of(setup: HostileSetup) -> Path:
     """The directory in which the pack grows."""
-    digest = hashlib.sha256((ground.pack / MANIFEST_NAME).read_bytes()).hexdigest()
-    directory = ground.volume / "staging" / PACK / f"{VERSION}@{digest[:12]}"
+    digest = hashlib.sha256((setup.pack / MANIFEST_NAME).read_bytes()).hexdigest()
+    directory = setup.volume / "staging" / PACK / f"{VERSION}@{digest[:12]}"
     directory.parent.mkdir(parents=True, exist_ok=True)
     return directory
 
 
-def _staging_is_a_link(ground: Ground) -> None:
-    staging_of(ground).symlink_to(ground.outside)
+def _staging_is_a_link(setup: HostileSetup) -> None:
+    staging_of(setup).symlink_to(setup.outside)
 
 
-def _directory_in_staging(ground: Ground) -> None:
+def _directory_in_staging(setup: HostileSetup) -> None:
     """What lies behind the link is right, byte for byte: it must not count as there."""
-    staging_of(ground).mkdir()
-    (staging_of(ground) / "am").symlink_to(ground.outside / "am")
+    staging_of(setup).mkdir()
+    (staging_of(setup) / "am").symlink_to(setup.outside / "am")
 
 
-def _file_in_staging(ground: Ground) -> None:
-    (staging_of(ground) / "am").mkdir(parents=True)
-    (staging_of(ground) / _MODEL).symlink_to(ground.outside / _MODEL)
+def _file_in_staging(setup: HostileSetup) -> None:
+    (staging_of(setup) / "am").mkdir(parents=True)
+    (staging_of(setup) / _MODEL).symlink_to(setup.outside / _MODEL)
 
 
-def _stray_in_staging(ground: Ground) -> None:
-    staging_of(ground).mkdir()
-    (staging_of(ground) / "stray").symlink_to(ground.outside)
+def _stray_in_staging(setup: HostileSetup) -> None:
+    staging_of(setup).mkdir()
+    (staging_of(setup) / "stray").symlink_to(setup.outside)
 
 
-def _second_name(content: bytes, mode: int = 0o644) -> Callable[[Ground], None]:
+def _second_name(content: bytes, mode: int = 0o644) -> Callable[[HostileSetup], None]:
     """Give somebody else's file a second name in staging, where a model ought to be."""
 
-    def prepare(ground: Ground) -> None:
-        theirs = ground.outside / "theirs"
+    def prepare(setup: HostileSetup) -> None:
+        theirs = setup.outside / "theirs"
         theirs.write_bytes(content)
         theirs.chmod(mode)
-        (staging_of(ground) / "am").mkdir(parents=True)
-        os.link(theirs, staging_of(ground) / _MODEL)
+        (staging_of(setup) / "am").mkdir(parents=True)
+        os.link(theirs, staging_of(setup) / _MODEL)
 
     return prepare
 
 
-def _second_name_of_an_empty_file(ground: Ground) -> None:
-    staging_of(ground).mkdir()
-    os.link(ground.outside / "precious", staging_of(ground) / "run.sh")
+def _second_name_of_an_empty_file(setup: HostileSetup) -> None:
+    staging_of(setup).mkdir()
+    os.link(setup.outside / "precious", staging_of(setup) / "run.sh")
 
 
-def _others_to_prune(ground: Ground) -> None:
+def _others_to_prune(setup: HostileSetup) -> None:
     """Let a pack's name lead to somebody else's directory, which has directories with names like versions."""
-    (ground.outside / "1999.01").mkdir()
-    (ground.outside / "1999.01/precious").write_bytes(b"precious")
-    _link(f"packs/{PACK}")(ground)
-    _link(f"manifests/{PACK}")(ground)
+    (setup.outside / "1999.01").mkdir()
+    (setup.outside / "1999.01/precious").write_bytes(b"precious")
+    _link(f"packs/{PACK}")(setup)
+    _link(f"manifests/{PACK}")(setup)
 
 
 def _right_model() -> bytes:
     return b"".join(FILES[_MODEL])
 
 
-def _moved(place: str, target: str = ".") -> Callable[[Ground], None]:
+def _moved(place: str, target: str = ".") -> Callable[[HostileSetup], None]:
     """Put what is installed out of the way, and a link in its place."""
 
-    def prepare(ground: Ground) -> None:
-        shutil.move(ground.volume / place, ground.root / "moved")
-        (ground.volume / place).symlink_to(ground.outside / target)
+    def prepare(setup: HostileSetup) -> None:
+        shutil.move(setup.volume / place, setup.root / "moved")
+        (setup.volume / place).symlink_to(setup.outside / target)
 
     return prepare
 
 
-def _refused(name: str, prepare: Callable[[Ground], object], *arguments: str, installed: bool = False) -> Case:
+def _refused(
+    name: str, prepare: Callable[[HostileSetup], object], *arguments: str, installed: bool = False
+) -> HostileCase:
     words = "is a symbolic link, and nothing is written through it"
-    return Case(name, words, prepare, code=43, arguments=arguments, installed=installed)
+    return HostileCase(name, words, prepare, code=43, arguments=arguments, installed=installed)
 
 
-def _taken_out(name: str, prepare: Callable[[Ground], object], *arguments: str, installed: bool = False) -> Case:
-    return Case(name, "", prepare, code=0, arguments=arguments, installed=installed)
+def _taken_out(
+    name: str, prepare: Callable[[HostileSetup], object], *arguments: str, installed: bool = False
+) -> HostileCase:
+    return HostileCase(name, "", prepare, code=0, arguments=arguments, installed=installed)
 
 
 def _installed() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from models_init.formats.manifest import CHUNK_LIMIT, EMPTY_DIGEST, FRAME_LIMIT, MANIFEST_LIMIT, MANIFEST_NAME, MIB
-from tests.hostile.case import COMMON, PACK, VERSION, Case, Ground, digest, put, raw, said, truth
+from tests.hostile.case import COMMON, PACK, VERSION, HostileCase, HostileSetup, digest, put, raw, said, truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,99 +23,99 @@ def _file(path: str) -> dict[str, object]:
     return {"path": path, "size": 0, "digest": EMPTY_DIGEST}
 
 
-def _paths(*paths: str, directories: tuple[str, ...] = ()) -> Callable[[Ground], None]:
-    def prepare(ground: Ground) -> None:
+def _paths(*paths: str, directories: tuple[str, ...] = ()) -> Callable[[HostileSetup], None]:
+    def prepare(setup: HostileSetup) -> None:
         document = truth() | {"files": [_file(path) for path in paths], "directories": list(directories)}
-        ground.write(json.dumps(document).encode())
+        setup.write(json.dumps(document).encode())
 
     return prepare
 
 
-def _chunk(**values: int) -> Callable[[Ground], None]:
+def _chunk(**values: int) -> Callable[[HostileSetup], None]:
     """Change the first chunk."""
 
-    def prepare(ground: Ground) -> None:
+    def prepare(setup: HostileSetup) -> None:
         document = truth()
         document["files"][0]["chunks"][0].update(values)
-        ground.write(json.dumps(document).encode())
+        setup.write(json.dumps(document).encode())
 
     return prepare
 
 
-def _swapped(ground: Ground) -> None:
+def _swapped(setup: HostileSetup) -> None:
     document = truth()
     document["files"][0]["chunks"].reverse()
-    ground.write(json.dumps(document).encode())
+    setup.write(json.dumps(document).encode())
 
 
-def _same_extent(ground: Ground) -> None:
+def _same_extent(setup: HostileSetup) -> None:
     document = truth()
     first, second = document["files"][0]["chunks"]
     second["offset"] = first["offset"]
-    ground.write(json.dumps(document).encode())
+    setup.write(json.dumps(document).encode())
 
 
-def _requires(*requirements: dict[str, object]) -> Callable[[Ground], None]:
+def _requires(*requirements: dict[str, object]) -> Callable[[HostileSetup], None]:
     return said("requires", to=list(requirements))
 
 
-def _number(text: str) -> Callable[[Ground], None]:
+def _number(text: str) -> Callable[[HostileSetup], None]:
     """Write the first file's size as this text: JSON that `json` would not write."""
     return raw(lambda good: good.replace(b'"size": 190000', f'"size": {text}'.encode()))
 
 
-def _larger_than_the_cap(ground: Ground) -> None:
-    os.truncate(ground.pack / MANIFEST_NAME, MANIFEST_LIMIT + MIB)
+def _larger_than_the_cap(setup: HostileSetup) -> None:
+    os.truncate(setup.pack / MANIFEST_NAME, MANIFEST_LIMIT + MIB)
 
 
-def _a_million_files(ground: Ground) -> None:
+def _a_million_files(setup: HostileSetup) -> None:
     head = json.dumps(truth() | {"files": []}).removesuffix("]}")
-    with (ground.pack / MANIFEST_NAME).open("w") as file:
+    with (setup.pack / MANIFEST_NAME).open("w") as file:
         file.write(head)
         for number in range(_A_MILLION):
             file.write(f'{"," if number else ""}{{"path":"{number:07}","size":0,"digest":"{EMPTY_DIGEST}"}}')
         file.write("]}")
 
 
-def _many_chunks(ground: Ground) -> None:
+def _many_chunks(setup: HostileSetup) -> None:
     """Describe one file in chunks of one byte each, the last of which is beyond the archive."""
     document = truth()
     document["files"] = []
     head = json.dumps(document).removesuffix("]}")
     count, own = 200_000, digest(b"?")
     chunks = ",".join(f'{{"offset":{at},"length":1,"size":1,"digest":"{own}"}}' for at in range(count))
-    ground.write(f'{head}{{"path":"a","size":{count},"digest":"{own}","chunks":[{chunks}]}}]}}'.encode())
+    setup.write(f'{head}{{"path":"a","size":{count},"digest":"{own}","chunks":[{chunks}]}}]}}'.encode())
 
 
-def _another_place(place: str) -> Callable[[Ground], object]:
+def _another_place(place: str) -> Callable[[HostileSetup], object]:
     """Put this kind of thing in the manifest's place."""
 
-    def prepare(ground: Ground) -> None:
-        path = ground.pack / MANIFEST_NAME
+    def prepare(setup: HostileSetup) -> None:
+        path = setup.pack / MANIFEST_NAME
         path.unlink()
         put(path, place)
 
     return prepare
 
 
-def _listed(*names: str) -> Callable[[Ground], None]:
+def _listed(*names: str) -> Callable[[HostileSetup], None]:
     """Publish other versions, under these names."""
 
-    def prepare(ground: Ground) -> None:
-        ground.pack.rename(ground.pack.with_name("elsewhere"))
+    def prepare(setup: HostileSetup) -> None:
+        setup.pack.rename(setup.pack.with_name("elsewhere"))
         for name in names:
-            (ground.source / PACK / name).mkdir()
+            (setup.source / PACK / name).mkdir()
 
     return prepare
 
 
-def _truncated(tenth: int) -> Case:
+def _truncated(tenth: int) -> HostileCase:
     words = "it is empty" if tenth == 0 else "it is not JSON"
-    return Case(f"cut after {tenth} tenths", words, raw(lambda good: good[: len(good) * tenth // 10]))
+    return HostileCase(f"cut after {tenth} tenths", words, raw(lambda good: good[: len(good) * tenth // 10]))
 
 
-def _path(name: str, path: str, flaw: str) -> Case:
-    return Case(f"a path {name}", flaw, _paths(path))
+def _path(name: str, path: str, flaw: str) -> HostileCase:
+    return HostileCase(f"a path {name}", flaw, _paths(path))
 
 
 _UPWARDS, _ABSOLUTE, _DOT, _EMPTY = "it leads upwards", "it is absolute", "it has a part '.'", "it has an empty part"
@@ -141,31 +141,33 @@ _PATHS = [
     _path("with a part of 256 bytes", "n" * 256, _TOO_LONG),
     _path("with a part of 258 bytes in few letters", "語" * 86, _TOO_LONG),
     _path("of 1025 letters", "/".join(["n" * 204] * 5) + "/n", "`files[0].path` has more than 1024 characters"),
-    Case(
+    HostileCase(
         "a path with half a letter",
         "`files[0].path` is not Unicode text",
         raw(lambda good: good.replace(b"am/", b"\\ud800/")),
     ),
-    Case("a path twice", "stands twice, or after", _paths("a", "a")),
-    Case("a file below a file", "is both a file (or an empty directory) and a directory", _paths("a", "a/b")),
-    Case("a file that is a directory, too", "is both a file and a directory", _paths("a", directories=("a",))),
-    Case("a directory out of the pack", _UPWARDS, _paths(directories=("..",))),
+    HostileCase("a path twice", "stands twice, or after", _paths("a", "a")),
+    HostileCase("a file below a file", "is both a file (or an empty directory) and a directory", _paths("a", "a/b")),
+    HostileCase("a file that is a directory, too", "is both a file and a directory", _paths("a", directories=("a",))),
+    HostileCase("a directory out of the pack", _UPWARDS, _paths(directories=("..",))),
 ]
 
 _NAMES = [
-    Case("a pack's name that is a path", "`pack` does not match", said("pack", to="../nl-nl")),
-    Case("a version that is a path", "`version` does not match ^", said("version", to="../../2026.04")),
-    Case("a version of two lines", "`version` does not match", said("version", to="2026.04\n")),
-    Case(
+    HostileCase("a pack's name that is a path", "`pack` does not match", said("pack", to="../nl-nl")),
+    HostileCase("a version that is a path", "`version` does not match ^", said("version", to="../../2026.04")),
+    HostileCase("a version of two lines", "`version` does not match", said("version", to="2026.04\n")),
+    HostileCase(
         "an archive elsewhere",
         "`archive.file` does not match",
         said("archive", "file", to=f"../../{COMMON}/{VERSION}/x"),
     ),
-    Case("a manifest for an archive", "is not a name for an archive", said("archive", "file", to=MANIFEST_NAME)),
-    Case("another pack's manifest", f"is that of en-us {VERSION}", said("pack", to="en-us")),
-    Case("another version's manifest", f"is that of {PACK} 2026.05", said("version", to="2026.05")),
+    HostileCase("a manifest for an archive", "is not a name for an archive", said("archive", "file", to=MANIFEST_NAME)),
+    HostileCase("another pack's manifest", f"is that of en-us {VERSION}", said("pack", to="en-us")),
+    HostileCase("another version's manifest", f"is that of {PACK} 2026.05", said("version", to="2026.05")),
     *(
-        Case(f"a digest that is {what}", f"`{where}` does not match ^sha256:[0-9a-f]{{64}}$", said(*keys, to=wrong))
+        HostileCase(
+            f"a digest that is {what}", f"`{where}` does not match ^sha256:[0-9a-f]{{64}}$", said(*keys, to=wrong)
+        )
         for what, wrong, where, keys in [
             ("a path", "sha256:../../../../etc/passwd", "files[0].digest", ("files", 0, "digest")),
             ("in capitals", "sha256:" + "A" * 64, "files[1].digest", ("files", 1, "digest")),
@@ -174,17 +176,19 @@ _NAMES = [
             ("empty", "", "archive.digest", ("archive", "digest")),
         ]
     ),
-    Case(
+    HostileCase(
         "a digest with a line end",
         "`files[0].digest` does not match",
         said("files", 0, "digest", to=digest(b"") + "\n"),
     ),
-    Case("a pack that needs itself", "in its own pack", _requires({"pack": PACK, "versions": ["1"]})),
-    Case("a need of a path", "`requires[0].pack` does not match", _requires({"pack": "../x", "versions": ["1"]})),
-    Case(
+    HostileCase("a pack that needs itself", "in its own pack", _requires({"pack": PACK, "versions": ["1"]})),
+    HostileCase(
+        "a need of a path", "`requires[0].pack` does not match", _requires({"pack": "../x", "versions": ["1"]})
+    ),
+    HostileCase(
         "a need of nothing", "`requires[0].versions` has fewer than 1 entries", _requires({"pack": "x", "versions": []})
     ),
-    Case(
+    HostileCase(
         "a need that nobody can meet",
         f"works with {COMMON} 1999.01, and the environment names {VERSION}",
         _requires({"pack": COMMON, "versions": ["1999.01"]}),
@@ -193,88 +197,98 @@ _NAMES = [
 ]
 
 _NUMBERS = [
-    Case("a size below zero", "`files[0].size` is less than 0", _number("-1")),
-    Case("a size of 2**53", "`files[0].size` is more than 9007199254740991", _number(str(2**53))),
-    Case("a size of 2**63", "`files[0].size` is more than 9007199254740991", _number(str(2**63))),
-    Case(
+    HostileCase("a size below zero", "`files[0].size` is less than 0", _number("-1")),
+    HostileCase("a size of 2**53", "`files[0].size` is more than 9007199254740991", _number(str(2**53))),
+    HostileCase("a size of 2**63", "`files[0].size` is more than 9007199254740991", _number(str(2**63))),
+    HostileCase(
         "a size of ten thousand digits",
         "it holds a number that is not finite, or has more than 4300 digits",
         _number("9" * 10_000),
     ),
-    Case("a size with a point", "`files[0].size` is not a whole number", _number("190000.0")),
-    Case("a size beyond all floats", "`files[0].size` is not a whole number", _number("1e400")),
-    Case("a size that is no number", "it holds a number that is not finite", _number("NaN")),
-    Case("a size in quotes", "`files[0].size` is not a whole number", _number('"190000"')),
-    Case("a size that is true", "`files[0].size` is not a whole number", _number("true")),
-    Case("a size that its chunks do not reach", "its chunks hold 190000 bytes, its size is 190001", _number("190001")),
-    Case("a size that its chunks exceed", "its chunks hold 190000 bytes, its size is 1", _number("1")),
-    Case("chunks of nothing", "`files[0].chunks[0].size` is less than 1", _chunk(size=0)),
-    Case(
+    HostileCase("a size with a point", "`files[0].size` is not a whole number", _number("190000.0")),
+    HostileCase("a size beyond all floats", "`files[0].size` is not a whole number", _number("1e400")),
+    HostileCase("a size that is no number", "it holds a number that is not finite", _number("NaN")),
+    HostileCase("a size in quotes", "`files[0].size` is not a whole number", _number('"190000"')),
+    HostileCase("a size that is true", "`files[0].size` is not a whole number", _number("true")),
+    HostileCase(
+        "a size that its chunks do not reach", "its chunks hold 190000 bytes, its size is 190001", _number("190001")
+    ),
+    HostileCase("a size that its chunks exceed", "its chunks hold 190000 bytes, its size is 1", _number("1")),
+    HostileCase("chunks of nothing", "`files[0].chunks[0].size` is less than 1", _chunk(size=0)),
+    HostileCase(
         "a chunk larger than any may be",
         f"`files[0].chunks[0].size` is more than {CHUNK_LIMIT}",
         _chunk(size=CHUNK_LIMIT + 1),
     ),
-    Case("a frame of nothing", "`files[0].chunks[0].length` is less than 1", _chunk(length=0)),
-    Case(
+    HostileCase("a frame of nothing", "`files[0].chunks[0].length` is less than 1", _chunk(length=0)),
+    HostileCase(
         "a frame larger than any may be",
         f"`files[0].chunks[0].length` is more than {FRAME_LIMIT}",
         _chunk(length=FRAME_LIMIT + 1),
     ),
-    Case("a frame before the archive", "`files[0].chunks[0].offset` is less than 0", _chunk(offset=-1)),
-    Case("frames that overlap", "overlaps the one before it", _chunk(length=4000)),
-    Case("frames that run backwards", "overlaps the one before it", _swapped),
-    Case("two chunks of one frame", "overlaps the one before it", _same_extent),
-    Case("frames beyond the archive", "the archive ends at 10", said("archive", "size", to=10)),
-    Case(
+    HostileCase("a frame before the archive", "`files[0].chunks[0].offset` is less than 0", _chunk(offset=-1)),
+    HostileCase("frames that overlap", "overlaps the one before it", _chunk(length=4000)),
+    HostileCase("frames that run backwards", "overlaps the one before it", _swapped),
+    HostileCase("two chunks of one frame", "overlaps the one before it", _same_extent),
+    HostileCase("frames beyond the archive", "the archive ends at 10", said("archive", "size", to=10)),
+    HostileCase(
         "an empty file with a digest", "another digest than its only chunk", said("files", 2, "digest", to=digest(b"?"))
     ),
-    Case("two hundred thousand chunks", "chunks reach to 200000", _many_chunks, memory=160 * MIB),
-    Case("a million files", "inodes: 1000", _a_million_files, code=41, memory=600 * MIB, inodes=1000),
+    HostileCase("two hundred thousand chunks", "chunks reach to 200000", _many_chunks, memory=160 * MIB),
+    HostileCase("a million files", "inodes: 1000", _a_million_files, code=41, memory=600 * MIB, inodes=1000),
 ]
 
 _DOCUMENTS = [
     *(_truncated(tenth) for tenth in range(10)),
-    Case("a manifest compressed with gzip", "compressed with gzip", raw(gzip.compress)),
-    Case("a manifest compressed with zstd", "compressed with zstd", raw(zstandard.compress)),
-    Case("a sign-in page", "it is a web page", raw(lambda _: b"\n<!DOCTYPE html><title>Welcome to our hotel</title>")),
-    Case("a byte order mark", "byte order mark", raw(lambda good: b"\xef\xbb\xbf" + good)),
-    Case("UTF-16", "it is UTF-16", raw(lambda good: good.decode().encode("utf-16"))),
-    Case("bytes that are no UTF-8", "can't decode byte 0xff", raw(lambda good: good.replace(b"am/", b"\xff/"))),
-    Case("a second document behind the first", "it is not JSON: Extra data", raw(lambda good: good + good)),
-    Case("a list of manifests", "it is not an object", raw(lambda good: b"[" + good + b"]")),
-    Case("ten million lists", "too many values for its size", raw(lambda _: b'{"x":[' + b"[]," * 10_000_000 + b"[]]}")),
-    Case(
+    HostileCase("a manifest compressed with gzip", "compressed with gzip", raw(gzip.compress)),
+    HostileCase("a manifest compressed with zstd", "compressed with zstd", raw(zstandard.compress)),
+    HostileCase(
+        "a sign-in page", "it is a web page", raw(lambda _: b"\n<!DOCTYPE html><title>Welcome to our hotel</title>")
+    ),
+    HostileCase("a byte order mark", "byte order mark", raw(lambda good: b"\xef\xbb\xbf" + good)),
+    HostileCase("UTF-16", "it is UTF-16", raw(lambda good: good.decode().encode("utf-16"))),
+    HostileCase("bytes that are no UTF-8", "can't decode byte 0xff", raw(lambda good: good.replace(b"am/", b"\xff/"))),
+    HostileCase("a second document behind the first", "it is not JSON: Extra data", raw(lambda good: good + good)),
+    HostileCase("a list of manifests", "it is not an object", raw(lambda good: b"[" + good + b"]")),
+    HostileCase(
+        "ten million lists", "too many values for its size", raw(lambda _: b'{"x":[' + b"[]," * 10_000_000 + b"[]]}")
+    ),
+    HostileCase(
         "five million objects in objects",
         "too many values for its size",
         raw(lambda _: b'{"x":[' + b'{"a":{}},' * 2_500_000 + b"{}]}"),
     ),
-    Case("ten million brackets", "too many values for its size", raw(lambda _: b'{"x":' + b"[" * 10_000_000)),
-    Case("a hundred thousand brackets", "it is nested too deeply", raw(lambda _: b'{"x":' + b"[" * 100_000)),
-    Case("a field that nobody knows", "unknown field `post_install`", said("post_install", to="rm -rf /")),
-    Case("a file that is a link", "unknown field `files[0].target`", said("files", 0, "target", to="/etc/passwd")),
-    Case(
+    HostileCase("ten million brackets", "too many values for its size", raw(lambda _: b'{"x":' + b"[" * 10_000_000)),
+    HostileCase("a hundred thousand brackets", "it is nested too deeply", raw(lambda _: b'{"x":' + b"[" * 100_000)),
+    HostileCase("a field that nobody knows", "unknown field `post_install`", said("post_install", to="rm -rf /")),
+    HostileCase(
+        "a file that is a link", "unknown field `files[0].target`", said("files", 0, "target", to="/etc/passwd")
+    ),
+    HostileCase(
         "a chunk from elsewhere",
         "unknown field `files[0].chunks[0].url`",
         said(*_FIRST, "url", to="https://elsewhere.invalid"),
     ),
-    Case("files that are none", "`files` is not a list", said("files", to={})),
-    Case("a field's name of two lines and an escape", "unknown field `a\\nb\\x1b[2J`", said("a\nb\x1b[2J", to=1)),
-    Case("schema 0", "has schema 0", said("schema", to=0), code=11),
-    Case("schema 2", "has schema 2", said("schema", to=2), code=11),
-    Case("schema -1", "has schema -1", said("schema", to=-1), code=11),
-    Case("a schema in quotes", "`schema` is not a whole number", said("schema", to="1")),
-    Case("a schema that is true", "`schema` is not a whole number", said("schema", to=True)),
-    Case(
+    HostileCase("files that are none", "`files` is not a list", said("files", to={})),
+    HostileCase(
+        "a field's name of two lines and an escape", "unknown field `a\\nb\\x1b[2J`", said("a\nb\x1b[2J", to=1)
+    ),
+    HostileCase("schema 0", "has schema 0", said("schema", to=0), code=11),
+    HostileCase("schema 2", "has schema 2", said("schema", to=2), code=11),
+    HostileCase("schema -1", "has schema -1", said("schema", to=-1), code=11),
+    HostileCase("a schema in quotes", "`schema` is not a whole number", said("schema", to="1")),
+    HostileCase("a schema that is true", "`schema` is not a whole number", said("schema", to=True)),
+    HostileCase(
         "a manifest larger than any may be",
         "is larger than 134217728 bytes",
         _larger_than_the_cap,
         code=20,
         memory=250 * MIB,
     ),
-    Case("a manifest without end", "is no regular file", _another_place("endless"), code=20),
-    Case("a manifest that nobody writes", "is no regular file", _another_place("fifo"), code=20),
-    Case("a manifest that is a directory", "has no manifest", _another_place("directory"), code=21),
-    Case("versions whose names are commands", "?[2J?]0;x?", _listed("\x1b[2J\x1b]0;x\a"), code=21),
+    HostileCase("a manifest without end", "is no regular file", _another_place("endless"), code=20),
+    HostileCase("a manifest that nobody writes", "is no regular file", _another_place("fifo"), code=20),
+    HostileCase("a manifest that is a directory", "has no manifest", _another_place("directory"), code=21),
+    HostileCase("versions whose names are commands", "?[2J?]0;x?", _listed("\x1b[2J\x1b]0;x\a"), code=21),
 ]
 
 CASES = [*_PATHS, *_NAMES, *_NUMBERS, *_DOCUMENTS]
@@ -285,7 +299,7 @@ def _twice(key: str, first: object) -> Callable[[bytes], bytes]:
     return lambda good: good.replace(b"{", b"{" + f'"{key}": {json.dumps(first)}, '.encode(), 1)
 
 
-def _named(*paths: str) -> Callable[[Ground], None]:
+def _named(*paths: str) -> Callable[[HostileSetup], None]:
     return _paths(*sorted(paths))
 
 
@@ -302,4 +316,4 @@ _HARMLESS = [
     ("1023 bytes in directories", _named("/".join(["n" * 203] * 5))),
 ]
 
-CASES += [Case(name, "", prepare, code=0) for name, prepare in _HARMLESS]
+CASES += [HostileCase(name, "", prepare, code=0) for name, prepare in _HARMLESS]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hostile.case import COMMON, FILES, PACK, VERSION, Case, Ground
+from tests.hostile.case import COMMON, FILES, PACK, VERSION, HostileCase, HostileSetup
 from tests.hostile.cases import CONTROL, TABLE, directory_name
-from tests.hostile.driver import Answer
+from tests.hostile.driver import MeasuredRun
 from tests.services import require_root, require_tool
 from tests.site import Site
 
@@ -45,20 +45,20 @@ _EXAMPLES = (
 class Outcomes:
     """What came of the cases, all run by one process."""
 
-    def __init__(self, root: Path, cases: Iterable[Case], installed: Path) -> None:
+    def __init__(self, root: Path, cases: Iterable[HostileCase], installed: Path) -> None:
         self._root = root
         self._cases = list(cases)
         self._before: dict[str, dict[str, str]] = {}
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, MeasuredRun] = {}
         self.refused = ""
         for case in self._cases:
-            ground = self.ground(case)
-            lay(case, ground, installed)
-            self._before[case.name] = snapshot(ground.outside)
+            setup = self.setup(case)
+            lay(case, setup, installed)
+            self._before[case.name] = snapshot(setup.outside)
 
-    def ground(self, case: Case) -> Ground:
+    def setup(self, case: HostileCase) -> HostileSetup:
         """Where it happened."""
-        return Ground(self._root / directory_name(case))
+        return HostileSetup(self._root / directory_name(case))
 
     def run(self) -> None:
         """Run them; as root with everything read-only that is not the volume, which is traced."""
@@ -69,32 +69,32 @@ class Outcomes:
             command = [*tracing, "--seccomp-bpf", *command, "--sealed"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=_quiet())
         assert done.returncode == 0, done.stderr
-        self._answers = {name: Answer(*answer) for name, answer in json.loads(done.stdout).items()}
+        self._answers = {name: MeasuredRun(*answer) for name, answer in json.loads(done.stdout).items()}
         self.refused = "\n".join(re.findall(r"^.*\bEROFS\b.*$", trace.read_text(), re.MULTILINE)) if _IS_ROOT else ""
 
-    def answer(self, case: Case) -> Answer:
+    def answer(self, case: HostileCase) -> MeasuredRun:
         """How the program answered."""
         if case.inodes and not _IS_ROOT:
             require_root()
         return self._answers[directory_name(case)]
 
-    def message(self, case: Case) -> str:
+    def message(self, case: HostileCase) -> str:
         """The one line that tells what failed."""
         (line,) = self.answer(case).err.splitlines()[-1:]
         return line.removeprefix(_FAULT)
 
-    def harmed(self, case: Case) -> list[str]:
+    def harmed(self, case: HostileCase) -> list[str]:
         """What became different outside the volume."""
-        before, after = self._before[case.name], snapshot(self.ground(case).outside)
+        before, after = self._before[case.name], snapshot(self.setup(case).outside)
         return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def lay(case: Case, ground: Ground, installed: Path) -> None:
-    """Make the ground for a case."""
-    ground.lay()
+def lay(case: HostileCase, setup: HostileSetup, installed: Path) -> None:
+    """Make the setup of a case."""
+    setup.lay()
     if case.installed:
-        subprocess.run(["cp", "-a", f"{installed}/.", ground.volume], check=True)
-    case.prepare(ground)
+        subprocess.run(["cp", "-a", f"{installed}/.", setup.volume], check=True)
+    case.prepare(setup)
 
 
 def snapshot(directory: Path) -> dict[str, str]:
@@ -115,11 +115,11 @@ def _quiet() -> Mapping[str, str]:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A volume with the honest packs."""
-    ground = Ground(tmp_path_factory.mktemp("installed"))
-    ground.lay()
-    done = Site(ground.volume, ground.environment).run()
+    setup = HostileSetup(tmp_path_factory.mktemp("installed"))
+    setup.lay()
+    done = Site(setup.volume, setup.environment).run()
     assert done.code == 0, done.err
-    return ground.volume
+    return setup.volume
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Outco
 
 
 @pytest.mark.parametrize("case", _LIES, ids=str)
-def test_a_lie_is_refused(case: Case, outcomes: Outcomes) -> None:
+def test_a_lie_is_refused(case: HostileCase, outcomes: Outcomes) -> None:
     """One line says in its own words what is wrong; the exit code is that of its class; nothing of it is published."""
     answer = outcomes.answer(case)
     assert answer.code == case.code, answer.err
@@ -141,27 +141,27 @@ def test_a_lie_is_refused(case: Case, outcomes: Outcomes) -> None:
     assert "Traceback" not in answer.err
     assert all(line.isprintable() for line in answer.err.splitlines())
     assert answer.out == ""
-    assert case.installed or published(outcomes.ground(case)) == []
+    assert case.installed or published(outcomes.setup(case)) == []
 
 
 @pytest.mark.parametrize("case", _HARMLESS, ids=str)
-def test_what_is_odd_does_no_harm(case: Case, outcomes: Outcomes) -> None:
+def test_what_is_odd_does_no_harm(case: HostileCase, outcomes: Outcomes) -> None:
     """What is no lie is done, and a link that was in the way is not any more."""
     answer = outcomes.answer(case)
     assert answer.code == 0, answer.err
     if not case.arguments or case.installed:
-        tree_is_right(outcomes.ground(case))
+        tree_is_right(outcomes.setup(case))
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
-def test_nothing_outside_changes(case: Case, outcomes: Outcomes) -> None:
+def test_nothing_outside_changes(case: HostileCase, outcomes: Outcomes) -> None:
     """Somebody else's files have the bytes, modes and times that they had."""
     outcomes.answer(case)
     assert outcomes.harmed(case) == []
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
-def test_nothing_takes_more_memory_than_it_may(case: Case, outcomes: Outcomes) -> None:
+def test_nothing_takes_more_memory_than_it_may(case: HostileCase, outcomes: Outcomes) -> None:
     """However much is promised, the program takes memory for what it allows."""
     assert outcomes.answer(case).memory <= case.memory
 
@@ -189,17 +189,17 @@ def test_an_attempt_would_be_seen(tmp_path: Path, installed: Path) -> None:
     control = Outcomes(tmp_path / "grounds", [CONTROL], installed)
     control.run()
     assert control.answer(CONTROL).code == CONTROL.code
-    assert f"{control.ground(CONTROL).outside}/log" in control.refused
+    assert f"{control.setup(CONTROL).outside}/log" in control.refused
 
 
 @pytest.mark.parametrize("case", [case for case in TABLE if case.name in _EXAMPLES], ids=str)
-def test_the_program_answers_the_same(case: Case, tmp_path: Path, outcomes: Outcomes, installed: Path) -> None:
+def test_the_program_answers_the_same(case: HostileCase, tmp_path: Path, outcomes: Outcomes, installed: Path) -> None:
     """Run as a site runs it, in a process of its own, the program says the same."""
-    ground = Ground(tmp_path)
-    lay(case, ground, installed)
-    done = Site(ground.volume, case.environment(ground)).run(*case.arguments)
+    setup = HostileSetup(tmp_path)
+    lay(case, setup, installed)
+    done = Site(setup.volume, case.environment(setup)).run(*case.arguments)
     assert done.code == outcomes.answer(case).code, done.err
-    assert not case.code or done.fault == outcomes.message(case).replace(str(outcomes.ground(case).root), str(tmp_path))
+    assert not case.code or done.fault == outcomes.message(case).replace(str(outcomes.setup(case).root), str(tmp_path))
 
 
 def test_there_are_enough_of_them() -> None:
@@ -208,9 +208,9 @@ def test_there_are_enough_of_them() -> None:
     assert len(_LIES) >= 100
 
 
-def published(ground: Ground) -> list[str]:
+def published(setup: HostileSetup) -> list[str]:
     """What of the pack that lies has a public name, and what of anything is neither file nor directory."""
-    volume = ground.volume
+    volume = setup.volume
     public = [volume / "current", volume / "packs" / PACK / VERSION, volume / "manifests" / PACK / f"{VERSION}.json"]
     return [str(path) for path in public if os.path.lexists(path) and not behind_a_link(path, volume)]
 
@@ -220,15 +220,15 @@ def behind_a_link(path: Path, volume: Path) -> bool:
     return any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(volume))
 
 
-def tree_is_right(ground: Ground) -> None:
+def tree_is_right(setup: HostileSetup) -> None:
     """What is current holds regular files and directories alone, and the model has its bytes."""
     for pack in (PACK, COMMON):
-        tree = (ground.volume / "current" / pack).resolve()
-        assert tree == ground.volume / "packs" / pack / VERSION
+        tree = (setup.volume / "current" / pack).resolve()
+        assert tree == setup.volume / "packs" / pack / VERSION
         kinds = {stat.S_IFMT(path.lstat().st_mode) for path in [tree, *tree.rglob("*")]}
         assert kinds == {stat.S_IFREG, stat.S_IFDIR}
-    model = ground.volume / "current" / PACK / "am/final.mdl"
-    manifest = json.loads((ground.volume / "manifests" / PACK / f"{VERSION}.json").read_bytes())
+    model = setup.volume / "current" / PACK / "am/final.mdl"
+    manifest = json.loads((setup.volume / "manifests" / PACK / f"{VERSION}.json").read_bytes())
     if "am/final.mdl" in {file["path"] for file in manifest["files"]}:
         assert model.read_bytes() == b"".join(FILES["am/final.mdl"])
         assert model.stat().st_nlink == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.hostile.case import FILES, PACK, VERSION, Ground, honest, publish
+from tests.hostile.case import FILES, PACK, VERSION, HostileSetup, honest, publish
 from tests.site import Site
 
 if TYPE_CHECKING:
@@ -15,17 +15,17 @@ _MODEL = "am/final.mdl"
 
 def test_a_lie_about_a_whole_file_reaches_no_other_pack(tmp_path: Path) -> None:
     """A file whose digest is another pack's, and whose chunks are not, is not taken over into that pack."""
-    ground = Ground(tmp_path)
-    ground.lay()
+    setup = HostileSetup(tmp_path)
+    setup.lay()
     evil = [b"evil  " * (len(plain) // 6) + b"!" * (len(plain) % 6) for plain in FILES[_MODEL]]
     document, archive = honest({**FILES, _MODEL: evil}, "en-us")
     true, _ = honest()
     document["files"][0]["digest"] = true["files"][0]["digest"]
-    publish(ground.source / "en-us" / VERSION, document, archive)
-    site = Site(ground.volume, ground.environment)
+    publish(setup.source / "en-us" / VERSION, document, archive)
+    site = Site(setup.volume, setup.environment)
     assert site.run(REALTIME_LANGUAGES="en-us").code == 0
     done = site.run("--json")
     assert done.code == 0, done.err
     assert (site.active(PACK) / _MODEL).read_bytes() == b"".join(FILES[_MODEL])
-    assert (site.active(PACK) / "words.txt").samefile(ground.volume / "packs/en-us" / VERSION / "words.txt")
+    assert (site.active(PACK) / "words.txt").samefile(setup.volume / "packs/en-us" / VERSION / "words.txt")
     assert site.run("--verify").code == 0

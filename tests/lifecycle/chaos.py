@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lifecycle.fork_server import Running
-    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.sample_packs import SamplePacks
 
 _RUNS = 8
 _SETS = (OLD, NEW, NEXT)
@@ -30,7 +30,7 @@ class Party:
     """A volume that `rounds` times is worked on by eight at once, `kills` of which are killed; locks hold or lie."""
 
     volume: Path
-    shelf: Shelf
+    samples: SamplePacks
     seed: int
     rounds: int
     lying: bool
@@ -69,19 +69,19 @@ def _round(party: Party, chance: random.Random) -> Round:
 
 def _start(party: Party, chance: random.Random) -> Running:
     wanted = chance.choice(_SETS)
-    environment = party.shelf.environment(party.volume, *sorted(wanted), MODELS_LOCK_SECONDS="30")
+    environment = party.samples.environment(party.volume, *sorted(wanted), MODELS_LOCK_SECONDS="30")
     return Program(environment, one_cpu=False, lying_locks=party.lying).start(*chance.choice(_ACTIONS))
 
 
 def _judge(party: Party, chance: random.Random) -> None:
     """Whole at rest, and whole after one more run."""
-    volume_oracle.active(party.volume, party.shelf)
-    volume_oracle.assert_public_is_whole(party.volume, party.shelf)
+    volume_oracle.active(party.volume, party.samples)
+    volume_oracle.assert_public_is_whole(party.volume, party.samples)
     wanted = chance.choice(_SETS)
-    program = Program(party.shelf.environment(party.volume, *sorted(wanted)))
+    program = Program(party.samples.environment(party.volume, *sorted(wanted)))
     again = program.run()
     assert again.code == 0, str(again)
-    active = volume_oracle.active(party.volume, party.shelf)
+    active = volume_oracle.active(party.volume, party.samples)
     assert active == wanted or again.out.startswith("ROLLED BACK"), f"{active} is current"
     verified = replace(program).run("--verify")
     assert verified.code == 0, str(verified)

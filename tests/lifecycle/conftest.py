@@ -13,18 +13,18 @@ from tests.lifecycle import summary
 from tests.lifecycle.crash_points import MEMORY
 from tests.lifecycle.fork_server import Pool
 from tests.lifecycle.sample_packs import stock
-from tests.lifecycle.site import Site
+from tests.lifecycle.site import LifecycleSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.sample_packs import SamplePacks
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def samples(tmp_path_factory: pytest.TempPathFactory) -> SamplePacks:
     """Build the tiny packs."""
-    return stock(tmp_path_factory.mktemp("shelf"))
+    return stock(tmp_path_factory.mktemp("samples"))
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +44,9 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def site(memory: Path, shelf: Shelf, pool: Pool) -> Site:
+def site(memory: Path, samples: SamplePacks, pool: Pool) -> LifecycleSite:
     """Make a machine with an empty volume."""
-    return Site(memory / "models", shelf, pool)
+    return LifecycleSite(memory / "models", samples, pool)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

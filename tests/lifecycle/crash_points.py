@@ -31,19 +31,19 @@ from tests.lifecycle.syscalls import Fail
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.lifecycle.fork_server import Outcome, Program
-    from tests.lifecycle.sample_packs import Shelf
-    from tests.lifecycle.syscalls import Call
+    from tests.lifecycle.fork_server import Program, RunResult
+    from tests.lifecycle.sample_packs import SamplePacks
+    from tests.lifecycle.syscalls import SystemCall
 
 MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
-class Ground:
+class CrashScenario:
     """A scenario, and a directory of its own for its volumes."""
 
     name: str
-    shelf: Shelf
+    samples: SamplePacks
     directory: Path
 
     @property
@@ -65,7 +65,7 @@ class Ground:
 class Undisturbed:
     """The changes that a run makes when nobody stops it, and what is there afterwards."""
 
-    calls: list[Call]
+    calls: list[SystemCall]
     state: dict[str, object]
 
 
@@ -74,7 +74,7 @@ class Stop:
     """A run that was stopped before its change `number`, if it came so far; `fault` says what was wrong then."""
 
     number: int
-    call: Call | None
+    call: SystemCall | None
     fault: str
     code: int = KILLED
 
@@ -111,22 +111,24 @@ class Coverage:
         )
 
 
-def undisturbed(ground: Ground) -> Undisturbed:
+def undisturbed(crash: CrashScenario) -> Undisturbed:
     """Make the start, and run once."""
-    ground.directory.mkdir(parents=True)
-    ground.scenario.prepare(ground.start, ground.shelf)
-    volume = ground.volume("undisturbed")
-    done, calls = noted(ground.scenario.program(volume, ground.shelf), volume, *ground.scenario.options(volume))
+    crash.directory.mkdir(parents=True)
+    crash.scenario.prepare(crash.start, crash.samples)
+    volume = crash.volume("undisturbed")
+    done, calls = noted(crash.scenario.program(volume, crash.samples), volume, *crash.scenario.options(volume))
     assert done.code == 0, str(done)
-    ground.scenario.assert_converged(volume, ground.shelf)
+    crash.scenario.assert_converged(volume, crash.samples)
     return Undisturbed(calls, volume_oracle.public_state(volume))
 
 
-def noted(program: Program, volume: Path, *arguments: str, as_process: bool = False) -> tuple[Outcome, list[Call]]:
+def noted(
+    program: Program, volume: Path, *arguments: str, as_process: bool = False
+) -> tuple[RunResult, list[SystemCall]]:
     """Run the program, in a fork or as a process of its own, and note the changes that it makes."""
-    calls: list[Call] = []
+    calls: list[SystemCall] = []
 
-    def before(call: Call) -> bool:
+    def before(call: SystemCall) -> bool:
         calls.append(call)
         return True
 
@@ -134,18 +136,18 @@ def noted(program: Program, volume: Path, *arguments: str, as_process: bool = Fa
     return follow(str(volume), before, *arguments), calls
 
 
-def stop_at(ground: Ground, state: dict[str, object], numbers: tuple[int, ...]) -> Stop:
+def stop_at(crash: CrashScenario, state: dict[str, object], numbers: tuple[int, ...]) -> Stop:
     """Kill one run after the other before its change of that number, counted from 1; judge the volume each time.
 
     Then run to the end, and judge it once more.
     """
-    volume = ground.volume(os.getpid())
+    volume = crash.volume(os.getpid())
     call, fault = None, ""
     try:
         for number in numbers:
-            call = _killed(ground, volume, number) or call
-            ground.scenario.assert_promise(volume, ground.shelf, ground.start)
-        _run_again(ground, volume, state)
+            call = _killed(crash, volume, number) or call
+            crash.scenario.assert_promise(volume, crash.samples, crash.start)
+        _run_again(crash, volume, state)
     except (AssertionError, OSError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}"
     finally:
@@ -153,25 +155,25 @@ def stop_at(ground: Ground, state: dict[str, object], numbers: tuple[int, ...]) 
     return Stop(numbers[-1], call, fault)
 
 
-def _killed(ground: Ground, volume: Path, number: int) -> Call | None:
+def _killed(crash: CrashScenario, volume: Path, number: int) -> SystemCall | None:
     """Kill a run before its change of that number; None where it ended before."""
-    calls: list[Call] = []
+    calls: list[SystemCall] = []
 
-    def before(call: Call) -> bool:
+    def before(call: SystemCall) -> bool:
         calls.append(call)
         return len(calls) < number
 
-    stopped: Outcome = ground.scenario.followed(volume, ground.shelf, before)
+    stopped: RunResult = crash.scenario.followed(volume, crash.samples, before)
     assert stopped.code in (0, KILLED), str(stopped)
     return calls[-1] if stopped.code == KILLED else None
 
 
-def _run_again(ground: Ground, volume: Path, state: dict[str, object]) -> None:
-    again = ground.scenario.run(volume, ground.shelf)
+def _run_again(crash: CrashScenario, volume: Path, state: dict[str, object]) -> None:
+    again = crash.scenario.run(volume, crash.samples)
     assert again.code == 0, str(again)
-    ground.scenario.assert_converged(volume, ground.shelf)
+    crash.scenario.assert_converged(volume, crash.samples)
     wrong = volume_oracle.differences(volume_oracle.public_state(volume), state)
-    if ground.scenario.leaves_staging:
+    if crash.scenario.leaves_staging:
         wrong = {name: both for name, both in wrong.items() if not name.startswith("staging/")}
     assert not wrong, f"another state than that of an undisturbed run: {wrong}"
 
@@ -188,19 +190,19 @@ class Trouble:
         return f"{errno.errorcode[self.number]}{' once' if self.once else ''}"
 
 
-def fail_at(ground: Ground, state: dict[str, object], trouble: Trouble, number: int) -> Stop:
+def fail_at(crash: CrashScenario, state: dict[str, object], trouble: Trouble, number: int) -> Stop:
     """Have the disk fail from change `number` on; judge how the run ends, and the volume; then run without trouble."""
-    volume = ground.volume(os.getpid())
+    volume = crash.volume(os.getpid())
     fault, code = "", 0
     disk = _FailingDisk(trouble, number)
     try:
-        ended = ground.scenario.followed(volume, ground.shelf, disk.before)
+        ended = crash.scenario.followed(volume, crash.samples, disk.before)
         code = ended.code
         assert code == 0 or 40 <= code < 50, str(ended)
-        ground.scenario.assert_promise(volume, ground.shelf, ground.start)
+        crash.scenario.assert_promise(volume, crash.samples, crash.start)
         if code == 0:
-            ground.scenario.assert_converged(volume, ground.shelf)
-        _run_again(ground, volume, state)
+            crash.scenario.assert_converged(volume, crash.samples)
+        _run_again(crash, volume, state)
     except (AssertionError, OSError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}"
     finally:
@@ -212,11 +214,11 @@ class _FailingDisk:
     """Answers before each change; `failed` is the first that failed."""
 
     def __init__(self, trouble: Trouble, number: int) -> None:
-        self.failed: Call | None = None
+        self.failed: SystemCall | None = None
         self._trouble = trouble
         self._left = number
 
-    def before(self, call: Call) -> bool | Fail:
+    def before(self, call: SystemCall) -> bool | Fail:
         self._left -= 1
         trouble = self._trouble
         spared = trouble.kinds and call.name not in trouble.kinds
@@ -226,32 +228,32 @@ class _FailingDisk:
         return Fail(trouble.number)
 
 
-def cover(pool: Pool, ground: Ground) -> Coverage:
+def cover(pool: Pool, crash: CrashScenario) -> Coverage:
     """Stop at every point."""
     began = monotonic()
-    told = pool.do(undisturbed, ground)
+    told = pool.do(undisturbed, crash)
     numbers = [(number,) for number in range(1, len(told.calls) + 1)]
-    stops = pool.each(partial(stop_at, ground, told.state), numbers)
-    return Coverage(ground.name, stops, monotonic() - began)
+    stops = pool.each(partial(stop_at, crash, told.state), numbers)
+    return Coverage(crash.name, stops, monotonic() - began)
 
 
-def cover_pairs(pool: Pool, ground: Ground, count: int) -> Coverage:
+def cover_pairs(pool: Pool, crash: CrashScenario, count: int) -> Coverage:
     """Stop, and stop the run that recovers as well, at points that chance takes; the same ones each time."""
-    began, chance = monotonic(), random.Random(ground.name)
-    told = pool.do(undisturbed, ground)
+    began, chance = monotonic(), random.Random(crash.name)
+    told = pool.do(undisturbed, crash)
     most = len(told.calls)
     numbers = [(chance.randint(1, most), chance.randint(1, most)) for _ in range(count)]
-    stops = pool.each(partial(stop_at, ground, told.state), numbers)
-    return Coverage(f"{ground.name}, twice", stops, monotonic() - began)
+    stops = pool.each(partial(stop_at, crash, told.state), numbers)
+    return Coverage(f"{crash.name}, twice", stops, monotonic() - began)
 
 
-def cover_trouble(pool: Pool, ground: Ground, trouble: Trouble) -> Coverage:
+def cover_trouble(pool: Pool, crash: CrashScenario, trouble: Trouble) -> Coverage:
     """Have the disk fail at every point."""
     began = monotonic()
-    told = pool.do(undisturbed, ground)
+    told = pool.do(undisturbed, crash)
     numbers = [at for at, call in enumerate(told.calls, 1) if not trouble.kinds or call.name in trouble.kinds]
-    stops = pool.each(partial(fail_at, ground, told.state, trouble), numbers)
-    return Coverage(f"{ground.name}, {trouble}", stops, monotonic() - began)
+    stops = pool.each(partial(fail_at, crash, told.state, trouble), numbers)
+    return Coverage(f"{crash.name}, {trouble}", stops, monotonic() - began)
 
 
 NEEDS_ROOM = frozenset({"openat", "mkdir", "symlink", "link", "linkat", "write", "pwrite64", "fallocate"})
@@ -269,13 +271,13 @@ def main() -> int:
     options = parser.parse_args()
     found: list[Coverage] = []
     pool = Pool()
-    ways: list[Callable[[Pool, Ground], Coverage]] = [cover, partial(cover_pairs, count=options.pairs)]
+    ways: list[Callable[[Pool, CrashScenario], Coverage]] = [cover, partial(cover_pairs, count=options.pairs)]
     ways += [partial(cover_trouble, trouble=trouble) for trouble in TROUBLES]
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        shelf = stock(Path(directory))
+        samples = stock(Path(directory))
         for name in options.only or SCENARIOS:
             for way in ways:
-                coverage = way(pool, Ground(name, shelf, Path(directory, f"ground-{len(found)}")))
+                coverage = way(pool, CrashScenario(name, samples, Path(directory, f"scenario-{len(found)}")))
                 found.append(coverage)
                 sys.stdout.write("\n    ".join([str(coverage), *coverage.faults]) + "\n")
                 sys.stdout.flush()

@@ -40,7 +40,7 @@ _NOT_NEEDED = tuple(f"models_init.{name}" for name in ("__main__", "publish", "s
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """A run that has ended."""
 
     code: int
@@ -63,9 +63,9 @@ class Running:
     out: io.BufferedRandom
     err: io.BufferedRandom
 
-    def ended(self, code: int) -> Outcome:
+    def ended(self, code: int) -> RunResult:
         """Read what it said."""
-        return Outcome(code, _said(self.out), _said(self.err))
+        return RunResult(code, _said(self.out), _said(self.err))
 
     def has_ended(self) -> bool:
         """Tell whether it has; `wait` for it nevertheless."""
@@ -78,7 +78,7 @@ class Running:
         except OSError:
             return False
 
-    def wait(self) -> Outcome:
+    def wait(self) -> RunResult:
         """Wait for its end."""
         return self.ended(reap(self.pid))
 
@@ -94,7 +94,7 @@ class Program:
     one_cpu: bool = True
     lying_locks: bool = False
 
-    def run(self, *arguments: str) -> Outcome:
+    def run(self, *arguments: str) -> RunResult:
         """Run it to its end."""
         return self.start(*arguments).wait()
 
@@ -107,7 +107,7 @@ class Program:
         self._become(arguments, first, out, err)
         raise AssertionError("the child has left")
 
-    def exec_followed(self, directory: str, before: Before, *arguments: str) -> Outcome:
+    def exec_followed(self, directory: str, before: Before, *arguments: str) -> RunResult:
         """Run it as a process of its own, followed: `python -m models_init`."""
         command = [sys.executable, "-m", "models_init", *arguments]
 
@@ -118,7 +118,7 @@ class Program:
         run = self.start(first=become)
         return run.ended(follow(run.pid, directory, before))
 
-    def followed(self, directory: str, before: Before, *arguments: str) -> Outcome:
+    def followed(self, directory: str, before: Before, *arguments: str) -> RunResult:
         """Run it, asking `before` each change below `directory`; see `follow`."""
         run = self.start(*arguments, first=submit_to_tracing)
         return run.ended(follow(run.pid, directory, before))

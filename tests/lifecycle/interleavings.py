@@ -22,9 +22,9 @@ from tests.lifecycle.scenarios import NEW, NEXT, OLD, SCENARIOS, Scenario, copy_
 
 if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
-    from tests.lifecycle.fork_server import Outcome, Running
-    from tests.lifecycle.sample_packs import Shelf
-    from tests.lifecycle.syscalls import Call
+    from tests.lifecycle.fork_server import Running, RunResult
+    from tests.lifecycle.sample_packs import SamplePacks
+    from tests.lifecycle.syscalls import SystemCall
 
 _NAMING = {"mkdir", "rename", "renameat2", "rmdir", "symlink", "syncfs", "unlink"}
 """Where another run can get in between as far as names go; whatever writes bytes writes the right ones."""
@@ -61,7 +61,7 @@ class Duet:
     name: str
     second: Second
     lying: bool
-    shelf: Shelf
+    samples: SamplePacks
     directory: Path
     thorough: bool = False
 
@@ -79,14 +79,14 @@ class Duet:
 
     def program(self, volume: Path, wanted: frozenset[PackRef]) -> Program:
         """The program for these packs."""
-        return Program(self.shelf.environment(volume, *sorted(wanted)), lying_locks=self.lying)
+        return Program(self.samples.environment(volume, *sorted(wanted)), lying_locks=self.lying)
 
 
 @dataclass(frozen=True)
 class Halt:
     """A change before which the first run was halted, how both ended, and what was wrong then."""
 
-    call: Call | None
+    call: SystemCall | None
     codes: tuple[int, ...]
     fault: str
 
@@ -97,7 +97,7 @@ class Halt:
 def play(duet: Duet) -> list[Halt]:
     """Halt at every point."""
     duet.directory.mkdir(parents=True)
-    duet.scenario.prepare(duet.directory / "start", duet.shelf)
+    duet.scenario.prepare(duet.directory / "start", duet.samples)
     volume = duet.volume()
     done, calls = noted(duet.program(volume, duet.scenario.wanted), volume, *duet.scenario.options(volume))
     assert done.code == 0, str(done)
@@ -107,11 +107,11 @@ def play(duet: Duet) -> list[Halt]:
 def _halt(duet: Duet, number: int) -> Halt:
     volume = duet.volume()
     program, options = duet.program(volume, duet.second.wanted), duet.second.options(volume)
-    calls: list[Call] = []
+    calls: list[SystemCall] = []
 
     runs: list[Running] = []
 
-    def before(call: Call) -> bool:
+    def before(call: SystemCall) -> bool:
         calls.append(call)
         if len(calls) == number:
             runs.append(program.start(*options))
@@ -134,21 +134,21 @@ def _halt(duet: Duet, number: int) -> Halt:
 
 def _judge(duet: Duet, volume: Path) -> None:
     """`current` is whole; the next run, which may keep what was rolled back to, ends well, and it is whole again."""
-    scenario, shelf = duet.scenario, duet.shelf
+    scenario, samples = duet.scenario, duet.samples
     if not scenario.damaged:
-        active = volume_oracle.active(volume, shelf)
+        active = volume_oracle.active(volume, samples)
         assert active or scenario.before is None, "nothing is current"
-        volume_oracle.assert_public_is_whole(volume, shelf)
+        volume_oracle.assert_public_is_whole(volume, samples)
     program = replace(duet.program(volume, scenario.wanted), lying_locks=False)
     again = program.run(*scenario.options(volume)) if scenario.damaged else program.run()
     assert again.code == 0, str(again)
-    active = volume_oracle.active(volume, shelf)
+    active = volume_oracle.active(volume, samples)
     if not _is_kept(again):
         allowed = {scenario.wanted, duet.second.wanted} if scenario.damaged else {scenario.wanted}
         assert active in allowed, f"{active} is current"
 
 
-def _is_kept(outcome: Outcome) -> bool:
+def _is_kept(outcome: RunResult) -> bool:
     """Tell whether the run has kept what was rolled back to."""
     return outcome.out.startswith("ROLLED BACK")
 
@@ -183,14 +183,14 @@ def main() -> int:
     shelf_directory = MEMORY if MEMORY.is_dir() else None
     pool, faults, total = Pool(), 0, 0
     with tempfile.TemporaryDirectory(dir=shelf_directory) as directory:
-        shelf = stock(Path(directory))
+        samples = stock(Path(directory))
         pairs = [
             (*pair, lying)
             for lying in (False, True)
             for pair in (AMID_LOCKS_THAT_LIE if lying else AMID_LOCKS_THAT_HOLD)
         ]
         all_duets = [
-            Duet(name, second, lying, shelf, Path(directory, f"duet-{number}"), thorough=True)
+            Duet(name, second, lying, samples, Path(directory, f"duet-{number}"), thorough=True)
             for number, (name, second, lying) in enumerate(pairs)
         ]
         for duet, halts in zip(all_duets, pool.each(play, all_duets), strict=True):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.lifecycle.sample_packs import Shelf
-    from tests.lifecycle.syscalls import Call
+    from tests.lifecycle.sample_packs import SamplePacks
+    from tests.lifecycle.syscalls import SystemCall
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Site:
+class PowerCutSite:
     """A disk in `directory` that loses its power while a scenario is played on it."""
 
     loss: Loss
     name: str
-    shelf: Shelf
+    samples: SamplePacks
     directory: Path
 
     @property
@@ -42,7 +42,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Cut:
+class PowerCutResult:
     """What became of one cut."""
 
     site: str
@@ -53,64 +53,64 @@ class Cut:
         return f"{self.site}: {self.fault}"
 
 
-def play(site: Site) -> list[Cut]:
+def play(site: PowerCutSite) -> list[PowerCutResult]:
     """Cut before and after each rename, and after the end."""
     disk = Disk(site.loss.kind, site.directory, site.loss.options)
     disk.make()
     start = site.directory / "start"
-    site.scenario.prepare(start, site.shelf)
+    site.scenario.prepare(start, site.samples)
     disk.mount()
     try:
         volume = copy_volume(start, disk.top / "volume")
-        done, calls = noted(site.scenario.program(volume, site.shelf), volume, *site.scenario.options(volume))
+        done, calls = noted(site.scenario.program(volume, site.samples), volume, *site.scenario.options(volume))
         assert done.code == 0, str(done)
         return [_cut(site, disk, start, number) for number in _moments(calls)]
     finally:
         disk.unmount()
 
 
-def _moments(calls: Sequence[Call]) -> list[int]:
+def _moments(calls: Sequence[SystemCall]) -> list[int]:
     """Before and after each rename; a moment is the number of the change before which the power goes."""
     renames = [number for number, call in enumerate(calls, 1) if call.name.startswith("rename")]
     return sorted({*renames, *(number + 1 for number in renames), len(calls), len(calls) + 1})
 
 
-def _cut(site: Site, disk: Disk, start: Path, number: int) -> Cut:
+def _cut(site: PowerCutSite, disk: Disk, start: Path, number: int) -> PowerCutResult:
     volume = copy_volume(start, disk.top / "volume")
     flush(disk.top)
-    calls: list[Call] = []
+    calls: list[SystemCall] = []
 
-    def before(call: Call) -> bool:
+    def before(call: SystemCall) -> bool:
         calls.append(call)
         if len(calls) < number:
             return True
         disk.cut_the_power(site.loss.flag)
         return False
 
-    ended = site.scenario.followed(volume, site.shelf, before)
+    ended = site.scenario.followed(volume, site.samples, before)
     if ended.code == 0:
         disk.cut_the_power(site.loss.flag)
     disk.unmount()
     disk.mount()
     where = f"{site.loss.kind}, {site.name}, cut before {calls[-1].site if len(calls) == number else 'nothing more'}"
     try:
-        return Cut(where, _judge(site, volume, start, ended=ended.code == 0))
+        return PowerCutResult(where, _judge(site, volume, start, ended=ended.code == 0))
     except (AssertionError, OSError, ValueError) as error:
-        return Cut(where, "broken", f"{type(error).__name__}: {error}")
+        return PowerCutResult(where, "broken", f"{type(error).__name__}: {error}")
 
 
-def _judge(site: Site, volume: Path, start: Path, *, ended: bool) -> str:
+def _judge(site: PowerCutSite, volume: Path, start: Path, *, ended: bool) -> str:
     """Look at the volume, run again; say what was current after the cut."""
-    scenario, shelf = site.scenario, site.shelf
-    program = scenario.program(volume, shelf)
-    scenario.assert_promise(volume, shelf, start)
-    active = scenario.active(volume, shelf)
+    scenario, samples = site.scenario, site.samples
+    program = scenario.program(volume, samples)
+    scenario.assert_promise(volume, samples, start)
+    active = scenario.active(volume, samples)
     if ended:
         assert active == scenario.goal, f"it ended well, and {active} is current after the cut"
     if active and not scenario.damaged:
         verified = program.run("--verify")
         assert verified.code == 0, str(verified)
-    again = scenario.run(volume, shelf)
+    again = scenario.run(volume, samples)
     assert again.code == 0, str(again)
-    scenario.assert_converged(volume, shelf)
+    scenario.assert_converged(volume, samples)
     return "the new release" if active == scenario.goal else "the old release" if active else "none"

@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Placement
-    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.sample_packs import SamplePacks
 
 DAMAGED = 45
 
 
 @dataclass(frozen=True)
-class Bench:
+class UpgradedVolume:
     """A volume at NEW, upgraded from OLD, whose unchanged files are shared."""
 
     volume: Path
-    shelf: Shelf
+    samples: SamplePacks
 
     @property
     def program(self) -> Program:
         """The program, for this volume."""
-        return Program(self.shelf.environment(self.volume, *sorted(NEW)))
+        return Program(self.samples.environment(self.volume, *sorted(NEW)))
 
     def prepare(self) -> None:
         """Install both."""
-        install(self.volume, self.shelf, OLD)
-        install(self.volume, self.shelf, NEW)
+        install(self.volume, self.samples, OLD)
+        install(self.volume, self.samples, NEW)
 
     def found(self) -> tuple[int, set[tuple[str, str, str]]]:
         """What `--verify` says: exit code; where, path and kind of each damage."""
@@ -53,9 +53,9 @@ class Bench:
         done = self.program.run("--repair", "--json")
         assert done.code == 0, str(done)
         assert self.found() == (0, set()), str(self.found())
-        active = volume_oracle.active(self.volume, self.shelf)
+        active = volume_oracle.active(self.volume, self.samples)
         assert active == NEW, f"{active} is current"
-        volume_oracle.assert_public_is_whole(self.volume, self.shelf)
+        volume_oracle.assert_public_is_whole(self.volume, self.samples)
         return int(done.json["bytes_fetched"])
 
 
@@ -69,16 +69,16 @@ class Flip:
     fault: str
 
 
-def flip_bits(bench: Bench, seed: int, count: int) -> list[Flip]:
+def flip_bits(bench: UpgradedVolume, seed: int, count: int) -> list[Flip]:
     """Flip one bit after the other, and mend each."""
     bench.prepare()
     chance = random.Random(seed)
     return [_flip_one(bench, chance) for _ in range(count)]
 
 
-def _flip_one(bench: Bench, chance: random.Random) -> Flip:
+def _flip_one(bench: UpgradedVolume, chance: random.Random) -> Flip:
     ref = chance.choice([COMMON, TWO])
-    file = chance.choice([file for file in bench.shelf.manifest(ref).files if file.size])
+    file = chance.choice([file for file in bench.samples.manifest(ref).files if file.size])
     bit = chance.randrange(file.size * 8)
     place = next(place for place in placements(file) if bit // 8 < place.start + place.chunk.size)
     expected = {0, place.chunk.length} if _elsewhere(bench, ref, place) else {place.chunk.length}
@@ -96,20 +96,20 @@ def _flip_one(bench: Bench, chance: random.Random) -> Flip:
     return Flip(ref, file.path, bit, "")
 
 
-def _elsewhere(bench: Bench, ref: PackRef, damaged: Placement) -> bool:
+def _elsewhere(bench: UpgradedVolume, ref: PackRef, damaged: Placement) -> bool:
     """Tell whether the chunk lies on the volume under another inode, too."""
     own = bench.volume / "packs" / ref.name / ref.version / damaged.file.path
     return any(not own.samefile(path) for path in _holders(bench, damaged.chunk.digest))
 
 
-def _holders(bench: Bench, digest: str) -> Iterator[Path]:
+def _holders(bench: UpgradedVolume, digest: str) -> Iterator[Path]:
     for ref in (COMMON, ONE, TWO):
-        for place in bench.shelf.manifest(ref).placements():
+        for place in bench.samples.manifest(ref).placements():
             if place.chunk.digest == digest:
                 yield bench.volume / "packs" / ref.name / ref.version / place.file.path
 
 
-def harm(bench: Bench, name: str) -> tuple[tuple[int, set[tuple[str, str]]], int]:
+def harm(bench: UpgradedVolume, name: str) -> tuple[tuple[int, set[tuple[str, str]]], int]:
     """Do one kind of harm and mend it; return what was found (path and kind), and the bytes that were fetched."""
     bench.prepare()
     HARMS[name].do(bench.volume)

@@ -34,7 +34,7 @@ Tree = dict[str, Entry]
 
 
 @dataclass(frozen=True)
-class Shelf:
+class SamplePacks:
     """Built packs in a directory, and the tree of each."""
 
     directory: Path
@@ -62,12 +62,12 @@ class Shelf:
         }
 
 
-def stock(directory: Path) -> Shelf:
+def stock(directory: Path) -> SamplePacks:
     """Build one version of `common` and three of `nl-nl`, each a little different from the one before."""
     contents = {COMMON: _common(), ONE: _first(), TWO: _second(), THREE: _third()}
     trees = {ref: publish(directory, ref, files) for ref, files in contents.items()}
     derived = publish_plain(directory, PLAIN, directory / f"{TWO.name}-{TWO.version}")
-    return Shelf(directory / "packs", {**trees, PLAIN: trees[TWO]}, {PLAIN: derived})
+    return SamplePacks(directory / "packs", {**trees, PLAIN: trees[TWO]}, {PLAIN: derived})
 
 
 def publish_plain(directory: Path, ref: PackRef, source: Path) -> bytes:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.core.pack_ref import PackRef
-    from tests.lifecycle.fork_server import Outcome
-    from tests.lifecycle.sample_packs import Shelf, Tree
+    from tests.lifecycle.fork_server import RunResult
+    from tests.lifecycle.sample_packs import SamplePacks, Tree
     from tests.lifecycle.syscalls import Before
 
 OLD, NEW, NEXT = frozenset({COMMON, ONE}), frozenset({COMMON, TWO}), frozenset({COMMON, THREE})
@@ -33,7 +33,7 @@ class Scenario:
     """`prepare` makes the volume as it is before; `goal` is current at the end, and until then one of `before`."""
 
     name: str
-    prepare: Callable[[Path, Shelf], None]
+    prepare: Callable[[Path, SamplePacks], None]
     wanted: frozenset[PackRef]
     before: frozenset[PackRef] | None
     goal: frozenset[PackRef]
@@ -41,50 +41,50 @@ class Scenario:
     damaged: bool = False
     leaves_staging: bool = False  # to --prune: the run that recovers has no cause to look there
 
-    def program(self, volume: Path, shelf: Shelf) -> Program:
+    def program(self, volume: Path, samples: SamplePacks) -> Program:
         """The program in the operator's environment."""
-        return Program(shelf.environment(volume, *sorted(self.wanted)))
+        return Program(samples.environment(volume, *sorted(self.wanted)))
 
-    def run(self, volume: Path, shelf: Shelf) -> Outcome:
+    def run(self, volume: Path, samples: SamplePacks) -> RunResult:
         """Run it undisturbed."""
-        return self.program(volume, shelf).run(*self.options(volume))
+        return self.program(volume, samples).run(*self.options(volume))
 
-    def followed(self, volume: Path, shelf: Shelf, before: Before) -> Outcome:
+    def followed(self, volume: Path, samples: SamplePacks, before: Before) -> RunResult:
         """Run it, asking before each change of the volume."""
-        return self.program(volume, shelf).followed(str(volume), before, *self.options(volume))
+        return self.program(volume, samples).followed(str(volume), before, *self.options(volume))
 
     def options(self, volume: Path) -> list[str]:
         """What it is asked for."""
         return [volume_oracle.release_of(volume, self.goal) if part == GOAL else part for part in self.arguments]
 
-    def assert_promise(self, volume: Path, shelf: Shelf, start: Path) -> None:
+    def assert_promise(self, volume: Path, samples: SamplePacks, start: Path) -> None:
         """What holds at every moment: `current` is absent or whole, and nothing public is half."""
         if self.damaged:
-            assert_not_worse(volume, shelf, start)
+            assert_not_worse(volume, samples, start)
             return
-        active = self.active(volume, shelf)
+        active = self.active(volume, samples)
         assert active in (self.before, self.goal), f"{active} is current"
-        volume_oracle.assert_public_is_whole(volume, shelf)
+        volume_oracle.assert_public_is_whole(volume, samples)
 
-    def active(self, volume: Path, shelf: Shelf) -> frozenset[PackRef] | None:
+    def active(self, volume: Path, samples: SamplePacks) -> frozenset[PackRef] | None:
         """What is current; of a damaged release, by its record alone."""
-        return volume_oracle.recorded_active(volume) if self.damaged else volume_oracle.active(volume, shelf)
+        return volume_oracle.recorded_active(volume) if self.damaged else volume_oracle.active(volume, samples)
 
-    def assert_converged(self, volume: Path, shelf: Shelf) -> None:
+    def assert_converged(self, volume: Path, samples: SamplePacks) -> None:
         """What holds after the next run."""
-        active = volume_oracle.active(volume, shelf)
+        active = volume_oracle.active(volume, samples)
         assert active == self.goal, f"{active} is current"
-        volume_oracle.assert_public_is_whole(volume, shelf)
+        volume_oracle.assert_public_is_whole(volume, samples)
 
 
-def assert_not_worse(volume: Path, shelf: Shelf, start: Path) -> None:
+def assert_not_worse(volume: Path, samples: SamplePacks, start: Path) -> None:
     """Whatever was right at the start is right, and whatever was wrong is either right or wrong as it was."""
     for ref in {*volume_oracle.public_packs(start), *volume_oracle.public_packs(volume)}:
         path = f"packs/{ref.name}/{ref.version}"
         if not (start / path).exists():
-            volume_oracle.assert_pack_is_whole(volume, ref, shelf)
+            volume_oracle.assert_pack_is_whole(volume, ref, samples)
             continue
-        _compare(tree_of(volume / path), tree_of(start / path), shelf.trees[ref], path)
+        _compare(tree_of(volume / path), tree_of(start / path), samples.trees[ref], path)
     for release in volume_oracle.releases(start):
         path = f"releases/{release}"
         before = tree_of(start / path)
@@ -116,49 +116,49 @@ def copy_volume(start: Path, volume: Path) -> Path:
 # -- how volumes come to be
 
 
-def install(volume: Path, shelf: Shelf, wanted: frozenset[PackRef]) -> str:
+def install(volume: Path, samples: SamplePacks, wanted: frozenset[PackRef]) -> str:
     """Install a set; return the release's id."""
-    done = Program(shelf.environment(volume, *sorted(wanted))).run("--json")
+    done = Program(samples.environment(volume, *sorted(wanted))).run("--json")
     assert done.code == 0, str(done)
     return str(done.json["release"])
 
 
-def _act(volume: Path, shelf: Shelf, *arguments: str) -> None:
-    done = Program(shelf.environment(volume, *sorted(NEW))).run(*arguments)
+def _act(volume: Path, samples: SamplePacks, *arguments: str) -> None:
+    done = Program(samples.environment(volume, *sorted(NEW))).run(*arguments)
     assert done.code == 0, str(done)
 
 
-def _empty(volume: Path, shelf: Shelf) -> None:
-    del volume, shelf
+def _empty(volume: Path, samples: SamplePacks) -> None:
+    del volume, samples
 
 
-def _half(volume: Path, shelf: Shelf) -> None:
+def _half(volume: Path, samples: SamplePacks) -> None:
     """Killed when the fourth chunk was to be written."""
     chunks = iter(range(1, 100))
-    stopped = Program(shelf.environment(volume, *sorted(OLD))).followed(
+    stopped = Program(samples.environment(volume, *sorted(OLD))).followed(
         str(volume), lambda call: call.name != "pwrite64" or "@" not in call.paths[0] or next(chunks) < 4
     )
     assert stopped.code == KILLED, str(stopped)
 
 
-def _old(volume: Path, shelf: Shelf) -> None:
-    install(volume, shelf, OLD)
+def _old(volume: Path, samples: SamplePacks) -> None:
+    install(volume, samples, OLD)
 
 
-def _upgraded(volume: Path, shelf: Shelf) -> None:
-    install(volume, shelf, OLD)
-    install(volume, shelf, NEW)
+def _upgraded(volume: Path, samples: SamplePacks) -> None:
+    install(volume, samples, OLD)
+    install(volume, samples, NEW)
 
 
-def _rolled_back(volume: Path, shelf: Shelf) -> None:
-    _upgraded(volume, shelf)
-    _act(volume, shelf, "--rollback")
+def _rolled_back(volume: Path, samples: SamplePacks) -> None:
+    _upgraded(volume, samples)
+    _act(volume, samples, "--rollback")
 
 
-def _full_of_things(volume: Path, shelf: Shelf) -> None:
+def _full_of_things(volume: Path, samples: SamplePacks) -> None:
     """Three releases, staging that nobody wants, a pack and a manifest that nothing uses, and old debris."""
-    _upgraded(volume, shelf)
-    install(volume, shelf, NEXT)
+    _upgraded(volume, samples)
+    install(volume, samples, NEXT)
     (volume / "staging/en-us/7@0123456789ab/am").mkdir(parents=True)
     (volume / "staging/en-us/7@0123456789ab/am/final.mdl").write_bytes(b"half")
     (volume / "staging/en-us/7@0123456789ab.json").write_bytes(b"{}")
@@ -169,9 +169,9 @@ def _full_of_things(volume: Path, shelf: Shelf) -> None:
         os.utime(volume / "staging" / name, (LONG_AGO, LONG_AGO))
 
 
-def _damaged(volume: Path, shelf: Shelf) -> None:
+def _damaged(volume: Path, samples: SamplePacks) -> None:
     """One of each kind of damage that repairing mends."""
-    _upgraded(volume, shelf)
+    _upgraded(volume, samples)
     pack = volume / "packs/nl-nl/2"
     with (pack / "graph/HCLG.fst").open("r+b") as file:  # shared with the version before
         file.write(b"?")
@@ -185,14 +185,14 @@ def _damaged(volume: Path, shelf: Shelf) -> None:
     (volume / "current/nl-nl").symlink_to("../../packs/nl-nl/1")
 
 
-def _without_pack(volume: Path, shelf: Shelf) -> None:
-    _upgraded(volume, shelf)
+def _without_pack(volume: Path, samples: SamplePacks) -> None:
+    _upgraded(volume, samples)
     shutil.rmtree(volume / "packs/common/1")
 
 
-def _unpacked_and_damaged(volume: Path, shelf: Shelf) -> None:
+def _unpacked_and_damaged(volume: Path, samples: SamplePacks) -> None:
     """One damage of each kind to what came as a plain archive, but for its manifest."""
-    install(volume, shelf, UNPACKED)
+    install(volume, samples, UNPACKED)
     pack = volume / "packs/nl-nl/4"
     os.truncate(pack / "am/final.mdl", 5000)
     (pack / "bin/decode").unlink()
@@ -200,8 +200,8 @@ def _unpacked_and_damaged(volume: Path, shelf: Shelf) -> None:
     (pack / "conf/new.conf").chmod(0o600)
 
 
-def _without_manifest(volume: Path, shelf: Shelf) -> None:
-    _upgraded(volume, shelf)
+def _without_manifest(volume: Path, samples: SamplePacks) -> None:
+    _upgraded(volume, samples)
     (volume / "manifests/nl-nl/2.json").unlink()
 
 

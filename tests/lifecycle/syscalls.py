@@ -20,7 +20,7 @@ from tests.services import missing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Before = Callable[["Call"], "bool | Fail"]
+    Before = Callable[["SystemCall"], "bool | Fail"]
 
 _TRACEME, _POKE_USER, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 6, 7, 0x4200, 0x420E
 _RESULT, _NUMBER = 80, 120  # where x86-64 keeps a call's result (rax) and its number (orig_rax)
@@ -83,7 +83,7 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 _libc.ptrace.restype = ctypes.c_long
 
 
-class Call(NamedTuple):
+class SystemCall(NamedTuple):
     """A system call that is about to be made; paths below the watched directory are relative to it."""
 
     name: str
@@ -173,7 +173,7 @@ def _fail(thread: int, number: int) -> None:
     _checked(_libc.ptrace(_POKE_USER, thread, _RESULT, -number))
 
 
-def _call(thread: int, directory: str) -> Call | None:
+def _call(thread: int, directory: str) -> SystemCall | None:
     """The call that the thread is about to make, if it changes something below the directory."""
     info = ctypes.create_string_buffer(88)
     if _libc.ptrace(_GET_SYSCALL_INFO, thread, len(info), info) < 0:
@@ -187,7 +187,7 @@ def _call(thread: int, directory: str) -> Call | None:
     paths = list(_paths(thread, where, arguments))
     if not any(path == directory or path.startswith(f"{directory}/") for path in paths):
         return None
-    return Call(name, tuple(os.path.relpath(path, directory) for path in paths))
+    return SystemCall(name, tuple(os.path.relpath(path, directory) for path in paths))
 
 
 def _paths(thread: int, where: tuple[Where, ...], arguments: list[int]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lifecycle.crash_points import TROUBLES, Ground, Trouble, cover_trouble
+from tests.lifecycle.crash_points import TROUBLES, CrashScenario, Trouble, cover_trouble
 from tests.lifecycle.summary import tell
 from tests.lifecycle.syscalls import require_tracing
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lifecycle.fork_server import Pool
-    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.sample_packs import SamplePacks
 
 _ALL_BUT_THE_DULL = [trouble for trouble in TROUBLES if trouble != Trouble(errno.EIO)]  # EROFS is as persistent
 
@@ -23,14 +23,14 @@ _ALL_BUT_THE_DULL = [trouble for trouble in TROUBLES if trouble != Trouble(errno
 @pytest.mark.parametrize("trouble", _ALL_BUT_THE_DULL, ids=str)
 @pytest.mark.parametrize("name", ["install", "upgrade", "roll back", "prune", "repair"])
 def test_every_failure_of_the_disk_is_survived(
-    name: str, trouble: Trouble, pool: Pool, shelf: Shelf, memory: Path
+    name: str, trouble: Trouble, pool: Pool, samples: SamplePacks, memory: Path
 ) -> None:
     """Broken for a moment, or full or read-only from any change on: what was current is whole, then it converges.
 
     Where a run ends well nevertheless, it has done its work.
     """
     require_tracing()
-    coverage = cover_trouble(pool, Ground(name, shelf, memory / "ground"), trouble)
+    coverage = cover_trouble(pool, CrashScenario(name, samples, memory / "crash"), trouble)
     tell(coverage)
     assert coverage.points == len(coverage.stops)
     assert coverage.faults == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lifecycle.loop_devices import KEEP_THE_LOG, LOSE_THE_LOG
-from tests.lifecycle.power_cuts import Loss, Site, play
+from tests.lifecycle.power_cuts import Loss, PowerCutSite, play
 from tests.lifecycle.summary import tell
 from tests.lifecycle.syscalls import require_tracing
 from tests.services import require_root
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lifecycle.fork_server import Pool
-    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.sample_packs import SamplePacks
 
 _SCENARIOS = ["install", "upgrade", "roll back", "activate", "prune", "repair"]
 
@@ -38,13 +38,13 @@ def _mounting() -> None:
         pytest.param(Loss("xfs", "loop", KEEP_THE_LOG), id="xfs loses its data"),
     ],
 )
-def test_a_power_cut_is_survived(loss: Loss, pool: Pool, shelf: Shelf, memory: Path) -> None:
+def test_a_power_cut_is_survived(loss: Loss, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """Before and after each rename: `current` is absent or whole by our own eye and by `--verify`; then it converges.
 
     What was told to have ended well has not vanished.
     """
     began = monotonic()
-    sites = [Site(loss, name, shelf, memory / name) for name in _SCENARIOS]
+    sites = [PowerCutSite(loss, name, samples, memory / name) for name in _SCENARIOS]
     cuts = [cut for played in pool.each(play, sites) for cut in played]
     outcomes = Counter(cut.outcome for cut in cuts)
     told = ", ".join(f"{outcome} {count} times" for outcome, count in sorted(outcomes.items()))

@@ -11,7 +11,7 @@ from tests.lifecycle import volume_oracle
 from tests.lifecycle.loop_devices import Disk, flush, tmpfs
 from tests.lifecycle.sample_packs import COMMON, ONE, THREE, TWO
 from tests.lifecycle.scenarios import LONG_AGO, NEW, NEXT, OLD, copy_volume
-from tests.lifecycle.site import Site
+from tests.lifecycle.site import LifecycleSite
 from tests.services import require_root
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ DAMAGED = 45
 
 
 @pytest.fixture
-def grown(site: Site) -> Site:
+def grown(site: LifecycleSite) -> LifecycleSite:
     """Install three releases."""
     site.install(OLD, NEW, NEXT)
     return site
 
 
-def pruned(site: Site, *options: str, wanted: frozenset[PackRef] = NEXT) -> dict[str, Any]:
+def pruned(site: LifecycleSite, *options: str, wanted: frozenset[PackRef] = NEXT) -> dict[str, Any]:
     return site.offline("--prune", "--json", *options, wanted=wanted).json
 
 
@@ -38,7 +38,7 @@ def going(report: dict[str, Any]) -> set[tuple[str, str]]:
     return {(item["kind"], item["name"]) for item in report["items"] if not item["stays"]}
 
 
-def staged(site: Site, name: str, version: str) -> Path:
+def staged(site: LifecycleSite, name: str, version: str) -> Path:
     """Leave a pack half fetched."""
     directory = site.volume / f"staging/{name}/{version}@0123456789ab"
     (directory / "am").mkdir(parents=True)
@@ -47,7 +47,7 @@ def staged(site: Site, name: str, version: str) -> Path:
     return directory
 
 
-def test_one_release_is_kept_for_rollback(grown: Site) -> None:
+def test_one_release_is_kept_for_rollback(grown: LifecycleSite) -> None:
     """Without being told otherwise, the release before the current one stays, whole, and what is older goes."""
     oldest = grown.release(OLD)
     assert going(pruned(grown)) == {("release", oldest), ("pack", str(ONE)), ("manifest", str(ONE))}
@@ -58,7 +58,7 @@ def test_one_release_is_kept_for_rollback(grown: Site) -> None:
 
 
 @pytest.mark.parametrize(("keep", "packs"), [("0", [COMMON, THREE]), ("2", [COMMON, ONE, TWO, THREE])])
-def test_as_many_are_kept_as_asked_for(grown: Site, keep: str, packs: list[PackRef]) -> None:
+def test_as_many_are_kept_as_asked_for(grown: LifecycleSite, keep: str, packs: list[PackRef]) -> None:
     """`--keep N` keeps N releases besides the current one."""
     pruned(grown, "--keep", keep)
     assert volume_oracle.public_packs(grown.volume) == packs
@@ -66,13 +66,13 @@ def test_as_many_are_kept_as_asked_for(grown: Site, keep: str, packs: list[PackR
     assert grown.active == NEXT
 
 
-def test_a_pack_that_any_kept_release_uses_stays(grown: Site) -> None:
+def test_a_pack_that_any_kept_release_uses_stays(grown: LifecycleSite) -> None:
     """`common` belongs to all three releases and goes with none of them."""
     pruned(grown, "--keep", "0")
     assert COMMON in volume_oracle.public_packs(grown.volume)
 
 
-def test_what_an_upgrade_linked_stays_when_its_origin_goes(grown: Site) -> None:
+def test_what_an_upgrade_linked_stays_when_its_origin_goes(grown: LifecycleSite) -> None:
     """A file that versions share is removed with the last of them."""
     shared = grown.volume / "packs/nl-nl/3/am/final.mdl"
     links = shared.stat().st_nlink
@@ -81,7 +81,7 @@ def test_what_an_upgrade_linked_stays_when_its_origin_goes(grown: Site) -> None:
     assert grown.active == NEXT
 
 
-def test_staging_goes_unless_the_environment_wants_it(grown: Site) -> None:
+def test_staging_goes_unless_the_environment_wants_it(grown: LifecycleSite) -> None:
     """An upgrade that was begun and is not wanted any more goes, with its manifest; the one that is wanted stays."""
     wanted, unwanted = staged(grown, "nl-nl", "4"), staged(grown, "en-us", "4")
     pruned(grown, wanted=frozenset({COMMON, THREE._replace(version="4")}))
@@ -90,7 +90,7 @@ def test_staging_goes_unless_the_environment_wants_it(grown: Site) -> None:
     assert not (grown.volume / "staging/en-us").exists()
 
 
-def test_staging_stays_where_the_environment_says_nothing(grown: Site) -> None:
+def test_staging_stays_where_the_environment_says_nothing(grown: LifecycleSite) -> None:
     """Pruned by hand, without the variables that name packs, staging is nobody's to judge."""
     directory = staged(grown, "en-us", "4")
     done = grown.done("--prune", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="").json
@@ -98,7 +98,7 @@ def test_staging_stays_where_the_environment_says_nothing(grown: Site) -> None:
     assert ("pack", str(ONE)) in going(done)
 
 
-def test_what_was_published_and_not_yet_activated_stays_if_wanted(site: Site) -> None:
+def test_what_was_published_and_not_yet_activated_stays_if_wanted(site: LifecycleSite) -> None:
     """A pack that came before the run was killed needs not come again."""
     site.install(NEW, OLD)
     pruned(site, "--keep", "0", wanted=NEW)
@@ -107,7 +107,7 @@ def test_what_was_published_and_not_yet_activated_stays_if_wanted(site: Site) ->
     assert volume_oracle.public_packs(site.volume) == [COMMON, ONE]
 
 
-def test_debris_goes_once_nobody_can_need_it(grown: Site) -> None:
+def test_debris_goes_once_nobody_can_need_it(grown: LifecycleSite) -> None:
     """What killed runs left goes after a minute; what is younger may be in use by a run beside this one."""
     old, young = (grown.volume / "staging" / name for name in (".trash-old", ".file-young"))
     old.mkdir()
@@ -118,7 +118,7 @@ def test_debris_goes_once_nobody_can_need_it(grown: Site) -> None:
     assert volume_oracle.debris(grown.volume) == [".file-young"]
 
 
-def test_a_manifest_without_a_pack_goes(grown: Site) -> None:
+def test_a_manifest_without_a_pack_goes(grown: LifecycleSite) -> None:
     """What a prune that was killed has left over is removed by the next."""
     (grown.volume / "manifests/en-us").mkdir()
     (grown.volume / "manifests/en-us/9.json").write_bytes(b"{}")
@@ -126,7 +126,7 @@ def test_a_manifest_without_a_pack_goes(grown: Site) -> None:
     assert not (grown.volume / "manifests/en-us").exists()
 
 
-def test_a_release_that_lacks_a_pack_goes(grown: Site) -> None:
+def test_a_release_that_lacks_a_pack_goes(grown: LifecycleSite) -> None:
     """It can never be current again."""
     broken = grown.release(NEW)
     (grown.volume / "manifests/nl-nl/2.json").unlink()
@@ -134,7 +134,7 @@ def test_a_release_that_lacks_a_pack_goes(grown: Site) -> None:
     assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
 
 
-def test_nothing_goes_while_current_is_damaged(grown: Site) -> None:
+def test_nothing_goes_while_current_is_damaged(grown: LifecycleSite) -> None:
     """What a release needs that is not whole cannot be told: so all stays, and the operator hears what to do first."""
     (grown.volume / "manifests/nl-nl/3.json").unlink()
     before = volume_oracle.public_state(grown.volume)
@@ -143,7 +143,7 @@ def test_nothing_goes_while_current_is_damaged(grown: Site) -> None:
     assert volume_oracle.public_state(grown.volume) == before
 
 
-def test_a_dry_run_tells_the_same_and_changes_nothing(grown: Site) -> None:
+def test_a_dry_run_tells_the_same_and_changes_nothing(grown: LifecycleSite) -> None:
     """`--dry-run` says what would go, why the rest stays, and how much it frees; then it is so."""
     staged(grown, "en-us", "4")
     before = volume_oracle.public_state(grown.volume)
@@ -153,7 +153,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(grown: Site) -> None:
     assert pruned(grown) == {**foretold, "dry_run": False}
 
 
-def test_pruning_again_finds_nothing(grown: Site) -> None:
+def test_pruning_again_finds_nothing(grown: LifecycleSite) -> None:
     """After a prune there is nothing to prune, and nothing to free."""
     pruned(grown)
     again = pruned(grown)
@@ -161,12 +161,12 @@ def test_pruning_again_finds_nothing(grown: Site) -> None:
     assert again["bytes_freed"] == 0
 
 
-def test_an_empty_volume_can_be_pruned(site: Site) -> None:
+def test_an_empty_volume_can_be_pruned(site: LifecycleSite) -> None:
     """There is nothing to remove."""
     assert pruned(site)["items"] == []
 
 
-def test_programs_are_told_everything(grown: Site) -> None:
+def test_programs_are_told_everything(grown: LifecycleSite) -> None:
     """The JSON has each release, pack, manifest, staging and piece of debris; if it stays, why, and what it frees."""
     staged(grown, "en-us", "4")
     (grown.volume / "staging/.file-young").write_bytes(b"new")
@@ -188,7 +188,7 @@ def test_programs_are_told_everything(grown: Site) -> None:
     assert report["bytes_freed"] == sum(item["bytes_freed"] for item in report["items"])
 
 
-def test_bytes_freed_are_true(grown: Site) -> None:
+def test_bytes_freed_are_true(grown: LifecycleSite) -> None:
     """What is told is what the files took, each inode once: links that stay free nothing."""
     staged(grown, "en-us", "4")
     before = _taken(grown.volume)
@@ -197,13 +197,13 @@ def test_bytes_freed_are_true(grown: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_bytes_freed_are_free(kind: str, grown: Site, memory: Path) -> None:
+def test_bytes_freed_are_free(kind: str, grown: LifecycleSite, memory: Path) -> None:
     """The file system has as many bytes more as were told: not fewer, and more by no more than emptied directories."""
     require_root()
     disk = Disk(kind, memory)
     disk.make()
     with disk.mounted() as top:
-        site = Site(copy_volume(grown.volume, top / "models"), grown.shelf, grown.pool)
+        site = LifecycleSite(copy_volume(grown.volume, top / "models"), grown.samples, grown.pool)
         staged(site, "en-us", "4")
         before = _free(top)
         freed = pruned(site, "--keep", "0")["bytes_freed"]
@@ -212,11 +212,11 @@ def test_bytes_freed_are_free(kind: str, grown: Site, memory: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["size=300k", "nr_inodes=100"])
-def test_a_full_volume_can_be_pruned(limit: str, grown: Site, memory: Path) -> None:
+def test_a_full_volume_can_be_pruned(limit: str, grown: LifecycleSite, memory: Path) -> None:
     """With not a byte or not an inode left, prune makes room: it needs none itself."""
     require_root()
     with tmpfs(memory / "full", limit) as top:
-        site = Site(copy_volume(grown.volume, top / "models"), grown.shelf, grown.pool)
+        site = LifecycleSite(copy_volume(grown.volume, top / "models"), grown.samples, grown.pool)
         _fill(top)
         pruned(site, "--keep", "0")
         assert volume_oracle.public_packs(site.volume) == [COMMON, THREE]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lifecycle.fork_server import Pool
-    from tests.lifecycle.sample_packs import Shelf
-    from tests.lifecycle.site import Site
+    from tests.lifecycle.sample_packs import SamplePacks
+    from tests.lifecycle.site import LifecycleSite
 
 _KINDS = {"record", "link", "manifest"}
 _OF_FILES = [
@@ -31,12 +31,12 @@ _OF_FILES = [
 
 
 @pytest.mark.parametrize("name", _OF_FILES)
-def test_an_upgrade_from_a_damaged_version_is_right(name: str, site: Site) -> None:
+def test_an_upgrade_from_a_damaged_version_is_right(name: str, site: LifecycleSite) -> None:
     """Whatever has befallen the version that chunks and files are taken from, the new one is what was published."""
     site.install(OLD, NEW)
     HARMS[name].do(site.volume)
     site.done(wanted=NEXT)
-    assert volume_oracle.active(site.volume, site.shelf) == NEXT
+    assert volume_oracle.active(site.volume, site.samples) == NEXT
 
 
 def _append(path: Path) -> None:
@@ -81,20 +81,20 @@ def _flip(path: Path) -> None:
         lambda path: shutil.rmtree(path.parent),
     ],
 )
-def test_a_spoiled_staging_is_made_right(spoil: Callable[[Path], object], site: Site, pool: Pool) -> None:
+def test_a_spoiled_staging_is_made_right(spoil: Callable[[Path], object], site: LifecycleSite, pool: Pool) -> None:
     """Whatever has befallen what an earlier run left in staging, what is published is what ought to be."""
-    pool.do(_leave_half, site.volume, site.shelf)
+    pool.do(_leave_half, site.volume, site.samples)
     (model,) = site.volume.glob("staging/nl-nl/1@*/am/final.mdl")
     spoil(model)
     site.done(wanted=OLD)
     assert site.active == OLD
 
 
-def _leave_half(volume: Path, shelf: Shelf) -> None:
-    SCENARIOS["install again after a kill"].prepare(volume, shelf)
+def _leave_half(volume: Path, samples: SamplePacks) -> None:
+    SCENARIOS["install again after a kill"].prepare(volume, samples)
 
 
-def test_modes_are_set_whatever_the_volume_says(site: Site) -> None:
+def test_modes_are_set_whatever_the_volume_says(site: LifecycleSite) -> None:
     """A directory whose group is inherited, and an odd umask: directories and executables are 0755, files 0644."""
     site.volume.mkdir(mode=0o755)
     site.volume.chmod(0o2775)
@@ -108,7 +108,7 @@ def test_modes_are_set_whatever_the_volume_says(site: Site) -> None:
     assert site.run("--verify", wanted=OLD).code == 0
 
 
-def test_what_kubernetes_does_to_modes_is_no_damage(site: Site) -> None:
+def test_what_kubernetes_does_to_modes_is_no_damage(site: LifecycleSite) -> None:
     """A pod with an fsGroup adds group rights to all of the volume at each start; files are linked nevertheless."""
     site.install(OLD)
     for path in site.volume.rglob("*"):
@@ -120,11 +120,11 @@ def test_what_kubernetes_does_to_modes_is_no_damage(site: Site) -> None:
     assert one.samefile(other)
 
 
-def test_a_file_system_without_preallocation_is_written_once(site: Site) -> None:
+def test_a_file_system_without_preallocation_is_written_once(site: LifecycleSite) -> None:
     """Where fallocate(2) is not supported, room is not made with zeros, which could fall on another run's bytes."""
     trace = site.volume.parent / "trace"
     command = ["-f", "-o", str(trace), "-e", "trace=pwrite64,fallocate", "-e", "inject=fallocate:error=EOPNOTSUPP"]
-    environment = {**os.environ, **site.shelf.environment(site.volume, *sorted(NEW))}
+    environment = {**os.environ, **site.samples.environment(site.volume, *sorted(NEW))}
     run = [require_tool("strace"), *command, sys.executable, "-m", "models_init"]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -133,10 +133,10 @@ def test_a_file_system_without_preallocation_is_written_once(site: Site) -> None
     assert written == []
 
 
-def test_without_hard_links_that_is_told_and_planned(site: Site) -> None:
+def test_without_hard_links_that_is_told_and_planned(site: LifecycleSite) -> None:
     """A volume that refuses hard links is told at the start, with what to do; unchanged files are copied."""
     site.install(OLD)
-    environment = {**os.environ, **site.shelf.environment(site.volume, *sorted(NEW))}
+    environment = {**os.environ, **site.samples.environment(site.volume, *sorted(NEW))}
     inject = ["-f", "-o", os.devnull, "-e", "trace=link,linkat", "-e", "inject=link,linkat:error=EPERM"]
     run = [require_tool("strace"), *inject, sys.executable, "-m", "models_init"]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
@@ -146,5 +146,5 @@ def test_without_hard_links_that_is_told_and_planned(site: Site) -> None:
     assert all((site.volume / "packs/nl-nl/2" / path).stat().st_nlink == 1 for path in _files(site))
 
 
-def _files(site: Site) -> list[str]:
-    return [file.path for file in site.shelf.manifest(TWO).files]
+def _files(site: LifecycleSite) -> list[str]:
+    return [file.path for file in site.samples.manifest(TWO).files]

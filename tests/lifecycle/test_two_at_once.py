@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lifecycle.fork_server import Pool
-    from tests.lifecycle.sample_packs import Shelf
-    from tests.lifecycle.site import Site
+    from tests.lifecycle.sample_packs import SamplePacks
+    from tests.lifecycle.site import LifecycleSite
 
 LOCKED = 42
 _ROUNDS = 25  # of each of two parties
 
 
 @pytest.mark.parametrize("lying", [False, True], ids=["locks that hold", "locks that lie"])
-def test_eight_at_once(*, lying: bool, pool: Pool, shelf: Shelf, memory: Path) -> None:
+def test_eight_at_once(*, lying: bool, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """Installs of this set and that, prunes, rollbacks, repairs: `current` is whole at rest, the next run converges.
 
     Where locks hold, some are killed at any moment.
     """
     began = monotonic()
-    parties = [Party(memory / str(seed), shelf, seed, _ROUNDS, lying, 0 if lying else 3) for seed in range(2)]
+    parties = [Party(memory / str(seed), samples, seed, _ROUNDS, lying, 0 if lying else 3) for seed in range(2)]
     rounds = [one for played in pool.each(chaos.play, parties) for one in played]
     codes = dict(sorted(Counter(code for one in rounds for code in one.codes).items()))
     locks = "lie" if lying else "hold"
@@ -58,7 +58,7 @@ def test_eight_at_once(*, lying: bool, pool: Pool, shelf: Shelf, memory: Path) -
     ],
 )
 def test_one_amid_the_other(
-    pairs: list[tuple[str, Second]], *, lying: bool, pool: Pool, shelf: Shelf, memory: Path
+    pairs: list[tuple[str, Second]], *, lying: bool, pool: Pool, samples: SamplePacks, memory: Path
 ) -> None:
     """Wherever one is halted while the other does its work, `current` is whole at rest, and the next run converges.
 
@@ -67,7 +67,7 @@ def test_one_amid_the_other(
     require_tracing()
     began = monotonic()
     directories = (memory / str(number) for number in count())
-    all_duets = [Duet(name, second, lying, shelf, next(directories), thorough=not lying) for name, second in pairs]
+    all_duets = [Duet(name, second, lying, samples, next(directories), thorough=not lying) for name, second in pairs]
     played = pool.each(interleavings.play, all_duets)
     for duet, halts in zip(all_duets, played, strict=True):
         tell(
@@ -79,7 +79,7 @@ def test_one_amid_the_other(
     assert all(played)
 
 
-def test_who_waits_says_for_whom(site: Site) -> None:
+def test_who_waits_says_for_whom(site: LifecycleSite) -> None:
     """A run that finds the volume in use says by whom and how long it will wait, and then gives up with 42."""
     site.install(OLD)
     with _held(site, "install by process 12345 on elsewhere since 10:00:00 UTC"):
@@ -92,7 +92,7 @@ def test_who_waits_says_for_whom(site: Site) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--prune",), ("--repair",)], ids=" ".join)
-def test_who_changes_the_volume_waits(site: Site, arguments: tuple[str, ...]) -> None:
+def test_who_changes_the_volume_waits(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
     """Prune and repair wait as an install does."""
     site.install(NEW)
     with _held(site, "install by somebody"):
@@ -100,14 +100,14 @@ def test_who_changes_the_volume_waits(site: Site, arguments: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("arguments", [(), ("--verify",), ("--status",), ("--plan",), ("--rollback",)], ids=" ".join)
-def test_who_changes_nothing_or_one_link_does_not_wait(site: Site, arguments: tuple[str, ...]) -> None:
+def test_who_changes_nothing_or_one_link_does_not_wait(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
     """A start with nothing to do, a look, and a rollback end while another run works."""
     site.install(OLD, NEW)
     with _held(site, "install by somebody"):
         site.done(*arguments, MODELS_LOCK_SECONDS="0.2")
 
 
-def test_who_has_waited_finds_it_done(site: Site) -> None:
+def test_who_has_waited_finds_it_done(site: LifecycleSite) -> None:
     """A run that waited for one with the same environment has nothing left to do, and asks no source."""
     site.install(OLD)
     with _held(site, "install by somebody") as let_go, _started(site) as waiting:
@@ -120,7 +120,7 @@ def test_who_has_waited_finds_it_done(site: Site) -> None:
     assert site.active == NEW
 
 
-def test_locks_that_the_file_system_does_not_have_are_done_without(site: Site) -> None:
+def test_locks_that_the_file_system_does_not_have_are_done_without(site: LifecycleSite) -> None:
     """Where flock(2) is not supported at all, as on some cluster file systems, everything works."""
     site.install(OLD)
     for action in ((), ("--prune",), ("--rollback",), ("--repair",)):
@@ -133,7 +133,7 @@ def test_locks_that_the_file_system_does_not_have_are_done_without(site: Site) -
 
 
 @contextmanager
-def _held(site: Site, note: str) -> Iterator[Callable[[], None]]:
+def _held(site: LifecycleSite, note: str) -> Iterator[Callable[[], None]]:
     """Hold the volume's lock, until the block is left or what it gets is called."""
     with (site.volume / ".lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -144,10 +144,10 @@ def _held(site: Site, note: str) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _started(site: Site, *arguments: str, through: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+def _started(site: LifecycleSite, *arguments: str, through: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run the program as a process of its own."""
     command = [*map(require_tool, through[:1]), *through[1:], sys.executable, "-m", "models_init", *arguments]
-    environment = {**os.environ, **site.shelf.environment(site.volume, *sorted(NEW))}
+    environment = {**os.environ, **site.samples.environment(site.volume, *sorted(NEW))}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lifecycle.corruptions import HARMS
-from tests.lifecycle.repair_cases import DAMAGED, Bench, Flip, flip_bits, harm
+from tests.lifecycle.repair_cases import DAMAGED, Flip, UpgradedVolume, flip_bits, harm
 from tests.lifecycle.scenarios import NEW, OLD
 from tests.lifecycle.summary import tell
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lifecycle.fork_server import Pool
-    from tests.lifecycle.sample_packs import Shelf
-    from tests.lifecycle.site import Site
+    from tests.lifecycle.sample_packs import SamplePacks
+    from tests.lifecycle.site import LifecycleSite
 
 _FLIPS = 200
 SOURCE, NOT_FOUND, WRONG_BYTES = 20, 21, 30
 
 
-def test_each_flipped_bit_is_found_and_mended(pool: Pool, shelf: Shelf, memory: Path) -> None:
+def test_each_flipped_bit_is_found_and_mended(pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """Of any bit: `--verify` names its file, `--repair` fetches its chunk alone, for all versions that share it."""
     seeds = range(4)
-    benches = {seed: Bench(memory / str(seed), shelf) for seed in seeds}
+    benches = {seed: UpgradedVolume(memory / str(seed), samples) for seed in seeds}
     flips = [flip for part in pool.each(partial(_flips, benches), seeds) for flip in part]
     tell(f"bit flips: {len(flips)} found and mended, in {len({(flip.ref, flip.path) for flip in flips})} files")
     assert [flip for flip in flips if flip.fault] == []
@@ -37,14 +37,14 @@ def test_each_flipped_bit_is_found_and_mended(pool: Pool, shelf: Shelf, memory: 
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_harm_is_found_and_mended(name: str, pool: Pool, shelf: Shelf, memory: Path) -> None:
+def test_harm_is_found_and_mended(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """`--verify` names what is wrong (45); `--repair` mends it (0) and fetches the damaged chunks alone."""
-    (code, damages), fetched = pool.do(harm, Bench(memory / "volume", shelf), name)
+    (code, damages), fetched = pool.do(harm, UpgradedVolume(memory / "volume", samples), name)
     assert (code, damages) == (DAMAGED, set(HARMS[name].named))
-    assert fetched <= HARMS[name].damaged_bytes(shelf.manifest(ref) for ref in NEW)
+    assert fetched <= HARMS[name].damaged_bytes(samples.manifest(ref) for ref in NEW)
 
 
-def _flips(benches: dict[int, Bench], seed: int) -> list[Flip]:
+def _flips(benches: dict[int, UpgradedVolume], seed: int) -> list[Flip]:
     return flip_bits(benches[seed], seed, _FLIPS // len(benches))
 
 
@@ -57,13 +57,13 @@ def _flips(benches: dict[int, Bench], seed: int) -> list[Flip]:
     ],
 )
 def test_a_repair_that_the_source_fails_is_told(
-    spoil: Callable[[Path], object], code: int, site: Site, tmp_path: Path
+    spoil: Callable[[Path], object], code: int, site: LifecycleSite, tmp_path: Path
 ) -> None:
     """What cannot be fetched is told in the source's words, and stays as it was until it can be."""
     site.install(NEW)
     damaged = site.volume / "packs/nl-nl/2/conf/new.conf"
     damaged.write_bytes(b"?")
-    vendor = shutil.copytree(site.shelf.directory, tmp_path / "packs")
+    vendor = shutil.copytree(site.samples.directory, tmp_path / "packs")
     spoil(vendor / "nl-nl/2/pack.tar.zst")
     failed = site.run("--repair", MODELS_URL=vendor.as_uri())
     assert failed.code == code
@@ -72,7 +72,7 @@ def test_a_repair_that_the_source_fails_is_told(
     assert site.active == NEW
 
 
-def test_an_older_release_is_verified_and_repaired_by_its_id(site: Site) -> None:
+def test_an_older_release_is_verified_and_repaired_by_its_id(site: LifecycleSite) -> None:
     """A release need not be current, nor whole, to be looked at and mended."""
     site.install(OLD, NEW)
     older = site.release(OLD)
@@ -85,7 +85,7 @@ def test_an_older_release_is_verified_and_repaired_by_its_id(site: Site) -> None
     assert site.active == NEW
 
 
-def test_a_current_that_leads_nowhere_is_no_release(site: Site) -> None:
+def test_a_current_that_leads_nowhere_is_no_release(site: LifecycleSite) -> None:
     """Where the release itself is gone that is told; a start without an action puts it back, and needs no source."""
     site.install(NEW)
     shutil.rmtree(site.volume / "releases" / site.release(NEW))

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tests.lifecycle.sample_packs import Shelf
+    from tests.lifecycle.sample_packs import SamplePacks
 
 _WORKING_NAMES = (".history", ".rolled-back.json")
 
 
-def active(volume: Path, shelf: Shelf) -> frozenset[PackRef] | None:
+def active(volume: Path, samples: SamplePacks) -> frozenset[PackRef] | None:
     """The packs that a server finds through `current`, each of which is whole; None where `current` is absent."""
     link = volume / "current"
     if not os.path.lexists(link):
@@ -27,7 +27,7 @@ def active(volume: Path, shelf: Shelf) -> frozenset[PackRef] | None:
     directory, _, name = target.partition("/")
     assert directory == "releases", f"current leads to {target}"
     assert "/" not in name, f"current leads to {target}"
-    return _release(volume, name, shelf)
+    return _release(volume, name, samples)
 
 
 def recorded_active(volume: Path) -> frozenset[PackRef] | None:
@@ -36,23 +36,23 @@ def recorded_active(volume: Path) -> frozenset[PackRef] | None:
     return _recorded(volume, os.path.basename(os.readlink(link))) if os.path.lexists(link) else None
 
 
-def assert_public_is_whole(volume: Path, shelf: Shelf) -> None:
+def assert_public_is_whole(volume: Path, samples: SamplePacks) -> None:
     """Whatever has a public name is complete: each release, each pack, each manifest."""
     for name in _names(volume / "releases"):
         if name not in _WORKING_NAMES:
             assert not name.startswith("."), f"{name} lies among the releases"
     for ref in public_packs(volume):
-        assert_pack_is_whole(volume, ref, shelf)
+        assert_pack_is_whole(volume, ref, samples)
     for ref in _manifests(volume):
-        _assert_manifest(volume, ref, shelf)
+        _assert_manifest(volume, ref, samples)
 
 
-def assert_pack_is_whole(volume: Path, ref: PackRef, shelf: Shelf) -> None:
+def assert_pack_is_whole(volume: Path, ref: PackRef, samples: SamplePacks) -> None:
     """A pack is what was published, down to modes, and has the manifest that says so."""
     found = tree_of(volume / "packs" / ref.name / ref.version)
-    wrong = differences(found, shelf.trees[ref])
+    wrong = differences(found, samples.trees[ref])
     assert not wrong, f"{ref}: {wrong}"
-    _assert_manifest(volume, ref, shelf)
+    _assert_manifest(volume, ref, samples)
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -100,19 +100,19 @@ def _recorded(volume: Path, name: str) -> frozenset[PackRef]:
     return frozenset(PackRef(pack, described["version"]) for pack, described in record["packs"].items())
 
 
-def _release(volume: Path, name: str, shelf: Shelf) -> frozenset[PackRef]:
+def _release(volume: Path, name: str, samples: SamplePacks) -> frozenset[PackRef]:
     directory, refs = volume / "releases" / name, _recorded(volume, name)
     assert set(_names(directory)) == {"release.json", *(ref.name for ref in refs)}, f"{name} holds {_names(directory)}"
     for ref in refs:
         leads = os.readlink(directory / ref.name)
         assert leads == f"../../packs/{ref.name}/{ref.version}", f"{name}/{ref.name} leads to {leads}"
-        assert_pack_is_whole(volume, ref, shelf)
+        assert_pack_is_whole(volume, ref, samples)
     return refs
 
 
-def _assert_manifest(volume: Path, ref: PackRef, shelf: Shelf) -> None:
+def _assert_manifest(volume: Path, ref: PackRef, samples: SamplePacks) -> None:
     found = (volume / "manifests" / ref.name / f"{ref.version}.json").read_bytes()
-    assert found == shelf.document(ref), f"the manifest of {ref} is not what was published"
+    assert found == samples.document(ref), f"the manifest of {ref} is not what was published"
 
 
 def _is_empty_name(path: Path, part: str) -> bool:

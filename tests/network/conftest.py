@@ -14,7 +14,7 @@ from tests.samples import MIB
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.network.trial import Stock
+    from tests.network.trial import PublishedPacks
     from tests.services.azurite import Azurite
 
 
@@ -26,13 +26,13 @@ def ground() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="package")
-def stock(azurite: Azurite, ground: Path) -> Stock:
+def published(azurite: Azurite, ground: Path) -> PublishedPacks:
     """Publish a pack whose archive is fetched in four ranges."""
     return publish(build_packs(ground / "small", 24 * MIB), azurite)
 
 
 @pytest.fixture(scope="package")
-def large(azurite: Azurite, ground: Path) -> Stock:
+def large(azurite: Azurite, ground: Path) -> PublishedPacks:
     """Publish a pack whose archive is fetched in fourteen ranges."""
     return publish(build_packs(ground / "large", 96 * MIB), azurite)
 

@@ -19,7 +19,7 @@ from tests.services.proxyfaults import fault
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.network.trial import Outcome, Stock
+    from tests.network.trial import PublishedPacks, TrialResult
 
 CONNECTIONS = 4
 IN_FLIGHT = 2 * BATCH_SIZE
@@ -33,11 +33,11 @@ class Dying:
     At that rate, the install takes longer than the token is valid.
     """
 
-    stock: Stock
+    published: PublishedPacks
     rate: float
     seconds: float
 
-    async def renewed(self, volume: Path, token_file: Path, after: float) -> Outcome:
+    async def renewed(self, volume: Path, token_file: Path, after: float) -> TrialResult:
         """Run once; `after` seconds after the first refusal, write a new token to the file."""
         async with self._proxy() as proxy:
             self._write(token_file, self.seconds)
@@ -47,22 +47,22 @@ class Dying:
             self._write(token_file, 3600)
             return await running
 
-    async def not_renewed(self, volume: Path, token_file: Path) -> Outcome:
+    async def not_renewed(self, volume: Path, token_file: Path) -> TrialResult:
         """Run once, and wait one second for a new token, which does not come."""
         async with self._proxy() as proxy:
             self._write(token_file, self.seconds)
             patience = {"MODELS_SAS_TOKEN_FILE": str(token_file), "MODELS_TOKEN_SECONDS": "1"}
             return await self.run(proxy, volume, **patience)
 
-    async def run(self, proxy: FaultProxy, volume: Path, **token: str) -> Outcome:
+    async def run(self, proxy: FaultProxy, volume: Path, **token: str) -> TrialResult:
         """Run once with this token."""
         usual = {"MODELS_SAS_TOKEN": "", "MODELS_CONNECTIONS": str(CONNECTIONS), "MODELS_IDLE_SECONDS": "10"}
-        return await run(self.stock, proxy, volume, **{**usual, **token})
+        return await run(self.published, proxy, volume, **{**usual, **token})
 
     def _proxy(self) -> FaultProxy:
-        return FaultProxy(self.stock.container.origin, fault("rate", str(self.rate)))
+        return FaultProxy(self.published.container.origin, fault("rate", str(self.rate)))
 
     def _write(self, token_file: Path, seconds: float) -> None:
         aside = token_file.with_name("token.new")
-        aside.write_text(self.stock.container.sas(expires_in=seconds))
+        aside.write_text(self.published.container.sas(expires_in=seconds))
         os.replace(aside, token_file)

@@ -27,8 +27,8 @@ from tests.services import azurite
 from tests.services.faultproxy import FaultProxy
 
 if TYPE_CHECKING:
-    from tests.network.cases import Case
-from tests.network.trial import Outcome, Stock
+    from tests.network.cases import NetworkCase
+from tests.network.trial import PublishedPacks, TrialResult
 
 _PAGE = Path(__file__).parents[2] / "docs/reliability.md"
 _HEADING = "## Bad networks\n"
@@ -37,11 +37,11 @@ _SEEDS = 5
 _SLOWED = 16  # duration in seconds of the slowed-down run in which a token expires
 
 
-class Bench:
+class FaultMeasurement:
     """Run installs in a directory, one after the other, and compare them with undisturbed ones."""
 
-    def __init__(self, stock: Stock, directory: Path) -> None:
-        self._stock = stock
+    def __init__(self, published: PublishedPacks, directory: Path) -> None:
+        self._stock = published
         self._volume = directory / "models"
         self._bytes = 0
         self._seconds = 0.0
@@ -56,7 +56,7 @@ class Bench:
         self._seconds = median(each.seconds for each in runs)
         return f"undisturbed: {human_size(self._bytes)} in {self._seconds:.1f} s"
 
-    async def row(self, case: Case) -> str:
+    async def row(self, case: NetworkCase) -> str:
         """Measure a fault, in a few responses and in every one; return a row of the table."""
         few, more, lost, every = "-", "-", "-", "-"
         if case.few:
@@ -93,21 +93,21 @@ class Bench:
         title = f"the token expires midway and is renewed 3 s later, {CONNECTIONS} connections"
         return _row(title, _verdict(outcome), self._more(outcome), "-", "-")
 
-    def _more(self, outcome: Outcome) -> str:
+    def _more(self, outcome: TrialResult) -> str:
         return human_size(max(0, outcome.carried - self._bytes))
 
-    def _tidy(self, outcome: Outcome) -> Outcome:
+    def _tidy(self, outcome: TrialResult) -> TrialResult:
         shutil.rmtree(self._volume, ignore_errors=True)
         return outcome
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: TrialResult) -> str:
     if outcome.differences:
         return "WRONG TREES"
     return f"exit {outcome.done.code}" if outcome.done.code else "survived"
 
 
-def _told(outcome: Outcome, case: Case) -> str:
+def _told(outcome: TrialResult, case: NetworkCase) -> str:
     """Return the part of the message that identifies this fault, or all of it."""
     line = outcome.done.err.splitlines()[-1]
     found = re.search(case.words, line)
@@ -127,8 +127,8 @@ def _write(table: str) -> None:
     _PAGE.write_text(before + heading + re.sub(r"(^\|.*\n)+", lambda _: table, section, count=1, flags=re.MULTILINE))
 
 
-async def _measure(stock: Stock, directory: Path) -> str:
-    bench = Bench(stock, directory)
+async def _measure(published: PublishedPacks, directory: Path) -> str:
+    bench = FaultMeasurement(published, directory)
     sys.stdout.write(f"{await bench.calibrate()}\n\n")
     table = f"{_row(*_COLUMNS)}\n{_row('---', '---', '---:', '---:', '---')}\n"
     sys.stdout.write(table)

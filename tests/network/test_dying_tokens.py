@@ -12,15 +12,15 @@ from tests.services.faultproxy import FaultProxy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.network.trial import Stock
+    from tests.network.trial import PublishedPacks
 
 
-def _dying(large: Stock) -> Dying:
+def _dying(large: PublishedPacks) -> Dying:
     """Fetch for at least twelve seconds with a token of eight: a busy machine takes two or three seconds to start."""
     return Dying(large, rate=large.archives / CONNECTIONS / 12, seconds=8)
 
 
-async def test_install_continues_with_renewed_token(large: Stock, volume: Path, tmp_path: Path) -> None:
+async def test_install_continues_with_renewed_token(large: PublishedPacks, volume: Path, tmp_path: Path) -> None:
     """A new token three seconds after the refusal: one run, exit code 0, complete trees.
 
     Only data in flight is fetched twice. A single log line reports the refused token and the wait for a new one.
@@ -31,7 +31,9 @@ async def test_install_continues_with_renewed_token(large: Stock, volume: Path, 
     assert outcome.done.err.count("token_refused") == 1
 
 
-async def test_install_with_expired_token_keeps_verified_bytes(large: Stock, volume: Path, tmp_path: Path) -> None:
+async def test_install_with_expired_token_keeps_verified_bytes(
+    large: PublishedPacks, volume: Path, tmp_path: Path
+) -> None:
     """The run ends with exit code 22 and reports when the token expired; the next one fetches the rest."""
     dying = _dying(large)
     first = await dying.not_renewed(volume, tmp_path / "token")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.network.trial import Stock, build_packs, publish, run
+from tests.network.trial import PublishedPacks, build_packs, publish, run
 from tests.samples import MIB, upgrade
 from tests.services.faultproxy import FaultProxy
 from tests.site import DUTCH, PREFIX
@@ -23,16 +23,16 @@ async def test_pack_republished_during_install_is_reported_and_not_mixed(
     old = build_packs(tmp_path / "old", 48 * MIB)
     new = build_packs(tmp_path / "new", 48 * MIB, changed=upgrade)
     assert old.manifest(DUTCH).archive != new.manifest(DUTCH).archive
-    stock = publish(old, azurite)
-    async with FaultProxy(stock.container.origin) as proxy:
-        running = asyncio.create_task(run(stock, proxy, volume, MODELS_CONNECTIONS="2", MODELS_IDLE_SECONDS="30"))
+    published = publish(old, azurite)
+    async with FaultProxy(published.container.origin) as proxy:
+        running = asyncio.create_task(run(published, proxy, volume, MODELS_CONNECTIONS="2", MODELS_IDLE_SECONDS="30"))
         await proxy.carries(20 * MIB)
         proxy.gate.clear()
-        await asyncio.to_thread(stock.container.put_tree, new.directory, PREFIX)
+        await asyncio.to_thread(published.container.put_tree, new.directory, PREFIX)
         proxy.gate.set()
         first = await running
         assert first.done.code == 30, first.done.err
         assert "was replaced while it was fetched" in first.done.fault
         assert not (volume / "current").exists()
-        second = await run(Stock(new, stock.container), proxy, volume)
+        second = await run(PublishedPacks(new, published.container), proxy, volume)
     assert (second.done.code, second.differences) == (0, []), second.done.err

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from tests.network.cases import Case
+    from tests.network.cases import NetworkCase
     from tests.services.azurite import Azurite
 
 
 @dataclass(frozen=True)
-class Stock:
+class PublishedPacks:
     """Packs in a real container."""
 
     packs: Packs
@@ -56,7 +56,7 @@ class Stock:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """The result of a run; `carried` counts bytes from the proxy to the program, `struck` the affected responses."""
 
     done: Done
@@ -82,50 +82,50 @@ def build_packs(directory: Path, size: int, changed: Callable[[Path], None] = la
     return Packs(directory / "packs", trees)
 
 
-def publish(packs: Packs, azurite: Azurite) -> Stock:
+def publish(packs: Packs, azurite: Azurite) -> PublishedPacks:
     """Upload the packs to a new container."""
-    return Stock(packs, stocked(azurite, packs))
+    return PublishedPacks(packs, stocked(azurite, packs))
 
 
-async def run_case(stock: Stock, case: Case, volume: Path, *, always: bool = False) -> Outcome:
+async def run_case(published: PublishedPacks, case: NetworkCase, volume: Path, *, always: bool = False) -> TrialResult:
     """Run the program once while a case's fault affects a few archive responses, or every one."""
-    container = stock.container
+    container = published.container
     async with FaultProxy(container.origin, sign=container.sas()) as elsewhere:
         value = elsewhere.origin if case.value == ELSEWHERE else case.value
         broken = fault(case.fault, value, on=ARCHIVES, times=times(case, always=always))
         async with FaultProxy(container.origin, broken, seed=case.title) as proxy:
-            outcome = await run(stock, proxy, volume, MODELS_RETRY_SECONDS="3" if always else "60")
+            outcome = await run(published, proxy, volume, MODELS_RETRY_SECONDS="3" if always else "60")
         return replace(outcome, carried=outcome.carried + elsewhere.carried)
 
 
-async def run_at_random(stock: Stock, volume: Path, share: float, seed: object) -> Outcome:
+async def run_at_random(published: PublishedPacks, volume: Path, share: float, seed: object) -> TrialResult:
     """Run the program once while all faults affect a share of all responses."""
-    container = stock.container
+    container = published.container
     async with FaultProxy(container.origin, sign=container.sas()) as elsewhere:
         async with FaultProxy(container.origin, *at_random(elsewhere.origin), share=share, seed=seed) as proxy:
-            outcome = await run(stock, proxy, volume)
+            outcome = await run(published, proxy, volume)
         return replace(outcome, carried=outcome.carried + elsewhere.carried)
 
 
-async def side_by_side(runs: Iterable[Awaitable[Outcome]], at_once: int = 4) -> list[Outcome]:
+async def side_by_side(runs: Iterable[Awaitable[TrialResult]], at_once: int = 4) -> list[TrialResult]:
     """Run several installs, `at_once` at a time; they mostly wait."""
     slots = asyncio.Semaphore(at_once)
 
-    async def one(run: Awaitable[Outcome]) -> Outcome:
+    async def one(run: Awaitable[TrialResult]) -> TrialResult:
         async with slots:
             return await run
 
     return await asyncio.gather(*map(one, runs))
 
 
-async def run(stock: Stock, proxy: FaultProxy, volume: Path, **variables: str) -> Outcome:
+async def run(published: PublishedPacks, proxy: FaultProxy, volume: Path, **variables: str) -> TrialResult:
     """Run the program once through a running proxy."""
-    site = stock.site(proxy, volume, **variables)
+    site = published.site(proxy, volume, **variables)
     before, began = proxy.carried, monotonic()
     try:
         done = await asyncio.to_thread(site.run, "--json")
     except subprocess.TimeoutExpired:
         done = Done(-signal.SIGKILL, "", "the run did not end by itself")
     seconds = monotonic() - began
-    differences = await asyncio.to_thread(stock.differences, site) if done.code == 0 else []
-    return Outcome(done, differences, proxy.carried - before, sum(fault.met for fault in proxy.faults), seconds)
+    differences = await asyncio.to_thread(published.differences, site) if done.code == 0 else []
+    return TrialResult(done, differences, proxy.carried - before, sum(fault.met for fault in proxy.faults), seconds)

@@ -16,7 +16,7 @@ from tests.services.faulty import Server
 if TYPE_CHECKING:
     import ssl
 
-    from tests.services.faulty import Line, Seen
+    from tests.services.faulty import Seen, ServerConnection
 
 CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _PIECE = 256 << 10
@@ -33,7 +33,7 @@ class ConnectProxy(Server):
         self._there = there
         self._reply = reply
 
-    async def answer(self, _seen: Seen, line: Line) -> None:
+    async def answer(self, _seen: Seen, line: ServerConnection) -> None:
         """Answer the request, and forward bytes in both directions until one side closes."""
         await line.write(self._reply)
         if not self._reply.startswith(b"HTTP/1.1 2"):

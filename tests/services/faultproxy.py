@@ -25,7 +25,7 @@ from tests.services.faulty import FOREVER, Server
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.services.faulty import Line, Seen
+    from tests.services.faulty import Seen, ServerConnection
 
     Act = Callable[["Exchange", str], Awaitable[None]]
 
@@ -35,7 +35,7 @@ _OF_THE_CONNECTION = {"connection", "keep-alive"}  # headers that are not forwar
 
 
 @dataclass
-class Fault:
+class ProxyFault:
     """A fault for up to `times` responses whose path matches `on`, after `after` bytes were sent to clients.
 
     `met` counts the affected responses. `times` may be changed at any time.
@@ -64,7 +64,7 @@ class FaultProxy(Server):
     def __init__(
         self,
         to: str,
-        *faults: Fault,
+        *faults: ProxyFault,
         share: float = 1.0,
         seed: object = 0,
         sign: str = "",
@@ -77,7 +77,7 @@ class FaultProxy(Server):
         self.sign = sign
         self.gate = asyncio.Event()
         self.gate.set()
-        self.on_fault: Callable[[Fault, Seen], object] = lambda _fault, _seen: None
+        self.on_fault: Callable[[ProxyFault, Seen], object] = lambda _fault, _seen: None
         self.there = urlsplit(to)
         self._share = share
         self._seed = seed
@@ -88,7 +88,7 @@ class FaultProxy(Server):
         """Return the URL of `there` through this proxy."""
         return f"{self.origin}{urlsplit(there).path}"
 
-    async def answer(self, seen: Seen, line: Line) -> None:
+    async def answer(self, seen: Seen, line: ServerConnection) -> None:
         """Forward the server's response, modified by a fault if one applies."""
         await self.gate.wait()
         fault, chance = self._draw(seen)
@@ -119,7 +119,7 @@ class FaultProxy(Server):
         self._opened.discard(writer)
         writer.transport.abort()
 
-    def _draw(self, seen: Seen) -> tuple[Fault | None, Random]:
+    def _draw(self, seen: Seen) -> tuple[ProxyFault | None, Random]:
         """Choose a fault by the seed, the request and the number of equal earlier requests.
 
         The order of different requests is random and must not matter.
@@ -170,7 +170,7 @@ class Exchange:
 
     proxy: FaultProxy
     seen: Seen
-    line: Line
+    line: ServerConnection
     chance: Random
     sent: int = 0
     """Bytes of the body that were forwarded."""

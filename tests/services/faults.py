@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tests.services.faulty import FOREVER, Fault, Line, Reply, part, refusal
+from tests.services.faulty import FOREVER, Fault, Reply, ServerConnection, part, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Cut(Fault):
 
     at: int | None = None
 
-    async def send(self, reply: Reply, line: Line) -> None:
+    async def send(self, reply: Reply, line: ServerConnection) -> None:
         """Send a part of the response and close."""
         await line.send(reply, self.at)
         line.close()
@@ -90,7 +90,7 @@ class Reset(Fault):
 
     at: int | None = None
 
-    async def send(self, reply: Reply, line: Line) -> None:
+    async def send(self, reply: Reply, line: ServerConnection) -> None:
         """Send a part of the response and reset."""
         await line.send(reply, self.at)
         line.reset()
@@ -102,7 +102,7 @@ class Stall(Fault):
 
     at: int | None = None
 
-    async def send(self, reply: Reply, line: Line) -> None:
+    async def send(self, reply: Reply, line: ServerConnection) -> None:
         """Send a part of the response and keep the connection open."""
         await line.send(reply, self.at)
         await line.server_closes()
@@ -115,7 +115,7 @@ class Trickle(Fault):
     at: int = 0
     every: float = 0.05
 
-    async def send(self, reply: Reply, line: Line) -> None:
+    async def send(self, reply: Reply, line: ServerConnection) -> None:
         """Send single bytes until the server closes or the client has disconnected."""
         await line.send(reply, self.at)
         for byte in memoryview(reply.body)[self.at :]:
@@ -130,7 +130,7 @@ class Raw(Fault):
 
     data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
 
-    async def send(self, _reply: Reply, line: Line) -> None:
+    async def send(self, _reply: Reply, line: ServerConnection) -> None:
         """Send the bytes, then close."""
         await line.write(self.data)
         line.close()

@@ -75,7 +75,7 @@ class Fault:
         """Return the response to send instead of `reply`; `whole` is the whole requested object."""
         return reply
 
-    async def send(self, reply: Reply, line: Line) -> None:
+    async def send(self, reply: Reply, line: ServerConnection) -> None:
         """Send the response."""
         await line.send(reply)
 
@@ -104,7 +104,7 @@ class Seen:
         return "sig=" in self.query
 
 
-class Line:
+class ServerConnection:
     """The server's side of one connection; `rate`, if set, limits it in bytes per second to the client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server) -> None:
@@ -195,7 +195,7 @@ class Server:
         self._tls = tls
         self._on_piece = on_piece
         self._enough = asyncio.Condition()
-        self._lines: dict[asyncio.Task[object] | None, Line] = {}
+        self._lines: dict[asyncio.Task[object] | None, ServerConnection] = {}
 
     @property
     def port(self) -> int:
@@ -225,7 +225,7 @@ class Server:
         async with self._enough:
             self._enough.notify_all()
 
-    async def answer(self, seen: Seen, line: Line) -> None:
+    async def answer(self, seen: Seen, line: ServerConnection) -> None:
         """Answer one request."""
         raise NotImplementedError
 
@@ -243,7 +243,7 @@ class Server:
         await self._server.wait_closed()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = self._lines[asyncio.current_task()] = Line(reader, writer, self)
+        line = self._lines[asyncio.current_task()] = ServerConnection(reader, writer, self)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may disconnect at any time
             while not line.ended:
                 seen = await line.request()
@@ -281,7 +281,7 @@ class FaultyServer(Server):
         """Replace the faults; the counts of each start at zero."""
         self._script = [(fault, itertools.count()) for fault in faults]
 
-    async def answer(self, seen: Seen, line: Line) -> None:
+    async def answer(self, seen: Seen, line: ServerConnection) -> None:
         """Send the correct response, modified by the fault that applies, if any."""
         fault = self._fault(seen.key)
         await fault.send(fault.spoil(self._right(seen), self.objects.get(seen.key, b"")), line)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
-from tests.services.faultproxy import Fault, Head
+from tests.services.faultproxy import Head, ProxyFault
 from tests.services.faulty import refusal
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ CATALOGUE: dict[str, tuple[str, Act]] = {}
 _SOON = timedelta(seconds=2)
 
 
-def fault(name: str, value: str = "", **limits: Any) -> Fault:
+def fault(name: str, value: str = "", **limits: Any) -> ProxyFault:
     """Make a fault by its name; `limits` are further arguments of `Fault`.
 
     Raises `ValueError`: there is no such fault.
     """
     if name not in CATALOGUE:
         raise ValueError(f"there is no fault {name!r}; there are: {', '.join(CATALOGUE)}")
-    return Fault(name, value, CATALOGUE[name][1], **limits)
+    return ProxyFault(name, value, CATALOGUE[name][1], **limits)
 
 
 def _named(name: str, told: str) -> Callable[[Act], Act]:

@@ -15,7 +15,7 @@ from tests.services.proxyfaults import CATALOGUE, fault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.services.faultproxy import Fault
+    from tests.services.faultproxy import ProxyFault
     from tests.services.faulty import Seen
 
 _EXAMPLE = """example:
@@ -72,7 +72,7 @@ async def _serve(proxy: FaultProxy) -> None:
         await ended.wait()
 
 
-def _tell(met: Fault, seen: Seen) -> None:
+def _tell(met: ProxyFault, seen: Seen) -> None:
     """Print the request that a fault affected, without its query, which may contain a token."""
     _say(f"{met.name} on {seen.method} {seen.path} {seen.headers.get('range', '')}")
 

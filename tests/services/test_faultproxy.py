@@ -15,14 +15,14 @@ from tests.eventually import eventually
 from tests.services.faultproxy import FaultProxy
 from tests.services.faulty import FaultyServer
 from tests.services.proxyfaults import CATALOGUE, fault
-from tests.services.test_parts import Got, fetch
+from tests.services.test_parts import HttpResult, fetch
 
 _KEY = "nl-nl/2026.04/pack.tar.zst"
 _DATA = bytes(range(256)) * 40
 _RANGE = {"Range": "bytes=1000-1999"}
 
 
-async def _ask(proxy: FaultProxy, server: FaultyServer, number: int = 0) -> Got | str:
+async def _ask(proxy: FaultProxy, server: FaultyServer, number: int = 0) -> HttpResult | str:
     """Request a range through the proxy; return the response or the name of the error."""
     headers = {"Range": f"bytes={1000 + number}-1999"}
     try:
@@ -54,7 +54,7 @@ async def test_same_seed_affects_same_responses() -> None:
         async with FaultyServer({_KEY: _DATA}) as server:
             async with FaultProxy(server.origin, fault("500"), share=0.3, seed=seed) as proxy:
                 got = [(number, await _ask(proxy, server, number)) for number in numbers]
-            return {number for number, each in got if isinstance(each, Got) and each.status == 500}
+            return {number for number, each in got if isinstance(each, HttpResult) and each.status == 500}
 
     first = await struck(1, list(range(40)))
     assert first == await struck(1, list(reversed(range(40))))
@@ -67,8 +67,8 @@ async def test_fault_respects_its_limits() -> None:
     limited = fault("503", "date", on="*.zst", after=1000, times=2)
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, limited) as proxy:
         got = [await _ask(proxy, server) for _ in range(4)]
-        assert [each.status for each in got if isinstance(each, Got)] == [206, 503, 503, 206]
-        assert isinstance(got[1], Got)
+        assert [each.status for each in got if isinstance(each, HttpResult)] == [206, 503, 503, 206]
+        assert isinstance(got[1], HttpResult)
         assert got[1].headers["Retry-After"].endswith("GMT")
         assert limited.met == 2
 
@@ -90,7 +90,7 @@ async def test_each_connection_fault_breaks_connection_as_described(name: str, v
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, fault(name, value, times=1)) as proxy:
         assert await _ask(proxy, server) == seen
         after = await _ask(proxy, server)
-        assert isinstance(after, Got)
+        assert isinstance(after, HttpResult)
         assert after.body == _DATA[1000:2000]
 
 
@@ -117,7 +117,7 @@ async def test_each_response_fault_changes_response_as_described(
     """Each modified response has the status, Content-Range and length of its fault."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultProxy(server.origin, fault(name, value)) as proxy:
         got = await _ask(proxy, server)
-    assert isinstance(got, Got)
+    assert isinstance(got, HttpResult)
     assert (got.status, got.headers["Content-Range"]) == (status, named)
     assert length in (None, len(got.body))
     differing = [at for at, (one, other) in enumerate(zip(got.body, _DATA[1000:], strict=False)) if one != other]

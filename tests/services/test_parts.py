@@ -50,7 +50,7 @@ _RANGE = {"Range": "bytes=1000-1999"}
 _ASKED = _DATA[1000:2000]
 
 
-class Got(NamedTuple):
+class HttpResult(NamedTuple):
     """A response received by a client."""
 
     status: int
@@ -60,7 +60,7 @@ class Got(NamedTuple):
 
 def fetch(
     url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", trust: ssl.SSLContext | None = None
-) -> Got:
+) -> HttpResult:
     parts = urlsplit(url)
     assert parts.hostname
     if parts.scheme == "https":
@@ -70,7 +70,7 @@ def fetch(
     with closing(connection):
         connection.request(method, f"{parts.path}?{parts.query}", headers=dict(headers or {}))
         response = connection.getresponse()
-        return Got(response.status, response.headers, response.read())
+        return HttpResult(response.status, response.headers, response.read())
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_azurite_supports_tls(azurite_tls: Azurite) -> None:
 
 async def ask(
     *faults: Fault, headers: Mapping[str, str] = _RANGE, key: str = _KEY, method: str = "GET", token: str | None = None
-) -> Got:
+) -> HttpResult:
     async with FaultyServer({_KEY: _DATA}, faults, token=token) as server:
         return await asyncio.to_thread(fetch, f"{server.url}/{key}?sig=secret", headers, method=method)
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.signing.vendor import Shelf, stock
+from tests.signing.vendor import SignedPacks, stock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def stocked_shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def stocked_shelf(tmp_path_factory: pytest.TempPathFactory) -> SignedPacks:
     """Build and sign packs; nobody changes them."""
     return stock(tmp_path_factory.mktemp("signed"))
 
 
 @pytest.fixture
-def shelf(stocked_shelf: Shelf, tmp_path: Path) -> Shelf:
+def signed_packs(stocked_shelf: SignedPacks, tmp_path: Path) -> SignedPacks:
     """Copy the packs, to be tampered with."""
-    return Shelf(shutil.copytree(stocked_shelf.directory, tmp_path / "shelf"))
+    return SignedPacks(shutil.copytree(stocked_shelf.directory, tmp_path / "signed_packs"))

@@ -1,4 +1,4 @@
-"""What somebody might do to a signed pack: to DUTCH, as it lies on a shelf."""
+"""What somebody might do to a signed pack: to DUTCH, as published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.site import COMMON, DUTCH, NEWER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.signing.vendor import Shelf
+    from tests.signing.vendor import SignedPacks
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Tampering:
     """One way, and a part of what the site is told about it."""
 
     name: str
-    do: Callable[[Shelf], None]
+    do: Callable[[SignedPacks], None]
     told: str
 
     def __str__(self) -> str:
@@ -40,9 +40,9 @@ CHANGED, CUT, WRONG_NAME, STRANGER, UNSIGNED = (
 )
 
 
-def _on_manifest(change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
-    def do(shelf: Shelf) -> None:
-        path = shelf.manifest(DUTCH)
+def _on_manifest(change: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
+    def do(signed_packs: SignedPacks) -> None:
+        path = signed_packs.manifest(DUTCH)
         before = path.read_bytes()
         path.write_bytes(change(before))
         assert path.read_bytes() != before
@@ -50,9 +50,9 @@ def _on_manifest(change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
     return do
 
 
-def _on_signature(change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
-    def do(shelf: Shelf) -> None:
-        path = shelf.signature(DUTCH)
+def _on_signature(change: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
+    def do(signed_packs: SignedPacks) -> None:
+        path = signed_packs.signature(DUTCH)
         before = path.read_bytes()
         path.write_bytes(change(before))
         assert path.read_bytes() != before
@@ -60,7 +60,7 @@ def _on_signature(change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
     return do
 
 
-def _on_part(**parts: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
+def _on_part(**parts: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
     """Change the bytes of a signature's parts, and write them down rightly again."""
 
     def change(document: bytes) -> bytes:
@@ -79,7 +79,7 @@ def _flip(at: int, bit: int = 1) -> Callable[[bytes], bytes]:
     return change
 
 
-def _line(number: int, change: Callable[[bytes], bytes]) -> Callable[[Shelf], None]:
+def _line(number: int, change: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
     def whole(document: bytes) -> bytes:
         lines = document.split(b"\n")
         lines[number] = change(lines[number])
@@ -88,76 +88,76 @@ def _line(number: int, change: Callable[[bytes], bytes]) -> Callable[[Shelf], No
     return _on_signature(whole)
 
 
-def _signed(key: SecretKey, comment: bytes, algorithm: bytes = HASHED) -> Callable[[Shelf], None]:
-    def do(shelf: Shelf) -> None:
-        document = shelf.manifest(DUTCH).read_bytes()
-        shelf.signature(DUTCH).write_bytes(forged(key, document, comment, algorithm).encoded(REMARK))
+def _signed(key: SecretKey, comment: bytes, algorithm: bytes = HASHED) -> Callable[[SignedPacks], None]:
+    def do(signed_packs: SignedPacks) -> None:
+        document = signed_packs.manifest(DUTCH).read_bytes()
+        signed_packs.signature(DUTCH).write_bytes(forged(key, document, comment, algorithm).encoded(REMARK))
 
     return do
 
 
-def _swap_signatures(shelf: Shelf) -> None:
-    one, other = shelf.signature(DUTCH), shelf.signature(COMMON)
+def _swap_signatures(signed_packs: SignedPacks) -> None:
+    one, other = signed_packs.signature(DUTCH), signed_packs.signature(COMMON)
     ours, theirs = one.read_bytes(), other.read_bytes()
     one.write_bytes(theirs)
     other.write_bytes(ours)
 
 
-def _swap_manifests(shelf: Shelf) -> None:
-    _swap_signatures(shelf)
-    one, other = shelf.manifest(DUTCH), shelf.manifest(COMMON)
+def _swap_manifests(signed_packs: SignedPacks) -> None:
+    _swap_signatures(signed_packs)
+    one, other = signed_packs.manifest(DUTCH), signed_packs.manifest(COMMON)
     ours, theirs = one.read_bytes(), other.read_bytes()
     one.write_bytes(theirs)
     other.write_bytes(ours)
 
 
-def _rename_version(shelf: Shelf) -> None:
+def _rename_version(signed_packs: SignedPacks) -> None:
     """Put the other version in its place, wholly: the archive, the manifest, the signature."""
-    shutil.rmtree(shelf.manifest(DUTCH).parent)
-    shutil.copytree(shelf.manifest(NEWER).parent, shelf.manifest(DUTCH).parent)
+    shutil.rmtree(signed_packs.manifest(DUTCH).parent)
+    shutil.copytree(signed_packs.manifest(NEWER).parent, signed_packs.manifest(DUTCH).parent)
 
 
-def _relabel_version(shelf: Shelf) -> None:
+def _relabel_version(signed_packs: SignedPacks) -> None:
     """Put the other version in its place, its manifest edited to bear the name."""
-    _rename_version(shelf)
-    manifest = shelf.manifest(DUTCH)
+    _rename_version(signed_packs)
+    manifest = signed_packs.manifest(DUTCH)
     manifest.write_bytes(manifest.read_bytes().replace(b'"2026.07"', b'"2026.04"'))
 
 
-def _other_manifest(shelf: Shelf) -> None:
-    shutil.copy(shelf.manifest(NEWER), shelf.manifest(DUTCH))
+def _other_manifest(signed_packs: SignedPacks) -> None:
+    shutil.copy(signed_packs.manifest(NEWER), signed_packs.manifest(DUTCH))
 
 
-def _other_signature(shelf: Shelf) -> None:
-    shutil.copy(shelf.signature(NEWER), shelf.signature(DUTCH))
+def _other_signature(signed_packs: SignedPacks) -> None:
+    shutil.copy(signed_packs.signature(NEWER), signed_packs.signature(DUTCH))
 
 
-def _comment_of_another(shelf: Shelf) -> None:
+def _comment_of_another(signed_packs: SignedPacks) -> None:
     """Join a good signature with the comment and seal that another key made for it."""
-    ours = Signature.parse(shelf.signature(DUTCH).read_bytes())
-    theirs = forged(OTHER, shelf.manifest(DUTCH).read_bytes(), ours.comment)
-    shelf.signature(DUTCH).write_bytes(replace(ours, seal=theirs.seal).encoded(REMARK))
+    ours = Signature.parse(signed_packs.signature(DUTCH).read_bytes())
+    theirs = forged(OTHER, signed_packs.manifest(DUTCH).read_bytes(), ours.comment)
+    signed_packs.signature(DUTCH).write_bytes(replace(ours, seal=theirs.seal).encoded(REMARK))
 
 
-def _seal_of_another_pack(shelf: Shelf) -> None:
-    ours, theirs = (Signature.parse(shelf.signature(ref).read_bytes()) for ref in (DUTCH, NEWER))
+def _seal_of_another_pack(signed_packs: SignedPacks) -> None:
+    ours, theirs = (Signature.parse(signed_packs.signature(ref).read_bytes()) for ref in (DUTCH, NEWER))
     spliced = replace(theirs, comment=ours.comment, seal=ours.seal)
-    shelf.signature(DUTCH).write_bytes(spliced.encoded(REMARK))
+    signed_packs.signature(DUTCH).write_bytes(spliced.encoded(REMARK))
 
 
-def _hash_as_document(shelf: Shelf) -> None:
+def _hash_as_document(signed_packs: SignedPacks) -> None:
     """A signature of a hash is a legacy signature of a document that is this hash."""
-    document = shelf.manifest(DUTCH).read_bytes()
-    shelf.manifest(DUTCH).write_bytes(hashlib.blake2b(document).digest())
+    document = signed_packs.manifest(DUTCH).read_bytes()
+    signed_packs.manifest(DUTCH).write_bytes(hashlib.blake2b(document).digest())
 
 
-def _remove(shelf: Shelf) -> None:
-    shelf.signature(DUTCH).unlink()
+def _remove(signed_packs: SignedPacks) -> None:
+    signed_packs.signature(DUTCH).unlink()
 
 
-def _directory(shelf: Shelf) -> None:
-    _remove(shelf)
-    shelf.signature(DUTCH).mkdir()
+def _directory(signed_packs: SignedPacks) -> None:
+    _remove(signed_packs)
+    signed_packs.signature(DUTCH).mkdir()
 
 
 def _digit(document: bytes) -> bytes:

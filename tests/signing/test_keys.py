@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from models_init.publish.pack.version_directory import VersionDirectory
     from tests.services.azurite import Azurite
-    from tests.signing.vendor import Shelf
+    from tests.signing.vendor import SignedPacks
 
 
 @pytest.fixture(autouse=True)
@@ -147,13 +147,17 @@ def test_a_password_encrypts_all_that_is_secret() -> None:
 @pytest.mark.usefixtures("_quick_scrypt")
 @pytest.mark.parametrize("way", ["variable", "file"])
 def test_a_wrong_password_is_told_and_not_shown(
-    way: str, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    way: str,
+    signed_packs: SignedPacks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exit code 2, and what was signed stays as it was; the right one signs."""
     path, password = tmp_path / "its.key", tmp_path / "password"
     path.write_text(secret_key_text(OTHER, "right horse, battery"))
-    before = shelf.signature(DUTCH).read_bytes()
-    arguments = ["sign", str(shelf.directory), "--key", str(path), "--force"]
+    before = signed_packs.signature(DUTCH).read_bytes()
+    arguments = ["sign", str(signed_packs.directory), "--key", str(path), "--force"]
     arguments += ["--password-file", str(password)] if way == "file" else []
     for typed, code in (("wrong horse, battery", 2), ("right horse, battery", 0)):
         password.write_text(f"{typed}\r\n")
@@ -163,7 +167,7 @@ def test_a_wrong_password_is_told_and_not_shown(
         told = capsys.readouterr()
         assert "horse" not in told.out + told.err
         assert (f"{path} cannot be read: the password is wrong, or the file is damaged" in told.err) == (code == 2)
-        assert (shelf.signature(DUTCH).read_bytes() == before) == (code == 2)
+        assert (signed_packs.signature(DUTCH).read_bytes() == before) == (code == 2)
 
 
 def test_a_key_shows_its_seed_to_nobody() -> None:
@@ -195,12 +199,12 @@ def _changed(at: int, data: bytes) -> str:
     ],
 )
 def test_another_file_is_no_secret_key(
-    text: str, told: str, shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, told: str, signed_packs: SignedPacks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is told in one line, exit code 2, and nothing of the file is shown."""
     path = tmp_path / "it.key"
     path.write_text(text)
-    line = refusal(capsys, ["sign", str(shelf.directory), "--key", str(path)])
+    line = refusal(capsys, ["sign", str(signed_packs.directory), "--key", str(path)])
     assert f"{path} " in line
     assert told in line
     assert b64encode(KEY.seed).decode()[4:20] not in line
@@ -209,11 +213,13 @@ def test_another_file_is_no_secret_key(
 # --- sign ---
 
 
-def test_it_signs_all_and_does_so_once(shelf: Shelf, key_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_signs_all_and_does_so_once(
+    signed_packs: SignedPacks, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every version directory gets the same bytes each time; what this key has signed is left as it is."""
-    signatures = {ref: shelf.signature(ref).read_bytes().splitlines()[1:] for ref in (COMMON, DUTCH, NEWER)}
-    shelf.signature(DUTCH).unlink()
-    assert main(["sign", str(shelf.directory), "--key", str(key_file), "--json"]) == 0
+    signatures = {ref: signed_packs.signature(ref).read_bytes().splitlines()[1:] for ref in (COMMON, DUTCH, NEWER)}
+    signed_packs.signature(DUTCH).unlink()
+    assert main(["sign", str(signed_packs.directory), "--key", str(key_file), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["key"] == KEY.public.id
     assert [(each["pack"], each["version"], each["already_signed"]) for each in facts["packs"]] == [
@@ -221,48 +227,48 @@ def test_it_signs_all_and_does_so_once(shelf: Shelf, key_file: Path, capsys: pyt
         ("nl-nl", "2026.04", False),
         ("nl-nl", "2026.07", True),
     ]
-    assert {ref: shelf.signature(ref).read_bytes().splitlines()[1:] for ref in signatures} == signatures
-    assert main(["sign", str(shelf.directory), "--key", str(key_file)]) == 0
+    assert {ref: signed_packs.signature(ref).read_bytes().splitlines()[1:] for ref in signatures} == signatures
+    assert main(["sign", str(signed_packs.directory), "--key", str(key_file)]) == 0
     assert f"nl-nl 2026.04: already signed by key {KEY.public.id}\n" in capsys.readouterr().out
 
 
 def test_another_signature_is_replaced_by_force_alone(
-    shelf: Shelf, key_file: Path, capsys: pytest.CaptureFixture[str]
+    signed_packs: SignedPacks, key_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where another key's signature lies, or a broken one, nothing is signed; with --force all of it is."""
-    shelf.sign(OTHER, DUTCH)
-    shelf.signature(COMMON).write_bytes(b"")
-    shelf.signature(NEWER).unlink()
-    arguments = ["sign", str(shelf.directory), "--key", str(key_file)]
+    signed_packs.sign(OTHER, DUTCH)
+    signed_packs.signature(COMMON).write_bytes(b"")
+    signed_packs.signature(NEWER).unlink()
+    arguments = ["sign", str(signed_packs.directory), "--key", str(key_file)]
     told = refusal(capsys, arguments)
-    assert f"{shelf.signature(COMMON)}, {shelf.signature(DUTCH)}: not this key's signature" in told
-    assert not shelf.signature(NEWER).exists()
+    assert f"{signed_packs.signature(COMMON)}, {signed_packs.signature(DUTCH)}: not this key's signature" in told
+    assert not signed_packs.signature(NEWER).exists()
     assert main([*arguments, "--force"]) == 0
-    assert main(["check", str(shelf.directory), "--public-key", str(KEY.public)]) == 0
+    assert main(["check", str(signed_packs.directory), "--public-key", str(KEY.public)]) == 0
 
 
 def test_it_signs_no_manifest_that_sites_could_not_read(
-    shelf: Shelf, key_file: Path, capsys: pytest.CaptureFixture[str]
+    signed_packs: SignedPacks, key_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Broken, or another pack's: exit code 10, and no other one is signed either."""
-    shelf.signature(COMMON).unlink()
-    arguments = ["sign", str(shelf.directory), "--key", str(key_file), "--force"]
-    for document in (b"{}", shelf.manifest(COMMON).read_bytes()):
-        shelf.manifest(DUTCH).write_bytes(document)
+    signed_packs.signature(COMMON).unlink()
+    arguments = ["sign", str(signed_packs.directory), "--key", str(key_file), "--force"]
+    for document in (b"{}", signed_packs.manifest(COMMON).read_bytes()):
+        signed_packs.manifest(DUTCH).write_bytes(document)
         assert "the manifest of nl-nl 2026.04 " in refusal(capsys, arguments, 10)
-        assert not shelf.signature(COMMON).exists()
+        assert not signed_packs.signature(COMMON).exists()
 
 
-def test_the_key_goes_nowhere(shelf: Shelf, key_file: Path, tmp_path: Path) -> None:
+def test_the_key_goes_nowhere(signed_packs: SignedPacks, key_file: Path, tmp_path: Path) -> None:
     """After signing, the key is in its own file alone: not in a file beside it, nor in what was printed."""
-    shelf.signature(DUTCH).unlink()
+    signed_packs.signature(DUTCH).unlink()
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    command = [*PROGRAM, "sign", str(shelf.directory), "--key", str(key_file)]
+    command = [*PROGRAM, "sign", str(signed_packs.directory), "--key", str(key_file)]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} - before == {shelf.signature(DUTCH)}
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} - before == {signed_packs.signature(DUTCH)}
     secret = key_file.read_bytes().split(b"\n")[1]
-    for text in (done.stdout, done.stderr, shelf.signature(DUTCH).read_bytes()):
+    for text in (done.stdout, done.stderr, signed_packs.signature(DUTCH).read_bytes()):
         assert KEY.seed not in text
         assert b64encode(KEY.seed)[:20] not in text
         assert secret[100:120] not in text
@@ -272,29 +278,31 @@ def test_the_key_goes_nowhere(shelf: Shelf, key_file: Path, tmp_path: Path) -> N
 
 
 def test_check_judges_signatures_as_a_site_would(
-    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    signed_packs: SignedPacks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With keys (as text, or in a file) it names who has signed; unsigned and strange ones are exit code 13."""
     (tmp_path / "keys").write_text(public_key_text(KEY.public) + public_key_text(OTHER.public))
-    shelf.sign(OTHER, COMMON)
-    assert main(["check", str(shelf.directory), "--public-key", str(tmp_path / "keys")]) == 0
+    signed_packs.sign(OTHER, COMMON)
+    assert main(["check", str(signed_packs.directory), "--public-key", str(tmp_path / "keys")]) == 0
     told = capsys.readouterr().out
     assert f", signed by {KEY.public.id}\n" in told
     assert f", signed by {OTHER.public.id}\n" in told
-    shelf.signature(DUTCH).unlink()
-    assert main(["check", str(shelf.directory), "--public-key", str(KEY.public)]) == 13
+    signed_packs.signature(DUTCH).unlink()
+    assert main(["check", str(signed_packs.directory), "--public-key", str(KEY.public)]) == 13
     told = capsys.readouterr().out
     assert f"common/2026.04: the manifest of common 2026.04 is signed by key {OTHER.public.id}, which" in told
     assert "nl-nl/2026.04: the manifest of nl-nl 2026.04 is not signed" in told
-    assert main(["check", str(shelf.directory)]) == 0
-    assert "no public key of minisign" in refusal(capsys, ["check", str(shelf.directory), "--public-key", "RWxyz"])
+    assert main(["check", str(signed_packs.directory)]) == 0
+    assert "no public key of minisign" in refusal(
+        capsys, ["check", str(signed_packs.directory), "--public-key", "RWxyz"]
+    )
 
 
-def test_wrong_bytes_weigh_more_than_a_signature(shelf: Shelf) -> None:
+def test_wrong_bytes_weigh_more_than_a_signature(signed_packs: SignedPacks) -> None:
     """Exit code 30 where both are wrong."""
-    archive = shelf.manifest(DUTCH).with_name("pack.tar.zst")
+    archive = signed_packs.manifest(DUTCH).with_name("pack.tar.zst")
     archive.write_bytes(archive.read_bytes()[:-1])
-    assert main(["check", str(shelf.directory), "--public-key", str(OTHER.public)]) == 30
+    assert main(["check", str(signed_packs.directory), "--public-key", str(OTHER.public)]) == 30
 
 
 def test_a_new_signature_of_what_is_published_is_uploaded_on_demand(

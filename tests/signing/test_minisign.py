@@ -17,50 +17,50 @@ from tests.site import COMMON, DUTCH, NEWER
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.signing.vendor import Shelf
+    from tests.signing.vendor import SignedPacks
 
 PASSWORD = "correct horse, battery"
 EVERY = (COMMON, DUTCH, NEWER)
 
 
-def packs_signed_by_minisign(shelf: Shelf, key: Path, *options: str) -> None:
+def packs_signed_by_minisign(signed_packs: SignedPacks, key: Path, *options: str) -> None:
     for ref in EVERY:
-        minisign("-S", "-s", key, "-m", shelf.manifest(ref), "-t", binding(ref), *options)
+        minisign("-S", "-s", key, "-m", signed_packs.manifest(ref), "-t", binding(ref), *options)
 
 
 @pytest.mark.parametrize("options", [(), ("-l",)], ids=["hashed", "legacy"])
-def test_its_signatures_are_accepted(options: tuple[str, ...], shelf: Shelf, tmp_path: Path) -> None:
+def test_its_signatures_are_accepted(options: tuple[str, ...], signed_packs: SignedPacks, tmp_path: Path) -> None:
     """A key and signatures of minisign, with the trusted comment that binds: installed; an altered manifest is not."""
     secret, public = tmp_path / "its.key", tmp_path / "its.pub"
     minisign("-G", "-W", "-s", secret, "-p", public)
-    packs_signed_by_minisign(shelf, secret, *options)
-    site = shelf.site(tmp_path / "models").but(MODELS_PUBLIC_KEY_FILE=str(public))
-    document = shelf.manifest(DUTCH).read_bytes()
-    shelf.manifest(DUTCH).write_bytes(document + b"\n")
+    packs_signed_by_minisign(signed_packs, secret, *options)
+    site = signed_packs.site(tmp_path / "models").but(MODELS_PUBLIC_KEY_FILE=str(public))
+    document = signed_packs.manifest(DUTCH).read_bytes()
+    signed_packs.manifest(DUTCH).write_bytes(document + b"\n")
     assert site.run().code == 13
-    shelf.manifest(DUTCH).write_bytes(document)
+    signed_packs.manifest(DUTCH).write_bytes(document)
     assert site.run().code == 0
 
 
-def test_it_accepts_our_signatures(shelf: Shelf, tmp_path: Path) -> None:
+def test_it_accepts_our_signatures(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """A key of ours verifies there, and shows the trusted comment; an altered manifest does not verify."""
     assert main(["keygen", "--out", str(tmp_path / "ours"), "--no-password"]) == 0
-    assert main(["sign", str(shelf.directory), "--key", str(tmp_path / "ours.key"), "--force"]) == 0
+    assert main(["sign", str(signed_packs.directory), "--key", str(tmp_path / "ours.key"), "--force"]) == 0
     for ref in EVERY:
-        out = minisign("-V", "-p", tmp_path / "ours.pub", "-m", shelf.manifest(ref))
+        out = minisign("-V", "-p", tmp_path / "ours.pub", "-m", signed_packs.manifest(ref))
         assert f"Trusted comment: {binding(ref)}\n" in out
-    shelf.manifest(DUTCH).write_bytes(b"{}")
-    minisign("-V", "-p", tmp_path / "ours.pub", "-m", shelf.manifest(DUTCH), code=1)
+    signed_packs.manifest(DUTCH).write_bytes(b"{}")
+    minisign("-V", "-p", tmp_path / "ours.pub", "-m", signed_packs.manifest(DUTCH), code=1)
 
 
-def test_it_makes_the_same_signature(shelf: Shelf, tmp_path: Path) -> None:
+def test_it_makes_the_same_signature(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """With the same key, manifest and trusted comment all bytes but the remark's are equal."""
     (tmp_path / "a.key").write_text(unencrypted(KEY))
     (tmp_path / "a.pub").write_text(public_key_text(KEY.public))
-    ours = shelf.signature(DUTCH).read_bytes().splitlines()
-    packs_signed_by_minisign(shelf, tmp_path / "a.key")
-    assert shelf.signature(DUTCH).read_bytes().splitlines()[1:] == ours[1:]
-    minisign("-V", "-p", tmp_path / "a.pub", "-m", shelf.manifest(DUTCH))
+    ours = signed_packs.signature(DUTCH).read_bytes().splitlines()
+    packs_signed_by_minisign(signed_packs, tmp_path / "a.key")
+    assert signed_packs.signature(DUTCH).read_bytes().splitlines()[1:] == ours[1:]
+    minisign("-V", "-p", tmp_path / "a.pub", "-m", signed_packs.manifest(DUTCH))
 
 
 def test_it_uses_our_keys_without_a_password(tmp_path: Path) -> None:
@@ -87,16 +87,18 @@ def test_it_uses_our_keys_with_a_password(tmp_path: Path) -> None:
     minisign("-V", "-p", tmp_path / "ours.pub", "-m", tmp_path / "file")
 
 
-def test_we_use_its_keys_with_a_password(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_we_use_its_keys_with_a_password(
+    signed_packs: SignedPacks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`sign` opens a key that minisign has encrypted, and minisign verifies what it signs."""
     secret, public = tmp_path / "its.key", tmp_path / "its.pub"
     minisign("-G", "-s", secret, "-p", public, password=PASSWORD)
-    shutil.rmtree(shelf.directory / COMMON.name)
-    shelf.signature(NEWER).unlink()
+    shutil.rmtree(signed_packs.directory / COMMON.name)
+    signed_packs.signature(NEWER).unlink()
     monkeypatch.setenv("MODELS_KEY_PASSWORD", PASSWORD)
-    assert main(["sign", str(shelf.directory), "--key", str(secret), "--force"]) == 0
+    assert main(["sign", str(signed_packs.directory), "--key", str(secret), "--force"]) == 0
     for ref in (DUTCH, NEWER):
-        minisign("-V", "-p", public, "-m", shelf.manifest(ref))
+        minisign("-V", "-p", public, "-m", signed_packs.manifest(ref))
 
 
 @pytest.mark.parametrize(

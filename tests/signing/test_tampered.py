@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.services.azurite import Azurite
-    from tests.signing.vendor import Shelf
+    from tests.signing.vendor import SignedPacks
     from tests.site import Packs
 
 _DOCUMENT = b'{"schema":1,"pack":"nl-nl","version":"2026.04"}\n'
@@ -35,10 +35,10 @@ def files_of(volume: Path, name: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_it_is_refused_and_nothing_is_installed(way: Tampering, shelf: Shelf, tmp_path: Path) -> None:
+def test_it_is_refused_and_nothing_is_installed(way: Tampering, signed_packs: SignedPacks, tmp_path: Path) -> None:
     """Exit code 13; one line names pack, trusted key and what is wrong; nothing of the pack is on the volume."""
-    way.do(shelf)
-    done = shelf.site(tmp_path / "models", KEY).run()
+    way.do(signed_packs)
+    done = signed_packs.site(tmp_path / "models", KEY).run()
     assert done.code == 13
     assert way.told in done.fault
     assert f"trusted: {KEY.public.id}" in done.fault
@@ -48,30 +48,32 @@ def test_it_is_refused_and_nothing_is_installed(way: Tampering, shelf: Shelf, tm
     assert not (tmp_path / "models/current").exists()
 
 
-def test_the_signed_packs_are_installed(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_signed_packs_are_installed(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """What all of them were made from is good: each is logged with the key that has signed it."""
-    done = shelf.site(tmp_path / "models", KEY).run()
+    done = signed_packs.site(tmp_path / "models", KEY).run()
     assert done.code == 0
     assert done.steps.count("signed") == 2
     assert f"signed pack=nl-nl version=2026.04 key={KEY.public.id}" in done.err
 
 
-def test_a_stranger_is_named(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_stranger_is_named(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """The line names who has signed, whom the site trusts, and what to do."""
-    shelf.sign(OTHER, DUTCH)
-    fault = shelf.site(tmp_path / "models", KEY).run().fault
+    signed_packs.sign(OTHER, DUTCH)
+    fault = signed_packs.site(tmp_path / "models", KEY).run().fault
     assert f"nl-nl 2026.04 is signed by key {OTHER.public.id}, which is not trusted here" in fault
     assert f"(trusted: {KEY.public.id}); add {OTHER.public.id} to MODELS_PUBLIC_KEY only if" in fault
 
 
-def test_a_broken_manifest_is_not_even_parsed(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_broken_manifest_is_not_even_parsed(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """Without a key it is a manifest that cannot be used (10); with one, a signature that does not fit (13)."""
-    shelf.manifest(DUTCH).write_bytes(b"{" * 100_000)
-    assert shelf.site(tmp_path / "one").run().code == 10
-    assert shelf.site(tmp_path / "other", KEY).run().code == 13
+    signed_packs.manifest(DUTCH).write_bytes(b"{" * 100_000)
+    assert signed_packs.site(tmp_path / "one").run().code == 10
+    assert signed_packs.site(tmp_path / "other", KEY).run().code == 13
 
 
-def test_from_a_container_it_is_the_same(azurite: Azurite, packs: Packs, stocked_shelf: Shelf, tmp_path: Path) -> None:
+def test_from_a_container_it_is_the_same(
+    azurite: Azurite, packs: Packs, stocked_shelf: SignedPacks, tmp_path: Path
+) -> None:
     """Signed packs are installed from a container; unsigned, and tampered with, they are refused."""
     container = azurite.fresh_container()
     container.put_tree(stocked_shelf.directory, PREFIX)

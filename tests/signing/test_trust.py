@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.services.azurite import Azurite
-    from tests.signing.vendor import Shelf
+    from tests.signing.vendor import SignedPacks
     from tests.site import Packs
 
 ONE, TWO = KEY.public, OTHER.public
@@ -74,9 +74,9 @@ def test_the_keys_of_variable_and_file_count_together(tmp_path: Path) -> None:
         "untrusted comment: minisign public key " + str(ONE),
     ],
 )
-def test_a_malformed_key_is_exit_code_2_before_any_socket(text: str, shelf: Shelf, tmp_path: Path) -> None:
+def test_a_malformed_key_is_exit_code_2_before_any_socket(text: str, signed_packs: SignedPacks, tmp_path: Path) -> None:
     """In the variable or in the file: one line that names the setting; it never counts as no key."""
-    site = shelf.site(tmp_path / "models").but(MODELS_URL=NOWHERE, MODELS_SAS_TOKEN="sig=x")
+    site = signed_packs.site(tmp_path / "models").but(MODELS_URL=NOWHERE, MODELS_SAS_TOKEN="sig=x")
     done = site.run(MODELS_PUBLIC_KEY=text)
     assert (done.code, done.fault.startswith("MODELS_PUBLIC_KEY=")) == (2, True)
     (tmp_path / "keys").write_text(text)
@@ -110,38 +110,40 @@ def test_a_secret_key_in_the_wrong_place_is_not_shown() -> None:
 # --- rotation ---
 
 
-def test_two_keys_are_trusted_while_they_change(shelf: Shelf, tmp_path: Path) -> None:
+def test_two_keys_are_trusted_while_they_change(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """Before, during and after: packs of either key with both set, the new one's alone when the old one is gone."""
-    old, both, new = (shelf.site(tmp_path / "models", *keys) for keys in ((KEY,), (KEY, OTHER), (OTHER,)))
+    old, both, new = (signed_packs.site(tmp_path / "models", *keys) for keys in ((KEY,), (KEY, OTHER), (OTHER,)))
     assert [site.run("--plan").code for site in (old, both, new)] == [0, 0, 13]
-    shelf.sign(OTHER, DUTCH)
+    signed_packs.sign(OTHER, DUTCH)
     assert [site.run("--plan").code for site in (old, both, new)] == [13, 0, 13]
-    shelf.sign(OTHER, COMMON)
+    signed_packs.sign(OTHER, COMMON)
     assert [site.run("--plan").code for site in (old, both, new)] == [13, 0, 0]
     assert new.run().code == 0
 
 
-def test_a_signature_that_both_might_have_made_is_tried_with_each(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_signature_that_both_might_have_made_is_tried_with_each(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """Two keys of one number are two keys."""
     alike = type(KEY)(KEY.number, OTHER.seed)
-    assert shelf.site(tmp_path / "models", alike, KEY).run().code == 0
+    assert signed_packs.site(tmp_path / "models", alike, KEY).run().code == 0
 
 
-def test_more_may_stand_in_the_trusted_comment(shelf: Shelf, tmp_path: Path) -> None:
+def test_more_may_stand_in_the_trusted_comment(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """In any order, between blanks or tabs, with words of other tools beside them."""
     for ref, comment in {
         DUTCH: b"timestamp:1\tversion=2026.04\tpack=nl-nl\thashed",
         COMMON: binding(COMMON).encode(),
     }.items():
-        shelf.signature(ref).write_bytes(forged(KEY, shelf.manifest(ref).read_bytes(), comment).encoded(""))
-    assert shelf.site(tmp_path / "models", KEY).run().code == 0
+        signed_packs.signature(ref).write_bytes(
+            forged(KEY, signed_packs.manifest(ref).read_bytes(), comment).encoded("")
+        )
+    assert signed_packs.site(tmp_path / "models", KEY).run().code == 0
 
 
 # --- when they are asked ---
 
 
 def test_without_a_key_no_signature_is_asked_for(
-    azurite: Azurite, packs: Packs, stocked_shelf: Shelf, tmp_path: Path
+    azurite: Azurite, packs: Packs, stocked_shelf: SignedPacks, tmp_path: Path
 ) -> None:
     """What nobody checks nobody fetches; with a key, once for each new pack."""
     container = azurite.fresh_container()
@@ -160,9 +162,9 @@ def _signatures_asked_for(container: Azurite) -> list[str]:
     ]
 
 
-def test_a_start_with_nothing_to_do_asks_for_nothing(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_start_with_nothing_to_do_asks_for_nothing(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """With the release there, neither source nor key file nor library is needed."""
-    site = shelf.site(tmp_path / "models", KEY)
+    site = signed_packs.site(tmp_path / "models", KEY)
     assert site.run().code == 0
     done = site.run(python=("-X", "importtime"), MODELS_URL=NOWHERE, MODELS_PUBLIC_KEY_FILE="/nowhere")
     assert (done.code, done.out.startswith("nothing to do")) == (0, True)
@@ -171,11 +173,11 @@ def test_a_start_with_nothing_to_do_asks_for_nothing(shelf: Shelf, tmp_path: Pat
     assert [name for name in loaded if name.startswith(("nacl", "_cffi", "models_init.install.trust"))] == []
 
 
-def test_what_was_installed_before_a_key_was_set_stays(shelf: Shelf, tmp_path: Path) -> None:
+def test_what_was_installed_before_a_key_was_set_stays(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """Unsigned packs stay current; what comes from then on must be signed, and nothing is lost when it is not."""
     for ref in (COMMON, DUTCH, NEWER):
-        shelf.signature(ref).unlink()
-    unsigned, strict = shelf.site(tmp_path / "models"), shelf.site(tmp_path / "models", KEY)
+        signed_packs.signature(ref).unlink()
+    unsigned, strict = signed_packs.site(tmp_path / "models"), signed_packs.site(tmp_path / "models", KEY)
     assert unsigned.run().code == 0
     current = (tmp_path / "models/current").readlink()
     assert strict.run().out.startswith("nothing to do")
@@ -184,30 +186,30 @@ def test_what_was_installed_before_a_key_was_set_stays(shelf: Shelf, tmp_path: P
     upgrade: Mapping[str, str] = {"REALTIME_LANGUAGE_VERSION": NEWER.version}
     assert "nl-nl 2026.07 is not signed" in strict.run(**upgrade).fault
     assert (tmp_path / "models/current").readlink() == current
-    shelf.sign(KEY, NEWER)
+    signed_packs.sign(KEY, NEWER)
     assert strict.run(**upgrade).code == 0
 
 
-def test_repair_believes_signed_manifests_alone(shelf: Shelf, tmp_path: Path) -> None:
+def test_repair_believes_signed_manifests_alone(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """A manifest that has to be fetched anew is checked like any other; then the repair goes through."""
-    site = shelf.site(tmp_path / "models", KEY)
+    site = signed_packs.site(tmp_path / "models", KEY)
     assert site.run().code == 0
-    signature = shelf.signature(DUTCH).read_bytes()
+    signature = signed_packs.signature(DUTCH).read_bytes()
     kept = tmp_path / "models/manifests/nl-nl/2026.04.json"
     kept.write_bytes(b"{}")
-    shelf.signature(DUTCH).unlink()
+    signed_packs.signature(DUTCH).unlink()
     done = site.run("--repair")
     assert (done.code, "nl-nl 2026.04 is not signed" in done.fault) == (13, True)
     assert kept.read_bytes() == b"{}"
-    shelf.signature(DUTCH).write_bytes(signature)
+    signed_packs.signature(DUTCH).write_bytes(signature)
     assert site.run("--repair").code == 0
-    assert kept.read_bytes() == shelf.manifest(DUTCH).read_bytes()
+    assert kept.read_bytes() == signed_packs.manifest(DUTCH).read_bytes()
 
 
-def test_json_tells_it_too(shelf: Shelf, tmp_path: Path) -> None:
+def test_json_tells_it_too(signed_packs: SignedPacks, tmp_path: Path) -> None:
     """Programs find exit code and text of the fault in the last log line."""
-    shelf.signature(DUTCH).unlink()
-    done = shelf.site(tmp_path / "models", KEY).run("--json", MODELS_LOG_FORMAT="json")
+    signed_packs.signature(DUTCH).unlink()
+    done = signed_packs.site(tmp_path / "models", KEY).run("--json", MODELS_LOG_FORMAT="json")
     assert done.code == 13
     told = json.loads(done.err.splitlines()[-1])
     assert told["exit_code"] == 13

@@ -28,7 +28,7 @@ REMARK = "untrusted"
 
 
 @dataclass(frozen=True)
-class Shelf:
+class SignedPacks:
     """Version directories in a directory, which a test may change."""
 
     directory: Path
@@ -60,13 +60,13 @@ class Shelf:
             self.signature(ref).write_bytes(key.sign(ref, self.manifest(ref).read_bytes()).encoded(REMARK))
 
 
-def stock(directory: Path) -> Shelf:
+def stock(directory: Path) -> SignedPacks:
     """Build COMMON, DUTCH and NEWER, signed by KEY."""
     for ref, more in {COMMON: b"common", DUTCH: b"old", NEWER: b"new"}.items():
         pack(directory, {**FILES, "notes.txt": more * 1000}, ref)
-    shelf = Shelf(directory / "out")
-    shelf.sign(KEY, COMMON, DUTCH, NEWER)
-    return shelf
+    signed_packs = SignedPacks(directory / "out")
+    signed_packs.sign(KEY, COMMON, DUTCH, NEWER)
+    return signed_packs
 
 
 def forged(key: SecretKey, document: bytes, comment: bytes, algorithm: bytes = HASHED) -> Signature:

@@ -28,7 +28,7 @@ _POISON = 0xA5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class SourceFault:
     """A fault for `times` calls whose key matches `on`, after `after` matching calls; this base has no effect."""
 
     on: str = "*"
@@ -48,7 +48,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Broken(Fault):
+class Broken(SourceFault):
     """An error after `at` bytes."""
 
     error: ModelsInitError
@@ -65,7 +65,7 @@ class Broken(Fault):
 
 
 @dataclass(frozen=True)
-class Flipped(Fault):
+class Flipped(SourceFault):
     """One flipped bit in byte `at` of the object; ranges without that byte are correct, but count as well."""
 
     at: int
@@ -79,7 +79,7 @@ class Flipped(Fault):
         return bytes(spoiled)
 
 
-class Call(NamedTuple):
+class SourceCall(NamedTuple):
     """A received call."""
 
     method: str
@@ -96,9 +96,9 @@ class FakeSource:
 
     name = "fake:"
 
-    def __init__(self, objects: Mapping[str, bytes], *faults: Fault, piece: int = PIECE) -> None:
+    def __init__(self, objects: Mapping[str, bytes], *faults: SourceFault, piece: int = PIECE) -> None:
         self.objects = dict(objects)
-        self.calls: list[Call] = []
+        self.calls: list[SourceCall] = []
         self.most_at_once = 0
         self.closed = False
         self.uncached: list[str] = []
@@ -106,7 +106,7 @@ class FakeSource:
         self._piece = piece
         self.script(*faults)
 
-    def script(self, *faults: Fault) -> None:
+    def script(self, *faults: SourceFault) -> None:
         """Replace the faults; the counts of each start at zero."""
         self._script = [(fault, itertools.count()) for fault in faults]
 
@@ -116,7 +116,7 @@ class FakeSource:
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
-        self.calls.append(Call("read", key))
+        self.calls.append(SourceCall("read", key))
         await asyncio.sleep(0)
         fault = self._fault(key)
         fault.check(FOREVER)
@@ -127,7 +127,7 @@ class FakeSource:
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        self.calls.append(Call("get_range", key, start, stop))
+        self.calls.append(SourceCall("get_range", key, start, stop))
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
@@ -137,7 +137,7 @@ class FakeSource:
 
     async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        self.calls.append(Call("names", directory))
+        self.calls.append(SourceCall("names", directory))
         await asyncio.sleep(0)
         self._fault(directory).check(FOREVER)
         prefix = f"{directory}/" if directory else ""
@@ -182,8 +182,8 @@ class FakeSource:
             raise NotFoundError(f"there is no {key}")
         return self.objects[key]
 
-    def _fault(self, key: str) -> Fault:
+    def _fault(self, key: str) -> SourceFault:
         for fault, met in self._script:
             if fnmatchcase(key, fault.on) and fault.after <= next(met) < fault.after + fault.times:
                 return fault
-        return Fault()
+        return SourceFault()

@@ -63,7 +63,7 @@ _IDLE = 0.3
 
 
 @dataclass(frozen=True)
-class Got:
+class RangeResult:
     """The bytes that a sink received of a range, and the error that ended it."""
 
     data: bytes
@@ -92,16 +92,16 @@ async def opened(
         await source.close()
 
 
-async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, key: str = _KEY) -> Got:
+async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, key: str = _KEY) -> RangeResult:
     sink = Collected()
     try:
         await source.get_range(key, start, stop, sink)
     except Exception as error:  # noqa: BLE001 # whatever it is, the test judges it
-        return Got(bytes(sink.data), error)
-    return Got(bytes(sink.data))
+        return RangeResult(bytes(sink.data), error)
+    return RangeResult(bytes(sink.data))
 
 
-async def asked(*faults: Fault) -> Got:
+async def asked(*faults: Fault) -> RangeResult:
     """Request a range once from a server with these faults."""
     async with FaultyServer({_KEY: _DATA}, faults) as server, opened(server.url) as source:
         return await fetched(source)

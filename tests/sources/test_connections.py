@@ -55,7 +55,7 @@ class Said(Fault):
 
     data: bytes
 
-    async def send(self, _reply: Reply, line: faulty.Line) -> None:
+    async def send(self, _reply: Reply, line: faulty.ServerConnection) -> None:
         """Send the response."""
         await line.write(self.data)
 
@@ -68,7 +68,7 @@ class SaidTwice(Fault):
     second: bytes
     delay: float
 
-    async def send(self, _reply: Reply, line: faulty.Line) -> None:
+    async def send(self, _reply: Reply, line: faulty.ServerConnection) -> None:
         """Send both responses."""
         await line.write(self.first if self.delay else self.first + self.second)
         if self.delay and not await line.server_closes(self.delay):
@@ -79,7 +79,7 @@ class SaidTwice(Fault):
 class Dripping(Fault):
     """A response head that is sent byte by byte and never ends."""
 
-    async def send(self, _reply: Reply, line: faulty.Line) -> None:
+    async def send(self, _reply: Reply, line: faulty.ServerConnection) -> None:
         """Send single bytes until the server closes or the client has disconnected."""
         for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\n"):
             await line.write(bytes([byte]))
@@ -93,7 +93,7 @@ class Truncated(Fault):
 
     at: int
 
-    async def send(self, reply: Reply, line: faulty.Line) -> None:
+    async def send(self, reply: Reply, line: faulty.ServerConnection) -> None:
         """Send a part of the response and close."""
         await line.send(reply, self.at)
         await eventually(lambda: not _unsent(line._writer.transport))

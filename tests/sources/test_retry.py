@@ -19,7 +19,7 @@ from models_init.core.errors import (
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from tests.clock import FakeClock
 from tests.sources.collecting_sink import Collected
-from tests.sources.fake import FOREVER, Broken, FakeSource, Fault
+from tests.sources.fake import FOREVER, Broken, FakeSource, SourceFault
 
 _KEY = "pack"
 _DATA = random.Random("pack").randbytes(1_000_000)
@@ -172,7 +172,7 @@ async def test_source_that_never_answered_has_shorter_time_limit(clock: RetryLog
             await source.read(_KEY, len(_DATA))
         return clock.now - began
 
-    def source(*faults: Fault) -> RetryingSource:
+    def source(*faults: SourceFault) -> RetryingSource:
         return RetryingSource(
             FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=clock.sleep, clock=clock), clock.report
         )
@@ -269,7 +269,7 @@ async def test_wait_can_be_cancelled() -> None:
 
 async def test_name_and_close_are_delegated(clock: RetryLog) -> None:
     """It has the inner source's name, and closing it closes the inner source."""
-    inner = FakeSource({}, Fault())
+    inner = FakeSource({}, SourceFault())
     source = patient(clock, inner)
     assert source.name == inner.name
     await source.close()

@@ -60,7 +60,7 @@ def _tell(line: str) -> None:
     sys.stderr.write(f"{PROGRAM}: {line}\n")
 
 
-class _Parser(ArgumentParser):
+class _PackParser(ArgumentParser):
     """Report an invalid command line like any other error, in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -68,7 +68,7 @@ class _Parser(ArgumentParser):
 
 
 def _parser() -> ArgumentParser:
-    parser = _Parser(PROGRAM, description="Make, check and publish packs of speech models.")
+    parser = _PackParser(PROGRAM, description="Make, check and publish packs of speech models.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
