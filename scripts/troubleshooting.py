@@ -36,7 +36,16 @@ _END = "<!-- /messages -->\n"
 _PROSE = re.compile(r"[A-Za-z']+,? [A-Za-z']*[a-z]{2,}")
 _PLACEHOLDER = re.compile(r"<[^<>]*>")
 
-_HELP_CALLS = {"Field", "_PackParser", "_Parser", "_add_release", "_setting", "add_argument_group", "add_parser", "compile"}
+_HELP_CALLS = {
+    "Field",
+    "_PackParser",
+    "_Parser",
+    "_add_release",
+    "_setting",
+    "add_argument_group",
+    "add_parser",
+    "compile",
+}
 _HELP_KEYWORDS = {"description", "epilog", "help", "metavar", "title", "usage", "version"}
 _RESULT_MODULES = re.compile(r"output/|cli/(commands/|result|up_to_date)|publish/cli/")
 _CHECK_MODULES = re.compile(r"install/(check_report|preflight|volume_checks)")
