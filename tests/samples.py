@@ -175,7 +175,7 @@ def _weights(seed: str, size: int) -> Iterator[memoryview]:
     """Sixteen-bit floats as trained ones are: even mantissas, few exponents; zstd makes about 0.83 of it."""
     piece = bytearray(min(size + 1, _POOL) & ~1)
     half = len(piece) // 2
-    piece[1::2] = _pool(seed + "/exponents", half).translate(_bell())
+    piece[1::2] = _pool(seed + "/exponents", half).translate(bell())
     mantissas = _pool(seed, half)
     for number in range(math.ceil(size / _POOL)):
         turn = number * _STEP % half
@@ -189,7 +189,7 @@ def _pool(seed: str, size: int) -> bytes:
 
 
 @functools.cache
-def _bell() -> bytes:
+def bell() -> bytes:
     """Map even bytes to bell-shaped ones around an exponent of 2⁻⁷."""
     heights = list(accumulate(math.exp(-(((value - 120) / 3) ** 2) / 2) for value in range(256)))
     return bytes(bisect_left(heights, (value + 0.5) / 256 * heights[-1]) for value in range(256))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import os
 from dataclasses import dataclass, field
@@ -115,4 +116,7 @@ async def test_limit_never_exceeds_maximum(most: int) -> None:
     await line.bring(50, refused=lambda count: count > 2)
     for _ in range(line.connections.limit):
         await line.connections.acquire()
-    assert line.connections._slots.locked()
+    one_more = asyncio.create_task(line.connections.acquire())
+    await asyncio.sleep(0)
+    assert not one_more.done()
+    one_more.cancel()

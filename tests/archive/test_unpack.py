@@ -18,7 +18,7 @@ from models_init.archive import spool
 from models_init.archive.tar_reader import TarEntry
 from models_init.archive.tree_writer import TreeWriter
 from models_init.archive.unpack import ArchiveInstall
-from models_init.core.errors import ArchiveError, NoSpaceError, SourceError, VolumeError, WrongBytesError
+from models_init.core.errors import AccessError, ArchiveError, NoSpaceError, SourceError, VolumeError, WrongBytesError
 from models_init.core.workers import Workers
 from models_init.formats.manifest import OpaqueArchive, Resolved, encode, parse
 from models_init.fs.files import disk_usage
@@ -328,19 +328,23 @@ async def test_right_totals_in_manifest_are_accepted(archive: bytes, workers: Wo
 
 async def test_leftovers_of_killed_runs_are_removed(setup: ArchiveSetup) -> None:
     """A run that holds the lock removes all of them; without the lock only old ones are removed."""
-    setup.install._clean_up()
+
+    async def leftovers() -> list[str]:
+        """Return what a run leaves in the spool whose source denies access."""
+        with pytest.raises(AccessError):
+            await setup.fetch(setup.source(Broken(AccessError("expired"), times=FOREVER)))
+        return sorted(path.name for path in setup.spool.iterdir())
+
+    assert await leftovers() == []
     (setup.spool / ".tree-1/a").mkdir(parents=True)
     (setup.spool / ".part-1").write_bytes(b"half")
-    setup.install._clean_up()
-    assert len(list(setup.spool.iterdir())) == 2
+    assert await leftovers() == [".part-1", ".tree-1"]
     with (setup.volume.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        setup.install._clean_up()
-    assert list(setup.spool.iterdir()) == []
+        assert await leftovers() == []
     (setup.spool / ".part-2").write_bytes(b"half")
     os.utime(setup.spool / ".part-2", (time.time() - YOUNG - 60,) * 2)
-    setup.install._clean_up()
-    assert list(setup.spool.iterdir()) == []
+    assert await leftovers() == []
 
 
 async def test_unpublished_tree_is_replaced(setup: ArchiveSetup) -> None:
@@ -352,8 +356,6 @@ async def test_unpublished_tree_is_replaced(setup: ArchiveSetup) -> None:
     source = setup.source()
     with (setup.volume.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        setup.install._clean_up()
-        assert not left.exists()
         assert await setup.fetch(source) == first
     assert source.ranges() == []
     assert (left / "d/last").stat().st_size == 60 * KIB

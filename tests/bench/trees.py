@@ -16,7 +16,7 @@ from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from tests.samples import MIB, _bell
+from tests.samples import MIB, bell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def floats(chance: random.Random, size: int) -> bytes:
     half = size // 2 + 1
     piece = bytearray(2 * half)
     piece[0::2] = chance.randbytes(half)
-    piece[1::2] = chance.randbytes(half).translate(_bell())
+    piece[1::2] = chance.randbytes(half).translate(bell())
     return bytes(memoryview(piece)[:size])
 
 

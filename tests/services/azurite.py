@@ -87,6 +87,11 @@ class Azurite:
             client.create_container()
         return fresh
 
+    def remove(self) -> None:
+        """Delete the container."""
+        with self._client() as client:
+            client.delete_container()
+
     def sas(
         self,
         permissions: str = "rl",

@@ -39,7 +39,7 @@ class ConnectProxy(Server):
         if not self._reply.startswith(b"HTTP/1.1 2"):
             return
         reader, writer = await asyncio.open_connection("127.0.0.1", self._there)
-        forth = asyncio.create_task(_pass_on(line._reader, writer))
+        forth = asyncio.create_task(_pass_on(line.reader, writer))
         try:
             while piece := await reader.read(_PIECE):
                 await line.write(piece)

@@ -109,13 +109,13 @@ class ServerConnection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Server) -> None:
         self.rate = 0.0
-        self._reader, self._writer = reader, writer
+        self.reader, self.writer = reader, writer
         self._server = server
         self._seen = Seen("", "", "", {})
 
     async def request(self) -> Seen:
         """Read and parse one request."""
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *rest = head.rstrip().split("\r\n")
         method, target, _ = first.split(" ")
         path, _, query = target.partition("?")
@@ -144,8 +144,8 @@ class ServerConnection:
         step = max(1, int(self.rate * _TICK)) if self.rate else max(1, len(data))
         for start in range(0, len(data), step):
             piece = data[start : start + step]
-            self._writer.write(piece)
-            await self._writer.drain()
+            self.writer.write(piece)
+            await self.writer.drain()
             await self._server.count(len(piece))
             if self.rate:
                 await self.server_closes(len(piece) / self.rate)
@@ -159,24 +159,24 @@ class ServerConnection:
 
     def close(self) -> None:
         """Close the connection after all sent data was delivered."""
-        self._writer.close()
+        self.writer.close()
 
     def reset(self) -> None:
         """Reset the connection: the client gets ECONNRESET, possibly before it has read all data."""
-        sock = self._writer.get_extra_info("socket")
+        sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
+        self.writer.transport.abort()
 
     async def abort(self) -> None:
         """Abort the connection and wait until it is closed."""
-        self._writer.transport.abort()
+        self.writer.transport.abort()
         with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
+            await self.writer.wait_closed()
 
     @property
     def ended(self) -> bool:
         """True if this side has closed the connection."""
-        return self._writer.transport.is_closing()
+        return self.writer.transport.is_closing()
 
 
 class Server:

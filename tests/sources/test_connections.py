@@ -96,8 +96,8 @@ class Truncated(Fault):
     async def send(self, reply: Reply, line: faulty.ServerConnection) -> None:
         """Send a part of the response and close."""
         await line.send(reply, self.at)
-        await eventually(lambda: not _unsent(line._writer.transport))
-        line._writer.transport.abort()
+        await eventually(lambda: not _unsent(line.writer.transport))
+        line.writer.transport.abort()
 
 
 def _unsent(transport: Any) -> int:
@@ -269,7 +269,7 @@ async def test_unsolicited_response_is_discarded(delay: float) -> None:
 
 async def test_idle_connection_is_not_reused_after_keep_alive_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A firewall may have forgotten it, and the request would be lost silently."""
-    monkeypatch.setattr(clients, "_KEEP_ALIVE", 0.0)
+    monkeypatch.setattr(clients, "KEEP_ALIVE", 0.0)
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url) as client:
         assert [await got(client, server.url) for _ in range(3)] == [_DATA] * 3
         assert server.connections == 3

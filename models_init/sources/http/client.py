@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONNECT_LIMIT = 15.0
 """Maximum seconds to establish a connection: TCP, TLS, and the proxy's response to CONNECT."""
 
-_KEEP_ALIVE = 15.0  # seconds; firewalls and load balancers drop an idle connection after minutes, without notice
+KEEP_ALIVE = 15.0  # seconds; firewalls and load balancers drop an idle connection after minutes, without notice
 _READ_BUFFER = 256 << 10  # bytes; aiohttp pauses a connection at twice as many. 1.1 to 1.26 times faster than 64 KiB
 _HEAD_LIMIT = 64 << 10  # bytes of one header; a registry's signed redirect has 2 to 4 KiB
 _CLOSE_LIMIT = 0.5  # seconds that closing may take; after SIGTERM the process has two seconds in all
@@ -196,7 +196,7 @@ class _Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, receive_buffer: int) -> None:
-        super().__init__(limit=0, keepalive_timeout=_KEEP_ALIVE, socket_factory=self._make_socket)
+        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=self._make_socket)
         self.last_tls: ssl.SSLObject | None = None
         self._receive_buffer = receive_buffer
         self._sockets: WeakSet[socket.socket] = WeakSet()
