@@ -74,7 +74,7 @@ def test_staging_stays_if_it_is_wanted() -> None:
 def test_debris_stays_while_it_is_young() -> None:
     """Where locks do not hold, a temporary name of the last minute may be in use."""
     leftovers = ((Path("/v/staging/.old"), YOUNG + 1), (Path("/v/staging/.young"), YOUNG - 1))
-    assert {name for kind, name in going(replace(VOLUME, leftovers=leftovers)) if kind == "debris"} == {".old"}
+    assert {name for kind, name in going(replace(VOLUME, leftovers=leftovers)) if kind == "leftover"} == {".old"}
 
 
 def test_an_unfinished_release_goes() -> None:
@@ -85,7 +85,7 @@ def test_an_unfinished_release_goes() -> None:
 def test_releases_go_before_the_packs_that_they_link_to() -> None:
     """A prune that is killed leaves no release whose pack is gone."""
     kinds = [verdict.kind for verdict in decide(VOLUME, 0)]
-    assert kinds == sorted(kinds, key=["release", "pack", "manifest", "staging", "debris"].index)
+    assert kinds == sorted(kinds, key=["release", "pack", "manifest", "staging", "leftover"].index)
 
 
 names = st.sampled_from("abcdef")

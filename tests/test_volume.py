@@ -155,7 +155,7 @@ def test_a_manifest_alone_is_no_pack(volume: Volume) -> None:
 
 def test_a_staging_that_is_gone_is_told(volume: Volume) -> None:
     """Where somebody removed staging amid the work, nothing is published and the message says to run again."""
-    with pytest.raises(VolumeError, match="nl-nl 1 is gone from staging; run again"):
+    with pytest.raises(VolumeError, match="nl-nl 1 is no longer in staging: another run removed it; run again"):
         volume.publish(_DUTCH, _DIGEST)
     assert not volume.is_installed(_DUTCH)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from models_init.archive.tar_headers import shown
 from models_init.core.errors import NoSpaceError
+from models_init.core.names import same_path_error
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB
-from models_init.fs.files import make_directory
+from models_init.fs.files import make_directory, visible_path
 from models_init.fs.os_errors import volume_errors
 from models_init.transfer.plan import SPARE
 
@@ -39,9 +41,10 @@ class TreeWriter:
     def add(self, entry: TarEntry, content: Iterator[memoryview]) -> None:
         """Write a directory or a file.
 
-        Raises `VolumeError`; for a file that does not fit, before it is created.
+        Raises `VolumeError`; for a file that does not fit, before it is created. The names of an archive are different,
+        so that one that exists is the same on this file system only.
         """
-        with volume_errors(self._root):
+        with volume_errors(self._root), self._collisions():
             if entry.is_directory:
                 self._make_directory(entry.path)
                 return
@@ -54,6 +57,14 @@ class TreeWriter:
                 self._write(descriptor, path, content)
             finally:
                 os.close(descriptor)
+
+    @contextmanager
+    def _collisions(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as error:
+            path, existing = (os.path.relpath(name, self._root) for name in (error.filename, _existing(error.filename)))
+            raise same_path_error(visible_path(self._root), "the archive", existing, path) from error
 
     def complete(self) -> None:
         """Finish writing."""
@@ -94,3 +105,10 @@ class TreeWriter:
                 f"the volume lacks {human_size(lacking)} for {shown(entry.path)} ({human_size(entry.size)}) of the "
                 "archive; make room or run with --prune, then run again"
             )
+
+
+def _existing(path: str) -> str:
+    """Return the path under which the entry `path` was created."""
+    inode = os.lstat(path).st_ino
+    with os.scandir(os.path.dirname(path)) as entries:
+        return next((entry.path for entry in entries if entry.inode() == inode), path)

@@ -15,6 +15,7 @@ from models_init.core.workers import Workers
 from models_init.install.context import InstallContext
 from models_init.output import console
 from models_init.transfer.concurrency import ConnectionLimiter
+from models_init.volume.copied_links import require_replaceable
 from models_init.volume.layout import Volume
 from models_init.volume.lock import Lock
 
@@ -87,6 +88,7 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 async def locked(context: InstallContext, doing: str, patience: float) -> AsyncIterator[None]:
     """Prepare and lock the volume; report the holder and the longest wait while waiting. Raises `LockedError`."""
     context.volume.prepare()
+    require_replaceable(context.volume)
     lock, waited = Lock(context.volume.root / ".lock"), 0.0
     while not lock.take(doing):
         if not waited:

@@ -21,7 +21,7 @@ def nothing_to_do(settings: Settings) -> Result | None:
     switch, current = Switch(volume), volume.current()
     if not current:
         return None
-    if current.holds(settings.packs):
+    if current.holds(settings.packs) and switch.is_usable(current):
         switch.clear_rollback(settings.packs)
         return Result(installed_content(current), f"nothing to do: release {current} is current")
     if refused := switch.rolled_back(settings.packs):

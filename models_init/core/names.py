@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from models_init.core.errors import NotWritableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -24,6 +26,14 @@ def colliding_names(paths: Iterable[str], *, case: bool = True, form: bool = Tru
             reported.add(path)
             if parent not in reported:
                 yield other, path
+
+
+def same_path_error(directory: str, pack: str, one: str, other: str) -> NotWritableError:
+    """Return the error for two paths of a pack that are the same one on the file system of `directory`."""
+    return NotWritableError(
+        f"{directory} cannot hold {pack}: {one!a} and {other!a} are the same path on this file system; use a file "
+        "system for MODELS_DIR that distinguishes upper and lower case and Unicode normal forms"
+    )
 
 
 def _folded(path: str, *, case: bool, form: bool) -> str:

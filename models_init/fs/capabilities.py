@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import NotWritableError
-from models_init.fs.files import sync_path, temp_path, write_file
+from models_init.fs.files import make_link, sync_path, temp_path, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _REFUSED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class NameRules(NamedTuple):
+    """Differences between names that the file system ignores: letter case, Unicode normal form."""
+
+    ignores_case: bool
+    ignores_form: bool
 
 
 def require_symbolic_links(directory: Path, volume: Path) -> None:
@@ -24,7 +33,7 @@ def require_symbolic_links(directory: Path, volume: Path) -> None:
     Raises `NotWritableError`: symbolic links are not supported. Raises `OSError`: the test failed otherwise.
     """
     link = temp_path(directory, "probe")
-    if not _is_granted(lambda: os.symlink("nowhere", link)):
+    if not _is_supported(lambda: make_link("target", link)):
         raise NotWritableError(
             f"{volume} refuses symbolic links, as SMB, exFAT and some FUSE mounts do; use a local file "
             "system or NFS for MODELS_DIR"
@@ -35,13 +44,59 @@ def require_symbolic_links(directory: Path, volume: Path) -> None:
 def has_hard_links(directory: Path) -> bool:
     """Return True if the file system supports hard links, or is too full to test it. Raises `OSError`."""
     file, other = temp_path(directory, "probe"), temp_path(directory, "probe")
-    granted = True
-    _is_granted(lambda: os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)))
+    supported = True
+    _is_supported(lambda: _create(file))
     if file.exists():
-        granted = _is_granted(lambda: os.link(file, other))
+        supported = _is_supported(lambda: os.link(file, other))
     file.unlink(missing_ok=True)
     other.unlink(missing_ok=True)
-    return granted
+    return supported
+
+
+def keeps_modes(directory: Path) -> bool:
+    """Return True if the file system stores the permission bits of files.
+
+    SMB, blobfuse, exFAT and NTFS are usually mounted with the same bits for all files. Raises `OSError`.
+    """
+    with _temporary_file(directory) as file:
+        return all(_keeps_mode(file, mode) for mode in (0o755, 0o644))
+
+
+def _keeps_mode(file: Path, mode: int) -> bool:
+    if not _is_supported(lambda: file.chmod(mode)):
+        return False
+    return stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def can_create_files(directory: Path) -> bool:
+    """Return False if the file system has no inode left; True also if the directory is not writable."""
+    try:
+        with _temporary_file(directory):
+            return True
+    except OSError as error:
+        return error.errno not in _FULL
+
+
+def name_rules(directory: Path) -> NameRules:
+    """Return the differences between names that the file system ignores. Raises `OSError`."""
+    probes = temp_path(directory, "probe")
+    probes.mkdir()
+    try:
+        return NameRules(
+            ignores_case=_is_same_name(probes / "case", probes / "CASE"),
+            ignores_form=_is_same_name(probes / "\u00e9", probes / "e\u0301"),
+        )
+    finally:
+        for file in probes.iterdir():
+            file.unlink()
+        probes.rmdir()
+
+
+def _is_same_name(name: Path, other: Path) -> bool:
+    with suppress(OSError):  # a file system that refuses the name does not confuse it with another
+        _create(name)
+        return other.exists()
+    return False
 
 
 def change(directory: Path) -> None:
@@ -54,7 +109,21 @@ def change(directory: Path) -> None:
     other.unlink()
 
 
-def _is_granted(step: Callable[[], object]) -> bool:
+def _create(file: Path) -> None:
+    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+@contextmanager
+def _temporary_file(directory: Path) -> Iterator[Path]:
+    file = temp_path(directory, "probe")
+    _create(file)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _is_supported(step: Callable[[], object]) -> bool:
     """Return True if the file system supports the operation; a full file system counts as supporting it.
 
     Raises `OSError`: the operation failed for another reason.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import stat
 import uuid
 from contextlib import suppress
@@ -109,6 +111,7 @@ def _sync_file_range() -> Callable[..., int] | None:
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _AT_FDCWD = -100
+_CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV}  # EXDEV: see `rename_directory`
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -121,14 +124,75 @@ def exchange(one: Path, other: Path) -> bool:
     if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
-    if number in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+    if number in _CANNOT_EXCHANGE:
         return False
-    raise OSError(number, os.strerror(number), str(one))
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def rename_directory(old: Path, new: Path, temporary: Path) -> None:
+    """Rename a directory, also one that overlayfs refuses to rename because it comes from a lower layer (EXDEV).
+
+    In that case its files are hard-linked into the new directory `temporary`, which is synced and renamed to `new`
+    before `old` is removed. A crash leaves `old` complete, or `new` complete and a part of `old`. Raises `OSError`;
+    EXDEV if `new` is on another file system.
+    """
+    try:
+        os.rename(old, new)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    else:
+        return
+    try:
+        _link_tree(str(old), str(temporary))
+        sync_file_system(temporary)
+        os.rename(temporary, new)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_path(new.parent)
+    shutil.rmtree(old)
+
+
+def _link_tree(old: str, new: str) -> None:
+    """Create a directory with the same subdirectories and with hard links to the same files."""
+    os.mkdir(new, stat.S_IMODE(os.lstat(old).st_mode))
+    with os.scandir(old) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _link_tree(entry.path, f"{new}/{entry.name}")
+            else:
+                _link_or_copy(entry.path, f"{new}/{entry.name}")
+
+
+def _link_or_copy(old: str, new: str) -> None:
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:  # the file system has no hard links, or too many of this file
+        shutil.copy(old, new, follow_symlinks=False)
+
+
+def make_link(target: str, path: Path) -> None:
+    """Create a symbolic link. Raises `OSError` that names `path`, where `os.symlink` names the target first."""
+    try:
+        os.symlink(target, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def temp_path(directory: Path, what: str) -> Path:
     """Return a path in `directory` that no other run uses and that cannot be the name of a pack."""
     return directory / f".{what}-{uuid.uuid4().hex}"
+
+
+_TEMPORARY = re.compile(r"\.[a-z]+-[0-9a-f]{32}")
+
+
+def visible_path(path: str) -> str:
+    """Return the path for a message: the directory of a temporary file instead of the name from `temp_path`."""
+    parts = path.split("/")
+    number = next((number for number, part in enumerate(parts) if _TEMPORARY.fullmatch(part)), len(parts))
+    return "/".join(parts[:number]) or path
 
 
 def make_directory(path: Path) -> None:
@@ -168,7 +232,7 @@ class FreedSpaceCounter:
     """
 
     def __init__(self) -> None:
-        self._left: dict[tuple[int, int], int] = {}
+        self._remaining_links: dict[tuple[int, int], int] = {}
 
     def remove(self, path: Path) -> int:
         """Return the bytes freed by removing this file or tree in addition to those of earlier calls."""
@@ -178,8 +242,8 @@ class FreedSpaceCounter:
                 status = os.lstat(entry)
                 inode = status.st_dev, status.st_ino
                 links = 1 if stat.S_ISDIR(status.st_mode) else status.st_nlink
-                self._left[inode] = self._left.get(inode, links) - 1
-                if self._left[inode] == 0:
+                self._remaining_links[inode] = self._remaining_links.get(inode, links) - 1
+                if self._remaining_links[inode] == 0:
                     freed += status.st_blocks * 512
         return freed
 

@@ -38,7 +38,7 @@ class InstallContext(Context):
         """Return the pack's staging directory; the same object each time, because it keeps state."""
         path = self.volume.staging_path(pack.manifest.ref, pack.digest)
         if path not in self._stagings:
-            self._stagings[path] = Staging(path, pack.manifest, self.pages)
+            self._stagings[path] = Staging(path, pack.manifest, self.pages, self.volume.keeps_modes)
         return self._stagings[path]
 
     def fetcher_for(self, plan: Plan) -> Fetcher:

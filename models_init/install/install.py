@@ -15,6 +15,7 @@ from models_init.formats.release import release_of
 from models_init.install import assemble, resolve
 from models_init.transfer.plan import PackSurvey, Plan, check_compatibility, make_plan
 from models_init.volume.activation import Switch
+from models_init.volume.name_check import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,6 +99,8 @@ class Installation:
         here = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
         known = [pack for pack in packs if pack.manifest.ref in here]
         new = [pack for pack in packs if pack.manifest.ref not in here]
+        for pack in new:
+            await self.context.workers.run(check_names, self.context.volume, pack.manifest)
         plan = make_plan(
             [*(PackSurvey(pack, installed=True) for pack in known), *await assemble.survey(self.context, new)]
         )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from models_init.fs import capabilities
 from models_init.fs.files import temp_path
 from models_init.fs.os_errors import volume_errors
-from models_init.volume.layout import remove_tree
+from models_init.volume.atomic import is_directory, remove_tree
+from models_init.volume.copied_links import copied_packs, require_replaceable
 from models_init.volume.lock import Lock, locking_works
 
 if TYPE_CHECKING:
@@ -23,29 +24,28 @@ if TYPE_CHECKING:
     from models_init.install.check_report import CheckReport
     from models_init.volume.layout import Volume
 
-CHECKS = ("volume", "links", "lock")
+CHECKS = ("volume", "links", "modes", "lock")
 
 
 def inspect(volume: Volume, found: CheckReport) -> None:
     """Test the operations of an install on a volume, without touching existing files. Blocks: for worker threads."""
-    with found.guarding("volume"), volume_errors(volume.root), _trial(volume) as directory:
+    with found.guarding("volume"), volume_errors(volume.root), _temporary_directory(volume) as directory:
         capabilities.change(directory)
-        found.ok("volume", f"{_named(volume)}: files can be made, flushed, renamed and removed")
-        with found.guarding("links"), volume_errors(volume.root):
-            _try_links(volume, directory, found)
-        with found.guarding("lock"), volume_errors(volume.root):
-            _try_lock(volume, directory, found)
+        found.ok("volume", f"{_named(volume)}: files can be created, synced, renamed and removed")
+        for check, test in (("links", _test_links), ("modes", _test_modes), ("lock", _test_lock)):
+            with found.guarding(check), volume_errors(volume.root):
+                test(volume, directory, found)
     for check in CHECKS[1:]:
         if found.failed("volume"):
             found.skip(check, "the volume cannot be written")
 
 
 def _named(volume: Volume) -> str:
-    return str(volume.root) if volume.root.is_dir() else f"{volume.root} (will be made)"
+    return str(volume.root) if volume.root.is_dir() else f"{volume.root} (will be created)"
 
 
 @contextmanager
-def _trial(volume: Volume) -> Iterator[Path]:
+def _temporary_directory(volume: Volume) -> Iterator[Path]:
     """Create a temporary directory, in staging if that exists.
 
     If the run is killed, a later prune finds and removes the directory in staging.
@@ -71,33 +71,54 @@ def _parent(volume: Volume) -> Path:
 
 
 def _require_writable(directory: Path) -> None:
-    """Check the permissions first, so that the error names a directory that the operator knows."""
+    """Check the permissions first, so that the error names a directory of the volume."""
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         number = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(number, os.strerror(number), str(directory))
 
 
-def _try_links(volume: Volume, directory: Path, found: CheckReport) -> None:
+def _test_links(volume: Volume, directory: Path, found: CheckReport) -> None:
+    require_replaceable(volume)
     capabilities.require_symbolic_links(directory, volume.root)
     volume.hard_links = capabilities.has_hard_links(directory)
-    if volume.hard_links:
+    faults = list(_link_faults(volume))
+    if faults:
+        found.warn("links", "; ".join(faults))
+    else:
         found.ok("links", "symbolic links and hard links work")
+
+
+def _link_faults(volume: Volume) -> Iterator[str]:
+    if not volume.hard_links:
+        yield (
+            "symbolic links work, hard links do not: an upgrade copies unchanged files, and a local file system or NFS "
+            "for MODELS_DIR would save that space"
+        )
+    if is_directory(volume.root / "current"):
+        yield "current is a directory, a copy of an installed release: the next run replaces it by a link"
+    if copies := copied_packs(volume):
+        yield f"directories in place of links in the current release: {', '.join(copies)}; --repair replaces them"
+
+
+def _test_modes(_volume: Volume, directory: Path, found: CheckReport) -> None:
+    if capabilities.keeps_modes(directory):
+        found.ok("modes", "permission bits are kept")
     else:
         found.warn(
-            "links",
-            "symbolic links work; hard links are refused, so an upgrade copies what did not change: "
-            "a local file system or NFS for MODELS_DIR saves that room",
+            "modes",
+            "permission bits are fixed by the mount: they are not verified, and the mount must let the engine read all "
+            "files and run executables",
         )
 
 
-def _try_lock(volume: Volume, directory: Path, found: CheckReport) -> None:
+def _test_lock(volume: Volume, directory: Path, found: CheckReport) -> None:
     lock = Lock(volume.root / ".lock")
     if not locking_works(directory / "lock"):
         found.warn(
             "lock",
-            "this file system grants a lock to everybody: two runs at once are safe, and may fetch the same twice",
+            "locks do not work on this file system: two runs at the same time are safe, but may fetch the same data",
         )
     elif lock.is_held():
-        found.warn("lock", f"in use now ({lock.holder()}): an install would wait for it")
+        found.warn("lock", f"in use ({lock.holder()}): an install would wait for it")
     else:
-        found.ok("lock", "a second run will wait for the first")
+        found.ok("lock", "locks work: a second run waits for the first")

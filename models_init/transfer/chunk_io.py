@@ -50,11 +50,6 @@ def mode(file: File) -> int:
     return _EXECUTABLE_MODE if file.executable else _FILE_MODE
 
 
-def is_same(status: os.stat_result, file: File) -> bool:
-    """Return True if an entry on the disk has the file's type, size and mode; its content is not read."""
-    return stat.S_ISREG(status.st_mode) and permissions(status) == mode(file) and status.st_size == file.size
-
-
 def permissions(status: os.stat_result) -> int:
     """Return the permission bits, without those that Kubernetes adds.
 

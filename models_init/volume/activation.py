@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError, NoSuchReleaseError
 from models_init.formats import release as releases
-from models_init.fs.files import sync_path, temp_path, write_file
+from models_init.fs.files import make_link, sync_path, temp_path, write_file
 from models_init.fs.os_errors import volume_errors
+from models_init.volume.copied_links import require_link, require_replaceable
 from models_init.volume.lock import lease
 
 if TYPE_CHECKING:
@@ -37,27 +38,27 @@ class Switch:
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
         self._history = volume.root / "releases" / ".history"
-        self._mark = volume.root / "releases" / ".rolled-back.json"
+        self._rollback_record = volume.root / "releases" / ".rolled-back.json"
 
     def rolled_back(self, wanted: Iterable[PackRef]) -> Release | None:
         """Return the release of these packs if the operator rolled back from it and it is not current."""
-        left = self.rolled_back_from()
-        return left if left and left.holds(wanted) and self._volume.current() else None
+        release = self.rolled_back_from()
+        return release if release and release.holds(wanted) and self._volume.current() else None
 
     def rolled_back_from(self) -> Release | None:
         """Return the release that the operator rolled back from, or None."""
-        marked = self._marked()
-        return marked if marked and marked.id != self._volume.current_name() else None
+        recorded = self._recorded_rollback()
+        return recorded if recorded and recorded.id != self._volume.current_name() else None
 
     def clear_rollback(self, wanted: Iterable[PackRef]) -> None:
         """Remove the rollback record if the environment names another set of packs.
 
         On a read-only volume the record stays.
         """
-        marked = self._marked()
-        if marked and not marked.holds(wanted):
+        recorded = self._recorded_rollback()
+        if recorded and not recorded.holds(wanted):
             with suppress(OSError):
-                self._volume.remove_atomically(self._mark)
+                self._volume.remove_atomically(self._rollback_record)
 
     def install(self, release: Release) -> None:
         """Activate a newly installed release and remove the rollback record."""
@@ -65,8 +66,8 @@ class Switch:
             self._build(release)
             self._switch_current(release)
             self._append_history(release.id)
-            if self._mark.exists():
-                self._volume.remove_atomically(self._mark)
+            if self._rollback_record.exists():
+                self._volume.remove_atomically(self._rollback_record)
 
     def activate(self, release: Release, *, back: bool) -> None:
         """Activate a release on the operator's request; later runs keep it.
@@ -76,7 +77,7 @@ class Switch:
         """
         with volume_errors(self._volume.root):
             self._volume.make_parts()
-            held = lease(self._volume.record_path(release.id))  # keeps a prune from removing the release meanwhile
+            lease_descriptor = lease(self._volume.record_path(release.id))  # a prune keeps the release meanwhile
             try:
                 self._record_rollback(release)
                 self._build(release)
@@ -84,7 +85,7 @@ class Switch:
                 self._append_history(f"{_BACK} {release.id}" if back else release.id)
                 self._drop_rollback_record(release)
             finally:
-                os.close(held)
+                os.close(lease_descriptor)
 
     def find(self, name: str, *, whole: bool = True) -> Release:
         """Return a release by its id or a prefix of it; only complete ones if `whole`. Raises `NoSuchReleaseError`."""
@@ -93,8 +94,9 @@ class Switch:
         if len(found) == 1:
             return found[0]
         if found:
-            raise NoSuchReleaseError(f"{name} may be {' or '.join(release.id for release in found)}; name one of them")
-        raise NoSuchReleaseError(f"there is no release {name}; {self._choices()}")
+            matches = " and ".join(release.id for release in found)
+            raise NoSuchReleaseError(f"{name} is ambiguous: it matches {matches}; give more digits")
+        raise NoSuchReleaseError(f"release {name} is not installed; {self._choices()}")
 
     def previous(self) -> Release:
         """Return the rollback target: the release before the last installed or activated one.
@@ -108,7 +110,7 @@ class Switch:
         for name in reversed(trail[:-1]):
             if release := self._volume.release(name):
                 return release
-        raise NoSuchReleaseError(f"there is no release to go back to; {self._choices()}")
+        raise NoSuchReleaseError(f"no release was current before this one; {self._choices()}")
 
     def in_order(self) -> list[Release]:
         """Return all complete releases in rollback order, the last one being the first to leave."""
@@ -117,7 +119,7 @@ class Switch:
 
     def _choices(self) -> str:
         names = ", ".join(map(str, self._volume.releases()))
-        return f"releases are: {names}" if names else "nothing is installed yet"
+        return f"installed releases: {names}" if names else "nothing is installed"
 
     def _trail(self) -> list[str]:
         """Return the ids in order of installation or activation, oldest first; a reactivated release moves to the end.
@@ -125,9 +127,9 @@ class Switch:
         Releases without a history entry, after a crash, count as older than the rest; only the current one counts as
         newest.
         """
-        noted, current = self._history_entries(), self._volume.current_name()
-        trail = [release.id for release in self._volume.releases() if release.id not in {*noted, current}]
-        for name in [*noted, *({current} - {*noted, ""})]:
+        entries, current = self._history_entries(), self._volume.current_name()
+        trail = [release.id for release in self._volume.releases() if release.id not in {*entries, current}]
+        for name in [*entries, *({current} - {*entries, ""})]:
             if name in trail:
                 del trail[trail.index(name) :]
             trail.append(name)
@@ -144,18 +146,18 @@ class Switch:
     def _record_rollback(self, chosen: Release) -> None:
         """Record the release being left before switching; if the run crashes in between, the record is ignored."""
         current = self._volume.current_record()
-        if current and current.id != chosen.id and not self._marked():
-            self._volume.replace(self._mark, current.encode())
+        if current and current.id != chosen.id and not self._recorded_rollback():
+            self._volume.replace(self._rollback_record, current.encode())
 
     def _drop_rollback_record(self, chosen: Release) -> None:
         """Remove the rollback record if the operator has returned to its release."""
-        marked = self._marked()
-        if marked and marked.id == chosen.id:
-            self._volume.remove_atomically(self._mark)
+        recorded = self._recorded_rollback()
+        if recorded and recorded.id == chosen.id:
+            self._volume.remove_atomically(self._rollback_record)
 
-    def _marked(self) -> Release | None:
+    def _recorded_rollback(self) -> Release | None:
         try:
-            return releases.parse(self._mark.read_bytes())
+            return releases.parse(self._rollback_record.read_bytes())
         except (OSError, ValueError):
             return None
 
@@ -165,13 +167,13 @@ class Switch:
         if path.exists():
             self.repair_record(release)
             return
-        name = temp_path(volume.staging, "release")
-        name.mkdir(mode=0o755)
-        write_file(name / "release.json", release.encode())
+        directory = temp_path(volume.staging, "release")
+        directory.mkdir(mode=0o755)
+        write_file(directory / "release.json", release.encode())
         for link, target in links_of(release).items():
-            os.symlink(target, name / link)
-        sync_path(name)
-        os.rename(name, path)
+            make_link(target, directory / link)
+        sync_path(directory)
+        os.rename(directory, path)
         sync_path(path.parent)
 
     def repair_record(self, release: Release) -> None:
@@ -182,15 +184,10 @@ class Switch:
         volume, path = self._volume, self._volume.release_path(release.id)
         if not self.has_record(release):
             volume.replace(path / "release.json", release.encode())
-        for stray in self.unexpected_files(release):
-            volume.remove_atomically(path / stray)
+        for name in self.unexpected_files(release):
+            volume.remove_atomically(path / name)
         for link in self.wrong_links(release):
-            name = temp_path(volume.staging, "link")
-            os.symlink(links_of(release)[link], name)
-            if (path / link).is_dir() and not (path / link).is_symlink():
-                volume.remove_atomically(path / link)
-            os.rename(name, path / link)
-        sync_path(path)
+            volume.replace_link(path / link, links_of(release)[link])
 
     def has_record(self, release: Release) -> bool:
         """Return True if the release's record exists and matches."""
@@ -199,7 +196,12 @@ class Switch:
     def wrong_links(self, release: Release) -> list[str]:
         """Return the links of the release that are missing or have another target."""
         path = self._volume.release_path(release.id)
-        return [link for link, target in links_of(release).items() if _leads_to(path / link) != target]
+        return [link for link, target in links_of(release).items() if _target(path / link) != target]
+
+    def is_usable(self, release: Release) -> bool:
+        """Return True if the release has a directory for each pack, by a link or by a copy of the pack."""
+        path = self._volume.release_path(release.id)
+        return all((path / link).is_dir() for link in links_of(release))
 
     def unexpected_files(self, release: Release) -> list[str]:
         """Return the entries of the release's directory that do not belong to it."""
@@ -212,7 +214,7 @@ class Switch:
         volume = self._volume
         missing = [pack.ref for pack in release.packs if not volume.is_installed(pack.ref)]
         if missing:  # without working locks, a concurrent prune may have removed one
-            raise NoSuchReleaseError(f"{missing[0]} is gone again; run again to install it")
+            raise NoSuchReleaseError(f"{missing[0]} was removed by another run; run again to install it")
         before = volume.current_name()
         self._point_current_to(release.id)
         if not volume.release(release.id):  # the same race: prune checks again after its rename, and so does this
@@ -220,13 +222,11 @@ class Switch:
                 os.unlink(volume.root / "current")
             else:
                 self._point_current_to(before)
-            raise NoSuchReleaseError(f"release {release.id} is gone again; run again to install it")
+            raise NoSuchReleaseError(f"release {release.id} was removed by another run; run again to install it")
 
     def _point_current_to(self, release_id: str) -> None:
-        link = temp_path(self._volume.staging, "current")
-        os.symlink(f"releases/{release_id}", link)
-        os.rename(link, self._volume.root / "current")
-        sync_path(self._volume.root)
+        require_replaceable(self._volume)
+        self._volume.replace_link(self._volume.root / "current", f"releases/{release_id}")
 
     def _append_history(self, what: str) -> None:
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
@@ -246,7 +246,7 @@ def links_of(release: Release) -> dict[str, str]:
     return {pack.ref.name: f"../../packs/{pack.ref.name}/{pack.ref.version}" for pack in release.packs}
 
 
-def _leads_to(link: Path) -> str:
+def _target(link: Path) -> str:
     try:
         return os.readlink(link)
     except OSError:
@@ -256,13 +256,15 @@ def _leads_to(link: Path) -> str:
 def installed_release(volume: Volume, name: str) -> Release:
     """Return a release by name, possibly damaged; an empty name and "current" mean the current one.
 
-    Raises `NoSuchReleaseError`: no such release. Raises `DamagedError`: the current release has lost its record.
+    Raises `NoSuchReleaseError`: it is not installed. Raises `DamagedError`: the record of the current release is
+    missing, or `current` is a directory.
     """
     if name not in ("", "current"):
         return Switch(volume).find(name, whole=False)
+    require_link(volume)
     current = volume.current_name()
     if release := volume.record(current) or volume.inferred(current):
         return release
     if current:
-        raise DamagedError(f"release {current} has lost its record; run without an action to mend it")
+        raise DamagedError(f"the record of release {current} is missing or damaged; run without an action")
     raise NoSuchReleaseError(f"no release is current on {volume.root}; run without an action to install one")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats import release as releases
-from models_init.fs.capabilities import has_hard_links, require_symbolic_links
-from models_init.fs.files import exchange, make_directory, sync_file_system, sync_path, temp_path, write_file
+from models_init.fs import capabilities
+from models_init.fs.files import exchange, make_directory, sync_file_system, sync_path
 from models_init.fs.os_errors import volume_errors
+from models_init.volume.atomic import PARTS, AtomicChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from models_init.formats.release import Release
 
-_PARTS = ("packs", "manifests", "releases", "staging")
 _SPOOL = ".spool"
 _DIGEST_DIGITS = 12  # of the manifest's digest in the staging path; distinguishes manifests of one version
 _NO_LINK = {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
-_DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
+UNLIMITED = 1 << 63
+"""Free bytes or inodes of a file system that does not count them."""
 
 
 class StagedPack(NamedTuple):
@@ -50,13 +50,13 @@ class SeedTree(NamedTuple):
     whole: bool
 
 
-class Volume:
+class Volume(AtomicChanges):
     """The directory `root`. Reading needs no preparation; call `prepare` before any method that writes."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.staging = root / "staging"
-        self.hard_links = True  # until `prepare` has checked it
+        super().__init__(root)
+        self.hard_links = True  # until `prepare` has tested it
+        self._keeps_modes: bool | None = None
 
     # -- paths
 
@@ -181,7 +181,7 @@ class Volume:
         return installed + staged
 
     def leftovers(self) -> list[Path]:
-        """Return the temporary files of killed runs in staging, whose names no pack can have."""
+        """Return the temporary files of killed runs in staging; no pack can have their names."""
         return [self.staging / name for name in _names(self.staging) if name.startswith(".")]
 
     def is_installed(self, ref: PackRef) -> bool:
@@ -190,14 +190,32 @@ class Volume:
             return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
 
     def free(self) -> tuple[int, int]:
-        """Return the bytes and inodes available to the running user.
+        """Return the bytes and inodes available to the running user; `UNLIMITED` if they are not counted.
 
-        The inodes are 2**63 for file systems that do not limit them.
+        Some file systems report 0 free inodes although files can be created, so that this is tested.
         """
         with volume_errors(self.root):
-            existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
-            status = os.statvfs(existing)
-        return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 63
+            directory = self._nearest_directory()
+            status = os.statvfs(directory)
+        size = status.f_bavail * status.f_frsize if status.f_blocks else UNLIMITED
+        inodes = status.f_favail if status.f_files else UNLIMITED
+        return size, inodes or (UNLIMITED if capabilities.can_create_files(directory) else 0)
+
+    def keeps_modes(self) -> bool | None:
+        """Return True if the file system stores permission bits, None if that cannot be tested. The test runs once."""
+        if self._keeps_modes is None:
+            with suppress(OSError):
+                self._keeps_modes = capabilities.keeps_modes(self._nearest_directory())
+        return self._keeps_modes
+
+    def name_rules(self) -> capabilities.NameRules:
+        """Return the differences between names that the file system ignores. Raises `VolumeError`."""
+        with volume_errors(self.root):
+            return capabilities.name_rules(self._nearest_directory())
+
+    def _nearest_directory(self) -> Path:
+        """Return `staging`, or the nearest existing directory above it."""
+        return next(path for path in (self.staging, *self.staging.absolute().parents) if path.is_dir())
 
     # -- changes
 
@@ -215,18 +233,23 @@ class Volume:
     def require_place(self) -> None:
         """Raise `NotWritableError` if the root is not a directory and cannot be created. Raises `OSError`."""
         if not self.root.absolute().parent.is_dir():
-            raise NotWritableError(f"{self.root} is not there and neither is its parent directory; check MODELS_DIR")
+            raise NotWritableError(f"{self.root} does not exist, nor does its parent directory; check MODELS_DIR")
         if self.root.exists() and not self.root.is_dir():
             raise NotWritableError(f"{self.root} is not a directory; check MODELS_DIR")
 
     def parts(self) -> list[Path]:
         """Return the directories of a prepared volume."""
-        return [self.root / part for part in _PARTS]
+        return [self.root / part for part in PARTS]
 
     def make_parts(self) -> None:
-        """Create the directories below the root. Raises `OSError`, also if one of them is a symbolic link."""
+        """Create the directories below the root.
+
+        Raises `OSError`, also if one of them is a symbolic link or on another file system.
+        """
         for directory in self.parts():
             make_directory(directory)
+            if directory.lstat().st_dev != self.root.stat().st_dev:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(directory))
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
         """Store the manifest next to the pack's staging directory."""
@@ -238,9 +261,9 @@ class Volume:
         """Move the complete, verified tree and its manifest from staging to their public names.
 
         Everything is synced to disk before the renames. A pack that a concurrent run has already published counts as
-        success. A pack whose manifest is gone is replaced, because its content is unknown. `is_whole` is called last
+        success. A pack whose manifest is missing is replaced, because its content is unknown. `is_whole` is called last
         and returns True if the tree in staging is still the verified one; otherwise it is not published. Raises
-        `VolumeError`: the pack is gone from staging.
+        `VolumeError`: the pack is no longer in staging.
         """
         staging, pack = self.staging_path(ref, digest), self.pack_path(ref)
         with volume_errors(self.root):
@@ -252,13 +275,13 @@ class Volume:
                 # A concurrent run may publish it, too; staging may then contain a third run's incomplete tree.
                 if os.path.lexists(pack) and not self.is_installed(ref):
                     if not is_whole():  # the manifest would make the wrong tree a pack
-                        raise VolumeError(f"{ref} is gone from staging; run again")
+                        raise _removed_from_staging(ref)
                     self._replace_tree(staging, pack)
                 self._rename(manifest_path_of(staging), self.manifest_path(ref))
                 if self.manifest_path(ref).is_file() and not pack.is_dir() and is_whole():
-                    self._rename(staging, pack)
+                    self._rename_directory(staging, pack)
             if not self.is_installed(ref):
-                raise VolumeError(f"{ref} is gone from staging; run again")
+                raise _removed_from_staging(ref)
             self.remove_staged(staging)
 
     def remove_staged(self, path: Path) -> None:
@@ -270,7 +293,7 @@ class Volume:
                 self.remove_atomically(spool_path_of(path))
 
     def _replace_tree(self, new: Path, old: Path) -> None:
-        """Replace a tree that readers may have open; in two steps if the file system cannot exchange two names."""
+        """Replace a tree that has no manifest and may be in use; in two steps if two names cannot be exchanged."""
         try:
             if not exchange(new, old):
                 self.remove_atomically(old)
@@ -278,47 +301,11 @@ class Volume:
             return
         sync_path(old.parent)
 
-    def _rename(self, old: Path, new: Path) -> None:
-        """Rename, unless a concurrent run has already done so."""
-        try:
-            os.rename(old, new)
-        except OSError as error:
-            if error.errno not in _DONE_ALREADY:
-                raise
-        sync_path(new.parent)
-
-    def replace(self, path: Path, content: bytes) -> None:
-        """Replace a small file atomically and durably. Raises `OSError`."""
-        name = temp_path(self.staging, "file")
-        write_file(name, content)
-        os.rename(name, path)
-        sync_path(path.parent)
-
-    def remove_atomically(self, path: Path) -> None:
-        """Rename a file or tree into staging, then remove it; no public name is ever half-removed.
-
-        A missing path is not an error. Raises `OSError`.
-        """
-        trash = temp_path(self.staging, "trash")
-        try:
-            os.rename(path, trash)
-        except FileNotFoundError:
-            return
-        sync_path(path.parent)
-        remove_tree(trash)
-        self.remove_empty_directory(path.parent)
-
-    def remove_empty_directory(self, directory: Path) -> None:
-        """Remove the directory of a pack's name once it contains no version."""
-        if directory.parent.name in _PARTS:
-            with suppress(OSError):  # another version is there
-                directory.rmdir()
-
     def _try_links(self) -> None:
-        """Require symbolic links; set `hard_links` to False if the file system refuses hard links."""
+        """Require symbolic links; set `hard_links` to False if the file system does not support hard links."""
         with volume_errors(self.root):
-            require_symbolic_links(self.staging, self.root)
-            self.hard_links = has_hard_links(self.staging)
+            capabilities.require_symbolic_links(self.staging, self.root)
+            self.hard_links = capabilities.has_hard_links(self.staging)
 
 
 def manifest_path_of(staging: Path) -> Path:
@@ -331,16 +318,12 @@ def spool_path_of(staging: Path) -> Path:
     return staging.parent / f"{staging.name}{_SPOOL}"
 
 
+def _removed_from_staging(ref: PackRef) -> VolumeError:
+    return VolumeError(f"{ref} is no longer in staging: another run removed it; run again")
+
+
 def _digest(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a file, a link or a tree. Raises `OSError`."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _refs(directory: Path) -> Iterator[PackRef]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -14,7 +15,9 @@ from models_init.core.pack_ref import PackRef
 from models_init.fs.files import FreedSpaceCounter, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.activation import Switch
-from models_init.volume.layout import manifest_path_of, remove_tree, spool_path_of
+from models_init.volume.atomic import remove_tree
+from models_init.volume.copied_links import require_link
+from models_init.volume.layout import manifest_path_of, spool_path_of
 from models_init.volume.lock import flock
 from models_init.volume.retention import RetentionDecision, VolumeInventory, decide
 
@@ -36,38 +39,38 @@ class PrunedItem:
 def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[PrunedItem]:
     """Decide about everything on the volume and remove what is not needed, unless `dry_run`.
 
-    The caller holds the lock on the volume. A killed run leaves nothing half-removed under a public name, because
-    everything is renamed before it is removed. Raises `DamagedError`: `current` links to an incomplete release, so that
-    its needs are unknown.
+    The caller holds the lock on the volume. A killed run leaves nothing half-removed that counts as complete. Raises
+    `DamagedError`: `current` is a directory or links to an incomplete release, so that its needs are unknown.
     """
+    require_link(volume)
     if volume.current_name() and not volume.current():
-        raise DamagedError("the current release is not whole; run without an action to mend it, then prune")
+        raise DamagedError("the current release is incomplete; run without an action to repair it, then prune")
     with volume_errors(volume.root):
         with ExitStack() as leases:  # held until the releases are gone; an activation waits no longer
-            in_use = {name for name in volume.release_names() if not leases.enter_context(_unread(volume, name))}
-            verdicts = decide(_held(volume, wanted, in_use), keep)
+            in_use = {name for name in volume.release_names() if not leases.enter_context(_without_lease(volume, name))}
+            verdicts = decide(_inventory(volume, wanted, in_use), keep)
             freed_space = FreedSpaceCounter()
             freed = [
                 0 if verdict.stays else sum(map(freed_space.remove, _paths(volume, verdict))) for verdict in verdicts
             ]
-            going = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
-            for verdict in going:
+            removals = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
+            for verdict in removals:
                 if verdict.kind == "release":
                     _remove(volume, verdict)
-        for verdict in going:
+        for verdict in removals:
             if verdict.kind != "release":
                 _remove(volume, verdict)
     return [PrunedItem(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
 
 
-def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> VolumeInventory:
+def _inventory(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> VolumeInventory:
     now, switch = time.time(), Switch(volume)
-    whole = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
+    complete = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
     rolled_back_from = switch.rolled_back_from()
     return VolumeInventory(
         current=volume.current_name() or None,
-        releases=whole,
-        unfinished=[name for name in volume.release_names() if name not in whole],
+        releases=complete,
+        unfinished=[name for name in volume.release_names() if name not in complete],
         in_use=in_use,
         wanted=wanted,
         packs=volume.pack_directories(),
@@ -79,7 +82,7 @@ def _held(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection
 
 
 @contextmanager
-def _unread(volume: Volume, release_id: str) -> Iterator[bool]:
+def _without_lease(volume: Volume, release_id: str) -> Iterator[bool]:
     """Yield True if no reader holds a lease on the release; new leases are then blocked within the block."""
     descriptor = -1
     try:
@@ -100,7 +103,7 @@ def _path(volume: Volume, verdict: RetentionDecision) -> Path:
         case "manifest", PackRef() as ref:
             return volume.manifest_path(ref)
         case _, path:
-            return path  # type: ignore[return-value]  # subjects of kind staging and debris are paths
+            return path  # type: ignore[return-value]  # subjects of kind staging and leftover are paths
 
 
 def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
@@ -111,36 +114,58 @@ def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
 def _remove(volume: Volume, verdict: RetentionDecision) -> None:
     path = _path(volume, verdict)
     match verdict.kind, verdict.subject:
-        case "debris", _:
+        case "leftover", _:
             remove_tree(path)
         case "staging", _:
             volume.remove_staged(path)
         case "release", str(name):
-            _take_away(volume, path, lambda: volume.current_name() == name)
+            _take_away(volume, path, volume.record_path(name), lambda: volume.current_name() == name)
         case "pack", PackRef() as ref:
-            _take_away(volume, path, lambda: any(pack.ref == ref for one in volume.recorded() for pack in one.packs))
+            _take_away(volume, path, volume.manifest_path(ref), lambda: _is_in_a_release(volume, ref))
         case "manifest", PackRef() as ref:
-            _take_away(volume, path, lambda: volume.pack_path(ref).is_dir())
+            _take_away(volume, path, path, lambda: volume.pack_path(ref).is_dir())
 
 
-def _take_away(volume: Volume, path: Path, is_needed: Callable[[], bool]) -> None:
+def _is_in_a_release(volume: Volume, ref: PackRef) -> bool:
+    return any(pack.ref == ref for release in volume.recorded() for pack in release.packs)
+
+
+def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[], bool]) -> None:
     """Remove a file or tree; put it back if it is needed by now.
 
-    Without working locks, an install may have come to need it after the decision.
+    Without working locks, an install may have come to need it after the decision. A directory from a lower layer of
+    overlayfs cannot be renamed: then its `record` is, without which it does not count as installed, and the directory
+    is removed in place.
     """
     trash = temp_path(volume.staging, "trash")
     try:
-        os.rename(path, trash)
+        public = _hide(path, record, trash)
     except FileNotFoundError:
         return
-    sync_path(path.parent)
     if is_needed():
         with suppress(OSError):  # the install has created it again
-            os.rename(trash, path)
-            sync_path(path.parent)
+            os.rename(trash, public)
+            sync_path(public.parent)
             return
+    if public != path:
+        remove_tree(path)
     remove_tree(trash)
     volume.remove_empty_directory(path.parent)
+
+
+def _hide(path: Path, record: Path, trash: Path) -> Path:
+    """Rename a file or tree, or its record if overlayfs refuses that; return the path that no longer exists."""
+    public = path
+    try:
+        os.rename(path, trash)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        public = record
+        with suppress(FileNotFoundError):
+            os.rename(record, trash)
+    sync_path(public.parent)
+    return public
 
 
 def _changed(path: Path) -> float:

@@ -39,7 +39,7 @@ class VolumeInventory:
 
 @dataclass(frozen=True, slots=True)
 class RetentionDecision:
-    """The decision about one item: `kind` is release, pack, manifest, staging or debris; `name` is for messages."""
+    """The decision about one item: `kind` is release, pack, manifest, staging or leftover; `name` is for messages."""
 
     kind: str
     name: str
@@ -48,77 +48,75 @@ class RetentionDecision:
     subject: str | PackRef | Path
 
 
-def decide(held: VolumeInventory, keep: int) -> list[RetentionDecision]:
+def decide(inventory: VolumeInventory, keep: int) -> list[RetentionDecision]:
     """Decide about every item, in the order in which items must be removed.
 
     `keep` is the number of releases to keep for rollback.
     """
-    releases = list(_releases(held, keep))
+    releases = list(_releases(inventory, keep))
     kept = {verdict.name for verdict in releases if verdict.stays}
-    packs = list(_packs(held, kept))
-    staged = list(_staged(held))
+    packs = list(_packs(inventory, kept))
+    staged = list(_staged(inventory))
     useful = {verdict.name for verdict in packs + staged if verdict.stays}
     manifests = [
         RetentionDecision("manifest", str(ref), str(ref) in useful, _manifest_reason(str(ref) in useful), ref)
-        for ref in held.manifests
+        for ref in inventory.manifests
     ]
-    return [*releases, *packs, *manifests, *staged, *_leftovers(held)]
+    return [*releases, *packs, *manifests, *staged, *_leftovers(inventory)]
 
 
-def _releases(held: VolumeInventory, keep: int) -> Iterator[RetentionDecision]:
-    order = list(held.releases)
-    at = order.index(held.current) if held.current in order else len(order)
+def _releases(inventory: VolumeInventory, keep: int) -> Iterator[RetentionDecision]:
+    order = list(inventory.releases)
+    at = order.index(inventory.current) if inventory.current in order else len(order)
     for_rollback = set([*order[at + 1 :], *order[:at]][-keep:] if keep else ())
-    for name in held.releases:
-        if name == held.current:
+    for name in inventory.releases:
+        if name == inventory.current:
             yield RetentionDecision("release", name, True, "is current", name)
-        elif name in held.in_use:
-            yield RetentionDecision("release", name, True, "is held by a reader", name)
-        elif name == held.rolled_back_from:
+        elif name in inventory.in_use:
+            yield RetentionDecision("release", name, True, "is in use by a reader", name)
+        elif name == inventory.rolled_back_from:
             yield RetentionDecision("release", name, True, "was rolled back, and can be gone forward to", name)
         elif name in for_rollback:
             yield RetentionDecision("release", name, True, "is kept for rollback", name)
         else:
             yield RetentionDecision("release", name, False, f"is older than the {keep} kept for rollback", name)
-    for name in held.unfinished:
-        in_use = name in held.in_use
+    for name in inventory.unfinished:
+        in_use = name in inventory.in_use
         yield RetentionDecision(
-            "release", name, in_use, "is held by a reader" if in_use else "lacks a pack or its record", name
+            "release", name, in_use, "is in use by a reader" if in_use else "has no record or lacks a pack", name
         )
 
 
-def _packs(held: VolumeInventory, kept: Collection[str]) -> Iterator[RetentionDecision]:
+def _packs(inventory: VolumeInventory, kept: Collection[str]) -> Iterator[RetentionDecision]:
     users: dict[PackRef, str] = {}
-    for name, refs in held.releases.items():
+    for name, refs in inventory.releases.items():
         if name in kept:
             users |= dict.fromkeys(refs, name)
-    for ref in held.packs:
+    for ref in inventory.packs:
         if ref in users:
             yield RetentionDecision("pack", str(ref), True, f"belongs to release {users[ref]}", ref)
-        elif held.wanted and ref in held.wanted:
-            yield RetentionDecision("pack", str(ref), True, "is wanted by the environment", ref)
+        elif inventory.wanted and ref in inventory.wanted:
+            yield RetentionDecision("pack", str(ref), True, "is named by the environment", ref)
         else:
-            yield RetentionDecision("pack", str(ref), False, "belongs to no release that is kept", ref)
+            yield RetentionDecision("pack", str(ref), False, "belongs to no kept release", ref)
 
 
-def _staged(held: VolumeInventory) -> Iterator[RetentionDecision]:
-    for ref, path in held.staged:
-        if held.wanted is None:
-            yield RetentionDecision(
-                "staging", str(ref), True, "the environment does not say whether it is wanted", path
-            )
-        elif ref in held.wanted and ref not in held.packs:
-            yield RetentionDecision("staging", str(ref), True, "is wanted by the environment", path)
+def _staged(inventory: VolumeInventory) -> Iterator[RetentionDecision]:
+    for ref, path in inventory.staged:
+        if inventory.wanted is None:
+            yield RetentionDecision("staging", str(ref), True, "the environment names no packs", path)
+        elif ref in inventory.wanted and ref not in inventory.packs:
+            yield RetentionDecision("staging", str(ref), True, "is named by the environment", path)
         else:
-            yield RetentionDecision("staging", str(ref), False, "is not wanted by the environment", path)
+            yield RetentionDecision("staging", str(ref), False, "is not named by the environment", path)
 
 
-def _leftovers(held: VolumeInventory) -> Iterator[RetentionDecision]:
-    for path, age in held.leftovers:
+def _leftovers(inventory: VolumeInventory) -> Iterator[RetentionDecision]:
+    for path, age in inventory.leftovers:
         young = age < YOUNG
-        why = "is so young that another run may be using it" if young else "was left by a run that was killed"
-        yield RetentionDecision("debris", path.name, young, why, path)
+        why = "is younger than a minute: another run may be using it" if young else "was left by a killed run"
+        yield RetentionDecision("leftover", path.name, young, why, path)
 
 
 def _manifest_reason(useful: bool) -> str:  # noqa: FBT001 - the reason expresses the flag in words
-    return "belongs to a pack that stays" if useful else "belongs to no pack that stays"
+    return "belongs to a kept pack" if useful else "belongs to no kept pack"

@@ -18,7 +18,7 @@ from models_init.transfer import chunk_io
 from models_init.transfer.ranges import WrongChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from models_init.formats.manifest import Chunk, File, Manifest, Placement
@@ -38,16 +38,24 @@ _NO_LINK = {
 class Staging:
     """The directory `root`, which becomes the tree described by `manifest`.
 
-    `pages` is called for all file data. Only verified bytes are written, each at its final offset, so that two runs can
-    work on the same directory safely.
+    `pages` is called for all file data. `keeps_modes` returns False if the file system does not store permission bits,
+    which are then ignored; it is called only if they differ. Only verified bytes are written, each at its final offset,
+    so that two runs can work on the same directory safely.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, pages: PageCachePolicy | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        manifest: Manifest,
+        pages: PageCachePolicy | None = None,
+        keeps_modes: Callable[[], bool | None] = lambda: True,
+    ) -> None:
         self.root = root
         self.manifest = manifest
         self._pages = pages or NoPageCachePolicy()
+        self._keeps_modes = keeps_modes
         self._root = str(root)
-        self._held = -1  # the directory that was inspected or created; kept open so that its inode number is not reused
+        self._descriptor = -1  # of the directory; kept open so that its inode number is not reused
 
     def exists(self) -> bool:
         """Return True if an earlier run left a usable tree; one with links in place of directories is not."""
@@ -107,7 +115,7 @@ class Staging:
                 if error.errno in _NO_LINK:
                     return False
                 raise
-            if not chunk_io.is_same(os.lstat(name), link.file):  # its size or mode was changed: copy the chunks instead
+            if not self._is_same(os.lstat(name), link.file):  # its size or mode was changed: copy the chunks instead
                 os.unlink(name)
                 return False
             os.rename(name, f"{self._root}/{link.file.path}")
@@ -115,14 +123,14 @@ class Staging:
 
     def copy(self, copies: Sequence[Copy]) -> list[Placement]:
         """Copy chunks from where they are expected; return those that do not verify. Blocks: for worker threads."""
-        gone = []
+        wrong = []
         with volume_errors(self.root):
             for copy in copies:
                 if chunk_io.copy(f"{copy.root}/{copy.path}", copy.start, self._root, copy.placement):
                     self._passed(copy.placement)
                 else:
-                    gone.append(copy.placement)
-        return gone
+                    wrong.append(copy.placement)
+        return wrong
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """Verify and write the chunks of a batch from its bytes `data` of the archive; return the wrong ones.
@@ -147,10 +155,9 @@ class Staging:
         A concurrent run may have removed it with everything written to it, and another run may have created it again.
         """
         try:
-            there, held = os.lstat(self._root), os.fstat(self._held)
+            return os.path.samestat(os.lstat(self._root), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def complete(self) -> None:
         """Finish writing: the tree is complete. Blocks: for worker threads."""
@@ -170,7 +177,7 @@ class Staging:
         for directory, subdirectories, names in os.walk(self._root):
             inside = os.path.relpath(directory, self._root)
             prefix = "" if inside == "." else f"{inside}/"
-            if chunk_io.permissions(os.lstat(directory)) != _DIRECTORY_MODE:
+            if not self._has_mode(os.lstat(directory), _DIRECTORY_MODE):
                 os.chmod(directory, _DIRECTORY_MODE)
             for name in names:
                 self._fix_file(f"{directory}/{name}", files.get(prefix + name), grows=prefix + name in grown)
@@ -186,7 +193,7 @@ class Staging:
         if file is None or not stat.S_ISREG(status.st_mode):
             os.unlink(path)
             return
-        has_mode, is_longer = chunk_io.permissions(status) == chunk_io.mode(file), status.st_size > file.size
+        has_mode, is_longer = self._has_mode(status, chunk_io.mode(file)), status.st_size > file.size
         if status.st_nlink > 1 and (grows or is_longer or not has_mode):
             name = temp_path(self.root.parents[1], "own")
             shutil.copyfile(path, name)
@@ -197,18 +204,26 @@ class Staging:
         if is_longer:
             os.truncate(path, file.size)
 
+    def _has_mode(self, status: os.stat_result, mode: int) -> bool:
+        return chunk_io.permissions(status) == mode or self._keeps_modes() is False
+
+    def _is_same(self, status: os.stat_result, file: File) -> bool:
+        """Return True if an entry has the file's type, size and mode; its content is not read."""
+        is_right_size = stat.S_ISREG(status.st_mode) and status.st_size == file.size
+        return is_right_size and self._has_mode(status, chunk_io.mode(file))
+
     def _make_root(self) -> None:
         make_directory(self.root.parent)
         with suppress(FileExistsError):
             os.mkdir(self._root, _DIRECTORY_MODE)
-        if self._held < 0:
+        if self._descriptor < 0:
             self._open_root()
         elif not self.is_as_prepared():
-            raise VolumeError(f"a run beside this one has thrown {self.root} away; run again")
+            raise VolumeError(f"{self.root} was removed by another run; run again")
 
     def _open_root(self) -> None:
-        self._held = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._held)
+        self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
 
     def _make_directories(self) -> None:
         for path in self.manifest.all_directories():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def _verify_directory(volume: Volume, release: Release) -> Iterator[Damage]:
     if not switch.has_record(release):
         yield Damage(where, "release.json", "record", "is missing or damaged")
     for name in switch.wrong_links(release):
-        yield Damage(where, name, "link", "does not lead to its pack")
+        yield Damage(where, name, "link", "does not point to its pack")
     for name in switch.unexpected_files(release):
         yield Damage(where, name, "extra", "is not part of the release")
 
@@ -104,8 +103,7 @@ def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
     """Return the manifest that the pack was verified against, or None if it is missing or differs."""
     try:
         document = volume.manifest_path(pack.ref).read_bytes()
-        right = pack.manifest == f"sha256:{hashlib.sha256(document).hexdigest()}"
-        return manifest.parse(document, pack.ref) if right else None
+        return manifest.parse(document, pack.ref) if chunk_io.digest_of(document) == pack.manifest else None
     except (OSError, ManifestError):
         return None
 
@@ -113,14 +111,17 @@ def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
 async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, observer: Observer) -> PackState:
     content = await workers.run(installed_manifest, volume, pack)
     if not content:
-        return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "is missing or is another"),))
+        return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "is missing or not the verified one"),))
     observer.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
     observer.expect(content.size)
     where, root = str(pack.ref), volume.pack_path(pack.ref)
     with volume_errors(root):
-        damages = list(_compare(where, content, await workers.run(_scan, root)))
-    present = {damage.path for damage in damages if damage.kind in {"missing", "type"}}
-    damages += await _hash(where, root, [file for file in content.files if file.path not in present], workers, observer)
+        found = await workers.run(_scan, root)
+        damages = list(_compare(where, content, found))
+        if any(damage.kind == "mode" for damage in damages) and await workers.run(_modes_are_fixed, volume, found):
+            damages = [damage for damage in damages if damage.kind != "mode"]
+    absent = {damage.path for damage in damages if damage.kind in {"missing", "type"}}
+    damages += await _hash(where, root, [file for file in content.files if file.path not in absent], workers, observer)
     return PackState(pack, content, tuple(sorted(damages, key=lambda damage: damage.path)))
 
 
@@ -136,6 +137,20 @@ def _scan(root: Path) -> dict[str, os.stat_result]:
     return found
 
 
+def _modes_are_fixed(volume: Volume, found: Mapping[str, os.stat_result]) -> bool:
+    """Return True if the file system does not store modes.
+
+    On a volume that is not writable, this is assumed if all files, and all directories, have one mode that lets
+    everybody read them.
+    """
+    keeps_modes = volume.keeps_modes()
+    if keeps_modes is not None:
+        return not keeps_modes
+    modes = {(stat.S_ISDIR(status.st_mode), stat.S_IMODE(status.st_mode)) for status in found.values()}
+    kinds = {is_directory for is_directory, _ in modes}
+    return len(modes) == len(kinds) and all(mode & 0o444 == 0o444 for _, mode in modes)
+
+
 def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result]) -> Iterator[Damage]:
     expected: dict[str, tuple[int, int, int | None]] = dict.fromkeys(
         [".", *content.all_directories()], (stat.S_IFDIR, _DIRECTORY_MODE, None)
@@ -146,7 +161,7 @@ def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result])
         if status is None:
             yield Damage(where, path, "missing", "is missing")
         elif stat.S_IFMT(status.st_mode) != kind:
-            yield Damage(where, path, "type", f"is no {'directory' if kind == stat.S_IFDIR else 'regular file'}")
+            yield Damage(where, path, "type", f"is not a {'directory' if kind == stat.S_IFDIR else 'regular file'}")
         else:
             if size is not None and status.st_size != size:
                 yield Damage(where, path, "size", f"has {status.st_size} bytes, not {size}")

@@ -67,7 +67,7 @@ def test_a_lock_of_the_servers_own_is_a_lease(grown: LifecycleSite) -> None:
     with serving(grown, require_tool("flock"), "--shared", str(record)):
         report = grown.done("--prune", "--keep", "0", "--json", wanted=NEXT).json
     (held,) = (item for item in report["items"] if item["name"] == grown.release(OLD))
-    assert (held["stays"], held["why"]) == (True, "is held by a reader")
+    assert (held["stays"], held["why"]) == (True, "is in use by a reader")
     assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
 
 

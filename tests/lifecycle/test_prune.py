@@ -176,7 +176,7 @@ def test_programs_are_told_everything(grown: LifecycleSite) -> None:
         *(("release", name) for name in (grown.release(NEXT), grown.release(NEW))),
         *((kind, str(ref)) for kind in ("pack", "manifest") for ref in (COMMON, ONE, TWO, THREE)),
         ("staging", "en-us 4"),
-        ("debris", ".file-young"),
+        ("leftover", ".file-young"),
         *(
             ("release", item["name"])
             for item in report["items"]

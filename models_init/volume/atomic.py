@@ -1,0 +1,116 @@
+"""Change the volume by single renames, so that no public name is ever incomplete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from models_init.fs.files import exchange, make_link, rename_directory, sync_path, temp_path, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PARTS = ("packs", "manifests", "releases", "staging")
+"""The directories of a volume."""
+
+_DONE_ALREADY = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}
+
+
+class AtomicChanges:
+    """Changes below the directory `root`, prepared in `staging`. All methods raise `OSError`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.staging = root / "staging"
+
+    def replace(self, path: Path, content: bytes) -> None:
+        """Replace a small file atomically and durably. Raises `OSError`."""
+        name = temp_path(self.staging, "file")
+        write_file(name, content)
+        os.rename(name, path)
+        sync_path(path.parent)
+
+    def replace_link(self, path: Path, target: str) -> None:
+        """Let `path` be a symbolic link to `target`, by one rename.
+
+        A directory in its place is exchanged with the link and then removed; in two steps if the file system cannot
+        exchange two names. Raises `OSError`; EXDEV for a directory from a lower layer of overlayfs.
+        """
+        link = temp_path(self.staging, "link")
+        make_link(target, link)
+        if not is_directory(path):
+            os.rename(link, path)
+        elif exchange(link, path):
+            remove_tree(link)
+        else:
+            directory = self._move_to_trash(path)
+            os.rename(link, path)
+            remove_tree(directory)
+        sync_path(path.parent)
+
+    def remove_atomically(self, path: Path) -> None:
+        """Rename a file or tree into staging, then remove it; no public name is ever half-removed.
+
+        A directory that cannot be renamed because it comes from a lower layer of overlayfs is removed in place: the
+        caller must have made sure that nothing counts it as complete. A missing path is not an error. Raises `OSError`.
+        """
+        try:
+            trash = self._move_to_trash(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            trash = path
+        sync_path(path.parent)
+        remove_tree(trash)
+        self.remove_empty_directory(path.parent)
+
+    def _move_to_trash(self, path: Path) -> Path:
+        trash = temp_path(self.staging, "trash")
+        os.rename(path, trash)
+        return trash
+
+    def remove_empty_directory(self, directory: Path) -> None:
+        """Remove the directory of a pack's name once it contains no version."""
+        if directory.parent.name in PARTS:
+            with suppress(OSError):  # another version is there
+                directory.rmdir()
+
+    def _rename(self, old: Path, new: Path) -> None:
+        """Rename a file, unless a concurrent run has already done so."""
+        with _unless_done_already():
+            os.rename(old, new)
+        sync_path(new.parent)
+
+    def _rename_directory(self, old: Path, new: Path) -> None:
+        """Rename a directory, unless a concurrent run has already done so."""
+        with _unless_done_already():
+            rename_directory(old, new, temp_path(self.staging, "copy"))
+        sync_path(new.parent)
+
+
+@contextmanager
+def _unless_done_already() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DONE_ALREADY:
+            raise
+
+
+def is_directory(path: Path) -> bool:
+    """Return True if the path is a directory and not a symbolic link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, a link or a tree. Raises `OSError`."""
+    if is_directory(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
