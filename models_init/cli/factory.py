@@ -15,24 +15,24 @@ from models_init.sources.wrappers.retry import RetryingProbe, RetryingSource, Re
 from models_init.sources.wrappers.straggler import StragglerSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from models_init.cli.settings import Settings
-    from models_init.core.errors import AccessError, UnavailableError
+    from models_init.core.errors import AccessError
     from models_init.core.events import Observer
     from models_init.install.trust import SignaturePolicy
     from models_init.sources.azure import ContainerAccess
     from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
+    from models_init.sources.wrappers.retry import RetryObserver
 
 
-def source_of(settings: Settings, observer: Observer, on_retry: Callable[[UnavailableError, float], None]) -> Source:
-    """Return the source named by MODELS_URL, opened on first use; `on_retry` receives errors and waits in seconds."""
+def source_of(settings: Settings, observer: Observer, retries: RetryObserver) -> Source:
+    """Return the source named by MODELS_URL, opened on first use; `retries` is informed of retries."""
     source: Source = StragglerSource(open_source(settings.url, settings.prefix, lambda: _access(settings, observer)))
     if settings.max_rate:
         source = RateLimitedSource(source, settings.max_rate)
-    return RetryingSource(source, RetryPolicy(seconds=settings.retry_seconds), on_retry)
+    return RetryingSource(source, RetryPolicy(seconds=settings.retry_seconds), retries)
 
 
 def probe_of(settings: Settings, source: Source) -> EndpointProbe:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from models_init.cli.factory import source_of, token_expires, trust_of
+from models_init.cli.retry_report import RetryReport, SourceRetries
 from models_init.cli.token_expiry import TokenExpiryMonitor
 from models_init.core import memory_limits
 from models_init.core.errors import LockedError, UnavailableError
@@ -14,6 +15,7 @@ from models_init.core.signals import run
 from models_init.core.workers import Workers
 from models_init.install.context import InstallContext
 from models_init.output import console
+from models_init.sources.open_source import host_of
 from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.volume.copied_links import require_replaceable
 from models_init.volume.layout import Volume
@@ -35,32 +37,14 @@ def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]]
         return run(action(observer))
 
 
-class RetryCounter:
-    """Counts retries and reports them to the observer."""
-
-    def __init__(self, observer: Observer) -> None:
-        self.count = 0
-        self._observer = observer
-
-    def __call__(self, error: Exception, wait: float) -> None:
-        """Count a retry that follows after `wait` seconds."""
-        self.count += 1
-        self._observer.event("retrying", level="warning", error=str(error), wait_seconds=round(wait, 1))
-
-
 @asynccontextmanager
-async def open_context(settings: Settings, observer: Observer, retries: RetryCounter) -> AsyncIterator[InstallContext]:
+async def open_context(settings: Settings, observer: Observer, retries: RetryReport) -> AsyncIterator[InstallContext]:
     """Open the source and the threads that `settings` describe; close them at the end of the block."""
     trust = trust_of(settings, observer)
     connections = ConnectionLimiter(settings.connections)
-
-    def on_retry(error: UnavailableError, wait: float) -> None:
-        if error.overloaded:
-            connections.overloaded()
-        retries(error, wait)
-
     observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))
-    workers, source = Workers(), source_of(settings, observer, on_retry)
+    source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections))
+    workers = Workers()
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         async with _time_limit(settings.total_seconds):

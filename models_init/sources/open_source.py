@@ -50,6 +50,12 @@ def is_remote(url: str) -> bool:
     return local_directory(url) is None
 
 
+def host_of(url: str) -> str:
+    """Return the server of a URL with its port, or the path of a local source; for messages."""
+    path = local_directory(url)
+    return str(path) if path else urlsplit(url).netloc.rpartition("@")[2]
+
+
 def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) -> Source:
     """Return the source at `url`. A container is opened on first use, with the result of `access`."""
     path = local_directory(url)

@@ -47,6 +47,7 @@ from tests.services.faults import (
 )
 from tests.services.faulty import SIGNATURE_MISMATCH, FaultyServer, Reply
 from tests.sources.collecting_sink import Collected
+from tests.sources.retry_log import RetryLog
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
@@ -646,13 +647,13 @@ async def test_url_and_prefix_are_joined(suffix: str, prefix: str) -> None:
 
 async def test_untrusted_certificate_is_not_retried(certificates: Certificates) -> None:
     """An unknown authority is a permanent error that names the remedy and is not retried."""
-    retries: list[str] = []
     async with FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server, opened(server.url) as source:
-        patient = RetryingSource(source, RetryPolicy(), lambda error, _: retries.append(str(error)))
+        clock = RetryLog()
+        patient = RetryingSource(source, RetryPolicy(sleep=clock.sleep, clock=clock), clock)
         with pytest.raises(SourceError, match=r"certificate of .* is not trusted.*MODELS_CA_FILE") as refused:
             await patient.read(_KEY, len(_DATA))
         assert type(refused.value) is SourceError
-    assert retries == []
+    assert clock.reported == []
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from models_init.sources.bundle import BundleSource
 from models_init.sources.directory import DirectorySource
 from models_init.sources.http.client import TransportOptions
 from models_init.sources.lazy import LazySource
-from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
+from models_init.sources.wrappers.retry import NullRetryObserver, Retry, RetryingSource, RetryPolicy
 from tests.bundle import media
 from tests.eventually import eventually
 from tests.sources.collecting_sink import Collected
@@ -46,12 +46,16 @@ _PREFIX = "realtime/"
 _PARTS = {"bundle": 0, "bundle in parts": 3 * _MIB + 5}
 
 
-def _never_told(error: UnavailableError, wait: float) -> None:
-    raise AssertionError(f"{error} was retried after {wait} s, although nothing was wrong")
+class _NoRetries(NullRetryObserver):
+    """Fails at each retry, because nothing is wrong."""
+
+    def retrying(self, retry: Retry) -> None:
+        """Fail."""
+        raise AssertionError(f"{retry.error} was retried after {retry.wait} s")
 
 
 def _retrying(inner: Source) -> RetryingSource:
-    return RetryingSource(inner, RetryPolicy(), _never_told)
+    return RetryingSource(inner, RetryPolicy(), _NoRetries())
 
 
 @pytest.fixture(scope="module")

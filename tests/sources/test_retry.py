@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -17,24 +16,14 @@ from models_init.core.errors import (
     WrongBytesError,
 )
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
-from tests.clock import FakeClock
+from tests.eventually import eventually
 from tests.sources.collecting_sink import Collected
 from tests.sources.fake import FOREVER, Broken, FakeSource, SourceFault
+from tests.sources.retry_log import RetryLog
 
 _KEY = "pack"
 _DATA = random.Random("pack").randbytes(1_000_000)
 _DOWN = UnavailableError("down")
-
-
-@dataclass
-class RetryLog(FakeClock):
-    """A clock that also records the reported retries."""
-
-    reported: list[tuple[UnavailableError, float]] = field(default_factory=list)
-
-    def report(self, error: UnavailableError, wait: float) -> None:
-        """Record a retry and its wait in seconds."""
-        self.reported.append((error, wait))
 
 
 @pytest.fixture
@@ -46,7 +35,7 @@ def patient(
     clock: RetryLog, inner: FakeSource, *, attempts: int = 8, seconds: float = 300.0, first_wait: float = 0.5
 ) -> RetryingSource:
     return RetryingSource(
-        inner, RetryPolicy(attempts, seconds, seconds, first_wait, sleep=clock.sleep, clock=clock), clock.report
+        inner, RetryPolicy(attempts, seconds, seconds, first_wait, sleep=clock.sleep, clock=clock), clock
     )
 
 
@@ -71,7 +60,7 @@ async def test_transient_faults_are_retried_until_success(clock: RetryLog) -> No
     inner.script(broken(times=3))
     assert await fetched(source) == _DATA
     assert [call.method for call in inner.calls] == ["read"] * 4 + ["names"] * 4 + ["get_range"] * 4
-    assert clock.reported == [(_DOWN, wait) for wait in clock.waits]
+    assert [(retry.error, retry.wait) for retry in clock.reported] == [(_DOWN, wait) for wait in clock.waits]
     assert len(clock.waits) == 9
 
 
@@ -103,7 +92,7 @@ async def test_attempts_without_progress_are_limited(clock: RetryLog) -> None:
         await fetched(patient(clock, inner, attempts=5))
     assert given_up.value is errors[-1]
     assert len(inner.calls) == 5
-    assert [error for error, _ in clock.reported] == errors[:-1]
+    assert [retry.error for retry in clock.reported] == errors[:-1]
 
 
 async def test_received_bytes_reset_limits(clock: RetryLog) -> None:
@@ -173,9 +162,7 @@ async def test_source_that_never_answered_has_shorter_time_limit(clock: RetryLog
         return clock.now - began
 
     def source(*faults: SourceFault) -> RetryingSource:
-        return RetryingSource(
-            FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=clock.sleep, clock=clock), clock.report
-        )
+        return RetryingSource(FakeSource({_KEY: _DATA}, *faults), RetryPolicy(sleep=clock.sleep, clock=clock), clock)
 
     down = broken(times=FOREVER)
     assert 25.0 < await given_up_after(source(down)) <= 60.0
@@ -255,13 +242,45 @@ async def test_each_call_has_its_own_limits(clock: RetryLog) -> None:
     assert (good, bad) == (_DATA, _DOWN)
 
 
+async def test_retry_has_time_left_until_source_is_given_up(clock: RetryLog) -> None:
+    """The time is counted from the last progress, so that it falls with each retry and restarts after bytes."""
+    inner = FakeSource({_KEY: _DATA}, broken(times=2), broken(at=100_000), broken())
+    source = patient(clock, inner, seconds=300.0)
+    await fetched(source)
+    first, second, third, fourth = (retry.left for retry in clock.reported)
+    assert first == 300.0
+    assert second == pytest.approx(300.0 - clock.waits[0])
+    assert third == 300.0
+    assert fourth == pytest.approx(300.0 - clock.waits[2])
+
+
+async def test_recovery_is_reported_once_at_first_success_or_byte(clock: RetryLog) -> None:
+    """A source that never failed reports no recovery."""
+    inner = FakeSource({_KEY: _DATA})
+    source = patient(clock, inner)
+    await fetched(source)
+    assert clock.recoveries == []
+    inner.script(broken(times=3))
+    await source.read(_KEY, len(_DATA))
+    assert clock.recoveries == [clock.now]
+    inner.script(broken(at=100_000))
+    began = clock.now
+
+    def advance(_piece: bytes) -> None:
+        clock.now += 1.0
+
+    await source.get_range(_KEY, 0, len(_DATA), Collected(advance))
+    (_, recovery) = clock.recoveries
+    assert recovery - began < 5.0 < clock.now - began
+
+
 async def test_wait_can_be_cancelled() -> None:
     """A cancelled call does not finish its wait."""
-    reached = asyncio.Event()
-    patience = RetryPolicy(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
-    source = RetryingSource(FakeSource({}, broken(times=FOREVER)), patience, lambda *_: reached.set())
+    log = RetryLog()
+    policy = RetryPolicy(first_wait=1e5, longest_wait=1e5, seconds=1e9, first_seconds=1e9)
+    source = RetryingSource(FakeSource({}, broken(times=FOREVER)), policy, log)
     task = asyncio.create_task(source.read(_KEY, 1))
-    await reached.wait()
+    await eventually(lambda: log.reported, "the first retry")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from models_init.cli.factory import ignored_no_proxy_entries, probe_of
 from models_init.cli.result import Result
-from models_init.cli.session import RetryCounter, open_context, run_observed
+from models_init.cli.retry_report import RetryReport
+from models_init.cli.session import open_context, run_observed
 from models_init.core.errors import UsageError
 from models_init.core.events import NullObserver, Observer
 from models_init.install.preflight import Preflight
@@ -30,7 +31,7 @@ async def check(settings: Settings, observer: Observer) -> Result:
     settings = _without_bad_keys(_with_short_timeouts(settings))
     known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
-    async with open_context(settings, NullObserver(), RetryCounter(observer)) as context:
+    async with open_context(settings, NullObserver(), RetryReport(observer)) as context:
         probe = probe_of(settings, context.source) if somewhere else None
         ignored = ignored_no_proxy_entries(settings) if somewhere else ()
         report = await Preflight(settings.packs if known else (), context, probe).run(settings.faults, ignored)

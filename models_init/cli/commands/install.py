@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result, installed_content
-from models_init.cli.session import RetryCounter, locked, open_context, run_observed
+from models_init.cli.retry_report import RetryReport
+from models_init.cli.session import locked, open_context, run_observed
 from models_init.cli.up_to_date import nothing_to_do
 from models_init.install.install import Installation
 from models_init.output import render
@@ -24,7 +25,7 @@ def run(_command: Command, settings: Settings) -> Result:
 
 async def install(settings: Settings, observer: Observer) -> Result:
     """Install and activate the packs that the environment names."""
-    retries = RetryCounter(observer)
+    retries = RetryReport(observer)
     async with open_context(settings, observer, retries) as context, locked(context, "install", settings.lock_seconds):
         if done := nothing_to_do(settings):  # another run, which held the lock, has installed it
             return done

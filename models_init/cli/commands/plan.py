@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result
-from models_init.cli.session import RetryCounter, open_context, run_observed
+from models_init.cli.retry_report import RetryReport
+from models_init.cli.session import open_context, run_observed
 from models_init.install.install import Installation
 from models_init.output import render
 
@@ -23,6 +24,6 @@ def run(_command: Command, settings: Settings) -> Result:
 
 async def plan(settings: Settings, observer: Observer) -> Result:
     """Report the steps of an install."""
-    async with open_context(settings, observer, RetryCounter(observer)) as context:
+    async with open_context(settings, observer, RetryReport(observer)) as context:
         found = await Installation(settings.packs, context).plan()
         return Result(*render.plan(found, context.volume, context.source.name))

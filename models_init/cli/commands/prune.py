@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result
-from models_init.cli.session import RetryCounter, locked, open_context, run_observed
+from models_init.cli.retry_report import RetryReport
+from models_init.cli.session import locked, open_context, run_observed
 from models_init.output import render
 from models_init.volume.prune import prune as remove
 
@@ -24,7 +25,7 @@ def run(command: Command, settings: Settings) -> Result:
 async def prune(settings: Settings, observer: Observer, keep: int, *, dry_run: bool) -> Result:
     """Remove everything that is no longer needed, and report it; with `dry_run` only report it."""
     async with (
-        open_context(settings, observer, RetryCounter(observer)) as context,
+        open_context(settings, observer, RetryReport(observer)) as context,
         locked(context, "prune", settings.lock_seconds),
     ):
         pruned = await context.workers.run(

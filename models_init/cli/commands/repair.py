@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result
-from models_init.cli.session import RetryCounter, locked, open_context, run_observed
+from models_init.cli.retry_report import RetryReport
+from models_init.cli.session import locked, open_context, run_observed
 from models_init.install.repair import repair as mend
 from models_init.output import render
 from models_init.volume.activation import installed_release
@@ -25,7 +26,7 @@ def run(command: Command, settings: Settings) -> Result:
 async def repair(settings: Settings, observer: Observer, name: str) -> Result:
     """Repair a release and report its damages."""
     async with (
-        open_context(settings, observer, RetryCounter(observer)) as context,
+        open_context(settings, observer, RetryReport(observer)) as context,
         locked(context, "repair", settings.lock_seconds),
     ):
         repaired = await mend(context, installed_release(context.volume, name))

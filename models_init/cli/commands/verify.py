@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result
-from models_init.cli.session import RetryCounter, open_context, run_observed
+from models_init.cli.retry_report import RetryReport
+from models_init.cli.session import open_context, run_observed
 from models_init.core.errors import EXIT_OK, DamagedError
 from models_init.output import render
 from models_init.volume.activation import installed_release
@@ -25,6 +26,6 @@ def run(command: Command, settings: Settings) -> Result:
 
 async def verify(settings: Settings, observer: Observer, name: str) -> Result:
     """Hash the files of a release and report the differences."""
-    async with open_context(settings, observer, RetryCounter(observer)) as context:
+    async with open_context(settings, observer, RetryReport(observer)) as context:
         state = await inspect(context.volume, installed_release(context.volume, name), context.workers, observer)
     return Result(*render.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from models_init.sources.source import Sink, Source
 
-_SHORTEST = 0.002  # seconds; shorter waits are skipped, because an event loop's clock is not much more precise
-_PORTION = 0.02  # seconds; the bytes of this time are accepted at once
-_CREDIT = 0.2  # seconds of delay that may be caught up: on a busy machine a sleep takes longer than requested
+_SHORTEST_WAIT = 0.002  # seconds; shorter waits are skipped, because an event loop's clock is not much more precise
+_PORTION_SECONDS = 0.02  # the bytes of this time are accepted together
+_CATCH_UP_SECONDS = 0.2  # of delay that may be caught up: on a busy machine a sleep takes longer than requested
 
 
 class RateLimitedSource(SourceWrapper):
@@ -46,15 +46,15 @@ class RateLimitedSource(SourceWrapper):
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        portion = max(1, int(self._rate * _PORTION))
+        portion = max(1, int(self._rate * _PORTION_SECONDS))
         await super().get_range(key, start, stop, _RateLimitedSink(sink, portion, self._wait_for))
 
     async def _wait_for(self, size: int) -> None:
         """Wait until `size` more bytes are within the rate."""
         now = self._clock()
-        self._due = max(self._due, now - _CREDIT if self._started else now) + size / self._rate
+        self._due = max(self._due, now - _CATCH_UP_SECONDS if self._started else now) + size / self._rate
         self._started = True
-        if (wait := self._due - now) > _SHORTEST:
+        if (wait := self._due - now) > _SHORTEST_WAIT:
             await self._sleep(wait)
 
 

@@ -12,7 +12,7 @@ import asyncio
 from copy import copy
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WORTH = 64 << 10
+_SUFFICIENT = 64 << 10
 """Bytes that reset the time limit. A source that sends only a byte now and then does not count as working."""
 
 
@@ -42,9 +42,10 @@ _WORTH = 64 << 10
 class RetryPolicy:
     """Limits and waits, in seconds, of retries.
 
-    Retrying ends after `attempts` in a row without a byte, or after `seconds` with fewer than `_WORTH` bytes, whichever
-    comes first. Until the source has answered once, the limit is `first_seconds`: a wrong URL is then more likely than
-    an outage. Ten attempts take a minute, 60 a quarter of an hour, so normally the time limit ends the retries.
+    Retrying ends after `attempts` in a row without a byte, or after `seconds` with fewer than `_SUFFICIENT` bytes,
+    whichever comes first. Until the source has answered once, the limit is `first_seconds`: a wrong URL is then more
+    likely than an outage. Ten attempts take a minute, 60 a quarter of an hour: normally the time limit ends the
+    retries.
     """
 
     attempts: int = 60
@@ -56,90 +57,124 @@ class RetryPolicy:
     clock: Callable[[], float] = monotonic
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A retry after `error`: the seconds until it, and those until the request is given up if no byte arrives."""
+
+    error: UnavailableError
+    wait: float
+    left: float
+
+
+class RetryObserver(Protocol):
+    """Is informed of retries."""
+
+    def retrying(self, retry: Retry) -> None:
+        """Record a retry, before its wait."""
+
+    def recovered(self) -> None:
+        """Record that the source answers again: the first success or byte after a retry."""
+
+
+class NullRetryObserver:
+    """A `RetryObserver` that ignores everything."""
+
+    def retrying(self, retry: Retry) -> None:
+        """Do nothing."""
+
+    def recovered(self) -> None:
+        """Do nothing."""
+
+
 class RetryingSource(SourceWrapper):
-    """Retries requests to `inner` within the limits of `patience`.
+    """Retries requests to `inner` within the limits of `policy`."""
 
-    `on_retry` is called before each wait with the error and the wait in seconds.
-    """
-
-    def __init__(
-        self, inner: Source, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]
-    ) -> None:
+    def __init__(self, inner: Source, policy: RetryPolicy, observer: RetryObserver) -> None:
         super().__init__(inner)
-        self._patience = patience
-        self._on_retry = on_retry
+        self._policy = policy
+        self._observer = observer
         self._answered = False
+        self._failing = False
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
-        return await self._again(lambda _: self._inner.read(key, limit))
+        return await self._retried(lambda _: self._inner.read(key, limit))
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`; a broken range is resumed at the byte where it broke off."""
-        came = 0
+        received = 0
 
-        async def attempt(effort: _RetryLoop) -> None:
-            nonlocal came
-            if start + came < stop or not came:  # after an error behind the last byte, nothing is left to request
-                counted = _CountingSink(sink, effort)
+        async def attempt(loop: _RetryLoop) -> None:
+            nonlocal received
+            if start + received < stop or not received:  # after an error behind the last byte, nothing is left
+                counted = _CountingSink(sink, loop)
                 try:
-                    await self._inner.get_range(key, start + came, stop, counted)
+                    await self._inner.get_range(key, start + received, stop, counted)
                 finally:
-                    came += counted.came
+                    received += counted.received
 
-        await self._again(attempt)
+        await self._retried(attempt)
 
     async def names(self, directory: str) -> list[str]:
         """See `Source.names`."""
-        return await self._again(lambda _: self._inner.names(directory))
+        return await self._retried(lambda _: self._inner.names(directory))
 
-    async def _again(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
-        first, seconds = self._patience.first_seconds, self._patience.seconds
-        patience = self._patience if self._answered else replace(self._patience, seconds=min(first, seconds))
-        result = await _RetryLoop(patience, self._tell).make(call)
-        self._answered = True
+    async def _retried(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
+        first, seconds = self._policy.first_seconds, self._policy.seconds
+        policy = self._policy if self._answered else replace(self._policy, seconds=min(first, seconds))
+        result = await _RetryLoop(policy, self).run(call)
+        self.recovered()
         return result
 
-    def _tell(self, error: UnavailableError, wait: float) -> None:
-        self._answered = self._answered or error.overloaded
-        self._on_retry(error, wait)
+    def retrying(self, retry: Retry) -> None:
+        """See `RetryObserver.retrying`."""
+        self._answered = self._answered or retry.error.overloaded
+        self._failing = True
+        self._observer.retrying(retry)
+
+    def recovered(self) -> None:
+        """See `RetryObserver.recovered`."""
+        self._answered = True
+        if self._failing:
+            self._failing = False
+            self._observer.recovered()
 
 
 class _CountingSink(SinkWrapper):
     """Counts the received bytes and reports them as progress."""
 
-    def __init__(self, inner: Sink, effort: _RetryLoop) -> None:
+    def __init__(self, inner: Sink, loop: _RetryLoop) -> None:
         super().__init__(inner)
-        self._effort = effort
-        self.came = 0
+        self._loop = loop
+        self.received = 0
 
     async def buffer_updated(self, count: int) -> None:
         """See `Sink.buffer_updated`."""
-        began = self._effort.clock()
+        began = self._loop.clock()
         await super().buffer_updated(count)
-        self.came += count
-        self._effort.progress(count, self._effort.clock() - began)
+        self.received += count
+        self._loop.progress(count, self._loop.clock() - began)
 
 
 class RetryingProbe:
     """Retries the ping of `inner` by the same rules."""
 
-    def __init__(self, inner: EndpointProbe, patience: RetryPolicy) -> None:
+    def __init__(self, inner: EndpointProbe, policy: RetryPolicy) -> None:
         self._inner = inner
-        self._patience = patience
+        self._policy = policy
 
     async def ping(self) -> ProbeResult:
         """See `EndpointProbe.ping`."""
-        return await call_with_retry(self._inner.ping, self._patience)
+        return await call_with_retry(self._inner.ping, self._policy)
 
     def credential(self) -> Credential | None:
         """See `EndpointProbe.credential`."""
         return self._inner.credential()
 
 
-async def call_with_retry(call: Callable[[], Awaitable[T]], patience: RetryPolicy) -> T:
-    """Call until it does not raise `UnavailableError`, by the same rules, for calls that do not involve a source."""
-    return await _RetryLoop(patience, lambda _error, _wait: None).make(lambda _: call())
+async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:
+    """Call until it does not raise `UnavailableError`, by the same rules; for calls that do not involve a source."""
+    return await _RetryLoop(policy, NullRetryObserver()).run(lambda _: call())
 
 
 class _RetryLoop:
@@ -150,25 +185,25 @@ class _RetryLoop:
     when bytes arrive.
     """
 
-    def __init__(self, patience: RetryPolicy, on_retry: Callable[[UnavailableError, float], None]) -> None:
-        self._sleep = patience.sleep
-        self.clock = patience.clock
-        self._on_retry = on_retry
-        self._backoff = wait_random_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
-        self._limit = stop_after_attempt(patience.attempts) | stop_before_delay(patience.seconds)
+    def __init__(self, policy: RetryPolicy, observer: RetryObserver) -> None:
+        self._policy = policy
+        self.clock = policy.clock
+        self._observer = observer
+        self._backoff = wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
+        self._limit = stop_after_attempt(policy.attempts) | stop_before_delay(policy.seconds)
         self._attempt = 1
         self._attempts_before = 0  # attempts that had ended when bytes last arrived
-        self._gain = 0
-        self._last_gain = self.clock()
+        self._received = 0  # since the last progress
+        self._last_progress = self.clock()
 
-    async def make(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
+    async def run(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
-            sleep=self._sleep,
+            sleep=self._policy.sleep,
             retry=retry_if_exception_type(UnavailableError),
             wait=self._wait,
             stop=self._stop,
             before=self._begin,
-            before_sleep=self._tell,
+            before_sleep=self._report,
             reraise=True,
         )
 
@@ -180,16 +215,17 @@ class _RetryLoop:
     def progress(self, count: int, busy: float) -> None:
         """Record received bytes, and the seconds that the sink took, which do not count against the source."""
         self._attempts_before = self._attempt - 1
-        self._gain += count
-        self._last_gain += busy
-        if self._gain >= _WORTH:
-            self._gain, self._last_gain = 0, self.clock()
+        self._received += count
+        self._last_progress += busy
+        if self._received >= _SUFFICIENT:
+            self._received, self._last_progress = 0, self.clock()
+        self._observer.recovered()
 
     def _begin(self, state: RetryCallState) -> None:
         self._attempt = state.attempt_number
 
     def _wait(self, state: RetryCallState) -> float:
-        return max(self._backoff(self._since_progress(state)), _fault(state).retry_after or 0.0)
+        return max(self._backoff(self._since_progress(state)), _error(state).retry_after or 0.0)
 
     def _stop(self, state: RetryCallState) -> bool:
         return self._limit(self._since_progress(state))
@@ -201,15 +237,16 @@ class _RetryLoop:
         """
         since = copy(state)
         since.attempt_number -= self._attempts_before
-        since.start_time, since.outcome_timestamp = self._last_gain, self.clock()
+        since.start_time, since.outcome_timestamp = self._last_progress, self.clock()
         return since
 
-    def _tell(self, state: RetryCallState) -> None:
-        self._on_retry(_fault(state), state.upcoming_sleep)
+    def _report(self, state: RetryCallState) -> None:
+        left = self._policy.seconds - (self.clock() - self._last_progress)
+        self._observer.retrying(Retry(_error(state), state.upcoming_sleep, left))
 
 
-def _fault(state: RetryCallState) -> UnavailableError:
-    fault = state.outcome.exception() if state.outcome else None
-    if not isinstance(fault, UnavailableError):  # cannot happen: `retry` accepts only this class
-        raise TypeError(f"{fault!r} is not retried")
-    return fault
+def _error(state: RetryCallState) -> UnavailableError:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, UnavailableError):  # cannot happen: `retry` accepts only this class
+        raise TypeError(f"{error!r} is not retried")
+    return error

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from models_init.sources.source import Sink, Source
 
-_FAR_BELOW = 4  # a range that is this many times slower than the others is a straggler
-_LOOK = 2.0  # seconds of receiving between checks of a range; TCP's slow start is over by then on any link
-_OVERHEAD = 1.0  # seconds that a new connection may take
-_KNOWN = 32  # number of latest ranges whose rates are kept
-_ENOUGH = 4  # number of ranges that are necessary for a typical rate
-_TRIES = 3  # maximum number of aborts of one range; after that it is accepted as slow
+_RATIO = 4  # a range that is this many times slower than the others is a straggler
+_CHECK_SECONDS = 2.0  # of receiving between checks of a range; TCP's slow start is over by then on any link
+_RECONNECT_SECONDS = 1.0  # that a new connection may take
+_SAMPLES = 32  # number of latest ranges whose rates are kept
+_ENOUGH_SAMPLES = 4  # number of ranges that are necessary for a typical rate
+_MAX_ABORTS = 3  # of one range; after that it is accepted as slow
 
 
 class StragglerSource(SourceWrapper):
@@ -32,50 +32,50 @@ class StragglerSource(SourceWrapper):
     def __init__(self, inner: Source, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(inner)
         self._clock = clock
-        self._paces: deque[float] = deque(maxlen=_KNOWN)
-        self._cut_off: Counter[tuple[str, int]] = Counter()
+        self._rates: deque[float] = deque(maxlen=_SAMPLES)
+        self._aborts: Counter[tuple[str, int]] = Counter()
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        timed = _TimedSink(sink, _RateMeter(stop - start, self._clock), lambda watch: self._judge(watch, key, stop))
+        timed = _TimedSink(sink, _RateMeter(stop - start, self._clock), lambda meter: self._judge(meter, key, stop))
         await super().get_range(key, start, stop, timed)
-        self._paces.append(timed.watch.pace)
+        self._rates.append(timed.meter.rate)
 
-    def _judge(self, watch: _RateMeter, key: str, stop: int) -> None:
-        if self._crawls(watch) and self._cut_off[key, stop] < _TRIES:
-            self._cut_off[key, stop] += 1
+    def _judge(self, meter: _RateMeter, key: str, stop: int) -> None:
+        if self._is_straggler(meter) and self._aborts[key, stop] < _MAX_ABORTS:
+            self._aborts[key, stop] += 1
             raise UnavailableError(
-                f"a range of {key} came at {watch.pace / 1e6:.2f} MB/s, the others at "
-                f"{self._usual() / 1e6:.2f} MB/s; it is asked for again on another connection"
+                f"a range of {key} arrived at {meter.rate / 1e6:.2f} MB/s, the others at "
+                f"{self._typical_rate() / 1e6:.2f} MB/s; it is requested again on another connection"
             )
 
-    def _crawls(self, watch: _RateMeter) -> bool:
+    def _is_straggler(self, meter: _RateMeter) -> bool:
         """Return True if a new connection at the others' rate would probably finish much sooner."""
-        if len(self._paces) < _ENOUGH or watch.left < watch.pace * _OVERHEAD:
+        if len(self._rates) < _ENOUGH_SAMPLES or meter.left < meter.rate * _RECONNECT_SECONDS:
             return False
-        return watch.pace * _FAR_BELOW < self._usual()
+        return meter.rate * _RATIO < self._typical_rate()
 
-    def _usual(self) -> float:
+    def _typical_rate(self) -> float:
         """Return the median rate of the latest ranges. The module `statistics` is avoided, as it is slow to import."""
-        paces = sorted(self._paces)
-        return paces[len(paces) // 2]
+        rates = sorted(self._rates)
+        return rates[len(rates) // 2]
 
 
 class _TimedSink(SinkWrapper):
-    """Measures the rate at which the source delivers, and calls `look` from time to time."""
+    """Measures the rate at which the source delivers, and calls `check` from time to time."""
 
-    def __init__(self, inner: Sink, watch: _RateMeter, look: Callable[[_RateMeter], None]) -> None:
+    def __init__(self, inner: Sink, meter: _RateMeter, check: Callable[[_RateMeter], None]) -> None:
         super().__init__(inner)
-        self.watch = watch
-        self._look = look
+        self.meter = meter
+        self._check = check
 
     async def buffer_updated(self, count: int) -> None:
         """See `Sink.buffer_updated`."""
-        self.watch.arrived(count)
+        self.meter.arrived(count)
         await super().buffer_updated(count)
-        if self.watch.is_time_to_look():
-            self._look(self.watch)
-        self.watch.resume()
+        if self.meter.is_check_due():
+            self._check(self.meter)
+        self.meter.resume()
 
 
 class _RateMeter:
@@ -88,28 +88,28 @@ class _RateMeter:
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
         self.left = size
         self._clock = clock
-        self._came = 0
+        self._received = 0
         self._seconds = 0.0
         self._since: float | None = None
-        self._looked = 0.0
+        self._checked = 0.0
 
     def arrived(self, count: int) -> None:
         self.left -= count
         if self._since is not None:
             self._seconds += self._clock() - self._since
-            self._came += count
+            self._received += count
 
     def resume(self) -> None:
         self._since = self._clock()
 
-    def is_time_to_look(self) -> bool:
-        """Return True once per `_LOOK` seconds of receiving."""
-        if self._seconds - self._looked < _LOOK:
+    def is_check_due(self) -> bool:
+        """Return True once per `_CHECK_SECONDS` of receiving."""
+        if self._seconds - self._checked < _CHECK_SECONDS:
             return False
-        self._looked = self._seconds
+        self._checked = self._seconds
         return True
 
     @property
-    def pace(self) -> float:
+    def rate(self) -> float:
         """Bytes per second."""
-        return self._came / max(self._seconds, 1e-6)
+        return self._received / max(self._seconds, 1e-6)

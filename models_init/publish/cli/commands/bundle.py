@@ -80,16 +80,20 @@ async def _make(
     settings: Settings, arguments: Namespace, receipt: Receipt | None, observer: Observer
 ) -> tuple[BundlePlan, BundleResult]:
     from models_init.cli.factory import source_of, trust_of
+    from models_init.cli.retry_report import RetryReport, SourceRetries
     from models_init.core import memory_limits
     from models_init.core.workers import Workers
     from models_init.publish.bundle.contents import BundleRequest, plan_bundle
     from models_init.publish.bundle.images import spooled
     from models_init.publish.bundle.site_files import ExtraFiles, build_site_files
     from models_init.publish.bundle.writer import write_bundle
+    from models_init.sources.open_source import host_of
     from models_init.transfer.concurrency import ConnectionLimiter
     from models_init.transfer.context import Context
 
-    source, workers = source_of(settings, observer, lambda _error, _wait: None), Workers()
+    connections = ConnectionLimiter(settings.connections)
+    retries = SourceRetries(host_of(settings.url), RetryReport(observer), connections)
+    source, workers = source_of(settings, observer, retries), Workers()
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         with spooled(arguments.image, arguments.out) as images:
@@ -105,7 +109,7 @@ async def _make(
                 images=images,
             )
             plan = await plan_bundle(order, source, trust_of(settings, observer))
-            context = Context(source, workers, observer, ConnectionLimiter(settings.connections), buffers)
+            context = Context(source, workers, observer, connections, buffers)
             return plan, await write_bundle(plan, arguments.out.absolute(), context)
     finally:
         workers.close()
