@@ -12,10 +12,10 @@ from tests.services.proxyfaults import fault
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.network.trial import Stock
+    from tests.network.trial import PublishedPacks
 
 
-async def test_outage_is_reported_by_few_lines_and_its_end_by_one(large: Stock, volume: Path) -> None:
+async def test_outage_is_reported_by_few_lines_and_its_end_by_one(large: PublishedPacks, volume: Path) -> None:
     """Forty closed connections cause one line per interval, which says how long the run will retry."""
     outage = fault("hangup", on=ARCHIVES, times=80, after=8 << 20)  # aiohttp itself repeats each request once
     async with FaultProxy(large.container.origin, outage) as proxy:
