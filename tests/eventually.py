@@ -19,3 +19,11 @@ async def eventually(happened: Callable[[], object], what: str = "what the test 
     while not happened():
         assert time.monotonic() < deadline, f"{what} did not happen within {_LIMIT:.0f} s"
         await asyncio.sleep(_PAUSE)
+
+
+def eventually_sync(happened: Callable[[], object], what: str = "what the test waits for") -> None:
+    """Do the same in a test without an event loop."""
+    deadline = time.monotonic() + _LIMIT
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not happen within {_LIMIT:.0f} s"
+        time.sleep(_PAUSE)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from models_init.core.errors import UsageError
 from models_init.install.trust import AcceptUnsigned, RequireSignature
 from models_init.sources.http.proxies import unusable_no_proxy_entries
-from models_init.sources.open_source import is_remote, open_probe, open_source
+from models_init.sources.open_source import (
+    SourceAccess,
+    is_registry,
+    is_remote,
+    open_probe,
+    open_source,
+    registry_address,
+)
 from models_init.sources.sas import SasToken
 from models_init.sources.wrappers.rate_limit import RateLimitedSource
 from models_init.sources.wrappers.retry import RetryingProbe, RetryingSource, RetryPolicy
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from models_init.core.events import Observer
     from models_init.install.trust import SignaturePolicy
     from models_init.sources.azure import ContainerAccess
+    from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
     from models_init.sources.wrappers.retry import RetryObserver
@@ -29,7 +38,8 @@ if TYPE_CHECKING:
 
 def source_of(settings: Settings, observer: Observer, retries: RetryObserver) -> Source:
     """Return the source named by MODELS_URL, opened on first use; `retries` is informed of retries."""
-    source: Source = StragglerSource(open_source(settings.url, settings.prefix, lambda: _access(settings, observer)))
+    access = SourceAccess(lambda: _access(settings, observer), lambda: _registry_access(settings, observer))
+    source: Source = StragglerSource(open_source(settings.url, settings.prefix, access))
     if settings.max_rate:
         source = RateLimitedSource(source, settings.max_rate)
     return RetryingSource(source, RetryPolicy(seconds=settings.retry_seconds), retries)
@@ -37,7 +47,8 @@ def source_of(settings: Settings, observer: Observer, retries: RetryObserver) ->
 
 def probe_of(settings: Settings, source: Source) -> EndpointProbe:
     """Return a probe of the source named by MODELS_URL, limited to a few attempts."""
-    probe = open_probe(settings.url, source, lambda: _probe_access(settings))
+    access = SourceAccess(lambda: _probe_access(settings), lambda: registry_access(settings))
+    probe = open_probe(settings.url, source, access)
     if not is_remote(settings.url):
         return probe
     return RetryingProbe(probe, RetryPolicy(attempts=3, seconds=settings.retry_seconds))
@@ -51,7 +62,7 @@ def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
 
 def token_expires(settings: Settings) -> datetime | None:
     """Return the expiry time of the newest token, or None if there is no token or no such time."""
-    if not is_remote(settings.url):
+    if not is_remote(settings.url) or is_registry(settings.url):
         return None
     try:
         return SasToken.make(settings.read_token()).expires
@@ -77,6 +88,37 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
             text=f"waiting {settings.token_seconds:.0f} s for a newer token in {settings.token_file}",
         )
 
+    _warn_of_ignored_entries(settings, observer)
+    renewal = TokenRefresh(settings.token_seconds, tell) if settings.token_file else None
+    transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
+    return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport, renewal)
+
+
+def _registry_access(settings: Settings, observer: Observer) -> RegistryAccess:
+    """Return the access to the registry for an install; warn about entries of NO_PROXY that cannot match."""
+    _warn_of_ignored_entries(settings, observer)
+    return registry_access(settings, _receive_buffer(settings))
+
+
+def registry_access(settings: Settings, receive_buffer: int = 0) -> RegistryAccess:
+    """Return the access to the registry: with the user of the settings, else with that of a credential file."""
+    from models_init.sources.http.client import TransportOptions
+    from models_init.sources.oci.credential_files import RegistryCredentials, find_credentials
+    from models_init.sources.oci.registry import RegistryAccess
+
+    url, prefix = registry_address(settings.url, allow_http=settings.allow_http)
+
+    def read_credentials(repository: str) -> RegistryCredentials | None:
+        if settings.registry_user:
+            password, origin = settings.read_registry_password()
+            return RegistryCredentials(settings.registry_user, password, "", origin)
+        return find_credentials(urlsplit(url).netloc, repository, os.environ)
+
+    transport = TransportOptions(settings.idle_seconds, settings.ca_file, receive_buffer)
+    return RegistryAccess(url, prefix, read_credentials, transport)
+
+
+def _warn_of_ignored_entries(settings: Settings, observer: Observer) -> None:
     if ignored := ignored_no_proxy_entries(settings):
         observer.event(
             "no_proxy_ignored",
@@ -84,9 +126,6 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
             entries=list(ignored),
             text="these entries of NO_PROXY cannot match any server; use a host, a domain, an address or a network",
         )
-    renewal = TokenRefresh(settings.token_seconds, tell) if settings.token_file else None
-    transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
-    return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport, renewal)
 
 
 def _probe_access(settings: Settings) -> ContainerAccess:

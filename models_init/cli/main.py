@@ -24,7 +24,8 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one action; return one of the exit codes that `--help` lists."""
     raise_on_signals()
     os.umask(0o022)  # file modes must not depend on the shell's umask
-    register(environment.get("MODELS_SAS_TOKEN", ""))
+    for variable in ("MODELS_SAS_TOKEN", "MODELS_REGISTRY_PASSWORD"):
+        register(environment.get(variable, ""))
     facts: dict[str, object]
     log_format, level = environment.get("MODELS_LOG_FORMAT", "text"), environment.get("MODELS_LOG_LEVEL", "info")
     termination_log = environment.get("MODELS_TERMINATION_LOG", "")

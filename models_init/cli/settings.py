@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SkipValidation, ValidationError
 
@@ -17,13 +15,12 @@ from models_init.core.pack_ref import PackRef
 from models_init.core.redaction import redact, register
 from models_init.core.text_encoding import decode_text, escaped
 from models_init.formats.minisign import PublicKey, public_keys
-from models_init.sources.open_source import checked_url
+from models_init.sources.open_source import checked_url, sends_unencrypted
 from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
 
 # -- the declarations
 
@@ -68,6 +65,19 @@ class Settings(BaseModel):
     token_file: _File = _setting(
         "MODELS_SAS_TOKEN_FILE", "--sas-token-file", "", "file with the SAS token; read again when it is refused"
     )
+    registry_user: _Text = _setting(
+        "MODELS_REGISTRY_USERNAME",
+        "--registry-username",
+        "",
+        "user of the registry; by default the credential files of docker and podman are used",
+    )
+    registry_password: _Text = _setting("MODELS_REGISTRY_PASSWORD", None, "", "password or pull token of that user")
+    registry_password_file: _File = _setting(
+        "MODELS_REGISTRY_PASSWORD_FILE",
+        "--registry-password-file",
+        "",
+        "file with the password of that user; read again when it is refused",
+    )
     public_keys: Annotated[tuple[PublicKey, ...], PlainValidator(values.minisign_keys)] = _setting(
         "MODELS_PUBLIC_KEY",
         "--public-key",
@@ -84,7 +94,7 @@ class Settings(BaseModel):
         "MODELS_URL",
         "--url",
         "https://scriptixmodels.blob.core.windows.net/models",
-        "container URL, file:///DIRECTORY, or a bundle: /PATH/site.tar",
+        "container URL, registry oci://HOST/PREFIX, file:///DIRECTORY, or a bundle: /PATH/site.tar",
     )
     prefix: Annotated[str, PlainValidator(values.prefix)] = _setting(
         "MODELS_PREFIX", "--prefix", "realtime/", "directory of the packs inside the container; / for none"
@@ -160,6 +170,24 @@ class Settings(BaseModel):
         register(text)
         register(token)
         return token
+
+    def read_registry_password(self) -> tuple[str, str]:
+        """Return the password of the registry's user and the variable it is from; its file is read at each call.
+
+        Raises `UsageError`: there is no password.
+        """
+        if self.registry_password_file:
+            variable = "MODELS_REGISTRY_PASSWORD_FILE"
+            password = _read_file(variable, self.registry_password_file, "password")
+            register(password)
+            return password, variable
+        if not self.registry_password:
+            raise UsageError(
+                "MODELS_REGISTRY_USERNAME is set without a password; put it into MODELS_REGISTRY_PASSWORD, or its "
+                "file's path into MODELS_REGISTRY_PASSWORD_FILE"
+            )
+        register(self.registry_password)
+        return self.registry_password, "MODELS_REGISTRY_PASSWORD"
 
     def read_public_keys(self) -> tuple[PublicKey, ...]:
         """Return the keys that packs must be signed by: those of the variable and of the file; none if neither is set.
@@ -308,9 +336,10 @@ def _languages_with_versions(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
-    url = urlsplit(settings.url)
-    if url.scheme == "http" and not _LOOPBACK.match(url.netloc) and not settings.allow_http:
+    if sends_unencrypted(settings.url) and not settings.allow_http:
         yield (
             f"MODELS_URL={settings.url} would send the token unencrypted; use https, or set MODELS_ALLOW_HTTP=yes if "
             "the network is trusted"
         )
+    if (settings.registry_password or settings.registry_password_file) and not settings.registry_user:
+        yield "MODELS_REGISTRY_USERNAME is not set; set it to the user of the registry that the password belongs to"

@@ -11,6 +11,7 @@
     │   ├── UnavailableError   20   the same, but a retry may succeed
     │   └── ArchivedError      21   the blob is in the archive tier                → publisher
     ├── NotFoundError          21   no such pack or version                        → operator
+    │   └── HiddenError        22   no such repository, or hidden from this token  → operator
     ├── AccessError            22   the token gives no access to this container    → operator
     ├── WrongBytesError        30   bytes that do not match, again after a retry   → publisher
     └── VolumeError            40   the volume                                     → operator
@@ -112,6 +113,12 @@ class NotFoundError(ModelsInitError):
     """The object does not exist in the source."""
 
     exit_code = 21
+
+
+class HiddenError(NotFoundError):
+    """The repository does not exist, or the registry hides it from a token that does not include it."""
+
+    exit_code = 22
 
 
 class AccessError(ModelsInitError):

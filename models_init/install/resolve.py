@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import DamagedError, ManifestError, ModelsInitError, NotFoundError
+from models_init.core.errors import DamagedError, HiddenError, ManifestError, ModelsInitError, NotFoundError
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, resolved
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -
     """
     try:
         document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
+    except HiddenError:
+        raise
     except NotFoundError as error:
         raise await _not_found_error(source, ref, error) from error
     await trust.check(source, ref, document)

@@ -8,7 +8,6 @@ because it contains the token. `azure_errors` translates error responses.
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -25,6 +24,7 @@ from models_init.core.errors import (
 )
 from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
 from models_init.sources.http.client import ANONYMOUS, Credentials, HttpClient, TransportOptions
+from models_init.sources.http.ranges import check_range
 from models_init.sources.probe import Credential, ProbeResult
 from models_init.sources.sas import GET_A_TOKEN, SasToken
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 1.0  # between checks for a newer token
 _ERROR_LIMIT = 64 << 10  # bytes; maximum size of an error's body
 _LIST_LIMIT = 8 << 20  # bytes of one page of a listing: 5000 names of at most 1 KiB
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,6 @@ class AzureSource:
         if key in self._uncached:
             headers["Cache-Control"] = "no-cache"
         async with self._get(self._blob(key), headers) as response:
-            self._expect(response, 206)
             self._check_range(response, key, start, stop)
             self._caches[key] = response.cache
             if await response.read_into(sink, stop - start) < stop - start:
@@ -216,22 +214,9 @@ class AzureSource:
     def _check_range(self, response: Response, key: str, start: int, stop: int) -> None:
         """Check that the response has exactly the requested range of the same version of the blob as before."""
         etag = response.header("ETag")
-        if self._etags.setdefault(key, etag) != etag:
+        if response.status == 206 and self._etags.setdefault(key, etag) != etag:
             raise _republished(key)
-        found = _CONTENT_RANGE.match(response.header("Content-Range"))
-        if not found or (int(found[1]), int(found[2])) != (start, stop - 1):
-            if found and int(found[3]) < stop:
-                raise SourceError(
-                    f"{key} has {found[3]} bytes, but bytes {start} to {stop} were requested; the publisher must "
-                    "upload it again"
-                )
-            raise UnavailableError(
-                f"{self._http.host} answered with another range of {key} than {start}-{stop - 1}; check the proxy"
-            )
-        if response.length not in (None, stop - start):
-            raise UnavailableError(
-                f"{self._http.host} announced {response.length} bytes instead of {stop - start}; check the proxy"
-            )
+        check_range(response, key, start, stop)
 
     async def _status_error(self, response: Response, used: SasToken | None) -> ModelsInitError:
         """Return the exception for a status of 400 or above."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import AccessError, ModelsInitError, SourceError, UnavailableError
 from models_init.sources.azure_error_codes import CODES, MISMATCH, OTHER_STATUS, SERVER_ERROR, STATUSES
+from models_init.sources.http.dates import http_date, retry_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class ErrorResponse:
         `code` is the code in the body, which is used if the header `x-ms-error-code` is missing.
         """
         date = http_date(header("Date"))
-        retry_after = _seconds(header("Retry-After"), date)
+        retry_after = retry_seconds(header("Retry-After"), date)
         return cls(status, header("x-ms-error-code") or code, detail, path, date, retry_after)
 
     @property
@@ -126,23 +126,6 @@ def redirect_error(response: ErrorResponse, client: Client, target: str) -> Sour
     return SourceError(
         f"{said}: a token is sent to {client.host} only, not to other hosts; check {client.setting} and the proxy"
     )
-
-
-def http_date(text: str) -> datetime | None:
-    """Parse the date of a header; return None if it is invalid. A date without a time zone is in UTC."""
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _seconds(retry_after: str, now: datetime | None) -> float | None:
-    """Parse `Retry-After` and return seconds. A date is relative to `now`, the service's time, else to this clock's."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    until = http_date(retry_after)
-    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds()) if until else None
 
 
 def _token_reason(response: ErrorResponse, token: SasToken) -> str:

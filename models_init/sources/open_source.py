@@ -1,4 +1,4 @@
-"""Choose the kind of source by its URL: a blob container, a directory, or a bundle.
+"""Choose the kind of source by its URL: a blob container, a registry, a directory, or a bundle.
 
 No other module looks at the form of a URL.
 """
@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models_init.sources.azure import ContainerAccess
+    from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
 
 _PRINTABLE = re.compile(r"[!-~]+\Z")
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
+
+
+class SourceAccess(NamedTuple):
+    """Functions that return the access to a container or a registry; only the one of the source's kind is called."""
+
+    container: Callable[[], ContainerAccess]
+    registry: Callable[[], RegistryAccess]
 
 
 def checked_url(text: str) -> str:
@@ -26,6 +35,8 @@ def checked_url(text: str) -> str:
         return Path(text).as_uri()
     text = text.removesuffix("?")  # of a URL whose token was cut off
     url = urlsplit(text)
+    if url.scheme == "oci":
+        return _checked_registry(text)
     if url.query or url.fragment or url.password:
         raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")
     if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:
@@ -33,10 +44,50 @@ def checked_url(text: str) -> str:
     has_address = url.hostname and url.port != 0 and _PRINTABLE.match(text)  # `port` raises ValueError if malformed
     if url.scheme not in {"https", "http"} or not has_address or not url.path.strip("/"):
         raise ValueError(
-            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, file:///DIRECTORY, or a "
-            "bundle such as /PATH/site.tar"
+            "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, a registry such as "
+            "oci://HOST/PREFIX, file:///DIRECTORY, or a bundle such as /PATH/site.tar"
         )
     return text
+
+
+def _checked_registry(text: str) -> str:
+    """Return the URL of a registry without a trailing slash. Raises `ValueError`."""
+    from models_init.formats.oci import is_repository
+
+    url = urlsplit(text)
+    if url.query or url.fragment or url.username or url.password:
+        raise ValueError(
+            "must not contain a user or password: set MODELS_REGISTRY_USERNAME and MODELS_REGISTRY_PASSWORD or "
+            "MODELS_REGISTRY_PASSWORD_FILE"
+        )
+    prefix = url.path.strip("/")
+    if not url.hostname or url.port == 0 or not _PRINTABLE.match(text) or (prefix and not is_repository(prefix)):
+        raise ValueError(
+            "is not the address of a registry such as oci://registry.example/models, whose path consists of lower-case "
+            "letters, digits and single . _ - between them"
+        )
+    return text.rstrip("/")
+
+
+def is_registry(url: str) -> bool:
+    """Return True if the source is a container registry."""
+    return urlsplit(url).scheme == "oci"
+
+
+def sends_unencrypted(url: str) -> bool:
+    """Return True if the URL itself demands a connection without encryption to another machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not _LOOPBACK.match(parts.netloc)
+
+
+def registry_address(url: str, *, allow_http: bool) -> tuple[str, str]:
+    """Return the web address of the registry of an `oci://` URL, and the prefix of its repositories.
+
+    It is plain http on loopback, and on other hosts if `allow_http` is true.
+    """
+    parts = urlsplit(url)
+    scheme = "http" if allow_http or _LOOPBACK.match(parts.netloc) else "https"
+    return f"{scheme}://{parts.netloc}", parts.path.strip("/")
 
 
 def local_directory(url: str) -> Path | None:
@@ -56,13 +107,15 @@ def host_of(url: str) -> str:
     return str(path) if path else urlsplit(url).netloc.rpartition("@")[2]
 
 
-def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) -> Source:
-    """Return the source at `url`. A container is opened on first use, with the result of `access`."""
+def open_source(url: str, prefix: str, access: SourceAccess) -> Source:
+    """Return the source at `url`. A container or a registry is opened on first use, with the result of `access`."""
     path = local_directory(url)
     if not path:
         from models_init.sources.lazy import LazySource
 
-        return LazySource(f"{url.rstrip('/')}/{prefix}", lambda: _container(access()))
+        if is_registry(url):
+            return LazySource(url, lambda: _registry(access.registry()))
+        return LazySource(f"{url.rstrip('/')}/{prefix}", lambda: _container(access.container()))
     from models_init.sources.multipart import is_bundle
 
     if is_bundle(path):
@@ -74,18 +127,28 @@ def open_source(url: str, prefix: str, access: Callable[[], ContainerAccess]) ->
     return DirectorySource(path)
 
 
-def open_probe(url: str, source: Source, access: Callable[[], ContainerAccess]) -> EndpointProbe:
+def open_probe(url: str, source: Source, access: SourceAccess) -> EndpointProbe:
     """Return the probe of the source at `url`. It makes one attempt and does not retry."""
     if local_directory(url):
         from models_init.sources.probe import UnauthenticatedProbe
 
         return UnauthenticatedProbe(source)
+    if is_registry(url):
+        from models_init.sources.oci.source import OciProbe
+
+        return OciProbe(access.registry())
     from models_init.sources.azure import AzureProbe
 
-    return AzureProbe(access())
+    return AzureProbe(access.container())
 
 
 def _container(access: ContainerAccess) -> Source:
     from models_init.sources.azure import AzureSource
 
     return AzureSource(access)
+
+
+def _registry(access: RegistryAccess) -> Source:
+    from models_init.sources.oci.source import OciSource
+
+    return OciSource(access)

@@ -19,7 +19,8 @@ from models_init.core.errors import (
     UnavailableError,
 )
 from models_init.sources.azure_error_codes import CODES
-from models_init.sources.azure_errors import Client, ErrorResponse, error_for, http_date, redirect_error, unavailable
+from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
+from models_init.sources.http.dates import http_date
 from models_init.sources.sas import SasToken
 from tests.tokens import leaks, token
 

@@ -17,18 +17,28 @@ from models_init.sources.bundle import BundleSource
 from models_init.sources.directory import DirectorySource
 from models_init.sources.http.client import TransportOptions
 from models_init.sources.lazy import LazySource
+from models_init.sources.oci.credential_files import RegistryCredentials
+from models_init.sources.oci.registry import RegistryAccess
+from models_init.sources.oci.source import OciSource
 from models_init.sources.wrappers.retry import NullRetryObserver, Retry, RetryingSource, RetryPolicy
 from tests.bundle import media
 from tests.eventually import eventually
+from tests.services import cloud_registry
+from tests.services.cloud_registry import serve as serve_cloud
+from tests.services.registry import PASSWORD as REGISTRY_PASSWORD
+from tests.services.registry import USER as REGISTRY_USER
+from tests.services.registry import serve as serve_registry
 from tests.sources.collecting_sink import Collected
 from tests.sources.fake import Broken, FakeSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from models_init.sources.source import Source
     from tests.services.azurite import Azurite
+    from tests.services.cloud_registry import Cloud
+    from tests.services.registry import Registry
 
 _MIB = 1 << 20
 _PACK = "nl-nl/2026.04/pack.tar.zst"
@@ -42,6 +52,9 @@ OBJECTS = {
     "common/2026.04/manifest.json": b"xy",
     "odd/a b+c%20d#e?f&g=h 語/x": b"odd",
 }
+_IN_REGISTRIES = {key: data for key, data in OBJECTS.items() if not key.startswith("odd/")}
+"""The objects that a registry can have: a version is a tag there, which consists of a few plain characters."""
+
 _PREFIX = "realtime/"
 _PARTS = {"bundle": 0, "bundle in parts": 3 * _MIB + 5}
 
@@ -85,6 +98,35 @@ def _stocked(container: Azurite) -> Azurite:
     return container
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with serve_registry(tmp_path_factory.mktemp("registry"), password=True) as registry:
+        yield _with_images(registry)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with serve_registry(tmp_path_factory.mktemp("cloud")) as registry, serve_cloud(_with_images(registry)) as cloud:
+        yield cloud
+
+
+def _with_images(registry: Registry) -> Registry:
+    packs: dict[tuple[str, str], dict[str, bytes]] = {}
+    for key, data in _IN_REGISTRIES.items():
+        name, version, file = key.split("/")
+        packs.setdefault((name, version), {})[file] = data
+    for (name, version), files in packs.items():
+        archive = files.pop("pack.tar.zst", None)
+        registry.push(f"models/{name}", version, files, archive)
+    registry.push("batch/nl-nl", "2020.01", {"manifest.json": b"another product's"})
+    return registry
+
+
+def _oci(host: str, user: str, password: str) -> OciSource:
+    credentials = RegistryCredentials(user, password, "", "the test")
+    return OciSource(RegistryAccess(f"http://{host}", "models", lambda _: credentials))
+
+
 def _azure(container: Azurite) -> AzureSource:
     ca_file = str(container.certificate_authority or "")
     return AzureSource(
@@ -93,9 +135,12 @@ def _azure(container: Azurite) -> AzureSource:
 
 
 @pytest.fixture(
-    params=["fake", "directory", "bundle", "bundle in parts", "azure", "azure over TLS", "retrying", "deferred"]
+    params=[
+        *("fake", "directory", "bundle", "bundle in parts", "azure", "azure over TLS", "retrying", "deferred"),
+        *("registry", "registry with redirects"),
+    ]
 )
-def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
+def make(request: pytest.FixtureRequest) -> Callable[[], Source]:  # noqa: PLR0911 - one for each kind
     """Return a function that opens a source of one kind, which contains `OBJECTS`."""
     need = request.getfixturevalue
     match request.param:
@@ -107,6 +152,10 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Source]:
             return partial(_azure, need("container"))
         case "azure over TLS":
             return partial(_azure, need("container_tls"))
+        case "registry":
+            return partial(_oci, need("registry").host, REGISTRY_USER, REGISTRY_PASSWORD)
+        case "registry with redirects":
+            return partial(_oci, need("cloud").host, cloud_registry.PUSH, cloud_registry.PASSWORD)
         case "retrying":
             return lambda: _retrying(FakeSource(OBJECTS))
         case "deferred":
@@ -132,7 +181,11 @@ async def fetched(source: Source, key: str, start: int, stop: int) -> bytes:
 @pytest.mark.parametrize("key", OBJECTS)
 async def test_small_object_is_read_completely(source: Source, key: str) -> None:
     """`read` returns all bytes of an object, also of an empty one, whatever characters its key has."""
-    assert await source.read(key, _SIZE) == OBJECTS[key]
+    if isinstance(source, OciSource) and key not in _IN_REGISTRIES:
+        with pytest.raises(NotFoundError):
+            await source.read(key, _SIZE)
+    else:
+        assert await source.read(key, _SIZE) == OBJECTS[key]
 
 
 async def test_object_larger_than_limit_is_rejected(source: Source) -> None:
@@ -208,6 +261,8 @@ async def test_missing_object_is_not_found_error(source: Source, key: str) -> No
 )
 async def test_names_are_sorted(source: Source, directory: str, expected: list[str]) -> None:
     """`names` lists the direct entries of a directory or of the top, sorted, and nothing for a missing directory."""
+    if isinstance(source, OciSource):
+        expected = [name for name in expected if name in "/".join(_IN_REGISTRIES)]
     assert await source.names(directory) == expected
 
 

@@ -1,4 +1,4 @@
-"""Send GET requests over kept-alive connections, and follow redirects without sending secrets to another origin.
+"""Send requests over kept-alive connections, and follow redirects without sending secrets to another origin.
 
 aiohttp provides connections, TLS, proxies, keep-alive and happy eyeballs. This module adds the rules for redirects, a
 time limit for the response head, and a description of the connection for people.
@@ -11,7 +11,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
 
@@ -29,6 +29,7 @@ from models_init.sources.http.tls import client_context, describe_connection
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
+    from io import BytesIO
 
 CONNECT_LIMIT = 15.0
 """Maximum seconds to establish a connection: TCP, TLS, and the proxy's response to CONNECT."""
@@ -115,12 +116,26 @@ class HttpClient:
             SourceError: a certificate is not trusted, a proxy refuses, or a redirect must not be followed.
             UsageError: the proxy's address or the CA file is invalid.
         """
+        return await self.send("GET", url, headers, credentials, follow_redirects=follow_redirects)
+
+    async def send(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        credentials: Credentials = ANONYMOUS,
+        *,
+        body: BytesIO | bytes | None = None,
+        follow_redirects: bool = True,
+    ) -> Response:
+        """Send a request of any method, as `get` does. Redirects are followed only without a body."""
         first, target = Origin.of(url), _with_query(url, credentials.query)
         for _ in range(_REDIRECT_LIMIT + 1):
             private = dict(credentials.headers) if Origin.of(target) == first else {}
-            response = await self._send(target, {**(headers or {}), **private}, first)
+            response = await self._send(_Request(method, target, {**(headers or {}), **private}, body), first)
             location = response.header("Location")
-            if response.status not in _REDIRECTS or not location or not follow_redirects:
+            is_final = response.status not in _REDIRECTS or not location or not follow_redirects
+            if is_final or body is not None:
                 return response
             response.release()
             target = _redirected(target, location, first, credentials.query)
@@ -133,14 +148,16 @@ class HttpClient:
             await self._connector.wait_closed()
             self._session = None
 
-    async def _send(self, url: str, headers: Mapping[str, str], first: Origin) -> Response:
+    async def _send(self, request: _Request, first: Origin) -> Response:
         """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
-        session, route = self._open_session(), self._route(url)
+        session, route = self._open_session(), self._route(request.url)
         try:
             async with asyncio.timeout(CONNECT_LIMIT + self._options.idle_limit):  # covers a head that arrives slowly
-                response = await session.get(
-                    URL(url, encoded=True).with_user(None),
-                    headers=headers,
+                response = await session.request(
+                    request.method,
+                    URL(request.url, encoded=True).with_user(None),
+                    headers=request.headers,
+                    data=request.body,
                     allow_redirects=False,
                     proxy=route.proxy or None,
                     ssl=self._context() if route.has_tls else True,
@@ -186,6 +203,15 @@ class HttpClient:
         if not self._trusted:
             self._trusted = client_context(self._options.ca_file)
         return self._trusted
+
+
+class _Request(NamedTuple):
+    """One request, without the redirects that may follow."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: BytesIO | bytes | None
 
 
 class _Connector(aiohttp.TCPConnector):

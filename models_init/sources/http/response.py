@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from models_init.core.errors import SourceError, UnavailableError
+from models_init.sources.http.dates import http_date, retry_seconds
 from models_init.sources.http.errors import body_error
 from models_init.sources.http.origin import web_address
 
@@ -38,6 +39,16 @@ class Response:
     def status(self) -> int:
         """The status code."""
         return self._response.status
+
+    @property
+    def host(self) -> str:
+        """Name and port of the server that sent the response, for messages."""
+        return self._origin.name
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds of the header `Retry-After`, None if there is none."""
+        return retry_seconds(self.header("Retry-After"), http_date(self.header("Date")))
 
     @property
     def path(self) -> str:

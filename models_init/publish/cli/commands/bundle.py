@@ -64,7 +64,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> Report:
     """Make the bundle and report its size."""
-    register(os.environ.get("MODELS_SAS_TOKEN", ""))
+    for variable in ("MODELS_SAS_TOKEN", "MODELS_REGISTRY_PASSWORD"):
+        register(os.environ.get(variable, ""))
     settings = load(os.environ, with_packs=True)
     if arguments.split and arguments.split < SPLIT_LEAST:
         raise UsageError(f"--split {arguments.split} is too little: at least {human_size(SPLIT_LEAST)}")

@@ -1,0 +1,5 @@
+"""Container registries as sources, by the OCI distribution specification.
+
+`source` is the source, `registry` sends authorized requests and caches redirects to data hosts, `tokens` obtains the
+authorization, `credential_files` finds the user and the password. It may import `http`; it must not write files.
+"""

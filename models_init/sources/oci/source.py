@@ -1,0 +1,298 @@
+"""A container registry as a source: the pack `nl-nl 2026.04` is the image `PREFIX/nl-nl:2026.04`.
+
+A tag is resolved once; everything else is requested by digest, so that a range can only be of the same bytes as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import platform
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.core.errors import (
+    AccessError,
+    HiddenError,
+    NotFoundError,
+    SourceError,
+    UnavailableError,
+    UnsupportedError,
+    WrongBytesError,
+)
+from models_init.core.pack_ref import PackRef
+from models_init.formats import oci
+from models_init.sources.http.ranges import check_range
+from models_init.sources.oci.metadata_layer import LAYER_LIMIT, DeclaredArchive, declared_archive, read_metadata
+from models_init.sources.oci.registry import Registry, RegistryAccess, Request
+from models_init.sources.oci.tokens import Scope
+from models_init.sources.probe import Credential, ProbeResult
+
+if TYPE_CHECKING:
+    from models_init.formats.oci import Descriptor, ImageManifest
+    from models_init.sources.source import Sink
+
+_PAGE_LIMIT = 8 << 20  # bytes of one page of a list
+_PAGES = 1000
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class _Image(NamedTuple):
+    """A published pack: its manifest and signature by file name, and the layer with its archive."""
+
+    documents: dict[str, bytes]
+    declared: DeclaredArchive
+    archive: Descriptor | None
+
+
+class OciSource:
+    """The packs of the registry and prefix of `access`; keys are `<pack>/<version>/<file>`, as in a container."""
+
+    def __init__(self, access: RegistryAccess) -> None:
+        self._access = access
+        self._registry = Registry(access)
+        self._manifests: dict[PackRef, ImageManifest] = {}
+        self._images: dict[PackRef, _Image] = {}
+        self._uncached: set[str] = set()
+        self._opening: defaultdict[PackRef, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def name(self) -> str:
+        """The URL of the registry with the prefix."""
+        return f"oci://{self._access.host}/{self._access.prefix}".rstrip("/")
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`. Raises `HiddenError`: the registry has no such repository, or hides it."""
+        ref, file = _parts(key)
+        image = await self._image(ref)
+        if file in image.documents:
+            return _limited(image.documents[file], limit, key)
+        layer = self._layer(image, file, key)
+        if layer.size > limit:
+            raise SourceError(f"{key} has {layer.size} bytes, more than {limit}: it cannot be right")
+        return await self._blob(ref, layer)
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`."""
+        ref, file = _parts(key)
+        layer = self._layer(await self._image(ref), file, key)
+        if not 0 <= start < stop <= layer.size:
+            raise SourceError(f"{key} has {layer.size} bytes, {start} to {stop} are not a range of it")
+        repository, headers = self._access.repository(ref.name), {"Range": f"bytes={start}-{stop - 1}"}
+        if key in self._uncached:
+            headers["Cache-Control"] = "no-cache"
+        async with self._registry.blob(repository, layer.digest, headers) as response:
+            check_range(response, key, start, stop)
+            if await response.read_into(sink, stop - start) < stop - start:
+                raise UnavailableError(f"{response.host} ended its answer for {key} too early")
+
+    async def names(self, directory: str) -> list[str]:
+        """See `Source.names`. The list of all packs needs a permission that pull tokens lack: `AccessError`."""
+        parts = directory.rstrip("/").split("/") if directory else []
+        match parts:
+            case []:
+                return await self._packs()
+            case [pack]:
+                return await self._tags(pack) if oci.is_repository(pack) else []
+            case [pack, version]:
+                return await self._files(pack, version)
+            case _:
+                return []
+
+    def bypass_caches(self, key: str) -> None:
+        """See `Source.bypass_caches`."""
+        self._uncached.add(key)
+
+    def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
+        """See `Source.unavailable_reason`: a registry never omits parts of a layer on purpose."""
+        return ""
+
+    def repair_hint(self, _key: str, _start: int) -> str:
+        """See `Source.repair_hint`."""
+        return "the publisher must push the image again"
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._registry.close()
+
+    async def _image(self, ref: PackRef) -> _Image:
+        """Return the image of a pack; it is read once, also by concurrent calls."""
+        async with self._opening[ref]:
+            if ref not in self._images:
+                self._images[ref] = await self._open(ref)
+            return self._images[ref]
+
+    async def _open(self, ref: PackRef) -> _Image:
+        if ref not in self._manifests:
+            self._manifests[ref] = await self._resolve(ref)
+        image, what = self._manifests[ref], self._shown(ref)
+        config = oci.parse_config(await self._blob(ref, image.config, oci.DOCUMENT_LIMIT), image, what)
+        if not config.is_pack():
+            raise UnsupportedError(
+                f"{what} is an image that `models-pack upload` has not published: it lacks the label {oci.PACK_LABEL}; "
+                "ask the publisher for such an image"
+            )
+        documents = read_metadata(await self._blob(ref, image.layers[0], LAYER_LIMIT), config.rootfs.diff_ids[0], what)
+        declared = declared_archive(documents)
+        others = image.layers[1:]
+        exact = next((layer for layer in others if layer.digest == declared.digest), None)
+        return _Image(documents, declared, exact or next(iter(others), None))
+
+    async def _resolve(self, ref: PackRef) -> ImageManifest:
+        """Return the image manifest of a tag; of an index, the image for this platform."""
+        document = await self._manifest(ref, ref.version)
+        parsed = oci.parse_manifest(document, self._shown(ref))
+        if isinstance(parsed, oci.ImageIndex):
+            machine = platform.machine()
+            chosen = oci.select_platform(parsed, _ARCHITECTURES.get(machine, machine), self._shown(ref))
+            document = await self._manifest(ref, chosen.digest)
+            if _digest(document) != chosen.digest:
+                raise WrongBytesError(f"the manifest of {self._shown(ref)} has the wrong digest; push it again")
+            parsed = oci.parse_manifest(document, self._shown(ref))
+        if isinstance(parsed, oci.ImageIndex):
+            raise UnsupportedError(f"{self._shown(ref)} is an index of indexes; ask the publisher for an image")
+        return parsed
+
+    async def _manifest(self, ref: PackRef, reference: str) -> bytes:
+        repository = self._access.repository(ref.name)
+        if not oci.is_repository(repository) or not (oci.is_tag(reference) or reference.startswith("sha256:")):
+            raise NotFoundError(f"{self._shown(ref)} is not a name that a registry can have")
+        path = f"/v2/{repository}/manifests/{reference}"
+        request = Request("GET", path, Scope(repository), {"Accept": oci.ACCEPT})
+        try:
+            async with self._registry.send(request) as response:
+                if response.header("Content-Type").startswith("text/html"):
+                    raise UnavailableError(
+                        f"{response.host} answered with a web page instead of a manifest, as networks do that want a "
+                        "login; check the network and the proxy"
+                    )
+                return await response.body(oci.DOCUMENT_LIMIT, "a manifest")
+        except NotFoundError as error:
+            raise await self._not_found_error(repository, ref, error) from None
+
+    async def _not_found_error(self, repository: str, ref: PackRef, error: NotFoundError) -> NotFoundError:
+        """Return a `HiddenError` if the registry does not know the repository, else `error`."""
+        try:
+            if await self._pages(f"/v2/{repository}/tags/list", Scope(repository, _TAGS), "tags") is not None:
+                return error
+        except AccessError:
+            return error
+        return HiddenError(
+            f"{self._registry.host} has no repository {repository}, or hides it from this token, so {ref.name} cannot "
+            "be installed; check the language and the license, and ask the vendor for a pull token that includes "
+            f"{repository}"
+        )
+
+    async def _blob(self, ref: PackRef, blob: Descriptor, limit: int | None = None) -> bytes:
+        """Return a whole blob. Raises `WrongBytesError`: its digest is wrong, again after a retry."""
+        if limit is not None and blob.size > limit:
+            raise SourceError(
+                f"a blob of {self._shown(ref)} has {blob.size} bytes, more than {limit}: it cannot be right"
+            )
+        for _ in range(2):
+            async with self._registry.blob(self._access.repository(ref.name), blob.digest) as response:
+                data = await response.body(blob.size, f"a blob of {self._shown(ref)}")
+            if _digest(data) == blob.digest:
+                return data
+        raise WrongBytesError(
+            f"{blob.digest} of {self._shown(ref)} has other bytes than its digest says, again after a retry; the "
+            "publisher must push the image again"
+        )
+
+    def _layer(self, image: _Image, file: str, key: str) -> Descriptor:
+        if not image.archive or file != image.declared.file:
+            raise NotFoundError(f"{self.name} has no {key}")
+        return image.archive
+
+    async def _tags(self, pack: str) -> list[str]:
+        repository = self._access.repository(pack)
+        tags = await self._pages(f"/v2/{repository}/tags/list", Scope(repository, _TAGS), "tags")
+        return sorted(tag for tag in set(tags or ()) if _is_version(pack, tag))
+
+    async def _packs(self) -> list[str]:
+        prefix = f"{self._access.prefix}/" if self._access.prefix else ""
+        found = await self._pages("/v2/_catalog", Scope(""), "repositories")
+        names = {name.removeprefix(prefix) for name in found or () if name.startswith(prefix)}
+        return sorted(name for name in names if "/" not in name)
+
+    async def _files(self, pack: str, version: str) -> list[str]:
+        try:
+            image = await self._image(PackRef(pack, version))
+        except NotFoundError:
+            return []
+        return sorted([*image.documents, *([image.declared.file] if image.archive else [])])
+
+    async def _pages(self, path: str, scope: Scope, field: str) -> list[str] | None:
+        """Return all entries of a list that has pages, or None if the registry does not know the repository."""
+        found: list[str] = []
+        for _ in range(_PAGES):
+            try:
+                async with self._registry.send(Request("GET", path, scope)) as response:
+                    page = json.loads(await response.body(_PAGE_LIMIT, "a list"))
+                    link = _NEXT.search(response.header("Link"))
+                found += [name for name in page[field] or () if isinstance(name, str)]
+            except NotFoundError:
+                return None
+            except (ValueError, RecursionError, LookupError, TypeError):
+                raise UnavailableError(f"{self._registry.host} answered with a list that is not readable") from None
+            if not link or not link[1].startswith("/v2/"):
+                break
+            path = link[1]
+        return found
+
+    def _shown(self, ref: PackRef) -> str:
+        return f"{self._access.host}/{self._access.repository(ref.name)}:{ref.version}"
+
+
+_TAGS = "pull,metadata_read"  # Azure's registry lists tags only for tokens with its own permission `metadata_read`
+
+
+class OciProbe:
+    """See `EndpointProbe`. It requests the API's base without a token, so a demand for one is success, too."""
+
+    def __init__(self, access: RegistryAccess) -> None:
+        self._access = access
+
+    async def ping(self) -> ProbeResult:
+        """See `EndpointProbe.ping`."""
+        return await Registry(self._access).ping()
+
+    def credential(self) -> Credential | None:
+        """See `EndpointProbe.credential`."""
+        found = self._access.read_credentials(self._access.prefix)
+        if not found:
+            return None
+        scope = f"for {self._access.host}, user {found.user or 'of an identity token'}, from {found.origin}"
+        return Credential(scope, "", None, lambda _now: "")
+
+
+def _parts(key: str) -> tuple[PackRef, str]:
+    """Split a key. Raises `NotFoundError`: it is not `<pack>/<version>/<file>`."""
+    parts = key.split("/")
+    if len(parts) != 3:
+        raise NotFoundError(f"{key} is not the key of a file of a pack")
+    return PackRef(parts[0], parts[1]), parts[2]
+
+
+def _limited(data: bytes, limit: int, key: str) -> bytes:
+    if len(data) > limit:
+        raise SourceError(f"{key} has {len(data)} bytes, more than {limit}: it cannot be right")
+    return data
+
+
+def _is_version(pack: str, tag: str) -> bool:
+    """Return True unless the tag is one that tools set (`latest`, signatures such as `sha256-<hex>.sig`)."""
+    if tag == "latest" or re.match(r"sha256-[0-9a-f]{64}", tag):
+        return False
+    try:
+        PackRef.make(pack, tag)
+    except ValueError:
+        return False
+    return True
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

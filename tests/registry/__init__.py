@@ -1,0 +1,1 @@
+"""Container registries: the source `oci://`, authentication, publishing, and copies made by other tools."""

@@ -1,0 +1,135 @@
+"""Challenges, signed URLs, and the documents of registries."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from models_init.core.errors import ManifestError, UnsupportedError
+from models_init.formats import oci
+from models_init.sources.oci.challenges import Challenge, parse_challenge
+from models_init.sources.oci.links import make_link
+
+_DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", None),
+        ("Negotiate", None),
+        ('Basic realm="Registry Realm"', Challenge("basic", "Registry Realm")),
+        ('basic realm="x"', Challenge("basic", "x")),
+        (
+            'Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull,push"',
+            Challenge("bearer", "https://auth.example/token", "reg", "repository:a/b:pull,push"),
+        ),
+        (
+            'Bearer realm="https://a/t", service=reg, error="insufficient_scope"',
+            Challenge("bearer", "https://a/t", "reg", "", "insufficient_scope"),
+        ),
+        ('Basic realm="x", Bearer realm="https://a/t"', Challenge("bearer", "https://a/t")),
+        (
+            r'Bearer realm="https://a/t",service="a \"quoted\" name"',
+            Challenge("bearer", "https://a/t", 'a "quoted" name'),
+        ),
+    ],
+)
+def test_challenge_is_parsed(header: str, expected: Challenge | None) -> None:
+    assert parse_challenge(header) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "is_usable"),
+    [
+        ("se=2099-01-01T00%3A00%3A00Z&sig=x", True),
+        ("se=2001-01-01T00%3A00%3A00Z&sig=x", False),
+        ("Expires=4102444800&Signature=x", True),
+        ("Expires=1000000000&Signature=x", False),
+        ("X-Amz-Date=20010101T000000Z&X-Amz-Expires=1200&X-Amz-Signature=x", False),
+        ("X-Goog-Date=20990101T000000Z&X-Goog-Expires=1200", True),
+        ("token=of-unknown-life", True),
+        ("", True),
+    ],
+)
+def test_link_is_used_until_it_expires(query: str, is_usable: bool) -> None:  # noqa: FBT001 - a column of the table
+    link = make_link(f"https://data.example/blob?{query}")
+    assert link.is_usable is is_usable
+    assert "data.example" not in repr(link)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        ({"schemaVersion": 1, "fsLayers": []}, UnsupportedError, "schema 1"),
+        ({"layers": []}, ManifestError, "no layers"),
+        ({"manifests": [], "layers": []}, ManifestError, "both layers and manifests"),
+        ({"layers": [{"mediaType": oci.LAYER_TAR, "digest": "md5:abc", "size": 1}]}, ManifestError, "digest"),
+        ({"layers": [{"mediaType": oci.LAYER_TAR, "digest": _DIGEST, "size": -1}]}, ManifestError, "size"),
+        ({"layers": [{"mediaType": f"{oci.LAYER_TAR}+gzip+encrypted"}]}, UnsupportedError, "encrypted layer"),
+        (
+            {"layers": [{"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}]},
+            UnsupportedError,
+            "the registry does not contain",
+        ),
+        (
+            {"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json"}},
+            UnsupportedError,
+            "not a container image",
+        ),
+        ({"layers": [{"mediaType": "application/vnd.docker.ai.gguf.v3"}]}, UnsupportedError, "not a container image"),
+        ({"artifactType": "application/vnd.cncf.model.manifest.v1+json"}, UnsupportedError, "not a container image"),
+    ],
+)
+def test_unusable_image_manifest_is_reported(content: dict[str, Any], error: type[ManifestError], words: str) -> None:
+    layer = {"mediaType": oci.LAYER_TAR, "digest": _DIGEST, "size": 1}
+    document = {"schemaVersion": 2, "config": {**layer, "mediaType": oci.IMAGE_CONFIG}, "layers": [layer], **content}
+    with pytest.raises(error, match=words) as refused:
+        oci.parse_manifest(json.dumps(document).encode(), "reg.example/nl-nl:1")
+    assert str(refused.value).startswith("reg.example/nl-nl:1")
+
+
+def _index(*platforms: tuple[str, str]) -> oci.ImageIndex:
+    entries = [
+        {"digest": _DIGEST[:-2] + f"{n:02}", "size": 1, "platform": {"os": os, "architecture": architecture}}
+        for n, (os, architecture) in enumerate(platforms)
+    ]
+    found = oci.parse_manifest(json.dumps({"schemaVersion": 2, "manifests": entries}).encode(), "x")
+    assert isinstance(found, oci.ImageIndex)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("platforms", "chosen"),
+    [
+        ([("linux", "arm64"), ("linux", "amd64")], "01"),
+        ([("linux", "arm64"), ("unknown", "unknown")], "00"),
+        ([("unknown", "unknown"), ("linux", "amd64")], "01"),
+    ],
+)
+def test_image_for_this_platform_is_selected(platforms: list[tuple[str, str]], chosen: str) -> None:
+    assert oci.select_platform(_index(*platforms), "amd64", "x").digest.endswith(chosen)
+
+
+@pytest.mark.parametrize("platforms", [[("linux", "arm64"), ("windows", "amd64")], [("unknown", "unknown")]])
+def test_index_without_this_platform_is_reported(platforms: list[tuple[str, str]]) -> None:
+    with pytest.raises(UnsupportedError, match=r"without an image for linux/amd64; its platforms are: "):
+        oci.select_platform(_index(*platforms), "amd64", "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_valid"),
+    [
+        ("models/nl-nl", True),
+        ("a__b", True),
+        ("a---b", True),
+        ("nl-", False),
+        ("a___b", False),
+        ("A", False),
+        ("", False),
+    ],
+)
+def test_repository_names_are_those_that_registries_accept(name: str, is_valid: bool) -> None:  # noqa: FBT001 - see above
+    assert oci.is_repository(name) is is_valid
