@@ -271,6 +271,7 @@ def test_invalid_setting_is_reported(variable: str, text: str, words: str) -> No
     assert words in fault
 
 
+_SECRETS = {"MODELS_SAS_TOKEN", "MODELS_REGISTRY_PASSWORD"}
 _QUOTE = "begins or ends with a quote, which env files do not remove; write the value without quotes"
 _COMMENT = "contains a comment, which env files do not remove; put the comment on a line of its own"
 _BACKSLASH = "contains a backslash, which env files do not remove; write the value without it"
@@ -304,9 +305,9 @@ def test_value_with_the_syntax_of_a_shell_is_rejected(variable: str, text: str, 
     assert faults(**{variable: text}) == (f"{variable}={text} {reason}",)
 
 
-def test_every_setting_but_the_token_rejects_quotes_and_comments() -> None:
-    """One rule applies to all settings; quotes around a token are removed, because the token is unambiguous."""
-    for variable in {setting.variable for setting in SETTINGS} - {"MODELS_SAS_TOKEN"}:
+def test_every_setting_but_secrets_rejects_quotes_and_comments() -> None:
+    """Quotes around a token are removed, because the token is unambiguous; a password may contain quotes."""
+    for variable in {setting.variable for setting in SETTINGS} - _SECRETS:
         assert faults(**{variable: '"x"'}) == (f'{variable}="x" {_QUOTE}',)
         assert faults(**{variable: "x # y"}) == (f"{variable}=x # y {_COMMENT}",)
 
@@ -360,7 +361,9 @@ def test_token_in_the_url_is_rejected_and_not_shown(url: str) -> None:
 
 def test_token_in_another_setting_is_not_shown() -> None:
     """The fault of a setting that contains a token does not repeat it."""
-    for variable in {setting.variable for setting in SETTINGS} - {"MODELS_SAS_TOKEN", "MODELS_PREFIX"}:
+    for variable in (
+        {setting.variable for setting in SETTINGS} - _SECRETS - {"MODELS_PREFIX", "MODELS_REGISTRY_USERNAME"}
+    ):
         assert not leaks("; ".join(faults(**{variable: token()})))
 
 
@@ -432,10 +435,10 @@ def test_paths_and_token_may_contain_other_bytes_than_utf8() -> None:
     assert (found.directory, found.ca_file, found.token_file, found.token) == (Path(text), text, text, text)
 
 
-def test_every_setting_but_the_token_has_a_flag() -> None:
+def test_every_setting_but_secrets_has_a_flag() -> None:
     """A flag would show in the list of processes."""
-    assert [setting.variable for setting in SETTINGS if not setting.flag] == ["MODELS_SAS_TOKEN"]
-    assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
+    assert {setting.variable for setting in SETTINGS if not setting.flag} == _SECRETS
+    assert len({setting.flag for setting in SETTINGS if setting.flag}) == len(SETTINGS) - len(_SECRETS)
 
 
 def test_every_field_has_variable_flag_default_and_help() -> None:
