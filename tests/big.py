@@ -1,6 +1,6 @@
-"""Packs of real size, made and published with the vendor's own program.
+"""Packs of realistic size, built and published with models-pack.
 
-Nothing here needs pytest: `scripts/measure-install` uses it, too.
+This module does not need pytest, because `scripts/measure-install` uses it too.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def build(directory: Path) -> Packs:
 
 
 def publish(packs: Packs, container: Azurite) -> None:
-    """Upload the packs; the token can read and write, and nothing else."""
+    """Upload the packs with a token that can read and write only."""
     _models_pack("upload", str(packs.directory), "--url", container.container_url, MODELS_SAS_TOKEN=container.sas("rw"))
 
 
 def environment(url: str, token: str) -> dict[str, str]:
-    """Return what an operator sets for both packs."""
+    """Return the settings that install both packs."""
     return {
         "REALTIME_LANGUAGES": DUTCH.name,
         "REALTIME_LANGUAGE_VERSION": DUTCH.version,

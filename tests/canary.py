@@ -1,8 +1,8 @@
-"""Looks for tokens in all that the suite prints, logs and writes, and fails the session where it finds one.
+"""Search everything that the suite prints, logs and writes for tokens; fail the session if one is found.
 
-A plugin of pytest, which `tests/conftest.py` registers. It sees what pytest captures, what tests read from `capsys` and
-its kin, what processes print that a test waits for with `communicate`, and each file below the session's temporary
-directory when all tests have ended. Messages say where, and never what.
+A pytest plugin that `tests/conftest.py` registers. It searches output captured by pytest or read from `capsys`, output
+of processes read with `communicate`, and, at the end, each file below the session's temporary directory. Messages name
+the place and never repeat the token.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LARGE = 4 << 20
-"""Bytes of a file that may be a model; what logs, records and traces are called is looked through at any size."""
+"""Bytes; larger files may be models and are searched only if their names are those of logs, records or traces."""
 
 _HEAD = 4096
-"""Bytes at the beginning of a file that show whether it is a model, an archive, a disk's image."""
+"""Bytes at the beginning of a file that show whether it is a model, an archive or a disk image."""
 
 _ALWAYS = {".log", ".json", ".txt", ".out", ".err", ".yml"}
 
 _INPUT = re.compile(rb"\s*[\"'?]*[a-z]{2,4}=[^\s\"']*\bsig=[^\s\"']*[\"']?\s*")
-"""What an operator's token file holds: a token and nothing else."""
+"""The content of an operator's token file: a token and nothing else."""
 
 _SHOW_THE_ENVIRONMENT = {"config", "inspect"}
-"""Commands of docker that print what the operator has set."""
+"""Docker commands that print the operator's settings."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take part in the session."""
+    """Register the plugin."""
     config.pluginmanager.register(Canary(config), "canary")
 
 
 class Canary:
-    """Collects the places where a token was."""
+    """Collects the places where a token was found."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -55,46 +55,46 @@ class Canary:
         ]
 
     def look(self, where: str, text: str | bytes | None, *, made_up_alone: bool = False) -> None:
-        """Note the place if there is a token in the text."""
+        """Record the place if the text contains a token."""
         if text and leaks(text, made_up_alone=made_up_alone):
             self._found[where] = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Look at what pytest has captured."""
+        """Search the output that pytest captured."""
         if report.when == "teardown":  # it has the sections of all phases
             for name, text in report.sections:
                 self.look(f"{report.nodeid}: {name}", text)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Look at what was written, and fail if anything was found anywhere."""
+        """Search the written files, and fail the session if a token was found anywhere."""
         for undo in self._undo:
             undo()
         directory: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # no public way
         for path in _written(directory):
-            with suppress(OSError):  # it has vanished, or is another user's
+            with suppress(OSError):  # removed meanwhile, or owned by another user
                 self._look_at_file(path)
         if self._found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say where."""
+        """List the places."""
         if self._found:
             terminalreporter.section("a token was found", red=True)
             for where in self._found:
                 terminalreporter.line(where)
 
-    def _look_at_process(self, process: subprocess.Popen[Any], said: tuple[Any, Any]) -> None:
+    def _look_at_process(self, process: subprocess.Popen[Any], output: tuple[Any, Any]) -> None:
         words: Any = process.args
         command = [os.fsdecode(word) for word in (words if isinstance(words, (list, tuple)) else [words])]
         if os.path.basename(command[0]) == "docker" and _SHOW_THE_ENVIRONMENT.intersection(command):
             return
-        for name, text in zip(("stdout", "stderr"), said, strict=True):
+        for name, text in zip(("stdout", "stderr"), output, strict=True):
             self.look(f"{_current_test()}: {name} of {os.path.basename(command[0])} {' '.join(command[1:4])}", text)
 
-    def _look_at_capture(self, _: object, said: tuple[Any, Any]) -> None:
-        for name, text in zip(("stdout", "stderr"), said, strict=True):
+    def _look_at_capture(self, _: object, output: tuple[Any, Any]) -> None:
+        for name, text in zip(("stdout", "stderr"), output, strict=True):
             self.look(f"{_current_test()}: {name}", text)
 
     def _look_at_file(self, path: Path) -> None:
@@ -113,13 +113,13 @@ def _current_test() -> str:
 
 
 def _written(directory: Path) -> Iterator[Path]:
-    """Everything below the directory; what vanishes meanwhile belongs to another session."""
+    """Yield everything below the directory, except files of other sessions that disappear meanwhile."""
     for parent, directories, names in os.walk(directory):
         yield from (Path(parent, name) for name in (*directories, *names) if os.path.lexists(f"{parent}/{name}"))
 
 
 def _wrapped(kind: type, method: str, look: Callable[[Any, Any], None]) -> Callable[[], None]:
-    """Have a method's result looked at; return what undoes that."""
+    """Pass each result of a method to `look`; return a function that undoes this."""
     inner = getattr(kind, method)
 
     @wraps(inner)

@@ -1,4 +1,4 @@
-"""The real parts as fixtures, with the rule that CI skips nothing."""
+"""Fixtures for all tests (real services, sample packs), and the rule that CI skips nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("models")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have everything that the suite prints, logs and writes searched for tokens."""
+    """Search everything that the suite prints, logs and writes for tokens."""
     config.pluginmanager.register(Canary(config), "canary")
 
 
@@ -50,35 +50,35 @@ def _never_skipped_in_ci(report: _Report) -> _Report:
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
-    """Run Azurite with an empty container; a test that writes takes `azurite.fresh_container()`."""
+    """Run Azurite with an empty container; a test that writes uses `azurite.fresh_container()`."""
     yield from _served(None)
 
 
 @pytest.fixture(scope="session")
 def azurite_tls(certificates: Certificates) -> Iterator[Azurite]:
-    """Run another one behind https, with a certificate of the fixture `certificates`."""
+    """Run Azurite with TLS, with a certificate of the fixture `certificates`."""
     yield from _served(certificates)
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Make an authority for this run, with a certificate for 127.0.0.1 and localhost."""
-    from tests.services.certificates import issue  # noqa: PLC0415  # cryptography: only where TLS is wanted
+    """Create a CA for this run, with a certificate for 127.0.0.1 and localhost."""
+    from tests.services.certificates import issue  # noqa: PLC0415  # imports cryptography, which only TLS needs
 
     return issue(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def packs(tmp_path_factory: pytest.TempPathFactory) -> Packs:
-    """Build small packs in a directory, once; nobody changes them."""
-    from tests.site import build_samples  # noqa: PLC0415  # the builder: only where packs are wanted
+    """Build small packs in a directory, once per session; tests must not change them."""
+    from tests.site import build_samples  # noqa: PLC0415  # imports the builder, which only packs need
 
     return build_samples(tmp_path_factory.mktemp("packs"))
 
 
 @pytest.fixture(scope="session")
 def container(azurite: Azurite, packs: Packs) -> Azurite:
-    """Publish the packs in a container below the usual prefix; nobody changes it."""
+    """Publish the packs in a container below the default prefix; tests must not change it."""
     from tests.site import stocked  # noqa: PLC0415  # see above
 
     return stocked(azurite, packs)
@@ -86,14 +86,14 @@ def container(azurite: Azurite, packs: Packs) -> Azurite:
 
 @pytest.fixture
 def site(tmp_path: Path, packs: Packs) -> Site:
-    """Prepare an empty volume, and an environment that names two packs in the directory."""
+    """Return a site with an empty volume and an environment that names two packs in the directory."""
     from tests.site import Site  # noqa: PLC0415  # see above
 
     return Site(tmp_path / "models", packs.environment)
 
 
 def _served(certificates: Certificates | None) -> Iterator[Azurite]:
-    from tests.services.azurite import install, serve  # noqa: PLC0415  # the SDK: only where Azurite is wanted
+    from tests.services.azurite import install, serve  # noqa: PLC0415  # imports the SDK, which only Azurite needs
 
     node, npm = services.require_tool("node"), services.require_tool("npm")
     with serve(install(npm), certificates=certificates, node=node) as azurite:

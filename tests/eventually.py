@@ -1,4 +1,4 @@
-"""Wait for what another process or thread does, without guessing how long that takes."""
+"""Wait for a condition that another process or thread fulfills, without guessing a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PAUSE = 0.002
 _LIMIT = 60.0
 
 
-async def eventually(happened: Callable[[], object], what: str = "what the test waits for") -> None:
-    """Return as soon as it is true; fail after a minute."""
+async def eventually(happened: Callable[[], object], what: str = "the condition") -> None:
+    """Return as soon as the condition is true; fail after a minute."""
     deadline = time.monotonic() + _LIMIT
     while not happened():
         assert time.monotonic() < deadline, f"{what} did not happen within {_LIMIT:.0f} s"

@@ -1,4 +1,4 @@
-"""Manifests for tests: built from sizes by hand, or by hypothesis from anything that the rules allow."""
+"""Manifests for tests: from given sizes, or any valid one by hypothesis."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 HEADER = 512
-"""Archive bytes before each file: what a tar header takes, or less when it is compressed."""
+"""Bytes of the archive before each file: the size of a tar header."""
 
 
 def digest(number: int) -> str:
-    """Return a digest that differs for every number."""
+    """Return a different digest for each number."""
     return f"sha256:{number:064x}"
 
 
@@ -38,7 +38,7 @@ def manifest(
     version: str = "2026.04",
     gap: int = HEADER,
 ) -> Manifest:
-    """Describe files whose chunks are given as (compressed, plain) lengths, in an archive with `gap` before each."""
+    """Return a manifest of files with chunks of (compressed, decompressed) lengths; `gap` bytes precede each file."""
     offset, described = 0, []
     for path, lengths in sorted(files.items()):
         offset += gap
@@ -66,7 +66,7 @@ paths = (
     .map("/".join)
     .filter(_is_path)
 )
-"""Few letters, so that paths often meet: one inside another, one twice."""
+"""Few letters, so that paths often collide: equal, or one inside another."""
 
 lengths = st.tuples(
     st.integers(1, 100) | st.integers(1, FRAME_LIMIT), st.integers(1, 100) | st.integers(1, CHUNK_LIMIT)
@@ -75,7 +75,7 @@ lengths = st.tuples(
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    """Draw any manifest: files and empty directories that fit together, chunks of any size, gaps between files."""
+    """Draw any valid manifest: consistent files and empty directories, chunks of any size, gaps between files."""
     drawn = draw(st.dictionaries(paths, st.none() | st.lists(lengths, max_size=4), max_size=8))
     fitting = {path: drawn[path] for path in drawn if not any(other.startswith(path + "/") for other in drawn)}
     files = {path: chunks for path, chunks in fitting.items() if chunks is not None}

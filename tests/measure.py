@@ -1,9 +1,9 @@
-"""How much memory, disk, time and traffic the main job takes on packs of real size; printed, not judged.
+"""Measure memory, disk, time and traffic of an install of packs of realistic size, and print the figures.
 
     python -m tests.measure [DIRECTORY]
 
-Runs `/usr/bin/time -v python -m models_init` against Azurite on this machine, which shares its cores: the seconds say
-little about a site.
+Runs `/usr/bin/time -v python -m models_init` against Azurite on this machine, which shares its cores, so the seconds
+are not those of a site.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tests import big
 from tests.services import azurite
 from tests.site import Packs, Site
 
-_BETWEEN = 0.1  # seconds between two looks at the disk
+_BETWEEN = 0.1  # seconds between two measurements
 
 
 @dataclass
 class Peak:
-    """The most that a volume took on the disk, looked at again and again while the block runs."""
+    """The maximum disk usage of a volume, measured repeatedly while the block runs."""
 
     volume: Path
     size: int = 0
@@ -82,10 +82,10 @@ def _measure(site: Site, packs: Packs) -> None:
     sys.stdout.writelines(f"{name:<17} {value}\n" for name, value in rows.items())
 
 
-def _figure(told: str, name: str) -> float:
-    match = re.search(rf"{re.escape(name)}: ([0-9.]+)", told)
+def _figure(output: str, name: str) -> float:
+    match = re.search(rf"{re.escape(name)}: ([0-9.]+)", output)
     if not match:
-        raise SystemExit(f"/usr/bin/time does not tell {name!r}; it is GNU time that is needed:\n{told}")
+        raise SystemExit(f"/usr/bin/time does not report {name!r}; GNU time is needed:\n{output}")
     return float(match[1])
 
 

@@ -1,9 +1,9 @@
-"""Trees of files with the shape of speech models, the same for the same seed, made fast in little memory.
+"""Generate trees of files like those of speech models from a seed, quickly and in little memory.
 
     python -m tests.samples DIRECTORY --size 1G [--seed TEXT]
     python -m tests.samples DIRECTORY --upgrade [--seed TEXT]
 
-Nothing here needs pytest: the demo and the benchmarks use it too.
+This module does not need pytest, because the demo and the benchmarks use it too.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 _POOL = 4 * MIB
-_DRAW = 64 << 10  # random.randbytes is fastest with so much
-_STEP = 65_537  # odd, so that turning the pool by it gives millions of different pieces
+_DRAW = 64 << 10  # bytes per call for which random.randbytes is fastest
+_STEP = 65_537  # odd, so that rotating the pool by it gives millions of different pieces
 _SYLLABLES = (
     "be",
     "de",
@@ -50,16 +50,16 @@ _SYLLABLES = (
 
 @dataclass(frozen=True)
 class Shape:
-    """How many small texts, and the sizes of large files of either kind."""
+    """The number of small texts, and the sizes in bytes of large files of both kinds."""
 
     texts: int = 24
     weights: tuple[int, ...] = (6 * MIB + 13, MIB)
     dense: tuple[int, ...] = (2 * MIB + 1,)
-    odd: bool = True
+    unusual: bool = True
 
     @classmethod
     def of_size(cls, size: int) -> Shape:
-        """Share `size` bytes out as a language pack does: nearly all of it in a few large files."""
+        """Return the shape of a language pack of `size` bytes: nearly all of it is in a few large files."""
         return cls(texts=200, weights=(size // 2, size // 4, size // 8), dense=(size // 8,))
 
 
@@ -67,22 +67,22 @@ DEFAULT = Shape()
 
 
 def write_tree(directory: Path, shape: Shape = DEFAULT, seed: str = "nl-nl") -> Path:
-    """Fill a new directory; files are 0644 or 0755, directories 0755, whatever the umask."""
+    """Fill a new directory. Files have mode 0644 or 0755, directories 0755, independent of the umask."""
     for number in range(shape.texts):
         _write(directory / f"lexicon/{number % 7}/words-{number:05}.txt", [_text(seed, number)])
     for number, size in enumerate(shape.weights):
         _write(directory / f"am/final-{number}.weights", _weights(f"{seed}/weights/{number}", size))
     for number, size in enumerate(shape.dense):
         _write(directory / f"graph/HCLG-{number}.bin", _dense(f"{seed}/dense/{number}", size))
-    if shape.odd:
-        _write_odd_ones(directory, seed)
+    if shape.unusual:
+        _write_unusual_files(directory, seed)
     for subdirectory in (directory, *(path for path in directory.rglob("*") if path.is_dir())):
         subdirectory.chmod(0o755)
     return directory
 
 
 def upgrade(directory: Path, seed: str = "upgrade") -> None:
-    """Change a tree of `write_tree` as its next version does: little of it, but in every way that there is."""
+    """Change a tree of `write_tree` as a next version would: few changes, but of every kind."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     texts = [path for path in files if path.suffix == ".txt" and path.stat().st_size]
     _overwrite_middle(max(files, key=lambda path: path.stat().st_size), random.Random(seed).randbytes(1000))
@@ -95,15 +95,15 @@ def upgrade(directory: Path, seed: str = "upgrade") -> None:
 
 
 def same_tree(one: Path, other: Path) -> list[str]:
-    """Compare names, types, permissions, link targets, bytes; return a line for each difference."""
+    """Compare names, types, permissions, link targets and bytes; return a line for each difference."""
     mine, theirs = _entries(one), _entries(other)
-    lonely = [f"only in {one}: {name}" for name in sorted(mine.keys() - theirs.keys())]
-    lonely += [f"only in {other}: {name}" for name in sorted(theirs.keys() - mine.keys())]
+    unmatched = [f"only in {one}: {name}" for name in sorted(mine.keys() - theirs.keys())]
+    unmatched += [f"only in {other}: {name}" for name in sorted(theirs.keys() - mine.keys())]
     shared = sorted(mine.keys() & theirs.keys())
     facts = [f"{name}: {mine[name]} and {theirs[name]}" for name in shared if mine[name] != theirs[name]]
     files = [name for name in shared if mine[name] == theirs[name] and mine[name].startswith("-")]
     filecmp.clear_cache()
-    return lonely + facts + [f"{name}: bytes differ" for name in files if not _same_bytes(one / name, other / name)]
+    return unmatched + facts + [f"{name}: bytes differ" for name in files if not _same_bytes(one / name, other / name)]
 
 
 def _entries(root: Path) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _same_bytes(one: Path, other: Path) -> bool:
     return filecmp.cmp(one, other, shallow=False)
 
 
-def _write_odd_ones(directory: Path, seed: str) -> None:
+def _write_unusual_files(directory: Path, seed: str) -> None:
     """Add names, modes and sizes that have broken other programs."""
     line = f"# {seed}\n".encode()
     _write(directory / "bin/decode", [b"#!/bin/sh\n", line], mode=0o755)
@@ -147,7 +147,7 @@ def _overwrite_middle(path: Path, data: bytes) -> None:
 
 
 def _text(seed: str, number: int) -> bytes:
-    """A lexicon: a word, then the letters that it is spoken as; 0.2 to 20 kB."""
+    """Return a lexicon of 0.2 to 20 kB: on each line a word and its pronunciation."""
     words = _vocabulary(seed)
     chance = random.Random(f"{seed}/text/{number}")
     start = chance.randrange(len(words) // 2)
@@ -162,24 +162,24 @@ def _vocabulary(seed: str) -> bytes:
 
 
 def _dense(seed: str, size: int) -> Iterator[memoryview]:
-    """Bytes that nothing can compress: one pool, turned a little further for each piece of its size."""
+    """Yield incompressible bytes: one pool, rotated further for each piece."""
     pool = memoryview(_pool(seed, min(size, _POOL)))
     for number in range(math.ceil(size / _POOL)):
-        turn = number * _STEP % len(pool)
+        rotation = number * _STEP % len(pool)
         left = size - number * _POOL
-        yield pool[turn:][:left]
-        yield pool[:turn][: max(0, left - (len(pool) - turn))]
+        yield pool[rotation:][:left]
+        yield pool[:rotation][: max(0, left - (len(pool) - rotation))]
 
 
 def _weights(seed: str, size: int) -> Iterator[memoryview]:
-    """Sixteen-bit floats as trained ones are: even mantissas, few exponents; zstd makes about 0.83 of it."""
+    """Yield 16-bit floats like trained ones: uniform mantissas, few exponents; zstd compresses them to 0.83."""
     piece = bytearray(min(size + 1, _POOL) & ~1)
     half = len(piece) // 2
     piece[1::2] = _pool(seed + "/exponents", half).translate(bell())
     mantissas = _pool(seed, half)
     for number in range(math.ceil(size / _POOL)):
-        turn = number * _STEP % half
-        piece[0::2] = mantissas[turn:] + mantissas[:turn]
+        rotation = number * _STEP % half
+        piece[0::2] = mantissas[rotation:] + mantissas[:rotation]
         yield memoryview(piece)[: size - number * _POOL]
 
 
@@ -190,7 +190,7 @@ def _pool(seed: str, size: int) -> bytes:
 
 @functools.cache
 def bell() -> bytes:
-    """Map even bytes to bell-shaped ones around an exponent of 2⁻⁷."""
+    """Return a table that maps uniform bytes to a bell curve around the exponent 2⁻⁷."""
     heights = list(accumulate(math.exp(-(((value - 120) / 3) ** 2) / 2) for value in range(256)))
     return bytes(bisect_left(heights, (value + 0.5) / 256 * heights[-1]) for value in range(256))
 
@@ -208,7 +208,7 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--size", type=_bytes, help="write a new tree of about this size, e.g. 300M")
     what.add_argument("--upgrade", action="store_true", help="change the tree as a next version would")
-    parser.add_argument("--seed", default="nl-nl", help="what the content depends on")
+    parser.add_argument("--seed", default="nl-nl", help="seed of the content (%(default)s)")
     options = parser.parse_args()
     if options.upgrade:
         upgrade(options.directory, options.seed)

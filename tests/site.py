@@ -1,4 +1,4 @@
-"""A customer's machine: the program as a process of its own, in a clean environment, with a volume.
+"""A customer's machine: the program as a separate process, in a clean environment, with a volume.
 
 site = Site(tmp_path / "models", {**packs.environment, "MODELS_URL": packs.url})
 done = site.run("--json")
@@ -40,7 +40,7 @@ _FAULT = "models-init: error: "
 
 @dataclass(frozen=True)
 class Done:
-    """A process that has ended."""
+    """The exit code and output of a process that has ended."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class Done:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The result: one JSON object, alone on standard output."""
+        """The result: one JSON object, and nothing else on standard output."""
         assert self.out.count("\n") == 1, self.out
         content = json.loads(self.out)
         assert isinstance(content, dict)
@@ -56,39 +56,39 @@ class Done:
 
     @property
     def faults(self) -> list[str]:
-        """The lines that tell what failed; they come last, and nothing is on standard output."""
+        """The error messages; they are the last lines of stderr, and standard output is empty."""
         lines = self.err.splitlines()
-        told = [line.removeprefix(_FAULT) for line in lines if line.startswith(_FAULT)]
-        assert [line for line in lines[-len(told) :] if not line.startswith(_FAULT)] == []
+        faults = [line.removeprefix(_FAULT) for line in lines if line.startswith(_FAULT)]
+        assert [line for line in lines[-len(faults) :] if not line.startswith(_FAULT)] == []
         assert "Traceback" not in self.err
         assert self.out == ""
-        return told
+        return faults
 
     @property
     def fault(self) -> str:
-        """The one line that tells what failed."""
-        (told,) = self.faults
-        return told
+        """The error message, if there is exactly one."""
+        (fault,) = self.faults
+        return fault
 
     @property
     def steps(self) -> list[str]:
-        """What began or ended, in order: the events of the log lines, `time level event key=value …`."""
+        """The names of the log events, in order, from lines of the form `time level event key=value …`."""
         return [line.split()[2] for line in self.err.splitlines() if line[:2] == "20"]
 
 
 @dataclass(frozen=True)
 class Site:
-    """A volume, and the environment that the operator has set."""
+    """A volume, and the environment that the operator sets."""
 
     volume: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def but(self, **variables: str) -> Site:
-        """Return the same with other variables; one that is empty is unset."""
+        """Return a site with other variables; an empty value unsets a variable."""
         return replace(self, environment={**self.environment, **variables})
 
     def run(self, *arguments: str, through: Sequence[str] = (), python: Sequence[str] = (), **variables: str) -> Done:
-        """Run `python -m models_init` to its end: through a command such as strace, with options of Python."""
+        """Run `python -m models_init` until it ends, optionally through a command such as strace."""
         with self.but(**variables).start(*arguments, through=through, python=python) as process:
             out, err = process.communicate(timeout=_LIMIT)
         return Done(process.returncode, out, err)
@@ -101,7 +101,7 @@ class Site:
         python: Sequence[str] = (),
         stderr: IO[str] | int = subprocess.PIPE,
     ) -> Iterator[subprocess.Popen[str]]:
-        """Run it until the block is left, at the latest."""
+        """Start the program; it is killed at the end of the block if it still runs."""
         command = [*through, sys.executable, *python, "-m", "models_init", *arguments]
         with subprocess.Popen(
             command, text=True, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
@@ -112,34 +112,34 @@ class Site:
                 process.kill()
 
     def active(self, pack: str) -> Path:
-        """Where a program finds the pack's files."""
+        """Return the path of the active pack."""
         return self.volume / "current" / pack
 
     def staging(self, ref: PackRef) -> list[Path]:
-        """The pack's directories on their way in."""
+        """Return the staging directories of the pack."""
         return sorted(path for path in self.volume.glob(f"staging/{ref.name}/{ref.version}@*") if path.is_dir())
 
     def _environment(self) -> dict[str, str]:
-        usual = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8", "MODELS_DIR": str(self.volume)}
-        merged = {**usual, **self.environment}
+        defaults = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8", "MODELS_DIR": str(self.volume)}
+        merged = {**defaults, **self.environment}
         return {name: value for name, value in merged.items() if value}
 
 
 @dataclass(frozen=True)
 class Packs:
-    """Built packs in a directory, and the trees that they were built of."""
+    """Built packs in a directory, and the trees that they were built from."""
 
     directory: Path
     trees: Mapping[PackRef, Path]
 
     @property
     def url(self) -> str:
-        """The directory as a source."""
+        """The URL of the directory."""
         return self.directory.as_uri()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What an operator sets for the packs COMMON and DUTCH, from the directory."""
+        """The settings that install COMMON and DUTCH from the directory."""
         return {
             "REALTIME_LANGUAGES": DUTCH.name,
             "REALTIME_LANGUAGE_VERSION": DUTCH.version,
@@ -148,44 +148,44 @@ class Packs:
         }
 
     def manifest(self, ref: PackRef) -> Manifest:
-        """What the pack consists of."""
+        """Return the manifest of a pack."""
         return parse_manifest((self.directory / ref.name / ref.version / MANIFEST_NAME).read_bytes(), ref)
 
     def objects(self) -> dict[str, bytes]:
-        """What a container holds, by key below it."""
+        """Return the content of a container with these packs, by key."""
         files = (path for path in self.directory.rglob("*") if path.is_file())
         return {PREFIX + path.relative_to(self.directory).as_posix(): path.read_bytes() for path in files}
 
     def differences(self, site: Site, *refs: PackRef) -> list[str]:
-        """Compare what is active with what was published; a line for each difference."""
+        """Compare the active packs with the published ones; return a line for each difference."""
         return [line for ref in refs for line in samples.same_tree(self.trees[ref], site.active(ref.name).resolve())]
 
 
 def archive_key(ref: PackRef) -> str:
-    """The archive's key in a container."""
+    """Return the key of the archive in a container."""
     return f"{PREFIX}{ref.name}/{ref.version}/{ARCHIVE_NAME}"
 
 
 def manifest_key(ref: PackRef) -> str:
-    """The manifest's key in a container."""
+    """Return the key of the manifest in a container."""
     return f"{PREFIX}{ref.name}/{ref.version}/{MANIFEST_NAME}"
 
 
 def in_container(packs: Packs, url: str, token: str) -> dict[str, str]:
-    """Return what an operator sets for the packs COMMON and DUTCH, from a container."""
+    """Return the settings that install COMMON and DUTCH from a container."""
     return {**packs.environment, "MODELS_URL": url, "MODELS_SAS_TOKEN": token, "MODELS_RETRY_SECONDS": "5"}
 
 
 def stocked(azurite: Azurite, packs: Packs) -> Azurite:
-    """Return a fresh container with the packs, beside another product's."""
+    """Return a new container with the packs and one blob of another product."""
     container = azurite.fresh_container()
     container.put_tree(packs.directory, PREFIX)
-    container.put("batch/large.bin", b"another product's")
+    container.put("batch/large.bin", b"of another product")
     return container
 
 
 def build_samples(directory: Path) -> Packs:
-    """Build COMMON (small), DUTCH (about 13 MiB, more than one span) and NEWER, which changes little of it."""
+    """Build COMMON (small), DUTCH (about 13 MiB, more than one span) and NEWER, a version of DUTCH with few changes."""
     common = samples.write_tree(directory / "common", samples.Shape(texts=6, weights=(100_000,), dense=()), "common")
     shape = samples.Shape(texts=24, weights=(9 * samples.MIB + 13, samples.MIB), dense=(3 * samples.MIB + 1,))
     dutch, newer = (samples.write_tree(directory / name, shape) for name in ("dutch", "newer"))

@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_tree(tmp_path: Path) -> None:
 
 def test_large_files_are_like_weights(tmp_path: Path) -> None:
     """Sizes are exact, no two pieces are alike, and zstd saves as much as on trained weights, or nothing."""
-    shape = Shape(texts=0, weights=(12 * MIB + 1, 1, 0), dense=(9 * MIB,), odd=False)
+    shape = Shape(texts=0, weights=(12 * MIB + 1, 1, 0), dense=(9 * MIB,), unusual=False)
     write_tree(tmp_path, shape)
     weights, dense = tmp_path / "am/final-0.weights", tmp_path / "graph/HCLG-0.bin"
     sizes = [path.stat().st_size for path in sorted(tmp_path.rglob("*")) if path.is_file()]

@@ -1,4 +1,4 @@
-"""Two versions of a pack of ten large files, of which one differs, and what an upgrade costs; printed when run.
+"""Build two versions of a pack of ten large files, of which one differs; as a program, print what an upgrade costs.
 
 python -m tests.upgrades [DIRECTORY]     1 GiB in DIRECTORY; scripts/measure-upgrade calls it
 """
@@ -37,7 +37,7 @@ def build(directory: Path, size: int) -> Packs:
 
 
 def write_weights(directory: Path, size: int, seeds: dict[int, str]) -> Path:
-    """Write ten files of random bytes, a MiB at a time; a file's content depends on its seed, "same" without one."""
+    """Write ten files of random bytes; the content of a file depends on its seed, by default "same"."""
     (directory / "weights").mkdir(parents=True)
     for number in range(10):
         source = random.Random(f"{number} {seeds.get(number, 'same')}")
@@ -50,22 +50,22 @@ def write_weights(directory: Path, size: int, seeds: dict[int, str]) -> Path:
 
 
 def newer(site: Site) -> Site:
-    """The same site after the operator has named the newer version."""
+    """Return the site with settings that name the newer version."""
     return site.but(REALTIME_LANGUAGE_VERSION=NEWER.version)
 
 
 def ideal(manifest: Manifest, path: str) -> int:
-    """Bytes of the archive that hold this file."""
+    """Return the bytes of the archive that this file takes."""
     return sum(chunk.length for file in manifest.files if file.path == path for chunk in file.chunks)
 
 
 def on_disk(volume: Path) -> int:
-    """Bytes that removing all of it would free: hard links count once."""
+    """Return the bytes that removing the volume would free; hard links count once."""
     return FreedSpaceCounter().remove(volume)
 
 
 def shares_inode(site: Site, old: PackRef, new: PackRef, path: str) -> bool:
-    """Tell whether a file of two versions is one file."""
+    """Return True if a file of two versions is the same inode."""
     one, other = (os.stat(site.volume / "packs" / ref.name / ref.version / path) for ref in (old, new))
     return one.st_ino == other.st_ino
 

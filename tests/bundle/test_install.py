@@ -129,10 +129,10 @@ def test_only_what_the_site_lacks(site: Site, packs: Packs, tmp_path: Path) -> N
 def test_one_file_of_ten_changed(tmp_path: Path, packs: Packs) -> None:
     """The bundle is at most 1.05 times that file's chunks plus 1 MiB."""
     published = shutil.copytree(packs.directory / "common", tmp_path / "published/common").parent
-    tree = write_tree(tmp_path / "tree", Shape(texts=0, weights=(), dense=(2 * MIB + 7,) * 10, odd=False))
+    tree = write_tree(tmp_path / "tree", Shape(texts=0, weights=(), dense=(2 * MIB + 7,) * 10, unusual=False))
     old, new = PackRef("de-de", "1"), PackRef("de-de", "2")
     built(tree, published, old, level=1)
-    other = write_tree(tmp_path / "other", Shape(texts=0, weights=(), dense=(2 * MIB + 7,), odd=False), "other")
+    other = write_tree(tmp_path / "other", Shape(texts=0, weights=(), dense=(2 * MIB + 7,), unusual=False), "other")
     shutil.copy(other / "graph/HCLG-0.bin", tree / "graph/HCLG-4.bin")
     manifest = built(tree, published, new, level=1).manifest
     site = Site(

@@ -1,7 +1,7 @@
-"""Fuzzers of the readers of what others make (`scripts/fuzz`), and their corpora, which are run as tests."""
+"""Fuzzers of the readers of untrusted input (`scripts/fuzz`), and their corpora, which run as tests."""
 
 
-def judge_complaint(error: Exception) -> None:
-    """Whatever is refused is refused in one line that a person can read."""
-    assert str(error).isprintable(), "a complaint is one line"
-    assert len(str(error)) < 1000, "a complaint can be read"
+def check_message(error: Exception) -> None:
+    """Fail unless the message is one readable line."""
+    assert str(error).isprintable(), "the message is not one line"
+    assert len(str(error)) < 1000, "the message is too long"

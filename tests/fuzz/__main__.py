@@ -6,13 +6,13 @@ import shlex
 import sys
 from importlib import import_module
 
-import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore] # scripts/fuzz installs it aside
+import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore] # scripts/fuzz installs it in its own environment
 
-_OWN = 0.7  # share of mutations that know the format
+_OWN = 0.7  # share of mutations that preserve the format
 
 
 def main() -> None:
-    """Instrument the readers, then fuzz until libFuzzer has had enough."""
+    """Instrument the readers, then fuzz until libFuzzer ends."""
     name, *arguments = sys.argv[1:]
     with atheris.instrument_imports(include=["models_init"]):
         target = import_module(f"tests.fuzz.fuzz_{name}")
@@ -21,8 +21,8 @@ def main() -> None:
         own = target.mutate(data, seed) if seed % 100 < 100 * _OWN else None
         return bytes(atheris.Mutate(data, largest)) if own is None or len(own) > largest else own
 
-    again = shlex.join([sys.executable, "-m", "tests.fuzz", name])  # for merging, libFuzzer starts itself once more
-    command = [again, f"-max_len={target.LARGEST}", *arguments]
+    restart = shlex.join([sys.executable, "-m", "tests.fuzz", name])  # for merging, libFuzzer starts itself again
+    command = [restart, f"-max_len={target.LARGEST}", *arguments]
     atheris.Setup(command, lambda data: target.check(bytes(data)), custom_mutator=mutated)
     atheris.Fuzz()
 

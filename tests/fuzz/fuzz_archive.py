@@ -16,13 +16,13 @@ from models_init.archive.decompress import opened
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.tar_reader import Limits, read
 from models_init.formats.manifest import check_path
-from tests.fuzz import judge_complaint
+from tests.fuzz import check_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LARGEST = 32 << 10
-"""Bytes of an input, at most."""
+"""Maximum size of an input in bytes."""
 
 _LIMITS = Limits(size=1 << 20, entries=200)
 _STREAM_LIMIT = 8 << 20  # bytes of a tar stream: 200 entries, their padding, extended headers, zeros at the end
@@ -33,14 +33,14 @@ Entries = list[tuple[str, bytes | None]]
 
 
 def check(data: bytes) -> None:
-    """Read it; fail where the reader breaks a promise."""
+    """Read the input; fail if the reader breaks one of its guarantees."""
     try:
         found = _entries(data)
     except BadArchiveError as error:
-        judge_complaint(error)
+        check_message(error)
         return
     theirs = _independently(_stream(data))
-    assert found[: len(theirs)] == theirs, "other readers see the same, as far as they read"
+    assert found[: len(theirs)] == theirs, "the standard library reads other entries"
 
 
 def _entries(data: bytes) -> Entries:
@@ -50,11 +50,11 @@ def _entries(data: bytes) -> Entries:
         check_path(entry.path)
         content = b"".join(entry.content)
         total += len(content)
-        assert len(content) == entry.size, "no byte more or less than announced"
-        assert total <= _LIMITS.size, "no more than the limit"
+        assert len(content) == entry.size, "the content has another size than announced"
+        assert total <= _LIMITS.size, "the limit is exceeded"
         assert not (entry.is_directory and content)
         found.append((entry.path, None if entry.is_directory else content))
-    assert len({path for path, _ in found}) == len(found) <= _LIMITS.entries, "nothing stands twice"
+    assert len({path for path, _ in found}) == len(found) <= _LIMITS.entries, "a path occurs twice"
     return found
 
 
@@ -62,12 +62,12 @@ def _stream(data: bytes) -> bytes:
     source, stream = opened(io.BytesIO(data)), b""
     while piece := source.read(1 << 20):
         stream += piece
-        assert len(stream) <= _STREAM_LIMIT, "what was accepted is not endless"
+        assert len(stream) <= _STREAM_LIMIT, "an accepted stream exceeds the limit"
     return stream
 
 
 def _independently(stream: bytes) -> Entries:
-    """What the standard library makes of it, which takes an owner that is no number for the end of all."""
+    """Return the entries that tarfile reads; it ends at an entry whose owner is not a number."""
     found: Entries = []
     with (
         suppress(tarfile.ReadError),
@@ -75,7 +75,7 @@ def _independently(stream: bytes) -> Entries:
     ):
         for member in tar:
             content = tar.extractfile(member)
-            assert member.isdir() or content, "regular files and directories only"
+            assert member.isdir() or content, "an entry is neither file nor directory"
             path = member.name.removeprefix("./")
             if path != ".":
                 found.append((path, content.read() if content else None))
@@ -83,7 +83,7 @@ def _independently(stream: bytes) -> Entries:
 
 
 def mutate(data: bytes, seed: int) -> bytes | None:
-    """Change the tar stream within its compression; checksums of headers are right, more often than not."""
+    """Change the tar stream inside its compression; header checksums are usually corrected."""
     chance = random.Random(seed)
     stream, pack = _unpacked(data)
     if stream is None or len(stream) < _BLOCK:
@@ -92,12 +92,12 @@ def mutate(data: bytes, seed: int) -> bytes | None:
     for _ in range(chance.randint(1, 4)):
         _change(changed, chance)
     if chance.random() < 0.95:
-        _mend_sums(changed)
+        _correct_checksums(changed)
     return pack(bytes(changed))
 
 
 def _unpacked(data: bytes) -> tuple[bytes | None, Callable[[bytes], bytes]]:
-    """Return the tar stream, if there is one, and what packs it again."""
+    """Return the tar stream or None, and the function that compresses it again."""
     try:
         if data[:2] == b"\x1f\x8b":
             return gzip.decompress(data)[: 4 * LARGEST], gzip.compress
@@ -128,27 +128,27 @@ _BITS += (b"ustar  \0", b"12 path=a/b\n", b"10 size=1\n", b"25 GNU.sparse.realsi
 def _change(stream: bytearray, chance: random.Random) -> None:
     block = chance.randrange(max(1, len(stream) // _BLOCK)) * _BLOCK
     match chance.randrange(7):
-        case 0:  # a block twice
+        case 0:  # duplicate a block
             stream[block:block] = stream[block : block + _BLOCK]
         case 1:
             del stream[block : block + _BLOCK]
-        case 2:  # the kind of an entry
+        case 2:  # change the type of an entry
             stream[block + 156 : block + 157] = bytes([chance.choice(b"0057LxgK1234SDVNX\0")])
         case 3:
             start, length = chance.choice(_FIELDS)
-            bit = chance.choice(_BITS)[:length]
-            stream[block + start : block + start + len(bit)] = bit
+            part = chance.choice(_BITS)[:length]
+            stream[block + start : block + start + len(part)] = part
         case 4:
             stream[block + 124 : block + 136] = b"%011o\0" % chance.choice((0, 1, 511, 512, 513, 1 << 20, 1 << 33))
-        case 5:  # what extended headers hold
-            bit = chance.choice(_BITS)
-            stream[block : block + len(bit)] = bit
+        case 5:  # change the content of extended headers
+            part = chance.choice(_BITS)
+            stream[block : block + len(part)] = part
         case _:
             if stream:
                 stream[chance.randrange(len(stream))] = chance.randrange(256)
 
 
-def _mend_sums(stream: bytearray) -> None:
+def _correct_checksums(stream: bytearray) -> None:
     for start in range(0, len(stream) - _BLOCK + 1, _BLOCK):
         block = stream[start : start + _BLOCK]
         if block[257:262] == b"ustar":

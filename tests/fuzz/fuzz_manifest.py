@@ -1,4 +1,4 @@
-"""Any bytes are a manifest that keeps all its promises, or a complaint of one line."""
+"""Fuzz the manifest reader: any bytes are a consistent manifest or are rejected in one line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from models_init.core.errors import ManifestError
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import CHUNK_LIMIT, FRAME_LIMIT, encode, parse
 from models_init.transfer.ranges import spans
-from tests.fuzz import judge_complaint
+from tests.fuzz import check_message
 
 if TYPE_CHECKING:
     from models_init.formats.manifest import Manifest
 
 REF = PackRef("nl-nl", "2026.04")
 LARGEST = 16 << 10
-"""Bytes of an input, at most."""
+"""Maximum size of an input in bytes."""
 
 _VALUES: tuple[object, ...] = (
     *(None, True, False, 0, 1, -1, 2**53 - 1, 2**53, 2**63, 2**64, 10**999, 0.5, 1e300, CHUNK_LIMIT, FRAME_LIMIT + 1),
@@ -30,24 +30,24 @@ _VALUES: tuple[object, ...] = (
 
 
 def check(data: bytes) -> None:
-    """Read it; fail where the reader breaks a promise."""
+    """Read the input; fail if the reader breaks one of its guarantees."""
     try:
         found = parse(data, REF)
     except ManifestError as error:
-        judge_complaint(error)
+        check_message(error)
         return
     assert found.ref == REF
     again = parse(encode(found), REF)
-    assert again == found, "what is written is what was read"
+    assert again == found, "encoding changes the manifest"
     _check_paths(found)
     _check_extents(found)
 
 
 def _check_paths(found: Manifest) -> None:
     paths = [*(file.path for file in found.files), *found.all_directories()]
-    assert len(set(paths)) == len(paths), "nothing stands twice"
+    assert len(set(paths)) == len(paths), "a path occurs twice"
     for path in paths:
-        assert os.path.normpath(f"/root/{path}") == f"/root/{path}", "no path leads out"
+        assert os.path.normpath(f"/root/{path}") == f"/root/{path}", "a path leads out of the pack"
         assert max(map(len, os.fsencode(path).split(b"/"))) <= 255
         assert "\0" not in path
 
@@ -56,13 +56,13 @@ def _check_extents(found: Manifest) -> None:
     placed = list(found.placements())
     assert sum(placement.chunk.size for placement in placed) <= found.size
     for before, after in pairwise(placement.chunk for placement in placed):
-        assert before.offset + before.length <= after.offset, "frames do not overlap"
-    brought = [placement for span in spans(placed) for batch in span.batches for placement in batch.placements]
-    assert brought == placed, "every chunk is fetched once"
+        assert before.offset + before.length <= after.offset, "frames overlap"
+    fetched = [placement for span in spans(placed) for batch in span.batches for placement in batch.placements]
+    assert fetched == placed, "a chunk is fetched twice or never"
 
 
 def mutate(data: bytes, seed: int) -> bytes | None:
-    """Change a document as one who knows what it looks like; None for bytes that are none."""
+    """Change values of a JSON document; return None if the bytes are not JSON."""
     chance = random.Random(seed)
     try:
         document = json.loads(data)
@@ -74,7 +74,7 @@ def mutate(data: bytes, seed: int) -> bytes | None:
 
 
 def _change(document: Any, chance: random.Random) -> None:
-    """Go down at random; replace, remove, copy or exchange what is there."""
+    """Descend at random; replace, remove, copy or shuffle values."""
     inner = document
     while isinstance(inner, (dict, list)) and inner:
         key = chance.choice(sorted(inner)) if isinstance(inner, dict) else chance.randrange(len(inner))

@@ -1,4 +1,4 @@
-"""What the fuzzers have found to be worth keeping, and what has ever broken a promise, keeps all of them now."""
+"""Run the fuzzers on their corpora: inputs worth keeping, and every input that once failed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 _CORPUS = Path(__file__).parent / "corpus"
 _NAMES = ("manifest", "chunk", "archive")
-_FILES, _BYTES = 200, 500 << 10  # of all corpora together: nobody wants to clone more
+_FILES, _BYTES = 200, 500 << 10  # of all corpora together, so that a clone stays small
 
 
 class Target(Protocol):
-    """A fuzzer's module."""
+    """The interface of a fuzzer's module."""
 
     LARGEST: int
 
     def check(self, data: bytes) -> None:
-        """Read it."""
+        """Fail if the reader breaks one of its guarantees."""
 
     def mutate(self, data: bytes, seed: int) -> bytes | None:
-        """Change it."""
+        """Return a changed input, or None."""
 
 
 def target(name: str) -> Target:
@@ -38,8 +38,8 @@ def corpus(name: str) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_what_was_found_breaks_no_promise(name: str) -> None:
-    """Every input of the corpus is read, or refused in one line."""
+def test_corpus_breaks_no_guarantee(name: str) -> None:
+    """Every input of the corpus is read, or rejected in one line."""
     for path in corpus(name):
         try:
             target(name).check(path.read_bytes())
@@ -48,8 +48,8 @@ def test_what_was_found_breaks_no_promise(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_what_is_near_it_breaks_none_either(name: str) -> None:
-    """The same for changes of every input as the fuzzer makes them: a glimpse of it, without the fuzzer."""
+def test_mutations_of_corpus_break_no_guarantee(name: str) -> None:
+    """Run the mutations of the fuzzer on every input, without the fuzzer."""
     chance = random.Random(name)
     inputs = [path.read_bytes() for path in corpus(name)]
     made = [target(name).mutate(data, chance.getrandbits(32)) for data in inputs for _ in range(20)]
@@ -58,8 +58,8 @@ def test_what_is_near_it_breaks_none_either(name: str) -> None:
     assert sum(data is not None for data in made) > 10 * len(inputs) / 2
 
 
-def test_the_corpora_are_small() -> None:
-    """A few hundred kilobytes, each input within what the fuzzers make themselves."""
+def test_corpora_are_small() -> None:
+    """The corpora have a few hundred kilobytes, and each input is at most as large as those of the fuzzers."""
     files = [path for name in _NAMES for path in corpus(name)]
     assert len(files) <= _FILES
     assert sum(path.stat().st_size for path in files) <= _BYTES

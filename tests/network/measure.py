@@ -1,4 +1,4 @@
-"""What bad networks cost: each fault once over a few answers and once over all, as a table; printed, not judged.
+"""Measure the cost of bad networks: each fault in a few responses and in all of them, printed as a table.
 
     python -m tests.network.measure [--size MIB] [--write] [DIRECTORY]     scripts/measure-faults calls it
 

@@ -286,7 +286,9 @@ def test_a_terminal_sees_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
 )
 def test_a_signal_ends_it_in_order(tmp_path: Path, sent: signal.Signals, code: int, told: str) -> None:
     """Ctrl-C and SIGTERM: the exit code says so, no traceback, and nothing is left of what was begun."""
-    source = samples.write_tree(tmp_path / "source", samples.Shape(texts=0, weights=(64 << 20,), dense=(), odd=False))
+    source = samples.write_tree(
+        tmp_path / "source", samples.Shape(texts=0, weights=(64 << 20,), dense=(), unusual=False)
+    )
     out = tmp_path / "out"
     command = [*PROGRAM, *build_arguments(source, out, "--level", "19")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -304,7 +306,9 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, sent: signal.Signals, code: i
 def test_a_signal_ends_an_upload_in_order(tmp_path: Path, azurite: Azurite) -> None:
     """SIGTERM while blocks are sent: 143 and one line; nothing is published."""
     fresh = azurite.fresh_container()
-    source = samples.write_tree(tmp_path / "source", samples.Shape(texts=0, weights=(), dense=(100 << 20,), odd=False))
+    source = samples.write_tree(
+        tmp_path / "source", samples.Shape(texts=0, weights=(), dense=(100 << 20,), unusual=False)
+    )
     assert main(build_arguments(source, tmp_path / "out", "--level", "1")) == 0
     environment = os.environ | {"MODELS_SAS_TOKEN": fresh.sas("rw")}
     command = [*PROGRAM, "upload", str(tmp_path / "out"), "--url", fresh.container_url, "--connections", "1"]
