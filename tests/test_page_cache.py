@@ -1,4 +1,4 @@
-"""What stays in the page cache of the files that an install passes through, on a real disk."""
+"""The page cache policy, on a real disk."""
 
 from __future__ import annotations
 
@@ -53,23 +53,20 @@ def stay(tree: Path) -> list[bool]:
     return [cached(tree / str(number)) > 0.5 for number in range(4)]
 
 
-def test_the_newest_stay(tree: Path) -> None:
-    """What does not fit into the share goes, the oldest first; what it holds is not changed."""
+def test_newest_ranges_stay_cached(tree: Path) -> None:
     before = [(tree / str(number)).read_bytes() for number in range(4)]
     assert passed(BoundedPageCache(2 * MIB), tree) == [False, False, True, True]
     assert [(tree / str(number)).read_bytes() for number in range(4)] == before
 
 
-def test_what_fits_stays(tree: Path) -> None:
-    """An install within the share leaves its files to be read by the engine, when its tree is complete as well."""
+def test_ranges_within_limit_stay_cached(tree: Path) -> None:
     share = BoundedPageCache(4 * MIB)
     assert passed(share, tree) == [True] * 4
     share.leave(str(tree))
     assert stay(tree) == [True] * 4
 
 
-def test_a_complete_tree_goes_wholly_where_more_than_the_share_passed(tree: Path) -> None:
-    """Its files are about to get other names, and must not be forgotten in the cache one tree after the other."""
+def test_complete_tree_is_dropped_if_limit_was_exceeded(tree: Path) -> None:
     share = BoundedPageCache(2 * MIB)
     passed(share, tree)
     share.leave(str(tree / "other"))
@@ -78,16 +75,14 @@ def test_a_complete_tree_goes_wholly_where_more_than_the_share_passed(tree: Path
     assert stay(tree) == [False] * 4
 
 
-def test_small_pieces_cost_no_calls(tree: Path) -> None:
-    """A hundred thousand small files are left to the kernel."""
+def test_small_ranges_are_ignored(tree: Path) -> None:
     share = BoundedPageCache(0)
     for start in range(0, MIB, SMALL // 2):
         share.passed(str(tree / "0"), start, SMALL // 2)
     assert stay(tree)[0]
 
 
-def test_a_file_that_is_gone_is_no_fault(tree: Path) -> None:
-    """A run beside this one has published it, or a link lies in its place."""
+def test_missing_file_is_ignored(tree: Path) -> None:
     share = BoundedPageCache(0)
     share.passed(str(tree / "none"), 0, MIB)
     (tree / "link").symlink_to("0")
@@ -96,14 +91,12 @@ def test_a_file_that_is_gone_is_no_fault(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [95, 22, 29])
-def test_a_file_system_without_such_calls_is_no_fault(tree: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """ENOSYS, EINVAL and ESPIPE mean that the kernel knows better."""
+def test_unsupported_sync_file_range_is_ignored(tree: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     answers(monkeypatch, number)
     assert any(passed(BoundedPageCache(MIB), tree))
 
 
-def test_a_disk_that_cannot_write_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the disk reports of the write-back is raised, for nothing may be published then."""
+def test_write_back_error_is_raised(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, 5)
     with pytest.raises(OSError, match="Input/output error"):
         BoundedPageCache(MIB).passed(str(tree / "0"), 0, MIB)
@@ -119,8 +112,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(files, "_sync_file_range", lambda: failing)
 
 
-def test_everything_can_be_left_to_the_kernel(tree: Path) -> None:
-    """Who has no share to keep to does nothing."""
+def test_no_policy_leaves_cache_alone(tree: Path) -> None:
     pages = NoPageCachePolicy()
     pages.passed(str(tree / "0"), 0, MIB)
     pages.leave(str(tree))
@@ -138,13 +130,12 @@ def test_everything_can_be_left_to_the_kernel(tree: Path) -> None:
         (1 << 40, None, 8192 * MIB),
     ],
 )
-def test_the_share_is_a_quarter_of_what_can_be_had(available: int | None, limit: int | None, expected: int) -> None:
-    """Of the machine's available memory or the control group's limit, whichever is less, within bounds."""
+def test_limit_is_a_quarter_of_available_memory(available: int | None, limit: int | None, expected: int) -> None:
+    """Of the control group's limit if that is smaller; within bounds."""
     assert cache_share(available, limit) == expected
 
 
-def test_the_machine_tells_what_is_available(tmp_path: Path) -> None:
-    """In bytes, or nothing where the kernel is too old to say."""
+def test_available_memory_is_read_from_meminfo(tmp_path: Path) -> None:
     assert (available_bytes() or 0) > MIB
     (tmp_path / "meminfo").write_text("MemTotal: 10 kB\nMemAvailable:    2048 kB\n")
     assert available_bytes(tmp_path / "meminfo") == 2 * MIB

@@ -1,4 +1,4 @@
-"""A release is the same wherever and whenever its packs are the same; a record that was changed is none."""
+"""Releases: the id depends on the packs alone, and a changed record is rejected."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ def release(digests: dict[PackRef, str] | None = None, *, created: str = "2026-1
     return release_of(digests or _DIGESTS, created=created, source="file:///packs", program="models_init 1")
 
 
-def test_a_record_is_read_as_it_was_written() -> None:
-    """What `encode` writes, `parse` gives back."""
+def test_encoded_record_is_parsed_back() -> None:
     assert parse(release().encode()) == release()
 
 
-def test_the_id_follows_from_the_packs_alone() -> None:
-    """Order, time, source and program change nothing; a version or a manifest's digest does."""
+def test_id_depends_on_packs_only() -> None:
     same = release_of(dict(reversed(_DIGESTS.items())), created="later", source="elsewhere", program="other")
     assert same.id == release().id
     assert len(release().id) == 12
@@ -33,16 +31,14 @@ def test_the_id_follows_from_the_packs_alone() -> None:
     assert release({_COMMON: _DIGESTS[_COMMON]}).id != release().id
 
 
-def test_it_holds_exactly_its_packs() -> None:
-    """`holds` is true for the same set in any order, and for no subset or superset."""
+def test_release_holds_exactly_its_packs() -> None:
     assert release().holds([_DUTCH, _COMMON])
     assert not release().holds([_DUTCH])
     assert not release().holds([_DUTCH, _COMMON, PackRef("en-us", "1")])
     assert not release().holds([_COMMON, PackRef("nl-nl", "2026.07")])
 
 
-def test_it_reads_well() -> None:
-    """As text it is its id and its packs; `versions` are in order of name."""
+def test_text_names_id_and_packs() -> None:
     assert str(release()) == f"{release().id} (common 2026.04, nl-nl 2026.04)"
     assert list(release().versions.items()) == [("common", "2026.04"), ("nl-nl", "2026.04")]
 
@@ -52,8 +48,7 @@ def test_it_reads_well() -> None:
     [b"", b"{", b"null", b"[]", b"1", b'"text"', b"{}", b'{"packs": {}}', b'{"packs": []}', b"\xff", b"[" * 100_000],
     ids=lambda document: repr(document[:20]),
 )
-def test_what_is_no_record_is_refused(document: bytes) -> None:
-    """Anything else than a record is a `ValueError`."""
+def test_invalid_record_is_rejected(document: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - nobody reads its words
         parse(document)
 
@@ -72,8 +67,7 @@ def test_what_is_no_record_is_refused(document: bytes) -> None:
     ],
     ids=repr,
 )
-def test_a_record_that_was_changed_is_refused(change: dict[str, Any]) -> None:
-    """A record whose packs do not give its id, or that lacks a field, or names what is no pack, is a `ValueError`."""
+def test_changed_record_is_rejected(change: dict[str, Any]) -> None:
     content = {**json.loads(release().encode()), **change}
     document = json.dumps({key: value for key, value in content.items() if value is not ...}).encode()
     with pytest.raises(ValueError, match=r"release|is no (pack name|version)"):

@@ -1,4 +1,4 @@
-"""A pack on its way in: its content is its only record, and only verified bytes are ever written."""
+"""Staging: the content of the directory is the only record of progress, and only verified bytes are written."""
 
 from __future__ import annotations
 
@@ -74,8 +74,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_filled_staging_is_the_published_tree(staging: Staging, built: Pack) -> None:
-    """Names, modes, empty directories, empty files, bytes: all as published."""
+def test_complete_staging_equals_published_tree(staging: Staging, built: Pack) -> None:
     assert not staging.exists()
     fill(staging, built)
     assert staging.exists()
@@ -83,8 +82,7 @@ def test_a_filled_staging_is_the_published_tree(staging: Staging, built: Pack) -
     assert staging.sound(built.placements) == built.placements
 
 
-def test_files_get_their_size_before_their_bytes(staging: Staging, built: Pack) -> None:
-    """A file of several chunks takes its room on the disk at once; one of a single chunk is made with its bytes."""
+def test_files_of_several_chunks_are_allocated_first(staging: Staging, built: Pack) -> None:
     staging.prepare(built.placements, ())
     staging.allocate(built.placements, ())
     large = staging.root / "a/large"
@@ -99,15 +97,13 @@ def test_files_get_their_size_before_their_bytes(staging: Staging, built: Pack) 
     assert inodes == 6
 
 
-def test_preparing_again_keeps_what_is_there(staging: Staging, built: Pack) -> None:
-    """A second preparation, whatever it is told to be missing, loses no byte."""
+def test_second_prepare_keeps_verified_chunks(staging: Staging, built: Pack) -> None:
     fill(staging, built)
     staging.prepare(built.placements, ())
     assert staging.sound(built.placements) == built.placements
 
 
-def test_a_directory_that_another_run_made_anew_is_told(staging: Staging, built: Pack) -> None:
-    """What was written went with the directory that was thrown away, though there is one of that name again."""
+def test_directory_replaced_by_another_run_is_reported(staging: Staging, built: Pack) -> None:
     fill(staging, built)
     assert staging.is_as_prepared()
     staging.root.rename(staging.root.with_name("thrown away"))
@@ -118,11 +114,8 @@ def test_a_directory_that_another_run_made_anew_is_told(staging: Staging, built:
         staging.prepare(built.placements, ())
 
 
-def test_strays_are_taken_out(staging: Staging, built: Pack, tmp_path: Path) -> None:
-    """What the manifest does not name goes: files, directories, links, and what is of another kind than it says.
-
-    What a link leads to is not touched.
-    """
+def test_unexpected_entries_are_removed(staging: Staging, built: Pack, tmp_path: Path) -> None:
+    """Targets of links are not touched."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "keep").write_text("keep")
@@ -144,11 +137,8 @@ def test_strays_are_taken_out(staging: Staging, built: Pack, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("spoiled", ["bytes", "length", "empty", "garbage", "another"])
-def test_a_wrong_chunk_is_not_written(staging: Staging, built: Pack, spoiled: str) -> None:
-    """A chunk that is no frame, holds too much or too little, or hashes wrong, is returned with the reason.
-
-    Its neighbours of the same batch are written.
-    """
+def test_wrong_chunk_is_not_written(staging: Staging, built: Pack, spoiled: str) -> None:
+    """The other chunks of its batch are."""
     staging.prepare(built.placements, ())
     staging.allocate(built.placements, ())
     batch = next(batches(built.placements))
@@ -173,8 +163,7 @@ def test_a_wrong_chunk_is_not_written(staging: Staging, built: Pack, spoiled: st
     assert staging.sound(built.placements) == [each for each in batch.placements if each != placement]
 
 
-def test_only_bytes_are_proof(staging: Staging, built: Pack) -> None:
-    """A chunk counts as there if its bytes hash right, whatever sizes and times say."""
+def test_chunk_verified_by_hash_only(staging: Staging, built: Pack) -> None:
     fill(staging, built)
     first, second, *others = (placement for placement in built.placements if placement.file.path == "a/large")
     large = staging.root / "a/large"
@@ -191,8 +180,7 @@ def test_only_bytes_are_proof(staging: Staging, built: Pack) -> None:
     assert staging.sound(built.placements) == [first]
 
 
-def test_a_directory_or_link_in_a_files_place_is_not_sound(staging: Staging, built: Pack) -> None:
-    """What is no regular file has no sound chunk: a link is not followed, a fifo not waited for."""
+def test_directory_link_or_fifo_has_no_valid_chunk(staging: Staging, built: Pack) -> None:
     fill(staging, built)
     small, run = staging.root / "b/small", staging.root / "run"
     small.rename(staging.root / "elsewhere")
@@ -205,8 +193,7 @@ def test_a_directory_or_link_in_a_files_place_is_not_sound(staging: Staging, bui
     assert {placement.file.path for placement in staging.sound(built.placements)} == {"a/large"}
 
 
-def test_a_link_is_never_written_through(staging: Staging, built: Pack, tmp_path: Path) -> None:
-    """A link that somebody puts into staging amid the work is a fault of the volume; its target stays as it is."""
+def test_link_is_not_written_through(staging: Staging, built: Pack, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("victim")
     staging.prepare(built.placements, ())
     (staging.root / "b/small").symlink_to(tmp_path / "victim")
@@ -216,8 +203,7 @@ def test_a_link_is_never_written_through(staging: Staging, built: Pack, tmp_path
     assert (tmp_path / "victim").read_text() == "victim"
 
 
-def test_a_file_is_linked_from_an_installed_tree(staging: Staging, built: Pack) -> None:
-    """A link is the same inode, under a name that appears at once and replaces what lay there."""
+def test_file_is_linked_from_installed_tree(staging: Staging, built: Pack) -> None:
     staging.prepare(built.placements, ())
     origin = built.tree / "b/small"
     assert staging.link(Link(built.file("b/small"), str(built.tree), built.file("b/small")))
@@ -225,8 +211,7 @@ def test_a_file_is_linked_from_an_installed_tree(staging: Staging, built: Pack) 
     assert [name for name in os.listdir(staging.root.parents[1]) if name.startswith(".")] == []
 
 
-def test_what_cannot_be_linked_is_said(staging: Staging, built: Pack) -> None:
-    """A file that is not there any more, or whose mode somebody changed, is not linked: it is to be copied."""
+def test_missing_or_changed_file_is_not_linked(staging: Staging, built: Pack) -> None:
     staging.prepare(built.placements, ())
     tree = built.tree.parent / "changed"
     tree.mkdir()
@@ -240,8 +225,7 @@ def test_what_cannot_be_linked_is_said(staging: Staging, built: Pack) -> None:
     assert [name for name in os.listdir(staging.root.parents[1]) if name.startswith(".")] == []
 
 
-def test_chunks_are_copied_if_they_are_right(staging: Staging, built: Pack) -> None:
-    """A chunk is taken from where it ought to lie if it hashes right there; the others are named."""
+def test_only_valid_chunks_are_copied(staging: Staging, built: Pack) -> None:
     staging.prepare(built.placements, ())
     staging.allocate(built.placements, ())
     large = [placement for placement in built.placements if placement.file.path == "a/large"]
@@ -255,8 +239,7 @@ def test_chunks_are_copied_if_they_are_right(staging: Staging, built: Pack) -> N
     assert staging.sound(built.placements) == large[:2]
 
 
-def test_a_batch_may_begin_anywhere(staging: Staging, built: Pack) -> None:
-    """Chunks are found in a batch by their offsets, and a frame is never read beyond its length."""
+def test_chunks_are_found_by_offset_in_batch(staging: Staging, built: Pack) -> None:
     staging.prepare(built.placements, ())
     placement = built.placements[1]
     start, stop = placement.chunk.offset - 10, placement.chunk.offset + placement.chunk.length + 10

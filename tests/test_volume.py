@@ -1,4 +1,4 @@
-"""The tree that a site trusts: what counts as installed and current, and how a tree gets its public name."""
+"""The volume's layout: what counts as installed and current, publishing and removing."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def tree(volume: Volume) -> list[str]:
 # -- preparing
 
 
-def test_preparing_makes_the_directories(tmp_path: Path) -> None:
-    """The volume and its parts are made, open to readers; a second time changes nothing; nothing else is left."""
+def test_prepare_creates_directories(tmp_path: Path) -> None:
     volume = Volume(tmp_path / "models")
     for _ in range(2):
         volume.prepare()
@@ -66,8 +65,7 @@ def test_preparing_makes_the_directories(tmp_path: Path) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o755 for path in (volume.root, *volume.root.iterdir()))
 
 
-def test_a_volume_may_be_named_relatively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MODELS_DIR=models means the directory below the working directory."""
+def test_relative_path_of_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     from pathlib import Path as RealPath  # noqa: PLC0415 # only annotations know it above
 
@@ -77,8 +75,7 @@ def test_a_volume_may_be_named_relatively(tmp_path: Path, monkeypatch: pytest.Mo
     assert install(volume, _COMMON) == volume.current()
 
 
-def test_a_volume_that_cannot_be_is_told(tmp_path: Path) -> None:
-    """A file, or a directory whose parent is missing, is a `NotWritableError`; nothing is made."""
+def test_impossible_volume_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "none/models", tmp_path / "file/models"):
         with pytest.raises(NotWritableError):
@@ -86,8 +83,7 @@ def test_a_volume_that_cannot_be_is_told(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
-    """A volume that is not made yet has the room of the directory that will hold it."""
+def test_free_space_is_that_of_nearest_existing_directory(tmp_path: Path) -> None:
     free, inodes = Volume(tmp_path / "not/yet/there").free()
     status = os.statvfs(tmp_path)
     assert abs(free - status.f_bavail * status.f_frsize) < 1 << 30
@@ -97,8 +93,7 @@ def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
 # -- publishing
 
 
-def test_publishing_gives_the_public_name(volume: Volume) -> None:
-    """Staging becomes the pack, its manifest the pack's manifest; nothing stays in staging."""
+def test_publish_moves_tree_and_manifest_from_staging(volume: Volume) -> None:
     stage(volume, _DUTCH)
     assert not volume.is_installed(_DUTCH)
     volume.publish(_DUTCH, _DIGEST)
@@ -109,8 +104,8 @@ def test_publishing_gives_the_public_name(volume: Volume) -> None:
     assert (volume.staged(), volume.leftovers(), os.listdir(volume.staging / "nl-nl")) == ([], [], [])
 
 
-def test_publishing_what_is_published_is_success(volume: Volume) -> None:
-    """A run beside this one may have been faster: its pack stays, and staging goes."""
+def test_publish_of_published_pack_succeeds(volume: Volume) -> None:
+    """A concurrent run may have published it."""
     stage(volume, _DUTCH)
     volume.publish(_DUTCH, _DIGEST)
     inode = volume.pack_path(_DUTCH).stat().st_ino
@@ -121,8 +116,7 @@ def test_publishing_what_is_published_is_success(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize("junk", [False, True])
-def test_what_is_not_whole_any_more_is_not_published(volume: Volume, junk: bool) -> None:  # noqa: FBT001 - a fact
-    """Neither under a free name nor in place of a directory without a manifest."""
+def test_changed_staging_is_not_published(volume: Volume, junk: bool) -> None:  # noqa: FBT001 - a fact
     stage(volume, _DUTCH)
     if junk:
         volume.pack_path(_DUTCH).mkdir(parents=True)
@@ -131,8 +125,7 @@ def test_what_is_not_whole_any_more_is_not_published(volume: Volume, junk: bool)
     assert not volume.is_installed(_DUTCH)
 
 
-def test_a_directory_that_nobody_verified_is_no_pack(volume: Volume) -> None:
-    """A directory in a pack's place without a manifest is not installed, and gives way to the verified tree."""
+def test_directory_without_manifest_is_replaced(volume: Volume) -> None:
     junk = volume.pack_path(_DUTCH)
     junk.mkdir(parents=True)
     (junk / "junk").touch()
@@ -143,8 +136,7 @@ def test_a_directory_that_nobody_verified_is_no_pack(volume: Volume) -> None:
     assert os.listdir(volume.pack_path(_DUTCH)) == ["file"]
 
 
-def test_a_manifest_alone_is_no_pack(volume: Volume) -> None:
-    """A manifest without its directory is not installed, and is no hindrance."""
+def test_manifest_without_directory_is_replaced(volume: Volume) -> None:
     volume.manifest_path(_DUTCH).parent.mkdir()
     volume.manifest_path(_DUTCH).write_text("older")
     assert not volume.is_installed(_DUTCH)
@@ -153,15 +145,13 @@ def test_a_manifest_alone_is_no_pack(volume: Volume) -> None:
     assert volume.manifest_path(_DUTCH).read_bytes() == _DOCUMENT
 
 
-def test_a_staging_that_is_gone_is_told(volume: Volume) -> None:
-    """Where somebody removed staging amid the work, nothing is published and the message says to run again."""
+def test_missing_staging_is_reported(volume: Volume) -> None:
     with pytest.raises(VolumeError, match="nl-nl 1 is no longer in staging: another run removed it; run again"):
         volume.publish(_DUTCH, _DIGEST)
     assert not volume.is_installed(_DUTCH)
 
 
-def test_a_manifest_of_each_content_has_a_staging_of_its_own(volume: Volume) -> None:
-    """Two manifests of one version never share a directory; both are told as staged."""
+def test_each_manifest_has_its_own_staging_directory(volume: Volume) -> None:
     paths = [volume.staging_path(_DUTCH, digest_of(text)) for text in (b"one", b"two")]
     assert paths[0] != paths[1]
     for path in paths:
@@ -173,19 +163,16 @@ def test_a_manifest_of_each_content_has_a_staging_of_its_own(volume: Volume) -> 
 # -- what is current
 
 
-def test_an_empty_volume_has_nothing(volume: Volume) -> None:
-    """No release, no pack, nothing current."""
+def test_empty_volume_has_no_content(volume: Volume) -> None:
     assert (volume.current(), volume.releases(), volume.packs(), volume.staged()) == (None, [], [], [])
 
 
-def test_a_volume_that_is_not_there_has_nothing(tmp_path: Path) -> None:
-    """Reading needs no preparation."""
+def test_missing_volume_has_no_content(tmp_path: Path) -> None:
     volume = Volume(tmp_path / "none")
     assert (volume.current(), volume.releases(), volume.packs(), volume.staged()) == (None, [], [], [])
 
 
-def test_activation_leads_to_the_whole_set(volume: Volume) -> None:
-    """`current` is a relative link to the release, which has one relative link for each pack."""
+def test_activation_links_all_packs_relatively(volume: Volume) -> None:
     release = install(volume, _COMMON, _DUTCH)
     assert volume.current() == release
     assert os.readlink(volume.root / "current") == f"releases/{release.id}"
@@ -196,8 +183,7 @@ def test_activation_leads_to_the_whole_set(volume: Volume) -> None:
     assert (moved.root / "current/common/file").read_text() == "common 1"
 
 
-def test_activation_replaces_the_release(volume: Volume) -> None:
-    """A new set takes the place of the old one, which stays installed."""
+def test_activation_replaces_release_and_keeps_older_one(volume: Volume) -> None:
     old = install(volume, _COMMON, _DUTCH)
     new = install(volume, _COMMON, _NEWER, created="2026-01-02")
     assert volume.current() == new
@@ -205,8 +191,7 @@ def test_activation_replaces_the_release(volume: Volume) -> None:
     assert volume.packs() == [_COMMON, _DUTCH, _NEWER]
 
 
-def test_a_release_that_is_there_keeps_its_record(volume: Volume) -> None:
-    """Installing the same set again changes neither the record nor its time."""
+def test_existing_release_keeps_its_record(volume: Volume) -> None:
     first = install(volume, _COMMON)
     install(volume, _COMMON, created="2027-01-01")
     assert volume.current() == first
@@ -225,8 +210,7 @@ def test_a_release_that_is_there_keeps_its_record(volume: Volume) -> None:
         "directory",
     ],
 )
-def test_what_is_not_whole_is_not_current(volume: Volume, damage: str) -> None:
-    """A release without its record, a pack or a manifest is not current, whatever the link says."""
+def test_incomplete_release_is_not_current(volume: Volume, damage: str) -> None:
     release = install(volume, _COMMON, _DUTCH)
     other = install(volume, _COMMON, _NEWER)
     current, directory = volume.root / "current", volume.release_path(other.id)
@@ -252,8 +236,7 @@ def test_what_is_not_whole_is_not_current(volume: Volume, damage: str) -> None:
     assert release in volume.releases()
 
 
-def test_strange_names_are_not_taken_for_ours(volume: Volume) -> None:
-    """Files and directories that nobody of us made are neither packs nor releases."""
+def test_foreign_names_are_ignored(volume: Volume) -> None:
     release = install(volume, _COMMON)
     for name in (
         "lost+found/x",
@@ -272,8 +255,7 @@ def test_strange_names_are_not_taken_for_ours(volume: Volume) -> None:
 # -- removing
 
 
-def test_what_is_discarded_is_out_of_sight_first(volume: Volume) -> None:
-    """One rename hides the tree, then it is deleted; the pack's directory is removed with its last version."""
+def test_removal_deletes_empty_parent_with_last_version(volume: Volume) -> None:
     install(volume, _DUTCH, _COMMON)
     stage(volume, _NEWER)
     volume.publish(_NEWER, _DIGEST)
@@ -286,7 +268,6 @@ def test_what_is_discarded_is_out_of_sight_first(volume: Volume) -> None:
 
 
 def test_links_are_removed_and_not_followed(volume: Volume, tmp_path: Path) -> None:
-    """Discarding a link, or a tree with links in it, leaves what they lead to."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/keep").touch()
     (volume.root / "packs/x").mkdir()
@@ -298,8 +279,7 @@ def test_links_are_removed_and_not_followed(volume: Volume, tmp_path: Path) -> N
     assert os.listdir(tmp_path / "outside") == ["keep"]
 
 
-def test_a_small_file_is_replaced_at_once(volume: Volume) -> None:
-    """`replace` leaves the old content or the new one, and nothing else."""
+def test_replace_leaves_only_new_content(volume: Volume) -> None:
     path = volume.root / "note"
     for content in (b"one", random.Random("two").randbytes(100_000), b""):
         volume.replace(path, content)
@@ -307,16 +287,15 @@ def test_a_small_file_is_replaced_at_once(volume: Volume) -> None:
     assert os.listdir(volume.staging) == []
 
 
-def test_what_killed_runs_left_is_found(volume: Volume) -> None:
-    """Names that no pack can have are told as debris, and are neither packs nor staged."""
+def test_leftovers_of_killed_runs_are_listed(volume: Volume) -> None:
     (volume.staging / ".trash-1").mkdir()
     (volume.staging / ".link-2").touch()
     assert [path.name for path in volume.leftovers()] == [".link-2", ".trash-1"]
     assert volume.staged() == []
 
 
-def test_packs_of_use_come_in_a_good_order(volume: Volume) -> None:
-    """The trees to look for chunks in: versions of the same packs first, the newest before all, staging last."""
+def test_seed_trees_are_ordered_by_likely_use(volume: Volume) -> None:
+    """Newer versions of the same pack come first, staging last."""
     install(volume, _COMMON, _DUTCH)
     stage(volume, _NEWER)
     volume.publish(_NEWER, _DIGEST)

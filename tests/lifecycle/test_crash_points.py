@@ -1,4 +1,4 @@
-"""The program may be killed before any change that it makes to the volume; running it again is all that it takes."""
+"""Kill the program before each change that it makes to the volume; the next run must complete its work."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _tracing() -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_stopping_point_is_survived(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """Whichever change is the last, `current` is absent or whole, nothing public is half; the next run converges."""
+def test_kill_before_each_change_is_survived(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
+    """`current` is absent or complete, no public name is incomplete, and the next run converges."""
     coverage = cover(pool, CrashScenario(name, samples, memory / "crash"))
     tell(coverage)
     assert coverage.points >= len(coverage.stops) - 2, "few runs were stopped at all"
@@ -36,16 +36,15 @@ def test_every_stopping_point_is_survived(name: str, pool: Pool, samples: Sample
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_stop_amid_recovery_is_survived(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """A run that is stopped while it recovers from a stop does no harm, either."""
+def test_kill_during_recovery_is_survived(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     coverage = cover_pairs(pool, CrashScenario(name, samples, memory / "crash"), _PAIRS)
     tell(coverage)
     assert coverage.faults == []
 
 
 @pytest.mark.parametrize("name", ["install", "upgrade", "roll back", "prune", "repair"])
-def test_the_program_that_is_stopped_is_the_real_one(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """A fork of a warm interpreter makes the same changes as `python -m models_init`, so the tests above count."""
+def test_fork_makes_same_changes_as_process(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
+    """The tests above run the program in forks of a warm interpreter instead of `python -m models_init`."""
     warm, cold = pool.do(_both, CrashScenario(name, samples, memory / "crash"))
     assert Counter(cold) == Counter(warm)
 

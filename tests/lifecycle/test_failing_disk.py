@@ -1,4 +1,4 @@
-"""A disk may fail at any change that the program makes: that is told with a 40, and running again is all it takes."""
+"""Let the disk fail at each change that the program makes: it must end with 40 to 43, and the next run converges."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ _ALL_BUT_THE_DULL = [trouble for trouble in TROUBLES if trouble != Trouble(errno
 
 @pytest.mark.parametrize("trouble", _ALL_BUT_THE_DULL, ids=str)
 @pytest.mark.parametrize("name", ["install", "upgrade", "roll back", "prune", "repair"])
-def test_every_failure_of_the_disk_is_survived(
+def test_disk_failure_at_each_change_is_survived(
     name: str, trouble: Trouble, pool: Pool, samples: SamplePacks, memory: Path
 ) -> None:
-    """Broken for a moment, or full or read-only from any change on: what was current is whole, then it converges.
-
-    Where a run ends well nevertheless, it has done its work.
-    """
+    """The disk fails once, or is full or read-only from that change on. A run that exits with 0 has done its work."""
     require_tracing()
     coverage = cover_trouble(pool, CrashScenario(name, samples, memory / "crash"), trouble)
     tell(coverage)

@@ -1,4 +1,4 @@
-"""Full disks, broken disks, disks that turn read-only: told in one line, and the older release stays as it is."""
+"""Full disks, failing disks and disks that become read-only: one message, and the older release stays complete."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def assert_goes_on(site: Site, versions: Packs, found: int) -> None:
     assert done.json["bytes_written"] <= (FILES - found) * SIZE
 
 
-def test_a_release_that_does_not_fit_is_refused_before_a_byte_is_fetched(tmp_path: Path, versions: Packs) -> None:
-    """Where the newer version has no room beside the older one, that is told with how much is lacking."""
+def test_too_little_space_is_reported_before_download(tmp_path: Path, versions: Packs) -> None:
+    """The message says how much is missing."""
     with tmpfs(tmp_path / "small", "size=34m") as small:
         site = Site(small / "models", versions.environment)
         assert site.run().code == 0
@@ -109,8 +109,7 @@ def test_a_release_that_does_not_fit_is_refused_before_a_byte_is_fetched(tmp_pat
         assert_older_is_whole(site, versions)
 
 
-def test_a_volume_without_inodes_is_refused_before_a_byte_is_fetched(tmp_path: Path, versions: Packs) -> None:
-    """Files and directories are counted as well as bytes."""
+def test_too_few_inodes_are_reported_before_download(tmp_path: Path, versions: Packs) -> None:
     with tmpfs(tmp_path / "small", f"size=100m,nr_inodes={FILES + 80}") as small:
         site = Site(small / "models", versions.environment)
         assert site.run().code == 0
@@ -120,8 +119,9 @@ def test_a_volume_without_inodes_is_refused_before_a_byte_is_fetched(tmp_path: P
         assert_older_is_whole(site, versions)
 
 
-async def test_a_disk_that_fills_up_in_the_middle(installed: Site, versions: Packs, disk: Disk) -> None:
-    """Another program takes the room that was there at the start: 41, and what had come is kept."""
+async def test_disk_filled_during_install_ends_with_41_and_next_run_resumes(
+    installed: Site, versions: Packs, disk: Disk
+) -> None:
     filler = disk.top / "filler"
     with slow(installed) as process:
         await eventually(lambda: staged(installed) > FILES // 8, "the middle of the install")
@@ -140,8 +140,10 @@ async def test_a_disk_that_fills_up_in_the_middle(installed: Site, versions: Pac
     assert_goes_on(installed, versions, found)
 
 
-async def test_a_disk_that_turns_read_only_in_the_middle(installed: Site, versions: Packs, disk: Disk) -> None:
-    """As ext4 does when it finds an error: 43, and the next run goes on once the disk is mended."""
+async def test_disk_read_only_during_install_ends_with_43_and_next_run_resumes(
+    installed: Site, versions: Packs, disk: Disk
+) -> None:
+    """ext4 becomes read-only when it finds an error."""
     with slow(installed) as process:
         await eventually(lambda: staged(installed) > FILES // 8, "the middle of the install")
         flush(disk.top)
@@ -158,8 +160,7 @@ async def test_a_disk_that_turns_read_only_in_the_middle(installed: Site, versio
 
 
 @pytest.mark.parametrize("rule", ["syncfs:error=EIO", "fsync:error=EIO:when=2", "pwrite64:error=EIO:when=40"])
-def test_a_disk_that_fails(installed: Site, versions: Packs, rule: str) -> None:
-    """An error of the disk, be it at a write or at the flush before the switch: 40, and the older release stays."""
+def test_io_error_ends_with_40_and_older_release_stays(installed: Site, versions: Packs, rule: str) -> None:
     done = installed.run(through=strace(f"trace={rule.partition(':')[0]}", f"inject={rule}"))
     assert done.code == 40, done.err
     assert "Input/output error" in done.fault
@@ -168,8 +169,7 @@ def test_a_disk_that_fails(installed: Site, versions: Packs, rule: str) -> None:
 
 
 @pytest.mark.parametrize("moment", [1, 5, 12])
-def test_a_disk_without_room_at_any_moment(installed: Site, versions: Packs, moment: int) -> None:
-    """A worker's first write, or a later one, finds no room: 41, and the next run goes on."""
+def test_write_without_space_ends_with_41_and_next_run_resumes(installed: Site, versions: Packs, moment: int) -> None:
     done = installed.run(through=strace("trace=pwrite64", f"inject=pwrite64:error=ENOSPC:when={moment}+"))
     assert done.code == 41, done.err
     found = _right(installed, versions)

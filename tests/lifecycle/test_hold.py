@@ -1,4 +1,4 @@
-"""A reader's lease: as long as a server runs, the release that it reads stays, whatever is installed or pruned."""
+"""Leases: while a server runs, the release that it reads stays, whatever is installed or pruned."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def holding(release: str) -> list[str]:
     return [sys.executable, "-m", "models_init", "--hold", release, "--"]
 
 
-def test_what_a_server_holds_is_not_pruned(grown: LifecycleSite) -> None:
-    """The release stays with its packs while the server runs, and goes with the first prune after its end."""
+def test_leased_release_is_pruned_after_lease_ends(grown: LifecycleSite) -> None:
     with serving(grown, *holding(grown.release(OLD))):
         grown.done("--prune", "--keep", "0", wanted=NEXT)
         assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
@@ -61,8 +60,8 @@ def test_what_a_server_holds_is_not_pruned(grown: LifecycleSite) -> None:
     assert volume_oracle.public_packs(grown.volume) == [COMMON, THREE]
 
 
-def test_a_lock_of_the_servers_own_is_a_lease(grown: LifecycleSite) -> None:
-    """Whoever locks the release's record with flock(1) or flock(2) needs no program of ours."""
+def test_lock_by_another_program_is_a_lease(grown: LifecycleSite) -> None:
+    """flock(1) or flock(2) on the release's record is enough."""
     record = grown.volume / "releases" / grown.release(OLD) / "release.json"
     with serving(grown, require_tool("flock"), "--shared", str(record)):
         report = grown.done("--prune", "--keep", "0", "--json", wanted=NEXT).json
@@ -71,8 +70,7 @@ def test_a_lock_of_the_servers_own_is_a_lease(grown: LifecycleSite) -> None:
     assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
 
 
-def test_a_lease_on_current_stays_with_its_release(grown: LifecycleSite) -> None:
-    """A server that took what was current keeps it, although something else is current by now."""
+def test_lease_on_current_keeps_release_that_was_current(grown: LifecycleSite) -> None:
     grown.offline("--activate", grown.release(OLD), wanted=NEXT)
     with serving(grown, *holding("current")):
         grown.offline("--activate", grown.release(NEXT), wanted=NEXT)
@@ -80,8 +78,7 @@ def test_a_lease_on_current_stays_with_its_release(grown: LifecycleSite) -> None
         assert ONE in volume_oracle.public_packs(grown.volume)
 
 
-def test_many_servers_hold_one_release(grown: LifecycleSite) -> None:
-    """A lease is shared; the last one counts."""
+def test_lease_is_shared_and_last_one_counts(grown: LifecycleSite) -> None:
     with serving(grown, *holding(grown.release(OLD))):
         with serving(grown, *holding(grown.release(OLD))):
             pass
@@ -89,8 +86,7 @@ def test_many_servers_hold_one_release(grown: LifecycleSite) -> None:
         assert ONE in volume_oracle.public_packs(grown.volume)
 
 
-def test_a_lease_ends_with_the_server_however_that_ends(grown: LifecycleSite) -> None:
-    """The kernel lets go of it: also where the server was killed."""
+def test_lease_ends_when_server_is_killed(grown: LifecycleSite) -> None:
     with serving(grown, *holding(grown.release(OLD))) as server:
         server.send_signal(signal.SIGKILL)
         server.wait()
@@ -98,16 +94,15 @@ def test_a_lease_ends_with_the_server_however_that_ends(grown: LifecycleSite) ->
     assert ONE not in volume_oracle.public_packs(grown.volume)
 
 
-def test_a_lease_keeps_nobody_waiting(grown: LifecycleSite) -> None:
-    """Installs, rollbacks and looks go on beside a server that holds what is current."""
+def test_lease_blocks_no_other_action(grown: LifecycleSite) -> None:
     with serving(grown, *holding("current")):
         for action in ((), ("--rollback",), ("--verify",), ("--repair",), ("--prune",)):
             grown.done(*action, wanted=NEXT, MODELS_LOCK_SECONDS="0.2")
         grown.done(wanted=OLD, MODELS_LOCK_SECONDS="0.2")
 
 
-def test_the_program_is_run_as_if_alone(grown: LifecycleSite) -> None:
-    """It gets its arguments, its environment and its input; its exit code is the exit code; it is the same process."""
+def test_held_program_gets_arguments_environment_and_input(grown: LifecycleSite) -> None:
+    """Its exit code is passed on, and it has the same process id."""
     code = "import os, sys; print(os.getpid(), sys.argv[1:], os.environ['COLOUR'], sys.stdin.read()); sys.exit(7)"
     with subprocess.Popen(
         [*holding("current"), sys.executable, "-c", code, "--prune", "two words"],
@@ -129,13 +124,11 @@ def test_the_program_is_run_as_if_alone(grown: LifecycleSite) -> None:
         (("--hold", "current", "--", "/no/such/program"), USAGE),
     ],
 )
-def test_what_cannot_be_held_or_run_is_told(grown: LifecycleSite, arguments: tuple[str, ...], code: int) -> None:
-    """No such release is 44; no program, or one that is not there, is 2."""
+def test_unknown_release_or_program_is_reported(grown: LifecycleSite, arguments: tuple[str, ...], code: int) -> None:
     told = grown.run(*arguments)
     assert told.code == code
     assert told.err.startswith("models-init: error: ")
 
 
-def test_nothing_can_be_held_on_an_empty_volume(site: LifecycleSite) -> None:
-    """Without a release there is no lease, and the server does not start."""
+def test_hold_on_empty_volume_is_refused(site: LifecycleSite) -> None:
     assert site.run("--hold", "current", "--", "true").code == NO_SUCH_RELEASE

@@ -1,4 +1,4 @@
-"""The power may go at any moment: after it is back, `current` is absent or whole, and running again is all it takes."""
+"""Cut the power at any moment: afterwards `current` is absent or complete, and the next run converges."""
 
 from __future__ import annotations
 
@@ -38,11 +38,8 @@ def _mounting() -> None:
         pytest.param(Loss("xfs", "loop", KEEP_THE_LOG), id="xfs loses its data"),
     ],
 )
-def test_a_power_cut_is_survived(loss: Loss, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """Before and after each rename: `current` is absent or whole by our own eye and by `--verify`; then it converges.
-
-    What was told to have ended well has not vanished.
-    """
+def test_power_cut_at_each_rename_is_survived(loss: Loss, pool: Pool, samples: SamplePacks, memory: Path) -> None:
+    """Before and after each rename, judged by the oracle and by `--verify`. A completed action is not lost."""
     began = monotonic()
     sites = [PowerCutSite(loss, name, samples, memory / name) for name in _SCENARIOS]
     cuts = [cut for played in pool.each(play, sites) for cut in played]

@@ -1,4 +1,4 @@
-"""Pruning removes all that neither current, nor a rollback, nor a reader, nor the environment needs, and only that."""
+"""Pruning removes exactly what neither current, a rollback, a reader nor the environment needs."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ def staged(site: LifecycleSite, name: str, version: str) -> Path:
     return directory
 
 
-def test_one_release_is_kept_for_rollback(grown: LifecycleSite) -> None:
-    """Without being told otherwise, the release before the current one stays, whole, and what is older goes."""
+def test_previous_release_is_kept_by_default(grown: LifecycleSite) -> None:
     oldest = grown.release(OLD)
     assert going(pruned(grown)) == {("release", oldest), ("pack", str(ONE)), ("manifest", str(ONE))}
     assert volume_oracle.public_packs(grown.volume) == [COMMON, TWO, THREE]
@@ -58,22 +57,19 @@ def test_one_release_is_kept_for_rollback(grown: LifecycleSite) -> None:
 
 
 @pytest.mark.parametrize(("keep", "packs"), [("0", [COMMON, THREE]), ("2", [COMMON, ONE, TWO, THREE])])
-def test_as_many_are_kept_as_asked_for(grown: LifecycleSite, keep: str, packs: list[PackRef]) -> None:
-    """`--keep N` keeps N releases besides the current one."""
+def test_keep_option_sets_number_of_kept_releases(grown: LifecycleSite, keep: str, packs: list[PackRef]) -> None:
     pruned(grown, "--keep", keep)
     assert volume_oracle.public_packs(grown.volume) == packs
     assert len(volume_oracle.releases(grown.volume)) == int(keep) + 1
     assert grown.active == NEXT
 
 
-def test_a_pack_that_any_kept_release_uses_stays(grown: LifecycleSite) -> None:
-    """`common` belongs to all three releases and goes with none of them."""
+def test_pack_of_any_kept_release_stays(grown: LifecycleSite) -> None:
     pruned(grown, "--keep", "0")
     assert COMMON in volume_oracle.public_packs(grown.volume)
 
 
-def test_what_an_upgrade_linked_stays_when_its_origin_goes(grown: LifecycleSite) -> None:
-    """A file that versions share is removed with the last of them."""
+def test_shared_file_stays_until_last_version_is_pruned(grown: LifecycleSite) -> None:
     shared = grown.volume / "packs/nl-nl/3/am/final.mdl"
     links = shared.stat().st_nlink
     pruned(grown, "--keep", "0")
@@ -81,8 +77,7 @@ def test_what_an_upgrade_linked_stays_when_its_origin_goes(grown: LifecycleSite)
     assert grown.active == NEXT
 
 
-def test_staging_goes_unless_the_environment_wants_it(grown: LifecycleSite) -> None:
-    """An upgrade that was begun and is not wanted any more goes, with its manifest; the one that is wanted stays."""
+def test_staging_is_removed_unless_environment_names_pack(grown: LifecycleSite) -> None:
     wanted, unwanted = staged(grown, "nl-nl", "4"), staged(grown, "en-us", "4")
     pruned(grown, wanted=frozenset({COMMON, THREE._replace(version="4")}))
     assert wanted.exists()
@@ -90,16 +85,14 @@ def test_staging_goes_unless_the_environment_wants_it(grown: LifecycleSite) -> N
     assert not (grown.volume / "staging/en-us").exists()
 
 
-def test_staging_stays_where_the_environment_says_nothing(grown: LifecycleSite) -> None:
-    """Pruned by hand, without the variables that name packs, staging is nobody's to judge."""
+def test_staging_stays_if_environment_names_no_packs(grown: LifecycleSite) -> None:
     directory = staged(grown, "en-us", "4")
     done = grown.done("--prune", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="").json
     assert directory.exists()
     assert ("pack", str(ONE)) in going(done)
 
 
-def test_what_was_published_and_not_yet_activated_stays_if_wanted(site: LifecycleSite) -> None:
-    """A pack that came before the run was killed needs not come again."""
+def test_published_pack_without_release_stays_if_environment_names_it(site: LifecycleSite) -> None:
     site.install(NEW, OLD)
     pruned(site, "--keep", "0", wanted=NEW)
     assert volume_oracle.public_packs(site.volume) == [COMMON, ONE, TWO]
@@ -107,8 +100,8 @@ def test_what_was_published_and_not_yet_activated_stays_if_wanted(site: Lifecycl
     assert volume_oracle.public_packs(site.volume) == [COMMON, ONE]
 
 
-def test_debris_goes_once_nobody_can_need_it(grown: LifecycleSite) -> None:
-    """What killed runs left goes after a minute; what is younger may be in use by a run beside this one."""
+def test_leftovers_are_removed_after_a_minute(grown: LifecycleSite) -> None:
+    """Younger ones may be in use by a concurrent run."""
     old, young = (grown.volume / "staging" / name for name in (".trash-old", ".file-young"))
     old.mkdir()
     (old / "inside").write_bytes(b"gone")
@@ -118,24 +111,22 @@ def test_debris_goes_once_nobody_can_need_it(grown: LifecycleSite) -> None:
     assert volume_oracle.debris(grown.volume) == [".file-young"]
 
 
-def test_a_manifest_without_a_pack_goes(grown: LifecycleSite) -> None:
-    """What a prune that was killed has left over is removed by the next."""
+def test_manifest_without_pack_is_removed(grown: LifecycleSite) -> None:
+    """A killed prune leaves one."""
     (grown.volume / "manifests/en-us").mkdir()
     (grown.volume / "manifests/en-us/9.json").write_bytes(b"{}")
     pruned(grown)
     assert not (grown.volume / "manifests/en-us").exists()
 
 
-def test_a_release_that_lacks_a_pack_goes(grown: LifecycleSite) -> None:
-    """It can never be current again."""
+def test_release_without_one_of_its_packs_is_removed(grown: LifecycleSite) -> None:
     broken = grown.release(NEW)
     (grown.volume / "manifests/nl-nl/2.json").unlink()
     assert ("release", broken) in going(pruned(grown, "--keep", "5"))
     assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
 
 
-def test_nothing_goes_while_current_is_damaged(grown: LifecycleSite) -> None:
-    """What a release needs that is not whole cannot be told: so all stays, and the operator hears what to do first."""
+def test_prune_is_refused_while_current_is_damaged(grown: LifecycleSite) -> None:
     (grown.volume / "manifests/nl-nl/3.json").unlink()
     before = volume_oracle.public_state(grown.volume)
     refused = grown.run("--prune", "--keep", "0", wanted=NEXT)
@@ -143,8 +134,7 @@ def test_nothing_goes_while_current_is_damaged(grown: LifecycleSite) -> None:
     assert volume_oracle.public_state(grown.volume) == before
 
 
-def test_a_dry_run_tells_the_same_and_changes_nothing(grown: LifecycleSite) -> None:
-    """`--dry-run` says what would go, why the rest stays, and how much it frees; then it is so."""
+def test_dry_run_reports_same_and_changes_nothing(grown: LifecycleSite) -> None:
     staged(grown, "en-us", "4")
     before = volume_oracle.public_state(grown.volume)
     foretold = pruned(grown, "--dry-run")
@@ -153,21 +143,18 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(grown: LifecycleSite) -> N
     assert pruned(grown) == {**foretold, "dry_run": False}
 
 
-def test_pruning_again_finds_nothing(grown: LifecycleSite) -> None:
-    """After a prune there is nothing to prune, and nothing to free."""
+def test_second_prune_removes_nothing(grown: LifecycleSite) -> None:
     pruned(grown)
     again = pruned(grown)
     assert going(again) == set()
     assert again["bytes_freed"] == 0
 
 
-def test_an_empty_volume_can_be_pruned(site: LifecycleSite) -> None:
-    """There is nothing to remove."""
+def test_empty_volume_can_be_pruned(site: LifecycleSite) -> None:
     assert pruned(site)["items"] == []
 
 
-def test_programs_are_told_everything(grown: LifecycleSite) -> None:
-    """The JSON has each release, pack, manifest, staging and piece of debris; if it stays, why, and what it frees."""
+def test_json_lists_every_item_with_reason(grown: LifecycleSite) -> None:
     staged(grown, "en-us", "4")
     (grown.volume / "staging/.file-young").write_bytes(b"new")
     report = pruned(grown)
@@ -188,8 +175,7 @@ def test_programs_are_told_everything(grown: LifecycleSite) -> None:
     assert report["bytes_freed"] == sum(item["bytes_freed"] for item in report["items"])
 
 
-def test_bytes_freed_are_true(grown: LifecycleSite) -> None:
-    """What is told is what the files took, each inode once: links that stay free nothing."""
+def test_bytes_freed_count_each_inode_once(grown: LifecycleSite) -> None:
     staged(grown, "en-us", "4")
     before = _taken(grown.volume)
     freed = pruned(grown)["bytes_freed"]
@@ -197,8 +183,8 @@ def test_bytes_freed_are_true(grown: LifecycleSite) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_bytes_freed_are_free(kind: str, grown: LifecycleSite, memory: Path) -> None:
-    """The file system has as many bytes more as were told: not fewer, and more by no more than emptied directories."""
+def test_bytes_freed_match_file_system(kind: str, grown: LifecycleSite, memory: Path) -> None:
+    """Emptied directories may free up to 4 KiB more."""
     require_root()
     disk = Disk(kind, memory)
     disk.make()
@@ -212,8 +198,7 @@ def test_bytes_freed_are_free(kind: str, grown: LifecycleSite, memory: Path) -> 
 
 
 @pytest.mark.parametrize("limit", ["size=300k", "nr_inodes=100"])
-def test_a_full_volume_can_be_pruned(limit: str, grown: LifecycleSite, memory: Path) -> None:
-    """With not a byte or not an inode left, prune makes room: it needs none itself."""
+def test_full_volume_can_be_pruned(limit: str, grown: LifecycleSite, memory: Path) -> None:
     require_root()
     with tmpfs(memory / "full", limit) as top:
         site = LifecycleSite(copy_volume(grown.volume, top / "models"), grown.samples, grown.pool)

@@ -1,4 +1,4 @@
-"""Going back is a matter of one rename, needs nobody else, and lasts until somebody says otherwise."""
+"""A rollback is one rename, needs no network, and lasts until the operator or the environment changes it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,18 @@ def rolled_back(upgraded: LifecycleSite) -> LifecycleSite:
     return upgraded
 
 
-def test_rollback_needs_neither_source_nor_token(upgraded: LifecycleSite) -> None:
-    """The release before becomes current with no source within reach, and nothing is fetched."""
+def test_rollback_needs_no_source_and_no_token(upgraded: LifecycleSite) -> None:
     done = upgraded.offline("--rollback", "--json").json
     assert (done["release"], done["activated"], done["bytes_fetched"]) == (upgraded.release(OLD), True, 0)
     assert upgraded.active == OLD
 
 
-def test_activation_needs_neither_source_nor_token(rolled_back: LifecycleSite) -> None:
-    """Any installed release becomes current with no source within reach."""
+def test_activation_needs_no_source_and_no_token(rolled_back: LifecycleSite) -> None:
     rolled_back.offline("--activate", rolled_back.release(NEW))
     assert rolled_back.active == NEW
 
 
-def test_a_rolled_back_release_stays_rolled_back(rolled_back: LifecycleSite) -> None:
-    """Later starts with the same environment keep the older release, say so loudly, and ask no source."""
+def test_later_runs_keep_rollback_and_report_it(rolled_back: LifecycleSite) -> None:
     for _ in range(3):
         done = rolled_back.offline()
         assert done.out.startswith("ROLLED BACK")
@@ -58,36 +55,32 @@ def test_a_rolled_back_release_stays_rolled_back(rolled_back: LifecycleSite) -> 
         assert rolled_back.active == OLD
 
 
-def test_programs_are_told_what_was_rolled_back(rolled_back: LifecycleSite) -> None:
-    """The result as JSON names the release that is current and the one that was turned away from."""
+def test_json_names_current_and_rolled_back_release(rolled_back: LifecycleSite) -> None:
     done = rolled_back.offline("--json").json
     assert (done["release"], done["rolled_back_from"]) == (rolled_back.release(OLD), rolled_back.release(NEW))
 
 
-def test_an_environment_that_names_another_set_ends_a_rollback(rolled_back: LifecycleSite) -> None:
-    """A third version is installed, and the one that was turned away from is just another version from then on."""
+def test_other_versions_in_environment_end_rollback(rolled_back: LifecycleSite) -> None:
     rolled_back.done(wanted=NEXT)
     assert rolled_back.active == NEXT
     rolled_back.done(wanted=NEW)
     assert rolled_back.active == NEW
 
 
-def test_an_environment_that_names_the_older_set_ends_a_rollback(rolled_back: LifecycleSite) -> None:
-    """Once the operator has agreed to the older set, naming the newer one means that it is wanted."""
+def test_older_versions_in_environment_end_rollback(rolled_back: LifecycleSite) -> None:
     assert rolled_back.offline(wanted=OLD).out.startswith("nothing to do")
     rolled_back.done(wanted=NEW)
     assert rolled_back.active == NEW
 
 
-def test_activating_it_ends_a_rollback(rolled_back: LifecycleSite) -> None:
-    """The operator who goes forward again is not told of any rollback by later starts."""
+def test_activation_of_newer_release_ends_rollback(rolled_back: LifecycleSite) -> None:
     rolled_back.offline("--activate", rolled_back.release(NEW))
     assert rolled_back.offline().out.startswith("nothing to do")
     assert rolled_back.active == NEW
 
 
-def test_rolling_back_twice_leads_neither_forward_nor_further(site: LifecycleSite) -> None:
-    """Asking again, as after a crash, finds it done; whoever wants to go further back names a release."""
+def test_repeated_rollback_stays_at_same_release(site: LifecycleSite) -> None:
+    """A release further back must be named."""
     site.install(OLD, NEW, NEXT)
     for _ in range(3):
         site.offline("--rollback", wanted=NEXT)
@@ -98,23 +91,20 @@ def test_rolling_back_twice_leads_neither_forward_nor_further(site: LifecycleSit
     assert site.active == OLD
 
 
-def test_what_was_activated_by_hand_can_be_rolled_back(rolled_back: LifecycleSite) -> None:
-    """After going forward by hand, going back leads to where the operator came from."""
+def test_rollback_after_manual_activation(rolled_back: LifecycleSite) -> None:
     rolled_back.offline("--activate", rolled_back.release(NEW))
     rolled_back.offline("--rollback")
     assert rolled_back.active == OLD
 
 
-def test_a_release_is_named_by_the_beginning_of_its_id(upgraded: LifecycleSite) -> None:
-    """As few digits as tell it from the others are enough."""
+def test_release_is_found_by_prefix_of_its_id(upgraded: LifecycleSite) -> None:
     one, other = upgraded.release(OLD), upgraded.release(NEW)
     prefix = next(one[:length] for length in range(1, 13) if not other.startswith(one[:length]))
     upgraded.offline("--activate", prefix)
     assert upgraded.active == OLD
 
 
-def test_a_beginning_that_several_releases_share_is_told(upgraded: LifecycleSite) -> None:
-    """It is refused with the releases that it may mean, and nothing changes."""
+def test_ambiguous_prefix_is_refused_with_matches(upgraded: LifecycleSite) -> None:
     one, other = _releases_with_one_beginning(upgraded)
     upgraded.offline("--activate", upgraded.release(NEW))
     refused = upgraded.run("--activate", one[0])
@@ -125,40 +115,35 @@ def test_a_beginning_that_several_releases_share_is_told(upgraded: LifecycleSite
 
 
 @pytest.mark.parametrize("action", ["--activate", "--rollback"])
-def test_a_release_that_is_not_there_is_told(upgraded: LifecycleSite, action: str) -> None:
-    """It is refused with those that are there, and nothing changes."""
+def test_unknown_release_is_refused_with_installed_ones(upgraded: LifecycleSite, action: str) -> None:
     refused = upgraded.run(action, "ffffffffffff")
     assert refused.code == NO_SUCH_RELEASE
     assert upgraded.release(OLD) in refused.err
     assert upgraded.active == NEW
 
 
-def test_a_release_that_lacks_a_pack_cannot_be_activated(upgraded: LifecycleSite) -> None:
-    """A release becomes current as a set or not at all."""
+def test_release_without_one_of_its_packs_cannot_be_activated(upgraded: LifecycleSite) -> None:
     shutil.rmtree(upgraded.volume / "packs/nl-nl/1")
     assert upgraded.run("--activate", upgraded.release(OLD)).code == NO_SUCH_RELEASE
     assert upgraded.run("--rollback").code == NO_SUCH_RELEASE
     assert upgraded.active == NEW
 
 
-def test_the_first_release_has_none_before_it(site: LifecycleSite) -> None:
-    """There is nothing to go back to, on a volume with one release as on one with none."""
+def test_rollback_without_previous_release_is_refused(site: LifecycleSite) -> None:
     assert site.run("--rollback").code == NO_SUCH_RELEASE
     site.install(OLD)
     assert site.run("--rollback", wanted=OLD).code == NO_SUCH_RELEASE
     assert site.active == OLD
 
 
-def test_a_damaged_release_can_be_rolled_back_for_good(upgraded: LifecycleSite) -> None:
-    """One goes back because something is broken, and starts that follow do not go forward to it again."""
+def test_rollback_from_damaged_release_lasts(upgraded: LifecycleSite) -> None:
     (upgraded.volume / "manifests/nl-nl/2.json").unlink()
     upgraded.offline("--rollback")
     assert volume_oracle.active(upgraded.volume, upgraded.samples) == OLD
     assert upgraded.offline().out.startswith("ROLLED BACK")
 
 
-def test_rollback_needs_no_notes(upgraded: LifecycleSite) -> None:
-    """Where the notes on what was current are lost or torn, the release before is still found."""
+def test_rollback_without_history_finds_previous_release(upgraded: LifecycleSite) -> None:
     history = upgraded.volume / "releases/.history"
     history.write_bytes(b"torn\0\xff\n" + history.read_bytes()[:-5])
     upgraded.offline("--rollback")
@@ -169,23 +154,20 @@ def test_rollback_needs_no_notes(upgraded: LifecycleSite) -> None:
     assert upgraded.active == OLD
 
 
-def test_rollback_needs_no_staging(upgraded: LifecycleSite) -> None:
-    """An operator who made room by removing staging can still go back."""
+def test_rollback_without_staging_directory(upgraded: LifecycleSite) -> None:
     shutil.rmtree(upgraded.volume / "staging")
     upgraded.offline("--rollback")
     assert upgraded.active == OLD
 
 
-def test_what_a_rollback_needs_survives_pruning(rolled_back: LifecycleSite) -> None:
-    """The release that was turned away from stays, for starts say how to go forward to it."""
+def test_rolled_back_release_survives_pruning(rolled_back: LifecycleSite) -> None:
     rolled_back.offline("--prune", "--keep", "0")
     assert rolled_back.offline().out.startswith("ROLLED BACK")
     rolled_back.offline("--activate", rolled_back.release(NEW))
     assert rolled_back.active == NEW
 
 
-def test_a_server_that_runs_keeps_its_files(upgraded: LifecycleSite) -> None:
-    """What was opened through `current` before stays whole where it is: nothing is changed in place."""
+def test_open_files_stay_complete_after_rollback(upgraded: LifecycleSite) -> None:
     before = (upgraded.volume / "current/nl-nl").resolve()
     with (upgraded.volume / "current/nl-nl/am/final.mdl").open("rb") as model:
         upgraded.offline("--rollback")

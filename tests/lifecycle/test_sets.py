@@ -1,4 +1,4 @@
-"""Packs that do not work together never meet: a release is activated as a set, or not at all."""
+"""Packs that do not work together are never current together: a release is activated as a set or not at all."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ def demanding(samples: SamplePacks, directory: Path, ref: PackRef, *versions: st
 
 
 @pytest.mark.parametrize("action", ["", "--plan"])
-def test_a_set_that_does_not_fit_is_refused_before_the_first_byte(
-    site: LifecycleSite, tmp_path: Path, action: str
-) -> None:
-    """It is refused with the versions that would fit; nothing is fetched but manifests, and the older release stays."""
+def test_incompatible_versions_are_refused_before_download(site: LifecycleSite, tmp_path: Path, action: str) -> None:
+    """The message names the versions that would fit."""
     site.install(OLD)
     vendor = replace(site, samples=demanding(site.samples, tmp_path, TWO, "2", "3"))
     for archive in vendor.samples.directory.rglob("*.zst"):
@@ -49,15 +47,13 @@ def test_a_set_that_does_not_fit_is_refused_before_the_first_byte(
     assert site.active == OLD
 
 
-def test_a_set_that_fits_is_installed(site: LifecycleSite, tmp_path: Path) -> None:
-    """A requirement that is met is no obstacle, whether the pack that meets it is new or installed."""
+def test_met_requirement_is_installed(site: LifecycleSite, tmp_path: Path) -> None:
     vendor = replace(site, samples=demanding(site.samples, tmp_path, TWO, COMMON.version, "9"))
     vendor.install(OLD, NEW)
     assert vendor.active == NEW
 
 
-def test_an_installed_pack_keeps_its_demands(site: LifecycleSite, tmp_path: Path) -> None:
-    """What an installed pack requires is asked of new ones, too, and the source is not needed for that."""
+def test_requirement_of_installed_pack_is_checked(site: LifecycleSite, tmp_path: Path) -> None:
     vendor = replace(site, samples=demanding(site.samples, tmp_path, ONE, COMMON.version))
     vendor.install(OLD)
     other = frozenset({COMMON._replace(version="2"), ONE})
@@ -70,8 +66,8 @@ def test_an_installed_pack_keeps_its_demands(site: LifecycleSite, tmp_path: Path
     assert vendor.active == OLD
 
 
-def test_a_set_of_which_one_pack_fails_is_not_activated(site: LifecycleSite, tmp_path: Path) -> None:
-    """The packs that came are kept for the next run; what is current stays until all are there."""
+def test_release_is_not_activated_if_one_pack_fails(site: LifecycleSite, tmp_path: Path) -> None:
+    """The other packs are kept for the next run."""
     vendor = replace(
         site, samples=replace(site.samples, directory=shutil.copytree(site.samples.directory, tmp_path / "packs"))
     )

@@ -1,4 +1,4 @@
-"""What lies on the volume is a guess until it was hashed and measured: where it is spoiled, the result is right."""
+"""Data on the volume is used only after it was hashed: damaged data leads to a correct result."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ _OF_FILES = [
 
 
 @pytest.mark.parametrize("name", _OF_FILES)
-def test_an_upgrade_from_a_damaged_version_is_right(name: str, site: LifecycleSite) -> None:
-    """Whatever has befallen the version that chunks and files are taken from, the new one is what was published."""
+def test_upgrade_from_damaged_version_is_correct(name: str, site: LifecycleSite) -> None:
     site.install(OLD, NEW)
     HARMS[name].do(site.volume)
     site.done(wanted=NEXT)
@@ -81,8 +80,7 @@ def _flip(path: Path) -> None:
         lambda path: shutil.rmtree(path.parent),
     ],
 )
-def test_a_spoiled_staging_is_made_right(spoil: Callable[[Path], object], site: LifecycleSite, pool: Pool) -> None:
-    """Whatever has befallen what an earlier run left in staging, what is published is what ought to be."""
+def test_damaged_staging_is_corrected(spoil: Callable[[Path], object], site: LifecycleSite, pool: Pool) -> None:
     pool.do(_leave_half, site.volume, site.samples)
     (model,) = site.volume.glob("staging/nl-nl/1@*/am/final.mdl")
     spoil(model)
@@ -94,8 +92,7 @@ def _leave_half(volume: Path, samples: SamplePacks) -> None:
     SCENARIOS["install again after a kill"].prepare(volume, samples)
 
 
-def test_modes_are_set_whatever_the_volume_says(site: LifecycleSite) -> None:
-    """A directory whose group is inherited, and an odd umask: directories and executables are 0755, files 0644."""
+def test_modes_do_not_depend_on_umask_or_setgid(site: LifecycleSite) -> None:
     site.volume.mkdir(mode=0o755)
     site.volume.chmod(0o2775)
     before = os.umask(0o077)
@@ -108,8 +105,8 @@ def test_modes_are_set_whatever_the_volume_says(site: LifecycleSite) -> None:
     assert site.run("--verify", wanted=OLD).code == 0
 
 
-def test_what_kubernetes_does_to_modes_is_no_damage(site: LifecycleSite) -> None:
-    """A pod with an fsGroup adds group rights to all of the volume at each start; files are linked nevertheless."""
+def test_mode_bits_added_by_kubernetes_are_not_damage(site: LifecycleSite) -> None:
+    """For a pod with an fsGroup, group rights are added to all files at each start."""
     site.install(OLD)
     for path in site.volume.rglob("*"):
         if not path.is_symlink():
@@ -120,8 +117,8 @@ def test_what_kubernetes_does_to_modes_is_no_damage(site: LifecycleSite) -> None
     assert one.samefile(other)
 
 
-def test_a_file_system_without_preallocation_is_written_once(site: LifecycleSite) -> None:
-    """Where fallocate(2) is not supported, room is not made with zeros, which could fall on another run's bytes."""
+def test_file_system_without_fallocate_is_written_once(site: LifecycleSite) -> None:
+    """Zeros written instead could overwrite the data of a concurrent run."""
     trace = site.volume.parent / "trace"
     command = ["-f", "-o", str(trace), "-e", "trace=pwrite64,fallocate", "-e", "inject=fallocate:error=EOPNOTSUPP"]
     environment = {**os.environ, **site.samples.environment(site.volume, *sorted(NEW))}
@@ -133,8 +130,7 @@ def test_a_file_system_without_preallocation_is_written_once(site: LifecycleSite
     assert written == []
 
 
-def test_without_hard_links_that_is_told_and_planned(site: LifecycleSite) -> None:
-    """A volume that refuses hard links is told at the start, with what to do; unchanged files are copied."""
+def test_missing_hard_links_are_reported_and_files_are_copied(site: LifecycleSite) -> None:
     site.install(OLD)
     environment = {**os.environ, **site.samples.environment(site.volume, *sorted(NEW))}
     inject = ["-f", "-o", os.devnull, "-e", "trace=link,linkat", "-e", "inject=link,linkat:error=EPERM"]

@@ -1,4 +1,4 @@
-"""Any number of runs may work on one volume: one works, the others wait; where locks lie, it is right all the same."""
+"""Concurrent runs on one volume: they wait for each other, and without working locks the result is correct, too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROUNDS = 25  # of each of two parties
 
 
 @pytest.mark.parametrize("lying", [False, True], ids=["locks that hold", "locks that lie"])
-def test_eight_at_once(*, lying: bool, pool: Pool, samples: SamplePacks, memory: Path) -> None:
+def test_eight_concurrent_runs(*, lying: bool, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """Installs of this set and that, prunes, rollbacks, repairs: `current` is whole at rest, the next run converges.
 
     Where locks hold, some are killed at any moment.
@@ -57,7 +57,7 @@ def test_eight_at_once(*, lying: bool, pool: Pool, samples: SamplePacks, memory:
         pytest.param(interleavings.AMID_LOCKS_THAT_LIE, True, id="locks that lie"),
     ],
 )
-def test_one_amid_the_other(
+def test_two_runs_interleaved(
     pairs: list[tuple[str, Second]], *, lying: bool, pool: Pool, samples: SamplePacks, memory: Path
 ) -> None:
     """Wherever one is halted while the other does its work, `current` is whole at rest, and the next run converges.
@@ -79,8 +79,7 @@ def test_one_amid_the_other(
     assert all(played)
 
 
-def test_who_waits_says_for_whom(site: LifecycleSite) -> None:
-    """A run that finds the volume in use says by whom and how long it will wait, and then gives up with 42."""
+def test_waiting_run_names_holder_and_gives_up_with_42(site: LifecycleSite) -> None:
     site.install(OLD)
     with _held(site, "install by process 12345 on elsewhere since 10:00:00 UTC"):
         waited = site.run(MODELS_LOCK_SECONDS="1")
@@ -92,23 +91,20 @@ def test_who_waits_says_for_whom(site: LifecycleSite) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--prune",), ("--repair",)], ids=" ".join)
-def test_who_changes_the_volume_waits(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
-    """Prune and repair wait as an install does."""
+def test_prune_and_repair_wait_for_lock(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
     site.install(NEW)
     with _held(site, "install by somebody"):
         assert site.run(*arguments, MODELS_LOCK_SECONDS="0.2").code == LOCKED
 
 
 @pytest.mark.parametrize("arguments", [(), ("--verify",), ("--status",), ("--plan",), ("--rollback",)], ids=" ".join)
-def test_who_changes_nothing_or_one_link_does_not_wait(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
-    """A start with nothing to do, a look, and a rollback end while another run works."""
+def test_read_only_actions_and_rollback_do_not_wait_for_lock(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
     site.install(OLD, NEW)
     with _held(site, "install by somebody"):
         site.done(*arguments, MODELS_LOCK_SECONDS="0.2")
 
 
-def test_who_has_waited_finds_it_done(site: LifecycleSite) -> None:
-    """A run that waited for one with the same environment has nothing left to do, and asks no source."""
+def test_waiting_run_finds_nothing_to_do(site: LifecycleSite) -> None:
     site.install(OLD)
     with _held(site, "install by somebody") as let_go, _started(site) as waiting:
         assert waiting.stderr
@@ -120,8 +116,7 @@ def test_who_has_waited_finds_it_done(site: LifecycleSite) -> None:
     assert site.active == NEW
 
 
-def test_locks_that_the_file_system_does_not_have_are_done_without(site: LifecycleSite) -> None:
-    """Where flock(2) is not supported at all, as on some cluster file systems, everything works."""
+def test_file_system_without_flock_is_supported(site: LifecycleSite) -> None:
     site.install(OLD)
     for action in ((), ("--prune",), ("--rollback",), ("--repair",)):
         with _started(

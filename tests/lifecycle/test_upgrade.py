@@ -1,4 +1,4 @@
-"""An upgrade costs what changed, in bytes fetched and in bytes on the disk."""
+"""An upgrade fetches and writes only what changed."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def upgraded(site: Site, packs: Packs, *, through: tuple[str, ...] = ()) -> dict
     return done.json
 
 
-def test_one_file_in_ten_costs_its_chunks(installed: Site, versions: Packs) -> None:
-    """At most 1.05 times the changed file's chunks are fetched, and the disk grows by no more; the rest is shared."""
+def test_upgrade_fetches_and_writes_only_changed_files(installed: Site, versions: Packs) -> None:
+    """At most 1.05 times the chunks of the changed files."""
     before = upgrades.on_disk(installed.volume)
     done = upgraded(installed, versions)
     wanted = upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
@@ -66,16 +66,15 @@ def test_one_file_in_ten_costs_its_chunks(installed: Site, versions: Packs) -> N
     assert shared == [True] * 9
 
 
-def test_the_plan_says_beforehand_what_is_saved(installed: Site, versions: Packs) -> None:
-    """What `--plan` says is what the upgrade fetches, but for the gaps between chunks."""
+def test_plan_matches_what_upgrade_fetches(installed: Site, versions: Packs) -> None:
+    """Except for the gaps between chunks."""
     plan = upgrades.newer(installed).run("--plan", "--json").json
     assert plan["bytes_to_fetch"] == upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
     assert plan["bytes_to_reuse"] == versions.manifest(NEWER).size + versions.manifest(COMMON).size - SIZE
     assert plan["bytes_to_fetch"] <= upgraded(installed, versions)["bytes_fetched"]
 
 
-def test_a_changed_chunk_costs_itself(installed: Site, versions: Packs, tmp_path: Path) -> None:
-    """In a large file that changed in one place, the other chunks are copied from the installed version."""
+def test_unchanged_chunks_of_changed_file_are_copied(installed: Site, versions: Packs, tmp_path: Path) -> None:
     tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
     with (tree / upgrades.CHANGED).open("r+b") as file:
         file.seek(4 * MIB + 7)
@@ -94,8 +93,7 @@ def test_a_changed_chunk_costs_itself(installed: Site, versions: Packs, tmp_path
     assert done["bytes_written"] == SIZE
 
 
-def test_bytes_inserted_at_the_front_cost_the_chunks_there(installed: Site, versions: Packs, tmp_path: Path) -> None:
-    """All that follows is found where it lay before; the chunks at the front of a file have about 64 KiB."""
+def test_insertion_at_start_fetches_only_first_chunks(installed: Site, versions: Packs, tmp_path: Path) -> None:
     tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
     for path in (tree / "weights").iterdir():
         path.write_bytes(b"a longer header" * 7 + path.read_bytes())
@@ -104,8 +102,7 @@ def test_bytes_inserted_at_the_front_cost_the_chunks_there(installed: Site, vers
     assert done["bytes_written"] == 10 * (SIZE + 105)
 
 
-def test_a_moved_file_is_linked(installed: Site, versions: Packs, tmp_path: Path) -> None:
-    """A file under another name costs nothing."""
+def test_moved_file_is_linked(installed: Site, versions: Packs, tmp_path: Path) -> None:
     tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
     (tree / "weights" / "3.bin").rename(tree / "moved.bin")
     assert upgraded(installed, rebuilt(versions, tmp_path, tree))["bytes_fetched"] == 0
@@ -113,8 +110,8 @@ def test_a_moved_file_is_linked(installed: Site, versions: Packs, tmp_path: Path
     assert one.samefile(installed.active(NEWER.name) / "moved.bin")
 
 
-def test_a_file_that_became_executable_is_copied(installed: Site, versions: Packs, tmp_path: Path) -> None:
-    """A hard link would change the older version's mode, too; the bytes are not fetched for that."""
+def test_file_that_became_executable_is_copied(installed: Site, versions: Packs, tmp_path: Path) -> None:
+    """A hard link would change the mode in the older version, too."""
     tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
     (tree / upgrades.CHANGED).chmod(0o755)
     assert upgraded(installed, rebuilt(versions, tmp_path, tree))["bytes_fetched"] == 0
@@ -122,7 +119,6 @@ def test_a_file_that_became_executable_is_copied(installed: Site, versions: Pack
 
 
 def test_staging_of_another_version_is_reused(versions: Packs, tmp_path: Path) -> None:
-    """What an older version's install had brought before it was given up is not fetched again."""
     site = Site(tmp_path / "models", versions.environment)
     broken = rebuilt(versions, tmp_path, versions.trees[NEWER])
     archive = broken.directory / DUTCH.name / DUTCH.version / "pack.tar.zst"
@@ -136,16 +132,14 @@ def test_staging_of_another_version_is_reused(versions: Packs, tmp_path: Path) -
     assert done["bytes_fetched"] <= 1.05 * upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED) + 3 * MIB
 
 
-def test_a_volume_without_hard_links_gets_copies(installed: Site, versions: Packs) -> None:
-    """Where the file system refuses hard links, unchanged files are copied and not fetched."""
+def test_volume_without_hard_links_gets_copies(installed: Site, versions: Packs) -> None:
     refusing = (require_tool("strace"), "-f", "-qq", "-o", os.devnull, "-e", "trace=link,linkat")
     done = upgraded(installed, versions, through=(*refusing, "-e", "inject=link,linkat:error=EPERM"))
     assert done["bytes_fetched"] <= 1.05 * upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
     assert not upgrades.shares_inode(installed, DUTCH, NEWER, "weights/1.bin")
 
 
-def test_a_volume_without_symbolic_links_is_told_at_the_start(versions: Packs, tmp_path: Path) -> None:
-    """Activation consists of links: a volume that refuses them is named before anything is fetched."""
+def test_volume_without_symbolic_links_is_refused_before_download(versions: Packs, tmp_path: Path) -> None:
     refusing = (require_tool("strace"), "-f", "-qq", "-o", os.devnull, "-e", "trace=symlink,symlinkat")
     site = Site(tmp_path / "models", versions.environment)
     done = site.run(through=(*refusing, "-e", "inject=symlink,symlinkat:error=EPERM"))

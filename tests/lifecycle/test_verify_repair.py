@@ -1,4 +1,4 @@
-"""`--verify` names all that is not as it was published, and `--repair` puts it back for the least that it can cost."""
+"""`--verify` names every difference from the published pack, and `--repair` fetches only the damaged chunks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _FLIPS = 200
 SOURCE, NOT_FOUND, WRONG_BYTES = 20, 21, 30
 
 
-def test_each_flipped_bit_is_found_and_mended(pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """Of any bit: `--verify` names its file, `--repair` fetches its chunk alone, for all versions that share it."""
+def test_flipped_bit_is_found_and_repaired(pool: Pool, samples: SamplePacks, memory: Path) -> None:
+    """Only its chunk is fetched, for all versions that share it."""
     seeds = range(4)
     benches = {seed: UpgradedVolume(memory / str(seed), samples) for seed in seeds}
     flips = [flip for part in pool.each(partial(_flips, benches), seeds) for flip in part]
@@ -37,8 +37,7 @@ def test_each_flipped_bit_is_found_and_mended(pool: Pool, samples: SamplePacks, 
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_harm_is_found_and_mended(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """`--verify` names what is wrong (45); `--repair` mends it (0) and fetches the damaged chunks alone."""
+def test_damage_is_found_and_repaired(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     (code, damages), fetched = pool.do(harm, UpgradedVolume(memory / "volume", samples), name)
     assert (code, damages) == (DAMAGED, set(HARMS[name].named))
     assert fetched <= HARMS[name].damaged_bytes(samples.manifest(ref) for ref in NEW)
@@ -56,10 +55,9 @@ def _flips(benches: dict[int, UpgradedVolume], seed: int) -> list[Flip]:
         (lambda archive: archive.write_bytes(bytes(archive.stat().st_size)), WRONG_BYTES),
     ],
 )
-def test_a_repair_that_the_source_fails_is_told(
+def test_failed_repair_is_reported_and_changes_nothing(
     spoil: Callable[[Path], object], code: int, site: LifecycleSite, tmp_path: Path
 ) -> None:
-    """What cannot be fetched is told in the source's words, and stays as it was until it can be."""
     site.install(NEW)
     damaged = site.volume / "packs/nl-nl/2/conf/new.conf"
     damaged.write_bytes(b"?")
@@ -72,8 +70,7 @@ def test_a_repair_that_the_source_fails_is_told(
     assert site.active == NEW
 
 
-def test_an_older_release_is_verified_and_repaired_by_its_id(site: LifecycleSite) -> None:
-    """A release need not be current, nor whole, to be looked at and mended."""
+def test_older_release_is_verified_and_repaired_by_id(site: LifecycleSite) -> None:
     site.install(OLD, NEW)
     older = site.release(OLD)
     (site.volume / "manifests/nl-nl/1.json").unlink()
@@ -85,8 +82,7 @@ def test_an_older_release_is_verified_and_repaired_by_its_id(site: LifecycleSite
     assert site.active == NEW
 
 
-def test_a_current_that_leads_nowhere_is_no_release(site: LifecycleSite) -> None:
-    """Where the release itself is gone that is told; a start without an action puts it back, and needs no source."""
+def test_current_without_release_is_restored_by_next_run(site: LifecycleSite) -> None:
     site.install(NEW)
     shutil.rmtree(site.volume / "releases" / site.release(NEW))
     assert site.run("--verify").code == DAMAGED
