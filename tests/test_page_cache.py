@@ -43,7 +43,7 @@ def cached(path: Path) -> float:
 
 
 def passed(share: BoundedPageCache, tree: Path, count: int = 4) -> list[bool]:
-    """Let so many files pass; tell which of them stay."""
+    """Report `count` files to the policy; return which stay in the cache."""
     for number in range(count):
         share.passed(str(tree / str(number)), 0, MIB)
     return stay(tree)

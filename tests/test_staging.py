@@ -57,13 +57,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
 @pytest.fixture
 def staging(built: Pack, tmp_path: Path) -> Staging:
-    """An empty one, below two directories as on a volume."""
+    """Return an empty staging directory, two levels deep as on a volume."""
     (tmp_path / "staging").mkdir()
     return Staging(tmp_path / "staging/nl-nl/2026.04@0", built.manifest)
 
 
 def fill(staging: Staging, built: Pack) -> None:
-    """Bring everything."""
+    """Write all chunks."""
     staging.prepare(built.placements, ())
     staging.allocate(built.placements, ())
     for batch in batches(built.placements):

@@ -31,7 +31,7 @@ def volume(tmp_path: Path) -> Volume:
 
 
 def stage(volume: Volume, ref: PackRef) -> None:
-    """Bring a tree of one file into staging."""
+    """Create a tree of one file in staging."""
     volume.keep_manifest(ref, _DIGEST, _DOCUMENT)
     staging = volume.staging_path(ref, _DIGEST)
     staging.mkdir()
@@ -49,7 +49,7 @@ def install(volume: Volume, *refs: PackRef, created: str = "2026-01-01") -> Rele
 
 
 def tree(volume: Volume) -> list[str]:
-    """Everything on the volume but the notes about activations."""
+    """Return all paths of the volume except the history."""
     return sorted(str(path.relative_to(volume.root)) for path in volume.root.rglob("*") if path.name[0] != ".")
 
 

@@ -1,4 +1,4 @@
-"""Eight runs at once against one volume, some of which are killed; then one more, and a look."""
+"""Run the program eight times concurrently on one volume, kill some runs, then check the volume after one more run."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ if TYPE_CHECKING:
 _RUNS = 8
 _SETS = (OLD, NEW, NEXT)
 _ACTIONS = ((), (), (), (), ("--prune",), ("--prune", "--keep", "0"), ("--rollback",), ("--verify",), ("--repair",))
-_IN_ITS_OWN_WORDS = {0, -signal.SIGKILL, 12, 40, 41, 42, 43, 44, 45}
+_EXPECTED_CODES = {0, -signal.SIGKILL, 12, 40, 41, 42, 43, 44, 45}
 
 
 @dataclass(frozen=True)
-class Party:
-    """A volume that `rounds` times is worked on by eight at once, `kills` of which are killed; locks hold or lie."""
+class ChaosRun:
+    """`rounds` times eight concurrent runs on a volume, `kills` of which are killed."""
 
     volume: Path
     samples: SamplePacks
     seed: int
     rounds: int
-    lying: bool
+    broken_locks: bool
     kills: int
 
 
 @dataclass(frozen=True)
-class Round:
-    """How the runs of a round ended, and what was wrong then."""
+class ChaosRound:
+    """The exit codes of a round, and the first error of the check afterwards."""
 
     codes: tuple[int, ...]
     fault: str
 
 
-def play(party: Party) -> list[Round]:
-    """Play all rounds, on a volume that is kept from one to the next."""
-    chance = random.Random(party.seed)
-    return [_round(party, chance) for _ in range(party.rounds)]
+def play(run_plan: ChaosRun) -> list[ChaosRound]:
+    """Run all rounds on one volume."""
+    chance = random.Random(run_plan.seed)
+    return [_round(run_plan, chance) for _ in range(run_plan.rounds)]
 
 
-def _round(party: Party, chance: random.Random) -> Round:
-    runs = [_start(party, chance) for _ in range(_RUNS)]
-    for run in chance.sample(runs, party.kills):
+def _round(run_plan: ChaosRun, chance: random.Random) -> ChaosRound:
+    runs = [_start(run_plan, chance) for _ in range(_RUNS)]
+    for run in chance.sample(runs, run_plan.kills):
         moment = time.monotonic() + chance.random() * 0.2
         until(lambda moment=moment, run=run: run.has_ended() or time.monotonic() > moment)  # type: ignore[misc] # bound
         os.kill(run.pid, signal.SIGKILL)
     outcomes = [run.wait() for run in runs]
     codes = tuple(outcome.code for outcome in outcomes)
     try:
-        assert set(codes) <= _IN_ITS_OWN_WORDS, str([one for one in outcomes if one.code not in _IN_ITS_OWN_WORDS])
-        _judge(party, chance)
+        assert set(codes) <= _EXPECTED_CODES, str([one for one in outcomes if one.code not in _EXPECTED_CODES])
+        _check(run_plan, chance)
     except (AssertionError, OSError, ValueError) as error:
-        return Round(codes, f"{type(error).__name__}: {error}; {outcomes}")
-    return Round(codes, "")
+        return ChaosRound(codes, f"{type(error).__name__}: {error}; {outcomes}")
+    return ChaosRound(codes, "")
 
 
-def _start(party: Party, chance: random.Random) -> Running:
+def _start(run_plan: ChaosRun, chance: random.Random) -> Running:
     wanted = chance.choice(_SETS)
-    environment = party.samples.environment(party.volume, *sorted(wanted), MODELS_LOCK_SECONDS="30")
-    return Program(environment, one_cpu=False, lying_locks=party.lying).start(*chance.choice(_ACTIONS))
+    environment = run_plan.samples.environment(run_plan.volume, *sorted(wanted), MODELS_LOCK_SECONDS="30")
+    return Program(environment, one_cpu=False, broken_locks=run_plan.broken_locks).start(*chance.choice(_ACTIONS))
 
 
-def _judge(party: Party, chance: random.Random) -> None:
-    """Whole at rest, and whole after one more run."""
-    volume_oracle.active(party.volume, party.samples)
-    volume_oracle.assert_public_is_whole(party.volume, party.samples)
+def _check(run_plan: ChaosRun, chance: random.Random) -> None:
+    """Check that the volume is complete now and after one more run."""
+    volume_oracle.active(run_plan.volume, run_plan.samples)
+    volume_oracle.assert_public_is_complete(run_plan.volume, run_plan.samples)
     wanted = chance.choice(_SETS)
-    program = Program(party.samples.environment(party.volume, *sorted(wanted)))
+    program = Program(run_plan.samples.environment(run_plan.volume, *sorted(wanted)))
     again = program.run()
     assert again.code == 0, str(again)
-    active = volume_oracle.active(party.volume, party.samples)
+    active = volume_oracle.active(run_plan.volume, run_plan.samples)
     assert active == wanted or again.out.startswith("ROLLED BACK"), f"{active} is current"
     verified = replace(program).run("--verify")
     assert verified.code == 0, str(verified)

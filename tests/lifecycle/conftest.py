@@ -1,4 +1,4 @@
-"""Two fork servers, tiny packs, and a directory in memory, because the program flushes its file system."""
+"""Fixtures: two fork servers, tiny packs, and a directory in memory, because the program syncs its file system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> SamplePacks:
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
-    """Keep the program warm, twice."""
+    """Start two fork servers."""
     pool = Pool()
     yield pool
     pool.close()
@@ -37,7 +37,7 @@ def pool() -> Iterator[Pool]:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Make a directory that is fast to flush, where there is one."""
+    """Create a directory in memory, if there is one, because syncing is fast there."""
     directory = Path(tempfile.mkdtemp(dir=MEMORY)) if MEMORY.is_dir() else tmp_path
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
@@ -45,12 +45,12 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def site(memory: Path, samples: SamplePacks, pool: Pool) -> LifecycleSite:
-    """Make a machine with an empty volume."""
+    """Create a site with an empty volume."""
     return LifecycleSite(memory / "models", samples, pool)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was covered."""
+    """Print the coverage."""
     if summary.LINES:
         terminalreporter.section("covered")
         for line in summary.LINES:

@@ -1,4 +1,4 @@
-"""What can befall an installed release, and what `--verify` ought to say of it."""
+"""Kinds of damage to an installed release, and what `--verify` must report for each."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _ALL_MISSING = ((".", "missing"), ("dict", "missing"), ("dict/words.bin", "missi
 
 
 @dataclass(frozen=True)
-class Harm:
-    """Something that is done to a volume; `named` is what is told: path and kind.
+class Corruption:
+    """A change to a volume; `named` lists the path and kind of each damage that must be reported.
 
     `spoiled` are the bytes that are wrong in the one file that is damaged in place; None where whole files are.
     """
@@ -39,7 +39,7 @@ class Harm:
     leaves: str = ""  # what is none of the release's business
 
     def damaged_bytes(self, manifests: Iterable[Manifest]) -> int:
-        """Bytes of archives that hold what is damaged, with the tar headers that lie between."""
+        """Return the bytes of the archives from the first to the last damaged chunk."""
         return sum(self._damaged_bytes(manifest) for manifest in manifests)
 
     def _damaged_bytes(self, manifest: Manifest) -> int:
@@ -106,70 +106,76 @@ def _record(volume: Path) -> Path:
     return volume / "releases" / volume_oracle.release_of(volume, NEW) / "release.json"
 
 
-HARMS = {
-    "a file is deleted": Harm(lambda v: (v / _GRAPH).unlink(), (("graph/HCLG.fst", "missing"),)),
-    "a file that lies nowhere else is deleted": Harm(lambda v: (v / _NEW).unlink(), (("conf/new.conf", "missing"),)),
-    "an empty file is deleted": Harm(lambda v: (v / _EMPTY).unlink(), (("conf/empty.conf", "missing"),)),
-    "an executable is deleted": Harm(lambda v: (v / _DECODER).unlink(), (("bin/decode", "missing"),)),
-    "a file is truncated": Harm(
+CORRUPTIONS = {
+    "a file is deleted": Corruption(lambda v: (v / _GRAPH).unlink(), (("graph/HCLG.fst", "missing"),)),
+    "a file that lies nowhere else is deleted": Corruption(
+        lambda v: (v / _NEW).unlink(), (("conf/new.conf", "missing"),)
+    ),
+    "an empty file is deleted": Corruption(lambda v: (v / _EMPTY).unlink(), (("conf/empty.conf", "missing"),)),
+    "an executable is deleted": Corruption(lambda v: (v / _DECODER).unlink(), (("bin/decode", "missing"),)),
+    "a file is truncated": Corruption(
         lambda v: os.truncate(v / _MODEL, CHUNK + 5),
         (("am/final.mdl", "size"), ("am/final.mdl", "bytes")),
         range(CHUNK + 5, 1 << 40),
     ),
-    "a file is emptied": Harm(
+    "a file is emptied": Corruption(
         lambda v: os.truncate(v / _GRAPH, 0), (("graph/HCLG.fst", "size"), ("graph/HCLG.fst", "bytes"))
     ),
-    "a file has grown": Harm(lambda v: _append(v / _MODEL, b"?"), (("am/final.mdl", "size"),), _NOTHING),
-    "a shared file has grown": Harm(
+    "a file has grown": Corruption(lambda v: _append(v / _MODEL, b"?"), (("am/final.mdl", "size"),), _NOTHING),
+    "a shared file has grown": Corruption(
         lambda v: _append(v / _GRAPH, b"?" * 9000), (("graph/HCLG.fst", "size"),), _NOTHING
     ),
-    "an empty file has grown": Harm(lambda v: _append(v / _EMPTY, b"?"), (("conf/empty.conf", "size"),)),
-    "a chunk is zeroed": Harm(
+    "an empty file has grown": Corruption(lambda v: _append(v / _EMPTY, b"?"), (("conf/empty.conf", "size"),)),
+    "a chunk is zeroed": Corruption(
         lambda v: _write(v / _MODEL, b"\0" * CHUNK, CHUNK), (("am/final.mdl", "bytes"),), range(CHUNK, 2 * CHUNK)
     ),
-    "a file is added": Harm(lambda v: (v / f"{_PACK}/am/mine").write_bytes(b"?"), (("am/mine", "extra"),)),
-    "a directory is added": Harm(
+    "a file is added": Corruption(lambda v: (v / f"{_PACK}/am/mine").write_bytes(b"?"), (("am/mine", "extra"),)),
+    "a directory is added": Corruption(
         lambda v: _add_directory(v / f"{_PACK}/mine"), (("mine", "extra"), ("mine/inside", "extra"))
     ),
-    "a link is added": Harm(lambda v: (v / f"{_PACK}/mine").symlink_to("am"), (("mine", "extra"),)),
-    "a file is not readable": Harm(lambda v: (v / _MODEL).chmod(0), (("am/final.mdl", "mode"),), _NOTHING),
-    "an executable is not executable": Harm(lambda v: (v / _DECODER).chmod(0o644), (("bin/decode", "mode"),), _NOTHING),
-    "a file is executable": Harm(lambda v: (v / _GRAPH).chmod(0o755), (("graph/HCLG.fst", "mode"),), _NOTHING),
-    "a directory cannot be entered": Harm(lambda v: (v / f"{_PACK}/am").chmod(0o600), (("am", "mode"),)),
-    "the pack cannot be entered": Harm(lambda v: (v / _PACK).chmod(0o700), ((".", "mode"),)),
-    "a file is a link to its copy": Harm(
+    "a link is added": Corruption(lambda v: (v / f"{_PACK}/mine").symlink_to("am"), (("mine", "extra"),)),
+    "a file is not readable": Corruption(lambda v: (v / _MODEL).chmod(0), (("am/final.mdl", "mode"),), _NOTHING),
+    "an executable is not executable": Corruption(
+        lambda v: (v / _DECODER).chmod(0o644), (("bin/decode", "mode"),), _NOTHING
+    ),
+    "a file is executable": Corruption(lambda v: (v / _GRAPH).chmod(0o755), (("graph/HCLG.fst", "mode"),), _NOTHING),
+    "a directory cannot be entered": Corruption(lambda v: (v / f"{_PACK}/am").chmod(0o600), (("am", "mode"),)),
+    "the pack cannot be entered": Corruption(lambda v: (v / _PACK).chmod(0o700), ((".", "mode"),)),
+    "a file is a link to its copy": Corruption(
         lambda v: _replace_by_link(v / _MODEL), (("am/final.mdl", "type"), ("am/elsewhere", "extra"))
     ),
-    "a file is a directory": Harm(
+    "a file is a directory": Corruption(
         lambda v: _replace_by_directory(v / _MODEL), (("am/final.mdl", "type"), ("am/final.mdl/inside", "extra"))
     ),
-    "a file is a pipe": Harm(lambda v: _replace_by_pipe(v / _GRAPH), (("graph/HCLG.fst", "type"),)),
-    "a directory is a file": Harm(
+    "a file is a pipe": Corruption(lambda v: _replace_by_pipe(v / _GRAPH), (("graph/HCLG.fst", "type"),)),
+    "a directory is a file": Corruption(
         lambda v: _replace_by_file(v / f"{_PACK}/am"), (("am", "type"), ("am/final.mdl", "missing"))
     ),
-    "a directory is a link to its copy": Harm(
+    "a directory is a link to its copy": Corruption(
         lambda v: _replace_by_link(v / f"{_PACK}/am"),
         (("am", "type"), ("am/final.mdl", "missing"), ("elsewhere", "extra"), ("elsewhere/final.mdl", "extra")),
     ),
-    "an empty directory is gone": Harm(lambda v: (v / f"{_PACK}/spare").rmdir(), (("spare", "missing"),)),
-    "a directory with files is gone": Harm(
+    "an empty directory is gone": Corruption(lambda v: (v / f"{_PACK}/spare").rmdir(), (("spare", "missing"),)),
+    "a directory with files is gone": Corruption(
         lambda v: shutil.rmtree(v / f"{_PACK}/am"), (("am", "missing"), ("am/final.mdl", "missing"))
     ),
-    "a pack is gone": Harm(lambda v: shutil.rmtree(v / _OTHER), _ALL_MISSING),
-    "a pack is a link to its copy": Harm(
+    "a pack is gone": Corruption(lambda v: shutil.rmtree(v / _OTHER), _ALL_MISSING),
+    "a pack is a link to its copy": Corruption(
         lambda v: _replace_by_link(v / _OTHER), ((".", "type"), *_ALL_MISSING[1:]), leaves="packs/common/elsewhere"
     ),
-    "a manifest is gone": Harm(lambda v: (v / _MANIFEST).unlink(), (("", "manifest"),)),
-    "a manifest is torn": Harm(lambda v: os.truncate(v / _MANIFEST, 100), (("", "manifest"),)),
-    "a manifest is another's": Harm(
+    "a manifest is gone": Corruption(lambda v: (v / _MANIFEST).unlink(), (("", "manifest"),)),
+    "a manifest is torn": Corruption(lambda v: os.truncate(v / _MANIFEST, 100), (("", "manifest"),)),
+    "a manifest is another's": Corruption(
         lambda v: shutil.copy(v / "manifests/nl-nl/1.json", v / _MANIFEST), (("", "manifest"),)
     ),
-    "a pack's link is gone": Harm(lambda v: (v / _LINK).unlink(), (("nl-nl", "link"),)),
-    "a pack's link leads elsewhere": Harm(lambda v: _relink(v / _LINK, "../../packs/nl-nl/1"), (("nl-nl", "link"),)),
-    "a pack's link is a copy": Harm(lambda v: _replace_by_copy(v / _LINK), (("nl-nl", "link"),)),
-    "a link is added to the release": Harm(
+    "a pack's link is gone": Corruption(lambda v: (v / _LINK).unlink(), (("nl-nl", "link"),)),
+    "a pack's link leads elsewhere": Corruption(
+        lambda v: _relink(v / _LINK, "../../packs/nl-nl/1"), (("nl-nl", "link"),)
+    ),
+    "a pack's link is a copy": Corruption(lambda v: _replace_by_copy(v / _LINK), (("nl-nl", "link"),)),
+    "a link is added to the release": Corruption(
         lambda v: (v / "current/en-us").symlink_to("../../packs/nl-nl/1"), (("en-us", "extra"),)
     ),
-    "the release's record is gone": Harm(lambda v: _record(v).unlink(), (("release.json", "record"),)),
-    "the release's record is torn": Harm(lambda v: os.truncate(_record(v), 40), (("release.json", "record"),)),
+    "the release's record is gone": Corruption(lambda v: _record(v).unlink(), (("release.json", "record"),)),
+    "the release's record is torn": Corruption(lambda v: os.truncate(_record(v), 40), (("release.json", "record"),)),
 }

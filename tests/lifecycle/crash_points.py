@@ -1,4 +1,4 @@
-"""Stop the program before each change that it makes, look at the volume, run it again.
+"""Kill the program before each change that it makes, check the volume, run it again.
 
     python -m tests.lifecycle.crash_points [--pairs N] [--only SCENARIO] [DIRECTORY]
 
@@ -48,12 +48,12 @@ class CrashScenario:
 
     @property
     def scenario(self) -> Scenario:
-        """What is done."""
+        """Return the scenario."""
         return SCENARIOS[self.name]
 
     @property
     def start(self) -> Path:
-        """The volume as it is before."""
+        """Return a copy of the volume at the start."""
         return self.directory / "start"
 
     def volume(self, name: object) -> Path:
@@ -62,8 +62,8 @@ class CrashScenario:
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """The changes that a run makes when nobody stops it, and what is there afterwards."""
+class ReferenceRun:
+    """The changes of a run that is not stopped, and the state of the volume afterwards."""
 
     calls: list[SystemCall]
     state: dict[str, object]
@@ -71,7 +71,7 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Stop:
-    """A run that was stopped before its change `number`, if it came so far; `fault` says what was wrong then."""
+    """A run that was stopped before its change `number`, if it made as many; `fault` is the error found afterwards."""
 
     number: int
     call: SystemCall | None
@@ -84,7 +84,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What was covered of a scenario."""
+    """The stopping points of a scenario and their results."""
 
     name: str
     stops: Sequence[Stop]
@@ -92,12 +92,12 @@ class Coverage:
 
     @property
     def points(self) -> int:
-        """How many runs were stopped."""
+        """Return the number of runs that were stopped."""
         return len([stop for stop in self.stops if stop.call])
 
     @property
     def faults(self) -> list[str]:
-        """Where the promise was broken."""
+        """Return the stops after which a guarantee did not hold."""
         return [str(stop) for stop in self.stops if stop.fault]
 
     def __str__(self) -> str:
@@ -107,22 +107,22 @@ class Coverage:
         codes = dict(sorted(Counter(stop.code for stop in self.stops).items()))
         return (
             f"{self.name}: {self.points} stopping points ({len(sites)} different calls of {len(kinds)} kinds), "
-            f"exit codes {codes}, {len(self.faults)} broken promises, {self.seconds:.0f} s"
+            f"exit codes {codes}, {len(self.faults)} violations, {self.seconds:.0f} s"
         )
 
 
-def undisturbed(crash: CrashScenario) -> Undisturbed:
+def reference_run(crash: CrashScenario) -> ReferenceRun:
     """Make the start, and run once."""
     crash.directory.mkdir(parents=True)
     crash.scenario.prepare(crash.start, crash.samples)
-    volume = crash.volume("undisturbed")
-    done, calls = noted(crash.scenario.program(volume, crash.samples), volume, *crash.scenario.options(volume))
+    volume = crash.volume("reference")
+    done, calls = run_and_record(crash.scenario.program(volume, crash.samples), volume, *crash.scenario.options(volume))
     assert done.code == 0, str(done)
     crash.scenario.assert_converged(volume, crash.samples)
-    return Undisturbed(calls, volume_oracle.public_state(volume))
+    return ReferenceRun(calls, volume_oracle.public_state(volume))
 
 
-def noted(
+def run_and_record(
     program: Program, volume: Path, *arguments: str, as_process: bool = False
 ) -> tuple[RunResult, list[SystemCall]]:
     """Run the program, in a fork or as a process of its own, and note the changes that it makes."""
@@ -175,7 +175,7 @@ def _run_again(crash: CrashScenario, volume: Path, state: dict[str, object]) -> 
     wrong = volume_oracle.differences(volume_oracle.public_state(volume), state)
     if crash.scenario.leaves_staging:
         wrong = {name: both for name, both in wrong.items() if not name.startswith("staging/")}
-    assert not wrong, f"another state than that of an undisturbed run: {wrong}"
+    assert not wrong, f"another state than that of the reference run: {wrong}"
 
 
 @dataclass(frozen=True)
@@ -231,28 +231,28 @@ class _FailingDisk:
 def cover(pool: Pool, crash: CrashScenario) -> Coverage:
     """Stop at every point."""
     began = monotonic()
-    told = pool.do(undisturbed, crash)
-    numbers = [(number,) for number in range(1, len(told.calls) + 1)]
-    stops = pool.each(partial(stop_at, crash, told.state), numbers)
+    reference = pool.do(reference_run, crash)
+    numbers = [(number,) for number in range(1, len(reference.calls) + 1)]
+    stops = pool.each(partial(stop_at, crash, reference.state), numbers)
     return Coverage(crash.name, stops, monotonic() - began)
 
 
 def cover_pairs(pool: Pool, crash: CrashScenario, count: int) -> Coverage:
-    """Stop, and stop the run that recovers as well, at points that chance takes; the same ones each time."""
+    """Stop the run, and the run that recovers from it, at random points from a seed."""
     began, chance = monotonic(), random.Random(crash.name)
-    told = pool.do(undisturbed, crash)
-    most = len(told.calls)
+    reference = pool.do(reference_run, crash)
+    most = len(reference.calls)
     numbers = [(chance.randint(1, most), chance.randint(1, most)) for _ in range(count)]
-    stops = pool.each(partial(stop_at, crash, told.state), numbers)
+    stops = pool.each(partial(stop_at, crash, reference.state), numbers)
     return Coverage(f"{crash.name}, twice", stops, monotonic() - began)
 
 
 def cover_trouble(pool: Pool, crash: CrashScenario, trouble: Trouble) -> Coverage:
-    """Have the disk fail at every point."""
+    """Let the disk fail at every point."""
     began = monotonic()
-    told = pool.do(undisturbed, crash)
-    numbers = [at for at, call in enumerate(told.calls, 1) if not trouble.kinds or call.name in trouble.kinds]
-    stops = pool.each(partial(fail_at, crash, told.state, trouble), numbers)
+    reference = pool.do(reference_run, crash)
+    numbers = [at for at, call in enumerate(reference.calls, 1) if not trouble.kinds or call.name in trouble.kinds]
+    stops = pool.each(partial(fail_at, crash, reference.state, trouble), numbers)
     return Coverage(f"{crash.name}, {trouble}", stops, monotonic() - began)
 
 
@@ -283,7 +283,7 @@ def main() -> int:
                 sys.stdout.flush()
     pool.close()
     points, faults = sum(coverage.points for coverage in found), sum(len(coverage.faults) for coverage in found)
-    sys.stdout.write(f"{points} stopping points, {faults} broken promises\n")
+    sys.stdout.write(f"{points} stopping points, {faults} violations\n")
     return 1 if faults else 0
 
 

@@ -1,4 +1,4 @@
-"""The program in forks of a warm interpreter: the same code and the same system calls, thirty milliseconds each.
+"""Run the program in forks of a warm interpreter: the same code and system calls, about 30 ms each.
 
 Everything here happens in worker processes that were spawned for it (`Pool`), for a fork wants a process without
 threads, and following one wants a process without other children.
@@ -41,7 +41,7 @@ _NOT_NEEDED = tuple(f"models_init.{name}" for name in ("__main__", "publish", "s
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that has ended."""
+    """A finished run."""
 
     code: int
     out: str
@@ -49,7 +49,7 @@ class RunResult:
 
     @property
     def json(self) -> dict[str, Any]:
-        """What it says on standard output."""
+        """Return the JSON object on standard output."""
         content = json.loads(self.out)
         assert isinstance(content, dict)
         return content
@@ -57,29 +57,29 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Running:
-    """A run that goes on; its output lies in unnamed files."""
+    """A running program; its output goes to unnamed files."""
 
     pid: int
     out: io.BufferedRandom
     err: io.BufferedRandom
 
     def ended(self, code: int) -> RunResult:
-        """Read what it said."""
+        """Return the result of the finished run."""
         return RunResult(code, _said(self.out), _said(self.err))
 
     def has_ended(self) -> bool:
-        """Tell whether it has; `wait` for it nevertheless."""
+        """Return True if the run has ended; `wait` must be called nevertheless."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def waits_for_a_lock(self) -> bool:
-        """Tell whether it sleeps in flock(2)."""
+        """Return True if the run is blocked in flock(2)."""
         try:
             return Path(f"/proc/{self.pid}/syscall").read_text().startswith(f"{_FLOCK} ")
         except OSError:
             return False
 
     def wait(self) -> RunResult:
-        """Wait for its end."""
+        """Wait until it ends."""
         return self.ended(reap(self.pid))
 
 
@@ -87,12 +87,12 @@ class Running:
 class Program:
     """The program with an environment.
 
-    On one CPU its calls come in one order. With locks that lie it is on a file system that grants them to everybody.
+    On one CPU its system calls come in one order. With `broken_locks` every lock is granted.
     """
 
     environment: Mapping[str, str]
     one_cpu: bool = True
-    lying_locks: bool = False
+    broken_locks: bool = False
 
     def run(self, *arguments: str) -> RunResult:
         """Run it to its end."""
@@ -133,7 +133,7 @@ class Program:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-            if self.lying_locks:
+            if self.broken_locks:
                 fcntl.flock = lambda *_: None  # in this fork alone
             first()
             code = main(arguments, self.environment)
@@ -147,7 +147,7 @@ class Program:
 
 
 def until(happened: Callable[[], object]) -> None:
-    """Return as soon as it is true; fail after a minute."""
+    """Wait until the condition is true; fail after a minute."""
     deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline, "it did not happen within a minute"
@@ -175,7 +175,7 @@ class Pool:
 
 
 def warm_up() -> None:
-    """Import what the program imports by need, so that forks find it."""
+    """Import the modules that the program imports on demand."""
     for name in _THIRD_PARTIES:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(models_init.__path__, "models_init."):

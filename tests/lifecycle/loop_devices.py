@@ -1,4 +1,4 @@
-"""File systems of our own in a file: small, full, read-only, or without power from one moment to the next."""
+"""File systems on loop devices: small, full, read-only, or with a simulated power cut."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Disk:
 
     @property
     def top(self) -> Path:
-        """Where it is mounted."""
+        """Return the mount point."""
         return self.directory / "disk"
 
     def make(self, megabytes: int = 0, *arguments: str) -> None:
-        """Make it anew."""
+        """Create the file system."""
         self.top.mkdir(parents=True, exist_ok=True)
         image = self.directory / "image"
         image.unlink(missing_ok=True)
@@ -47,26 +47,26 @@ class Disk:
         _run(require_tool(tool), *usual, *arguments, str(image))
 
     def mount(self) -> None:
-        """Mount it."""
+        """Mount the file system."""
         _run(require_tool("mount"), "-o", self.options, str(self.directory / "image"), str(self.top))
 
     def unmount(self) -> None:
-        """Unmount it; nobody has a file open on it."""
+        """Unmount the file system; no file on it may be open."""
         _run(require_tool("umount"), str(self.top))
 
     def find_an_error(self) -> None:
-        """Let ext4 believe that it has found an error: with `errors=remount-ro` it turns read-only."""
+        """Trigger an ext4 error: with `errors=remount-ro` the file system becomes read-only."""
         device = os.path.basename(os.path.realpath(_source(self.top)))
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a test\n")
 
-    def mend(self) -> None:
-        """Check it, and mount it again."""
+    def repair(self) -> None:
+        """Check the file system and mount it again."""
         self.unmount()
         _run(require_tool("e2fsck"), "-p", "-f", str(self.directory / "image"), good=(0, 1))
         self.mount()
 
     def cut_the_power(self, flag: int) -> None:
-        """Let nothing reach the disk any more; what programs write from now on fails."""
+        """Simulate a power cut: later writes fail and do not reach the disk."""
         descriptor = os.open(self.top, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flag))
@@ -75,7 +75,7 @@ class Disk:
 
     @contextmanager
     def mounted(self) -> Iterator[Path]:
-        """Mount it for a while."""
+        """Mount the file system within a `with` block."""
         self.mount()
         try:
             yield self.top
@@ -95,12 +95,12 @@ def tmpfs(directory: Path, options: str) -> Iterator[Path]:
 
 
 def flush(directory: Path) -> None:
-    """Bring everything to the disk."""
+    """Sync the file system."""
     _run("sync", "-f", str(directory))
 
 
 def _source(top: Path) -> str:
-    """The device that is mounted there."""
+    """Return the device that is mounted there."""
     command = (require_tool("findmnt"), "-n", "-o", "SOURCE", str(top))
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

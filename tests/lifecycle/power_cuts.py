@@ -1,11 +1,11 @@
-"""Cut the power while the program runs, mount the disk again, look at the volume, run the program again."""
+"""Cut the power while the program runs, mount the disk again, check the volume, run the program again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.lifecycle.crash_points import noted
+from tests.lifecycle.crash_points import run_and_record
 from tests.lifecycle.loop_devices import Disk, flush
 from tests.lifecycle.scenarios import SCENARIOS, Scenario, copy_volume
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a disk of a kind, mounted with these options, loses with its power."""
+    """A file system, its mount options, and what a power cut loses."""
 
     kind: str
     options: str
@@ -28,7 +28,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class PowerCutSite:
-    """A disk in `directory` that loses its power while a scenario is played on it."""
+    """A disk in `directory` whose power is cut during a scenario."""
 
     loss: Loss
     name: str
@@ -37,13 +37,13 @@ class PowerCutSite:
 
     @property
     def scenario(self) -> Scenario:
-        """What is done."""
+        """Return the scenario."""
         return SCENARIOS[self.name]
 
 
 @dataclass(frozen=True)
 class PowerCutResult:
-    """What became of one cut."""
+    """The result of one power cut."""
 
     site: str
     outcome: str
@@ -54,7 +54,7 @@ class PowerCutResult:
 
 
 def play(site: PowerCutSite) -> list[PowerCutResult]:
-    """Cut before and after each rename, and after the end."""
+    """Cut the power before and after each rename, and after the end."""
     disk = Disk(site.loss.kind, site.directory, site.loss.options)
     disk.make()
     start = site.directory / "start"
@@ -62,7 +62,9 @@ def play(site: PowerCutSite) -> list[PowerCutResult]:
     disk.mount()
     try:
         volume = copy_volume(start, disk.top / "volume")
-        done, calls = noted(site.scenario.program(volume, site.samples), volume, *site.scenario.options(volume))
+        done, calls = run_and_record(
+            site.scenario.program(volume, site.samples), volume, *site.scenario.options(volume)
+        )
         assert done.code == 0, str(done)
         return [_cut(site, disk, start, number) for number in _moments(calls)]
     finally:
@@ -94,13 +96,13 @@ def _cut(site: PowerCutSite, disk: Disk, start: Path, number: int) -> PowerCutRe
     disk.mount()
     where = f"{site.loss.kind}, {site.name}, cut before {calls[-1].site if len(calls) == number else 'nothing more'}"
     try:
-        return PowerCutResult(where, _judge(site, volume, start, ended=ended.code == 0))
+        return PowerCutResult(where, _check(site, volume, start, ended=ended.code == 0))
     except (AssertionError, OSError, ValueError) as error:
         return PowerCutResult(where, "broken", f"{type(error).__name__}: {error}")
 
 
-def _judge(site: PowerCutSite, volume: Path, start: Path, *, ended: bool) -> str:
-    """Look at the volume, run again; say what was current after the cut."""
+def _check(site: PowerCutSite, volume: Path, start: Path, *, ended: bool) -> str:
+    """Check the volume and run again; return which release was current after the cut."""
     scenario, samples = site.scenario, site.samples
     program = scenario.program(volume, samples)
     scenario.assert_promise(volume, samples, start)

@@ -1,4 +1,4 @@
-"""Damage an installed release, look what `--verify` says, mend it, look again; for the worker processes."""
+"""Damage an installed release, verify it, repair it and verify it again; runs in worker processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_init.formats.manifest import placements
 from tests.lifecycle import volume_oracle
-from tests.lifecycle.corruptions import HARMS
+from tests.lifecycle.corruptions import CORRUPTIONS
 from tests.lifecycle.fork_server import Program
 from tests.lifecycle.sample_packs import COMMON, ONE, TWO
 from tests.lifecycle.scenarios import NEW, OLD, install
@@ -27,41 +27,41 @@ DAMAGED = 45
 
 @dataclass(frozen=True)
 class UpgradedVolume:
-    """A volume at NEW, upgraded from OLD, whose unchanged files are shared."""
+    """A volume at NEW, upgraded from OLD, with which it shares unchanged files."""
 
     volume: Path
     samples: SamplePacks
 
     @property
     def program(self) -> Program:
-        """The program, for this volume."""
+        """Return the program for this volume."""
         return Program(self.samples.environment(self.volume, *sorted(NEW)))
 
     def prepare(self) -> None:
-        """Install both."""
+        """Install both versions."""
         install(self.volume, self.samples, OLD)
         install(self.volume, self.samples, NEW)
 
     def found(self) -> tuple[int, set[tuple[str, str, str]]]:
-        """What `--verify` says: exit code; where, path and kind of each damage."""
+        """Return the exit code of `--verify`, and where, path and kind of each damage."""
         done = self.program.run("--verify", "--json")
         damages = done.json["damages"]
         return done.code, {(damage["where"], damage["path"], damage["kind"]) for damage in damages}
 
-    def mend(self) -> int:
-        """Repair it, and see that both versions are whole then; return the bytes that were fetched."""
+    def repair(self) -> int:
+        """Repair the volume, check both versions, and return the number of fetched bytes."""
         done = self.program.run("--repair", "--json")
         assert done.code == 0, str(done)
         assert self.found() == (0, set()), str(self.found())
         active = volume_oracle.active(self.volume, self.samples)
         assert active == NEW, f"{active} is current"
-        volume_oracle.assert_public_is_whole(self.volume, self.samples)
+        volume_oracle.assert_public_is_complete(self.volume, self.samples)
         return int(done.json["bytes_fetched"])
 
 
 @dataclass(frozen=True)
 class Flip:
-    """A bit, and what was wrong with how it was found or mended."""
+    """A flipped bit, and the error in finding or repairing it."""
 
     ref: PackRef
     path: str
@@ -69,26 +69,26 @@ class Flip:
     fault: str
 
 
-def flip_bits(bench: UpgradedVolume, seed: int, count: int) -> list[Flip]:
-    """Flip one bit after the other, and mend each."""
-    bench.prepare()
+def flip_bits(upgraded: UpgradedVolume, seed: int, count: int) -> list[Flip]:
+    """Flip bits one by one and repair each."""
+    upgraded.prepare()
     chance = random.Random(seed)
-    return [_flip_one(bench, chance) for _ in range(count)]
+    return [_flip_one(upgraded, chance) for _ in range(count)]
 
 
-def _flip_one(bench: UpgradedVolume, chance: random.Random) -> Flip:
+def _flip_one(upgraded: UpgradedVolume, chance: random.Random) -> Flip:
     ref = chance.choice([COMMON, TWO])
-    file = chance.choice([file for file in bench.samples.manifest(ref).files if file.size])
+    file = chance.choice([file for file in upgraded.samples.manifest(ref).files if file.size])
     bit = chance.randrange(file.size * 8)
     place = next(place for place in placements(file) if bit // 8 < place.start + place.chunk.size)
-    expected = {0, place.chunk.length} if _elsewhere(bench, ref, place) else {place.chunk.length}
-    with (bench.volume / "packs" / ref.name / ref.version / file.path).open("r+b") as stream:
+    expected = {0, place.chunk.length} if _elsewhere(upgraded, ref, place) else {place.chunk.length}
+    with (upgraded.volume / "packs" / ref.name / ref.version / file.path).open("r+b") as stream:
         stream.seek(bit // 8)
         byte = stream.read(1)[0]
         stream.seek(bit // 8)
         stream.write(bytes([byte ^ 1 << bit % 8]))
     try:
-        found, fetched = bench.found(), bench.mend()
+        found, fetched = upgraded.found(), upgraded.repair()
         assert found == (DAMAGED, {(str(ref), file.path, "bytes")}), str(found)
         assert fetched in expected, f"{fetched} bytes were fetched, {expected} are damaged"
     except AssertionError as error:
@@ -96,24 +96,24 @@ def _flip_one(bench: UpgradedVolume, chance: random.Random) -> Flip:
     return Flip(ref, file.path, bit, "")
 
 
-def _elsewhere(bench: UpgradedVolume, ref: PackRef, damaged: Placement) -> bool:
-    """Tell whether the chunk lies on the volume under another inode, too."""
-    own = bench.volume / "packs" / ref.name / ref.version / damaged.file.path
-    return any(not own.samefile(path) for path in _holders(bench, damaged.chunk.digest))
+def _elsewhere(upgraded: UpgradedVolume, ref: PackRef, damaged: Placement) -> bool:
+    """Return True if the volume has the chunk under another inode, too."""
+    own = upgraded.volume / "packs" / ref.name / ref.version / damaged.file.path
+    return any(not own.samefile(path) for path in _holders(upgraded, damaged.chunk.digest))
 
 
-def _holders(bench: UpgradedVolume, digest: str) -> Iterator[Path]:
+def _holders(upgraded: UpgradedVolume, digest: str) -> Iterator[Path]:
     for ref in (COMMON, ONE, TWO):
-        for place in bench.samples.manifest(ref).placements():
+        for place in upgraded.samples.manifest(ref).placements():
             if place.chunk.digest == digest:
-                yield bench.volume / "packs" / ref.name / ref.version / place.file.path
+                yield upgraded.volume / "packs" / ref.name / ref.version / place.file.path
 
 
-def harm(bench: UpgradedVolume, name: str) -> tuple[tuple[int, set[tuple[str, str]]], int]:
-    """Do one kind of harm and mend it; return what was found (path and kind), and the bytes that were fetched."""
-    bench.prepare()
-    HARMS[name].do(bench.volume)
-    code, damages = bench.found()
-    if HARMS[name].leaves:
-        shutil.rmtree(bench.volume / HARMS[name].leaves)
-    return (code, {(path, kind) for _, path, kind in damages}), bench.mend()
+def corruption(upgraded: UpgradedVolume, name: str) -> tuple[tuple[int, set[tuple[str, str]]], int]:
+    """Apply one corruption and repair it; return the exit code and damages found, and the number of fetched bytes."""
+    upgraded.prepare()
+    CORRUPTIONS[name].do(upgraded.volume)
+    code, damages = upgraded.found()
+    if CORRUPTIONS[name].leaves:
+        shutil.rmtree(upgraded.volume / CORRUPTIONS[name].leaves)
+    return (code, {(path, kind) for _, path, kind in damages}), upgraded.repair()

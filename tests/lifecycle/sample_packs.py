@@ -1,4 +1,4 @@
-"""Tiny packs with everything that a pack can have, and the trees that they must become on a volume."""
+"""Tiny packs with every kind of entry, and the trees that they must become on a volume."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 CHUNK = 4 << 10
 COMMON, ONE, TWO, THREE = PackRef("common", "1"), PackRef("nl-nl", "1"), PackRef("nl-nl", "2"), PackRef("nl-nl", "3")
 PLAIN = PackRef("nl-nl", "4")
-"""What is in TWO, as a plain archive."""
+"""The content of TWO as an opaque archive."""
 
 Entry = tuple[str, int, str]
 Tree = dict[str, Entry]
-"""What lies where: kind, permission bits, and the digest of a file or the target of a link. The top is ".". """
+"""Kind, permission bits, and digest or link target of each path; the root is "."."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class SamplePacks:
     derived: Mapping[PackRef, bytes] = field(default_factory=dict)
 
     def manifest(self, ref: PackRef) -> Manifest:
-        """What the pack consists of."""
+        """Return the manifest of the pack."""
         return parse_manifest(self.document(ref), ref)
 
     def document(self, ref: PackRef) -> bytes:
-        """The manifest that a volume has: as it is published, or derived from that where the archive is a plain one."""
+        """Return the manifest on a volume: the published one, or the derived one of an opaque archive."""
         return self.derived.get(ref) or (self.directory / ref.name / ref.version / MANIFEST_NAME).read_bytes()
 
     def environment(self, volume: Path, *refs: PackRef, **variables: str) -> dict[str, str]:
-        """What an operator sets for some packs, `common` among them."""
+        """Return the environment that names these packs, which include `common`."""
         versions = dict(refs)
         languages = [f"{name}@{version}" for name, version in versions.items() if name != COMMON.name]
         return {
@@ -71,7 +71,7 @@ def stock(directory: Path) -> SamplePacks:
 
 
 def publish_plain(directory: Path, ref: PackRef, source: Path) -> bytes:
-    """Publish a directory as a plain archive below `directory/packs`; return the manifest that a site derives."""
+    """Publish a directory as an opaque archive below `directory/packs`; return the derived manifest."""
     archive = gzip.compress(packed(source), mtime=0)
     manifest = publish_archive(directory / "packs", archive, ref, "model.tar.gz")
     outcome = scan(io.BytesIO(archive), limits_of(manifest.archive, OpaqueArchive()), OpaqueArchive())
@@ -90,7 +90,7 @@ def publish(
 
 
 def tree_of(root: Path) -> Tree:
-    """Everything below `root`, and `root` itself."""
+    """Return all entries of the tree, and `root` itself."""
     found = {".": _entry(str(root))}
     for parent, directories, names in os.walk(root):
         for name in (*directories, *names):
@@ -110,7 +110,7 @@ def _entry(path: str) -> Entry:
 
 
 def noise(size: int, seed: str) -> bytes:
-    """Bytes that nothing can compress, the same for the same seed."""
+    """Return incompressible bytes from a seed."""
     return random.Random(seed).randbytes(size)
 
 
@@ -130,7 +130,7 @@ def _first() -> dict[str, bytes]:
 
 
 def _second() -> dict[str, bytes]:
-    """One chunk of a large file is other, a file has moved, one is new."""
+    """Return the first version with one changed chunk, one moved file and one new file."""
     files = _first()
     model = files["am/final.mdl"]
     changed = model[:CHUNK] + noise(CHUNK, "better") + model[2 * CHUNK :]

@@ -1,4 +1,4 @@
-"""What is done to a volume when the program is stopped: where it starts, what is asked for, what may be current."""
+"""Scenarios in which the program is stopped: volume at the start, action, releases that may be current."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GOAL = "the release of the goal"
 
 @dataclass(frozen=True)
 class Scenario:
-    """`prepare` makes the volume as it is before; `goal` is current at the end, and until then one of `before`."""
+    """`prepare` creates the volume at the start; `goal` is current at the end, and `before` until then."""
 
     name: str
     prepare: Callable[[Path, SamplePacks], None]
@@ -42,47 +42,47 @@ class Scenario:
     leaves_staging: bool = False  # to --prune: the run that recovers has no cause to look there
 
     def program(self, volume: Path, samples: SamplePacks) -> Program:
-        """The program in the operator's environment."""
+        """Return the program with the environment of the scenario."""
         return Program(samples.environment(volume, *sorted(self.wanted)))
 
     def run(self, volume: Path, samples: SamplePacks) -> RunResult:
-        """Run it undisturbed."""
+        """Run the action without stopping it."""
         return self.program(volume, samples).run(*self.options(volume))
 
     def followed(self, volume: Path, samples: SamplePacks, before: Before) -> RunResult:
-        """Run it, asking before each change of the volume."""
+        """Run the action, calling `before` before each change of the volume."""
         return self.program(volume, samples).followed(str(volume), before, *self.options(volume))
 
     def options(self, volume: Path) -> list[str]:
-        """What it is asked for."""
+        """Return the command-line arguments."""
         return [volume_oracle.release_of(volume, self.goal) if part == GOAL else part for part in self.arguments]
 
     def assert_promise(self, volume: Path, samples: SamplePacks, start: Path) -> None:
-        """What holds at every moment: `current` is absent or whole, and nothing public is half."""
+        """Check the guarantee at any moment: `current` is absent or complete, and so is every public name."""
         if self.damaged:
             assert_not_worse(volume, samples, start)
             return
         active = self.active(volume, samples)
         assert active in (self.before, self.goal), f"{active} is current"
-        volume_oracle.assert_public_is_whole(volume, samples)
+        volume_oracle.assert_public_is_complete(volume, samples)
 
     def active(self, volume: Path, samples: SamplePacks) -> frozenset[PackRef] | None:
-        """What is current; of a damaged release, by its record alone."""
+        """Return the packs of the current release; of a damaged one, those of its record."""
         return volume_oracle.recorded_active(volume) if self.damaged else volume_oracle.active(volume, samples)
 
     def assert_converged(self, volume: Path, samples: SamplePacks) -> None:
-        """What holds after the next run."""
+        """Check the volume after the next run."""
         active = volume_oracle.active(volume, samples)
         assert active == self.goal, f"{active} is current"
-        volume_oracle.assert_public_is_whole(volume, samples)
+        volume_oracle.assert_public_is_complete(volume, samples)
 
 
 def assert_not_worse(volume: Path, samples: SamplePacks, start: Path) -> None:
-    """Whatever was right at the start is right, and whatever was wrong is either right or wrong as it was."""
+    """Check that every entry is correct or as it was at the start."""
     for ref in {*volume_oracle.public_packs(start), *volume_oracle.public_packs(volume)}:
         path = f"packs/{ref.name}/{ref.version}"
         if not (start / path).exists():
-            volume_oracle.assert_pack_is_whole(volume, ref, samples)
+            volume_oracle.assert_pack_is_complete(volume, ref, samples)
             continue
         _compare(tree_of(volume / path), tree_of(start / path), samples.trees[ref], path)
     for release in volume_oracle.releases(start):
@@ -106,7 +106,7 @@ def _versions(volume: Path, release: str) -> list[tuple[str, str]]:
 
 
 def copy_volume(start: Path, volume: Path) -> Path:
-    """A volume with the same content, hard links and times."""
+    """Copy a volume with hard links and times."""
     shutil.rmtree(volume, ignore_errors=True)
     if start.exists():
         subprocess.run(["cp", "-a", start, volume], check=True)
@@ -133,7 +133,7 @@ def _empty(volume: Path, samples: SamplePacks) -> None:
 
 
 def _half(volume: Path, samples: SamplePacks) -> None:
-    """Killed when the fourth chunk was to be written."""
+    """Kill an install before it writes the fourth chunk."""
     chunks = iter(range(1, 100))
     stopped = Program(samples.environment(volume, *sorted(OLD))).followed(
         str(volume), lambda call: call.name != "pwrite64" or "@" not in call.paths[0] or next(chunks) < 4
@@ -156,7 +156,7 @@ def _rolled_back(volume: Path, samples: SamplePacks) -> None:
 
 
 def _full_of_things(volume: Path, samples: SamplePacks) -> None:
-    """Three releases, staging that nobody wants, a pack and a manifest that nothing uses, and old debris."""
+    """Three releases, unneeded staging, an unused pack and manifest, and old leftovers."""
     _upgraded(volume, samples)
     install(volume, samples, NEXT)
     (volume / "staging/en-us/7@0123456789ab/am").mkdir(parents=True)

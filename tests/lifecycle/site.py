@@ -1,4 +1,4 @@
-"""A volume, tiny packs, and the program warm: what most tests here need."""
+"""A volume, the sample packs and the fork server, as most tests here need them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.sample_packs import SamplePacks
 
 NOWHERE = "https://models.invalid/none"
-"""A source that cannot be asked for anything, least of all without a token."""
+"""A source that cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,22 @@ class LifecycleSite:
     pool: Pool
 
     def run(
-        self, *arguments: str, wanted: frozenset[PackRef] = NEW, lying_locks: bool = False, **variables: str
+        self, *arguments: str, wanted: frozenset[PackRef] = NEW, broken_locks: bool = False, **variables: str
     ) -> RunResult:
-        """Run the program to its end, in an environment that names these packs."""
+        """Run the program in an environment that names these packs."""
         environment = self.samples.environment(self.volume, *sorted(wanted), **variables)
-        return self.pool.do(_run, Program(environment, one_cpu=False, lying_locks=lying_locks), arguments)
+        return self.pool.do(_run, Program(environment, one_cpu=False, broken_locks=broken_locks), arguments)
 
     def done(
-        self, *arguments: str, wanted: frozenset[PackRef] = NEW, lying_locks: bool = False, **variables: str
+        self, *arguments: str, wanted: frozenset[PackRef] = NEW, broken_locks: bool = False, **variables: str
     ) -> RunResult:
-        """Run it; it ends well."""
-        outcome = self.run(*arguments, wanted=wanted, lying_locks=lying_locks, **variables)
+        """Run the program; it must exit with 0."""
+        outcome = self.run(*arguments, wanted=wanted, broken_locks=broken_locks, **variables)
         assert outcome.code == 0, outcome
         return outcome
 
     def offline(self, *arguments: str, wanted: frozenset[PackRef] = NEW) -> RunResult:
-        """Run it without a source; it ends well."""
+        """Run the program without a reachable source; it must exit with 0."""
         return self.done(*arguments, wanted=wanted, MODELS_URL=NOWHERE)
 
     def install(self, *sets: frozenset[PackRef]) -> None:
@@ -53,12 +53,12 @@ class LifecycleSite:
 
     @property
     def active(self) -> frozenset[PackRef] | None:
-        """What is current, whole; and nothing public is half."""
-        volume_oracle.assert_public_is_whole(self.volume, self.samples)
+        """Return the packs of the current release; check that it and all public names are complete."""
+        volume_oracle.assert_public_is_complete(self.volume, self.samples)
         return volume_oracle.active(self.volume, self.samples)
 
     def release(self, refs: frozenset[PackRef]) -> str:
-        """The id of the release of these packs."""
+        """Return the id of the release of these packs."""
         return volume_oracle.release_of(self.volume, refs)
 
 

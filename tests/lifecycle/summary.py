@@ -5,6 +5,6 @@ from __future__ import annotations
 LINES: list[str] = []
 
 
-def tell(line: object) -> None:
-    """Show it at the end."""
+def report_at_end(line: object) -> None:
+    """Print the line in the summary at the end."""
     LINES.append(str(line))

@@ -1,4 +1,4 @@
-"""Follow a process, stopped before each system call that changes a directory, by ptrace(2) and a seccomp filter.
+"""Stop a process before each system call that changes a directory, by ptrace(2) and a seccomp filter.
 
 What strace does with `-f --seccomp-bpf`, but with one count over all threads, and with the process standing still while
 the caller decides: let it go on, kill it, cut the power first, or have the disk fail.
@@ -91,25 +91,25 @@ class SystemCall(NamedTuple):
 
     @property
     def site(self) -> str:
-        """The same for every run: without the parts of names that are random."""
+        """Return the call without the random parts of names."""
         return _RANDOM_NAME.sub("*", f"{self.name} {' '.join(self.paths)}")
 
 
 @dataclass(frozen=True)
 class Fail:
-    """Let the call fail with this errno, as if the disk had said so."""
+    """Let the call fail with this errno."""
 
     number: int
 
 
 def require_tracing() -> None:
-    """Go on only where the table above holds."""
+    """Skip the test unless the table of system calls is that of this machine."""
     if platform.machine() != "x86_64":
         missing(f"system calls of {platform.machine()} are not in the table", "run on x86-64")
 
 
 def submit_to_tracing() -> None:
-    """Stop, in a child of `follow`, until the parent watches; then every call of the table stops."""
+    """Called in a child of `follow`: stop until the parent traces it; from then on every call of the table stops."""
     _checked(_libc.ptrace(_TRACEME, 0, None, None))
     os.kill(os.getpid(), signal.SIGSTOP)
     program = _filter_program()
@@ -150,13 +150,13 @@ def follow(child: int, directory: str, before: Before) -> int:
 
 
 def reap(child: int) -> int:
-    """Wait for a child that is not followed; return its exit code."""
+    """Wait for a child that is not traced; return its exit code."""
     status = _reaped.pop(child, None)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1] if status is None else status)
 
 
 def _signal(thread: int, status: int, known: set[int]) -> int:
-    """What to deliver: neither the stops of tracing itself nor the one that every new thread begins with."""
+    """Return the signal to deliver; the stops of tracing and the first stop of a thread are not delivered."""
     number = os.WSTOPSIG(status)
     fresh = thread not in known
     known.add(thread)
@@ -168,13 +168,13 @@ def _resume(thread: int, number: int) -> None:
 
 
 def _fail(thread: int, number: int) -> None:
-    """Skip the call that the thread is about to make, and give it an error for it."""
+    """Skip the next call of the thread and return an error for it."""
     _checked(_libc.ptrace(_POKE_USER, thread, _NUMBER, -1))
     _checked(_libc.ptrace(_POKE_USER, thread, _RESULT, -number))
 
 
 def _call(thread: int, directory: str) -> SystemCall | None:
-    """The call that the thread is about to make, if it changes something below the directory."""
+    """Return the next call of the thread if it changes something below the directory."""
     info = ctypes.create_string_buffer(88)
     if _libc.ptrace(_GET_SYSCALL_INFO, thread, len(info), info) < 0:
         return None
@@ -218,7 +218,7 @@ def _text(thread: int, address: int) -> str:
 
 
 def _filter_program() -> bytes:
-    """Stop for the calls of the table, let all others pass."""
+    """Return the seccomp filter that stops the calls of the table."""
     count = len(_CALLS)
     lines = [struct.pack("=HBBI", _LOAD_WORD, 0, 0, 0)]
     lines += [struct.pack("=HBBI", _JUMP_IF_EQUAL, count - at, 0, number) for at, number in enumerate(_CALLS)]

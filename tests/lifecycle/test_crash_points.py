@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lifecycle.crash_points import CrashScenario, cover, cover_pairs, noted
+from tests.lifecycle.crash_points import CrashScenario, cover, cover_pairs, run_and_record
 from tests.lifecycle.scenarios import SCENARIOS, copy_volume
-from tests.lifecycle.summary import tell
+from tests.lifecycle.summary import report_at_end
 from tests.lifecycle.syscalls import require_tracing
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _tracing() -> None:
 def test_kill_before_each_change_is_survived(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """`current` is absent or complete, no public name is incomplete, and the next run converges."""
     coverage = cover(pool, CrashScenario(name, samples, memory / "crash"))
-    tell(coverage)
+    report_at_end(coverage)
     assert coverage.points >= len(coverage.stops) - 2, "few runs were stopped at all"
     assert coverage.faults == []
 
@@ -38,7 +38,7 @@ def test_kill_before_each_change_is_survived(name: str, pool: Pool, samples: Sam
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_kill_during_recovery_is_survived(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
     coverage = cover_pairs(pool, CrashScenario(name, samples, memory / "crash"), _PAIRS)
-    tell(coverage)
+    report_at_end(coverage)
     assert coverage.faults == []
 
 
@@ -50,7 +50,7 @@ def test_fork_makes_same_changes_as_process(name: str, pool: Pool, samples: Samp
 
 
 def _both(crash: CrashScenario) -> tuple[list[str], list[str]]:
-    """The changes that the fork makes, and those of a process of its own."""
+    """Return the changes of a fork and those of a process."""
     crash.directory.mkdir()
     scenario, samples = crash.scenario, crash.samples
     scenario.prepare(crash.start, samples)
@@ -58,7 +58,7 @@ def _both(crash: CrashScenario) -> tuple[list[str], list[str]]:
     for as_process in (False, True):
         volume = copy_volume(crash.start, crash.directory / "volume")
         program = scenario.program(volume, samples)
-        done, calls = noted(program, volume, *scenario.options(volume), as_process=as_process)
+        done, calls = run_and_record(program, volume, *scenario.options(volume), as_process=as_process)
         assert done.code == 0, str(done)
         sites.append([call.site for call in calls])
     return sites[0], sites[1]

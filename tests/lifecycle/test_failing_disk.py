@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lifecycle.crash_points import TROUBLES, CrashScenario, Trouble, cover_trouble
-from tests.lifecycle.summary import tell
+from tests.lifecycle.summary import report_at_end
 from tests.lifecycle.syscalls import require_tracing
 
 if TYPE_CHECKING:
@@ -28,6 +28,6 @@ def test_disk_failure_at_each_change_is_survived(
     """The disk fails once, or is full or read-only from that change on. A run that exits with 0 has done its work."""
     require_tracing()
     coverage = cover_trouble(pool, CrashScenario(name, samples, memory / "crash"), trouble)
-    tell(coverage)
+    report_at_end(coverage)
     assert coverage.points == len(coverage.stops)
     assert coverage.faults == []

@@ -29,7 +29,7 @@ _SLOWLY = (
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Packs:
-    """Build a pack of many files of one chunk, and a version of it in which every file is other."""
+    """Build a pack of many files of one chunk, and a version with all files changed."""
     require_root()
     directory = tmp_path_factory.mktemp("versions")
     trees = {COMMON: write(directory / "common", {"phones.txt": b"a b c\n"})}
@@ -45,7 +45,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Packs:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Mount a small disk of our own."""
+    """Mount a small file system."""
     disk = Disk("ext4", tmp_path, "loop,errors=remount-ro")
     disk.make(64)
     with disk.mounted():
@@ -61,7 +61,7 @@ def installed(disk: Disk, versions: Packs) -> Site:
 
 
 def strace(*rules: str) -> tuple[str, ...]:
-    """Run through strace with these rules of injection."""
+    """Return the command prefix for strace with these injection rules."""
     return (require_tool("strace"), "-f", "-qq", "-o", os.devnull, *(part for rule in rules for part in ("-e", rule)))
 
 
@@ -73,24 +73,24 @@ def slow(site: Site) -> Iterator[subprocess.Popen[str]]:
 
 
 def ended(process: subprocess.Popen[str]) -> Done:
-    """Wait for its end."""
+    """Wait until it ends."""
     out, err = process.communicate(timeout=120)
     return Done(process.returncode, out, err)
 
 
 def staged(site: Site) -> int:
-    """How many files of the newer version lie in staging."""
+    """Return the number of files of the newer version in staging."""
     return sum(len(list(directory.iterdir())) for directory in site.staging(NEWER))
 
 
 def assert_older_is_whole(site: Site, versions: Packs) -> None:
-    """The older version is current, and not a byte of it has changed."""
+    """Check that the older version is current and unchanged."""
     assert versions.differences(site, COMMON, DUTCH) == []
     assert site.run("--verify").code == 0
 
 
 def assert_goes_on(site: Site, versions: Packs, found: int) -> None:
-    """Without the fault the next run installs the newer version, and fetches only what did not lie in staging."""
+    """Check that the next run installs the newer version and fetches only what staging lacks."""
     done = site.run("--json")
     assert done.code == 0, done.err
     assert versions.differences(site, COMMON, NEWER) == []
@@ -153,7 +153,7 @@ async def test_disk_read_only_during_install_ends_with_43_and_next_run_resumes(
     assert done.code == 43, done.err
     assert "Read-only file system" in done.fault
     assert versions.differences(installed, COMMON, DUTCH) == []
-    disk.mend()
+    disk.repair()
     found = _right(installed, versions)
     assert_older_is_whole(installed, versions)
     assert_goes_on(installed, versions, found)
@@ -178,7 +178,7 @@ def test_write_without_space_ends_with_41_and_next_run_resumes(installed: Site, 
 
 
 def _right(site: Site, versions: Packs) -> int:
-    """How many files in staging are what they are to be."""
+    """Return the number of correct files in staging."""
     tree = versions.trees[NEWER]
     (directory,) = site.staging(NEWER)
     return sum(path.read_bytes() == (tree / path.name).read_bytes() for path in directory.iterdir())

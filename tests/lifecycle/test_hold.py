@@ -26,7 +26,7 @@ _SERVER = "import sys; print('serving', flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
-def grown(site: LifecycleSite) -> LifecycleSite:
+def three_releases(site: LifecycleSite) -> LifecycleSite:
     """Install three releases, of which a prune would remove the first."""
     site.install(OLD, NEW, NEXT)
     return site
@@ -51,62 +51,62 @@ def holding(release: str) -> list[str]:
     return [sys.executable, "-m", "models_init", "--hold", release, "--"]
 
 
-def test_leased_release_is_pruned_after_lease_ends(grown: LifecycleSite) -> None:
-    with serving(grown, *holding(grown.release(OLD))):
-        grown.done("--prune", "--keep", "0", wanted=NEXT)
-        assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
-        volume_oracle.assert_pack_is_whole(grown.volume, ONE, grown.samples)
-    grown.done("--prune", "--keep", "0", wanted=NEXT)
-    assert volume_oracle.public_packs(grown.volume) == [COMMON, THREE]
+def test_leased_release_is_pruned_after_lease_ends(three_releases: LifecycleSite) -> None:
+    with serving(three_releases, *holding(three_releases.release(OLD))):
+        three_releases.done("--prune", "--keep", "0", wanted=NEXT)
+        assert volume_oracle.public_packs(three_releases.volume) == [COMMON, ONE, THREE]
+        volume_oracle.assert_pack_is_complete(three_releases.volume, ONE, three_releases.samples)
+    three_releases.done("--prune", "--keep", "0", wanted=NEXT)
+    assert volume_oracle.public_packs(three_releases.volume) == [COMMON, THREE]
 
 
-def test_lock_by_another_program_is_a_lease(grown: LifecycleSite) -> None:
+def test_lock_by_another_program_is_a_lease(three_releases: LifecycleSite) -> None:
     """flock(1) or flock(2) on the release's record is enough."""
-    record = grown.volume / "releases" / grown.release(OLD) / "release.json"
-    with serving(grown, require_tool("flock"), "--shared", str(record)):
-        report = grown.done("--prune", "--keep", "0", "--json", wanted=NEXT).json
-    (held,) = (item for item in report["items"] if item["name"] == grown.release(OLD))
+    record = three_releases.volume / "releases" / three_releases.release(OLD) / "release.json"
+    with serving(three_releases, require_tool("flock"), "--shared", str(record)):
+        report = three_releases.done("--prune", "--keep", "0", "--json", wanted=NEXT).json
+    (held,) = (item for item in report["items"] if item["name"] == three_releases.release(OLD))
     assert (held["stays"], held["why"]) == (True, "is in use by a reader")
-    assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
+    assert volume_oracle.public_packs(three_releases.volume) == [COMMON, ONE, THREE]
 
 
-def test_lease_on_current_keeps_release_that_was_current(grown: LifecycleSite) -> None:
-    grown.offline("--activate", grown.release(OLD), wanted=NEXT)
-    with serving(grown, *holding("current")):
-        grown.offline("--activate", grown.release(NEXT), wanted=NEXT)
-        grown.done("--prune", "--keep", "0", wanted=NEXT)
-        assert ONE in volume_oracle.public_packs(grown.volume)
+def test_lease_on_current_keeps_release_that_was_current(three_releases: LifecycleSite) -> None:
+    three_releases.offline("--activate", three_releases.release(OLD), wanted=NEXT)
+    with serving(three_releases, *holding("current")):
+        three_releases.offline("--activate", three_releases.release(NEXT), wanted=NEXT)
+        three_releases.done("--prune", "--keep", "0", wanted=NEXT)
+        assert ONE in volume_oracle.public_packs(three_releases.volume)
 
 
-def test_lease_is_shared_and_last_one_counts(grown: LifecycleSite) -> None:
-    with serving(grown, *holding(grown.release(OLD))):
-        with serving(grown, *holding(grown.release(OLD))):
+def test_lease_is_shared_and_last_one_counts(three_releases: LifecycleSite) -> None:
+    with serving(three_releases, *holding(three_releases.release(OLD))):
+        with serving(three_releases, *holding(three_releases.release(OLD))):
             pass
-        grown.done("--prune", "--keep", "0", wanted=NEXT)
-        assert ONE in volume_oracle.public_packs(grown.volume)
+        three_releases.done("--prune", "--keep", "0", wanted=NEXT)
+        assert ONE in volume_oracle.public_packs(three_releases.volume)
 
 
-def test_lease_ends_when_server_is_killed(grown: LifecycleSite) -> None:
-    with serving(grown, *holding(grown.release(OLD))) as server:
+def test_lease_ends_when_server_is_killed(three_releases: LifecycleSite) -> None:
+    with serving(three_releases, *holding(three_releases.release(OLD))) as server:
         server.send_signal(signal.SIGKILL)
         server.wait()
-        grown.done("--prune", "--keep", "0", wanted=NEXT)
-    assert ONE not in volume_oracle.public_packs(grown.volume)
+        three_releases.done("--prune", "--keep", "0", wanted=NEXT)
+    assert ONE not in volume_oracle.public_packs(three_releases.volume)
 
 
-def test_lease_blocks_no_other_action(grown: LifecycleSite) -> None:
-    with serving(grown, *holding("current")):
+def test_lease_blocks_no_other_action(three_releases: LifecycleSite) -> None:
+    with serving(three_releases, *holding("current")):
         for action in ((), ("--rollback",), ("--verify",), ("--repair",), ("--prune",)):
-            grown.done(*action, wanted=NEXT, MODELS_LOCK_SECONDS="0.2")
-        grown.done(wanted=OLD, MODELS_LOCK_SECONDS="0.2")
+            three_releases.done(*action, wanted=NEXT, MODELS_LOCK_SECONDS="0.2")
+        three_releases.done(wanted=OLD, MODELS_LOCK_SECONDS="0.2")
 
 
-def test_held_program_gets_arguments_environment_and_input(grown: LifecycleSite) -> None:
+def test_held_program_gets_arguments_environment_and_input(three_releases: LifecycleSite) -> None:
     """Its exit code is passed on, and it has the same process id."""
     code = "import os, sys; print(os.getpid(), sys.argv[1:], os.environ['COLOUR'], sys.stdin.read()); sys.exit(7)"
     with subprocess.Popen(
         [*holding("current"), sys.executable, "-c", code, "--prune", "two words"],
-        env={**os.environ, "MODELS_DIR": str(grown.volume), "COLOUR": "blue"},
+        env={**os.environ, "MODELS_DIR": str(three_releases.volume), "COLOUR": "blue"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -124,10 +124,12 @@ def test_held_program_gets_arguments_environment_and_input(grown: LifecycleSite)
         (("--hold", "current", "--", "/no/such/program"), USAGE),
     ],
 )
-def test_unknown_release_or_program_is_reported(grown: LifecycleSite, arguments: tuple[str, ...], code: int) -> None:
-    told = grown.run(*arguments)
-    assert told.code == code
-    assert told.err.startswith("models-init: error: ")
+def test_unknown_release_or_program_is_reported(
+    three_releases: LifecycleSite, arguments: tuple[str, ...], code: int
+) -> None:
+    result = three_releases.run(*arguments)
+    assert result.code == code
+    assert result.err.startswith("models-init: error: ")
 
 
 def test_hold_on_empty_volume_is_refused(site: LifecycleSite) -> None:

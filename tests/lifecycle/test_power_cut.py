@@ -10,7 +10,7 @@ import pytest
 
 from tests.lifecycle.loop_devices import KEEP_THE_LOG, LOSE_THE_LOG
 from tests.lifecycle.power_cuts import Loss, PowerCutSite, play
-from tests.lifecycle.summary import tell
+from tests.lifecycle.summary import report_at_end
 from tests.lifecycle.syscalls import require_tracing
 from tests.services import require_root
 
@@ -44,7 +44,7 @@ def test_power_cut_at_each_rename_is_survived(loss: Loss, pool: Pool, samples: S
     sites = [PowerCutSite(loss, name, samples, memory / name) for name in _SCENARIOS]
     cuts = [cut for played in pool.each(play, sites) for cut in played]
     outcomes = Counter(cut.outcome for cut in cuts)
-    told = ", ".join(f"{outcome} {count} times" for outcome, count in sorted(outcomes.items()))
-    tell(f"{loss}: {len(cuts)} power cuts, current afterwards: {told}, {monotonic() - began:.0f} s")
+    summary = ", ".join(f"{outcome} {count} times" for outcome, count in sorted(outcomes.items()))
+    report_at_end(f"{loss}: {len(cuts)} power cuts, current afterwards: {summary}, {monotonic() - began:.0f} s")
     assert [str(cut) for cut in cuts if cut.fault] == []
     assert len(cuts) >= 50

@@ -24,7 +24,7 @@ DAMAGED = 45
 
 
 @pytest.fixture
-def grown(site: LifecycleSite) -> LifecycleSite:
+def three_releases(site: LifecycleSite) -> LifecycleSite:
     """Install three releases."""
     site.install(OLD, NEW, NEXT)
     return site
@@ -39,7 +39,7 @@ def going(report: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def staged(site: LifecycleSite, name: str, version: str) -> Path:
-    """Leave a pack half fetched."""
+    """Create a partly fetched pack in staging."""
     directory = site.volume / f"staging/{name}/{version}@0123456789ab"
     (directory / "am").mkdir(parents=True)
     (directory / "am/final.mdl").write_bytes(b"half" * 5000)
@@ -47,47 +47,49 @@ def staged(site: LifecycleSite, name: str, version: str) -> Path:
     return directory
 
 
-def test_previous_release_is_kept_by_default(grown: LifecycleSite) -> None:
-    oldest = grown.release(OLD)
-    assert going(pruned(grown)) == {("release", oldest), ("pack", str(ONE)), ("manifest", str(ONE))}
-    assert volume_oracle.public_packs(grown.volume) == [COMMON, TWO, THREE]
-    assert grown.active == NEXT
-    grown.offline("--rollback", wanted=NEXT)
-    assert grown.active == NEW
+def test_previous_release_is_kept_by_default(three_releases: LifecycleSite) -> None:
+    oldest = three_releases.release(OLD)
+    assert going(pruned(three_releases)) == {("release", oldest), ("pack", str(ONE)), ("manifest", str(ONE))}
+    assert volume_oracle.public_packs(three_releases.volume) == [COMMON, TWO, THREE]
+    assert three_releases.active == NEXT
+    three_releases.offline("--rollback", wanted=NEXT)
+    assert three_releases.active == NEW
 
 
 @pytest.mark.parametrize(("keep", "packs"), [("0", [COMMON, THREE]), ("2", [COMMON, ONE, TWO, THREE])])
-def test_keep_option_sets_number_of_kept_releases(grown: LifecycleSite, keep: str, packs: list[PackRef]) -> None:
-    pruned(grown, "--keep", keep)
-    assert volume_oracle.public_packs(grown.volume) == packs
-    assert len(volume_oracle.releases(grown.volume)) == int(keep) + 1
-    assert grown.active == NEXT
+def test_keep_option_sets_number_of_kept_releases(
+    three_releases: LifecycleSite, keep: str, packs: list[PackRef]
+) -> None:
+    pruned(three_releases, "--keep", keep)
+    assert volume_oracle.public_packs(three_releases.volume) == packs
+    assert len(volume_oracle.releases(three_releases.volume)) == int(keep) + 1
+    assert three_releases.active == NEXT
 
 
-def test_pack_of_any_kept_release_stays(grown: LifecycleSite) -> None:
-    pruned(grown, "--keep", "0")
-    assert COMMON in volume_oracle.public_packs(grown.volume)
+def test_pack_of_any_kept_release_stays(three_releases: LifecycleSite) -> None:
+    pruned(three_releases, "--keep", "0")
+    assert COMMON in volume_oracle.public_packs(three_releases.volume)
 
 
-def test_shared_file_stays_until_last_version_is_pruned(grown: LifecycleSite) -> None:
-    shared = grown.volume / "packs/nl-nl/3/am/final.mdl"
+def test_shared_file_stays_until_last_version_is_pruned(three_releases: LifecycleSite) -> None:
+    shared = three_releases.volume / "packs/nl-nl/3/am/final.mdl"
     links = shared.stat().st_nlink
-    pruned(grown, "--keep", "0")
+    pruned(three_releases, "--keep", "0")
     assert links > shared.stat().st_nlink == 1
-    assert grown.active == NEXT
+    assert three_releases.active == NEXT
 
 
-def test_staging_is_removed_unless_environment_names_pack(grown: LifecycleSite) -> None:
-    wanted, unwanted = staged(grown, "nl-nl", "4"), staged(grown, "en-us", "4")
-    pruned(grown, wanted=frozenset({COMMON, THREE._replace(version="4")}))
+def test_staging_is_removed_unless_environment_names_pack(three_releases: LifecycleSite) -> None:
+    wanted, unwanted = staged(three_releases, "nl-nl", "4"), staged(three_releases, "en-us", "4")
+    pruned(three_releases, wanted=frozenset({COMMON, THREE._replace(version="4")}))
     assert wanted.exists()
     assert not unwanted.exists()
-    assert not (grown.volume / "staging/en-us").exists()
+    assert not (three_releases.volume / "staging/en-us").exists()
 
 
-def test_staging_stays_if_environment_names_no_packs(grown: LifecycleSite) -> None:
-    directory = staged(grown, "en-us", "4")
-    done = grown.done("--prune", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="").json
+def test_staging_stays_if_environment_names_no_packs(three_releases: LifecycleSite) -> None:
+    directory = staged(three_releases, "en-us", "4")
+    done = three_releases.done("--prune", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="").json
     assert directory.exists()
     assert ("pack", str(ONE)) in going(done)
 
@@ -100,52 +102,52 @@ def test_published_pack_without_release_stays_if_environment_names_it(site: Life
     assert volume_oracle.public_packs(site.volume) == [COMMON, ONE]
 
 
-def test_leftovers_are_removed_after_a_minute(grown: LifecycleSite) -> None:
+def test_leftovers_are_removed_after_a_minute(three_releases: LifecycleSite) -> None:
     """Younger ones may be in use by a concurrent run."""
-    old, young = (grown.volume / "staging" / name for name in (".trash-old", ".file-young"))
+    old, young = (three_releases.volume / "staging" / name for name in (".trash-old", ".file-young"))
     old.mkdir()
     (old / "inside").write_bytes(b"gone")
     young.write_bytes(b"new")
     os.utime(old, (LONG_AGO, LONG_AGO))
-    pruned(grown)
-    assert volume_oracle.debris(grown.volume) == [".file-young"]
+    pruned(three_releases)
+    assert volume_oracle.leftovers(three_releases.volume) == [".file-young"]
 
 
-def test_manifest_without_pack_is_removed(grown: LifecycleSite) -> None:
+def test_manifest_without_pack_is_removed(three_releases: LifecycleSite) -> None:
     """A killed prune leaves one."""
-    (grown.volume / "manifests/en-us").mkdir()
-    (grown.volume / "manifests/en-us/9.json").write_bytes(b"{}")
-    pruned(grown)
-    assert not (grown.volume / "manifests/en-us").exists()
+    (three_releases.volume / "manifests/en-us").mkdir()
+    (three_releases.volume / "manifests/en-us/9.json").write_bytes(b"{}")
+    pruned(three_releases)
+    assert not (three_releases.volume / "manifests/en-us").exists()
 
 
-def test_release_without_one_of_its_packs_is_removed(grown: LifecycleSite) -> None:
-    broken = grown.release(NEW)
-    (grown.volume / "manifests/nl-nl/2.json").unlink()
-    assert ("release", broken) in going(pruned(grown, "--keep", "5"))
-    assert volume_oracle.public_packs(grown.volume) == [COMMON, ONE, THREE]
+def test_release_without_one_of_its_packs_is_removed(three_releases: LifecycleSite) -> None:
+    broken = three_releases.release(NEW)
+    (three_releases.volume / "manifests/nl-nl/2.json").unlink()
+    assert ("release", broken) in going(pruned(three_releases, "--keep", "5"))
+    assert volume_oracle.public_packs(three_releases.volume) == [COMMON, ONE, THREE]
 
 
-def test_prune_is_refused_while_current_is_damaged(grown: LifecycleSite) -> None:
-    (grown.volume / "manifests/nl-nl/3.json").unlink()
-    before = volume_oracle.public_state(grown.volume)
-    refused = grown.run("--prune", "--keep", "0", wanted=NEXT)
+def test_prune_is_refused_while_current_is_damaged(three_releases: LifecycleSite) -> None:
+    (three_releases.volume / "manifests/nl-nl/3.json").unlink()
+    before = volume_oracle.public_state(three_releases.volume)
+    refused = three_releases.run("--prune", "--keep", "0", wanted=NEXT)
     assert refused.code == DAMAGED
-    assert volume_oracle.public_state(grown.volume) == before
+    assert volume_oracle.public_state(three_releases.volume) == before
 
 
-def test_dry_run_reports_same_and_changes_nothing(grown: LifecycleSite) -> None:
-    staged(grown, "en-us", "4")
-    before = volume_oracle.public_state(grown.volume)
-    foretold = pruned(grown, "--dry-run")
-    assert volume_oracle.public_state(grown.volume) == before
-    assert foretold["dry_run"] is True
-    assert pruned(grown) == {**foretold, "dry_run": False}
+def test_dry_run_reports_same_and_changes_nothing(three_releases: LifecycleSite) -> None:
+    staged(three_releases, "en-us", "4")
+    before = volume_oracle.public_state(three_releases.volume)
+    predicted = pruned(three_releases, "--dry-run")
+    assert volume_oracle.public_state(three_releases.volume) == before
+    assert predicted["dry_run"] is True
+    assert pruned(three_releases) == {**predicted, "dry_run": False}
 
 
-def test_second_prune_removes_nothing(grown: LifecycleSite) -> None:
-    pruned(grown)
-    again = pruned(grown)
+def test_second_prune_removes_nothing(three_releases: LifecycleSite) -> None:
+    pruned(three_releases)
+    again = pruned(three_releases)
     assert going(again) == set()
     assert again["bytes_freed"] == 0
 
@@ -154,13 +156,13 @@ def test_empty_volume_can_be_pruned(site: LifecycleSite) -> None:
     assert pruned(site)["items"] == []
 
 
-def test_json_lists_every_item_with_reason(grown: LifecycleSite) -> None:
-    staged(grown, "en-us", "4")
-    (grown.volume / "staging/.file-young").write_bytes(b"new")
-    report = pruned(grown)
-    told = {(item["kind"], item["name"]) for item in report["items"]}
-    assert told == {
-        *(("release", name) for name in (grown.release(NEXT), grown.release(NEW))),
+def test_json_lists_every_item_with_reason(three_releases: LifecycleSite) -> None:
+    staged(three_releases, "en-us", "4")
+    (three_releases.volume / "staging/.file-young").write_bytes(b"new")
+    report = pruned(three_releases)
+    items = {(item["kind"], item["name"]) for item in report["items"]}
+    assert items == {
+        *(("release", name) for name in (three_releases.release(NEXT), three_releases.release(NEW))),
         *((kind, str(ref)) for kind in ("pack", "manifest") for ref in (COMMON, ONE, TWO, THREE)),
         ("staging", "en-us 4"),
         ("leftover", ".file-young"),
@@ -170,26 +172,28 @@ def test_json_lists_every_item_with_reason(grown: LifecycleSite) -> None:
             if item["why"] == "is older than the 1 kept for rollback"
         ),
     }
-    assert len(volume_oracle.releases(grown.volume)) == 2
+    assert len(volume_oracle.releases(three_releases.volume)) == 2
     assert all(item["why"] for item in report["items"])
     assert report["bytes_freed"] == sum(item["bytes_freed"] for item in report["items"])
 
 
-def test_bytes_freed_count_each_inode_once(grown: LifecycleSite) -> None:
-    staged(grown, "en-us", "4")
-    before = _taken(grown.volume)
-    freed = pruned(grown)["bytes_freed"]
-    assert freed == before - _taken(grown.volume) > 0
+def test_bytes_freed_count_each_inode_once(three_releases: LifecycleSite) -> None:
+    staged(three_releases, "en-us", "4")
+    before = _taken(three_releases.volume)
+    freed = pruned(three_releases)["bytes_freed"]
+    assert freed == before - _taken(three_releases.volume) > 0
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_bytes_freed_match_file_system(kind: str, grown: LifecycleSite, memory: Path) -> None:
+def test_bytes_freed_match_file_system(kind: str, three_releases: LifecycleSite, memory: Path) -> None:
     """Emptied directories may free up to 4 KiB more."""
     require_root()
     disk = Disk(kind, memory)
     disk.make()
     with disk.mounted() as top:
-        site = LifecycleSite(copy_volume(grown.volume, top / "models"), grown.samples, grown.pool)
+        site = LifecycleSite(
+            copy_volume(three_releases.volume, top / "models"), three_releases.samples, three_releases.pool
+        )
         staged(site, "en-us", "4")
         before = _free(top)
         freed = pruned(site, "--keep", "0")["bytes_freed"]
@@ -198,10 +202,12 @@ def test_bytes_freed_match_file_system(kind: str, grown: LifecycleSite, memory: 
 
 
 @pytest.mark.parametrize("limit", ["size=300k", "nr_inodes=100"])
-def test_full_volume_can_be_pruned(limit: str, grown: LifecycleSite, memory: Path) -> None:
+def test_full_volume_can_be_pruned(limit: str, three_releases: LifecycleSite, memory: Path) -> None:
     require_root()
     with tmpfs(memory / "full", limit) as top:
-        site = LifecycleSite(copy_volume(grown.volume, top / "models"), grown.samples, grown.pool)
+        site = LifecycleSite(
+            copy_volume(three_releases.volume, top / "models"), three_releases.samples, three_releases.pool
+        )
         _fill(top)
         pruned(site, "--keep", "0")
         assert volume_oracle.public_packs(site.volume) == [COMMON, THREE]
@@ -209,7 +215,7 @@ def test_full_volume_can_be_pruned(limit: str, grown: LifecycleSite, memory: Pat
 
 
 def _taken(volume: Path) -> int:
-    """Bytes on the disk, each inode once; without the lock's note, which is as long as the holder's number."""
+    """Return the disk usage in bytes, counting each inode once."""
     paths = (
         os.path.join(parent, name) for parent, directories, names in os.walk(volume) for name in (*directories, *names)
     )
@@ -224,7 +230,7 @@ def _free(top: Path) -> int:
 
 
 def _fill(top: Path) -> None:
-    """Leave nothing: neither a block nor an inode."""
+    """Use up all blocks and inodes."""
     for number in range(100_000):
         try:
             (top / f"filler-{number}").write_bytes(b"?" * 4096)

@@ -172,11 +172,11 @@ def test_open_files_stay_complete_after_rollback(upgraded: LifecycleSite) -> Non
     with (upgraded.volume / "current/nl-nl/am/final.mdl").open("rb") as model:
         upgraded.offline("--rollback")
         assert os.path.samestat(os.fstat(model.fileno()), (before / "am/final.mdl").stat())
-    volume_oracle.assert_pack_is_whole(upgraded.volume, TWO, upgraded.samples)
+    volume_oracle.assert_pack_is_complete(upgraded.volume, TWO, upgraded.samples)
 
 
 def _releases_with_one_beginning(site: LifecycleSite) -> tuple[str, str]:
-    """Make so many releases that two begin with the same digit."""
+    """Install releases until two ids begin with the same digit; return these."""
     switch = Switch(Volume(site.volume))
     for number in range(17):
         switch.install(release_of({COMMON: f"sha256:{number:064}"}, "2026-01-01", "here", "test"))

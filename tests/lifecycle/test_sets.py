@@ -25,7 +25,7 @@ INCOMPATIBLE, WRONG_BYTES = 12, 30
 
 
 def demanding(samples: SamplePacks, directory: Path, ref: PackRef, *versions: str) -> SamplePacks:
-    """The same packs, one of which now requires some versions of `common`."""
+    """Return the packs, one of which requires these versions of `common`."""
     copied = replace(samples, directory=shutil.copytree(samples.directory, directory / "packs"))
     shutil.rmtree(copied.directory / ref.name / ref.version)
     tree = samples.directory.parent / f"{ref.name}-{ref.version}"

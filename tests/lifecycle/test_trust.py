@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lifecycle import volume_oracle
-from tests.lifecycle.corruptions import HARMS
+from tests.lifecycle.corruptions import CORRUPTIONS
 from tests.lifecycle.sample_packs import TWO, tree_of
 from tests.lifecycle.scenarios import NEW, NEXT, OLD, SCENARIOS
 from tests.services import require_tool
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 _KINDS = {"record", "link", "manifest"}
 _OF_FILES = [
-    name for name, harm in HARMS.items() if not harm.leaves and _KINDS.isdisjoint(kind for _, kind in harm.named)
+    name
+    for name, corruption in CORRUPTIONS.items()
+    if not corruption.leaves and _KINDS.isdisjoint(kind for _, kind in corruption.named)
 ]
 
 
 @pytest.mark.parametrize("name", _OF_FILES)
 def test_upgrade_from_damaged_version_is_correct(name: str, site: LifecycleSite) -> None:
     site.install(OLD, NEW)
-    HARMS[name].do(site.volume)
+    CORRUPTIONS[name].do(site.volume)
     site.done(wanted=NEXT)
     assert volume_oracle.active(site.volume, site.samples) == NEXT
 

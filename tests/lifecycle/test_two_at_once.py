@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lifecycle import chaos, interleavings
-from tests.lifecycle.chaos import Party
-from tests.lifecycle.interleavings import Duet, Second
+from tests.lifecycle.chaos import ChaosRun
+from tests.lifecycle.interleavings import Interleaving, SecondRun
 from tests.lifecycle.scenarios import NEW, OLD
-from tests.lifecycle.summary import tell
+from tests.lifecycle.summary import report_at_end
 from tests.lifecycle.syscalls import require_tracing
 from tests.services import require_tool
 
@@ -31,51 +31,60 @@ if TYPE_CHECKING:
     from tests.lifecycle.site import LifecycleSite
 
 LOCKED = 42
-_ROUNDS = 25  # of each of two parties
+_ROUNDS = 25  # of each of two volumes
 
 
-@pytest.mark.parametrize("lying", [False, True], ids=["locks that hold", "locks that lie"])
-def test_eight_concurrent_runs(*, lying: bool, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """Installs of this set and that, prunes, rollbacks, repairs: `current` is whole at rest, the next run converges.
+@pytest.mark.parametrize("broken_locks", [False, True], ids=["working locks", "broken locks"])
+def test_eight_concurrent_runs(*, broken_locks: bool, pool: Pool, samples: SamplePacks, memory: Path) -> None:
+    """Installs, prunes, rollbacks and repairs: `current` is complete afterwards, and the next run converges.
 
-    Where locks hold, some are killed at any moment.
+    With working locks some runs are killed.
     """
     began = monotonic()
-    parties = [Party(memory / str(seed), samples, seed, _ROUNDS, lying, 0 if lying else 3) for seed in range(2)]
-    rounds = [one for played in pool.each(chaos.play, parties) for one in played]
+    chaos_runs = [
+        ChaosRun(memory / str(seed), samples, seed, _ROUNDS, broken_locks, 0 if broken_locks else 3)
+        for seed in range(2)
+    ]
+    rounds = [one for played in pool.each(chaos.play, chaos_runs) for one in played]
     codes = dict(sorted(Counter(code for one in rounds for code in one.codes).items()))
-    locks = "lie" if lying else "hold"
-    tell(f"eight at once, locks that {locks}: {len(rounds)} rounds, exit codes {codes}, {monotonic() - began:.0f} s")
+    locks = "broken" if broken_locks else "working"
+    report_at_end(
+        f"eight concurrent runs, {locks} locks: {len(rounds)} rounds, exit codes {codes}, {monotonic() - began:.0f} s"
+    )
     assert [one.fault for one in rounds if one.fault] == []
     assert len(rounds) == 2 * _ROUNDS
 
 
 @pytest.mark.parametrize(
-    ("pairs", "lying"),
+    ("pairs", "broken_locks"),
     [
-        pytest.param(interleavings.AMID_LOCKS_THAT_HOLD, False, id="locks that hold"),
-        pytest.param(interleavings.AMID_LOCKS_THAT_LIE, True, id="locks that lie"),
+        pytest.param(interleavings.WITH_WORKING_LOCKS, False, id="locks that hold"),
+        pytest.param(interleavings.WITH_BROKEN_LOCKS, True, id="locks that lie"),
     ],
 )
 def test_two_runs_interleaved(
-    pairs: list[tuple[str, Second]], *, lying: bool, pool: Pool, samples: SamplePacks, memory: Path
+    pairs: list[tuple[str, SecondRun]], *, broken_locks: bool, pool: Pool, samples: SamplePacks, memory: Path
 ) -> None:
-    """Wherever one is halted while the other does its work, `current` is whole at rest, and the next run converges.
+    """`current` is complete afterwards, and the next run converges.
 
-    What does not wait for the lock (a rollback) is tried at every point, the rest where names change.
+    A rollback, which does not wait for the lock, is tried at every change, the others at changes of names.
     """
     require_tracing()
     began = monotonic()
     directories = (memory / str(number) for number in count())
-    all_duets = [Duet(name, second, lying, samples, next(directories), thorough=not lying) for name, second in pairs]
-    played = pool.each(interleavings.play, all_duets)
-    for duet, halts in zip(all_duets, played, strict=True):
-        tell(
-            f"{duet}: halted {len(halts)} times, exit codes {dict(sorted(Counter(one.codes for one in halts).items()))}"
-        )
-    halted = sum(map(len, played))
-    tell(f"one amid the other, locks that {'lie' if lying else 'hold'}: {halted} halts, {monotonic() - began:.0f} s")
-    assert [f"{duet}: {one}" for duet, halts in zip(all_duets, played, strict=True) for one in halts if one.fault] == []
+    cases = [
+        Interleaving(name, second, broken_locks, samples, next(directories), thorough=not broken_locks)
+        for name, second in pairs
+    ]
+    played = pool.each(interleavings.play, cases)
+    for case, results in zip(cases, played, strict=True):
+        codes = dict(sorted(Counter(result.codes for result in results).items()))
+        report_at_end(f"{case}: halted {len(results)} times, exit codes {codes}")
+    halted, locks = sum(map(len, played)), "broken" if broken_locks else "working"
+    report_at_end(f"two runs interleaved, {locks} locks: halted {halted} times, {monotonic() - began:.0f} s")
+    assert [
+        f"{case}: {result}" for case, results in zip(cases, played, strict=True) for result in results if result.fault
+    ] == []
     assert all(played)
 
 
@@ -109,7 +118,7 @@ def test_waiting_run_finds_nothing_to_do(site: LifecycleSite) -> None:
     with _held(site, "install by somebody") as let_go, _started(site) as waiting:
         assert waiting.stderr
         assert "waiting" in waiting.stderr.readline()
-        site.done(lying_locks=True)
+        site.done(broken_locks=True)
         let_go()
         out, _ = waiting.communicate(timeout=60)
     assert out.startswith("nothing to do")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lifecycle.corruptions import HARMS
-from tests.lifecycle.repair_cases import DAMAGED, Flip, UpgradedVolume, flip_bits, harm
+from tests.lifecycle.corruptions import CORRUPTIONS
+from tests.lifecycle.repair_cases import DAMAGED, Flip, UpgradedVolume, corruption, flip_bits
 from tests.lifecycle.scenarios import NEW, OLD
-from tests.lifecycle.summary import tell
+from tests.lifecycle.summary import report_at_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,22 +29,24 @@ SOURCE, NOT_FOUND, WRONG_BYTES = 20, 21, 30
 def test_flipped_bit_is_found_and_repaired(pool: Pool, samples: SamplePacks, memory: Path) -> None:
     """Only its chunk is fetched, for all versions that share it."""
     seeds = range(4)
-    benches = {seed: UpgradedVolume(memory / str(seed), samples) for seed in seeds}
-    flips = [flip for part in pool.each(partial(_flips, benches), seeds) for flip in part]
-    tell(f"bit flips: {len(flips)} found and mended, in {len({(flip.ref, flip.path) for flip in flips})} files")
+    upgraded_volumes = {seed: UpgradedVolume(memory / str(seed), samples) for seed in seeds}
+    flips = [flip for part in pool.each(partial(_flips, upgraded_volumes), seeds) for flip in part]
+    report_at_end(
+        f"bit flips: {len(flips)} found and mended, in {len({(flip.ref, flip.path) for flip in flips})} files"
+    )
     assert [flip for flip in flips if flip.fault] == []
     assert len(flips) == _FLIPS
 
 
-@pytest.mark.parametrize("name", HARMS)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_damage_is_found_and_repaired(name: str, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    (code, damages), fetched = pool.do(harm, UpgradedVolume(memory / "volume", samples), name)
-    assert (code, damages) == (DAMAGED, set(HARMS[name].named))
-    assert fetched <= HARMS[name].damaged_bytes(samples.manifest(ref) for ref in NEW)
+    (code, damages), fetched = pool.do(corruption, UpgradedVolume(memory / "volume", samples), name)
+    assert (code, damages) == (DAMAGED, set(CORRUPTIONS[name].named))
+    assert fetched <= CORRUPTIONS[name].damaged_bytes(samples.manifest(ref) for ref in NEW)
 
 
-def _flips(benches: dict[int, UpgradedVolume], seed: int) -> list[Flip]:
-    return flip_bits(benches[seed], seed, _FLIPS // len(benches))
+def _flips(upgraded_volumes: dict[int, UpgradedVolume], seed: int) -> list[Flip]:
+    return flip_bits(upgraded_volumes[seed], seed, _FLIPS // len(upgraded_volumes))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An eye of our own for volumes: it shares no code with the program that it judges."""
+"""Check a volume independently: this module shares no code with the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORKING_NAMES = (".history", ".rolled-back.json")
 
 
 def active(volume: Path, samples: SamplePacks) -> frozenset[PackRef] | None:
-    """The packs that a server finds through `current`, each of which is whole; None where `current` is absent."""
+    """Return the packs of `current`, after checking that each is complete; None if `current` is absent."""
     link = volume / "current"
     if not os.path.lexists(link):
         return None
@@ -31,24 +31,24 @@ def active(volume: Path, samples: SamplePacks) -> frozenset[PackRef] | None:
 
 
 def recorded_active(volume: Path) -> frozenset[PackRef] | None:
-    """The packs that `current` leads to, whole or not."""
+    """Return the packs in the record of `current`, complete or not."""
     link = volume / "current"
     return _recorded(volume, os.path.basename(os.readlink(link))) if os.path.lexists(link) else None
 
 
-def assert_public_is_whole(volume: Path, samples: SamplePacks) -> None:
-    """Whatever has a public name is complete: each release, each pack, each manifest."""
+def assert_public_is_complete(volume: Path, samples: SamplePacks) -> None:
+    """Check that each release, pack and manifest with a public name is complete."""
     for name in _names(volume / "releases"):
         if name not in _WORKING_NAMES:
             assert not name.startswith("."), f"{name} lies among the releases"
     for ref in public_packs(volume):
-        assert_pack_is_whole(volume, ref, samples)
+        assert_pack_is_complete(volume, ref, samples)
     for ref in _manifests(volume):
         _assert_manifest(volume, ref, samples)
 
 
-def assert_pack_is_whole(volume: Path, ref: PackRef, samples: SamplePacks) -> None:
-    """A pack is what was published, down to modes, and has the manifest that says so."""
+def assert_pack_is_complete(volume: Path, ref: PackRef, samples: SamplePacks) -> None:
+    """Check that a pack and its manifest are as published, including modes."""
     found = tree_of(volume / "packs" / ref.name / ref.version)
     wrong = differences(found, samples.trees[ref])
     assert not wrong, f"{ref}: {wrong}"
@@ -56,29 +56,29 @@ def assert_pack_is_whole(volume: Path, ref: PackRef, samples: SamplePacks) -> No
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What was found and what ought to be, where that is not the same."""
+    """Return the found and the expected value of each difference."""
     both = {name: (found.get(name), expected.get(name)) for name in found.keys() | expected.keys()}
     return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
 
 
 def public_packs(volume: Path) -> list[PackRef]:
-    """The packs that have a public name."""
+    """Return the packs that have a public name."""
     return [PackRef(name, version) for name in _names(volume / "packs") for version in _names(volume / "packs" / name)]
 
 
 def releases(volume: Path) -> list[str]:
-    """The releases that have a public name."""
+    """Return the releases that have a public name."""
     return [name for name in _names(volume / "releases") if not name.startswith(".")]
 
 
 def release_of(volume: Path, refs: frozenset[PackRef]) -> str:
-    """The id of the release that consists of these packs."""
+    """Return the id of the release that consists of these packs."""
     (name,) = (name for name in releases(volume) if _recorded(volume, name) == refs)
     return name
 
 
 def public_state(volume: Path) -> dict[str, Any]:
-    """All that ought to be the same after a disturbed run and an undisturbed one; times, notes and debris aside."""
+    """Return the state that must be the same with and without interruption: not times, history and leftovers."""
     state: dict[str, Any] = {"current": os.readlink(volume / "current") if (volume / "current").is_symlink() else None}
     for part in ("packs", "manifests", "releases", "staging"):
         for path, entry in tree_of(volume / part).items():
@@ -89,8 +89,8 @@ def public_state(volume: Path) -> dict[str, Any]:
     return state
 
 
-def debris(volume: Path) -> list[str]:
-    """What lies in staging under names that no pack has."""
+def leftovers(volume: Path) -> list[str]:
+    """Return the temporary names in staging."""
     return [name for name in _names(volume / "staging") if name.startswith(".")]
 
 
@@ -106,7 +106,7 @@ def _release(volume: Path, name: str, samples: SamplePacks) -> frozenset[PackRef
     for ref in refs:
         leads = os.readlink(directory / ref.name)
         assert leads == f"../../packs/{ref.name}/{ref.version}", f"{name}/{ref.name} leads to {leads}"
-        assert_pack_is_whole(volume, ref, samples)
+        assert_pack_is_complete(volume, ref, samples)
     return refs
 
 
@@ -116,7 +116,7 @@ def _assert_manifest(volume: Path, ref: PackRef, samples: SamplePacks) -> None:
 
 
 def _is_empty_name(path: Path, part: str) -> bool:
-    """Tell a directory of a pack's name that holds no version: it says nothing."""
+    """Return True for the empty directory of a pack's name."""
     return part != "releases" and path.parent.name == part and path.is_dir() and not any(path.iterdir())
 
 
