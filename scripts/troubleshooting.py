@@ -6,6 +6,7 @@ The code is parsed, not run. A text is part of a list for one of these reasons:
 
 - It is the text of an error of models_init/core/errors.py or of a subclass: in the list of its exit code.
 - It is the name of a log event: in the list of log events.
+- It is a text of the license checks, a failure or a warning: in the list of exit code 23.
 - It is any other text of at least two words that is not a docstring or help: a reason that is filled into a message, a
   finding of `--check` or a result. So a message cannot be missing, whatever way it takes to the user.
 
@@ -49,6 +50,7 @@ _HELP_CALLS = {
 _HELP_KEYWORDS = {"description", "epilog", "help", "metavar", "title", "usage", "version"}
 _RESULT_MODULES = re.compile(r"output/|cli/(commands/|result|up_to_date)|publish/cli/")
 _CHECK_MODULES = re.compile(r"install/(check_report|preflight|volume_checks)")
+_LICENSE_MODULES = re.compile(r"install/license_checks|formats/license")
 
 _NAMES = {"geteuid": "user id", "strerror": "reason"}
 """Placeholders for expressions whose names would not help a reader."""
@@ -161,6 +163,7 @@ class Reader:
         """Yield all other texts of at least two words that are not docstrings or help."""
         group = "results" if _RESULT_MODULES.match(module.name) else "reasons"
         group = "check" if _CHECK_MODULES.match(module.name) else group
+        group = "23" if _LICENSE_MODULES.match(module.name) else group
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Constant | ast.JoinedStr) and node not in used and not _is_help(module, node):
                 text = self._text(node, module, used)

@@ -25,6 +25,7 @@ exit codes:
   20   source unreachable; may pass, run again
   21   no such pack or version, or it is archived
   22   access denied: the SAS token
+  23   not licensed: license.json or license.dat
   30   wrong bytes from the source, again after a retry
   40   volume                   41   no space                 42   locked by another run
   43   not writable             44   no such release          45   damaged

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from models_init.cli import arguments
+from models_init.cli.licenses import require_licenses
 from models_init.cli.settings import Settings, load, read
 from models_init.cli.up_to_date import nothing_to_do
 from models_init.core.redaction import register
@@ -37,6 +38,8 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         if command.as_json and (refused := result.content.get("rolled_back_from")):  # the text says so itself
             facts = {"stays": result.content["release"], "not": refused, "text": result.text}
             console.note("rolled_back", facts, log_format=log_format, level=level)
+        for text in result.warnings:
+            console.note("license", {"level": "warning", "text": text}, log_format=log_format, level=level)
         console.result(result.content if command.as_json else result.text, as_json=command.as_json)
         return result.exit_code
     except StoppedError as stopped:
@@ -64,7 +67,9 @@ class _Action(Protocol):
 
 def _act(command: Command, settings: Settings) -> Result:
     """Run the module of the action; it is imported only here because a run with nothing to do needs none."""
-    if command.action == "install" and (done := nothing_to_do(settings)):
-        return done
+    if command.action == "install":
+        require_licenses(settings)
+        if done := nothing_to_do(settings):
+            return done
     action = cast("_Action", import_module(f"models_init.cli.commands.{command.action}"))
     return action.run(command, settings)

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The output of an action on stdout (an object for programs, text for people), and its exit code."""
+    """The output of an action on stdout (an object for programs, text for people), and its exit code.
+
+    `warnings` are logged to stderr before the output.
+    """
 
     content: dict[str, Any]
     text: str
     exit_code: int = EXIT_OK
+    warnings: tuple[str, ...] = ()
 
 
 def installed_content(release: Release) -> dict[str, Any]:

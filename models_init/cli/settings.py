@@ -61,6 +61,25 @@ class Settings(BaseModel):
     whisper_version: _Version = _setting(
         "WHISPER_VERSION", "--whisper-version", "", "its version; by default that of common"
     )
+    # The product's documentation writes these paths relative to the directory of the compose file.
+    engine_license: _Text = _setting(
+        "REALTIME_LICENSE_FILE",
+        "--engine-license",
+        "",
+        "license file of the engine (license.dat), to check before an install",
+    )
+    platform_license: _Text = _setting(
+        "PLATFORM_LICENSE_FILE",
+        "--platform-license",
+        "",
+        "license file of the platform, to check; by default license.json next to REALTIME_LICENSE_FILE, if it exists",
+    )
+    license_checks: Annotated[str, PlainValidator(values.choice("fail", "warn"))] = _setting(
+        "MODELS_LICENSE_CHECKS",
+        "--license-checks",
+        "fail",
+        "what a license that does not fit does: fail (exit code 23) or warn",
+    )
     token: _Text = _setting("MODELS_SAS_TOKEN", None, "", "SAS token of the container")
     token_file: _File = _setting(
         "MODELS_SAS_TOKEN_FILE", "--sas-token-file", "", "file with the SAS token; read again when it is refused"

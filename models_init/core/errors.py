@@ -13,6 +13,7 @@
     ├── NotFoundError          21   no such pack or version                        → operator
     │   └── HiddenError        22   no such repository, or hidden from this token  → operator
     ├── AccessError            22   the token gives no access to this container    → operator
+    ├── LicenseError           23   a license file does not permit what was asked  → operator, vendor
     ├── WrongBytesError        30   bytes that do not match, again after a retry   → publisher
     └── VolumeError            40   the volume                                     → operator
         ├── NoSpaceError       41   full, in bytes or in inodes
@@ -42,15 +43,16 @@ class ModelsInitError(Exception):
 
     exit_code = EXIT_BUG
 
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+        """One line per error, which is reported separately."""
+
 
 class UsageError(ModelsInitError):
     """The command line or the environment is invalid; `faults` has one line per error."""
 
     exit_code = 2
-
-    def __init__(self, *faults: str) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
 
 
 class ManifestError(ModelsInitError):
@@ -132,6 +134,15 @@ class AccessError(ModelsInitError):
     def __init__(self, message: str, *, new_token_helps: bool = True) -> None:
         super().__init__(message)
         self.new_token_helps = new_token_helps
+
+
+class LicenseError(ModelsInitError):
+    """A license file is missing or unusable, has expired, or does not include what the environment names.
+
+    `faults` has one line per error.
+    """
+
+    exit_code = 23
 
 
 class WrongBytesError(ModelsInitError):

@@ -42,16 +42,26 @@ _TEXTS = {
 """Descriptions of pydantic's errors by error type."""
 
 
-def load(document: bytes, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def load(
+    document: bytes,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
     """Parse UTF-8 JSON for validation by a `TypeAdapter`. Raises `ValueError` with a message for the operator.
 
     `object_hook` may replace each object as soon as it is complete. That keeps the parsed form of a large document
     small, whereas `TypeAdapter.validate_json` holds all of it in memory (figures:
-    docs/decisions/0050-documents-in-pydantic.md).
+    docs/decisions/0050-documents-in-pydantic.md). `object_pairs_hook` does the same for a reader that must see repeated
+    fields.
     """
     _check_density(document)
     try:
-        return json.loads(document.decode(), object_hook=object_hook, parse_constant=_refuse)
+        return json.loads(
+            document.decode(),
+            object_hook=object_hook,
+            object_pairs_hook=object_pairs_hook,
+            parse_constant=_refuse,
+        )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except UnicodeDecodeError as error:

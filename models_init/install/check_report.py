@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import EXIT_OK, ModelsInitError, UsageError
+from models_init.core.errors import EXIT_OK, ModelsInitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,8 +54,7 @@ class CheckReport:
 
     def fail(self, check: str, error: ModelsInitError) -> None:
         """Report an error with which an install would fail."""
-        faults = error.faults if isinstance(error, UsageError) else (str(error),)
-        self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in faults]
+        self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in error.faults]
 
     def failed(self, check: str) -> bool:
         """Return True if the check failed."""

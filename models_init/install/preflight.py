@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
     from models_init.install.context import InstallContext
+    from models_init.install.license_checks import LicenseReport
     from models_init.sources.probe import Credential, EndpointProbe, ProbeResult
     from models_init.transfer.plan import PackPlan, Plan
 
@@ -76,12 +77,15 @@ class Preflight:
         self._credential: Credential | None = None
         self._packs: list[Resolved] = []
 
-    async def run(self, faults: Sequence[str], no_proxy_ignored: Sequence[str] = ()) -> PreflightReport:
+    async def run(
+        self, faults: Sequence[str], no_proxy_ignored: Sequence[str], licenses: LicenseReport
+    ) -> PreflightReport:
         """Run all checks, even if some fail, without changing anything.
 
         `faults` are the errors of the environment; `no_proxy_ignored` are the entries of NO_PROXY that cannot match.
         """
         self._check_environment(faults)
+        licenses.add_to(self._found)
         await self._context.workers.run(volume_checks.inspect, self._context.volume, self._found)
         result = await self._check_source()
         if no_proxy_ignored:

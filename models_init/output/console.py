@@ -38,6 +38,7 @@ HEARTBEAT_SECONDS = 10.0
 TERMINATION_LOG_BYTES = 4096  # the part of a termination log that Kubernetes reads
 FRAME_SECONDS = 1.0
 _GAP = b" [...] "
+_LEVELS = ("debug", "info", "warning", "error")
 
 
 @contextmanager
@@ -115,9 +116,11 @@ def _ends(text: bytes) -> bytes:
 def note(
     event: str, facts: dict[str, object], *, log_format: str = "text", level: str = "info", stream: TextIO | None = None
 ) -> None:
-    """Log one event at level `info` without an observer."""
-    if level not in ("warning", "error"):
-        _log(sys.stderr if stream is None else stream, log_format, "info", event, facts)
+    """Log one event without an observer; the fact `level` sets its level, by default info."""
+    severity = str(facts.get("level", "info"))
+    if _LEVELS.index(severity) >= _LEVELS.index(level):
+        others = {name: value for name, value in facts.items() if name != "level"}
+        _log(sys.stderr if stream is None else stream, log_format, severity, event, others)
 
 
 def result(value: object, *, as_json: bool = False, stream: TextIO | None = None) -> None:
@@ -140,7 +143,7 @@ def _log(stream: TextIO | None, log_format: str, level: str, event: str, facts: 
     from models_init.output.log_format import logger  # noqa: PLC0415 - 0.13 s, for when there is something to log
 
     log = logger(lambda line: _tell(stream, line), log_format, level).bind(**facts)
-    (log.error if level == "error" else log.info)(event)
+    getattr(log, level)(event)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -173,10 +176,8 @@ class _StderrCapture(TextIOBase):
 
 
 def _faults(error: BaseException) -> Iterable[str]:
-    if isinstance(error, UsageError):
-        return map(one_line, error.faults)
     if isinstance(error, ModelsInitError):
-        return [one_line(error)]
+        return map(one_line, error.faults)
     return [
         (
             f"this is a bug in this program: {type(error).__name__}: {one_line(error)}; "

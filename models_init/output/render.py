@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from models_init.core.errors import EXIT_OK, ManifestError
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from models_init.install.repair import RepairResult
     from models_init.transfer.plan import PackPlan, Plan
     from models_init.volume.layout import Volume
+    from models_init.volume.license_record import LicenseRecord
     from models_init.volume.prune import PrunedItem
     from models_init.volume.verify import ReleaseState
+
+_SHOWN_DIGITS = 12  # of a SHA-256
 
 
 def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]:
@@ -105,6 +109,17 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         ]
         lines += ["", table(shown, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))]
     return content, "\n".join(lines)
+
+
+def engine_license(record: LicenseRecord, now: str) -> tuple[dict[str, Any], str]:
+    """Render the record of the engine license; `now` is the SHA-256 of the present file, or '' if unknown."""
+    changed = bool(now) and now != record.sha256
+    content = {"engine_license": {**asdict(record), "now": now or None, "changed": changed}}
+    before = f", before that {record.previous[:_SHOWN_DIGITS]}" if record.previous else ""
+    line = f"engine license  sha256 {record.sha256[:_SHOWN_DIGITS]} since {record.since}{before}"
+    if changed:
+        line += f"; CHANGED since the last run, now {now[:_SHOWN_DIGITS]}: restart the engine to use it"
+    return content, line
 
 
 def checked(report: Checked) -> tuple[dict[str, Any], str]:

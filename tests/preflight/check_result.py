@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.site import Site
 
 ALL = [
-    "environment", "volume", "links", "modes", "lock", "source", "clock", "token",
+    "environment", "platform license", "engine license", "volume", "links", "modes", "lock", "source", "clock", "token",
     "pack common", "pack nl-nl", "set", "plan", "space", "rate", "time",
 ]  # fmt: skip
 _IN_A_HURRY = {"MODELS_RETRY_SECONDS": "1"}

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.factory import ignored_no_proxy_entries, probe_of
+from models_init.cli.licenses import license_content, license_report
 from models_init.cli.result import Result
 from models_init.cli.retry_report import RetryReport
 from models_init.cli.session import open_context, run_observed
@@ -34,8 +35,11 @@ async def check(settings: Settings, observer: Observer) -> Result:
     async with open_context(settings, NullObserver(), RetryReport(observer)) as context:
         probe = probe_of(settings, context.source) if somewhere else None
         ignored = ignored_no_proxy_entries(settings) if somewhere else ()
-        report = await Preflight(settings.packs if known else (), context, probe).run(settings.faults, ignored)
-    return Result(*render.checked(report), exit_code=report.found.exit_code)
+        preflight = Preflight(settings.packs if known else (), context, probe)
+        licenses = license_report(settings)
+        report = await preflight.run(settings.faults, ignored, licenses)
+    content, text = render.checked(report)
+    return Result(content | license_content(licenses), text, exit_code=report.found.exit_code)
 
 
 def _with_short_timeouts(settings: Settings) -> Settings:
