@@ -13,18 +13,18 @@ from tests.license_files import document
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.container.site import Site
+    from tests.container.site import ContainerSite
     from tests.services.azurite import Azurite
 
 
-def _seconds(site: Site) -> float:
+def _seconds(site: ContainerSite) -> float:
     state = site.container()["State"]
     start, end = (datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
     return (end - start).total_seconds()
 
 
 def test_unlicensed_language_ends_with_23_before_a_request(
-    site: Site, stocked: Azurite, figure: Callable[[str], None]
+    site: ContainerSite, stocked: Azurite, figure: Callable[[str], None]
 ) -> None:
     (site.directory / "config/license.json").write_bytes(document(languages=["de-de"]))
     site.use(stocked)
@@ -41,7 +41,7 @@ def test_unlicensed_language_ends_with_23_before_a_request(
     figure(f"init with an unlicensed language: exit 23 after {_seconds(site):.2f} s, 0 requests")
 
 
-def test_missing_engine_license_is_explained_in_the_log(site: Site, stocked: Azurite) -> None:
+def test_missing_engine_license_is_explained_in_the_log(site: ContainerSite, stocked: Azurite) -> None:
     """Docker makes no directory in its place, because the engine is not started. With the file, `up` goes on."""
     (site.directory / "config/license.dat").unlink()
     site.use(stocked)
@@ -57,7 +57,7 @@ def test_missing_engine_license_is_explained_in_the_log(site: Site, stocked: Azu
 
 
 @pytest.mark.parametrize("absolute", [True, False], ids=["absolute", "relative"])
-def test_license_files_with_other_names_are_found(site: Site, stocked: Azurite, *, absolute: bool) -> None:
+def test_license_files_with_other_names_are_found(site: ContainerSite, stocked: Azurite, *, absolute: bool) -> None:
     """Neither needs to be below ./config, and a missing platform license is only noted."""
     directory = site.directory.parent / "licenses of 2026"
     directory.mkdir()
