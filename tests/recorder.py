@@ -13,6 +13,7 @@ class Recorder:
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     expected: int = 0
     done: int = 0
+    restored: int = 0
     _thread: int = field(default_factory=threading.get_ident)
 
     @property
@@ -27,13 +28,20 @@ class Recorder:
 
     def expect(self, count: int) -> None:
         """See `Observer.expect`."""
-        self._judge(count)
+        self._judge(0)
         self.expected += count
+        assert self.expected >= 0, "fewer than no bytes are expected"
 
     def advance(self, count: int) -> None:
         """See `Observer.advance`."""
         self._judge(count)
         self.done += count
+
+    def restore(self, count: int) -> None:
+        """See `Observer.restore`."""
+        self._judge(count)
+        self.done += count
+        self.restored += count
 
     def _judge(self, count: int) -> None:
         assert threading.get_ident() == self._thread, "a watcher is called from the event loop's thread only"

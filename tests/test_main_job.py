@@ -1,4 +1,4 @@
-"""The main job as an operator meets it: a process, an environment, a volume, a directory or a container."""
+"""Install, plan, status and error messages of the program, run as a process with a directory or a container."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def installed(site: Site) -> Site:
 # -- installing
 
 
-def test_an_install_gives_the_published_trees(either: Site, packs: Packs) -> None:
-    """Both packs arrive identical, in one release that the relative link `current` leads to; a line tells so."""
+def test_install_gives_published_trees(either: Site, packs: Packs) -> None:
+    """Both packs are identical to the published ones, in one release to which the relative link `current` points."""
     done = either.run()
     assert done.code == 0
     assert packs.differences(either, COMMON, DUTCH) == []
@@ -71,8 +71,8 @@ def test_an_install_gives_the_published_trees(either: Site, packs: Packs) -> Non
     )
 
 
-def test_the_result_as_json_has_the_documented_keys(either: Site, packs: Packs) -> None:
-    """With --json the result is one object with exactly the documented keys, and it counts what was done."""
+def test_json_result_has_documented_keys(either: Site, packs: Packs) -> None:
+    """The result is one object with exactly the documented keys and the right figures."""
     done = either.run("--json")
     assert list(done.json) == _RESULT_KEYS
     size = sum(packs.manifest(ref).size for ref in (COMMON, DUTCH))
@@ -91,8 +91,8 @@ def test_the_result_as_json_has_the_documented_keys(either: Site, packs: Packs) 
     assert done.json["seconds"] > 0
 
 
-def test_the_release_says_what_it_consists_of(site: Site) -> None:
-    """`release.json` names packs, versions, digests of manifests, when, from where, and by which program."""
+def test_release_record_has_packs_and_origin(site: Site) -> None:
+    """`release.json` has packs, versions, manifest digests, time, source and program."""
     release_id = site.run("--json").json["release"]
     record = json.loads((site.volume / "current/release.json").read_text())
     assert list(record) == ["schema", "release", "packs", "created", "source", "program"]
@@ -106,24 +106,22 @@ def test_the_release_says_what_it_consists_of(site: Site) -> None:
     assert record["program"] == f"models_init {__version__}"
 
 
-def test_the_same_set_is_the_same_release_anywhere(
-    site: Site, packs: Packs, container: Azurite, tmp_path: Path
-) -> None:
-    """A release's name follows from its packs alone, not from the source, the volume or the time."""
+def test_release_id_depends_only_on_packs(site: Site, packs: Packs, container: Azurite, tmp_path: Path) -> None:
+    """Source, volume and time do not matter."""
     other = site.but(**in_container(packs, container.container_url, container.sas()), MODELS_DIR=str(tmp_path / "b"))
     assert site.run("--json").json["release"] == other.run("--json").json["release"]
 
 
-def test_steps_are_told_in_order(site: Site) -> None:
-    """Standard error has a line when something begins or ends, and standard output the result alone."""
+def test_steps_are_logged_in_order(site: Site) -> None:
+    """Stderr has one line for each step, and stdout only the result."""
     done = site.run()
     assert done.steps == ["resolved", "resolved", "fetching", "published", "published", "activated"]
     assert len(done.err.splitlines()) == 6
     assert done.out.count("\n") == 1
 
 
-def test_logs_can_be_json(site: Site) -> None:
-    """With MODELS_LOG_FORMAT=json every line of standard error is an object with time, level and event."""
+def test_json_log_has_time_level_and_event(site: Site) -> None:
+    """With MODELS_LOG_FORMAT=json every line of stderr is an object."""
     lines = [json.loads(line) for line in site.run(MODELS_LOG_FORMAT="json").err.splitlines()]
     assert [line["event"] for line in lines] == [
         "resolved", "resolved", "fetching", "published", "published", "activated",
@@ -133,21 +131,19 @@ def test_logs_can_be_json(site: Site) -> None:
     assert json.loads(failed.err.splitlines()[-1])["exit_code"] == failed.code == 21
 
 
-def test_a_quiet_log_still_tells_faults(site: Site) -> None:
-    """At level error nothing is told but what failed."""
+def test_log_level_error_still_reports_failure(site: Site) -> None:
     assert site.run(MODELS_LOG_LEVEL="error").err == ""
     failed = site.run(MODELS_LOG_LEVEL="error", REALTIME_LANGUAGE_VERSION="1999.01")
     assert len(failed.err.splitlines()) == len(failed.faults) == 1
 
 
-def test_files_get_the_published_modes_whatever_the_umask(site: Site, packs: Packs) -> None:
-    """A shell's umask changes nothing."""
+def test_file_modes_do_not_depend_on_umask(site: Site, packs: Packs) -> None:
     assert site.run(through=["sh", "-c", 'umask 077; exec "$@"', "sh"]).code == 0
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
-def test_an_upgrade_fetches_what_changed(installed: Site, packs: Packs) -> None:
-    """A new version of a pack comes whole and fetches the changed chunks alone; the old one stays."""
+def test_upgrade_fetches_only_changed_chunks(installed: Site, packs: Packs) -> None:
+    """The new version is complete, and the old one stays installed."""
     done = installed.run("--json", REALTIME_LANGUAGE_VERSION=NEWER.version)
     assert packs.differences(installed, COMMON, NEWER) == []
     assert 0 < done.json["bytes_fetched"] < 0.1 * packs.manifest(NEWER).size
@@ -155,8 +151,8 @@ def test_an_upgrade_fetches_what_changed(installed: Site, packs: Packs) -> None:
     assert (installed.volume / "packs/nl-nl/2026.04").is_dir()
 
 
-def test_two_runs_at_once_give_one_release(site: Site, packs: Packs) -> None:
-    """Runs beside each other take turns: one installs, the other finds nothing to do; both succeed."""
+def test_two_concurrent_runs_give_one_release(site: Site, packs: Packs) -> None:
+    """One run installs, the other waits and finds nothing to do; both succeed."""
     with site.start("--json") as one, site.start("--json") as other:
         results = [json.loads(process.communicate(timeout=60)[0]) for process in (one, other)]
         assert [one.returncode, other.returncode] == [0, 0]
@@ -168,7 +164,7 @@ def test_two_runs_at_once_give_one_release(site: Site, packs: Packs) -> None:
 
 
 def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
-    """Where the volume is what the environment names, a run succeeds with MODELS_URL leading nowhere and no token."""
+    """If the wanted release is current, a run succeeds with an unreachable MODELS_URL and no token."""
     done = installed.run("--json", MODELS_URL=NOWHERE)
     assert (done.code, done.err) == (0, "")
     assert done.json == {
@@ -187,7 +183,7 @@ def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
 
 
 def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
-    """It succeeds where no socket can be made, and does not even try."""
+    """It succeeds if sockets are forbidden, and does not try to open one."""
     trace = tmp_path / "trace"
     strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
     done = installed.run("--json", through=[*strace, "-o", str(trace)], MODELS_URL=NOWHERE)
@@ -195,8 +191,8 @@ def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
     assert trace.read_text() == ""
 
 
-def test_the_way_to_see_a_socket_sees_one(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """The trace of the test above would show a socket: an install from a container cannot go without."""
+def test_trace_shows_sockets_of_an_install(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """Control for the test above: an install from a container opens sockets, and the trace shows them."""
     trace = tmp_path / "trace"
     strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
     failed = site.but(**in_container(packs, NOWHERE, token())).run(
@@ -207,14 +203,14 @@ def test_the_way_to_see_a_socket_sees_one(site: Site, packs: Packs, tmp_path: Pa
 
 
 def test_nothing_to_do_needs_no_network(installed: Site) -> None:
-    """It succeeds in a network namespace of its own, without even a loopback device that is up."""
+    """It succeeds in a network namespace without any active device."""
     services.require_root()
     done = installed.run("--json", through=[services.require_tool("unshare"), "-n"], MODELS_URL=NOWHERE)
     assert (done.code, done.json["activated"]) == (0, False)
 
 
 def test_nothing_to_do_imports_nothing_heavy(installed: Site) -> None:
-    """Neither the SDK nor asyncio, structlog or tqdm is imported where there is nothing to do; pydantic may be."""
+    """No SDK, asyncio, structlog or tqdm; pydantic may be imported."""
     done = installed.run(python=["-X", "importtime"], MODELS_URL=NOWHERE)
     imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert "models_init.cli.up_to_date" in imported
@@ -222,15 +218,15 @@ def test_nothing_to_do_imports_nothing_heavy(installed: Site) -> None:
 
 
 def test_nothing_to_do_needs_no_writable_volume(installed: Site) -> None:
-    """A volume that is mounted read-only is good enough to start from."""
+    """A volume that is mounted read-only is sufficient for a start."""
     assert installed.run(through=_read_only(installed.volume)).code == 0
 
 
 # -- plan, status, help
 
 
-def test_a_plan_tells_everything_and_changes_nothing(either: Site, packs: Packs) -> None:
-    """--plan --json says what would be fetched, reused, written, from where, how much disk, and what is activated."""
+def test_plan_as_json_has_all_figures_and_changes_nothing(either: Site, packs: Packs) -> None:
+    """--plan --json has the bytes to fetch, reuse and write, source, disk space, and the packs to activate."""
     done = either.run("--plan", "--json")
     assert done.code == 0
     common, dutch = packs.manifest(COMMON), packs.manifest(DUTCH)
@@ -263,11 +259,11 @@ def test_a_plan_tells_everything_and_changes_nothing(either: Site, packs: Packs)
     assert not either.volume.exists()
 
 
-def test_a_plan_is_a_table_for_people(site: Site) -> None:
-    """--plan without --json shows packs, sizes and totals, aligned."""
+def test_plan_is_a_table(site: Site) -> None:
+    """--plan without --json shows packs, sizes and totals in aligned columns."""
     lines = site.run("--plan").out.splitlines()
     assert lines[0] == f"source   {site.environment['MODELS_URL']}"
-    assert re.fullmatch(rf"volume   {site.volume}: 13\.\d MiB needed, .* free", lines[1])
+    assert re.fullmatch(rf"volume   {site.volume}: 29\.\d MiB needed, .* free", lines[1])
     assert lines[2:] == [
         "current  none",
         "",
@@ -279,24 +275,30 @@ def test_a_plan_is_a_table_for_people(site: Site) -> None:
     ]
 
 
-def test_a_plan_for_what_is_installed_needs_no_source(installed: Site) -> None:
-    """The plan of a release that is current is empty, and asks nobody."""
+def test_plan_of_installed_release_needs_no_source(installed: Site) -> None:
     plan = installed.run("--plan", "--json", MODELS_URL=NOWHERE).json
     assert (plan["bytes_to_fetch"], plan["bytes_to_write"], plan["disk_bytes_needed"]) == (0, 0, 0)
     assert [pack["installed"] for pack in plan["packs"].values()] == [True, True]
+    assert installed.run("--plan", MODELS_URL=NOWHERE).out.splitlines()[-1].startswith("nothing to do: release ")
     assert plan["current"] == os.readlink(installed.volume / "current").removeprefix("releases/")
 
 
-def test_a_plan_says_that_the_volume_is_too_small(site: Site) -> None:
-    """A plan that does not fit says so, and is no fault: nothing was tried."""
+def test_plan_reports_lack_of_space(site: Site) -> None:
+    """The figures are those of --check, the last line says that it does not fit, and the exit code is 0."""
     site.volume.mkdir()
     small = site.run("--plan", "--json", through=_in_tmpfs(site.volume, "10m"))
     assert (small.code, small.json["fits"]) == (0, False)
-    assert "needed, 10.0 MiB free: TOO LITTLE" in site.run("--plan", through=_in_tmpfs(site.volume, "10m")).out
+    lines = site.run("--plan", through=_in_tmpfs(site.volume, "10m")).out.splitlines()
+    assert (needed := re.fullmatch(r"volume   .*: (.*) needed, 10\.0 MiB free", lines[1]))
+    assert lines[-1].startswith("DOES NOT FIT: the volume lacks ")
+    assert f": {needed[1]} are needed and 10.0 MiB are free" in lines[-1]
+    assert "would" not in lines[-1]
+    check = site.run("--check", through=_in_tmpfs(site.volume, "10m"))
+    assert lines[-1].removeprefix("DOES NOT FIT: ") in check.out
 
 
 def test_status_of_an_empty_volume(site: Site) -> None:
-    """--status of a volume that is not there is an answer, not a fault; it needs no setting and makes nothing."""
+    """--status of a missing volume succeeds, needs no settings and creates nothing."""
     done = site.run("--status", "--json", REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="")
     assert done.json == {
         "volume": str(site.volume),
@@ -309,8 +311,8 @@ def test_status_of_an_empty_volume(site: Site) -> None:
     assert not site.volume.exists()
 
 
-def test_status_tells_what_is_there(installed: Site, packs: Packs) -> None:
-    """--status --json names releases and packs, what is current, installed and incomplete, with sizes and versions."""
+def test_status_as_json_lists_releases_and_packs(installed: Site, packs: Packs) -> None:
+    """Each pack is current, installed or incomplete, with size and version."""
     first = os.readlink(installed.volume / "current").removeprefix("releases/")
     assert installed.run(REALTIME_LANGUAGE_VERSION=NEWER.version).code == 0
     second = os.readlink(installed.volume / "current").removeprefix("releases/")
@@ -338,8 +340,8 @@ def test_status_tells_what_is_there(installed: Site, packs: Packs) -> None:
     }
 
 
-def test_status_is_a_table_for_people(installed: Site) -> None:
-    """--status without --json shows the same, aligned; a star marks the current release."""
+def test_status_is_a_table(installed: Site) -> None:
+    """--status without --json shows the same; a star marks the current release."""
     release = os.readlink(installed.volume / "current").removeprefix("releases/")
     out = installed.run("--status").out
     assert f"current  {release} (common 2026.04, nl-nl 2026.04)\n" in out
@@ -362,19 +364,17 @@ def test_help_lists_every_setting_with_its_default(site: Site) -> None:
         assert f" {code} " in text
 
 
-def test_the_version_is_told(site: Site) -> None:
-    """--version names program and version."""
+def test_version_names_program_and_version(site: Site) -> None:
     assert site.run("--version").out == f"models-init {__version__}\n"
 
 
-def test_flags_win_over_the_environment(site: Site, packs: Packs) -> None:
-    """Every setting can be given as a flag, which wins."""
+def test_flags_override_environment(site: Site, packs: Packs) -> None:
     flags = ["--dir", str(site.volume), "--url", packs.url, "--languages", "nl-nl", "--language-version", "2026.07"]
     done = site.run(*flags, "--json", MODELS_DIR="/nowhere/models", MODELS_URL=NOWHERE, REALTIME_LANGUAGES="xx")
     assert done.json["packs"] == {"common": "2026.04", "nl-nl": "2026.07"}
 
 
-# -- bad input: one line and its exit code
+# -- invalid input: one line and its exit code
 
 
 @pytest.mark.parametrize(
@@ -399,16 +399,16 @@ def test_flags_win_over_the_environment(site: Site, packs: Packs) -> None:
         ({}, ["--languages"], "argument --languages: expected one argument; see --help"),
     ],
 )
-def test_usage_is_told_in_one_line(site: Site, variables: dict[str, str], arguments: list[str], fault: str) -> None:
-    """A wrong environment or command line is one line and exit code 2, and the volume is not touched."""
+def test_usage_error_is_one_line(site: Site, variables: dict[str, str], arguments: list[str], fault: str) -> None:
+    """An invalid environment or command line gives one line and exit code 2, and the volume is not touched."""
     done = site.run(*arguments, **variables)
     assert done.code == 2
     assert done.fault.startswith(fault)
     assert not site.volume.exists()
 
 
-def test_usage_faults_are_told_together(site: Site) -> None:
-    """Each of several faults has a line of its own."""
+def test_usage_errors_are_reported_together(site: Site) -> None:
+    """Each error has its own line."""
     done = site.run(REALTIME_LANGUAGES="", REALTIME_COMMON_VERSION="", MODELS_MEMORY="much")
     assert done.code == 2
     assert [fault.partition(" ")[0] for fault in done.faults] == [
@@ -416,8 +416,7 @@ def test_usage_faults_are_told_together(site: Site) -> None:
     ]  # fmt: skip
 
 
-def test_usage_is_told_before_any_socket(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """A malformed environment opens no socket."""
+def test_usage_error_opens_no_socket(site: Site, packs: Packs, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-o", str(trace)]
     served = site.but(**in_container(packs, NOWHERE, token()))
@@ -425,38 +424,38 @@ def test_usage_is_told_before_any_socket(site: Site, packs: Packs, tmp_path: Pat
     assert trace.read_text() == ""
 
 
-def test_a_missing_token_is_told(site: Site, packs: Packs) -> None:
-    """A container without a token is exit code 2 and names both variables."""
+def test_missing_token_is_reported(site: Site, packs: Packs) -> None:
+    """Exit code 2; the message names both variables."""
     done = site.but(**in_container(packs, NOWHERE, "")).run()
     assert done.code == 2
     assert done.fault.startswith("MODELS_SAS_TOKEN is not set; put the SAS token there, or")
 
 
-def test_an_unknown_pack_is_told(either: Site) -> None:
-    """A pack that is not published is exit code 21, with the packs that are."""
+def test_unknown_pack_is_reported(either: Site) -> None:
+    """Exit code 21; the message lists the published packs."""
     done = either.run(REALTIME_LANGUAGES="xx-yy")
     assert done.code == 21
     assert done.fault.startswith("there is no pack xx-yy at ")
     assert done.fault.endswith("; packs are: common, nl-nl")
 
 
-def test_an_unknown_version_is_told(either: Site) -> None:
-    """A version that is not published is exit code 21, with the versions that are."""
+def test_unknown_version_is_reported(either: Site) -> None:
+    """Exit code 21; the message lists the published versions."""
     done = either.run(REALTIME_LANGUAGE_VERSION="1999.01")
     assert done.code == 21
     assert done.fault == "nl-nl 1999.01 does not exist; versions of nl-nl are: 2026.04, 2026.07; set one of them"
 
 
-def test_an_unknown_version_without_a_list_is_told(site: Site, packs: Packs, container: Azurite) -> None:
-    """Where the token may not list, an unknown version is exit code 21 nevertheless."""
+def test_unknown_version_is_reported_without_permission_to_list(site: Site, packs: Packs, container: Azurite) -> None:
+    """Exit code 21 even if the token has no permission to list."""
     reader = site.but(**in_container(packs, container.container_url, container.sas("r")))
     done = reader.run(REALTIME_LANGUAGE_VERSION="1999.01")
     assert done.code == 21
     assert done.fault.startswith(f"nl-nl 1999.01 is not at {container.container_url}/realtime/ ")
 
 
-def test_a_source_directory_that_is_not_there_is_told(site: Site, tmp_path: Path) -> None:
-    """A directory that is missing is exit code 21 and is named."""
+def test_missing_source_directory_is_reported(site: Site, tmp_path: Path) -> None:
+    """Exit code 21; the message names the directory."""
     done = site.run(MODELS_URL=f"file://{tmp_path}/none")
     assert done.code == 21
     assert f"{tmp_path}/none" in done.fault
@@ -474,10 +473,10 @@ def test_a_source_directory_that_is_not_there_is_told(site: Site, tmp_path: Path
         ("cut", ["the SAS token has a broken signature (field sig): it was cut or changed when it was copied; "]),
     ],
 )
-def test_a_token_that_does_not_open_the_container_is_told(
+def test_rejected_token_is_explained(
     site: Site, packs: Packs, container: Azurite, fault: str, words: list[str]
 ) -> None:
-    """Exit code 22 and one line that says which: expired, signature, permission, scope; and what to do."""
+    """Exit code 22 and one line with cause (expired, signature, permission, scope) and remedy."""
     good = container.sas()
     tokens = {
         "expired": container.sas(expires_in=-60),
@@ -494,8 +493,8 @@ def test_a_token_that_does_not_open_the_container_is_told(
     assert "put a valid token into MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE and run again" in done.fault
 
 
-def test_a_source_that_is_down_is_told(site: Site, packs: Packs) -> None:
-    """Nobody at the address is exit code 20 after as long as the setting says; retries are told."""
+def test_unreachable_source_is_reported(site: Site, packs: Packs) -> None:
+    """Exit code 20 after MODELS_RETRY_SECONDS."""
     address = f"http://127.0.0.1:{services.free_port()}/models"
     done = site.but(**in_container(packs, address, token())).run(MODELS_RETRY_SECONDS="0.5")
     assert done.code == 20
@@ -504,10 +503,10 @@ def test_a_source_that_is_down_is_told(site: Site, packs: Packs) -> None:
 
 
 @pytest.fixture
-def spoiled(site: Site, packs: Packs, tmp_path: Path) -> Site:
-    """A site whose source is a copy of the directory, for spoiling."""
-    shutil.copytree(packs.directory, tmp_path / "spoiled")
-    return site.but(MODELS_URL=f"file://{tmp_path}/spoiled")
+def corrupted(site: Site, packs: Packs, tmp_path: Path) -> Site:
+    """Return a site whose source is a copy of the directory that a test may corrupt."""
+    shutil.copytree(packs.directory, tmp_path / "corrupted")
+    return site.but(MODELS_URL=f"file://{tmp_path}/corrupted")
 
 
 @pytest.mark.parametrize(
@@ -525,40 +524,40 @@ def spoiled(site: Site, packs: Packs, tmp_path: Path) -> Site:
             "the manifest of nl-nl 2026.04 has schema 2, and this version of models_init",
         ),
     ],
-    ids=["empty", "HTML", "schema as text", "cut", "nested", "no UTF-8", "newer schema"],
+    ids=["empty", "HTML", "schema as text", "truncated", "nested", "not UTF-8", "newer schema"],
 )
-def test_a_manifest_that_cannot_be_used_is_told(spoiled: Site, content: bytes, code: int, fault: str) -> None:
-    """What is no manifest is exit code 10, what is one of the future 11, in one line that names the pack."""
-    (_source(spoiled) / "nl-nl/2026.04/manifest.json").write_bytes(content)
-    done = spoiled.run()
+def test_unusable_manifest_is_reported(corrupted: Site, content: bytes, code: int, fault: str) -> None:
+    """Exit code 10, or 11 for a newer schema; the message names the pack."""
+    (_source(corrupted) / "nl-nl/2026.04/manifest.json").write_bytes(content)
+    done = corrupted.run()
     assert done.code == code
     assert done.fault.startswith(fault)
-    assert not (spoiled.volume / "current").exists()
+    assert not (corrupted.volume / "current").exists()
 
 
-def test_another_packs_manifest_is_told(spoiled: Site) -> None:
-    """A manifest that describes another pack is exit code 10 and names both."""
-    directory = _source(spoiled)
+def test_manifest_of_another_pack_is_reported(corrupted: Site) -> None:
+    """Exit code 10; the message names both packs."""
+    directory = _source(corrupted)
     shutil.copy(directory / "common/2026.04/manifest.json", directory / "nl-nl/2026.04/manifest.json")
-    done = spoiled.run()
+    done = corrupted.run()
     assert done.code == 10
     assert done.fault.startswith("the manifest of nl-nl 2026.04 is that of common 2026.04")
 
 
-def test_an_archive_that_is_too_short_is_told(spoiled: Site) -> None:
-    """An archive that ends before its manifest's chunks do is a fault of the source, named, and keeps the rest."""
-    archive = _source(spoiled) / "nl-nl/2026.04/pack.tar.zst"
+def test_truncated_archive_is_reported(corrupted: Site) -> None:
+    """The message names the archive, and nothing becomes current."""
+    archive = _source(corrupted) / "nl-nl/2026.04/pack.tar.zst"
     os.truncate(archive, archive.stat().st_size // 2)
-    done = spoiled.run()
+    done = corrupted.run()
     assert done.code in (20, 30)
     assert "pack.tar.zst" in done.fault
-    assert not (spoiled.volume / "current").exists()
+    assert not (corrupted.volume / "current").exists()
 
 
-def test_a_flipped_byte_is_asked_for_once_more_and_named(site: Site, packs: Packs) -> None:
-    """A wrong chunk gets one fresh try, then exit code 30 names chunk and file; everything else is kept.
+def test_wrong_chunk_is_retried_once_and_named(site: Site, packs: Packs) -> None:
+    """A wrong chunk is fetched again once, then exit code 30 names chunk and file; everything else is kept.
 
-    When the publisher has mended it, the next run fetches that chunk alone.
+    Once the archive is correct, the next run fetches only that chunk.
     """
     chosen = next(file for file in packs.manifest(DUTCH).files if file.path.endswith(".weights"))
     chunk = chosen.chunks[2]
@@ -571,18 +570,18 @@ def test_a_flipped_byte_is_asked_for_once_more_and_named(site: Site, packs: Pack
             served = site.but(**in_container(packs, server.url, token()))
             failed = await asyncio.to_thread(served.run)
             asked = [seen.range for seen in server.seen if seen.range and seen.key == archive_key(DUTCH)]
-            tries = [wanted for wanted in asked if _covers(wanted, chunk.offset)]
-            assert len(tries) == 2
-            assert tries[1] == (chunk.offset, chunk.offset + chunk.length)
+            attempts = [wanted for wanted in asked if _covers(wanted, chunk.offset)]
+            assert len(attempts) == 2
+            assert attempts[1] == (chunk.offset, chunk.offset + chunk.length)
             server.objects[archive_key(DUTCH)] = good
             return failed, await asyncio.to_thread(served.run, "--json")
 
-    failed, mended = asyncio.run(scenario())
+    failed, fixed = asyncio.run(scenario())
     assert failed.code == 30
     at = sum(before.size for before in chosen.chunks[:2])
     place = f"the chunk at {chunk.offset} of pack.tar.zst ({chosen.path}, byte {at})"
     assert f"nl-nl 2026.04: {place} is wrong, also after a second download" in failed.fault
-    assert mended.json["bytes_fetched"] == chunk.length
+    assert fixed.json["bytes_fetched"] == chunk.length
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
@@ -598,11 +597,11 @@ def _source(site: Site) -> Path:
     return Path(site.environment["MODELS_URL"].removeprefix("file://"))
 
 
-# -- faults that pass
+# -- transient faults
 
 
-async def test_faults_that_pass_are_retried_and_told(site: Site, packs: Packs) -> None:
-    """Busy, cut and reset answers cost retries, which are told and counted; the release arrives nevertheless."""
+async def test_transient_faults_are_retried_and_counted(site: Site, packs: Packs) -> None:
+    """Throttled, cut and reset responses cause retries, and the install succeeds."""
     key = archive_key(DUTCH)
     faults = [throttled(times=2), Cut(at=100_000, on=key), Reset(at=1_000_000, on=key), throttled(429, retry_after=0)]
     async with FaultyServer(packs.objects(), faults) as server:
@@ -612,8 +611,8 @@ async def test_faults_that_pass_are_retried_and_told(site: Site, packs: Packs) -
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
-async def test_a_token_file_that_is_renewed_is_used_at_once(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """A token that expires amid the install is read again from its file: no retry, no fault."""
+async def test_renewed_token_file_is_used_at_once(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """A token that expires during the install is read again from its file, without a retry."""
     secret = tmp_path / "token"
     old, new = token(), token(sv="2026-01-01")
     secret.write_text(old + "\n")
@@ -627,8 +626,8 @@ async def test_a_token_file_that_is_renewed_is_used_at_once(site: Site, packs: P
     assert (done.code, done.json["activated"], done.json["retries"]) == (0, True, 1)
 
 
-async def test_a_token_that_expires_amid_the_install_keeps_what_came(site: Site, packs: Packs) -> None:
-    """An access fault amid the fetch is exit code 22, and the next run goes on from there."""
+async def test_token_expiring_during_install_keeps_fetched_data(site: Site, packs: Packs) -> None:
+    """Exit code 22, and the next run continues from there."""
     late = replace(expired(), on=archive_key(DUTCH), after=1)
     async with FaultyServer(packs.objects(), [late]) as server:
         served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
@@ -640,8 +639,8 @@ async def test_a_token_that_expires_amid_the_install_keeps_what_came(site: Site,
     assert done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
 
 
-async def test_a_run_can_be_given_an_end(site: Site, packs: Packs) -> None:
-    """MODELS_TOTAL_SECONDS ends a run amid the fetch with exit code 20; the next one goes on from there."""
+async def test_total_seconds_ends_the_run(site: Site, packs: Packs) -> None:
+    """MODELS_TOTAL_SECONDS ends a run with exit code 20, and the next one continues from there."""
     rest = Stall(at=2 << 20, on=archive_key(DUTCH), times=FOREVER)
     async with FaultyServer(packs.objects(), [rest]) as server:
         served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
@@ -653,8 +652,8 @@ async def test_a_run_can_be_given_an_end(site: Site, packs: Packs) -> None:
     assert done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
 
 
-async def test_a_limited_rate_is_no_fault(site: Site, packs: Packs) -> None:
-    """With MODELS_MAX_RATE the same tree comes, only later."""
+async def test_rate_limit_slows_the_install_down(site: Site, packs: Packs) -> None:
+    """With MODELS_MAX_RATE the same tree is installed, more slowly."""
     async with FaultyServer(packs.objects()) as server:
         served = site.but(**in_container(packs, server.url, token()))
         done = await asyncio.to_thread(served.run, "--json", MODELS_MAX_RATE="8MB/s")
@@ -667,27 +666,27 @@ async def test_a_limited_rate_is_no_fault(site: Site, packs: Packs) -> None:
 
 
 def _in_tmpfs(directory: Path, options: str) -> list[str]:
-    """Run the rest of the command with a file system of its own on the directory, which is gone afterwards."""
+    """Return a prefix that runs a command with a private tmpfs on the directory."""
     services.require_root()
     script = f'mount -t tmpfs -o size={options} tmpfs "{directory}" && exec "$@"'
     return [services.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
 
 
 def _read_only(directory: Path) -> list[str]:
-    """Run the rest of the command with the directory mounted read-only."""
+    """Return a prefix that runs a command with the directory mounted read-only."""
     services.require_root()
     script = f'mount --bind "{directory}" "{directory}" && mount -o remount,bind,ro "{directory}" && exec "$@"'
     return [services.require_tool("unshare"), "-m", "sh", "-c", script, "sh"]
 
 
-def _powerless() -> list[str]:
-    """Run the rest of the command as a user who is master of no other user's directories."""
+def _unprivileged() -> list[str]:
+    """Return a prefix that runs a command without the capabilities that bypass file permissions."""
     services.require_root()
     return [services.require_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
 
 
-def test_a_read_only_volume_is_told(site: Site) -> None:
-    """A volume that is mounted read-only is exit code 43, and says what to do."""
+def test_read_only_volume_is_reported(site: Site) -> None:
+    """Exit code 43 with the remedy."""
     site.volume.mkdir()
     done = site.run(through=_read_only(site.volume))
     assert done.code == 43
@@ -695,62 +694,60 @@ def test_a_read_only_volume_is_told(site: Site) -> None:
     assert "Read-only file system; mount the volume read-write" in done.fault
 
 
-def test_somebody_elses_volume_is_told(site: Site) -> None:
-    """A volume of another user is exit code 43, and names the user who wants it."""
+def test_volume_of_another_user_is_reported(site: Site) -> None:
+    """Exit code 43; the message names the user that needs access."""
     site.volume.mkdir()
     os.chown(site.volume, 65534, 65534)
-    done = site.run(through=_powerless())
+    done = site.run(through=_unprivileged())
     assert done.code == 43
     assert "Permission denied; check its owner" in done.fault
 
 
 @pytest.mark.parametrize("arguments", [[], ["--plan"], ["--status"], ["--verify"]])
-def test_a_volume_that_cannot_be_entered_is_told(site: Site, arguments: list[str]) -> None:
-    """A volume below a directory that is closed to this user is exit code 43 for every action, never a bug."""
+def test_inaccessible_volume_is_reported(site: Site, arguments: list[str]) -> None:
+    """Exit code 43 for every action if a parent directory is not accessible."""
     closed = site.volume / "closed"
     (closed / "models").mkdir(parents=True)
     closed.chmod(0o700)
     os.chown(closed, 65534, 65534)
-    done = site.run(*arguments, through=_powerless(), MODELS_DIR=str(closed / "models"))
+    done = site.run(*arguments, through=_unprivileged(), MODELS_DIR=str(closed / "models"))
     assert done.code == 43
     assert "Permission denied" in done.fault
 
 
 @pytest.mark.parametrize("arguments", [[], ["--plan"], ["--status"]])
-def test_a_volume_whose_packs_cannot_be_entered_is_told(installed: Site, arguments: list[str]) -> None:
-    """Packs that are closed to this user are exit code 43, and are not taken for packs that are not there."""
+def test_inaccessible_packs_are_reported(installed: Site, arguments: list[str]) -> None:
+    """Exit code 43: inaccessible packs do not count as missing."""
     closed = installed.volume / "packs"
     closed.chmod(0o700)
     os.chown(closed, 65534, 65534)
-    done = installed.run(*arguments, through=_powerless())
+    done = installed.run(*arguments, through=_unprivileged())
     assert done.code == 43
     assert "Permission denied" in done.fault
 
 
-def test_a_volume_that_is_no_directory_is_told(site: Site) -> None:
-    """A file where the volume ought to be is exit code 43."""
+def test_volume_that_is_a_file_is_reported(site: Site) -> None:
     site.volume.write_text("a file")
     done = site.run()
     assert (done.code, done.fault) == (43, f"{site.volume} is not a directory; check MODELS_DIR")
 
 
-def test_a_volume_without_a_parent_is_told(site: Site, tmp_path: Path) -> None:
-    """A mistyped MODELS_DIR is exit code 43, and no directories are made."""
+def test_volume_without_parent_directory_is_reported(site: Site, tmp_path: Path) -> None:
+    """Exit code 43 for a mistyped MODELS_DIR, and no directories are created."""
     done = site.run(MODELS_DIR=str(tmp_path / "none/models"))
     assert done.code == 43
     assert done.fault == f"{tmp_path}/none/models does not exist, nor does its parent directory; check MODELS_DIR"
     assert not (tmp_path / "none").exists()
 
 
-def test_a_volume_with_an_impossible_name_is_told(site: Site, tmp_path: Path) -> None:
-    """A name that no file system takes is a fault of the volume, not a bug."""
+def test_too_long_volume_name_is_reported(site: Site, tmp_path: Path) -> None:
     done = site.run(MODELS_DIR=str(tmp_path / ("x" * 300)))
     assert 40 <= done.code < 50
     assert "File name too long" in done.fault
 
 
-def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, packs: Packs) -> None:
-    """Too little room is exit code 41, says how much is missing, and no archive is asked for."""
+def test_lack_of_space_is_reported_before_download(site: Site, packs: Packs) -> None:
+    """Exit code 41; the message states how much is missing, and no archive is requested."""
     site.volume.mkdir()
 
     async def scenario() -> Done:
@@ -767,8 +764,8 @@ def test_a_volume_that_is_too_small_is_told_before_the_download(site: Site, pack
     )
 
 
-def test_a_volume_with_too_few_inodes_is_told_before_the_download(site: Site) -> None:
-    """Too few inodes are exit code 41, and the message says that it is inodes that are missing."""
+def test_lack_of_inodes_is_reported_before_download(site: Site) -> None:
+    """Exit code 41; the message states that inodes are missing."""
     site.volume.mkdir()
     done = site.run(through=_in_tmpfs(site.volume, "1g,nr_inodes=30"))
     assert done.code == 41
@@ -786,11 +783,8 @@ def test_a_volume_with_too_few_inodes_is_told_before_the_download(site: Site) ->
         ("symlink", "EPERM", 43),
     ],
 )
-def test_a_disk_that_fails_amid_the_work_is_told(site: Site, packs: Packs, call: str, error: str, code: int) -> None:
-    """A disk that fills up, breaks or turns read-only amid the work ends it with the fault's code; the next run mends.
-
-    Nothing is ever current that was not synced.
-    """
+def test_disk_failure_during_install_is_reported(site: Site, packs: Packs, call: str, error: str, code: int) -> None:
+    """The exit code is that of the failure, nothing becomes current that was not synced, and the next run succeeds."""
     strace = [services.require_tool("strace"), "-f", "-qq", "-e", f"trace={call}", "-o", os.devnull]
     done = site.run(through=[*strace, "-e", f"inject={call}:error={error}:when=1+"])
     assert done.code == code
@@ -800,8 +794,8 @@ def test_a_disk_that_fails_amid_the_work_is_told(site: Site, packs: Packs, call:
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
-def test_a_locked_volume_is_told(site: Site) -> None:
-    """A volume on which another run works for too long is exit code 42, and names the other."""
+def test_locked_volume_is_reported(site: Site) -> None:
+    """Exit code 42 if another run holds the lock for too long; the message names it."""
     site.volume.mkdir()
     lock = site.volume / ".lock"
     holder = ["flock", str(lock), "sh", "-c", 'echo "install by process 7" >"$0"; exec "$@"', str(lock)]
@@ -815,12 +809,12 @@ def test_a_locked_volume_is_told(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-async def test_a_signal_amid_the_fetch_keeps_what_came(
+async def test_signal_during_fetch_keeps_verified_data(
     site: Site, packs: Packs, number: signal.Signals, code: int
 ) -> None:
-    """SIGTERM and SIGINT end an install within two seconds with 143 and 130; the next run goes on from there.
+    """SIGTERM and SIGINT end an install within two seconds with 143 and 130; the next run continues from there.
 
-    The second range of the archive stalls, so that the process is amid its work for sure when the signal comes.
+    The second range of the archive stalls, so that the process is still fetching when the signal arrives.
     """
     key = archive_key(DUTCH)
     async with FaultyServer(packs.objects(), [Stall(at=1000, on=key, after=1, times=FOREVER)]) as server:
@@ -844,18 +838,18 @@ async def test_a_signal_amid_the_fetch_keeps_what_came(
 
 
 def _has(site: Site, packs: Packs) -> bool:
-    """Tell whether the first MiB of the first large file is there."""
+    """Return True if the first MiB of the first large file is in staging."""
     name = "am/final-0.weights"
     wanted = (packs.trees[DUTCH] / name).read_bytes()[: 1 << 20]
     found = [directory / name for directory in site.staging(DUTCH)]
     return any(path.exists() and path.read_bytes().startswith(wanted) for path in found)
 
 
-# -- who watches
+# -- output
 
 
-def test_a_terminal_gets_a_bar(site: Site) -> None:
-    """On a terminal standard error shows a bar with bytes, rate and time, below the lines; it ends complete."""
+def test_terminal_shows_a_bar(site: Site) -> None:
+    """Stderr shows a bar with bytes, rate and time below the log lines; it ends at 100 %."""
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
     with open(terminal, "w") as stderr, site.start("--json", stderr=stderr) as process:
@@ -879,13 +873,13 @@ def _read_all(controller: int) -> str:
     return shown.decode()
 
 
-def test_a_pipe_gets_lines(site: Site) -> None:
-    """Anything but a terminal gets whole lines, without carriage returns or colours."""
+def test_pipe_gets_plain_lines(site: Site) -> None:
+    """Without a terminal, stderr has complete lines without carriage returns or colors."""
     err = site.run().err
     assert err.endswith("\n")
     assert not re.search(r"[\r\x1b]", err)
 
 
-def test_a_reader_that_went_away_is_no_fault(site: Site) -> None:
-    """Where standard error is closed or nobody reads it, the install goes on and its result counts."""
+def test_closed_stderr_does_not_fail_the_install(site: Site) -> None:
+    """If stderr is closed or not read, the install continues."""
     assert site.run("--json", through=["sh", "-c", 'exec "$@" 2>&-', "sh"]).json["activated"]

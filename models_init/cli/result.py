@@ -38,9 +38,15 @@ def installed_content(release: Release) -> dict[str, Any]:
     }
 
 
-def activated(release: Release) -> Result:
-    """Return the result of an activation by the operator."""
+def activated(release: Release, *, action: str) -> Result:
+    """Return the result of an activation by the operator; `action` describes it, e.g. "rolled back to"."""
     return Result(
         installed_content(release) | {"activated": True},
-        f"release {release} is current; later runs keep it until the environment names another set",
+        f"{action} release {release}; restart the engine to use it; "
+        "later runs keep it until the environment names another set of packs",
     )
+
+
+def already_current(release: Release, hint: str = "") -> Result:
+    """Return the result of an activation that changed nothing."""
+    return Result(installed_content(release), f"nothing to do: release {release} is already current{hint}")

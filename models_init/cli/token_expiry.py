@@ -54,6 +54,13 @@ class TokenExpiryMonitor:
             self._next_look = now + _LOOK
             self._look(now - self._began)
 
+    def restore(self, count: int) -> None:
+        """See `Observer.restore`. The rate is measured from here on."""
+        self._left -= count
+        self._began = self._clock()
+        self._next_look = self._began + _FIRST_LOOK
+        self._observer.restore(count)
+
     def _look(self, seconds: float) -> None:
         expires = self._expires()
         end = datetime.now(UTC) + timedelta(seconds=self._left * seconds / self._done)

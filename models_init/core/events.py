@@ -12,10 +12,13 @@ class Observer(Protocol):
         """Report that a step began or ended. `name` is a constant; all variable data is passed in `facts`."""
 
     def expect(self, count: int) -> None:
-        """Add `count` to the number of archive bytes that have to be fetched and verified."""
+        """Add `count`, which may be negative, to the number of archive bytes that have to be fetched and verified."""
 
     def advance(self, count: int) -> None:
         """Add `count` to the number of archive bytes fetched and verified. It never decreases."""
+
+    def restore(self, count: int) -> None:
+        """Count `count` expected bytes as done that an earlier run has fetched; they are not part of the rate."""
 
 
 class NullObserver:
@@ -28,4 +31,7 @@ class NullObserver:
         """Do nothing."""
 
     def advance(self, count: int) -> None:
+        """Do nothing."""
+
+    def restore(self, count: int) -> None:
         """Do nothing."""

@@ -10,7 +10,7 @@ from models_init.core.units import human_size
 from models_init.core.workers import each, unwrap_group
 from models_init.formats import manifest
 from models_init.install.reuse_local import reuse_local
-from models_init.transfer.plan import SPARE, PackSurvey
+from models_init.transfer.plan import PackSurvey
 from models_init.transfer.ranges import portions, spans
 from models_init.transfer.reuse import ReuseSearch
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[PackSurvey]:
     """Determine the content that the volume holds of each pack.
 
-    Hashes the chunks in staging and looks up chunks in other trees; the bytes of those are not hashed yet.
+    Hashes the chunks in staging, in all worker threads, and looks up chunks in other trees; the bytes of those are not
+    hashed yet. What staging holds is reported to the observer as restored, so that progress continues from there.
     """
     sound = await each(lambda pack: _sound_chunks(context, pack), packs)
     searches = [ReuseSearch(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
@@ -75,7 +76,9 @@ async def _fetch(
 ) -> WrongBytesError | None:
     """Fetch these chunks; return the error for wrong ones, so that everything else is completed first."""
     if missing and pack.manifest.is_derived:
-        raise VolumeError(f"{pack.manifest.ref}: what was unpacked is damaged already; check the disk, then run again")
+        raise VolumeError(
+            f"{pack.manifest.ref}: the extracted files are already damaged; check the disk, then run again"
+        )
     try:
         await fetcher.fetch(staging, missing)
     except WrongBytesError as fault:
@@ -85,17 +88,24 @@ async def _fetch(
 
 def check_space(plan: Plan, free_bytes: int, free_inodes: int) -> None:
     """Raise `NoSpaceError`, before anything is fetched, if the plan does not fit on the volume."""
-    lacking = plan.disk_bytes + SPARE - free_bytes
-    if plan.disk_bytes and lacking > 0:
-        raise NoSpaceError(
-            f"the volume lacks {human_size(lacking)}: {human_size(plan.disk_bytes + SPARE)} are needed and "
+    if lack := lack_of_space(plan, free_bytes, free_inodes):
+        raise NoSpaceError(lack)
+
+
+def lack_of_space(plan: Plan, free_bytes: int, free_inodes: int) -> str:
+    """Return why the plan does not fit on the volume, and what to do; empty if it fits."""
+    lacking = plan.needed_bytes - free_bytes
+    if plan.needed_bytes and lacking > 0:
+        return (
+            f"the volume lacks {human_size(lacking)}: {human_size(plan.needed_bytes)} are needed and "
             f"{human_size(free_bytes)} are free; make room or run with --prune, then run again"
         )
     if plan.disk_inodes > free_inodes:
-        raise NoSpaceError(
+        return (
             f"the volume lacks {plan.disk_inodes - free_inodes} inodes: {plan.disk_inodes} are needed for files and "
             "directories; make room or run with --prune, then run again"
         )
+    return ""
 
 
 def check_available(plan: Plan, source: Source) -> None:
@@ -112,8 +122,8 @@ def check_available(plan: Plan, source: Source) -> None:
             lacking.append(f"{human_size(size)} of {pack.manifest.ref}")
     if lacking:
         raise NotFoundError(
-            f"{source.name} lacks {', '.join(lacking)}, and so does this volume: {reason}; install that first, or ask "
-            "for a bundle that is made with this volume's receipt (--receipt), or for a whole one"
+            f"neither {source.name} nor this volume has {', '.join(lacking)}: {reason}; install that version first, or "
+            "ask for a bundle made with this volume's receipt (--receipt), or for a complete bundle"
         )
 
 
@@ -121,7 +131,21 @@ async def _sound_chunks(context: InstallContext, pack: Resolved) -> list[Placeme
     staging = context.staging(pack)
     if not staging.exists():
         return []
-    found = await context.workers.each(staging.sound, portions(pack.manifest.placements()))
+    content, observer = pack.manifest, context.observer
+    expected, restored = sum(placement.chunk.length for placement in content.placements()), 0
+    observer.event("checking_staging", pack=content.pack, version=content.version, bytes=content.size)
+    observer.expect(expected)
+
+    async def check(part: list[Placement]) -> list[Placement]:
+        nonlocal restored
+        sound = await context.workers.run(staging.sound, part)
+        count = sum(placement.chunk.length for placement in sound)
+        observer.restore(count)
+        restored += count
+        return sound
+
+    found = await each(check, portions(content.placements()))
+    observer.expect(restored - expected)
     return [placement for part in found for placement in part]
 
 
@@ -154,6 +178,8 @@ def _archive_install(context: InstallContext, pack: Resolved) -> ArchiveInstall:
 async def _survey_pack(context: InstallContext, pack: Resolved, search: ReuseSearch) -> PackSurvey:
     if pack.manifest.plain and not pack.manifest.is_derived:
         staged = await context.workers.run(_archive_install(context, pack).staged)
+        context.observer.expect(staged.spooled_bytes)
+        context.observer.restore(staged.spooled_bytes)
         return PackSurvey(
             pack,
             installed=False,

@@ -25,10 +25,15 @@ class Finding:
 
 
 class CheckReport:
-    """All findings, in the order in which their checks were first reported; a later finding replaces an earlier one."""
+    """All findings, in the order in which their checks were first reported; a later finding replaces an earlier one.
+
+    `not_needed` are checks whose failure would not make a run fail: it is reported as a warning.
+    """
 
     def __init__(self) -> None:
+        self.not_needed: frozenset[str] = frozenset()
         self._found: dict[str, list[Finding]] = {}
+        self._failed: set[str] = set()
 
     @property
     def all(self) -> list[Finding]:
@@ -54,11 +59,15 @@ class CheckReport:
 
     def fail(self, check: str, error: ModelsInitError) -> None:
         """Report an error with which an install would fail."""
-        self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in error.faults]
+        self._failed.add(check)
+        if check.partition(" ")[0] in self.not_needed:
+            self._found[check] = [Finding(check, WARNING, f"not needed now, but {fault}") for fault in error.faults]
+        else:
+            self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in error.faults]
 
     def failed(self, check: str) -> bool:
-        """Return True if the check failed."""
-        return any(finding.state == FAILED for finding in self._found.get(check, ()))
+        """Return True if the check failed, even if a run does not need it."""
+        return check in self._failed
 
     @contextmanager
     def guarding(self, check: str) -> Iterator[None]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.plan import PackPlan
 
-    Keep = Callable[[PackRef, str, bytes], None]
+    StoreManifest = Callable[[PackRef, str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +46,25 @@ class InstallReport:
 
 @dataclass(frozen=True)
 class Installation:
-    """Installs and activates the release that consists of the packs `wanted`."""
+    """Installs and activates the release that consists of the packs `wanted`.
+
+    `unstored` are manifests (pack, digest, document) that are not written to the volume before the plan is feasible.
+    """
 
     wanted: Sequence[PackRef]
     context: InstallContext
     began: float = field(default_factory=monotonic)
-    held_back: list[tuple[PackRef, str, bytes]] = field(default_factory=list)
+    unstored: list[tuple[PackRef, str, bytes]] = field(default_factory=list)
 
     async def plan(self) -> Plan:
         """Plan the install without changing anything."""
-        return await self._plan(lambda _ref, _digest, _document: None)
+        return await self._plan(_store_nothing)
 
     async def look_up(self, ref: PackRef) -> Resolved:
         """Return the manifest of one pack from the volume or the source, without changing anything."""
         if self.context.volume.is_installed(ref):
             return resolve.installed(self.context.volume, ref)
-        return await self._resolve(ref, lambda _ref, _digest, _document: None)
+        return await self._resolve(ref, _store_nothing)
 
     async def run(self) -> InstallReport:
         """Run the install; the volume must be prepared and locked.
@@ -71,34 +74,36 @@ class Installation:
         """
         volume, observer = self.context.volume, self.context.observer
         plan = await self._plan(volume.keep_manifest)
-        while self.held_back:
-            await self.context.workers.run(volume.keep_manifest, *self.held_back.pop())
+        while self.unstored:
+            await self.context.workers.run(volume.keep_manifest, *self.unstored.pop())
         assemble.check_space(plan, *volume.free())
-        observer.event(
-            "fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=self.context.source.name
-        )
-        observer.expect(plan.fetch_bytes)
+        if plan.fetch_bytes:
+            source = self.context.source.name
+            observer.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=source)
+            observer.expect(plan.fetch_bytes)
+        elif new := [pack for pack in plan.packs if not pack.installed]:
+            observer.event("reusing", bytes=sum(pack.reused_bytes for pack in new))
         fetcher = self.context.fetcher_for(plan)
-        brought = await each(lambda pack: self._install_pack(pack, fetcher), plan.packs)
+        results = await each(lambda pack: self._install_pack(pack, fetcher), plan.packs)
         digests = {}
-        for pack, result in zip(plan.packs, brought, strict=True):
+        for pack, result in zip(plan.packs, results, strict=True):
             if not isinstance(result, str):
                 raise result
             digests[pack.manifest.ref] = result
         return await self._activate(plan, digests, fetcher)
 
-    async def _plan(self, keep: Keep) -> Plan:
-        here = [ref for ref in self.wanted if self.context.volume.is_installed(ref)]
-        known = [resolve.installed(self.context.volume, ref) for ref in here]
-        new = await each(lambda ref: self._resolve(ref, keep), [ref for ref in self.wanted if ref not in here])
+    async def _plan(self, store: StoreManifest) -> Plan:
+        installed = [ref for ref in self.wanted if self.context.volume.is_installed(ref)]
+        known = [resolve.installed(self.context.volume, ref) for ref in installed]
+        new = await each(lambda ref: self._resolve(ref, store), [ref for ref in self.wanted if ref not in installed])
         check_compatibility([pack.manifest for pack in known + new])
         return await self.make_plan([*known, *new])
 
     async def make_plan(self, packs: Sequence[Resolved]) -> Plan:
         """Plan the install of these packs, compatible or not, without changing anything."""
-        here = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
-        known = [pack for pack in packs if pack.manifest.ref in here]
-        new = [pack for pack in packs if pack.manifest.ref not in here]
+        installed = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
+        known = [pack for pack in packs if pack.manifest.ref in installed]
+        new = [pack for pack in packs if pack.manifest.ref not in installed]
         for pack in new:
             await self.context.workers.run(check_names, self.context.volume, pack.manifest)
         plan = make_plan(
@@ -107,14 +112,14 @@ class Installation:
         assemble.check_available(plan, self.context.source)
         return plan
 
-    async def _resolve(self, ref: PackRef, keep: Keep) -> Resolved:
+    async def _resolve(self, ref: PackRef, store: StoreManifest) -> Resolved:
         document = await resolve.fetch_document(self.context.source, self.context.trust, ref)
         resolved = manifest.published(document, ref)
         self.context.observer.event("resolved", pack=ref.name, version=ref.version, bytes=resolved.manifest.size)
         if self.context.source.unavailable_reason(resolved.manifest.archive_key, 0, resolved.manifest.archive.size):
-            self.held_back.append((ref, resolved.digest, document))  # until the plan is feasible
+            self.unstored.append((ref, resolved.digest, document))  # stored once the plan is feasible
         else:
-            await self.context.workers.run(keep, ref, resolved.digest, document)
+            await self.context.workers.run(store, ref, resolved.digest, document)
         return resolved
 
     async def _install_pack(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:
@@ -155,3 +160,7 @@ class Installation:
             bytes_written=fetcher.traffic.written + fetcher.traffic.copied + fetcher.traffic.unpacked,
             seconds=round(monotonic() - self.began, 3),
         )
+
+
+def _store_nothing(_ref: PackRef, _digest: str, _document: bytes) -> None:
+    """Store no manifest, because the volume must not change."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import AccessError, ModelsInitError, UsageError
+from models_init.core.errors import AccessError, ModelsInitError, UsageError, VolumeError
 from models_init.core.units import human_rate, human_size, human_time
 from models_init.core.workers import each
 from models_init.formats.manifest import MIB
@@ -19,12 +19,14 @@ from models_init.install.install import Installation
 from models_init.sources.sas import GET_A_TOKEN
 from models_init.transfer.plan import check_compatibility
 from models_init.transfer.ranges import spans
+from models_init.volume.activation import Switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
+    from models_init.formats.release import Release
     from models_init.install.context import InstallContext
     from models_init.install.license_checks import LicenseReport
     from models_init.sources.probe import Credential, EndpointProbe, ProbeResult
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 _SAMPLE = 8 * MIB
 """Largest number of bytes to fetch for measuring the rate of the source."""
 
-_PIECE = MIB // 2
-_ROOM = 16 << 10  # size of the receive buffer in bytes
+_RANGE_SIZE = MIB // 2
+_BUFFER_SIZE = 16 << 10  # size of the receive buffer in bytes
 _SAMPLE_SECONDS = 2.0
 _SKEW_SECONDS = 120.0
 """Tolerated difference of the clocks: the service tolerates about as much before a token's start time."""
@@ -44,7 +46,10 @@ _SOON = timedelta(days=1)
 
 @dataclass(slots=True)
 class PreflightReport:
-    """The findings and the figures behind them, as far as known; sizes in bytes, times in seconds."""
+    """The findings and the figures behind them, as far as known; sizes in bytes, times in seconds.
+
+    `up_to_date` is the current release if a run would have nothing to do.
+    """
 
     source: str
     volume: str
@@ -55,6 +60,7 @@ class PreflightReport:
     expires: datetime | None = None
     plan: Plan | None = None
     rate: float | None = None
+    up_to_date: Release | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -78,14 +84,22 @@ class Preflight:
         self._packs: list[Resolved] = []
 
     async def run(
-        self, faults: Sequence[str], no_proxy_ignored: Sequence[str], licenses: LicenseReport
+        self,
+        faults: Sequence[str],
+        key_faults: Sequence[str],
+        no_proxy_ignored: Sequence[str],
+        licenses: LicenseReport,
     ) -> PreflightReport:
         """Run all checks, even if some fail, without changing anything.
 
-        `faults` are the errors of the environment; `no_proxy_ignored` are the entries of NO_PROXY that cannot match.
+        `faults` are the errors of the environment, `key_faults` those of the file with public keys; `no_proxy_ignored`
+        are the entries of NO_PROXY that cannot match.
         """
         self._check_environment(faults)
         licenses.add_to(self._found)
+        await self._context.workers.run(self._check_installed, faults)
+        if key_faults:
+            self._found.fail("keys", UsageError(*key_faults))
         await self._context.workers.run(volume_checks.inspect, self._context.volume, self._found)
         result = await self._check_source()
         if no_proxy_ignored:
@@ -107,11 +121,22 @@ class Preflight:
         if faults:
             self._found.fail("environment", UsageError(*faults))
         else:
-            self._found.ok("environment", f"names {', '.join(map(str, self._wanted))}")
+            self._found.ok("environment", f"asks for {', '.join(map(str, self._wanted))}")
+
+    def _check_installed(self, faults: Sequence[str]) -> None:
+        """Determine the checks that do not matter to a run because the volume has the packs already."""
+        with suppress(VolumeError):
+            volume = self._context.volume
+            current = volume.current()
+            if not faults and current and (current.holds(self._wanted) or Switch(volume).rolled_back(self._wanted)):
+                self.report.up_to_date = current
+                self._found.not_needed = _ALL_BUT_ENVIRONMENT
+            elif self._wanted and all(map(volume.is_installed, self._wanted)):
+                self._found.not_needed = _FOR_FETCHING
 
     async def _check_source(self) -> ProbeResult | None:
         if not self._probe:
-            self._found.skip("source", "the environment does not tell where it is")
+            self._found.skip("source", "MODELS_URL is not valid")
             return None
         result = None
         with self._found.guarding("source"):
@@ -121,24 +146,24 @@ class Preflight:
 
     def _check_clock(self, result: ProbeResult | None) -> None:
         if not result or not result.time:
-            self._found.skip("clock", "the source does not tell the time" if result else "the source is not reached")
+            self._found.skip("clock", "the source does not send its time" if result else "the source was not reached")
             return
         seconds = (datetime.now(UTC) - result.time).total_seconds()
         self.report.clock_ahead = seconds
-        told = f"{human_time(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the service's"
+        difference = f"{human_time(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the service's clock"
         if abs(seconds) > _SKEW_SECONDS:
-            self._found.warn("clock", f"this machine's is {told}; set it")
+            self._found.warn("clock", f"this machine's clock is {difference}; set it")
         else:
-            self._found.ok("clock", told)
+            self._found.ok("clock", difference)
 
     def _check_token(self) -> None:
         if not self._probe:
-            self._found.skip("token", "the environment does not tell what it is for")
+            self._found.skip("token", "MODELS_URL is not valid")
             return
         with self._found.guarding("token"):
             token = self._credential = self._probe.credential()
             if not token:
-                self._found.ok("token", "none is needed")
+                self._found.ok("token", "not needed")
                 return
             self.report.expires = token.expires
             if flaw := token.flaw or token.time_flaw(self._now()):
@@ -151,11 +176,11 @@ class Preflight:
 
     async def _check_packs(self) -> None:
         if not self._wanted:
-            self._found.skip("packs", "the environment does not say which")
+            self._found.skip("packs", "the environment does not name them")
         outcomes = await each(self._look_up, self._wanted)
-        refusals = [outcome for outcome in outcomes if isinstance(outcome, AccessError)]
-        if refusals and self._credential:
-            self._found.fail("token", refusals[0])
+        denied = [outcome for outcome in outcomes if isinstance(outcome, AccessError)]
+        if denied and self._credential:
+            self._found.fail("token", denied[0])
         for ref, outcome in zip(self._wanted, outcomes, strict=True):
             self._report_pack(f"pack {ref.name}", ref, outcome)
 
@@ -165,7 +190,7 @@ class Preflight:
             if not self._context.volume.is_installed(ref):
                 for check in ("source", "token"):
                     if not self._probe or self._found.failed(check):
-                        return f"the {check} cannot be used"
+                        return f"the check of the {check} failed"
             resolved = await self._installation.look_up(ref)
             await self._fetch_last_byte(resolved)
         except ModelsInitError as error:
@@ -186,7 +211,7 @@ class Preflight:
     def _report_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
         match outcome:
             case AccessError() if self._credential:
-                self._found.skip(check, "the token is refused")
+                self._found.skip(check, "the token was refused")
             case ModelsInitError():
                 self._found.fail(check, outcome)
             case str():
@@ -194,7 +219,7 @@ class Preflight:
             case _:
                 self._packs.append(outcome)
                 where = "installed" if self._context.volume.is_installed(ref) else "published"
-                self._found.ok(check, f"{ref.version}, {human_size(outcome.manifest.size)}, is {where}")
+                self._found.ok(check, f"{ref.version}, {human_size(outcome.manifest.size)}, {where}")
 
     @property
     def _all_known(self) -> bool:
@@ -206,7 +231,7 @@ class Preflight:
             return
         with self._found.guarding("set"):
             check_compatibility([pack.manifest for pack in self._packs])
-            self._found.ok("set", "these versions work together")
+            self._found.ok("set", "the versions are compatible")
 
     async def _check_plan(self) -> None:
         if not self._all_known:
@@ -225,49 +250,51 @@ class Preflight:
         with self._found.guarding("space"):
             free_bytes, free_inodes = report.free_bytes, report.free_inodes = self._context.volume.free()
             inodes = f" and {free_inodes} inodes" if free_inodes < 1 << 63 else ""
-            free = f"{human_size(free_bytes)}{inodes} are free"
+            free = f"{human_size(free_bytes)}{inodes} free"
             if not report.plan:
-                self._found.skip("space", f"what is needed is not known; {free}")
+                self._found.skip("space", f"the needed space is not known; {free}")
                 return
             assemble.check_space(report.plan, free_bytes, free_inodes)
-            needed = f"{human_size(report.plan.disk_bytes)} and {report.plan.disk_inodes} inodes are needed"
+            needed = f"{human_size(report.plan.needed_bytes)} and {report.plan.disk_inodes} inodes needed"
             self._found.ok("space", f"{needed}, {free}")
 
     async def _check_rate(self) -> None:
         plan = self.report.plan
         if not plan or not plan.fetch_bytes:
-            self._found.skip("rate", "nothing is to be fetched" if plan else "what is to be fetched is not known")
+            self._found.skip("rate", _NOTHING_TO_FETCH if plan else "the bytes to fetch are not known")
             return
         with self._found.guarding("rate"):
             count, seconds = await self._sample(max(plan.packs, key=lambda pack: pack.fetch_bytes))
             if count:
                 self.report.rate = count / seconds
-                self._found.ok("rate", f"about {human_rate(self.report.rate)}, by a sample of {human_size(count)}")
+                self._found.ok("rate", f"about {human_rate(self.report.rate)}, measured with {human_size(count)}")
             else:
-                self._found.warn("rate", f"too slow to be measured in {human_time(seconds)}; check the network")
+                self._found.warn("rate", f"no data arrived within {human_time(seconds)}; check the network")
 
     async def _sample(self, pack: PackPlan) -> tuple[int, float]:
         """Return the number of fetched bytes and the seconds that they took; connections are opened before that."""
-        ranges = list(_pieces(pack))
-        tallies = [_SampleSink() for _ in ranges]
+        ranges = list(_sample_ranges(pack))
+        sinks = [_SampleSink() for _ in ranges]
 
-        async def fetch(start: int, stop: int, tally: _SampleSink) -> None:
-            await self._context.source.get_range(pack.manifest.archive_key, start, stop, tally)
+        async def fetch(start: int, stop: int, sink: _SampleSink) -> None:
+            await self._context.source.get_range(pack.manifest.archive_key, start, stop, sink)
 
         began = monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(_SAMPLE_SECONDS):
                 await each(lambda range_: fetch(range_[0], range_[0] + 1, _SampleSink()), ranges)
                 began = monotonic()
-                await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, tallies, strict=True)))
-        return sum(tally.count for tally in tallies), max(monotonic() - began, 0.001)
+                await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, sinks, strict=True)))
+        return sum(sink.count for sink in sinks), max(monotonic() - began, 0.001)
 
     def _check_time(self) -> None:
-        seconds = self.report.seconds
-        if seconds is None:
-            self._found.skip("time", "the rate or what is to be fetched is not known")
+        plan, seconds = self.report.plan, self.report.seconds
+        if plan and not plan.fetch_bytes:
+            self._found.skip("time", _NOTHING_TO_FETCH)
+        elif seconds is None:
+            self._found.skip("time", "the rate is not known")
         else:
-            self._found.ok("time", f"about {human_time(seconds)} for what is to be fetched, if it goes on at that rate")
+            self._found.ok("time", f"about {human_time(seconds)} for the download at that rate")
 
     def _check_expiry(self) -> None:
         """Warn if the token expires before the end of the install, or within a day."""
@@ -276,15 +303,18 @@ class Preflight:
             return
         end = now + timedelta(seconds=self.report.seconds or 0.0)
         if token.expires < end:
-            told = f"that is before the install will end, at {_shown(end)}; get one that lives longer"
+            advice = f"the install would end later, at about {_shown(end)}; get a token that expires later"
         elif token.expires < now + _SOON:
-            told = "get a new one for later installs"
+            advice = "get a new token for later installs"
         else:
             return
-        self._found.warn("token", f"{token.scope}; {_life(token.expires, now)}: {told}")
+        self._found.warn("token", f"{token.scope}; {_life(token.expires, now)}: {advice}")
 
 
 _NOT_ALL = "not all packs are known"
+_NOTHING_TO_FETCH = "nothing to fetch"
+_FOR_FETCHING = frozenset({"source", "token"})
+_ALL_BUT_ENVIRONMENT = _FOR_FETCHING | {"keys", "volume", "links", "lock", "pack", "set", "plan", "space", "rate"}
 
 
 class _SampleSink:
@@ -292,7 +322,7 @@ class _SampleSink:
 
     def __init__(self) -> None:
         self.count = 0
-        self._memory = memoryview(bytearray(_ROOM))
+        self._memory = memoryview(bytearray(_BUFFER_SIZE))
 
     def get_buffer(self) -> memoryview:
         """See `Sink.get_buffer`."""
@@ -303,13 +333,13 @@ class _SampleSink:
         self.count += count
 
 
-def _pieces(pack: PackPlan) -> Iterator[tuple[int, int]]:
+def _sample_ranges(pack: PackPlan) -> Iterator[tuple[int, int]]:
     """Yield ranges of the bytes to fetch, up to the size of the sample."""
     left = _SAMPLE
     wanted = ((span.start, span.stop) for span in spans(pack.missing)) if pack.missing else _whole(pack)
     for begin, end in wanted:
-        for start in range(begin, end, _PIECE):
-            stop = min(start + _PIECE, end, start + left)
+        for start in range(begin, end, _RANGE_SIZE):
+            stop = min(start + _RANGE_SIZE, end, start + left)
             yield start, stop
             left -= stop - start
             if not left:
@@ -323,8 +353,8 @@ def _whole(pack: PackPlan) -> Iterator[tuple[int, int]]:
 
 def _life(expires: datetime | None, now: datetime) -> str:
     if not expires:
-        return "does not say until when"
-    return f"until {_shown(expires)}, for {human_time((expires - now).total_seconds())}"
+        return "without an expiry date"
+    return f"expires {_shown(expires)}, in {human_time((expires - now).total_seconds())}"
 
 
 def _shown(moment: datetime) -> str:

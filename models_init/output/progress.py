@@ -28,6 +28,7 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = 0
         self.total = 0
+        self.restored = 0
         self._clock = clock
         self._start = clock()
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_BEATS + 1)
@@ -35,7 +36,7 @@ class Progress:
     def expect(self, count: int) -> None:
         """Add to the total."""
         if not self._samples:  # the rate excludes the hashing before the first bytes
-            self._samples.append((self._clock(), self.done))
+            self._samples.append((self._clock(), self.done - self.restored))
         self.total += count
 
     def facts(self) -> dict[str, object]:
@@ -44,9 +45,10 @@ class Progress:
         elapsed = {"elapsed_seconds": round(now - self._start, 1)}
         if not self._samples:
             return {**elapsed}
-        self._samples.append((now, done))
+        fetched = done - self.restored
+        self._samples.append((now, fetched))
         since, before = self._samples[0]
-        rate = (done - before) / (now - since) if now > since else 0.0
+        rate = (fetched - before) / (now - since) if now > since else 0.0
         return {
             "done_bytes": done,
             "total_bytes": self.total,
@@ -120,6 +122,11 @@ class LineReporter:
         """Add to the completed bytes."""
         self._progress.done += count
 
+    def restore(self, count: int) -> None:
+        """Add to the completed bytes, but not to the rate."""
+        self._progress.restored += count
+        self._progress.done += count
+
     def beat(self) -> None:
         """Write the progress; called from another thread."""
         facts = self._progress.facts()
@@ -150,12 +157,18 @@ class BarReporter:
             self._bar = _new_bar(self._writer, count)
         else:
             self._bar.total = (self._bar.total or 0) + count
-            self._bar.refresh()
+            if count > 0:  # a smaller total is followed by another change
+                self._bar.refresh()
 
     def advance(self, count: int) -> None:
         """Advance the bar if bytes were expected."""
         if self._bar is not None:
             self._bar.update(count)
+
+    def restore(self, count: int) -> None:
+        """Move the bar forward and exclude these bytes from its rate."""
+        if self._bar is not None:
+            self._bar.restore(count)
 
     def beat(self) -> None:
         """Update the elapsed time while no bytes arrive; called from another thread."""

@@ -25,12 +25,18 @@ class ByteBar(tqdm):  # type: ignore[type-arg] # generic in its stubs only
     def __init__(self, **arguments: Any) -> None:
         super().__init__(bar_format=_FORMAT, dynamic_ncols=True, **arguments)
 
+    def restore(self, count: int) -> None:
+        """Advance by `count` bytes that are not part of the rate."""
+        self.initial += count
+        self.n += count
+        self.refresh()
+
     @property
     def format_dict(self) -> MutableMapping[str, Any]:
         """Return the fields for the bar, with `done`, `whole` and `speed`, added as tqdm's README describes."""
         fields = super().format_dict
         elapsed = fields["elapsed"]
-        rate = fields["rate"] or (fields["n"] / elapsed if elapsed else None)
+        rate = fields["rate"] or ((fields["n"] - fields["initial"]) / elapsed if elapsed else None)
         fields.update(
             done=_short(human_size(fields["n"])),
             whole=_short(human_size(fields["total"])) if fields["total"] else "?",

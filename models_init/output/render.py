@@ -6,19 +6,21 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from models_init.core.errors import EXIT_OK, ManifestError
-from models_init.core.units import human_size, human_time, one_line, table
+from models_init.core.units import count, human_size, human_time, one_line, table
 from models_init.formats import manifest
 from models_init.fs.files import disk_usage
+from models_init.install.assemble import lack_of_space
 from models_init.install.check_report import FAILED, WARNING
-from models_init.transfer.plan import SPARE
 from models_init.volume.layout import spool_path_of
+from models_init.volume.retention import ROLLED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models_init.core.pack_ref import PackRef
+    from models_init.formats.release import Release
     from models_init.install.install import InstallReport
-    from models_init.install.preflight import PreflightReport as Checked
+    from models_init.install.preflight import PreflightReport
     from models_init.install.repair import RepairResult
     from models_init.transfer.plan import PackPlan, Plan
     from models_init.volume.layout import Volume
@@ -29,10 +31,14 @@ if TYPE_CHECKING:
 _SHOWN_DIGITS = 12  # of a SHA-256
 
 
+_REPAIRS = {"extra": "removed", "mode": "mode set"}
+"""What a repair does about a kind of damage, if it does not restore an entry."""
+
+
 def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]:
     """Render a plan as an object and a table."""
-    free_bytes, _ = volume.free()
-    current = volume.current()
+    free_bytes, free_inodes = volume.free()
+    current, lack = volume.current(), lack_of_space(found, free_bytes, free_inodes)
     content = {
         "source": source,
         "current": current.id if current else None,
@@ -41,9 +47,9 @@ def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]
         "bytes_to_fetch": found.fetch_bytes,
         "bytes_to_reuse": found.reused_bytes,
         "bytes_to_write": found.write_bytes,
-        "disk_bytes_needed": found.disk_bytes,
+        "disk_bytes_needed": found.needed_bytes,
         "disk_bytes_free": free_bytes,
-        "fits": not found.disk_bytes or found.disk_bytes + SPARE <= free_bytes,
+        "fits": not lack,
     }
     rows = [
         (
@@ -59,17 +65,28 @@ def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]
     ]
     lines = [
         f"source   {source}",
-        f"volume   {volume.root}: {human_size(found.disk_bytes)} needed, {human_size(free_bytes)} free"
-        + ("" if content["fits"] else ": TOO LITTLE"),
+        f"volume   {volume.root}: {human_size(found.needed_bytes)} needed, {human_size(free_bytes)} free",
         f"current  {current or 'none'}",
         "",
         table(rows, ("PACK", "VERSION", "SIZE", "FETCH", "REUSE", "WRITE", "STATE")),
         "",
-        f"would fetch {human_size(found.fetch_bytes)}, reuse {human_size(found.reused_bytes)}, "
-        f"write {human_size(found.write_bytes)}, and activate "
-        + ", ".join(str(pack.manifest.ref) for pack in found.packs),
+        f"DOES NOT FIT: {lack}" if lack else _next_steps(found, current),
     ]
     return content, "\n".join(lines)
+
+
+def _next_steps(found: Plan, current: Release | None) -> str:
+    """Return what an install with this plan would do."""
+    packs = [pack.manifest.ref for pack in found.packs]
+    if current and current.holds(packs):
+        return f"nothing to do: release {current} is current"
+    names = ", ".join(map(str, packs))
+    if all(pack.installed for pack in found.packs):
+        return f"would activate {names}: all packs are installed"
+    return (
+        f"would fetch {human_size(found.fetch_bytes)}, reuse {human_size(found.reused_bytes)}, "
+        f"write {human_size(found.write_bytes)}, and activate {names}"
+    )
 
 
 def status(volume: Volume) -> tuple[dict[str, Any], str]:
@@ -122,11 +139,12 @@ def engine_license(record: LicenseRecord, now: str) -> tuple[dict[str, Any], str
     return content, line
 
 
-def checked(report: Checked) -> tuple[dict[str, Any], str]:
+def checked(report: PreflightReport) -> tuple[dict[str, Any], str]:
     """Render the report of a preflight as an object and a table that fits on a screen."""
     code, plan = report.found.exit_code, report.plan
     content = {
         "ready": code == EXIT_OK,
+        "up_to_date": report.up_to_date is not None,
         "exit_code": code,
         "source": report.source,
         "volume": report.volume,
@@ -140,7 +158,7 @@ def checked(report: Checked) -> tuple[dict[str, Any], str]:
             for finding in report.found.all
         ],
         "bytes_to_fetch": plan.fetch_bytes if plan else None,
-        "disk_bytes_needed": plan.disk_bytes if plan else None,
+        "disk_bytes_needed": plan.needed_bytes if plan else None,
         "disk_bytes_free": report.free_bytes,
         "inodes_needed": plan.disk_inodes if plan else None,
         "inodes_free": report.free_inodes,
@@ -153,13 +171,17 @@ def checked(report: Checked) -> tuple[dict[str, Any], str]:
         (finding.check, finding.state.upper() if finding.exit_code else finding.state, one_line(finding.text))
         for finding in report.found.all
     ]
+    return content, f"{table(shown, ('CHECK', 'STATE', 'FOUND'))}\n\n{_verdict(report)}"
+
+
+def _verdict(report: PreflightReport) -> str:
     states = [finding.state for finding in report.found.all]
-    warnings = f", {states.count(WARNING)} warnings" if WARNING in states else ""
-    if code:
-        verdict = f"NOT READY: {states.count(FAILED)} failed{warnings}; exit code {code}"
-    else:
-        verdict = f"ready to install{warnings}"
-    return content, f"{table(shown, ('CHECK', 'STATE', 'FOUND'))}\n\n{verdict}"
+    warnings = f", {count(states.count(WARNING), 'warning')}" if WARNING in states else ""
+    if code := report.found.exit_code:
+        return f"NOT READY: {count(states.count(FAILED), 'failure')}{warnings}; exit code {code}"
+    if report.up_to_date:
+        return f"nothing to do: release {report.up_to_date} is current{warnings}"
+    return f"ready to install{warnings}"
 
 
 def installed(report: InstallReport, retries: int) -> str:
@@ -183,9 +205,9 @@ def state(found: ReleaseState) -> tuple[dict[str, Any], str]:
         ],
     }
     if not found.damages:
-        return content, f"release {found.release} is whole: {human_size(found.size)} hashed"
+        return content, f"release {found.release} is intact: {human_size(found.size)} verified"
     rows = [(damage.where, damage.path, damage.kind, damage.detail) for damage in found.damages]
-    text = f"release {found.release} is DAMAGED in {len(rows)} places; run with --repair to mend it"
+    text = f"release {found.release} is DAMAGED: {count(len(rows), 'difference')}; run with --repair to restore it"
     return content, f"{table(rows, ('WHERE', 'PATH', 'KIND', 'DETAIL'))}\n\n{text}"
 
 
@@ -194,11 +216,15 @@ def repaired(done: RepairResult) -> tuple[dict[str, Any], str]:
     content, _ = state(done.state)
     content = content | {"bytes_fetched": done.bytes_fetched}
     if not done.state.damages:
-        return content, f"release {done.state.release} is whole: nothing to repair"
-    return content, (
-        f"release {done.state.release} is whole again: {len(done.state.damages)} damages mended, "
+        return content, f"release {done.state.release} is intact: nothing to repair"
+    rows = [
+        (damage.where, damage.path, damage.kind, _REPAIRS.get(damage.kind, "restored")) for damage in done.state.damages
+    ]
+    text = (
+        f"release {done.state.release} is repaired: {count(len(rows), 'difference')}, "
         f"{human_size(done.bytes_fetched)} fetched"
     )
+    return content, f"{table(rows, ('WHERE', 'PATH', 'KIND', 'DONE'))}\n\n{text}"
 
 
 def pruned(done: Sequence[PrunedItem], *, dry_run: bool) -> tuple[dict[str, Any], str]:
@@ -218,14 +244,20 @@ def pruned(done: Sequence[PrunedItem], *, dry_run: bool) -> tuple[dict[str, Any]
             for item in done
         ],
     }
-    went = "would go" if dry_run else "removed"
+    kept, removed = ("keep", "remove") if dry_run else ("kept", "removed")
     rows = [
-        ("stays" if item.verdict.stays else went, item.verdict.kind, item.verdict.name, item.verdict.why)
+        (kept if item.verdict.stays else removed, item.verdict.kind, item.verdict.name, item.verdict.why)
         for item in done
         if item.verdict.kind != "manifest"
     ]
     lines = [table(rows, ("", "WHAT", "NAME", "WHY")), ""] if rows else []
-    return content, "\n".join([*lines, f"{human_size(freed)} {'would be freed' if dry_run else 'freed'}"])
+    lines.append(f"{human_size(freed)} {'would be freed' if dry_run else 'freed'}")
+    lines += [
+        f"to remove {item.verdict.name} too, set the versions of the current release and prune again"
+        for item in done
+        if item.verdict.why == ROLLED_BACK
+    ]
+    return content, "\n".join(lines)
 
 
 def _pack(pack: PackPlan) -> dict[str, Any]:

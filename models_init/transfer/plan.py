@@ -122,6 +122,11 @@ class Plan:
         return sum(pack.disk_bytes for pack in self.packs)
 
     @property
+    def needed_bytes(self) -> int:
+        """Return the free space that the install needs in bytes, with some to spare; 0 if it writes nothing."""
+        return self.disk_bytes + SPARE if self.disk_bytes else 0
+
+    @property
     def disk_inodes(self) -> int:
         """Return the number of additional files and directories."""
         return sum(pack.disk_inodes for pack in self.packs)

@@ -104,13 +104,14 @@ class Switch:
         If the operator has already rolled back, this is the current release, so that a repeated request, for example
         after a crash, goes neither further back nor forward. Raises `NoSuchReleaseError`.
         """
-        current, trail = self._volume.current(), self._trail()
+        current, active = self._volume.current(), self._volume.current_name()
+        trail = [name for name in self._trail() if name == active or self._volume.release(name)]
         if current and current.id in trail[:-1]:
             return current
         for name in reversed(trail[:-1]):
             if release := self._volume.release(name):
                 return release
-        raise NoSuchReleaseError(f"no release was current before this one; {self._choices()}")
+        raise NoSuchReleaseError(f"there is no release to roll back to; {self._choices()}")
 
     def in_order(self) -> list[Release]:
         """Return all complete releases in rollback order, the last one being the first to leave."""

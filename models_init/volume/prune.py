@@ -66,7 +66,7 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
 def _inventory(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> VolumeInventory:
     now, switch = time.time(), Switch(volume)
     complete = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
-    rolled_back_from = switch.rolled_back_from()
+    rolled_back_from = switch.rolled_back_from() if wanted is None else switch.rolled_back(wanted)
     return VolumeInventory(
         current=volume.current_name() or None,
         releases=complete,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 YOUNG = 60.0
 """Seconds for which a temporary name is kept: without working locks, another run may be using it."""
 
+ROLLED_BACK = "was rolled back; kept so that --activate can return to it"
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeInventory:
@@ -75,11 +77,11 @@ def _releases(inventory: VolumeInventory, keep: int) -> Iterator[RetentionDecisi
         elif name in inventory.in_use:
             yield RetentionDecision("release", name, True, "is in use by a reader", name)
         elif name == inventory.rolled_back_from:
-            yield RetentionDecision("release", name, True, "was rolled back, and can be gone forward to", name)
+            yield RetentionDecision("release", name, True, ROLLED_BACK, name)
         elif name in for_rollback:
             yield RetentionDecision("release", name, True, "is kept for rollback", name)
         else:
-            yield RetentionDecision("release", name, False, f"is older than the {keep} kept for rollback", name)
+            yield RetentionDecision("release", name, False, _not_kept_reason(keep), name)
     for name in inventory.unfinished:
         in_use = name in inventory.in_use
         yield RetentionDecision(
@@ -116,6 +118,11 @@ def _leftovers(inventory: VolumeInventory) -> Iterator[RetentionDecision]:
         young = age < YOUNG
         why = "is younger than a minute: another run may be using it" if young else "was left by a killed run"
         yield RetentionDecision("leftover", path.name, young, why, path)
+
+
+def _not_kept_reason(keep: int) -> str:
+    kept = f"not among the {keep} kept for rollback" if keep else "--keep 0 keeps none for rollback"
+    return f"is not current, and {kept}"
 
 
 def _manifest_reason(useful: bool) -> str:  # noqa: FBT001 - the reason expresses the flag in words

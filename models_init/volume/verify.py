@@ -92,11 +92,11 @@ async def verify(volume: Volume, release: Release, workers: Workers, observer: O
 def _verify_directory(volume: Volume, release: Release) -> Iterator[Damage]:
     switch, where = Switch(volume), f"release {release.id}"
     if not switch.has_record(release):
-        yield Damage(where, "release.json", "record", "is missing or damaged")
+        yield Damage(where, "release.json", "record", "missing or damaged")
     for name in switch.wrong_links(release):
         yield Damage(where, name, "link", "does not point to its pack")
     for name in switch.unexpected_files(release):
-        yield Damage(where, name, "extra", "is not part of the release")
+        yield Damage(where, name, "extra", "not part of the release")
 
 
 def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
@@ -111,7 +111,7 @@ def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
 async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, observer: Observer) -> PackState:
     content = await workers.run(installed_manifest, volume, pack)
     if not content:
-        return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "is missing or not the verified one"),))
+        return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "missing or different"),))
     observer.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
     observer.expect(content.size)
     where, root = str(pack.ref), volume.pack_path(pack.ref)
@@ -159,16 +159,16 @@ def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result])
     for path, (kind, mode, size) in expected.items():
         status = found.get(path)
         if status is None:
-            yield Damage(where, path, "missing", "is missing")
+            yield Damage(where, path, "missing", "")
         elif stat.S_IFMT(status.st_mode) != kind:
-            yield Damage(where, path, "type", f"is not a {'directory' if kind == stat.S_IFDIR else 'regular file'}")
+            yield Damage(where, path, "type", f"not a {'directory' if kind == stat.S_IFDIR else 'regular file'}")
         else:
             if size is not None and status.st_size != size:
-                yield Damage(where, path, "size", f"has {status.st_size} bytes, not {size}")
+                yield Damage(where, path, "size", f"{status.st_size:,} bytes instead of {size:,}")
             if chunk_io.permissions(status) != mode:
-                yield Damage(where, path, "mode", f"has mode {stat.S_IMODE(status.st_mode):04o}, not {mode:04o}")
+                yield Damage(where, path, "mode", f"{stat.S_IMODE(status.st_mode):04o} instead of {mode:04o}")
     for path in sorted(found.keys() - expected.keys()):
-        yield Damage(where, path, "extra", "is not part of the pack")
+        yield Damage(where, path, "extra", "not part of the pack")
 
 
 async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers, observer: Observer) -> list[Damage]:
@@ -183,11 +183,12 @@ async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers,
     with volume_errors(root):
         wrong = [placement for part in await each(unsound, portions(wanted)) for placement in part]
     return [
-        Damage(where, path, "bytes", f"differs in the chunks at {_places(group)}")
+        Damage(where, path, "bytes", _differing(list(group)))
         for path, group in groupby(wrong, key=lambda placement: placement.file.path)
     ]
 
 
-def _places(wrong: Iterator[Placement], most: int = 5) -> str:
-    starts = [str(placement.start) for placement in wrong]
-    return ", ".join(starts[:most]) + (f" and {len(starts) - most} more" if len(starts) > most else "")
+def _differing(wrong: Sequence[Placement]) -> str:
+    if len(wrong) == 1:
+        return f"1 chunk differs, from byte {wrong[0].start:,}"
+    return f"{len(wrong)} chunks differ, the first from byte {wrong[0].start:,}"

@@ -66,6 +66,22 @@ def test_keep_option_sets_number_of_kept_releases(
     assert three_releases.active == NEXT
 
 
+def test_rolled_back_release_is_kept_until_environment_names_another_set(three_releases: LifecycleSite) -> None:
+    """With --keep 0 the report says why it is kept and how to remove it, and that works."""
+    three_releases.offline("--rollback", wanted=NEXT)
+    newest, oldest = three_releases.release(NEXT), three_releases.release(OLD)
+    done = three_releases.offline("--prune", "--keep", "0", wanted=NEXT)
+    lines = [line.split(maxsplit=3) for line in done.out.splitlines()]
+    assert ["removed", "release", oldest, "is not current, and --keep 0 keeps none for rollback"] in lines
+    assert ["kept", "release", newest, "was rolled back; kept so that --activate can return to it"] in lines
+    assert done.out.splitlines()[-1] == (
+        f"to remove {newest} too, set the versions of the current release and prune again"
+    )
+    again = three_releases.offline("--prune", "--keep", "0", wanted=NEW)
+    assert f"to remove {newest}" not in again.out
+    assert volume_oracle.public_packs(three_releases.volume) == [COMMON, TWO]
+
+
 def test_pack_of_any_kept_release_stays(three_releases: LifecycleSite) -> None:
     pruned(three_releases, "--keep", "0")
     assert COMMON in volume_oracle.public_packs(three_releases.volume)
@@ -169,7 +185,7 @@ def test_json_lists_every_item_with_reason(three_releases: LifecycleSite) -> Non
         *(
             ("release", item["name"])
             for item in report["items"]
-            if item["why"] == "is older than the 1 kept for rollback"
+            if item["why"] == "is not current, and not among the 1 kept for rollback"
         ),
     }
     assert len(volume_oracle.releases(three_releases.volume)) == 2

@@ -91,6 +91,31 @@ def test_repeated_rollback_stays_at_same_release(site: LifecycleSite) -> None:
     assert site.active == OLD
 
 
+def test_second_rollback_reports_that_nothing_changed(upgraded: LifecycleSite) -> None:
+    """The result names the release that was rolled back, and how to go on."""
+    old, new = upgraded.release(OLD), upgraded.release(NEW)
+    first = upgraded.offline("--rollback").out
+    assert first.startswith(f"rolled back to release {old} (")
+    assert "; restart the engine to use it; later runs keep it until" in first
+    second = upgraded.offline("--rollback").out
+    assert second.startswith(f"nothing to do: release {old} (")
+    assert f" is already current, rolled back from {new} (" in second
+    assert f"; --activate {new} returns to it, --rollback RELEASE goes further back" in second
+    assert upgraded.offline("--rollback", "--json").json["activated"] is False
+    assert upgraded.offline("--activate", old, "--json").json["activated"] is False
+    assert upgraded.offline("--activate", new, "--json").json["activated"] is True
+    assert upgraded.active == NEW
+
+
+def test_rollback_without_an_older_release_is_an_error(rolled_back: LifecycleSite) -> None:
+    """A release that was rolled back and pruned since is no reason to report success."""
+    rolled_back.offline("--prune", "--keep", "0", wanted=OLD)
+    refused = rolled_back.run("--rollback", wanted=OLD)
+    assert refused.code == NO_SUCH_RELEASE
+    assert "there is no release to roll back to; releases are: " in refused.err
+    assert rolled_back.active == OLD
+
+
 def test_rollback_after_manual_activation(rolled_back: LifecycleSite) -> None:
     rolled_back.offline("--activate", rolled_back.release(NEW))
     rolled_back.offline("--rollback")

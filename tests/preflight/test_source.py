@@ -19,7 +19,7 @@ from tests.publish.packs import built, write
 from tests.services import free_port
 from tests.services.faults import Headers, throttled
 from tests.services.faulty import FOREVER, Fault, FaultyServer
-from tests.site import COMMON, DUTCH, NOWHERE, archive_key, in_container, manifest_key
+from tests.site import COMMON, DUTCH, NEWER, NOWHERE, archive_key, in_container, manifest_key
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ def either(request: pytest.FixtureRequest, site: Site, packs: Packs) -> Site:
     return site.but(**in_container(packs, container.container_url, container.sas(expires_in=100 * 3600)))
 
 
-def test_all_is_well(either: Site, packs: Packs) -> None:
-    """Every check has a line, none fails, and the figures are those of an install."""
+def test_all_checks_pass(either: Site, packs: Packs) -> None:
+    """Every check has a line, and the figures are those of an install."""
     found = check(either)
     assert (found.code, list(found.states)) == (0, ALL)
     assert found.named("failed") + found.named("warning") == []
     assert list(found.content) == [
-        "ready", "exit_code", "source", "volume", "checks", "bytes_to_fetch", "disk_bytes_needed", "disk_bytes_free",
+        "ready", "up_to_date", "exit_code", "source", "volume", "checks", "bytes_to_fetch", "disk_bytes_needed",
+        "disk_bytes_free",
         "inodes_needed", "inodes_free", "token_expires", "clock_ahead_seconds", "bytes_per_second", "seconds_to_fetch",
     ]  # fmt: skip
     archives = sum(packs.manifest(ref).archive.size for ref in (COMMON, DUTCH))
@@ -79,8 +80,7 @@ def test_all_is_well(either: Site, packs: Packs) -> None:
     assert not (either.volume / "current").exists()
 
 
-def test_one_screen(either: Site) -> None:
-    """The table and the verdict fit on a terminal of 24 lines."""
+def test_report_fits_on_24_lines(either: Site) -> None:
     done = either.run("--check")
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
@@ -90,14 +90,14 @@ def test_one_screen(either: Site) -> None:
     assert leaks(done.out) == []
 
 
-def test_a_certificate_is_told_with_who_trusts_it(
+def test_certificate_and_ca_file_are_reported(
     site: Site, packs: Packs, azurite_tls: Azurite, certificates: Certificates
 ) -> None:
     """The protocol, the issuer and the CA file are named; without that file, the exit code is 20."""
     secure = site.but(**in_container(packs, azurite_tls.container_url, azurite_tls.sas()))
     authority = str(certificates.authority)
-    assert "TLSv1.3, certificate by " in (told := check(secure, MODELS_CA_FILE=authority).text("source"))
-    assert told.endswith(f"trusted by {authority}")
+    assert "TLSv1.3, certificate by " in (text := check(secure, MODELS_CA_FILE=authority).text("source"))
+    assert text.endswith(f"trusted by {authority}")
     refused = check(secure)
     assert (refused.code, refused.named("failed")) == (20, ["source"])
     assert "is not trusted" in refused.text("source")
@@ -109,7 +109,7 @@ def test_a_certificate_is_told_with_who_trusts_it(
 # -- the environment
 
 
-async def test_faults_of_the_environment_do_not_hide_others(site: Site, packs: Packs) -> None:
+async def test_invalid_settings_do_not_hide_other_failures(site: Site, packs: Packs) -> None:
     """All malformed settings are reported with exit code 2; volume, source and token are checked as well."""
     old = token(se="2020-01-01T00:00:00Z")
     found, _ = await served(site, packs, old, REALTIME_COMMON_VERSION="", MODELS_CONNECTIONS="many")
@@ -122,21 +122,20 @@ async def test_faults_of_the_environment_do_not_hide_others(site: Site, packs: P
     assert [found.states[name] for name in ("volume", "source", "packs")] == ["ok", "ok", "skipped"]
 
 
-def test_a_malformed_address_is_not_replaced_by_another(site: Site) -> None:
+def test_invalid_url_skips_source_checks(site: Site) -> None:
     """If MODELS_URL is invalid, no source is contacted."""
     found = check(site, MODELS_URL="ftp://models")
     assert (found.code, found.named("failed")) == (2, ["environment"])
     assert found.states["source"] == found.states["token"] == found.states["pack common"] == "skipped"
 
 
-def test_a_file_of_keys_that_cannot_be_read(site: Site) -> None:
-    """It is an environment error, and everything else is still checked."""
+def test_unreadable_key_file_fails_and_other_checks_run(site: Site) -> None:
     found = check(site, MODELS_PUBLIC_KEY_FILE="/nowhere/keys.pub")
-    assert (found.code, found.named("failed")) == (2, ["environment"])
+    assert (found.code, found.named("failed")) == (2, ["keys"])
     assert found.states["pack nl-nl"] == "ok"
 
 
-def test_everything_at_once(site: Site, packs: Packs) -> None:
+def test_all_failures_are_reported_together(site: Site, packs: Packs) -> None:
     """A read-only volume, an unreachable server and a bad setting are all reported; the first decides the exit code."""
     site.volume.mkdir()
     wrong = site.but(**in_container(packs, f"http://127.0.0.1:{free_port()}/models", token(sp="w")))
@@ -160,58 +159,114 @@ def test_everything_at_once(site: Site, packs: Packs) -> None:
         ({"spr": "https"}, "the token is for https only (spr=https)"),
     ],
 )
-async def test_a_token_that_opens_nothing(site: Site, packs: Packs, fields: dict[str, str], says: str) -> None:
+async def test_unusable_token_is_reported_before_any_request(
+    site: Site, packs: Packs, fields: dict[str, str], says: str
+) -> None:
     """The exit code is 22, and no object is requested with the token."""
     found, asked = await served(site, packs, token(**fields))
     assert (found.code, found.named("failed")) == (22, ["token"])
     assert found.text("token").startswith(says)
     assert found.states["source"] == "ok"
-    assert found.text("pack common") == "the token cannot be used"
+    assert found.text("pack common") == "the check of the token failed"
     assert set(asked) == {""}
 
 
-def test_another_containers_token(site: Site, packs: Packs, container: Azurite) -> None:
+def test_token_of_another_container_is_reported(site: Site, packs: Packs, container: Azurite) -> None:
     """A fault that the token does not show is found by the service: exit code 22."""
     stranger = container.fresh_container()
     found = check(site.but(**in_container(packs, container.container_url, stranger.sas())))
     assert (found.code, found.named("failed")) == (22, ["token"])
     assert "does not fit the container" in found.text("token")
-    assert found.text("pack nl-nl") == "the token is refused"
+    assert found.text("pack nl-nl") == "the token was refused"
 
 
 @pytest.mark.parametrize(("variables", "says"), [({}, "is not set"), ({"MODELS_SAS_TOKEN_FILE": "/no"}, "cannot be")])
-async def test_no_token(site: Site, packs: Packs, variables: dict[str, str], says: str) -> None:
+async def test_missing_token_is_reported(site: Site, packs: Packs, variables: dict[str, str], says: str) -> None:
     """A token that is not set, or whose file does not exist, is exit code 2."""
     found, _ = await served(site, packs, "", **variables)
     assert (found.code, found.named("failed")) == (2, ["token"])
     assert says in found.text("token")
 
 
-async def test_a_token_that_lives_for_hours(site: Site, packs: Packs) -> None:
+_EXPIRED = {"se": "2020-01-01T00:00:00Z"}
+
+
+async def test_expired_token_is_a_warning_if_release_is_current(site: Site, packs: Packs) -> None:
+    """A start has nothing to do and needs no token, so nothing has failed."""
+    assert site.run().code == 0
+    expired = site.but(**in_container(packs, NOWHERE, token(**_EXPIRED)))
+    found = await asyncio.to_thread(check, expired)
+    assert (found.code, found.content["up_to_date"], found.named("failed")) == (0, True, [])
+    assert found.named("warning") == ["source", "token"]
+    assert found.text("token").startswith("not needed now, but the token expired at 2020-01-01 00:00:00 UTC; ")
+    verdict = expired.run("--check").out.splitlines()[-1]
+    assert verdict.startswith("nothing to do: release ")
+    assert verdict.endswith(" is current, 2 warnings")
+    assert expired.run().code == 0
+
+
+async def test_expired_token_is_a_warning_after_rollback(site: Site, packs: Packs) -> None:
+    """A start keeps the release that the operator chose, and needs no token."""
+    assert site.run().code == 0
+    newer = site.but(REALTIME_LANGUAGE_VERSION=NEWER.version)
+    assert newer.run().code == 0
+    assert newer.run("--rollback").code == 0
+    found, _ = await served(newer, packs, token(**_EXPIRED), REALTIME_LANGUAGE_VERSION=NEWER.version)
+    assert (found.code, found.content["up_to_date"], found.named("warning")) == (0, True, ["token"])
+
+
+async def test_expired_token_is_a_warning_if_all_packs_are_installed(site: Site, packs: Packs) -> None:
+    """An install only activates the packs that the volume has."""
+    assert site.run().code == 0
+    assert site.run(REALTIME_LANGUAGE_VERSION=NEWER.version).code == 0
+    found, _ = await served(site, packs, token(**_EXPIRED))
+    assert (found.code, found.content["up_to_date"], found.named("warning")) == (0, False, ["token"])
+    assert site.run(**in_container(packs, NOWHERE, token(**_EXPIRED))).code == 0
+
+
+def test_other_failures_are_warnings_if_release_is_current(site: Site) -> None:
+    """A start with nothing to do needs no writable volume, no key file and no source."""
+    assert site.run().code == 0
+    away = site.but(MODELS_URL="file:///nowhere/packs", MODELS_PUBLIC_KEY_FILE="/nowhere/keys.pub")
+    found = check(away, read_only(site.volume))
+    assert (found.code, found.named("failed")) == (0, [])
+    assert set(found.named("warning")) == {"keys", "volume", "source"}
+    assert away.run(through=read_only(site.volume)).code == 0
+
+
+def test_invalid_settings_fail_even_if_release_is_current(site: Site) -> None:
+    """Every run validates all settings."""
+    assert site.run().code == 0
+    found = check(site, MODELS_CONNECTIONS="many")
+    assert (found.code, found.named("failed")) == (2, ["environment"])
+    assert site.run(MODELS_CONNECTIONS="many").code == 2
+
+
+async def test_token_expiring_within_a_day_is_a_warning(site: Site, packs: Packs) -> None:
     """The token is valid for this install; a warning and the JSON object report its expiry."""
     expires = moment(3 * 3600 - 30)
     found, _ = await served(site, packs, token(se=expires, sip="127.0.0.1"))
     assert (found.code, found.named("warning")) == (0, ["token"])
-    assert "for the container, permissions rl, only from IP 127.0.0.1; until " in found.text("token")
-    assert "2 h 59 min: get a new one" in found.text("token")
+    assert "for the container, permissions rl, only from IP 127.0.0.1; expires " in found.text("token")
+    assert "2 h 59 min: get a new token" in found.text("token")
     assert datetime.fromisoformat(found.content["token_expires"]) == datetime.fromisoformat(expires)
 
 
-async def test_a_token_that_dies_during_the_install(site: Site, packs: Packs) -> None:
+async def test_token_expiring_during_install_is_a_warning(site: Site, packs: Packs) -> None:
     """At the measured rate the token expires too early: a warning with the time until which it is needed."""
     found, _ = await served(site, packs, token(se=moment(60)), MODELS_MAX_RATE="100KB")
     assert (found.code, found.named("warning")) == (0, ["token"])
-    assert "that is before the install will end" in found.text("token")
+    assert "the install would end later, at about " in found.text("token")
     assert 50e3 < found.content["bytes_per_second"] < 150e3
 
 
-async def test_the_services_clock_decides(site: Site, packs: Packs) -> None:
+async def test_token_is_judged_by_the_clock_of_the_service(site: Site, packs: Packs) -> None:
     """A clock that is ahead is a warning, and a token that is expired only by that clock is valid."""
     there = datetime.now(UTC) - timedelta(hours=5)
     clock = Headers(headers={"Date": format_datetime(there, usegmt=True)}, times=FOREVER)
     found, _ = await served(site, packs, token(se=moment(-3600)), clock)
     assert (found.code, found.named("warning")) == (0, ["clock", "token"])
-    assert "ahead of the service's; set it" in found.text("clock")
+    assert "ahead of the service's clock; set it" in found.text("clock")
     assert 5 * 3600 - 5 < found.content["clock_ahead_seconds"] < 5 * 3600 + 60
 
 
@@ -222,16 +277,16 @@ async def test_the_services_clock_decides(site: Site, packs: Packs) -> None:
     ("url", "says"),
     [(NOWHERE, "the name of models.invalid cannot be resolved"), ("http://127.0.0.1:PORT/none", "cannot be reached")],
 )
-def test_a_source_that_is_not_there(site: Site, packs: Packs, url: str, says: str) -> None:
+def test_unreachable_source_is_reported_within_seconds(site: Site, packs: Packs, url: str, says: str) -> None:
     """The exit code is 20 after about a second, not after minutes; no further requests are made."""
     url = url.replace("PORT", str(free_port()))
     found = check(site.but(**in_container(packs, url, token())))
     assert (found.code, found.named("failed")) == (20, ["source"])
     assert says in found.text("source")
-    assert found.text("pack common") == "the source cannot be used"
+    assert found.text("pack common") == "the check of the source failed"
 
 
-def test_a_proxy_that_is_not_there(site: Site, packs: Packs) -> None:
+def test_unreachable_proxy_is_reported(site: Site, packs: Packs) -> None:
     """The proxy is reported, with exit code 20."""
     proxy = f"http://user:{token()}@127.0.0.1:{free_port()}"
     away = site.but(**in_container(packs, "http://10.0.0.1/models", token()), MODELS_ALLOW_HTTP="yes")
@@ -239,7 +294,7 @@ def test_a_proxy_that_is_not_there(site: Site, packs: Packs) -> None:
     assert (found.code, found.text("source")) == (20, "the proxy cannot be reached; check HTTP_PROXY")
 
 
-async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
+async def test_proxy_is_named(site: Site, packs: Packs) -> None:
     """The proxy in use is reported, without its credentials."""
     away = site.but(**in_container(packs, "http://models.example/models", token()), MODELS_ALLOW_HTTP="yes")
     async with FaultyServer({}) as proxy:
@@ -249,7 +304,7 @@ async def test_a_proxy_is_named(site: Site, packs: Packs) -> None:
     assert found.states["pack nl-nl"] == "failed"
 
 
-async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, packs: Packs) -> None:
+async def test_useless_no_proxy_entries_are_a_warning(site: Site, packs: Packs) -> None:
     """They are all in one line, and the install is possible; for a directory, NO_PROXY does not matter."""
     variables = {"NO_PROXY": "10.0.*, 127.0.0.1, http://user:kanarie@host"}
     found, _ = await served(site, packs, token(), **variables)
@@ -258,13 +313,12 @@ async def test_entries_of_no_proxy_that_cannot_match_are_a_warning(site: Site, p
     assert "proxy" not in check(site, **variables).states
 
 
-async def test_a_source_that_is_busy_is_asked_again(site: Site, packs: Packs) -> None:
-    """A transient fault is retried and not reported."""
+async def test_transient_error_is_retried(site: Site, packs: Packs) -> None:
     found, _ = await served(site, packs, token(), throttled(times=1))
     assert found.code == 0
 
 
-def test_a_directory_that_is_not_there(site: Site) -> None:
+def test_missing_source_directory_is_reported(site: Site) -> None:
     """An unmounted share is exit code 21."""
     found = check(site, MODELS_URL="file:///nowhere/packs")
     assert (found.code, found.named("failed")) == (21, ["source"])
@@ -273,7 +327,7 @@ def test_a_directory_that_is_not_there(site: Site) -> None:
 # -- the packs
 
 
-def test_a_version_that_is_not_there(either: Site) -> None:
+def test_unknown_version_is_reported_with_available_ones(either: Site) -> None:
     """The available versions are listed, the exit code is 21, and the other pack is still checked."""
     found = check(either, REALTIME_LANGUAGE_VERSION="2027.01")
     assert (found.code, found.named("failed")) == (21, ["pack nl-nl"])
@@ -282,7 +336,7 @@ def test_a_version_that_is_not_there(either: Site) -> None:
     assert [found.states[name] for name in ("set", "plan", "space", "rate")] == ["skipped"] * 4
 
 
-async def test_packs_that_are_not_whole(site: Site, packs: Packs) -> None:
+async def test_incomplete_packs_are_reported_each(site: Site, packs: Packs) -> None:
     """A broken manifest and a missing or truncated archive, which are publisher errors, are reported per pack."""
     objects = packs.objects()
     objects[manifest_key(COMMON)] = b"{}"
@@ -296,13 +350,13 @@ async def test_packs_that_are_not_whole(site: Site, packs: Packs) -> None:
         assert {entry["check"]: entry["exit_code"] for entry in found.content["checks"]}["pack nl-nl"] == 21
 
 
-def test_packs_that_nobody_has_signed(site: Site) -> None:
+def test_unsigned_packs_are_reported(site: Site) -> None:
     """With a trusted key set, a pack without a signature is exit code 13, as in an install."""
     found = check(site, MODELS_PUBLIC_KEY=_NO_SECRET)
     assert (found.code, found.named("failed")) == (13, ["pack common", "pack nl-nl"])
 
 
-def test_versions_that_do_not_fit(site: Site, packs: Packs, tmp_path: Path) -> None:
+def test_incompatible_versions_are_reported(site: Site, packs: Packs, tmp_path: Path) -> None:
     """The exit code is 12, with the compatible versions; the required space is still reported."""
     directory = shutil.copytree(packs.directory, tmp_path / "packs")
     shutil.rmtree(directory / DUTCH.name / DUTCH.version)

@@ -30,7 +30,7 @@ def installed(site: Site) -> Site:
     return site
 
 
-def test_a_volume_that_is_not_there_is_judged_by_its_parent(site: Site) -> None:
+def test_missing_volume_is_judged_by_its_parent(site: Site) -> None:
     """The volume is reported as one that will be made, and nothing is made, not even in its parent directory."""
     found = check(site)
     assert (found.code, found.states["volume"]) == (0, "ok")
@@ -39,16 +39,16 @@ def test_a_volume_that_is_not_there_is_judged_by_its_parent(site: Site) -> None:
     assert [path.name for path in site.volume.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_an_installed_volume_stays_as_it_is(installed: Site) -> None:
+def test_installed_volume_is_not_changed(installed: Site) -> None:
     """If everything is installed, nothing is to be fetched, and not even the time of a file changes."""
     found = check(installed)
     assert found.code == 0
-    assert found.text("pack nl-nl").endswith("is installed")
+    assert found.text("pack nl-nl").endswith(", installed")
     assert (found.content["bytes_to_fetch"], found.content["seconds_to_fetch"]) == (0, 0.0)
     assert found.states["rate"] == "skipped"
 
 
-def test_what_a_killed_check_leaves_is_pruned(installed: Site) -> None:
+def test_leftover_of_killed_check_is_pruned(installed: Site) -> None:
     """Its directory in staging has a name that no pack can have, and is pruned when it is too old to be in use."""
     killed = installed.run("--check", through=failing("symlink,symlinkat", "signal=KILL"))
     assert killed.code != 0
@@ -58,7 +58,7 @@ def test_what_a_killed_check_leaves_is_pruned(installed: Site) -> None:
     assert not left.exists()
 
 
-def test_a_read_only_volume(there: Site) -> None:
+def test_read_only_volume_is_reported(there: Site) -> None:
     """The exit code is 43, and everything that does not need the volume is still checked."""
     found = check(there, read_only(there.volume))
     assert (found.code, found.named("failed")) == (43, ["volume"])
@@ -67,7 +67,7 @@ def test_a_read_only_volume(there: Site) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "packs"])
-def test_somebody_elses_volume(there: Site, part: str) -> None:
+def test_volume_of_another_user_is_reported(there: Site, part: str) -> None:
     """Another user's volume or directory in it is exit code 43; the message names the user that needs access."""
     directory = there.volume / part
     directory.mkdir(exist_ok=True)
@@ -77,7 +77,7 @@ def test_somebody_elses_volume(there: Site, part: str) -> None:
     assert found.text("volume").startswith(f"{directory} cannot be written: Permission denied; check its owner")
 
 
-def test_a_place_where_no_volume_can_be_made(site: Site, tmp_path: Path) -> None:
+def test_unusable_place_for_a_volume_is_reported(site: Site, tmp_path: Path) -> None:
     """A parent that is missing or of another user, and a file in the volume's place, are exit code 43."""
     nowhere = check(site, MODELS_DIR=str(tmp_path / "none/models"))
     assert (nowhere.code, nowhere.states["volume"]) == (43, "failed")
@@ -92,28 +92,28 @@ def test_a_place_where_no_volume_can_be_made(site: Site, tmp_path: Path) -> None
     assert found.text("volume").startswith(f"{closed} cannot be written")
 
 
-def test_no_symbolic_links(there: Site) -> None:
+def test_lack_of_symbolic_links_is_reported(there: Site) -> None:
     """Activation needs symbolic links: exit code 43."""
     found = check(there, failing("symlink,symlinkat", "error=EPERM"))
     assert (found.code, found.named("failed")) == (43, ["links"])
     assert "refuses symbolic links" in found.text("links")
 
 
-def test_no_hard_links(there: Site) -> None:
+def test_lack_of_hard_links_is_a_warning(there: Site) -> None:
     """Hard links only save space: a warning."""
     found = check(there, failing("link,linkat", "error=EPERM"))
     assert (found.code, found.named("warning")) == (0, ["links"])
     assert "hard links do not: an upgrade copies" in found.text("links")
 
 
-def test_a_lock_that_is_granted_to_everybody(there: Site) -> None:
+def test_ineffective_lock_is_a_warning(there: Site) -> None:
     """The lock only saves bandwidth: a warning."""
     found = check(there, failing("flock", "retval=0"))
     assert (found.code, found.named("warning")) == (0, ["lock"])
     assert "locks do not work" in found.text("lock")
 
 
-def test_a_run_that_is_at_work(there: Site) -> None:
+def test_concurrent_run_is_a_warning(there: Site) -> None:
     """An install would wait for it: a warning with its description."""
     lock = there.volume / ".lock"
     lock.write_text("install by process 7 on node-1\n")
@@ -123,13 +123,13 @@ def test_a_run_that_is_at_work(there: Site) -> None:
 
 
 @pytest.mark.parametrize(("calls", "error", "code"), [("fsync", "EIO", 40), ("mkdir", "ENOSPC", 41)])
-def test_a_disk_that_fails(there: Site, calls: str, error: str, code: int) -> None:
+def test_failing_disk_is_reported(there: Site, calls: str, error: str, code: int) -> None:
     """A disk that cannot flush is exit code 40; one without room for a directory is 41."""
     found = check(there, failing(calls, f"error={error}"))
     assert (found.code, found.named("failed")) == (code, ["volume"])
 
 
-def test_a_disk_that_is_too_small(there: Site) -> None:
+def test_lack_of_space_is_reported(there: Site) -> None:
     """The required and the free space are reported before anything is fetched: exit code 41."""
     found = check(there, in_tmpfs(there.volume, "size=20m"))
     assert (found.code, found.named("failed")) == (41, ["space"])
@@ -138,7 +138,7 @@ def test_a_disk_that_is_too_small(there: Site) -> None:
     assert found.content["disk_bytes_free"] <= 20 << 20
 
 
-def test_a_disk_with_too_few_inodes(there: Site) -> None:
+def test_lack_of_inodes_is_reported(there: Site) -> None:
     """Inodes are checked as well: exit code 41."""
     found = check(there, in_tmpfs(there.volume, "size=1g,nr_inodes=30"))
     assert (found.code, found.named("failed")) == (41, ["space"])

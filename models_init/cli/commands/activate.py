@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models_init.cli.result import Result, activated
+from models_init.cli.result import Result, activated, already_current
 from models_init.volume.activation import Switch
 from models_init.volume.layout import Volume
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def run(command: Command, settings: Settings) -> Result:
     """Activate an installed release by its id or a prefix of it."""
-    switch = Switch(Volume(settings.directory))
+    volume = Volume(settings.directory)
+    switch, current = Switch(volume), volume.current()
     release = switch.find(command.release)
     switch.activate(release, back=False)
-    return activated(release)
+    return already_current(release) if release == current else activated(release, action="activated")

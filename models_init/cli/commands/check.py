@@ -29,15 +29,15 @@ def run(_command: Command, settings: Settings) -> Result:
 
 async def check(settings: Settings, observer: Observer) -> Result:
     """Report whether an install would work, and everything that would prevent it."""
-    settings = _without_bad_keys(_with_short_timeouts(settings))
-    known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
-    somewhere = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
+    settings, key_faults = _without_bad_keys(_with_short_timeouts(settings))
+    packs_known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
+    source_known = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
     async with open_context(settings, NullObserver(), RetryReport(observer)) as context:
-        probe = probe_of(settings, context.source) if somewhere else None
-        ignored = ignored_no_proxy_entries(settings) if somewhere else ()
-        preflight = Preflight(settings.packs if known else (), context, probe)
+        probe = probe_of(settings, context.source) if source_known else None
+        ignored = ignored_no_proxy_entries(settings) if source_known else ()
+        preflight = Preflight(settings.packs if packs_known else (), context, probe)
         licenses = license_report(settings)
-        report = await preflight.run(settings.faults, ignored, licenses)
+        report = await preflight.run(settings.faults, key_faults, ignored, licenses)
     content, text = render.checked(report)
     return Result(content | license_content(licenses), text, exit_code=report.found.exit_code)
 
@@ -53,10 +53,10 @@ def _with_short_timeouts(settings: Settings) -> Settings:
     )
 
 
-def _without_bad_keys(settings: Settings) -> Settings:
-    """Return the settings; if the file of public keys is unusable, without it and with its error as a fault."""
+def _without_bad_keys(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Return the settings, without the file of public keys if that is unusable, and its errors."""
     try:
         settings.read_public_keys()
     except UsageError as error:
-        return settings.model_copy(update={"public_key_file": "", "faults": (*settings.faults, *error.faults)})
-    return settings
+        return settings.model_copy(update={"public_key_file": ""}), error.faults
+    return settings, ()

@@ -9,7 +9,7 @@ from models_init.cli.result import Result
 from models_init.cli.retry_report import RetryReport
 from models_init.cli.session import locked, open_context, run_observed
 from models_init.output import render
-from models_init.volume.prune import prune as remove
+from models_init.volume.prune import prune as prune_volume
 
 if TYPE_CHECKING:
     from models_init.cli.arguments import Command
@@ -29,6 +29,6 @@ async def prune(settings: Settings, observer: Observer, keep: int, *, dry_run: b
         locked(context, "prune", settings.lock_seconds),
     ):
         pruned = await context.workers.run(
-            lambda: remove(context.volume, settings.packs or None, keep, dry_run=dry_run)
+            lambda: prune_volume(context.volume, settings.packs or None, keep, dry_run=dry_run)
         )
     return Result(*render.pruned(pruned, dry_run=dry_run))

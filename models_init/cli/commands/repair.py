@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from models_init.cli.result import Result
 from models_init.cli.retry_report import RetryReport
 from models_init.cli.session import locked, open_context, run_observed
-from models_init.install.repair import repair as mend
+from models_init.install.repair import repair as repair_release
 from models_init.output import render
 from models_init.volume.activation import installed_release
 
@@ -29,5 +29,5 @@ async def repair(settings: Settings, observer: Observer, name: str) -> Result:
         open_context(settings, observer, RetryReport(observer)) as context,
         locked(context, "repair", settings.lock_seconds),
     ):
-        repaired = await mend(context, installed_release(context.volume, name))
+        repaired = await repair_release(context, installed_release(context.volume, name))
     return Result(*render.repaired(repaired))

@@ -30,6 +30,10 @@ class BarObserver:
         """Advance the bar by `count` bytes."""
         self._bar.update(count)
 
+    def restore(self, count: int) -> None:
+        """Advance the bar by `count` bytes that are not part of its rate."""
+        self._bar.restore(count)
+
 
 @contextmanager
 def bar(doing: str) -> Iterator[BarObserver]:
