@@ -112,7 +112,7 @@ def test_rollback_without_an_older_release_is_an_error(rolled_back: LifecycleSit
     rolled_back.offline("--prune", "--keep", "0", wanted=OLD)
     refused = rolled_back.run("--rollback", wanted=OLD)
     assert refused.code == NO_SUCH_RELEASE
-    assert "there is no release to roll back to; releases are: " in refused.err
+    assert "there is no release to roll back to; installed releases: " in refused.err
     assert rolled_back.active == OLD
 
 
