@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis
@@ -46,6 +47,12 @@ def _never_skipped_in_ci(report: _Report) -> _Report:
         report.outcome = "failed"
         report.longrepr = f"CI must not skip: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request: pytest.FixtureRequest) -> None:
+    """Give each test its own seed, so that code with random waits does the same in every run."""
+    random.seed(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
-from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.manifest import parse as parse_manifest
-from models_init.publish.pack.build import BuildOptions, build
-from models_init.publish.pack.source_tree import scan
 from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from tests import samples
+from tests.publish.packs import built
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -190,7 +188,11 @@ def build_samples(directory: Path) -> Packs:
     shape = samples.Shape(texts=24, weights=(9 * samples.MIB + 13, samples.MIB), dense=(3 * samples.MIB + 1,))
     dutch, newer = (samples.write_tree(directory / name, shape) for name in ("dutch", "newer"))
     samples.upgrade(newer)
-    trees = {COMMON: common, DUTCH: dutch, NEWER: newer}
+    return build_packs(directory, {COMMON: common, DUTCH: dutch, NEWER: newer}, level=1, chunk_size=256 << 10)
+
+
+def build_packs(directory: Path, trees: Mapping[PackRef, Path], **recipe: Any) -> Packs:
+    """Build a pack of each tree below `directory/packs`, with options of `BuildOptions`."""
     for ref, tree in trees.items():
-        build(scan(tree), BuildOptions(ref, level=1, chunk_size=256 << 10), directory / "packs", NullObserver())
+        built(tree, directory / "packs", ref, **recipe)
     return Packs(directory / "packs", trees)

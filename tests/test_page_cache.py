@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def tree(tmp_path: Path) -> Path:
     """Four files of 1 MiB in a directory whose pages can leave memory."""
     for number in range(4):
-        (tmp_path / str(number)).write_bytes(os.urandom(MIB))
+        (tmp_path / str(number)).write_bytes(random.Random(number).randbytes(MIB))
     (tmp_path / "elsewhere").write_bytes(b"x" * MIB)
     with (tmp_path / "elsewhere").open("rb") as file:
         os.fsync(file.fileno())

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB, Manifest
 from models_init.fs.files import FreedSpaceCounter
-from tests.publish.packs import built, write
-from tests.site import COMMON, DUTCH, NEWER, Packs, Site
+from tests.publish.packs import write
+from tests.site import COMMON, DUTCH, NEWER, Packs, Site, build_packs
 
 if TYPE_CHECKING:
     from models_init.core.pack_ref import PackRef
@@ -31,9 +31,7 @@ def build(directory: Path, size: int) -> Packs:
         DUTCH: write_weights(directory / "old", size, {}),
         NEWER: write_weights(directory / "new", size, {3: "changed"}),
     }
-    for ref, tree in trees.items():
-        built(tree, directory / "packs", ref, level=1)
-    return Packs(directory / "packs", trees)
+    return build_packs(directory, trees, level=1)
 
 
 def write_weights(directory: Path, size: int, seeds: dict[int, str]) -> Path:

@@ -22,9 +22,8 @@ from models_init.publish.inspection.inspect_bundle import inspect
 from models_init.sources.bundle import Bundle
 from tests.bundle import media, vendor
 from tests.bundle.test_install import untouched
-from tests.publish.packs import built
 from tests.samples import Shape, same_tree, write_tree
-from tests.site import COMMON, DUTCH, Packs, Site
+from tests.site import COMMON, DUTCH, Packs, Site, build_packs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,9 +54,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Packs:
     directory = tmp_path_factory.mktemp("small")
     shapes = {COMMON: Shape(texts=5, weights=(), dense=()), DUTCH: Shape(4, (150 * _KIB,), (90 * _KIB + 1,))}
     trees = {ref: write_tree(directory / ref.name, shape, ref.name) for ref, shape in shapes.items()}
-    for ref, tree in trees.items():
-        built(tree, directory / "packs", ref, level=1, chunk_size=16 * _KIB)
-    return Packs(directory / "packs", trees)
+    return build_packs(directory, trees, level=1, chunk_size=16 * _KIB)
 
 
 @pytest.fixture(scope="module")

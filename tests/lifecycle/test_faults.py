@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ import pytest
 
 from tests.eventually import eventually
 from tests.lifecycle.loop_devices import Disk, flush, tmpfs
-from tests.publish.packs import built, write
+from tests.publish.packs import write
 from tests.services import require_root, require_tool
-from tests.site import COMMON, DUTCH, NEWER, Done, Packs, Site
+from tests.site import COMMON, DUTCH, NEWER, Done, Packs, Site, build_packs
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,13 +35,12 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Packs:
     directory = tmp_path_factory.mktemp("versions")
     trees = {COMMON: write(directory / "common", {"phones.txt": b"a b c\n"})}
     for ref in (DUTCH, NEWER):
-        files = {f"{number:03}.bin": os.urandom(SIZE) for number in range(FILES)}
+        files = {f"{number:03}.bin": random.Random(f"{ref} {number}").randbytes(SIZE) for number in range(FILES)}
         trees[ref] = write(directory / ref.version, files)
-    for ref, tree in trees.items():
+    for tree in trees.values():
         for path in (tree, *tree.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        built(tree, directory / "packs", ref, level=1)
-    return Packs(directory / "packs", trees)
+    return build_packs(directory, trees, level=1)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.network.trial import build_packs, publish
+from tests.network.trial import build_incompressible, publish
 from tests.samples import MIB
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ def ground() -> Iterator[Path]:
 @pytest.fixture(scope="package")
 def published(azurite: Azurite, ground: Path) -> PublishedPacks:
     """Publish a pack whose archive is fetched in four ranges."""
-    return publish(build_packs(ground / "small", 24 * MIB), azurite)
+    return publish(build_incompressible(ground / "small", 24 * MIB), azurite)
 
 
 @pytest.fixture(scope="package")
 def large(azurite: Azurite, ground: Path) -> PublishedPacks:
     """Publish a pack whose archive is fetched in fourteen ranges."""
-    return publish(build_packs(ground / "large", 96 * MIB), azurite)
+    return publish(build_incompressible(ground / "large", 96 * MIB), azurite)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from models_init.core.units import human_size
 from tests.network.cases import CASES, CRAWL
 from tests.network.expiring_tokens import CONNECTIONS, Dying
-from tests.network.trial import build_packs, publish, run, run_at_random, run_case
+from tests.network.trial import build_incompressible, publish, run, run_at_random, run_case
 from tests.samples import MIB
 from tests.services import azurite
 from tests.services.faultproxy import FaultProxy
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="measure-", dir=options.directory) as directory:
-        packs = build_packs(Path(directory, "vendor"), options.size * MIB)
+        packs = build_incompressible(Path(directory, "vendor"), options.size * MIB)
         with azurite.serve(azurite.install()) as service:
             table = asyncio.run(_measure(publish(packs, service), Path(directory)))
     if options.write:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.network.trial import PublishedPacks, build_packs, publish, run
+from tests.network.trial import PublishedPacks, build_incompressible, publish, run
 from tests.samples import MIB, upgrade
 from tests.services.faultproxy import FaultProxy
 from tests.site import DUTCH, PREFIX
@@ -20,8 +20,8 @@ async def test_pack_republished_during_install_is_reported_and_not_mixed(
     azurite: Azurite, volume: Path, tmp_path: Path
 ) -> None:
     """The run ends with exit code 30 and activates nothing; the next one installs the new pack completely."""
-    old = build_packs(tmp_path / "old", 48 * MIB)
-    new = build_packs(tmp_path / "new", 48 * MIB, changed=upgrade)
+    old = build_incompressible(tmp_path / "old", 48 * MIB)
+    new = build_incompressible(tmp_path / "new", 48 * MIB, changed=upgrade)
     assert old.manifest(DUTCH).archive != new.manifest(DUTCH).archive
     published = publish(old, azurite)
     async with FaultProxy(published.container.origin) as proxy:

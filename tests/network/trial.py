@@ -12,14 +12,11 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from models_init.core.events import NullObserver
-from models_init.publish.pack.build import BuildOptions, build
-from models_init.publish.pack.source_tree import scan
 from tests.network.cases import ARCHIVES, ELSEWHERE, at_random, times
 from tests.samples import MIB, Shape, write_tree
 from tests.services.faultproxy import FaultProxy
 from tests.services.proxyfaults import fault
-from tests.site import COMMON, DUTCH, Done, Packs, Site, stocked
+from tests.site import COMMON, DUTCH, Done, Packs, Site, build_packs, stocked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -66,7 +63,7 @@ class TrialResult:
     seconds: float
 
 
-def build_packs(directory: Path, size: int, changed: Callable[[Path], None] = lambda _: None) -> Packs:
+def build_incompressible(directory: Path, size: int, changed: Callable[[Path], None] = lambda _: None) -> Packs:
     """Build a small pack `COMMON`, and `DUTCH` with an incompressible archive of about `size` bytes.
 
     `changed` is called with the tree of `DUTCH` before the build.
@@ -77,9 +74,7 @@ def build_packs(directory: Path, size: int, changed: Callable[[Path], None] = la
     }
     trees = {ref: write_tree(directory / ref.name, shape, f"network {ref.name}") for ref, shape in shapes.items()}
     changed(trees[DUTCH])
-    for ref, tree in trees.items():
-        build(scan(tree), BuildOptions(ref, level=1, chunk_size=MIB), directory / "packs", NullObserver())
-    return Packs(directory / "packs", trees)
+    return build_packs(directory, trees, level=1, chunk_size=MIB)
 
 
 def publish(packs: Packs, azurite: Azurite) -> PublishedPacks:

@@ -13,8 +13,8 @@ import base64
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -52,6 +52,9 @@ _KEEPER = ["sh", "-c", _KEEPER_SCRIPT, "sh"]
 
 _BLOCK = 8 << 20
 
+_numbers = itertools.count(1)
+"""Numbers for names that must be unique while a service runs."""
+
 
 class Request(NamedTuple):
     """A request that the service has answered; `path` is relative to the container and has no query.
@@ -82,7 +85,7 @@ class Azurite:
 
     def fresh_container(self) -> Azurite:
         """Create an empty container of the same service. Every test that writes must use its own container."""
-        fresh = replace(self, container=f"models-{secrets.token_hex(6)}")
+        fresh = replace(self, container=f"models-{next(_numbers)}")
         with fresh._client() as client:
             client.create_container()
         return fresh
@@ -163,7 +166,7 @@ class Azurite:
 
     def requests(self) -> list[Request]:
         """Return all requests to this container so far, including uploads by this class, in order of completion."""
-        mark = f"mark-{secrets.token_hex(6)}"
+        mark = f"mark-{next(_numbers)}"
         with self._client() as client:
             client.get_blob_client(mark).exists()
         prefix = f"/{self.account}/{self.container}"
@@ -238,7 +241,7 @@ def install(npm: str = "npm") -> Path:
 @contextlib.contextmanager
 def serve(home: Path, *, certificates: Certificates | None = None, node: str = "node") -> Iterator[Azurite]:
     """Run Azurite on a free loopback port with a temporary data directory; stop it and delete the data afterwards."""
-    account, key = "modelstest", base64.b64encode(secrets.token_bytes(64)).decode()
+    account, key = "modelstest", base64.b64encode(hashlib.sha512(b"modelstest").digest()).decode()
     data = tempfile.mkdtemp(prefix="azurite-")
     command = [node, str(home / "node_modules/azurite/dist/src/blob/main.js"), *_options(data, certificates)]
     environment = os.environ | {"AZURITE_ACCOUNTS": f"{account}:{key}"}

@@ -22,9 +22,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models_init.core.errors import SourceError, UnavailableError, UsageError
-from models_init.core.events import NullObserver
-from models_init.publish.pack.build import BuildOptions, build
-from models_init.publish.pack.source_tree import scan
 from models_init.sources.http import client as clients
 from models_init.sources.http.client import Credentials, HttpClient, TransportOptions
 from tests.eventually import eventually
@@ -32,7 +29,7 @@ from tests.samples import MIB, Shape, write_tree
 from tests.services.connect import CONNECTED, ConnectProxy
 from tests.services.faults import Answer, Cut, Headers, Reset, Stall
 from tests.services.faulty import FOREVER, Fault, FaultyServer, Reply
-from tests.site import COMMON, DUTCH, Packs, Site, in_container
+from tests.site import COMMON, DUTCH, Packs, Site, build_packs, in_container
 from tests.sources.collecting_sink import Collected
 from tests.tokens import leaks, token
 
@@ -462,9 +459,7 @@ async def test_sigterm_during_transfers_ends_within_two_seconds(
 def _large(directory: Path) -> Packs:
     shapes = {COMMON: Shape(texts=6, weights=(), dense=()), DUTCH: Shape(texts=6, weights=(), dense=(70 * MIB,))}
     trees = {ref: write_tree(directory / "trees" / ref.name, shape, ref.name) for ref, shape in shapes.items()}
-    for ref, tree in trees.items():
-        build(scan(tree), BuildOptions(ref, level=1), directory / "packs", NullObserver())
-    return Packs(directory / "packs", trees)
+    return build_packs(directory, trees, level=1)
 
 
 # -- proxies
