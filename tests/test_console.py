@@ -1,4 +1,4 @@
-"""Promises about what people and log collectors see."""
+"""What people and log collectors see of the program's output."""
 
 from __future__ import annotations
 
@@ -32,40 +32,38 @@ HEAVY = (
     "structlog",
     "tqdm",
     "asyncio",
-    "json",
-    "threading",
     "traceback",
-    "urllib",
     "dataclasses",
     "pydantic",
 )
 
 
 def seen(work: Callable[[Observer], None], **settings: Any) -> list[str]:
-    """Return the lines that a watcher writes to a stream that is no terminal."""
+    """Return the lines that an observer writes to a stream that is not a terminal."""
     stream = io.StringIO()
     with console.watching(stream=stream, **settings) as observer:
         work(observer)
     return stream.getvalue().splitlines()
 
 
-def told(error: BaseException, **settings: Any) -> tuple[int, str]:
+def reported(error: BaseException, **settings: Any) -> tuple[int, str]:
     """Return the exit code and the text of a fault."""
     stream = io.StringIO()
     return console.fault(error, stream=stream, **settings), stream.getvalue()
 
 
 def run(script: str, *arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
-    """Run a script in a Python of its own, with warnings as errors."""
+    """Run a script in a new process, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", script, *arguments]
     return subprocess.run(command, check=False, text=True, timeout=60, **streams)
 
 
-def on_terminal(script: str) -> str:
-    """Return what a script writes to a terminal of 100 columns."""
+def on_terminal(script: str, variables: dict[str, str] | None = None, columns: int = 100) -> str:
+    """Return the output of a script on a terminal."""
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=follower, stdout=follower)
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = os.environ | {"TERM": "xterm", "NO_COLOR": "", "TZ": "UTC"} | (variables or {})
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=follower, stdout=follower, env=environment)
     os.close(follower)
     written = bytearray()
     try:
@@ -89,8 +87,8 @@ def failing(secret: str) -> Exception:
         return error
 
 
-def test_each_event_is_a_line() -> None:
-    """Where stderr is no terminal, an event is one line with its name and facts, and nothing else is written."""
+def test_event_is_one_line_of_text() -> None:
+    """Without a terminal, the line has the name and the facts, and nothing else is written."""
 
     def work(observer: Observer) -> None:
         observer.event("resolved", pack="nl-nl", bytes=MIB)
@@ -104,16 +102,16 @@ def test_each_event_is_a_line() -> None:
     ]
 
 
-def test_each_event_is_an_object() -> None:
-    """In JSON an event is one object a line, with time, level and event."""
+def test_event_is_one_object_of_json() -> None:
+    """The object has time, level, event and the facts."""
     (line,) = seen(lambda observer: observer.event("resolved", pack="nl-nl", bytes=MIB), log_format="json")
     found = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
     assert found == {"level": "info", "event": "resolved", "pack": "nl-nl", "bytes": MIB}
 
 
-def test_an_event_can_have_a_level() -> None:
-    """The fact `level` decides whether the event is written; an unknown one counts as info."""
+def test_level_of_event_is_respected() -> None:
+    """An unknown level counts as info."""
 
     def work(observer: Observer) -> None:
         observer.event("a", level="debug")
@@ -124,8 +122,8 @@ def test_an_event_can_have_a_level() -> None:
     assert [line.split()[1:3] for line in seen(work)] == [["warning", "b"], ["info", "c"], ["info", "d"]]
 
 
-def test_silence_is_broken_by_a_heartbeat() -> None:
-    """While the work says nothing, a line comes in every interval, from a thread that ends with the watcher."""
+def test_progress_is_logged_at_every_interval() -> None:
+    """The thread of the heartbeat ends with the observer."""
     beaten = threading.Event()
 
     class Stream(io.StringIO):
@@ -138,7 +136,7 @@ def test_silence_is_broken_by_a_heartbeat() -> None:
         observer.expect(4 * MIB)
         observer.advance(MIB)
         assert beaten.wait(60)
-    assert not {thread.name for thread in threading.enumerate()} & {"heartbeat", "outlet"}
+    assert not {thread.name for thread in threading.enumerate()} & {"heartbeat", "stream-writer"}
 
 
 OTHERS = """
@@ -176,8 +174,8 @@ print("from the end", file=sys.stderr)
 """
 
 
-def test_what_others_write_to_stderr_becomes_an_event() -> None:
-    """Warnings, log records, tracebacks of threads, tasks and destructors: all are lines like others, and redacted."""
+def test_text_on_stderr_becomes_an_event() -> None:
+    """Warnings, log records and tracebacks of threads, tasks and destructors are events, and redacted."""
     secret = token()
     *lines, end = run(OTHERS, secret, stderr=subprocess.PIPE).stderr.splitlines()
     events = [json.loads(line) for line in lines]
@@ -190,8 +188,8 @@ def test_what_others_write_to_stderr_becomes_an_event() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_canary_is_never_seen(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """At level debug, with exceptions, nested facts, URLs and tracebacks, no form of the token is printed."""
+def test_token_is_not_printed_at_level_debug(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It occurs in exceptions, nested facts, URLs and tracebacks, in several encodings."""
     secret = token()
     register(secret)
     error = failing(secret)
@@ -214,24 +212,24 @@ def test_the_canary_is_never_seen(log_format: str, capsys: pytest.CaptureFixture
     assert leaks("\n".join([*lines, everything.out, everything.err])) == []
 
 
-def test_a_terminal_gets_a_bar_below_the_lines() -> None:
-    """On a terminal the bytes are a bar with rate and remaining time that never runs back, and lines stand above it."""
+def test_terminal_shows_a_bar_below_the_lines() -> None:
+    """The bar has the rate and the remaining time, and never goes back."""
     written = on_terminal(
         "from models_init.output import console\n"
-        "with console.watching(interval=0.001) as watcher:\n"
-        "    watcher.event('fetching', url='?sig=abc')\n"
-        "    watcher.expect(600 << 20)\n"
+        "with console.watching(interval=0.001) as observer:\n"
+        "    observer.event('fetching', url='?sig=abc')\n"
+        "    observer.expect(600 << 20)\n"
         "    for number in range(8):\n"
-        "        watcher.advance(100 << 20)\n"
-        "        watcher.event('published', pack='nl-nl')\n"
-        "        watcher.expect((number == 3) * 200 << 20)\n"
+        "        observer.advance(100 << 20)\n"
+        "        observer.event('published', pack='nl-nl')\n"
+        "        observer.expect((number == 3) * 200 << 20)\n"
         "console.fault(ValueError())\n"
     )
     shown = [frame for frame in re.split(r"[\r\n]+", written) if frame.strip()]
     lines = [frame for frame in shown if "%|" not in frame]
     frames = [frame for frame in shown if "%|" in frame]
     assert [line.split()[2] for line in lines[:-1]] == ["fetching"] + ["published"] * 8
-    assert lines[-1].startswith("models-init: error: this is a bug")
+    assert lines[-1].startswith("models-init: \x1b[31merror:\x1b[0m this is a bug")
     done = [float(re.findall(r"([\d.]+)(?:B|MiB)/", frame)[0]) for frame in frames]
     assert done == sorted(done)
     assert done[-1] == 800
@@ -249,8 +247,8 @@ def test_a_terminal_gets_a_bar_below_the_lines() -> None:
     ],
     ids=["models-init", "models-pack"],
 )
-def test_a_bar_has_the_units_of_the_log_lines(show: str) -> None:
-    """Both programs write sizes and rates as log lines do, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
+def test_bar_has_the_units_of_the_log_lines(show: str) -> None:
+    """In both programs, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
     written = on_terminal(
         "from models_init.output import console\n"
         "from models_init.publish.cli import progress\n"
@@ -263,13 +261,53 @@ def test_a_bar_has_the_units_of_the_log_lines(show: str) -> None:
     assert not re.search(r"\d[kMGT](B|/)", written)
 
 
-def test_a_terminal_gets_json_if_it_is_asked_for() -> None:
-    """JSON is lines alone, wherever it goes."""
+EVENTS = """
+from models_init.output import console
+with console.watching() as observer:
+    observer.event("fetching", bytes=1, reused=0, source="https://scriptixmodels.blob.core.windows.net/models/realtime/")
+    observer.event("waiting", level="warning", text="another run works on this volume, and this one waits for its end")
+    observer.event("wrong", level="error")
+    observer.expect(4 << 30)
+    observer.advance(1 << 30)
+"""
+
+
+def test_lines_fit_in_a_terminal_of_80_columns() -> None:
+    """Lines have a short clock, and continue below the event between words."""
+    written = on_terminal(EVENTS, {"NO_COLOR": "1"}, columns=80)
+    rows = [row for row in re.split(r"[\r\n]+", written) if row]
+    assert [row for row in rows if len(row) > 80] == []
+    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", row) for row in rows[:5]] == [
+        "info    fetching bytes=1B reused=0",
+        "         source=https://scriptixmodels.blob.core.windows.net/models/realtime/",
+        'warning waiting text="another run works on this volume, and this one',
+        '         waits for its end"',
+        "error   wrong",
+    ]
+    assert " 25%|" in rows[-1]
+
+
+@pytest.mark.parametrize(("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colors_follow_the_terminal_and_no_color(variables: dict[str, str], colored: bool) -> None:  # noqa: FBT001 - a parameter
+    """Only the levels warning and error are colored."""
+    written = on_terminal(EVENTS, variables)
+    assert ("\x1b[33mwarning\x1b[0m waiting" in written) == colored
+    assert ("\x1b[31merror  \x1b[0m wrong" in written) == colored
+    assert ("\x1b[3" in written) == colored
+
+
+def test_quiet_terminal_shows_no_bar() -> None:
+    """At level warning there are only warnings and errors."""
+    written = on_terminal(EVENTS.replace("watching()", "watching(level='warning')"), {"NO_COLOR": "1"})
+    assert [line.split()[1] for line in written.splitlines()] == ["warning", "error"]
+
+
+def test_terminal_shows_json_lines_without_a_bar() -> None:
     written = on_terminal(
         "from models_init.output import console\n"
-        "with console.watching(log_format='json') as watcher:\n"
-        "    watcher.expect(600 << 20)\n"
-        "    watcher.event('fetching')\n"
+        "with console.watching(log_format='json') as observer:\n"
+        "    observer.expect(600 << 20)\n"
+        "    observer.event('fetching')\n"
     )
     assert [json.loads(line)["event"] for line in written.splitlines()] == ["fetching"]
 
@@ -282,43 +320,44 @@ def test_a_terminal_gets_json_if_it_is_asked_for() -> None:
         (AccessError("?sv=1&sig=abc is expired"), 22, ["?[redacted] is expired"]),
     ],
 )
-def test_a_fault_is_a_line(error: Exception, code: int, lines: list[str]) -> None:
-    """Each fault is one line with the program's name, or one object; the exit code is the error's."""
-    assert told(error) == (code, "".join(f"models-init: error: {line}\n" for line in lines))
-    found, text = told(error, log_format="json")
+def test_each_fault_is_one_line(error: Exception, code: int, lines: list[str]) -> None:
+    """In JSON each fault is one object. The exit code is that of the error."""
+    assert reported(error) == (code, "".join(f"models-init: error: {line}\n" for line in lines))
+    found, text = reported(error, log_format="json")
     objects = [json.loads(line) for line in text.splitlines()]
     assert found == code
     assert [each.pop("error") for each in objects] == lines
+    assert [each.pop("remedy") for each in objects] == ["" for _ in lines]
     assert all(
         {**each, "time": ""} == {"time": "", "level": "error", "event": "failed", "exit_code": code} for each in objects
     )
 
 
-def test_a_bug_is_called_a_bug() -> None:
-    """An unexpected exception is one line and exit code 1; its traceback comes at level debug alone."""
+def test_unexpected_exception_is_reported_as_a_bug() -> None:
+    """It is one line and exit code 1; the traceback is written at level debug only."""
     error = failing("sig=abc")
-    code, text = told(error, program="models-pack")
+    code, text = reported(error, program="models-pack")
     assert code == 1
     assert text.count("\n") == 1
     assert text.startswith("models-pack: error: this is a bug in this program: RuntimeError: ")
-    code, text = told(error, level="debug")
+    code, text = reported(error, level="debug")
     assert code == 1
     assert text.startswith("Traceback (most recent call last):\n")
     assert "abc" not in text
-    code, text = told(error, level="debug", log_format="json")
+    code, text = reported(error, level="debug", log_format="json")
     assert json.loads(text)["traceback"].startswith("Traceback")
 
 
-def test_a_note_needs_no_watcher() -> None:
-    """One event can be logged without a watcher; it is dropped where only warnings are wanted."""
+def test_note_is_logged_without_an_observer() -> None:
+    """It is dropped at level warning."""
     stream = io.StringIO()
     console.note("up to date", {"release": "r1"}, stream=stream)
     console.note("up to date", {"release": "r1"}, stream=stream, level="warning")
     assert stream.getvalue().partition(" ")[2] == "info    up to date release=r1\n"
 
 
-def test_the_result_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """The result is all that goes to stdout: text as it is, or one line of JSON, both redacted."""
+def test_only_the_result_is_written_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is text, or one line of JSON; both are redacted."""
     console.result("two\nlines ?sig=abc")
     console.result({"sig": "abc", "packs": ("a",), "path": io}, as_json=True)
     text, _, document = capsys.readouterr().out.partition("\n{")
@@ -326,51 +365,50 @@ def test_the_result_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads("{" + document) == {"sig": "[redacted]", "packs": ["a"], "path": str(io)}
 
 
-def test_a_result_that_cannot_be_written_is_a_fault() -> None:
-    """A full disk behind stdout is told, rather than an exit code of 0 beside half a result."""
+def test_unwritable_stdout_is_reported() -> None:
+    """A full disk behind stdout must not end with exit code 0 and half a result."""
     with open("/dev/full", "w") as full, pytest.raises(UsageError, match="No space left"):
         console.result("lost", stream=full)
 
 
-SPEAKING = """
+CHATTY = """
 import sys
 from models_init.output import console
-with console.watching() as watcher:
+with console.watching() as observer:
     for number in range(3000):
-        watcher.event("speaking", number=number)
+        observer.event("chatting", number=number)
 try:
-    console.result("spoken " * 10000)
+    console.result("chatty " * 10000)
 finally:
     sys.exit(console.fault(ValueError()) + 40)
 """
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
-def test_a_reader_that_has_gone_changes_no_exit_code(name: str) -> None:
-    """Behind `| head` or a dead log collector the program ends as it would have, and says nothing more."""
+def test_closed_reader_does_not_change_the_exit_code(name: str) -> None:
+    """The reader is `| head`, or a log collector that has ended."""
     reader, writer = os.pipe()
     os.close(reader)
     other = "stderr" if name == "stdout" else "stdout"
-    ended = run(SPEAKING, **{name: writer, other: subprocess.PIPE})
+    ended = run(CHATTY, **{name: writer, other: subprocess.PIPE})
     os.close(writer)
     assert ended.returncode == 41
     assert "BrokenPipe" not in (ended.stderr or "")
 
 
-def test_closed_streams_change_no_exit_code() -> None:
-    """Without stdout and stderr the program works as with them."""
+def test_closed_streams_do_not_change_the_exit_code() -> None:
     ended = run(
         "import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', sys.argv[1]], preexec_fn=lambda: "
         "__import__('os').closerange(1, 3)).returncode)",
-        SPEAKING,
+        CHATTY,
     )
     assert ended.returncode == 41
 
 
-def test_a_reader_that_does_not_read_does_not_hold_the_program() -> None:
-    """Behind a full pipe the work goes on and the program ends with its own exit code."""
+def test_blocked_reader_does_not_block_the_program() -> None:
+    """The pipe is full; the program ends with its own exit code."""
     reader, writer = os.pipe()
-    script = SPEAKING.replace("sys.exit(console.fault(ValueError()) + 40)", "sys.exit(41)")
+    script = CHATTY.replace("sys.exit(console.fault(ValueError()) + 40)", "sys.exit(41)")
     ended = run(script, stderr=writer, stdout=subprocess.DEVNULL)
     os.close(writer)
     os.close(reader)
@@ -384,13 +422,12 @@ def test_a_reader_that_does_not_read_does_not_hold_the_program() -> None:
         ("console.note('up to date', {'release': 'r1', 'bytes': 1}, level='warning')", ()),
         ("console.fault(UsageError('odd'))", ()),
         ("console.fault(ValueError('odd'))", ()),
-        ("console.result(console.table([(console.human_size(1),)], ['SIZE']))", ()),
-        ("console.result({'release': 'r1'}, as_json=True)", ("json",)),
-        ("console.watching().__enter__()", ("threading",)),
+        ("console.result({'release': 'r1'}, as_json=True)", ()),
+        ("console.watching().__enter__()", ()),
     ],
 )
-def test_what_is_heavy_is_imported_by_need(use: str, needed: tuple[str, ...]) -> None:
-    """A start with nothing to do pays for no library that only a watcher needs."""
+def test_expensive_modules_are_imported_on_demand(use: str, needed: tuple[str, ...]) -> None:
+    """A start with nothing to do imports no library that only a long operation needs."""
     script = (
         f"import sys; from models_init.output import console; from models_init.core.errors import UsageError\n{use}\n"
     )

@@ -395,7 +395,7 @@ def test_flags_override_environment(site: Site, packs: Packs) -> None:
         ({"MODELS_URL": "nowhere"}, [], "MODELS_URL=nowhere is not a container URL"),
         ({"MODELS_LOG_LEVEL": "loud"}, [], "MODELS_LOG_LEVEL=loud is not one of debug, info, warning, error"),
         ({}, ["--plan", "--status"], "argument --status: not allowed with argument --plan; see --help"),
-        ({}, ["--no-such-flag"], "unrecognized arguments: --no-such-flag; see --help"),
+        ({}, ["--no-such-flag"], "unknown argument '--no-such-flag'; see --help"),
         ({}, ["--languages"], "argument --languages: expected one argument; see --help"),
     ],
 )

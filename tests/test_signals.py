@@ -1,4 +1,4 @@
-"""Signals: whatever the work does, the process stops within two seconds, with the exit code of the signal."""
+"""Signals: the process stops within two seconds, with the exit code of the signal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.core.signals import StoppedError, run
+from models_init.core.event_loop import run
+from models_init.core.signals import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LIMIT = 2.0
+_LIMIT = 2.0  # seconds
 _PROGRAM = """
-import asyncio, sys, time, threading
+import asyncio, os, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
-from models_init.core.signals import StoppedError, raise_on_signals, run
+from models_init.core.event_loop import run
+from models_init.core.signals import StoppedError, raise_on_signals
 
 def say(text):
     print(text, flush=True)
@@ -56,15 +58,27 @@ def before_the_loop():
     say("ready")
     time.sleep(60)
 
+async def interrupted_early():
+    raise RuntimeError("not reached")
+
+def as_the_loop_begins():
+    make = asyncio.new_event_loop
+    def new_event_loop():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return make()
+    asyncio.new_event_loop = asyncio.events.new_event_loop = new_event_loop
+    say("ready")
+    run(interrupted_early)
+
 def after_the_loop():
-    run(asyncio.sleep(0))
+    run(lambda: asyncio.sleep(0))
     say("ready")
     time.sleep(60)
 
 raise_on_signals()
 try:
     work = globals()[sys.argv[1]]
-    run(work()) if asyncio.iscoroutinefunction(work) else work()
+    run(work) if asyncio.iscoroutinefunction(work) else work()
 except StoppedError as stopped:
     say(f"stopped by {stopped}")
     sys.exit(stopped.exit_code)
@@ -73,7 +87,7 @@ except StoppedError as stopped:
 
 @pytest.fixture
 def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    """Start work of one kind, and wait until it is amid it."""
+    """Start a process with one kind of work, and wait until the work has begun."""
     command = [sys.executable, "-c", _PROGRAM, request.param]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
@@ -83,7 +97,7 @@ def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(
-    ("started", "number", "code", "said"),
+    ("started", "number", "code", "output"),
     [
         ("waits", signal.SIGTERM, 143, ["cleaned up", "stopped by SIGTERM"]),
         ("waits", signal.SIGINT, 130, ["cleaned up", "stopped by SIGINT"]),
@@ -97,22 +111,29 @@ def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     ],
     indirect=["started"],
 )
-def test_a_signal_stops_the_process(
-    started: subprocess.Popen[str], number: signal.Signals, code: int, said: list[str] | None
+def test_signal_stops_the_process_within_two_seconds(
+    started: subprocess.Popen[str], number: signal.Signals, code: int, output: list[str] | None
 ) -> None:
-    """It ends within two seconds with 143 or 130 and no traceback: amid waiting, blocking, and stubborn work."""
+    """The work waits, blocks a thread, ignores the cancellation, or has not begun; there is no traceback."""
     started.send_signal(number)
     began = time.monotonic()
     out, err = started.communicate(timeout=30)
     assert time.monotonic() - began < _LIMIT
     assert (started.returncode, err) == (code, "")
-    if said is not None:
-        assert out.splitlines() == said
+    if output is not None:
+        assert out.splitlines() == output
+
+
+@pytest.mark.parametrize("started", ["as_the_loop_begins"], indirect=True)
+def test_signal_before_the_work_begins_causes_no_warning(started: subprocess.Popen[str]) -> None:
+    """A coroutine that never runs would cause `RuntimeWarning: coroutine was never awaited`."""
+    out, err = started.communicate(timeout=30)
+    assert (started.returncode, out.splitlines(), err) == (143, ["stopped by SIGTERM"], "")
 
 
 @pytest.mark.parametrize("started", ["cleans_up_slowly"], indirect=True)
-def test_a_second_signal_changes_nothing(started: subprocess.Popen[str]) -> None:
-    """Who presses Ctrl-C twice gets the same end, and no traceback."""
+def test_second_signal_changes_nothing(started: subprocess.Popen[str]) -> None:
+    """Pressing Ctrl-C twice gives the same exit code and no traceback."""
     assert started.stdout
     started.send_signal(signal.SIGINT)
     assert started.stdout.readline() == "cleaning\n"
@@ -121,8 +142,8 @@ def test_a_second_signal_changes_nothing(started: subprocess.Popen[str]) -> None
     assert (started.returncode, err) == (130, "")
 
 
-def test_the_result_and_the_error_of_the_work_come_out() -> None:
-    """`run` returns what the work returns, and raises the very error that it raises."""
+def test_run_returns_the_result_and_raises_the_error_of_the_work() -> None:
+    """The error is the same object."""
     error = KeyError("a bug")
 
     async def good() -> str:
@@ -131,14 +152,14 @@ def test_the_result_and_the_error_of_the_work_come_out() -> None:
     async def bad() -> None:
         raise error
 
-    assert run(good()) == "done"
+    assert run(good) == "done"
     with pytest.raises(KeyError) as raised:
-        run(bad())
+        run(bad)
     assert raised.value is error
 
 
-def test_stopping_is_no_ordinary_error() -> None:
-    """`SpoolClosedError` passes every `except Exception`, and names its signal."""
+def test_stopped_error_passes_handlers_of_exceptions() -> None:
+    """Its text is the signal's name."""
     assert not issubclass(StoppedError, Exception)
     assert (str(StoppedError(signal.SIGTERM)), StoppedError(signal.SIGTERM).exit_code) == ("SIGTERM", 143)
     assert (str(StoppedError(signal.SIGINT)), StoppedError(signal.SIGINT).exit_code) == ("SIGINT", 130)

@@ -8,7 +8,7 @@ import pytest
 
 from models_init.cli.main import main
 from models_init.core.errors import AccessError, UsageError
-from models_init.output.console import TERMINATION_LOG_BYTES, write_termination_log
+from models_init.output.failure import TERMINATION_LOG_BYTES, write_termination_log
 from tests.tokens import leaks, token
 
 if TYPE_CHECKING:

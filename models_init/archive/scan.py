@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from models_init.archive.decompress import PIECE
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.manifest_builder import ManifestBuilder
 from models_init.archive.tar_reader import ENTRIES_LIMIT, Limits, read
+from models_init.core.thread_pools import thread_pool
 from models_init.formats.manifest import MIB
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from models_init.archive.decompress import Readable
     from models_init.archive.tree_writer import TreeWriter
     from models_init.formats.manifest import Archive, OpaqueArchive
@@ -72,7 +74,7 @@ class _HashingReader:
     def __init__(self, inner: Readable) -> None:
         self._inner = inner
         self._hash = hashlib.sha256()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="archive-hash")
+        self._executor = thread_pool(1, "archive-hash")
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +12,7 @@ from models_init.archive.scan import limits_of, scan
 from models_init.archive.spool import Spool, SpoolReader, SpoolWriter, spans
 from models_init.archive.tree_writer import TreeWriter
 from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
+from models_init.core.thread_pools import thread_pool
 from models_init.core.units import human_size
 from models_init.core.workers import unwrap_group
 from models_init.formats import manifest
@@ -117,7 +117,7 @@ class ArchiveInstall:
             reader.mark_stored(part)
             loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
 
-        thread = ThreadPoolExecutor(1, thread_name_prefix="unpack")  # not a worker: it waits for workers
+        thread = thread_pool(1, "unpack")  # not a worker: it waits for workers
 
         async def unpack() -> ScanResult:
             return await loop.run_in_executor(thread, self._unpack, reader, tree)

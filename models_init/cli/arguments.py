@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from models_init import __version__
+from models_init.cli.misspelled import suggestion
 from models_init.cli.settings import SETTINGS
 from models_init.core.errors import UsageError
 
@@ -14,28 +16,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-_EXIT_CODES = """\
+_USAGE = "models-init [ACTION] [--json] [-q | -v] [SETTING ...]"
+
+_DESCRIPTION = """\
+Install and activate the speech model packs that the environment names:
+download what is missing, verify it, and switch to all of it at once.
+To continue after any failure, run the same command again.
+"""
+
+_EPILOG = """\
+example:
+  export REALTIME_LANGUAGES=nl-nl REALTIME_LANGUAGE_VERSION=2026.04
+  export REALTIME_COMMON_VERSION=2026.04
+  export MODELS_SAS_TOKEN_FILE=/run/secrets/models-sas-token
+  models-init --check      # would an install work?
+  models-init              # install
+  models-init --status     # what is installed?
+
 exit codes:
   0    installed, or nothing to do
   1    a bug in this program
-  2    usage or environment
-  10   manifest unreadable      11   manifest of an unknown schema
+  2    invalid command line or environment
+  10   manifest or opaque archive unusable
+  11   manifest of an unknown schema
   12   versions that do not work together
-  13   not signed by a key that is trusted here
+  13   not signed by a trusted key
   20   source unreachable; may pass, run again
   21   no such pack or version, or it is archived
   22   access denied: the SAS token
   23   not licensed: license.json or license.dat
   30   wrong bytes from the source, again after a retry
-  40   volume                   41   no space                 42   locked by another run
-  43   not writable             44   no such release          45   damaged
-  130  interrupted              143  terminated: what was fetched is kept
+  40   volume: fault         41   volume: no space     42   volume: locked
+  43   volume: not writable  44   no such release      45   damaged
+  130  interrupted           143  terminated; verified data is kept
+
+Documentation: docs/operations.md, docs/troubleshooting.md in the repository
 """
 
 _ACTIONS = (
     *("plan", "check", "status", "verify", "repair", "rollback", "activate"),
-    *("prune", "hold", "receipt", "render_overlay"),
+    *("prune", "hold", "receipt", "render_overlay", "generate"),
 )
+FORMATS = ("man", "bash", "zsh", "fish")
 _PREVIOUS = ""  # value of `--rollback` without a release
 
 
@@ -44,7 +66,8 @@ class Command:
     """The parsed command line.
 
     `action` is "install" if no action's flag is given. `release` is empty if none is named; for "receipt" it is the
-    output file. `values` are the texts of the settings by variable: flags take precedence over the environment.
+    output file, for "generate" the format. `values` are the texts of the settings by variable: flags take precedence
+    over the environment.
     """
 
     action: str
@@ -65,10 +88,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
     """Parse the command line. Raises `UsageError`; `SystemExit` after `--help` and `--version`."""
-    parser = _parser()
-    parsed = vars(parser.parse_args(arguments))
+    parser = build_parser()
+    known, unknown = parser.parse_known_args(arguments)
+    parsed = vars(known)
     action = next((name for name in _ACTIONS if parsed[name] not in (None, False)), "install")
-    _require(parsed, action)
+    _require(parsed, action, unknown, parser)
     given = {setting.variable: parsed[setting.variable] for setting in SETTINGS if setting.flag}
     return Command(
         action=action,
@@ -81,52 +105,76 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
     )
 
 
-def _require(parsed: Mapping[str, object], action: str) -> None:
+def _require(parsed: Mapping[str, Any], action: str, unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Raise `UsageError` for arguments that do not exist or do not belong to the action."""
+    if action == "hold" and not parsed["program"]:
+        raise UsageError("--hold needs a program to run; write it like --hold current -- asr-server")
+    for word in unknown or (() if action == "hold" else parsed["program"]):
+        raise UsageError(f"unknown argument {word!a}{_advice(word, parser)}")
     if action != "prune" and (parsed["keep"] is not None or parsed["dry_run"]):
-        raise UsageError("--keep and --dry-run go with --prune; see --help")
-    if bool(parsed["program"]) != (action == "hold"):
-        raise UsageError("--hold RELEASE wants a program to run, as in --hold current -- asr-server; nothing else does")
+        raise UsageError("--keep and --dry-run belong to --prune; see --help")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _advice(word: str, parser: argparse.ArgumentParser) -> str:
+    if word == "install":
+        return "; run models-init without an action to install"
+    flags = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 - no public list
+    return suggestion(f"--{word.lstrip('-').partition('=')[0]}", flags) or "; see --help"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all actions and settings; help texts fit in 80 columns."""
     parser = _Parser(
         prog="models-init",
-        description="Bring the volume to the release that the environment names: fetch what is missing, verify it, "
-        "activate it as one set. Run again to go on after any fault.",
-        epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=_USAGE,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=79, max_help_position=28),
         allow_abbrev=False,
     )
     _add_actions(parser)
     parser.add_argument("--keep", type=_count, metavar="N", help="with --prune: releases to keep for rollback [1]")
-    parser.add_argument("--dry-run", action="store_true", help="with --prune: say what would go, remove nothing")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    parser.add_argument("--dry-run", action="store_true", help="with --prune: remove nothing, report what would be")
+    parser.add_argument("--json", action="store_true", help="print the result, or the error, as one JSON object")
+    for short, long, level, text in (
+        ("-q", "--quiet", "warning", "log only warnings and errors, without progress"),
+        ("-v", "--verbose", "debug", "log details, such as each request"),
+    ):
+        parser.add_argument(short, long, action="store_const", const=level, dest="MODELS_LOG_LEVEL", help=text)
     parser.add_argument("--version", action="version", version=f"models-init {__version__}")
-    settings = parser.add_argument_group("settings (each is an environment variable, too)")
+    settings = parser.add_argument_group("settings (each is also an environment variable)")
     for setting in SETTINGS:
         _add_setting(settings, setting.variable, setting.flag, f"{setting.help} [{setting.default or 'not set'}]")
-    parser.add_argument("program", nargs="*", metavar="PROGRAM", help="with --hold: what to run, after --")
+    parser.add_argument("program", nargs="*", metavar="PROGRAM", help="with --hold: the program to run, after --")
     return parser
 
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("actions (without one: install)").add_mutually_exclusive_group()
-    group.add_argument("--plan", action="store_true", help="say what would be fetched, reused, written and activated")
-    group.add_argument("--check", action="store_true", help="say whether an install would work; change nothing")
-    group.add_argument("--status", action="store_true", help="say what is installed, current and staged")
-    _add_release(group, "--verify", "hash all files of a release [current], and name every difference")
-    _add_release(group, "--repair", "put back what --verify finds, fetching the damaged chunks alone")
-    _add_release(group, "--rollback", "make the release before the current one current, or RELEASE; later runs keep it")
-    group.add_argument("--activate", metavar="RELEASE", help="make an installed release current; later runs keep it")
-    group.add_argument("--prune", action="store_true", help="remove what neither current nor rollback needs")
+    group.add_argument("--plan", action="store_true", help="report what an install would download, reuse and write")
+    group.add_argument("--check", action="store_true", help="report whether an install would work; change nothing")
+    group.add_argument("--status", action="store_true", help="report what is installed, current and incomplete")
+    _add_release(group, "--verify", "hash all files of a release [current], and list the damages")
+    _add_release(group, "--repair", "fetch the chunks that --verify reports as damaged")
+    _add_release(group, "--rollback", "activate the previous release, or RELEASE; later runs keep it")
+    group.add_argument("--activate", metavar="RELEASE", help="activate an installed release; later runs keep it")
     group.add_argument(
-        "--hold", metavar="RELEASE", help="run a program that --prune respects: --hold current -- PROGRAM ..."
+        "--prune", action="store_true", help="remove what neither the current release nor a rollback needs"
     )
     group.add_argument(
-        "--receipt", metavar="FILE", help="write what is installed, for a bundle that leaves it out; - for stdout"
+        "--hold", metavar="RELEASE", help="run a program whose release --prune keeps: --hold current -- PROGRAM"
+    )
+    group.add_argument(
+        "--receipt", metavar="FILE", help="write a list of the installed packs for the vendor; - for stdout"
     )
     group.add_argument(
         "--render-overlay", action="store_true", help="print a compose overlay with one engine for each language"
+    )
+    group.add_argument(
+        "--generate",
+        choices=FORMATS,
+        metavar="FORMAT",
+        help=f"print the manual page or a completion: {', '.join(FORMATS)}",
     )
 
 
@@ -139,7 +187,7 @@ def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None
     if flag:
         group.add_argument(flag, dest=variable, metavar=variable, help=text)
     else:
-        group.description = f"{variable} (no flag: it would show in the list of processes): {text}"
+        group.description = f"{variable}: {text}\n(without a flag, because the list of processes would show it)"
 
 
 def _count(text: str) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from models_init.cli import arguments
 from models_init.cli.licenses import require_licenses
-from models_init.cli.settings import Settings, load, read
+from models_init.cli.misspelled import misspelled_variables
+from models_init.cli.settings import Settings, read
 from models_init.cli.up_to_date import nothing_to_do
+from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.signals import StoppedError, raise_on_signals
-from models_init.output import console
+from models_init.output import console, failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,28 +30,76 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     os.umask(0o022)  # file modes must not depend on the shell's umask
     for variable in ("MODELS_SAS_TOKEN", "MODELS_REGISTRY_PASSWORD"):
         register(environment.get(variable, ""))
-    facts: dict[str, object]
-    log_format, level = environment.get("MODELS_LOG_FORMAT", "text"), environment.get("MODELS_LOG_LEVEL", "info")
-    termination_log = environment.get("MODELS_TERMINATION_LOG", "")
+    output: _Output | None = None
     try:
         command = arguments.parse(argv, environment)
-        settings = (read if command.action == "check" else load)(command.values, with_packs=_names_packs(command))
-        log_format, level, termination_log = settings.log_format, settings.log_level, settings.termination_log
-        result = _act(command, settings)
-        if command.as_json and (refused := result.content.get("rolled_back_from")):  # the text says so itself
-            facts = {"stays": result.content["release"], "not": refused, "text": result.text}
-            console.note("rolled_back", facts, log_format=log_format, level=level)
-        for text in result.warnings:
-            console.note("license", {"level": "warning", "text": text}, log_format=log_format, level=level)
-        console.result(result.content if command.as_json else result.text, as_json=command.as_json)
-        return result.exit_code
+        settings = read(command.values, with_packs=_names_packs(command))
+        output = _Output(settings, as_json=command.as_json)
+        output.warn_of_misspelled_variables(environment)
+        _require_valid(settings, command)
+        return output.result(_act(command, settings))
     except StoppedError as stopped:
-        facts = {"signal": str(stopped), "text": "what was verified is kept; run again to go on"}
-        console.note("stopped", facts, log_format=log_format, level=level)
-        return stopped.exit_code
+        return (output or _early_output(argv, environment)).stopped(stopped)
     except Exception as error:  # noqa: BLE001 - the outermost level: any unexpected error is reported as a bug
-        console.write_termination_log(error, termination_log)
-        return console.fault(error, log_format=log_format, level=level)
+        return (output or _early_output(argv, environment)).failed(failure.expected(error))
+
+
+class _Output(NamedTuple):
+    """The form of the output: the settings of the log, and `as_json` for the flag `--json`."""
+
+    settings: Settings
+    as_json: bool
+
+    def note(self, event: str, facts: dict[str, object]) -> None:
+        """Log one event."""
+        console.note(event, facts, log_format=self.settings.log_format, level=self.settings.log_level)
+
+    def warn_of_misspelled_variables(self, environment: Mapping[str, str]) -> None:
+        """Log a warning for each variable whose name is nearly that of a setting."""
+        for variable, setting in misspelled_variables(environment):
+            self.note(
+                "unknown_variable", {"level": "warning", "variable": variable, "text": f"did you mean {setting}?"}
+            )
+
+    def result(self, result: Result) -> int:
+        """Write the result; it is an object for programs if the log is JSON, unless it is a document of its own."""
+        as_json = self.as_json or (self.settings.log_format == "json" and not result.is_document)
+        if as_json and (refused := result.content.get("rolled_back_from")):  # the text says so itself
+            self.note("rolled_back", {"stays": result.content["release"], "not": refused, "text": result.text})
+        for text in result.warnings:
+            self.note("license", {"level": "warning", "text": text})
+        content = result.content | ({"exit_code": result.exit_code} if result.exit_code else {})
+        console.result(content if as_json else result.text, as_json=as_json)
+        return result.exit_code
+
+    def failed(self, error: BaseException) -> int:
+        """Report an error."""
+        failure.write_termination_log(error, self.settings.termination_log)
+        self._failure_object(failure.failure_content(error))
+        return console.fault(error, log_format=self.settings.log_format, level=self.settings.log_level)
+
+    def stopped(self, stopped: StoppedError) -> int:
+        """Report that a signal has ended the run."""
+        remedy = "run again to continue; verified data is kept"
+        self._failure_object({"exit_code": stopped.exit_code, "error": f"stopped by {stopped}", "remedy": remedy})
+        self.note("stopped", {"signal": str(stopped), "text": remedy})
+        return stopped.exit_code
+
+    def _failure_object(self, content: dict[str, object]) -> None:
+        if self.as_json or self.settings.log_format == "json":
+            with suppress(UsageError):  # stdout cannot be written; stderr and the exit code report the failure
+                console.result(content, as_json=True)
+
+
+def _early_output(argv: Sequence[str], environment: Mapping[str, str]) -> _Output:
+    """Return the form of the output for an error of the command line: from the environment alone."""
+    return _Output(read(environment, with_packs=False), as_json="--json" in argv)
+
+
+def _require_valid(settings: Settings, command: Command) -> None:
+    """Raise `UsageError` for the faults of the settings, which `--check` reports as part of its result."""
+    if settings.faults and command.action != "check":
+        raise UsageError(*settings.faults)
 
 
 def _names_packs(command: Command) -> bool:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class Result:
     """The output of an action on stdout (an object for programs, text for people), and its exit code.
 
-    `warnings` are logged to stderr before the output.
+    `warnings` are logged to stderr before the output. `is_document`: the text is a file of its own, such as a compose
+    overlay, and becomes JSON only with `--json`.
     """
 
     content: dict[str, Any]
     text: str
     exit_code: int = EXIT_OK
     warnings: tuple[str, ...] = ()
+    is_document: bool = False
 
 
 def installed_content(release: Release) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from models_init.cli.factory import source_of, token_expires, trust_of
@@ -11,7 +12,7 @@ from models_init.cli.retry_report import RetryReport, SourceRetries
 from models_init.cli.token_expiry import TokenExpiryMonitor
 from models_init.core import memory_limits
 from models_init.core.errors import LockedError, UnavailableError
-from models_init.core.signals import run
+from models_init.core.event_loop import run
 from models_init.core.workers import Workers
 from models_init.install.context import InstallContext
 from models_init.output import console
@@ -34,7 +35,7 @@ _LOCK_PAUSE = 0.2  # seconds between two attempts to take a lock that another ru
 def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]], settings: Settings) -> Result:
     """Run an action on an event loop, with a bar or log lines on stderr."""
     with console.watching(log_format=settings.log_format, level=settings.log_level) as observer:
-        return run(action(observer))
+        return run(partial(action, observer))
 
 
 @asynccontextmanager
@@ -45,13 +46,14 @@ async def open_context(settings: Settings, observer: Observer, retries: RetryRep
     observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))
     source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections))
     workers = Workers()
+    asyncio.get_running_loop().set_default_executor(workers.io)
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         async with _time_limit(settings.total_seconds):
             yield InstallContext(source, workers, observer, connections, buffers, Volume(settings.directory), trust)
     finally:
-        workers.close()
         await source.close()
+        workers.close()
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models_init.core.control_groups import PROCESS, ROOT, group_files, lines, number
+
 MIB = 1 << 20
 
 BASE = 84 * MIB
@@ -11,7 +13,7 @@ BASE = 84 * MIB
 16 connections, and a reserve."""
 
 FLOOR = 8 * MIB
-"""Minimum bytes for buffers. A lower memory limit is a misconfiguration, and the kernel will kill the process."""
+"""Minimum bytes for buffers. With a lower memory limit, the kernel will kill the process."""
 
 _LEAST_SHARE, _MOST_SHARE = 16 * MIB, 8192 * MIB
 
@@ -40,45 +42,14 @@ def cache_share(available: int | None, limit: int | None) -> int:
 
 def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     """Return the machine's memory that is free or can be freed without swapping, None if the kernel does not say."""
-    for line in _lines(meminfo):
+    for line in lines(meminfo):
         name, _, rest = line.partition(":")
         if name == "MemAvailable":
             return int(rest.split()[0]) << 10
     return None
 
 
-def limit_bytes(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+def limit_bytes(process: Path = PROCESS, root: Path = ROOT) -> int | None:
     """Return the lowest memory limit in bytes of this process's control groups (version 1 and 2), None without one."""
-    limits = [limit for file in _limit_files(process, root) if (limit := _number(file)) is not None]
-    return min(limits, default=None)
-
-
-def _limit_files(process: Path, root: Path) -> list[Path]:
-    """Return the limit files of the process's groups and their parents, and of the root.
-
-    In a container, the root of the tree is the container's own group.
-    """
-    files = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
-    for line in _lines(process):
-        _, controllers, group = line.split(":", 2)
-        base, name = (
-            (root / "memory", "memory.limit_in_bytes") if "memory" in controllers.split(",") else (root, "memory.max")
-        )
-        path = base / group.strip("/")
-        files += [directory / name for directory in (path, *path.parents) if directory.is_relative_to(base)]
-    return files
-
-
-def _lines(process: Path) -> list[str]:
-    try:
-        return process.read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _number(file: Path) -> int | None:
-    try:
-        value = int(file.read_text())
-    except (OSError, ValueError):  # "max"
-        return None
-    return value if value < 1 << 60 else None  # version 1 represents "no limit" by a number near 2**63
+    files = group_files("memory", "memory.max", "memory.limit_in_bytes", process, root)
+    return min([limit for file in files if (limit := number(file)) is not None], default=None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from models_init.core.thread_pools import thread_pool
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,8 +24,11 @@ def cores() -> int:
 
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Return a thread pool for a `with` block; on exit, also by an error or interrupt, cancel pending calls."""
-    pool = ThreadPoolExecutor(threads)
+    """Return a thread pool for a `with` block; on exit, also by an error or interrupt, cancel pending calls.
+
+    It has fewer threads if the system refuses more. Raises `UsageError`: the system refuses all threads.
+    """
+    pool = thread_pool(threads)
     try:
         yield pool
     finally:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from functools import cache, partial
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +105,6 @@ def _plain_forms(secret: str) -> Iterator[str]:
 
 
 def _unquoted(text: str) -> str:
-    from urllib.parse import unquote  # noqa: PLC0415 - a start without a token does not need it
-
     while (plain := unquote(text, errors="surrogateescape")) != text:
         text = plain
     return text

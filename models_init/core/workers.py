@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from models_init.core.errors import first_error
+from models_init.core.thread_pools import startable, thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -19,13 +19,27 @@ U = TypeVar("U")
 _MOST = 8  # threads; four cores can verify and write 10 Gbit/s
 
 
+_MOST_IO = 32  # threads for short blocking calls; asyncio's default
+_RESERVE = 4  # threads that other parts start later: unpacking and hashing of an archive, the end of the event loop
+
+
 class Workers:
-    """A thread pool with one thread per core available to this process, up to eight."""
+    """A thread pool with one thread per core available to this process, up to eight; fewer if the system refuses more.
+
+    `io` is for short blocking calls of the event loop: name resolution and reading local sources.
+    Raises `UsageError`: the system refuses all threads.
+    """
 
     def __init__(self) -> None:
-        count = min(_MOST, len(os.sched_getaffinity(0)))
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix="worker")
-        self._single = ThreadPoolExecutor(1, thread_name_prefix="small")
+        cores = len(os.sched_getaffinity(0))
+        count, io = min(_MOST, cores), min(_MOST_IO, cores + 4)
+        spare = startable(count + io + 1 + _RESERVE) - _RESERVE - 1
+        if spare < count + io:
+            count = max(1, min(count, spare // 2))
+            io = max(1, min(io, spare - count))
+        self._executor = thread_pool(count, "worker")
+        self._single = thread_pool(1, "small") if spare > 1 else self._executor
+        self.io = thread_pool(io, "io") if spare > 0 else self._executor
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
         """Call in a thread and return the result."""
@@ -47,7 +61,7 @@ class Workers:
 
     def close(self) -> None:
         """Wait for running calls and cancel pending ones."""
-        for executor in (self._single, self._executor):
+        for executor in (self._single, self._executor, self.io):
             executor.shutdown(cancel_futures=True)
 
 

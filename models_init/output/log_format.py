@@ -13,6 +13,8 @@ Importing this module imports structlog (0.13 s), so import it only when there i
 from __future__ import annotations
 
 import json
+from functools import partial
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+    from models_init.output.terminal import Terminal
+
 _LARGEST = 1e18
 """Numbers of at least this size, infinity and NaN are written without a unit, because they are not plausible
 amounts."""
@@ -37,21 +41,41 @@ _UNITS: dict[str, Callable[[float], str]] = {
 }
 
 
-def logger(write: Callable[[str], object], log_format: str, level: str) -> FilteringBoundLogger:
+def logger(
+    write: Callable[[str], object], log_format: str, level: str, terminal: Terminal | None = None
+) -> FilteringBoundLogger:
     """Return a structlog logger that passes each event to `write` as one line with its line end.
 
-    `log_format` is `text` or `json`; events below `level` (`debug`, `info`, `warning`, `error`) are dropped.
+    `log_format` is `text` or `json`; events below `level` (`debug`, `info`, `warning`, `error`) are dropped. On a
+    terminal the time is short and local, the level may be colored, and long lines are folded between words.
     """
+    stamps = [_LOCAL_CLOCK] if terminal else [TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%f", key="time"), _to_milliseconds]
     processors: list[Processor] = [
         add_log_level,
-        TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%f", key="time"),
-        _to_milliseconds,
+        *stamps,
         *([] if level == "debug" else [_without_traceback]),
         *(_json_renderer() if log_format == "json" else _text_renderer()),
     ]
-    return structlog.wrap_logger(  # type: ignore[no-any-return] # structlog gives Any
-        _LineLogger(write), processors=processors, wrapper_class=structlog.make_filtering_bound_logger(level)
-    )
+    line_logger = _LineLogger(partial(_write_folded, write, terminal) if terminal else write)
+    minimum = structlog.make_filtering_bound_logger(level)
+    return structlog.wrap_logger(line_logger, processors=processors, wrapper_class=minimum)  # type: ignore[no-any-return] # structlog gives Any
+
+
+_LOCAL_CLOCK = TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
+_CLOCK_WIDTH, _LEVEL_WIDTH = len("23:59:59 "), 7
+
+
+def _write_folded(write: Callable[[str], object], terminal: Terminal, text: str) -> None:
+    """Write a line in the width of the terminal: continued below the event, with the level in its color."""
+    clock, level, rest = text[:_CLOCK_WIDTH], text[_CLOCK_WIDTH:][:_LEVEL_WIDTH], text[_CLOCK_WIDTH + _LEVEL_WIDTH :]
+    room = max(terminal.width() - _CLOCK_WIDTH, _CLOCK_WIDTH)
+    lines = [
+        piece
+        for line in f"{level}{rest}".splitlines()
+        for piece in wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    colored = lines[0].replace(level, terminal.colored(level, level.strip()), 1)
+    write(f"\n{' ' * _CLOCK_WIDTH}".join([f"{clock}{colored}", *lines[1:]]) + "\n")
 
 
 class _LineLogger:

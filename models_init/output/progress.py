@@ -8,6 +8,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from models_init.core.threads import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from models_init.output.progress_bar import ByteBar
     from models_init.output.stream_writer import StreamWriter
+    from models_init.output.terminal import Terminal
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -61,8 +64,10 @@ class Progress:
 class EventLogger:
     """Logs events; imports structlog with the first one."""
 
-    def __init__(self, write: Callable[[str], object], log_format: str, level: str) -> None:
-        self._settings = (write, log_format, level)
+    def __init__(
+        self, write: Callable[[str], object], log_format: str, level: str, terminal: Terminal | None = None
+    ) -> None:
+        self._settings = (write, log_format, level, terminal)
         self._logger: FilteringBoundLogger | None = None
         self._opening = False
         self._waiting: deque[tuple[str, dict[str, object]]] = deque()
@@ -106,8 +111,15 @@ class EventLogger:
 class LineReporter:
     """Reports by lines only: each event, and a heartbeat."""
 
-    def __init__(self, writer: StreamWriter, log_format: str, level: str, progress: Progress | None = None) -> None:
-        self.event_logger = EventLogger(writer.write, log_format, level)
+    def __init__(
+        self,
+        writer: StreamWriter,
+        log_format: str,
+        level: str,
+        progress: Progress | None = None,
+        terminal: Terminal | None = None,
+    ) -> None:
+        self.event_logger = EventLogger(writer.write, log_format, level, terminal)
         self._progress = progress or Progress()
 
     def event(self, name: str, **facts: object) -> None:
@@ -142,9 +154,9 @@ class LineReporter:
 class BarReporter:
     """Reports by a bar at the bottom of a terminal, with the lines above it."""
 
-    def __init__(self, writer: StreamWriter, log_format: str, level: str) -> None:
+    def __init__(self, writer: StreamWriter, level: str, terminal: Terminal) -> None:
         self._writer = writer
-        self.event_logger = EventLogger(self._above, log_format, level)
+        self.event_logger = EventLogger(self._above, "text", level, terminal)
         self._bar: ByteBar | None = None
 
     def event(self, name: str, **facts: object) -> None:
@@ -202,13 +214,13 @@ class Heartbeat:
         self._beat = beat
         self._interval = interval
         self._stopped = stopped or threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "heartbeat")  # without a thread, there is no heartbeat
 
     def close(self) -> None:
         """Stop the thread; `beat` is not called after this."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TextIO
 
 from models_init.core.redaction import redact
+from models_init.core.threads import start_thread
 
 PENDING = 1000
 """Largest number of pieces of text that wait for a slow reader; further ones are dropped and counted."""
@@ -31,12 +31,13 @@ class StreamWriter:
         self._descriptor = _private_descriptor(stream)
         # Unlike `Queue`, it is reentrant: a warning from the garbage collector may call it in the same thread.
         self._queue: SimpleQueue[str | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "stream-writer")
 
     def write(self, text: str) -> int:
-        """Queue the text; never waits and never raises."""
-        if self._queue.qsize() < PENDING:
+        """Queue the text; never waits and never raises. If the system refuses a thread, write it directly."""
+        if not self._thread:
+            self._put_redacted(text)
+        elif self._queue.qsize() < PENDING:
             self._queue.put(text)
         else:
             self.lost += 1
@@ -54,14 +55,20 @@ class StreamWriter:
     def close(self) -> None:
         """Write the queued text, waiting at most `GRACE_SECONDS`."""
         self._queue.put(None)
-        self._thread.join(GRACE_SECONDS)
+        if self._thread:
+            self._thread.join(GRACE_SECONDS)
+        else:
+            self._run()
 
     def _run(self) -> None:
         while (text := self._queue.get()) is not None:
-            with suppress(OSError, ValueError):  # ValueError: the stream was closed
-                self._put(redact(text).encode(self.encoding, "backslashreplace"))
+            self._put_redacted(text)
         if self._descriptor is not None:
             os.close(self._descriptor)
+
+    def _put_redacted(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # ValueError: the stream was closed
+            self._put(redact(text).encode(self.encoding, "backslashreplace"))
 
     def _put(self, data: bytes) -> None:
         if self._descriptor is not None:

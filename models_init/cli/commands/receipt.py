@@ -31,7 +31,9 @@ def run(command: Command, settings: Settings) -> Result:
         except OSError as error:
             raise UsageError(f"--receipt {file} cannot be written: {error.strerror}; name another file") from error
     names = ", ".join(map(str, sorted(found.packs))) or "no packs"
-    return Result(json.loads(text), text.decode().rstrip() if file == "-" else f"{file}: {names}")
+    if file == "-":
+        return Result(json.loads(text), text.decode().rstrip(), is_document=True)
+    return Result(json.loads(text), f"{file}: {names}")
 
 
 def _published(volume: Volume, ref: PackRef) -> str:

@@ -16,4 +16,4 @@ def run(_command: Command, settings: Settings) -> Result:
     """Print the compose overlay for the languages that the environment names."""
     named = languages(settings.packs)
     text = overlay(named)
-    return Result({"languages": named, "overlay": text}, text.removesuffix("\n"))
+    return Result({"languages": named, "overlay": text}, text.removesuffix("\n"), is_document=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
-from models_init.core import signals
+from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.units import human_size, some
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> Report:
         raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a directory")
     receipt = _receipt(arguments.since) if arguments.since else None
     with bar("bundle") as observer:
-        plan, made = signals.run(_make(settings, arguments, receipt, observer))
+        plan, made = event_loop.run(lambda: _make(settings, arguments, receipt, observer))
     return _report(plan, made)
 
 

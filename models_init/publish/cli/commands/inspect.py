@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.core import signals
+from models_init.core import event_loop
 from models_init.core.errors import WrongBytesError
 from models_init.core.units import count, human_size, table
 from models_init.publish.cli.progress import bar
@@ -37,7 +37,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> Report:
     """Read the whole bundle and report its contents and damages."""
     with bar("inspect") as observer:
-        found = signals.run(_inspect(arguments.bundle, observer))
+        found = event_loop.run(lambda: _inspect(arguments.bundle, observer))
     return Report(_text(found), _facts(found), _error(found))
 
 

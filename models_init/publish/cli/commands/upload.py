@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
-from models_init.core import signals
+from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.units import human_size
@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> Report:
     settings = _settings(arguments)
     found = find(arguments.directory)
     with bar("upload") as observer:
-        uploaded = signals.run(_upload(found, settings, arguments, observer))
+        uploaded = event_loop.run(lambda: _upload(found, settings, arguments, observer))
     return Report("\n".join(map(_line, uploaded)), {"packs": [_facts(version) for version in uploaded]})
 
 

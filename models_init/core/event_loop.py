@@ -1,0 +1,70 @@
+"""Run a coroutine until it ends or SIGINT or SIGTERM arrives; then stop within two seconds, even if a disk hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from models_init.core.signals import EXIT_CODES, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+_GRACE = 1.5  # seconds; the documented limit is two
+
+
+def run(start: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Run the coroutine that `start` returns, and return its result. A signal cancels it and raises `StoppedError`.
+
+    The coroutine is created on the event loop: one that a signal prevents from running would cause a warning. A thread
+    that waits for a disk cannot be cancelled, so the process exits 1.5 s after the signal in any case. That is safe,
+    because the volume is consistent at all times.
+    """
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in EXIT_CODES}
+    try:
+        return asyncio.run(_stoppable(start, received))
+    except StoppedError:
+        before = dict.fromkeys(before, signal.SIG_IGN)  # the process is ending; ignore further signals
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # the event loop has reset them to Python's defaults
+
+
+async def _stoppable(start: Callable[[], Coroutine[object, object, T]], received: list[int]) -> T:
+    """Run the coroutine until it ends or a signal arrives; `received` has the signals that arrived before."""
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        if not received:
+            _end_soon(EXIT_CODES[signal.Signals(number)])
+        received.append(number)
+        task.cancel()
+
+    for number in EXIT_CODES:
+        loop.add_signal_handler(number, stop, number)
+    if received:
+        raise StoppedError(received[0])
+    task = asyncio.ensure_future(start())
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if received:
+            raise StoppedError(received[0]) from None
+        raise
+
+
+def _end_soon(exit_code: int) -> None:
+    timer = threading.Timer(_GRACE, os._exit, [exit_code])
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError:  # no thread can be started
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(exit_code))
+        signal.setitimer(signal.ITIMER_REAL, _GRACE)
