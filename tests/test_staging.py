@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import VolumeError
 from models_init.publish.pack.version_directory import VersionDirectory
-from models_init.transfer.chunk_io import digest_of
 from models_init.transfer.ranges import Batch, batches
 from models_init.transfer.reuse import Copy, Link
 from models_init.volume.staging import Staging

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats.release import Release, release_of
-from models_init.transfer.chunk_io import digest_of
 from models_init.volume.activation import Switch
 from models_init.volume.layout import Volume
 

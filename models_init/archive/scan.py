@@ -9,6 +9,7 @@ from models_init.archive.decompress import PIECE
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.manifest_builder import ManifestBuilder
 from models_init.archive.tar_reader import ENTRIES_LIMIT, Limits, read
+from models_init.core.digests import digest_text
 from models_init.core.thread_pools import thread_pool
 from models_init.formats.manifest import MIB
 
@@ -92,7 +93,7 @@ class _HashingReader:
 
     def digest(self) -> str:
         self._wait()
-        return f"sha256:{self._hash.hexdigest()}"
+        return digest_text(self._hash)
 
     def _wait(self) -> None:
         if self._pending:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from models_init.archive.scan import limits_of, scan
 from models_init.archive.spool import Spool, SpoolReader, SpoolWriter, spans
 from models_init.archive.tree_writer import TreeWriter
+from models_init.core.digests import digest_of
 from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
 from models_init.core.thread_pools import thread_pool
 from models_init.core.units import human_size
@@ -19,7 +20,6 @@ from models_init.formats import manifest
 from models_init.formats.manifest import MANIFEST_LIMIT, OpaqueArchive, Resolved, encode
 from models_init.fs.files import disk_usage, temp_path
 from models_init.fs.os_errors import volume_errors
-from models_init.transfer.chunk_io import digest_of
 from models_init.volume import lock
 from models_init.volume.layout import manifest_path_of, spool_path_of
 

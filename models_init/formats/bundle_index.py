@@ -8,7 +8,6 @@ either end without trusting a tar header.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from operator import not_
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import SourceError, UnsupportedError
 from models_init.core.pack_ref import DIGEST_PATTERN
 from models_init.formats.documents import FORBID_UNKNOWN, flaw, load
@@ -164,7 +164,7 @@ def encode(contents: Contents, length: int = 0) -> bytes:
         raise ValueError(f"the table needs {least} bytes, {length} were reserved")
     digits = f"{length:0{_DIGIT_COUNT}}"
     text = f'{{"length":"{digits}",\n'.encode() + body + b" " * (length - least) + b"\n"
-    return text + f'"seal":["{digits}","sha256:{hashlib.sha256(text).hexdigest()}"]}}\n'.encode()
+    return text + f'"seal":["{digits}","{digest_of(text)}"]}}\n'.encode()
 
 
 def length_by_head(data: bytes) -> int:
@@ -186,7 +186,7 @@ def decode(text: bytes) -> Contents | None:
     invalid.
     """
     seal = _SEAL.fullmatch(text[-SEAL_SIZE:])
-    if not seal or int(seal[1]) != len(text) or seal[2].decode() != _digest(text[:-SEAL_SIZE]):
+    if not seal or int(seal[1]) != len(text) or seal[2].decode() != digest_of(text[:-SEAL_SIZE]):
         return None
     try:
         content = load(text, _make_early)
@@ -231,12 +231,8 @@ def fingerprints(contents: Contents, bounds: Iterable[tuple[int, int]], read: Ca
     found = []
     for start, stop in bounds:
         size = min(FINGERPRINT_SIZE, stop - start, contents.end - start) if start else 0
-        found.append(_digest(read(start, size)) if size > 0 else "")
+        found.append(digest_of(read(start, size)) if size > 0 else "")
     return found
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _believed(length: int) -> int:

@@ -6,7 +6,6 @@ Every `Manifest` object is valid: pydantic checks all rules below when it is con
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError, UnsupportedError
 from models_init.core.pack_ref import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
 from models_init.formats.documents import FORBID_UNKNOWN, flaw, load, shortened
@@ -49,7 +49,7 @@ _PART_BYTES = 255  # NAME_MAX of every Linux file system
 
 _SIZE_LIMIT = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 
-EMPTY_DIGEST = "sha256:" + hashlib.sha256().hexdigest()
+EMPTY_DIGEST = digest_of(b"")
 """The digest of an empty file."""
 
 
@@ -291,7 +291,7 @@ class Resolved(NamedTuple):
 
 def resolved(document: bytes, ref: PackRef) -> Resolved:
     """Parse the manifest of `ref` and compute its digest. Raises the errors of `parse`."""
-    return Resolved(parse(document, ref), f"sha256:{hashlib.sha256(document).hexdigest()}")
+    return Resolved(parse(document, ref), digest_of(document))
 
 
 def published(document: bytes, ref: PackRef) -> Resolved:

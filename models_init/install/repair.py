@@ -7,13 +7,13 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import DamagedError
 from models_init.formats import manifest
 from models_init.fs.files import sync_file_system, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.install import assemble, resolve
 from models_init.transfer import chunk_io
-from models_init.transfer.chunk_io import digest_of
 from models_init.transfer.plan import make_plan
 from models_init.volume.activation import Switch
 from models_init.volume.verify import installed_manifest, verify

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
 from models_init.core.units import human_size
 from models_init.core.workers import ended
@@ -128,7 +128,7 @@ class Bundle:
             if member.start or member.size > limit:
                 raise SourceError(f"{key} in the bundle is larger than {limit} bytes: this is not what it should be")
             data = self.medium.read(member.offset, member.size)
-            if f"sha256:{hashlib.sha256(data).hexdigest()}" == member.digest:
+            if digest_of(data) == member.digest:
                 return data
         raise WrongBytesError(
             f"{key} is damaged in the bundle, in both copies ({self.medium.place(member.offset)}); take another copy "

@@ -7,7 +7,6 @@ one buffer of the size of a chunk for reading. File-system errors are raised as 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from models_init.core.digests import digest_of
 from models_init.formats.manifest import CHUNK_LIMIT
 from models_init.fs.files import reserve
 
@@ -56,11 +56,6 @@ def permissions(status: os.stat_result) -> int:
     For a pod with an fsGroup, Kubernetes adds setgid and group write to all files of a volume at each start.
     """
     return stat.S_IMODE(status.st_mode) & ~_FS_GROUP
-
-
-def digest_of(data: bytes | bytearray | memoryview) -> str:
-    """Return the digest in the form that manifests use."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def plain(frame: memoryview, chunk: Chunk) -> memoryview:

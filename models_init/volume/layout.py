@@ -7,12 +7,12 @@ below `staging/`, synced to disk, and renamed. `current` is absent or links to a
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats import release as releases
@@ -323,7 +323,7 @@ def _removed_from_staging(ref: PackRef) -> VolumeError:
 
 
 def _digest(path: Path) -> str:
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return digest_of(path.read_bytes())
 
 
 def _refs(directory: Path) -> Iterator[PackRef]:

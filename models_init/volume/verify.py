@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError
 from models_init.core.workers import each
 from models_init.formats import manifest
@@ -103,7 +104,7 @@ def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
     """Return the manifest that the pack was verified against, or None if it is missing or differs."""
     try:
         document = volume.manifest_path(pack.ref).read_bytes()
-        return manifest.parse(document, pack.ref) if chunk_io.digest_of(document) == pack.manifest else None
+        return manifest.parse(document, pack.ref) if digest_of(document) == pack.manifest else None
     except (OSError, ManifestError):
         return None
 

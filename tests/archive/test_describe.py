@@ -45,7 +45,7 @@ def test_describe_writes_manifest_and_links_archive(
     assert found.plain == OpaqueArchive(size=7, entries=5)
     assert (result["size"], result["entries"], result["archive"]["digest"]) == (7, 5, found.archive.digest)
     assert main(["check", str(directory)]) == 0
-    assert "nl-nl/2026.04: sound: a plain archive" in capsys.readouterr().out
+    assert "nl-nl/2026.04: valid: an opaque archive" in capsys.readouterr().out
 
 
 def test_describing_twice_changes_nothing(stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,8 @@ def test_describe_rejects_archives_that_sites_reject(
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"), [("model tar", "not a name for an archive"), ("manifest.json.tar", "not a name for an archive")]
+    ("name", "fault"),
+    [("model tar", "cannot be the name of an archive"), ("manifest.json.tar", "cannot be the name of an archive")],
 )
 def test_invalid_archive_name_is_rejected(
     name: str, fault: str, stream: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

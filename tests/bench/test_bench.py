@@ -33,8 +33,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_brings_the_same_tree_whoever_runs_and_enters_it(bench: Bench, name: str) -> None:
-    """A row ends without an error, and its figures can be read again; in CI nobody is left out."""
+def test_small_scenario_runs_and_results_can_be_read_again(bench: Bench, name: str) -> None:
+    """In CI no peer may be missing. Each run also compares the resulting tree with the published one."""
     row = Row(name)
     ROWS[name](bench, row)
     bench.save(row)
@@ -46,8 +46,8 @@ def test_a_row_brings_the_same_tree_whoever_runs_and_enters_it(bench: Bench, nam
         assert row.skipped == {}
 
 
-def test_the_report_tells_every_goal_once(bench: Bench, tmp_path: Path) -> None:
-    """What is measured is put between the marks, and nothing else is changed."""
+def test_report_replaces_tables_and_is_idempotent(bench: Bench, tmp_path: Path) -> None:
+    """Only the text between the two marks changes."""
     rows, _ = report.load(bench.out)
     page = tmp_path / "page.md"
     page.write_text((_ROOT / "docs" / "performance.md").read_text())
@@ -60,8 +60,8 @@ def test_the_report_tells_every_goal_once(bench: Bench, tmp_path: Path) -> None:
     assert page.read_text() == text
 
 
-def test_a_goal_is_the_median_of_the_ratios_of_the_rounds() -> None:
-    """Each round's own ratio counts, so that a noisy minute spoils one round and not the result."""
+def test_verdict_is_median_of_ratios_per_round() -> None:
+    """One noisy round therefore does not change the verdict."""
     runs = [
         Run("restart", name, number, wall, 0.1, 1)
         for number, (ours, bare) in enumerate([(2.0, 1.0), (30.0, 10.0), (9.0, 1.0)])
@@ -72,8 +72,7 @@ def test_a_goal_is_the_median_of_the_ratios_of_the_rounds() -> None:
     assert (verdict.median, verdict.met) == (3.0, True)
 
 
-def test_a_peer_that_is_missing_is_told_with_its_package(tmp_path: Path) -> None:
-    """Without nginx nothing is measured, and the one line says what to install."""
+def test_missing_required_tool_is_reported_with_its_package(tmp_path: Path) -> None:
     (tmp_path / "curl").symlink_to(tools.find("curl") or services.require_tool("curl"))
     script = "import tests.bench.tools as t; t._SYSTEM_DIRECTORIES = ''; import tests.bench.__main__ as m; m.main()"
     command = [str(_ROOT / ".venv" / "bin" / "python"), "-c", script]

@@ -1,1 +1,1 @@
-"""Offline bundles: made by the vendor's program, installed by the site's, damaged in between."""
+"""Offline bundles: making, installing and damaging them."""

@@ -1,4 +1,4 @@
-"""A whole bundle of the sample packs, made once."""
+"""Bundles of the sample packs, made once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
-    """A bundle with the packs COMMON and DUTCH; nobody changes it."""
+    """A bundle with the packs COMMON and DUTCH; tests must not change it."""
     out = tmp_path_factory.mktemp("bundle") / "site.tar"
     vendor.bundled("--out", out, **packs.environment)
     return out
@@ -24,7 +24,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Path:
-    """The directory of the same bundle in five parts; nobody changes it."""
+    """The directory of the same bundle in five parts; tests must not change it."""
     directory = tmp_path_factory.mktemp("parts")
     vendor.bundled("--out", directory / "site.tar", "--split", "2500KB", **packs.environment)
     assert sorted(path.name for path in directory.iterdir()) == [f"site.tar.00{number}" for number in range(1, 6)]

@@ -1,4 +1,4 @@
-"""Bundles as they lie on a stick: written from objects in memory, damaged, cut, carried elsewhere."""
+"""Write bundles from objects in memory, and flip bits of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
-    """Write a bundle that holds these objects whole; return its file, or its first part."""
+    """Write a bundle with these objects; return its file, or its first part."""
     entries = [PlannedMember(key, len(data), _digest(data), key) for key, data in objects.items()]
     layout = lay_out(Contents(bundle_index.SCHEMA, "memory:", {}, {}, 1 << 40, ()), entries, part_size)
     whole = bytearray(layout.contents.size)
@@ -42,7 +42,7 @@ def write(out: Path, objects: Mapping[str, bytes], part_size: int = 0) -> Path:
 
 
 def flip(path: Path, bit: int) -> int:
-    """Turn one bit of a file around; return the byte that it is in."""
+    """Flip one bit of a file; return the offset of its byte."""
     with path.open("r+b") as file:
         file.seek(bit // 8)
         (byte,) = file.read(1)
@@ -52,7 +52,7 @@ def flip(path: Path, bit: int) -> int:
 
 
 def some_bits(path: Path, count: int, seed: str) -> list[int]:
-    """Bits of a file at random, the same for the same seed and size."""
+    """Choose bits of a file at random, the same ones for the same seed and size."""
     return random.Random(seed).sample(range(8 * path.stat().st_size), count)
 
 

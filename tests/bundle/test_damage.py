@@ -1,4 +1,4 @@
-"""Media have faults: each is found, named, and costs no more than what it hit."""
+"""Damaged and incomplete bundles: each fault is located, and only the affected data is lost."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _KIB = 1 << 10
 
 
 @dataclass(frozen=True)
-class Stick:
-    """A small bundle, and a copy of it that may be damaged."""
+class BundleCopy:
+    """A small bundle, and a copy that tests damage."""
 
     packs: Packs
     good: Path
     copy: Path
 
     def environment(self, volume: Path, source: Path) -> dict[str, str]:
-        """What an operator sets."""
+        """Return the settings of an install from `source`."""
         return {**self.packs.environment, "MODELS_URL": str(source), "MODELS_DIR": str(volume)}
 
 
@@ -58,18 +58,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Packs:
 
 
 @pytest.fixture(scope="module")
-def stick(small: Packs, tmp_path_factory: pytest.TempPathFactory) -> Stick:
-    """The bundle, and a copy."""
-    directory = tmp_path_factory.mktemp("stick")
+def bundle_copy(small: Packs, tmp_path_factory: pytest.TempPathFactory) -> BundleCopy:
+    """The bundle, and the path for a copy."""
+    directory = tmp_path_factory.mktemp("bundle_copy")
     vendor.bundled("--out", directory / "good.tar", **small.environment)
-    return Stick(small, directory / "good.tar", directory / "site.tar")
+    return BundleCopy(small, directory / "good.tar", directory / "site.tar")
 
 
 @pytest.fixture
-def damaged(stick: Stick) -> Stick:
-    """The copy, as good as the original for now."""
-    shutil.copy(stick.good, stick.copy)
-    return stick
+def damaged(bundle_copy: BundleCopy) -> BundleCopy:
+    """A new, undamaged copy."""
+    shutil.copy(bundle_copy.good, bundle_copy.copy)
+    return bundle_copy
 
 
 def _install(environment: dict[str, str]) -> dict[str, object]:
@@ -85,19 +85,19 @@ def _inspected(path: Path) -> tuple[BundleDamage, ...]:
 
 
 @pytest.mark.parametrize("number", range(_FLIPS))
-def test_a_flipped_bit_costs_what_it_hit(damaged: Stick, tmp_path: Path, number: int) -> None:
-    """It is found and named; what it hit is not installed, all else is; the good copy fills the gap."""
+def test_flipped_bit_is_located_and_only_its_chunk_is_lost(damaged: BundleCopy, tmp_path: Path, number: int) -> None:
+    """The other chunks stay in staging, and the good copy supplies the missing one."""
     (bit,) = media.some_bits(damaged.copy, 1, f"flip {number}")
     byte = media.flip(damaged.copy, bit)
     (damage,) = _inspected(damaged.copy)
     assert damage.path == str(damaged.copy)
     assert damage.offset <= byte
     volume = tmp_path / "models"
-    if lament := _lament(damaged.environment(volume, damaged.copy)):
+    if message := _wrong_bytes_message(damaged.environment(volume, damaged.copy)):
         assert damage.what.startswith("the chunk of ")
         assert byte < damage.offset + 30 * _KIB
-        assert f"byte {damage.offset} of {damaged.copy}" in lament
-        assert "take another copy of the bundle, or let MODELS_URL name the network" in lament
+        assert f"byte {damage.offset} of {damaged.copy}" in message
+        assert "take another copy of the bundle, or let MODELS_URL name the network" in message
         assert not (volume / "current").exists()
         fetched = _install(damaged.environment(volume, damaged.good))["bytes_fetched"]
         assert isinstance(fetched, int)
@@ -107,8 +107,8 @@ def test_a_flipped_bit_costs_what_it_hit(damaged: Stick, tmp_path: Path, number:
     assert damaged.packs.differences(Site(volume), COMMON, DUTCH) == []
 
 
-def _lament(environment: dict[str, str]) -> str:
-    """What an install says of wrong bytes; empty where there are none."""
+def _wrong_bytes_message(environment: dict[str, str]) -> str:
+    """Install, and return the message about wrong bytes, or an empty string."""
     try:
         _install(environment)
     except WrongBytesError as error:
@@ -142,8 +142,8 @@ def _member(contents: bundle_index.Contents, name: str) -> int:
 
 
 @pytest.mark.parametrize("place", _PLACES)
-def test_what_is_no_chunk_keeps_nobody_from_installing(damaged: Stick, tmp_path: Path, place: str) -> None:
-    """Tables and manifests are there twice, headers are not needed: inspect names the damage, the site installs."""
+def test_damage_outside_chunks_is_located_and_install_succeeds(damaged: BundleCopy, tmp_path: Path, place: str) -> None:
+    """Tables and manifests exist twice, and headers are not needed."""
     opened = Bundle.open(damaged.copy)
     opened.medium.close()
     byte = media.flip(damaged.copy, 8 * _PLACES[place](opened.contents) + 3)
@@ -153,8 +153,7 @@ def test_what_is_no_chunk_keeps_nobody_from_installing(damaged: Stick, tmp_path:
     assert damaged.packs.differences(Site(tmp_path / "models"), COMMON, DUTCH) == []
 
 
-def test_both_copies_of_a_manifest(damaged: Stick, tmp_path: Path) -> None:
-    """A manifest that is damaged twice is wrong bytes, with its place; nothing is installed."""
+def test_manifest_damaged_in_both_copies_is_wrong_bytes(damaged: BundleCopy, tmp_path: Path) -> None:
     opened = Bundle.open(damaged.copy)
     opened.medium.close()
     for name in ("common/2026.04/manifest.json", "copies/common/2026.04/manifest.json"):
@@ -163,8 +162,7 @@ def test_both_copies_of_a_manifest(damaged: Stick, tmp_path: Path) -> None:
         _install(damaged.environment(tmp_path / "models", damaged.copy))
 
 
-def test_every_bit_of_the_table_is_covered() -> None:
-    """Whatever bit of the text flips, it is not believed."""
+def test_any_flipped_bit_invalidates_table_of_contents() -> None:
     contents = bundle_index.Contents(
         bundle_index.SCHEMA, "x", {}, {}, 1 << 20, (bundle_index.Member("a", 0, 5, bundle_index.UNKNOWN_DIGEST),)
     )
@@ -176,8 +174,7 @@ def test_every_bit_of_the_table_is_covered() -> None:
         text[bit // 8] ^= 1 << bit % 8
 
 
-def test_inspect_tells_the_damage_and_ends_with_30(damaged: Stick) -> None:
-    """A table with member, damage and place, or JSON with the same; one line on standard error."""
+def test_inspect_lists_damage_and_exits_with_30(damaged: BundleCopy) -> None:
     opened = Bundle.open(damaged.copy)
     opened.medium.close()
     media.flip(damaged.copy, 8 * (_member(opened.contents, "nl-nl/2026.04/pack.tar.zst") + 60_000))
@@ -185,11 +182,11 @@ def test_inspect_tells_the_damage_and_ends_with_30(damaged: Stick) -> None:
     assert done.code == 30
     assert "nl-nl/2026.04/pack.tar.zst  the chunk of " in done.out
     assert "1 damage in" in vendor.fault(done)
-    told = json.loads(vendor.run("inspect", damaged.copy, "--json").out)
-    assert (told["whole"], told["damage_count"], told["damages"][0]["file"]) == (False, 1, str(damaged.copy))
+    message = json.loads(vendor.run("inspect", damaged.copy, "--json").out)
+    assert (message["whole"], message["damage_count"], message["damages"][0]["file"]) == (False, 1, str(damaged.copy))
 
 
-# --- media that are not complete: nothing is touched ---
+# --- incomplete bundles ---
 
 
 def _swap(directory: Path, one: str, other: str) -> None:
@@ -203,7 +200,7 @@ def _remove(directory: Path, *names: str) -> None:
         (directory / name).unlink()
 
 
-def _spoil(path: Path) -> None:
+def _damage_both_tables(path: Path) -> None:
     media.flip(path, 8 * 2000)
     _cut(path, 9_000_000)
 
@@ -257,16 +254,17 @@ _PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", _PARTS)
-def test_parts_that_are_not_all_there(site: Site, parts: Path, tmp_path: Path, what: str) -> None:
-    """Missing, cut, in the wrong order: the message names the file, the code is 20, nothing is touched."""
-    directory = shutil.copytree(parts, tmp_path / "stick")
-    damage, told = _PARTS[what]
+def test_missing_or_misplaced_part_is_named_and_volume_untouched(
+    site: Site, parts: Path, tmp_path: Path, what: str
+) -> None:
+    directory = shutil.copytree(parts, tmp_path / "bundle_copy")
+    damage, message = _PARTS[what]
     damage(directory)
     done = site.run(MODELS_URL=str(directory))
     assert done.code == 20
-    assert told in done.fault
+    assert message in done.fault
     assert untouched(site.volume)
-    with pytest.raises(SourceError, match=re.escape(told)):
+    with pytest.raises(SourceError, match=re.escape(message)):
         _inspected(directory)
 
 
@@ -276,7 +274,7 @@ _FILES: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "empty": (lambda path: _cut(path, 0), 20, "site.tar is empty: the copy is incomplete"),
     "not there": (lambda path: path.unlink(), 20, "there is no "),
     "both tables damaged": (
-        _spoil,
+        _damage_both_tables,
         20,
         "is damaged, and its copy at the end is damaged or missing, too; copy the bundle anew",
     ),
@@ -286,29 +284,30 @@ _FILES: dict[str, tuple[Callable[[Path], object], int, str]] = {
 
 
 @pytest.mark.parametrize("what", _FILES)
-def test_a_file_that_is_not_a_whole_bundle(site: Site, whole: Path, tmp_path: Path, what: str) -> None:
-    """Cut, empty, absent: 20, for the medium may be mended; something else altogether: 2. Nothing is touched."""
-    stick = tmp_path / "site.tar"
-    shutil.copy(whole, stick)
-    damage, code, told = _FILES[what]
-    damage(stick)
-    done = site.run(MODELS_URL=str(stick))
+def test_unusable_bundle_file_is_reported_and_volume_untouched(
+    site: Site, whole: Path, tmp_path: Path, what: str
+) -> None:
+    """Exit code 20 for an incomplete copy, 2 for a file of another kind."""
+    bundle_copy = tmp_path / "site.tar"
+    shutil.copy(whole, bundle_copy)
+    damage, code, message = _FILES[what]
+    damage(bundle_copy)
+    done = site.run(MODELS_URL=str(bundle_copy))
     assert done.code == code
-    assert told in done.fault
+    assert message in done.fault
     assert untouched(site.volume)
-    with pytest.raises(ModelsInitError, match=re.escape(told)) as refused:
-        _inspected(stick)
+    with pytest.raises(ModelsInitError, match=re.escape(message)) as refused:
+        _inspected(bundle_copy)
     assert refused.value.exit_code == code
 
 
-def test_the_network_fills_the_gap(site: Site, packs: Packs, whole: Path, tmp_path: Path) -> None:
-    """After a run from a damaged stick, a run from the network fetches the chunk that was wrong, and no more."""
-    stick = tmp_path / "site.tar"
-    shutil.copy(whole, stick)
-    media.flip(stick, 8 * 6_000_000)
-    failed = site.run(MODELS_URL=str(stick))
+def test_network_supplies_only_chunk_damaged_in_bundle(site: Site, packs: Packs, whole: Path, tmp_path: Path) -> None:
+    bundle_copy = tmp_path / "site.tar"
+    shutil.copy(whole, bundle_copy)
+    media.flip(bundle_copy, 8 * 6_000_000)
+    failed = site.run(MODELS_URL=str(bundle_copy))
     assert failed.code == 30
-    assert f"{stick}: take another copy of the bundle" in failed.fault
+    assert f"{bundle_copy}: take another copy of the bundle" in failed.fault
     done = site.run("--json")
     assert (done.code, done.json["activated"]) == (0, True)
     assert done.json["bytes_fetched"] <= 450 * _KIB  # the largest chunk of those of 256 KiB on average

@@ -1,4 +1,4 @@
-"""The site's side: a bundle is a source like any other, read where it lies."""
+"""Installing, upgrading and repairing from a bundle."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def untouched(volume: Path) -> bool:
-    """Whether a run left neither packs nor anything of them."""
+    """Return True if a run has written nothing on the volume except its lock and empty directories."""
     return not volume.exists() or [path for path in volume.rglob("*") if path.parent != volume] == []
 
 
-def test_from_the_container_over_the_gap(tmp_path: Path, packs: Packs, container: Azurite, site: Site) -> None:
-    """Made from the container; installed with no network interface and no token: the same tree as online."""
+def test_offline_install_equals_online_install(tmp_path: Path, packs: Packs, container: Azurite, site: Site) -> None:
+    """The offline run has no network interface and no token."""
     real.require_root()
     unshare = real.require_tool("unshare")
     online = Site(tmp_path / "online", in_container(packs, container.container_url, container.sas()))
@@ -52,8 +52,7 @@ def test_from_the_container_over_the_gap(tmp_path: Path, packs: Packs, container
     assert offline.run("--verify", through=[unshare, "--net"]).code == 0
 
 
-def test_the_token_goes_nowhere(tmp_path: Path, packs: Packs) -> None:
-    """Neither the bundle nor what the program prints has anything of the token, whatever becomes of the run."""
+def test_token_is_in_neither_bundle_nor_output(tmp_path: Path, packs: Packs) -> None:
     out, secret = tmp_path / "site.tar", token()
     done = vendor.run("bundle", "--out", out, **packs.environment, MODELS_SAS_TOKEN=secret)
     assert done.code == 0
@@ -63,23 +62,20 @@ def test_the_token_goes_nowhere(tmp_path: Path, packs: Packs) -> None:
 
 
 @pytest.mark.parametrize("named", ["site.tar.001", "site.tar.003", "site.tar", "."])
-def test_parts_in_a_directory(site: Site, packs: Packs, parts: Path, named: str) -> None:
-    """Parts are found by any of them, by the name of the whole, and by their directory."""
+def test_split_bundle_is_found_by_any_part_or_directory(site: Site, packs: Packs, parts: Path, named: str) -> None:
     assert site.run(MODELS_URL=str(parts / named)).code == 0
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
-def test_nothing_to_do_needs_no_bundle(site: Site, tmp_path: Path, whole: Path) -> None:
-    """Once it is installed, the stick may go."""
-    stick = tmp_path / "stick.tar"
-    shutil.copy(whole, stick)
-    assert site.run(MODELS_URL=str(stick)).code == 0
-    stick.unlink()
-    assert "nothing to do" in site.run(MODELS_URL=str(stick)).out
+def test_installed_release_starts_without_bundle(site: Site, tmp_path: Path, whole: Path) -> None:
+    bundle = tmp_path / "bundle.tar"
+    shutil.copy(whole, bundle)
+    assert site.run(MODELS_URL=str(bundle)).code == 0
+    bundle.unlink()
+    assert "nothing to do" in site.run(MODELS_URL=str(bundle)).out
 
 
-def test_another_pack_than_those_in_it(site: Site, whole: Path) -> None:
-    """A version that the bundle has not: it is told which there are."""
+def test_version_missing_from_bundle_lists_available_versions(site: Site, whole: Path) -> None:
     done = site.run(MODELS_URL=str(whole), REALTIME_LANGUAGE_VERSION="2030.01")
     assert done.code == 21
     assert "versions of nl-nl are: 2026.04" in done.fault
@@ -91,8 +87,8 @@ def _receipt(site: Site, file: Path) -> Path:
     return file
 
 
-def test_a_receipt_is_small_and_says_what_is_there(site: Site, tmp_path: Path) -> None:
-    """Packs, versions, digests, the release; the same on stdout; of an empty volume, nothing."""
+def test_receipt_lists_packs_digests_and_release(site: Site, tmp_path: Path) -> None:
+    """It is the same on stdout and in a file; that of an empty volume lists nothing."""
     empty = json.loads(site.run("--receipt", "-").out)
     assert (empty["packs"], empty["release"]) == ([], "")
     assert site.run().code == 0
@@ -103,8 +99,8 @@ def test_a_receipt_is_small_and_says_what_is_there(site: Site, tmp_path: Path) -
     assert site.run("--receipt", str(tmp_path / "none/file")).fault.endswith("name another file")
 
 
-def test_only_what_the_site_lacks(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """A bundle since a receipt upgrades the volume that gave it; another volume is told what it lacks, untouched."""
+def test_bundle_since_receipt_upgrades_its_volume_only(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """Another volume is refused before anything changes, and the message names what is missing."""
     assert site.run().code == 0
     receipt, out = _receipt(site, tmp_path / "site.receipt"), tmp_path / "since.tar"
     newer = {**packs.environment, "REALTIME_LANGUAGE_VERSION": NEWER.version}
@@ -127,18 +123,18 @@ def test_only_what_the_site_lacks(site: Site, packs: Packs, tmp_path: Path) -> N
     assert packs.differences(upgraded, COMMON, NEWER) == []
 
 
-def test_one_file_of_ten_changed(tmp_path: Path, packs: Packs) -> None:
-    """The bundle is at most 1.05 times that file's chunks plus 1 MiB."""
-    published = shutil.copytree(packs.directory / "common", tmp_path / "published/common").parent
+def test_bundle_since_receipt_has_size_of_changed_file(tmp_path: Path, packs: Packs) -> None:
+    """At most 1.05 times the chunks of the file plus 1 MiB."""
+    pack_directory = shutil.copytree(packs.directory / "common", tmp_path / "pack_directory/common").parent
     tree = write_tree(tmp_path / "tree", Shape(texts=0, weights=(), dense=(2 * MIB + 7,) * 10, unusual=False))
     old, new = PackRef("de-de", "1"), PackRef("de-de", "2")
-    built(tree, published, old, level=1)
+    built(tree, pack_directory, old, level=1)
     other = write_tree(tmp_path / "other", Shape(texts=0, weights=(), dense=(2 * MIB + 7,), unusual=False), "other")
     shutil.copy(other / "graph/HCLG-0.bin", tree / "graph/HCLG-4.bin")
-    manifest = built(tree, published, new, level=1).manifest
+    manifest = built(tree, pack_directory, new, level=1).manifest
     site = Site(
         tmp_path / "models",
-        {"REALTIME_LANGUAGES": "de-de@1", "REALTIME_COMMON_VERSION": COMMON.version, "MODELS_URL": str(published)},
+        {"REALTIME_LANGUAGES": "de-de@1", "REALTIME_COMMON_VERSION": COMMON.version, "MODELS_URL": str(pack_directory)},
     )
     assert site.run().code == 0
     out = tmp_path / "since.tar"
@@ -151,8 +147,7 @@ def test_one_file_of_ten_changed(tmp_path: Path, packs: Packs) -> None:
     assert same_tree(tree, site.active("de-de").resolve()) == []
 
 
-def test_repair_from_a_bundle(site: Site, packs: Packs, whole: Path) -> None:
-    """What is damaged on the volume is fetched from the bundle."""
+def test_repair_fetches_damaged_chunk_from_bundle(site: Site, packs: Packs, whole: Path) -> None:
     assert site.run().code == 0
     victim = site.active("nl-nl") / "am/final-0.weights"
     data = bytearray(victim.read_bytes())
@@ -162,13 +157,12 @@ def test_repair_from_a_bundle(site: Site, packs: Packs, whole: Path) -> None:
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
-def test_a_plain_archive(packs: Packs, tmp_path: Path) -> None:
-    """A pack that is a plain archive goes along as it is, is taken up whole, and is left out by a receipt."""
-    published, tree = shutil.copytree(packs.directory, tmp_path / "published"), packs.trees[DUTCH]
+def test_opaque_archive_is_bundled_resumed_and_omitted_by_receipt(packs: Packs, tmp_path: Path) -> None:
+    pack_directory, tree = shutil.copytree(packs.directory, tmp_path / "pack_directory"), packs.trees[DUTCH]
     archive = tmp_path / "de.tar.gz"
     subprocess.run(["tar", "-C", tree, "-czf", archive, "."], check=True)
-    assert vendor.run("describe", archive, "--name", "de-de", "--version", "1", "--out", published).code == 0
-    settings = {**packs.environment, "REALTIME_LANGUAGES": "de-de@1", "MODELS_URL": str(published)}
+    assert vendor.run("describe", archive, "--name", "de-de", "--version", "1", "--out", pack_directory).code == 0
+    settings = {**packs.environment, "REALTIME_LANGUAGES": "de-de@1", "MODELS_URL": str(pack_directory)}
     out = tmp_path / "site.tar"
     vendor.bundled("--out", out, **settings)
     shutil.copy(out, tmp_path / "copy")

@@ -1,4 +1,4 @@
-"""`install.sh` as an operator meets it: without docker, with the program alone, with a wrong command line."""
+"""`install.sh` without Docker: with the program alone, and with missing requirements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOOLS = ("cat", "cp", "cut", "dirname", "basename", "grep", "head", "id", "mkdi
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A directory with what every system has, and neither docker nor the program."""
+    """A directory with the usual tools, without docker and models-init."""
     directory = tmp_path / "tools"
     directory.mkdir()
     for name in _TOOLS:
@@ -41,7 +41,7 @@ def _run(tools: Path, *arguments: object, script: Path = _SCRIPT) -> subprocess.
     )  # fmt: skip
 
 
-def _with_the_program(tools: Path) -> None:
+def _add_program(tools: Path) -> None:
     program = tools / "models-init"
     root = Path(__file__).parents[2]
     program.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {sys.executable} -m models_init "$@"\n')
@@ -49,87 +49,83 @@ def _with_the_program(tools: Path) -> None:
 
 
 @pytest.fixture
-def stick(whole: Path, parts: Path, tmp_path: Path) -> Path:
-    """A directory with the script and the bundle beside it, and with its parts in another."""
-    directory = shutil.copytree(parts, tmp_path / "stick/parts").parent
+def delivery_directory(whole: Path, parts: Path, tmp_path: Path) -> Path:
+    """A directory with the script and the bundle, and a subdirectory with its parts."""
+    directory = shutil.copytree(parts, tmp_path / "delivery_directory/parts").parent
     for path in (whole, _SCRIPT):
         shutil.copy(path, directory)
     return directory
 
 
-@pytest.mark.parametrize("kind", ["whole", "parts", "beside"])
-def test_with_the_program_alone(tools: Path, stick: Path, packs: Packs, kind: str) -> None:
-    """`--models DIR` needs no docker: it takes the variables from the bundle and runs models-init on it."""
-    _with_the_program(tools)
+@pytest.mark.parametrize("location", ["whole", "parts", "beside"])
+def test_models_option_installs_packs_without_docker(
+    tools: Path, delivery_directory: Path, packs: Packs, location: str
+) -> None:
+    _add_program(tools)
     named = {
-        "whole": ["--bundle", stick / "site.tar"],
-        "parts": ["--bundle", stick / "parts/site.tar.001"],
+        "whole": ["--bundle", delivery_directory / "site.tar"],
+        "parts": ["--bundle", delivery_directory / "parts/site.tar.001"],
         "beside": [],
     }
-    volume = stick / "models"
-    done = _run(tools, "--models", volume, *named[kind], script=stick / "install.sh")
+    volume = delivery_directory / "models"
+    done = _run(tools, "--models", volume, *named[location], script=delivery_directory / "install.sh")
     assert done.returncode == 0, done.stderr
     assert packs.differences(Site(volume), COMMON, DUTCH) == []
 
 
-def test_its_copy_in_the_bundle_is_this_one(whole: Path) -> None:
-    """What the bundle has is what is tested here."""
+def test_bundle_contains_this_script(whole: Path) -> None:
     tar = subprocess.run(["tar", "-xOf", whole, "install.sh"], check=True, capture_output=True)
     assert tar.stdout == _SCRIPT.read_bytes()
 
 
 def _damaged(whole: Path, directory: Path) -> Path:
-    stick = directory / "damaged.tar"
-    shutil.copy(whole, stick)
-    media.flip(stick, 8 * 514)
-    return stick
+    delivery_directory = directory / "damaged.tar"
+    shutil.copy(whole, delivery_directory)
+    media.flip(delivery_directory, 8 * 514)
+    return delivery_directory
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["--unknown"], "--unknown is unknown; see --help"),
-        (["--bundle"], "--bundle wants a value; see --help"),
-        (["--bundle", "/nowhere/site.tar"], "there is no /nowhere/site.tar; mount the medium"),
-        (["--bundle", "/etc/passwd"], "/etc/passwd is no bundle, or its beginning is damaged"),
-        (["--bundle", "WHOLE"], "there is no docker; install it, or use --models with the program models-init"),
+        (["--unknown"], "--unknown is not an option; see --help"),
+        (["--bundle"], "--bundle needs a value; see --help"),
+        (["--bundle", "/nowhere/site.tar"], "/nowhere/site.tar does not exist; mount the medium"),
+        (["--bundle", "/etc/passwd"], "/etc/passwd is not a bundle, or its beginning is damaged"),
+        (["--bundle", "WHOLE"], "docker is not installed; install it, or use --models with the program models-init"),
         (["--bundle", "WHOLE", "--models", "x"], "--models needs the program models-init on PATH"),
-        ([], "there is no bundle in "),
+        ([], "no bundle found in "),
     ],
 )
-def test_what_is_missing_is_told_first(
-    tools: Path, whole: Path, tmp_path: Path, arguments: list[str], told: str
+def test_missing_requirement_is_reported_and_nothing_changed(
+    tools: Path, whole: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    """One line that says what to do, and nothing is changed."""
     given = [str(whole) if word == "WHOLE" else word for word in arguments]
     before = sorted(os.listdir(tmp_path))
     done = _run(tools, *given)
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("install: error: ")
     assert done.stderr.count("\n") == 1
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_a_damaged_beginning(tools: Path, whole: Path, tmp_path: Path) -> None:
-    """It is no reason to guess."""
+def test_damaged_first_block_is_reported(tools: Path, whole: Path, tmp_path: Path) -> None:
     done = _run(tools, "--bundle", _damaged(whole, tmp_path))
     assert done.returncode == 2
-    assert "is no bundle, or its beginning is damaged" in done.stderr
+    assert "is not a bundle, or its beginning is damaged" in done.stderr
 
 
-def test_help(tools: Path) -> None:
-    """`--help` names every choice."""
+def test_help_lists_every_option(tools: Path) -> None:
     done = _run(tools, "--help")
     assert done.returncode == 0
     for flag in ("--bundle", "--dir", "--no-images", "--no-up", "--models"):
         assert flag in done.stdout
 
 
-def test_a_docker_that_does_not_answer(tools: Path, whole: Path) -> None:
-    """It is told before anything is loaded."""
+def test_unresponsive_docker_is_reported_before_loading(tools: Path, whole: Path) -> None:
     (tools / "docker").write_text("#!/bin/sh\nexit 1\n")
     (tools / "docker").chmod(0o755)
     done = _run(tools, "--bundle", whole)
     assert done.returncode == 2
-    assert "docker does not answer" in done.stderr
+    assert "docker does not respond" in done.stderr

@@ -1,4 +1,4 @@
-"""The vendor's machine: `models-pack` as a process of its own, in a clean environment."""
+"""Run `models-pack` as a process in a clean environment."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _COMMAND = (sys.executable, "-m", "models_init.publish")
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    usual = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
-    return {**usual, **{name: value for name, value in variables.items() if value}}
+    base = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
+    return {**base, **{name: value for name, value in variables.items() if value}}
 
 
 def run(*arguments: object, **variables: str) -> Done:
@@ -31,7 +31,7 @@ def run(*arguments: object, **variables: str) -> Done:
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
-    """Start it."""
+    """Start `models-pack ARGUMENTS` without waiting."""
     return subprocess.Popen(
         [*_COMMAND, *map(str, arguments)],
         env=_environment(variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -39,14 +39,14 @@ def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
 
 
 def bundled(*arguments: object, **variables: str) -> Done:
-    """Run `models-pack bundle ARGUMENTS`, which has to succeed."""
+    """Run `models-pack bundle ARGUMENTS`, which must succeed."""
     done = run("bundle", *arguments, "--json", **variables)
     assert done.code == 0, done.err
     return done
 
 
 def fault(done: Done) -> str:
-    """The one line that tells what failed."""
+    """Return the one line of error."""
     assert done.err.startswith("models-pack: error: ")
     assert done.err.count("\n") == 1, done.err
     return done.err

@@ -87,7 +87,7 @@ def test_everything_from_the_stick(
     try:
         assert set(bare.run("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == {images.IMAGE, _SERVER}
         assert "up --detach --pull never" in done.stdout
-        assert done.stdout.endswith("install: done: the services are up\n")
+        assert done.stdout.endswith("install: done: the services are running\n")
         assert site.container()["State"]["ExitCode"] == 0
         assert site.container()["HostConfig"]["NetworkMode"] == "none"
         assert ask(site)["packs"] == {"nl-nl": "2026.04", "common": "2026.04"}

@@ -13,7 +13,7 @@ import pytest
 import models_init
 from tests import services
 from tests.container import base, images
-from tests.signing.vendor import KEY, OTHER, stock
+from tests.signing.vendor import KEY, OTHER, build_signed_packs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,12 +72,12 @@ def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable
 
 def test_it_checks_signatures(docker: Docker, image: str, tmp_path: Path) -> None:
     """With a public key set, signed packs are taken, and others are refused with 13: the library for it is whole."""
-    published = stock(tmp_path)
+    signed_packs = build_signed_packs(tmp_path)
     for key, code in ((KEY, 0), (OTHER, 13)):
-        site = published.site(tmp_path, key).but(MODELS_URL="file:///source")
+        site = signed_packs.site(tmp_path, key).but(MODELS_URL="file:///source")
         variables = [f"--env={name}={value}" for name, value in site.environment.items()]
         done = docker.try_run(
-            "run", *_CONFINED, f"--volume={published.directory}:/source:ro", *variables, image, "--plan"
+            "run", *_CONFINED, f"--volume={signed_packs.directory}:/source:ro", *variables, image, "--plan"
         )
         assert done.code == code, done.text
 

@@ -11,8 +11,9 @@ import zstandard
 
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.zstd_frames import FrameParser
+from models_init.core.digests import digest_of
 from models_init.formats.manifest import CHUNK_LIMIT, Chunk
-from models_init.transfer.chunk_io import WrongChunkError, digest_of, plain
+from models_init.transfer.chunk_io import WrongChunkError, plain
 from tests.fuzz import check_message
 
 LARGEST = 64 << 10

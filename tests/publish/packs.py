@@ -1,4 +1,4 @@
-"""Packs to try things on: built of a few files, or forged."""
+"""Build packs of a few files, and replace their archives."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
+from models_init.core.digests import digest_of
 from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import Manifest, encode
 from models_init.publish.pack.build import BuildOptions, BuildResult, build
 from models_init.publish.pack.source_tree import scan
 from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory
-from models_init.transfer.chunk_io import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ KIB = 1 << 10
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> Path:
-    """Make a directory with these files, and with a directory for each name that ends in a slash."""
+    """Create a directory with these files, and with a directory for each name that ends in a slash."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         path = directory / name
@@ -37,30 +37,30 @@ def write(directory: Path, files: Mapping[str, bytes]) -> Path:
     return directory
 
 
-def built(directory: Path, out: Path, ref: PackRef = REF, **recipe: Any) -> BuildResult:
-    """Build a pack of a directory."""
-    return build(scan(directory), BuildOptions(ref, **recipe), out, NullObserver())
+def built(directory: Path, out: Path, ref: PackRef = REF, **options: Any) -> BuildResult:
+    """Build a pack from a directory."""
+    return build(scan(directory), BuildOptions(ref, **options), out, NullObserver())
 
 
-def pack(tmp_path: Path, files: Mapping[str, bytes], ref: PackRef = REF, **recipe: Any) -> VersionDirectory:
-    """Build a pack of a few files below `tmp_path/out`."""
+def pack(tmp_path: Path, files: Mapping[str, bytes], ref: PackRef = REF, **options: Any) -> VersionDirectory:
+    """Build a pack from a few files below `tmp_path/out`."""
     source = write(tmp_path / f"source-{ref.name}-{ref.version}", files)
-    return VersionDirectory(built(source, tmp_path / "out", ref, **recipe).directory)
+    return VersionDirectory(built(source, tmp_path / "out", ref, **options).directory)
 
 
 def archive_of(directory: VersionDirectory) -> Path:
-    """Where the archive lies."""
+    """Return the path of the archive."""
     return directory.path / ARCHIVE_NAME
 
 
 def stream_of(directory: VersionDirectory) -> bytes:
-    """The archive's tar stream."""
+    """Return the tar stream of the archive."""
     reader = zstandard.ZstdDecompressor().stream_reader(archive_of(directory).read_bytes(), read_across_frames=True)
     return reader.readall()
 
 
 def describe(directory: VersionDirectory, **changes: Any) -> Manifest:
-    """Write the manifest again, with changes, and with the archive's size and digest as they are now."""
+    """Write the manifest again, with changes and with the current size and digest of the archive."""
     data = archive_of(directory).read_bytes()
     manifest = directory.parsed()
     archive = replace(manifest.archive, size=len(data), digest=digest_of(data))
@@ -70,12 +70,12 @@ def describe(directory: VersionDirectory, **changes: Any) -> Manifest:
 
 
 def forge(directory: VersionDirectory, stream: bytes) -> None:
-    """Replace the archive by one with this tar stream, and let the manifest know its size and digest."""
+    """Replace the archive by one with this tar stream, and update its size and digest in the manifest."""
     empty = zstandard.compress(b"") * 1000  # so that the archive is not shorter than its manifest's chunks need
     archive_of(directory).write_bytes(zstandard.compress(stream) + empty)
     describe(directory)
 
 
 def sha256(data: bytes) -> str:
-    """The digest of some bytes."""
+    """Return the digest of some bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Where files are cut: the same bytes in the same way, and soon so again behind whatever changed."""
+"""Chunk boundaries: the same content gives the same chunks, and few chunks change with it."""
 
 from __future__ import annotations
 
@@ -23,51 +23,50 @@ if TYPE_CHECKING:
     from models_init.publish.pack.boundary_hash import BoundaryCandidates
 
 SMALL = 16 * KIB
-"""A size of chunks that lets a file of half a MiB have many."""
+"""An average chunk size with which a file of half a MiB has many chunks."""
 
 
 def noise(seed: int, size: int) -> bytes:
-    """Bytes without any pattern."""
+    """Return random bytes."""
     return random.Random(seed).randbytes(size)
 
 
-def marked(data: bytes, block: int) -> Iterator[BoundaryCandidates]:
-    """The marks of a file that is looked through in blocks of that size."""
+def candidates(data: bytes, block: int) -> Iterator[BoundaryCandidates]:
+    """Yield the candidates of a file that is searched in blocks of that size."""
     for start in range(0, len(data), block):
         before = min(BEFORE, start)
         yield find(data[start - before : start + block], start, before)
 
 
-def cut(data: bytes, average: int = SMALL, block: int = MIB) -> list[bytes]:
-    """The chunks of a file."""
-    ends = list(accumulate(chunk_sizes(len(data), average, marked(data, block)), initial=0))
+def chunks_of(data: bytes, average: int = SMALL, block: int = MIB) -> list[bytes]:
+    """Return the chunks of a file."""
+    ends = list(accumulate(chunk_sizes(len(data), average, candidates(data, block)), initial=0))
     return [data[start:end] for start, end in pairwise(ends)]
 
 
-def new_in(data: bytes, old: bytes, average: int = SMALL) -> int:
-    """Bytes in chunks that the old file does not have."""
-    had = set(cut(old, average))
-    return sum(len(chunk) for chunk in cut(data, average) if chunk not in had)
+def changed_bytes(data: bytes, old: bytes, average: int = SMALL) -> int:
+    """Return the number of bytes in chunks that the old file does not have."""
+    had = set(chunks_of(old, average))
+    return sum(len(chunk) for chunk in chunks_of(data, average) if chunk not in had)
 
 
-# --- the promise that the same files give the same bytes ---
+# --- reproducibility ---
 
 
-def test_the_borders_are_the_same_on_every_machine() -> None:
-    """These were written down: another Python, numpy, platform or version of this program must find the same ones."""
+def test_boundaries_are_the_recorded_ones() -> None:
+    """Another Python, numpy or platform must find the same ones."""
     wanted = [103704, 25154, 119192, 396505, 633541, 1537339, 1156963, 786124, 682728, 1439150, 1244961, 263247]
-    assert [len(chunk) for chunk in cut(noise(1, 8 * MIB), MIB)] == wanted
+    assert [len(chunk) for chunk in chunks_of(noise(1, 8 * MIB), MIB)] == wanted
     content = b"".join(f"{number}: {hashlib.md5(b'%d' % number).hexdigest()}\n".encode() for number in range(20_000))
     wanted = [2209, 6158, 8182, 28103, 32448, 95423, 21314, 107114, 31024, 112424, 18813, 39449, 94146, 50725, 102252]
-    assert [len(chunk) for chunk in cut(content, 64 * KIB)] == [*wanted, 39106]
+    assert [len(chunk) for chunk in chunks_of(content, 64 * KIB)] == [*wanted, 39106]
 
 
 @given(seed=st.integers(0, 1000), size=st.integers(0, 300_000), block=st.integers(1000, 400_000))
 @settings(deadline=None)
-def test_the_pieces_in_which_a_file_is_read_do_not_matter(seed: int, size: int, block: int) -> None:
-    """Whatever is looked through at once, the chunks are the same."""
+def test_boundaries_do_not_depend_on_block_size(seed: int, size: int, block: int) -> None:
     data = noise(seed, size)
-    assert cut(data, block=block) == cut(data)
+    assert chunks_of(data, block=block) == chunks_of(data)
 
 
 # --- sizes ---
@@ -79,9 +78,8 @@ def test_the_pieces_in_which_a_file_is_read_do_not_matter(seed: int, size: int, 
     average=st.integers(4 * KIB, 64 * KIB),
 )
 @settings(deadline=None)
-def test_chunks_are_the_file_and_keep_their_bounds(data: bytes, average: int) -> None:
-    """In order they are the file, whatever is in it; each but the last has at least a quarter, at most 7/4."""
-    chunks = cut(data, average)
+def test_chunks_cover_file_and_respect_size_limits(data: bytes, average: int) -> None:
+    chunks = chunks_of(data, average)
     assert b"".join(chunks) == data
     assert all(chunks)
     for number, chunk in enumerate(chunks[:-1]):
@@ -91,8 +89,8 @@ def test_chunks_are_the_file_and_keep_their_bounds(data: bytes, average: int) ->
 
 
 @pytest.mark.parametrize("size", [4 * KIB, 4 * KIB + 1, MIB, CHUNK_LIMIT])
-def test_no_chunk_of_a_pack_is_larger_than_allowed(tmp_path: Path, size: int) -> None:
-    """What is asked for is an average; 4 MiB are never passed, not even where nothing marks a border."""
+def test_no_chunk_exceeds_limit_of_format(tmp_path: Path, size: int) -> None:
+    """Also where no position is a candidate."""
     directory = pack(tmp_path, {"zeros": bytes(9 * MIB + 5), "noise": noise(2, 9 * MIB + 5)}, chunk_size=size, level=1)
     for file in directory.parsed().files:
         chunks = [chunk.size for chunk in file.chunks]
@@ -100,15 +98,14 @@ def test_no_chunk_of_a_pack_is_larger_than_allowed(tmp_path: Path, size: int) ->
         assert max(chunks) <= min(size * 7 // 4, CHUNK_LIMIT)
 
 
-def test_chunks_behind_the_front_have_the_wanted_size() -> None:
-    """On average about what was asked for, so that the manifest has as many as one would reckon."""
-    chunks = cut(noise(3, 4 * MIB))
+def test_average_chunk_size_is_as_requested() -> None:
+    chunks = chunks_of(noise(3, 4 * MIB))
     assert 0.9 * SMALL < 4 * MIB / len(chunks) < 1.2 * SMALL
 
 
-def test_chunks_at_the_front_are_small_and_grow() -> None:
-    """The first has about a 16th of what was asked for: headers lie there, and change most."""
-    chunks = cut(noise(4, 8 * MIB), MIB)
+def test_chunk_sizes_grow_from_front() -> None:
+    """Headers are at the front and change most often."""
+    chunks = chunks_of(noise(4, 8 * MIB), MIB)
     assert len(chunks[0]) <= 112 * KIB
     assert size_limits(0, MIB) == (16 * KIB, 112 * KIB)
     assert [size_limits(number, MIB)[1] // (28 * KIB) for number in (1, 2, 3, 4, 5, 6, 99)] == [
@@ -123,61 +120,57 @@ def test_chunks_at_the_front_are_small_and_grow() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4 * KIB, SMALL])
-def test_a_small_file_is_one_chunk(size: int) -> None:
-    """What is no larger than a chunk is not cut."""
-    assert [len(chunk) for chunk in cut(noise(5, size))] == [size]
+def test_file_up_to_average_size_is_one_chunk(size: int) -> None:
+    assert [len(chunk) for chunk in chunks_of(noise(5, size))] == [size]
 
 
 @pytest.mark.parametrize("pattern", [b"\0", b"\xff", b"\x00\x00\x80\x3f", b"0.000 ", bytes(range(256))])
-def test_a_run_of_one_pattern_is_cut_at_the_largest_size(pattern: bytes) -> None:
-    """Where every place is as good as the next there are few chunks, and the same ones again."""
-    chunks = cut(pattern * (2 * MIB // len(pattern)))
+def test_repeated_pattern_gives_chunks_of_maximum_size(pattern: bytes) -> None:
+    """No position is better than another, so there are few chunks, and the same ones again."""
+    chunks = chunks_of(pattern * (2 * MIB // len(pattern)))
     assert [len(chunk) for chunk in chunks[8:-1]] == [SMALL * 7 // 4] * (len(chunks) - 9)
 
 
-# --- what a change costs ---
+# --- changes ---
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 200))
 @settings(deadline=None)
-def test_an_insertion_at_the_front_costs_small_chunks(seed: int, count: int) -> None:
-    """Of 3000 insertions the mean cost a quarter of a chunk (where the front has quarters), the worst four."""
+def test_insertion_at_front_affects_small_chunks(seed: int, count: int) -> None:
+    """Of 3000 insertions the mean affected a quarter of a chunk, the worst four."""
     old = noise(seed, 40 * SMALL)
-    assert new_in(noise(seed + 1, count) + old, old) <= count + 10 * SMALL
+    assert changed_bytes(noise(seed + 1, count) + old, old) <= count + 10 * SMALL
 
 
 @given(
-    seed=st.integers(0, 10_000), at=st.integers(0, 60 * SMALL), count=st.integers(0, 5000), cut_out=st.integers(0, 5000)
+    seed=st.integers(0, 10_000), at=st.integers(0, 60 * SMALL), count=st.integers(0, 5000), removed=st.integers(0, 5000)
 )
 @settings(deadline=None)
-def test_a_change_anywhere_costs_a_few_chunks(seed: int, at: int, count: int, cut_out: int) -> None:
-    """Bytes put in, taken out or replaced: of 3000 such changes the mean cost 1.4 chunks, the worst seven."""
+def test_change_anywhere_affects_few_chunks(seed: int, at: int, count: int, removed: int) -> None:
+    """Of 3000 random changes the mean affected 1.4 chunks, the worst seven."""
     old = noise(seed, 60 * SMALL)
-    new = old[:at] + noise(seed + 1, count) + old[at + cut_out :]
-    assert new_in(new, old) <= count + 16 * SMALL
+    new = old[:at] + noise(seed + 1, count) + old[at + removed :]
+    assert changed_bytes(new, old) <= count + 16 * SMALL
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(0, 10 * SMALL), count=st.integers(1, 5000))
 @settings(deadline=None)
-def test_what_is_appended_costs_the_end(seed: int, size: int, count: int) -> None:
-    """All chunks but those that end in the last one and three quarters stay."""
+def test_appending_affects_only_end_of_file(seed: int, size: int, count: int) -> None:
     old = noise(seed, size)
-    assert new_in(old + noise(seed + 1, count), old) <= count + SMALL * 7 // 4
+    assert changed_bytes(old + noise(seed + 1, count), old) <= count + SMALL * 7 // 4
 
 
-def test_on_average_a_change_costs_little_more_than_its_chunk() -> None:
-    """Of a hundred changes of one byte, all together cost no more than 1.6 chunks each."""
+def test_single_byte_changes_affect_at_most_1_6_chunks_on_average() -> None:
     old, chance = noise(6, 100 * SMALL), random.Random(6)
     cost = 0
     for _ in range(100):
         new = bytearray(old)
         new[chance.randrange(len(old))] ^= 1
-        cost += new_in(bytes(new), old)
+        cost += changed_bytes(bytes(new), old)
     assert cost <= 160 * SMALL
 
 
-def test_the_same_bytes_in_another_file_are_found(tmp_path: Path) -> None:
-    """Half of a file that became a file of its own shares the chunks behind its own front."""
+def test_files_with_same_content_share_chunks(tmp_path: Path) -> None:
     content = noise(7, 6 * MIB)
     directory = pack(tmp_path, {"a": content, "b": content[3 * MIB + 5 :]}, level=1, chunk_size=64 * KIB)
     one, other = ({chunk.digest: chunk.size for chunk in file.chunks} for file in directory.parsed().files)

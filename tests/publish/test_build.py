@@ -1,4 +1,4 @@
-"""What a built pack is, and what stays when building fails."""
+"""`models-pack build`: archive, manifest, reproducibility, and failures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FILES = {
 }
 
 
-def everything(directory: Path) -> dict[str, bytes]:
+def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
@@ -54,27 +54,26 @@ def extracted_by_tar(directory: VersionDirectory, into: Path) -> Path:
     return into
 
 
-class Interrupting(NullObserver):
-    """Interrupts the work as Ctrl-C would, when the first bytes are done."""
+class InterruptingObserver(NullObserver):
+    """Raises `KeyboardInterrupt` at the first progress."""
 
     def advance(self, count: int) -> None:
-        """Do it."""
+        """Raise."""
         raise KeyboardInterrupt(count)
 
 
-# --- what the archive is ---
+# --- archive and manifest ---
 
 
-def test_tar_extracts_the_archive_as_it_is(tmp_path: Path) -> None:
-    """`tar --zstd -xf` gives the tree back: names, modes, bytes, empty directories."""
+def test_tar_restores_the_tree(tmp_path: Path) -> None:
+    """Names, modes, content, empty directories."""
     require_tool("zstd")
     source = samples.write_tree(tmp_path / "source")
     directory = VersionDirectory(built(source, tmp_path / "out").directory)
     assert samples.same_tree(source, extracted_by_tar(directory, tmp_path / "again")) == []
 
 
-def test_zstd_and_tar_in_a_pipe_extract_the_archive(tmp_path: Path) -> None:
-    """`zstd -dc pack.tar.zst | tar -x` gives the tree back."""
+def test_zstd_piped_to_tar_restores_the_tree(tmp_path: Path) -> None:
     source = samples.write_tree(tmp_path / "source", samples.Shape(texts=3, weights=(3 * MIB,), dense=()))
     archive = archive_of(VersionDirectory(built(source, tmp_path / "out").directory))
     (tmp_path / "again").mkdir()
@@ -86,8 +85,7 @@ def test_zstd_and_tar_in_a_pipe_extract_the_archive(tmp_path: Path) -> None:
     assert samples.same_tree(source, tmp_path / "again") == []
 
 
-def test_each_chunk_is_one_frame_that_can_be_read_alone(tmp_path: Path) -> None:
-    """A chunk's bytes in the archive are one whole zstd frame, with its content's size, of that piece of that file."""
+def test_each_chunk_is_one_independent_frame(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES | {"large": random.Random(1).randbytes(100 * KIB)})
     directory = VersionDirectory(built(source, tmp_path / "out", chunk_size=16 * KIB).directory)
     archive = archive_of(directory).read_bytes()
@@ -101,8 +99,7 @@ def test_each_chunk_is_one_frame_that_can_be_read_alone(tmp_path: Path) -> None:
             assert zstandard.frame_content_size(frame) == chunk.size
 
 
-def test_the_manifest_tells_everything_about_each_file(tmp_path: Path) -> None:
-    """Path, size, digest and execute bit of each file; of the directories only the empty ones."""
+def test_manifest_lists_files_and_empty_directories(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES)
     (source / "am/run.sh").chmod(0o755)
     manifest = built(source, tmp_path / "out").manifest
@@ -114,16 +111,15 @@ def test_the_manifest_tells_everything_about_each_file(tmp_path: Path) -> None:
     assert manifest.ref == REF
 
 
-def test_the_manifest_names_the_archives_size_and_digest(tmp_path: Path) -> None:
-    """What is written beside the archive is what the archive is, and parses."""
+def test_manifest_has_size_and_digest_of_archive(tmp_path: Path) -> None:
     directory = pack(tmp_path, FILES)
     archive = archive_of(directory).read_bytes()
     described = directory.parsed().archive
     assert (described.file, described.size, described.digest) == (ARCHIVE_NAME, len(archive), sha256(archive))
 
 
-def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
-    """Times, owners, umask, order of creation and number of threads leave no trace in archive or manifest."""
+def test_same_files_give_same_bytes(tmp_path: Path) -> None:
+    """Independent of times, owners, umask, order of creation and number of threads."""
     files = FILES | {"large": random.Random(3).randbytes(5 * MIB), "large too": random.Random(4).randbytes(3 * MIB)}
     one = write(tmp_path / "one", files)
     before = os.umask(0o077)
@@ -137,17 +133,16 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
         if os.geteuid() == 0:
             os.chown(path, 1000 + number, 2000)
     second = built(other, tmp_path / "b", threads=7)
-    assert everything(first.directory) == everything(second.directory)
+    assert contents(first.directory) == contents(second.directory)
 
 
-def test_the_tar_stream_is_the_same_on_every_machine(tmp_path: Path) -> None:
-    """The plain stream does not depend on Python's version: this digest was written down."""
+def test_tar_stream_is_the_recorded_one(tmp_path: Path) -> None:
+    """It does not depend on the version of Python."""
     stream = stream_of(pack(tmp_path, FILES | {"é" * 60: b"long", "n" * 200: b"longer"}))
     assert sha256(stream) == "sha256:1b070c6454de2d6bcdb3daac554a7046c3e734380a28a5a6320724a1c5caa881"
 
 
-def test_headers_hold_no_trace_of_this_machine(tmp_path: Path) -> None:
-    """Owner 0, no names, time 0, modes 0755 and 0644 whatever the files have."""
+def test_headers_have_no_owner_time_or_local_mode(tmp_path: Path) -> None:
     source = write(tmp_path / "source", {"sub/tool": b"", "data": b""})
     (source / "sub").chmod(0o2700)
     (source / "sub/tool").chmod(0o4711)
@@ -159,21 +154,19 @@ def test_headers_hold_no_trace_of_this_machine(tmp_path: Path) -> None:
     assert {m.name: m.mode for m in members} == {"data": 0o644, "sub": 0o755, "sub/tool": 0o755}
 
 
-def test_a_header_can_tell_any_size() -> None:
-    """Sizes above tar's old limit of 8 GiB come back as they are."""
+def test_tar_header_holds_size_above_8_gib() -> None:
     header = tar_stream.header(SourceFile("large", "/large", 9 << 30, 0, executable=False))
     assert tarfile.TarInfo.frombuf(header, "utf-8", "strict").size == 9 << 30
 
 
-def test_frames_between_files_stay_small() -> None:
-    """A run of ten thousand directories and empty files is cut into frames of about a MiB."""
+def test_headers_are_divided_into_small_frames() -> None:
     tree = SourceTree(tuple(Directory(f"d{number:05}") for number in range(10_000)))
     sizes = [piece.size for piece in pieces(tree, MIB, iter(())) if isinstance(piece, Filler)]
     assert sum(sizes) == 10_000 * 512 + 1024
     assert max(sizes) < FILLER_LIMIT + 4 * KIB
 
 
-def _is_fine(name: str) -> bool:
+def _is_valid(name: str) -> bool:
     try:
         check_path(name)
     except ValueError:
@@ -181,11 +174,11 @@ def _is_fine(name: str) -> bool:
     return "/" not in name
 
 
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(_is_fine)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(_is_valid)
 
 
-def _holds_file(tree: dict[str, Any]) -> bool:
-    return any(isinstance(node, bytes) or _holds_file(node) for node in tree.values())
+def _has_file(tree: dict[str, Any]) -> bool:
+    return any(isinstance(node, bytes) or _has_file(node) for node in tree.values())
 
 
 DIRECTORIES: st.SearchStrategy[dict[str, Any]] = st.recursive(
@@ -193,27 +186,26 @@ DIRECTORIES: st.SearchStrategy[dict[str, Any]] = st.recursive(
     lambda inner: st.dictionaries(NAMES, inner | st.binary(max_size=20), max_size=4),
     max_leaves=12,
 )
-TREES = DIRECTORIES.filter(_holds_file)
+TREES = DIRECTORIES.filter(_has_file)
 
 
-def _plant(directory: Path, tree: dict[str, Any]) -> None:
+def _write_tree(directory: Path, tree: dict[str, Any]) -> None:
     directory.mkdir(mode=0o755)
     for name, node in tree.items():
         if isinstance(node, bytes):
             (directory / name).write_bytes(node)
             (directory / name).chmod(0o755 if len(node) % 2 else 0o644)
         else:
-            _plant(directory / name, node)
+            _write_tree(directory / name, node)
 
 
 @given(tree=TREES, seed=st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
-def test_any_tree_comes_back_and_any_times_give_the_same_bytes(tree: dict[str, Any], seed: int) -> None:
-    """Whatever the names, sizes and nesting: `tar` gives the tree back, and other times change nothing."""
+def test_any_tree_is_restored_by_tar_and_times_do_not_matter(tree: dict[str, Any], seed: int) -> None:
     require_tool("zstd")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        _plant(directory / "source", tree)
+        _write_tree(directory / "source", tree)
         first = built(directory / "source", directory / "a", chunk_size=4 * KIB)
         assert (
             samples.same_tree(
@@ -224,26 +216,24 @@ def test_any_tree_comes_back_and_any_times_give_the_same_bytes(tree: dict[str, A
         chance = random.Random(seed)
         for path in (directory / "source").rglob("*"):
             os.utime(path, ns=(chance.randrange(2**60), chance.randrange(2**60)))
-        assert everything(first.directory) == everything(
+        assert contents(first.directory) == contents(
             built(directory / "source", directory / "b", chunk_size=4 * KIB).directory
         )
 
 
-# --- what stays and what is refused ---
+# --- existing versions and failures ---
 
 
-def test_building_the_same_again_changes_nothing(tmp_path: Path) -> None:
-    """An identical version that stands there is fine, and is called unchanged."""
+def test_identical_build_is_unchanged(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES)
     first = built(source, tmp_path / "out")
-    before = everything(tmp_path / "out")
+    before = contents(tmp_path / "out")
     again = built(source, tmp_path / "out")
     assert (first.fresh, again.fresh) == (True, False)
-    assert everything(tmp_path / "out") == before
+    assert contents(tmp_path / "out") == before
 
 
-def test_building_the_same_again_heals_a_damaged_archive(tmp_path: Path) -> None:
-    """Where the manifest is the same, the archive is written anew."""
+def test_identical_build_replaces_damaged_archive(tmp_path: Path) -> None:
     directory = pack(tmp_path, FILES)
     good = archive_of(directory).read_bytes()
     archive_of(directory).write_bytes(b"damaged")
@@ -251,18 +241,17 @@ def test_building_the_same_again_heals_a_damaged_archive(tmp_path: Path) -> None
     assert archive_of(directory).read_bytes() == good
 
 
-def test_another_pack_under_the_same_version_is_refused(tmp_path: Path) -> None:
-    """A version that stands there with other content is an error, and stays as it is."""
+def test_different_content_for_existing_version_is_refused(tmp_path: Path) -> None:
     built(write(tmp_path / "one", FILES), tmp_path / "out")
-    before = everything(tmp_path / "out")
+    before = contents(tmp_path / "out")
     with pytest.raises(UsageError, match="a version never changes"):
         built(write(tmp_path / "other", FILES | {"zero": b"one"}), tmp_path / "out")
-    assert everything(tmp_path / "out") == before
+    assert contents(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("change", [b"longer", b"", b"same!"], ids=["longer", "shorter", "as long"])
-def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, change: bytes) -> None:
-    """Such a file is named, and nothing stands under the version's name, not even its directories."""
+def test_file_changed_during_build_is_an_error(tmp_path: Path, change: bytes) -> None:
+    """It is named, and nothing is written, not even the directories of the version."""
     source = write(tmp_path / "source", FILES | {"busy": b"bytes"})
     tree = scan(source)
     os.utime(source / "busy", ns=(1, 1))
@@ -272,8 +261,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, change
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_vanishes_or_becomes_a_link_is_an_error(tmp_path: Path) -> None:
-    """What is exchanged after it was judged is not followed."""
+def test_file_removed_or_replaced_by_link_during_build_is_an_error(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES | {"busy": b"bytes"})
     tree = scan(source)
     (source / "busy").unlink()
@@ -284,17 +272,15 @@ def test_a_file_that_vanishes_or_becomes_a_link_is_an_error(tmp_path: Path) -> N
         build(tree, BuildOptions(REF), tmp_path / "out", NullObserver())
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    """After Ctrl-C neither a draft nor an empty directory remains, but what stood there before does."""
+def test_interrupt_leaves_no_files(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES)
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        build(scan(source), BuildOptions(REF), tmp_path / "out", Interrupting())
+        build(scan(source), BuildOptions(REF), tmp_path / "out", InterruptingObserver())
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_draft_of_a_killed_run_is_taken_over(tmp_path: Path) -> None:
-    """A leftover `.part` neither hinders nor gets into the next archive, and does not pile up."""
+def test_draft_of_killed_run_is_replaced(tmp_path: Path) -> None:
     directory = VersionDirectory(tmp_path / "out" / REF.name / REF.version)
     write(directory.path, {f"{ARCHIVE_NAME}.part": b"left over" * 1000, "manifest.json.part": b"{"})
     pack(tmp_path, FILES)
@@ -302,40 +288,36 @@ def test_the_draft_of_a_killed_run_is_taken_over(tmp_path: Path) -> None:
     assert directory.parsed().archive.digest == sha256(archive_of(directory).read_bytes())
 
 
-def test_two_builds_of_a_version_do_not_mix(tmp_path: Path) -> None:
-    """While one run writes a version, another is told so."""
+def test_second_concurrent_build_is_refused(tmp_path: Path) -> None:
     directory = VersionDirectory(tmp_path / "out" / REF.name / REF.version)
     directory.path.mkdir(parents=True)
     with draft(archive_of(directory)), pytest.raises(LockedError, match="another run"):
         pack(tmp_path, FILES)
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    """On a disk that is too small: one clear error, and the disk is empty again."""
+def test_full_disk_is_reported_and_nothing_remains(tmp_path: Path) -> None:
     require_root()
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run([require_tool("mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
     try:
-        with pytest.raises(NoSpaceError, match="No space left on device; make room"):
+        with pytest.raises(NoSpaceError, match="No space left on device; free some space"):
             built(write(tmp_path / "source", {"noise": random.Random(2).randbytes(3 * MIB)}), disk)
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run([require_tool("umount"), disk], check=True)
 
 
-def test_an_out_that_is_no_directory_is_told(tmp_path: Path) -> None:
-    """Where no directory can be made, the path and the reason are told."""
+def test_output_path_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"a file")
     with pytest.raises(NotWritableError, match="cannot be written: Not a directory; choose another directory"):
         pack(tmp_path, FILES)
 
 
-# --- how it works ---
+# --- concurrency and memory ---
 
 
-def test_results_come_in_order_and_work_never_runs_ahead() -> None:
-    """At most a window of jobs is begun beyond what was taken."""
+def test_in_order_limits_pending_jobs() -> None:
     begun: list[int] = []
     taken = 0
 
@@ -351,8 +333,7 @@ def test_results_come_in_order_and_work_never_runs_ahead() -> None:
     assert taken == 100
 
 
-def test_memory_stays_bounded_whatever_the_size(tmp_path: Path) -> None:
-    """400 MiB are packed in less than 150 MiB of memory."""
+def test_build_of_400_mib_uses_less_than_150_mib(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     with (source / "large").open("wb") as file:

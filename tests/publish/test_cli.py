@@ -1,4 +1,4 @@
-"""How `models-pack` talks: arguments, results, faults, exit codes, signals."""
+"""The command line of `models-pack`: arguments, results, errors, exit codes, signals."""
 
 from __future__ import annotations
 
@@ -46,100 +46,97 @@ def _ref(name: str) -> PackRef:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str], code: int = 2) -> str:
-    """Run it and return the one line that it ends with."""
+    """Run a command that must fail, and return its one line of error."""
     assert main(arguments) == code
-    told = capsys.readouterr()
-    assert told.err.startswith("models-pack: error: ")
-    assert told.err.count("\n") == 1
-    return told.err
+    message = capsys.readouterr()
+    assert message.err.startswith("models-pack: error: ")
+    assert message.err.count("\n") == 1
+    return message.err
 
 
 # --- arguments ---
 
 
-def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--help` lists the subcommands, and each has help of its own."""
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--help"])
     assert left.value.code == 0
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     assert {"build", "check", "upload"} <= {command.NAME for command in COMMANDS}
     for command in COMMANDS:
-        assert f"{command.NAME} " in told
+        assert f"{command.NAME} " in message
         with pytest.raises(SystemExit):
             main([command.NAME, "--help"])
         assert "--json" in capsys.readouterr().out
 
 
-def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` prints the version that the package has."""
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"models-pack {__version__}\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "the following arguments are required: COMMAND"),
         (["destroy"], "invalid choice: 'destroy'"),
         (["build", "x"], "the following arguments are required: --name, --version, --out"),
-        (build_arguments(Path("x"), Path("y"), "--level", "23"), "'23' is no number from 1 to 22"),
-        (build_arguments(Path("x"), Path("y"), "--level", "high"), "'high' is no number from 1 to 22"),
-        (build_arguments(Path("x"), Path("y"), "--chunk-size", "1GB"), "'1GB' is no size: write it like 512KiB"),
+        (build_arguments(Path("x"), Path("y"), "--level", "23"), "'23' is not a number from 1 to 22"),
+        (build_arguments(Path("x"), Path("y"), "--level", "high"), "'high' is not a number from 1 to 22"),
+        (build_arguments(Path("x"), Path("y"), "--chunk-size", "1GB"), "'1GB' is not a size: write it like 512KiB"),
         (build_arguments(Path("x"), Path("y"), "--chunk-size", "5MiB"), "a chunk has from 4KiB to 4MiB"),
         (build_arguments(Path("x"), Path("y"), "--chunk-size", "1"), "a chunk has from 4KiB to 4MiB"),
         (build_arguments(Path("x"), Path("y"), "--name", "NL nl"), "'NL nl' is not a pack name"),
         (build_arguments(Path("x"), Path("y"), "--version", "../1"), "'../1' is not a version"),
         (build_arguments(Path("missing"), Path("y")), "missing cannot be a pack"),
-        (["check", "missing"], "missing is no directory"),
+        (["check", "missing"], "missing is not a directory"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_2(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+def test_invalid_command_line_is_reported_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    """No usage text, no traceback: what is wrong, and exit code 2."""
-    assert told in refusal(capsys, arguments)
+    assert message in refusal(capsys, arguments)
 
 
-def test_packs_are_not_written_into_their_own_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An --out inside DIRECTORY would become part of the next pack."""
+def test_output_inside_source_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "source", FILES)
-    assert "lies inside" in refusal(capsys, build_arguments(source, source / "out"))
-    assert "lies inside" in refusal(capsys, build_arguments(source, source))
+    assert "is inside" in refusal(capsys, build_arguments(source, source / "out"))
+    assert "is inside" in refusal(capsys, build_arguments(source, source))
 
 
 # --- results ---
 
 
-def test_build_then_check_says_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line on standard output for a pack that was built, and for one that is sound."""
+def test_build_and_check_print_one_line_for_each_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "source", FILES)
     assert main(build_arguments(source, tmp_path / "out")) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith(f"nl-nl 2026.04: built in {tmp_path}/out/nl-nl/2026.04: 2 files, 10.0 KiB, 1 chunk, ")
+    message = capsys.readouterr()
+    assert message.out.startswith(f"nl-nl 2026.04: built in {tmp_path}/out/nl-nl/2026.04: 2 files, 10.0 KiB, 1 chunk, ")
     assert main(build_arguments(source, tmp_path / "out")) == 0
     assert ": unchanged in " in capsys.readouterr().out
     assert main(["check", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("nl-nl/2026.04: sound: 2 files, 10.0 KiB, archive ")
-    assert told.err == ""
+    message = capsys.readouterr()
+    assert message.out.startswith("nl-nl/2026.04: valid: 2 files, 10.0 KiB, archive ")
+    assert message.err == ""
 
 
-def test_a_machine_without_numpy_is_told_so(tmp_path: Path) -> None:
-    """Without what cuts files, `build` names what to install, and leaves nothing; `--help` needs none of it."""
+def test_build_without_numpy_names_extra(tmp_path: Path) -> None:
+    """`--help` needs no extra."""
     without = "import sys; sys.modules['numpy'] = None; from models_init.publish.cli.main import main; sys.exit(main())"
     arguments = build_arguments(write(tmp_path / "source", FILES), tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", without, *arguments], capture_output=True, text=True, check=False)
-    told = "models-pack: error: numpy is not installed; pip install 'models-init[publish]', then build again\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+    message = (
+        "models-pack: error: `models-pack build` needs a package that is not installed (numpy): "
+        "run pip install 'models-init[publish]', then run it again\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
     assert not (tmp_path / "out").exists()
     helped = subprocess.run([sys.executable, "-c", without, "--help"], capture_output=True, check=False)
     assert helped.returncode == 0
 
 
-def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With `--json` standard output is one JSON object, also where faults were found."""
+def test_json_result_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "source", FILES)
     main(build_arguments(source, tmp_path / "out", "--json", "--chunk-size", "4KiB", "--level", "1"))
     facts = json.loads(capsys.readouterr().out)
@@ -151,22 +148,20 @@ def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["packs"][0]["sound"] is True
 
 
-def test_check_tells_wrong_bytes_by_30_and_manifests_by_10(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every pack is judged; the faults stand on standard output, their sum and the code at the end."""
+def test_check_exits_with_most_severe_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad, worse = (pack(tmp_path, FILES, ref) for ref in map(_ref, ("common", "nl-nl", "en-us")))
     bad.manifest.write_bytes(b"{}")
-    assert "1 fault in nl-nl/1: do not publish it; build anew" in refusal(capsys, ["check", str(tmp_path)], 10)
+    assert "1 fault in nl-nl/1: do not publish it; build again" in refusal(capsys, ["check", str(tmp_path)], 10)
     archive_of(worse).write_bytes(b"wrong")
     assert main(["check", str(tmp_path)]) == 30
-    told = capsys.readouterr()
-    assert f"{good.path.parent.name}/1: sound" in told.out
-    assert "nl-nl/1: the manifest of nl-nl 1 cannot be used" in told.out
-    assert "en-us/1: am/final.mdl: the chunk of bytes 0 to 10240 is wrong" in told.out
-    assert "faults in en-us/1, nl-nl/1: do not publish them" in told.err
+    message = capsys.readouterr()
+    assert f"{good.path.parent.name}/1: valid" in message.out
+    assert "nl-nl/1: the manifest of nl-nl 1 cannot be used" in message.out
+    assert "en-us/1: am/final.mdl: the chunk of bytes 0 to 10240 is wrong" in message.out
+    assert "faults in en-us/1, nl-nl/1: do not publish them" in message.err
 
 
-def test_check_cuts_a_long_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of many faults fifty are told and the others counted."""
+def test_check_shortens_long_list_of_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = pack(tmp_path, {f"file{number:03}": b"x" for number in range(200)})
     archive_of(directory).write_bytes(b"")
     main(["check", str(tmp_path)])
@@ -176,10 +171,9 @@ def test_check_cuts_a_long_list(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert lines[-1].endswith(" more faults")
 
 
-def test_several_packs_are_uploaded_by_one_command(
+def test_upload_publishes_all_packs_below_directory(
     tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`upload` publishes every version directory below DIR; again, it says that they are published."""
     fresh = azurite.fresh_container()
     for name in ("common", "nl-nl"):
         pack(tmp_path, FILES, _ref(name))
@@ -201,8 +195,9 @@ def test_several_packs_are_uploaded_by_one_command(
     assert "nl-nl 1: already published at " in capsys.readouterr().out
 
 
-def test_the_prefix_may_be_another_or_none(tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slashes around a prefix do not matter; an empty one puts packs at the container's top."""
+def test_upload_accepts_other_or_empty_prefix(
+    tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh = azurite.fresh_container()
     pack(tmp_path, FILES, _ref("common"))
     monkeypatch.setenv("MODELS_SAS_TOKEN", fresh.sas("rw"))
@@ -215,38 +210,35 @@ def test_the_prefix_may_be_another_or_none(tmp_path: Path, azurite: Azurite, mon
 # --- tokens ---
 
 
-def test_a_token_is_needed_and_never_an_argument(
+def test_missing_or_misplaced_token_is_reported_and_not_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a token, with one in the URL, with one that is cut: told, and never printed."""
     pack(tmp_path, FILES)
     url = ["--url", "https://nowhere.invalid/models"]
     assert "MODELS_SAS_TOKEN" in refusal(capsys, ["upload", str(tmp_path), *url])
-    told = refusal(capsys, ["upload", str(tmp_path), "--url", "https://nowhere.invalid/models?sv=1&sig=geheim1234"])
-    assert "geheim1234" not in told
-    assert "MODELS_SAS_TOKEN" in told
+    message = refusal(capsys, ["upload", str(tmp_path), "--url", "https://nowhere.invalid/models?sv=1&sig=geheim1234"])
+    assert "geheim1234" not in message
+    assert "MODELS_SAS_TOKEN" in message
     monkeypatch.setenv("MODELS_SAS_TOKEN", "sv=1&sp=rw&sig=geheim1234")
     assert "geheim1234" not in refusal(capsys, ["upload", str(tmp_path), *url], 22)
-    assert "is no container" in refusal(capsys, ["upload", str(tmp_path), "--url", "file:///packs"])
+    assert "is not a blob container" in refusal(capsys, ["upload", str(tmp_path), "--url", "file:///packs"])
 
 
-def test_a_refused_token_is_not_printed(
+def test_refused_token_is_not_printed(
     tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The service's refusal is exit code 22, without the token or its signature."""
     pack(tmp_path, FILES)
     token = azurite.sas("rw", expires_in=-5)
     monkeypatch.setenv("MODELS_SAS_TOKEN", token)
-    told = refusal(capsys, ["upload", str(tmp_path), "--url", azurite.container_url], 22)
-    assert token not in told
-    assert token.rpartition("sig=")[2] not in told
+    message = refusal(capsys, ["upload", str(tmp_path), "--url", azurite.container_url], 22)
+    assert token not in message
+    assert token.rpartition("sig=")[2] not in message
 
 
 # --- as a process ---
 
 
-def test_the_sdk_is_loaded_by_upload_only(tmp_path: Path) -> None:
-    """A machine that only builds and checks needs neither the Azure SDK nor aiohttp."""
+def test_build_and_check_do_not_import_azure_sdk(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES)
     code = (
         "import sys; from models_init.publish.cli.main import main; code = main(sys.argv[1:]);"
@@ -256,8 +248,7 @@ def test_the_sdk_is_loaded_by_upload_only(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, "check", str(tmp_path)], check=True)
 
 
-def test_it_runs_as_a_module_and_as_a_script(tmp_path: Path) -> None:
-    """`python -m models_init.publish` and `models-pack` are the same program, with the fault's exit code."""
+def test_module_and_script_are_same_program(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("models-pack")
     for program in (PROGRAM, [str(script)]):
         done = subprocess.run([*program, "check", str(tmp_path)], check=False, capture_output=True, text=True)
@@ -265,8 +256,7 @@ def test_it_runs_as_a_module_and_as_a_script(tmp_path: Path) -> None:
         assert done.stderr.startswith("models-pack: error: ")
 
 
-def test_a_terminal_sees_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
-    """The bar is drawn on standard error if that is a terminal; standard output has the result alone."""
+def test_bar_is_drawn_on_terminal_only(tmp_path: Path) -> None:
     source = write(tmp_path / "source", FILES)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
@@ -281,11 +271,12 @@ def test_a_terminal_sees_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "told"),
+    ("sent", "code", "message"),
     [(signal.SIGINT, 130, "models-pack: interrupted"), (signal.SIGTERM, 143, "models-pack: terminated")],
 )
-def test_a_signal_ends_it_in_order(tmp_path: Path, sent: signal.Signals, code: int, told: str) -> None:
-    """Ctrl-C and SIGTERM: the exit code says so, no traceback, and nothing is left of what was begun."""
+def test_signal_ends_build_with_one_line_and_no_files(
+    tmp_path: Path, sent: signal.Signals, code: int, message: str
+) -> None:
     source = samples.write_tree(
         tmp_path / "source", samples.Shape(texts=0, weights=(64 << 20,), dense=(), unusual=False)
     )
@@ -298,13 +289,12 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, sent: signal.Signals, code: i
         process.send_signal(sent)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
     assert not out.exists()
 
 
-def test_a_signal_ends_an_upload_in_order(tmp_path: Path, azurite: Azurite) -> None:
-    """SIGTERM while blocks are sent: 143 and one line; nothing is published."""
+def test_signal_ends_upload_with_one_line(tmp_path: Path, azurite: Azurite) -> None:
     fresh = azurite.fresh_container()
     source = samples.write_tree(
         tmp_path / "source", samples.Shape(texts=0, weights=(), dense=(100 << 20,), unusual=False)

@@ -1,4 +1,4 @@
-"""What a directory must be to become a pack."""
+"""Which directories can become packs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ def refusal(directory: Path, *, dereference: bool = False) -> str:
     return str(caught.value)
 
 
-def test_entries_ascend_by_path_whatever_order_the_directory_has(tmp_path: Path) -> None:
-    """Entries come sorted by their whole path as text: `a-b` before `a/b`."""
+def test_entries_are_sorted_by_path(tmp_path: Path) -> None:
+    """By the whole path as text: `a-b` before `a/b`."""
     directory = write(tmp_path / "src", {"b": b"", "a/b": b"", "a-b": b"", "a/é": b"", "c/d/": b""})
     assert paths(directory) == ["a", "a-b", "a/b", "a/é", "b", "c", "c/d"]
 
 
-def test_only_the_owners_execute_bit_counts(tmp_path: Path) -> None:
-    """A file is executable if its owner may execute it; all other bits are ignored."""
+def test_execute_bit_of_owner_makes_file_executable(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"tool": b"", "data": b"", "odd": b""})
     (directory / "tool").chmod(0o700)
     (directory / "data").chmod(0o666)
@@ -42,14 +41,12 @@ def test_only_the_owners_execute_bit_counts(tmp_path: Path) -> None:
     assert found == {"tool": True, "data": False, "odd": False}
 
 
-def test_empty_directories_are_those_without_any_entry(tmp_path: Path) -> None:
-    """A directory that holds only an empty directory is not empty itself."""
+def test_empty_directories_have_no_entries(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"a/b/": b"", "c/file": b"", "d/": b""})
     assert scan(directory).empty_directories == ["a/b", "d"]
 
 
-def test_everything_that_cannot_be_in_a_pack_is_named_at_once(tmp_path: Path) -> None:
-    """Links, fifos and sockets are refused, all of them in one line."""
+def test_all_unsupported_entries_are_named_in_one_line(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"file": b"", "sub/file": b""})
     (directory / "link").symlink_to("file")
     (directory / "sub/dangling").symlink_to("nowhere")
@@ -61,8 +58,7 @@ def test_everything_that_cannot_be_in_a_pack_is_named_at_once(tmp_path: Path) ->
     assert "--dereference" in text
 
 
-def test_a_device_is_refused(tmp_path: Path) -> None:
-    """A device node is refused by name."""
+def test_device_is_refused(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"file": b""})
     try:
         os.mknod(directory / "null", 0o600 | 0o020000, os.makedev(1, 3))
@@ -71,8 +67,7 @@ def test_a_device_is_refused(tmp_path: Path) -> None:
     assert "null (a device)" in refusal(directory)
 
 
-def test_a_long_list_of_faults_is_cut_and_counted(tmp_path: Path) -> None:
-    """Of many faults the first twenty are named and the others counted."""
+def test_long_list_of_faults_is_shortened(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"file": b""})
     for number in range(1025):
         (directory / f"link{number:04}").symlink_to("file")
@@ -81,8 +76,7 @@ def test_a_long_list_of_faults_is_cut_and_counted(tmp_path: Path) -> None:
     assert "link0020" not in text
 
 
-def test_names_that_no_reader_takes_are_refused(tmp_path: Path) -> None:
-    """A name with a control character, or one that is not UTF-8, is an error that shows it escaped."""
+def test_invalid_names_are_refused_and_shown_escaped(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"two\nlines": b"", "fine": b""})
     (directory / os.fsdecode(b"latin-\xe9")).write_bytes(b"")
     text = refusal(directory)
@@ -92,14 +86,13 @@ def test_names_that_no_reader_takes_are_refused(tmp_path: Path) -> None:
     assert "fine" not in text
 
 
-def test_a_directory_without_files_is_no_pack(tmp_path: Path) -> None:
-    """An empty directory is more likely a mistake than a pack; so is one that is not there."""
-    assert "holds no file" in refusal(write(tmp_path / "empty", {"only/directories/": b""}))
+def test_empty_or_missing_directory_is_refused(tmp_path: Path) -> None:
+    assert "contains no file" in refusal(write(tmp_path / "empty", {"only/directories/": b""}))
     assert "No such file" in refusal(tmp_path / "missing")
 
 
-def test_dereference_takes_links_inside_the_directory_for_what_they_lead_to(tmp_path: Path) -> None:
-    """Links to files and directories of the same directory become files and directories, also through other links."""
+def test_dereference_follows_links_inside_directory(tmp_path: Path) -> None:
+    """Also through other links."""
     directory = write(tmp_path / "src", {"real/file": b"bytes"})
     (directory / "link").symlink_to("chain")
     (directory / "chain").symlink_to("real/file")
@@ -112,8 +105,7 @@ def test_dereference_takes_links_inside_the_directory_for_what_they_lead_to(tmp_
     assert entries["again"] == Directory("again")
 
 
-def test_dereference_refuses_links_that_lead_out_or_nowhere_or_in_a_circle(tmp_path: Path) -> None:
-    """Such links are all named, each with what is wrong with it."""
+def test_dereference_refuses_outside_broken_and_circular_links(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"sub/file": b""})
     write(tmp_path / "src-beside", {"file": b""})
     (directory / "out").symlink_to(tmp_path / "src-beside/file")
@@ -122,13 +114,12 @@ def test_dereference_refuses_links_that_lead_out_or_nowhere_or_in_a_circle(tmp_p
     (directory / "sub/up").symlink_to("..")
     text = refusal(directory, dereference=True)
     assert "nowhere (No such file or directory)" in text
-    assert "out (a link that leads out of the directory)" in text
+    assert "out (a link to a target outside the directory)" in text
     assert "self (Too many levels of symbolic links)" in text
-    assert "sub/up (a link to a directory that holds it)" in text
+    assert "sub/up (a link to a directory that contains it)" in text
 
 
-def test_hard_links_are_just_files(tmp_path: Path) -> None:
-    """Two names of one inode are two files."""
+def test_hard_links_are_separate_files(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"one": b"bytes"})
     (directory / "two").hardlink_to(directory / "one")
     assert [file.size for file in scan(directory).files] == [5, 5]

@@ -1,4 +1,4 @@
-"""What publishing brings into a container, what it never changes, how it goes on after a fault."""
+"""Uploads: what they write, what they never change, resumption and errors."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ async def published(
     observer: Observer | None = None,
 ) -> UploadResult:
     async with opened(where) as container:
-        way = UploadOptions("realtime/", 4, replace_unfinished)
-        return await upload(directory, container, way, observer or NullObserver())
+        options = UploadOptions("realtime/", 4, replace_unfinished)
+        return await upload(directory, container, options, observer or NullObserver())
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def fresh(azurite: Azurite) -> Azurite:
 
 @pytest.fixture
 def large(tmp_path: Path) -> VersionDirectory:
-    """A pack of five blocks that nothing can compress."""
+    """A pack of five blocks of random bytes."""
     return pack(tmp_path / "large", {"noise": _noise(4 * BLOCK_SIZE + 5)}, level=1)
 
 
@@ -87,11 +87,10 @@ def _noise(size: int) -> bytes:
     return random.Random(3).randbytes(size)
 
 
-# --- what is there afterwards ---
+# --- published files ---
 
 
-async def test_a_pack_is_published_whole(tmp_path: Path, fresh: Azurite) -> None:
-    """Archive and manifest stand in the container byte for byte, below the prefix, under name and version."""
+async def test_archive_and_manifest_are_published_unchanged(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     result = await published(directory, at(fresh))
     assert fresh.keys() == [MANIFEST, ARCHIVE]
@@ -106,8 +105,7 @@ async def test_a_pack_is_published_whole(tmp_path: Path, fresh: Azurite) -> None
     )
 
 
-async def test_blobs_say_what_they_are(tmp_path: Path, fresh: Azurite) -> None:
-    """Content types are set, and the archive bears its digest as metadata."""
+async def test_blobs_have_content_type_and_digest(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     directory.signature.write_text("untrusted comment: signature\n")
     await published(directory, at(fresh))
@@ -121,8 +119,7 @@ async def test_blobs_say_what_they_are(tmp_path: Path, fresh: Azurite) -> None:
     ]
 
 
-async def test_the_manifest_comes_last(tmp_path: Path, fresh: Azurite) -> None:
-    """Nobody can see a manifest whose archive or signature is not there yet."""
+async def test_manifest_is_uploaded_last(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     directory.signature.write_text("untrusted comment: signature\n")
     await published(directory, at(fresh))
@@ -130,26 +127,23 @@ async def test_the_manifest_comes_last(tmp_path: Path, fresh: Azurite) -> None:
     assert list(dict.fromkeys(puts)) == [ARCHIVE, SIGNATURE, MANIFEST]
 
 
-async def test_many_blocks_make_one_archive(large: VersionDirectory, fresh: Azurite) -> None:
-    """An archive of several blocks arrives in order, however the blocks overtake each other."""
+async def test_blocks_are_committed_in_order(large: VersionDirectory, fresh: Azurite) -> None:
     result = await published(large, at(fresh))
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
     assert result.sent == large.parsed().archive.size > 4 * BLOCK_SIZE
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE * BLOCK_COUNT, BLOCK_SIZE * BLOCK_COUNT + 1, 4 << 40])
-def test_no_archive_has_too_many_blocks(size: int) -> None:
-    """Blocks grow with the archive: at most 50,000 of them, of at least 8 MiB, of whole MiB."""
+def test_block_size_grows_with_archive(size: int) -> None:
     assert -(-size // block_size(size)) <= BLOCK_COUNT
     assert block_size(size) >= BLOCK_SIZE
     assert block_size(size) % MIB == 0
 
 
-# --- what is published never changes ---
+# --- published versions never change ---
 
 
-async def test_publishing_again_changes_nothing(tmp_path: Path, fresh: Azurite) -> None:
-    """The same bytes again: nothing is written, and it is told as already published."""
+async def test_identical_upload_writes_nothing(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     await published(directory, at(fresh))
     writes = len([request for request in fresh.requests() if request.method == "PUT"])
@@ -159,10 +153,7 @@ async def test_publishing_again_changes_nothing(tmp_path: Path, fresh: Azurite) 
 
 
 @pytest.mark.parametrize("replace_unfinished", [False, True])
-async def test_a_published_version_is_never_replaced(
-    tmp_path: Path, fresh: Azurite, *, replace_unfinished: bool
-) -> None:
-    """Other bytes under a published name and version are refused, whatever flag is given."""
+async def test_published_version_is_never_replaced(tmp_path: Path, fresh: Azurite, *, replace_unfinished: bool) -> None:
     directory = pack(tmp_path, FILES)
     await published(directory, at(fresh))
     other = pack(tmp_path / "other", FILES | {"more": b""})
@@ -172,18 +163,16 @@ async def test_a_published_version_is_never_replaced(
     assert fresh.get(ARCHIVE) == archive_of(directory).read_bytes()
 
 
-async def test_a_changed_archive_of_a_published_version_is_told(tmp_path: Path, fresh: Azurite) -> None:
-    """Where somebody replaced a published archive, nothing is replaced silently again."""
+async def test_changed_archive_of_published_version_is_reported(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     await published(directory, at(fresh))
     fresh.put(ARCHIVE, b"other bytes")
-    with pytest.raises(UsageError, match="somebody changed what is published"):
+    with pytest.raises(UsageError, match="the published files were changed"):
         await published(directory, at(fresh), replace_unfinished=True)
     assert fresh.get(ARCHIVE) == b"other bytes"
 
 
-async def test_a_lost_archive_of_a_published_version_is_brought_back(tmp_path: Path, fresh: Azurite) -> None:
-    """The manifest vouches for the bytes, so publishing again heals a version whose archive is gone."""
+async def test_deleted_archive_of_published_version_is_uploaded_again(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     await published(directory, at(fresh))
     fresh.delete(ARCHIVE)
@@ -191,21 +180,20 @@ async def test_a_lost_archive_of_a_published_version_is_brought_back(tmp_path: P
     assert fresh.get(ARCHIVE) == archive_of(directory).read_bytes()
 
 
-async def test_a_signature_can_be_added_later_but_not_changed(tmp_path: Path, fresh: Azurite) -> None:
-    """A published version may get its signature afterwards; another signature is refused."""
+async def test_signature_can_be_added_but_not_changed(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     await published(directory, at(fresh))
     directory.signature.write_text("one")
     await published(directory, at(fresh))
     assert fresh.get(SIGNATURE) == b"one"
     directory.signature.write_text("two")
-    with pytest.raises(UsageError, match=r"manifest\.json\.minisig stands in"):
+    with pytest.raises(UsageError, match=r"manifest\.json\.minisig exists in"):
         await published(directory, at(fresh), replace_unfinished=True)
     assert fresh.get(SIGNATURE) == b"one"
 
 
-async def test_an_unfinished_upload_of_other_bytes_is_replaced_on_request_only(tmp_path: Path, fresh: Azurite) -> None:
-    """An archive whose manifest never came may belong to a run under way: only the flag replaces it."""
+async def test_unfinished_upload_is_replaced_on_request_only(tmp_path: Path, fresh: Azurite) -> None:
+    """It may belong to a run that is still active."""
     directory = pack(tmp_path, FILES)
     directory.signature.write_text("new")
     fresh.put(ARCHIVE, b"left over")
@@ -217,16 +205,14 @@ async def test_an_unfinished_upload_of_other_bytes_is_replaced_on_request_only(t
     assert [fresh.get(key) for key in (ARCHIVE, SIGNATURE)] == [archive_of(directory).read_bytes(), b"new"]
 
 
-async def test_two_who_publish_the_same_at_once_both_succeed(large: VersionDirectory, fresh: Azurite) -> None:
-    """Runs side by side do not disturb each other."""
+async def test_concurrent_uploads_of_same_bytes_succeed(large: VersionDirectory, fresh: Azurite) -> None:
     results = await asyncio.gather(*(published(large, at(fresh)) for _ in range(3)))
     assert len(results) == 3
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
     assert fresh.get(MANIFEST) == large.document()
 
 
-async def test_of_two_who_publish_different_bytes_at_once_one_is_refused(tmp_path: Path, fresh: Azurite) -> None:
-    """Whoever wins, what is published afterwards agrees with itself."""
+async def test_one_of_two_concurrent_uploads_of_different_bytes_is_refused(tmp_path: Path, fresh: Azurite) -> None:
     directories = [pack(tmp_path / name, FILES | {"who": name.encode()}) for name in ("one", "other")]
     results = await asyncio.gather(
         *(published(directory, at(fresh)) for directory in directories), return_exceptions=True
@@ -237,44 +223,42 @@ async def test_of_two_who_publish_different_bytes_at_once_one_is_refused(tmp_pat
     assert fresh.get(ARCHIVE) == archive_of(winner).read_bytes()
 
 
-async def test_a_write_without_its_condition_fails(fresh: Azurite) -> None:
-    """The service itself refuses to write where something stands, or where something else stands."""
+async def test_service_enforces_condition_of_writes(fresh: Azurite) -> None:
     async with opened(at(fresh)) as container:
         await container.put("blob", b"one", "text/plain")
         with pytest.raises(ConflictError):
             await container.put("blob", b"two", "text/plain")
         with pytest.raises(ConflictError):
-            await container.put("blob", b"two", "text/plain", over='"0x0"')
+            await container.put("blob", b"two", "text/plain", replaced_etag='"0x0"')
         await container.stage("blob", "00001", b"two")
         with pytest.raises(ConflictError):
             await container.commit("blob", ["00001"], "sha256:…")
         document = await container.read("blob", 10)
         assert document
         assert document.data == b"one"
-        await container.put("blob", b"two", "text/plain", over=document.etag)
+        await container.put("blob", b"two", "text/plain", replaced_etag=document.etag)
     assert fresh.get("blob") == b"two"
 
 
-# --- after a fault ---
+# --- resumption ---
 
 
-class BreakingOff(NullObserver):
-    """Ends the run when the second block is there."""
+class InterruptingObserver(NullObserver):
+    """Fails when the second block is uploaded."""
 
     def __init__(self) -> None:
         self._blocks = 0
 
     def advance(self, count: int) -> None:
-        """Count blocks."""
+        """Count blocks, and raise at the second."""
         self._blocks += 1
         if self._blocks == 2:
-            raise UnavailableError(f"broken off after {count} bytes")
+            raise UnavailableError(f"interrupted after {count} bytes")
 
 
-async def test_an_upload_that_was_broken_off_goes_on(large: VersionDirectory, fresh: Azurite) -> None:
-    """Blocks that are there are not sent again, and nothing was to be seen before."""
-    with pytest.raises(UnavailableError, match="broken off"):
-        await published(large, at(fresh), observer=BreakingOff())
+async def test_interrupted_upload_is_resumed(large: VersionDirectory, fresh: Azurite) -> None:
+    with pytest.raises(UnavailableError, match="interrupted"):
+        await published(large, at(fresh), observer=InterruptingObserver())
     assert fresh.keys() == []
     result = await published(large, at(fresh))
     assert result.found > BLOCK_SIZE  # two blocks at least, one of which may be the short last one
@@ -282,33 +266,32 @@ async def test_an_upload_that_was_broken_off_goes_on(large: VersionDirectory, fr
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
 
 
-async def test_blocks_of_another_archive_are_not_taken(large: VersionDirectory, tmp_path: Path, fresh: Azurite) -> None:
-    """What was staged for other bytes of the same version is of no use, and does no harm."""
+async def test_staged_blocks_of_another_archive_are_not_used(
+    large: VersionDirectory, tmp_path: Path, fresh: Azurite
+) -> None:
     other = pack(tmp_path, {"noise": _noise(4 * BLOCK_SIZE + 5)[::-1]}, level=1)
     with pytest.raises(UnavailableError):
-        await published(other, at(fresh), observer=BreakingOff())
+        await published(other, at(fresh), observer=InterruptingObserver())
     assert (await published(large, at(fresh))).found == 0
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [lambda data: data[:-1], lambda data: data + b"\0", lambda data: data[:-1] + b"\1", lambda _: b""],
     ids=["shorter", "longer", "changed", "empty"],
 )
-async def test_an_archive_unlike_its_manifest_is_not_published(
-    tmp_path: Path, fresh: Azurite, spoil: Callable[[bytes], bytes]
+async def test_archive_that_differs_from_manifest_is_not_published(
+    tmp_path: Path, fresh: Azurite, change: Callable[[bytes], bytes]
 ) -> None:
-    """Wrong bytes never become visible in the container."""
     directory = pack(tmp_path, FILES)
-    archive_of(directory).write_bytes(spoil(archive_of(directory).read_bytes()))
+    archive_of(directory).write_bytes(change(archive_of(directory).read_bytes()))
     with pytest.raises(WrongBytesError, match="is not the archive that its manifest describes"):
         await published(directory, at(fresh))
     assert fresh.keys() == []
 
 
-async def test_a_broken_manifest_is_not_published(tmp_path: Path, fresh: Azurite) -> None:
-    """A manifest that no site could read does not get as far as a request."""
+async def test_invalid_manifest_is_not_published(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     directory.manifest.write_bytes(b"{}")
     with pytest.raises(ManifestError):
@@ -316,56 +299,51 @@ async def test_a_broken_manifest_is_not_published(tmp_path: Path, fresh: Azurite
     assert fresh.requests() == [("PUT", "", 201)]
 
 
-async def test_a_missing_archive_is_told(tmp_path: Path, fresh: Azurite) -> None:
-    """A manifest alone is not published."""
+async def test_missing_archive_is_reported(tmp_path: Path, fresh: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     archive_of(directory).unlink()
     with pytest.raises(WrongBytesError, match=r"pack\.tar\.zst cannot be read: No such file"):
         await published(directory, at(fresh))
 
 
-# --- how faults of the service are told ---
+# --- errors of the service ---
 
 
 @pytest.mark.parametrize(
-    ("permissions", "told"),
+    ("permissions", "message"),
     [
         ("rl", "has no permission to write (sp=rl; r and w are needed)"),
         ("w", "has no permission to read (sp=w)"),
         ("rc", "lacks a permission (sp=rc; r and w are needed)"),
     ],
 )
-async def test_a_token_without_a_permission_is_told(
-    tmp_path: Path, fresh: Azurite, permissions: str, told: str
+async def test_missing_permission_of_token_is_reported(
+    tmp_path: Path, fresh: Azurite, permissions: str, message: str
 ) -> None:
-    """Which permissions it has and which are needed."""
     with pytest.raises(AccessError) as caught:
         await published(pack(tmp_path, FILES), at(fresh, permissions))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-async def test_an_expired_token_is_told_with_its_date(tmp_path: Path, fresh: Azurite) -> None:
-    """By the service's clock, not by this machine's."""
+async def test_expired_token_is_reported_with_its_date(tmp_path: Path, fresh: Azurite) -> None:
+    """By the clock of the service."""
     with pytest.raises(AccessError, match=r"the SAS token expired at 20\d\d-.* UTC"):
         await published(pack(tmp_path, FILES), target(fresh.container_url, fresh.sas("rw", expires_in=-60)))
 
 
-async def test_a_token_of_another_container_is_told(tmp_path: Path, fresh: Azurite) -> None:
-    """What cannot be known is not claimed: all causes that are left are named."""
+async def test_token_of_another_container_names_possible_causes(tmp_path: Path, fresh: Azurite) -> None:
     with pytest.raises(AccessError, match="made for another container or account, or was revoked"):
         await published(pack(tmp_path, FILES), target(fresh.container_url, fresh.fresh_container().sas("rw")))
 
 
-async def test_a_missing_container_is_told(tmp_path: Path, fresh: Azurite) -> None:
-    """It is the container that lacks, not the pack."""
+async def test_missing_container_is_reported(tmp_path: Path, fresh: Azurite) -> None:
     missing = fresh.container_url + "missing"
     renamed = type(fresh)(**{**vars(fresh), "container": f"{fresh.container}missing"})
     with pytest.raises(NotFoundError, match=f"the container {missing} does not exist; check --url"):
         await published(pack(tmp_path, FILES), target(missing, renamed.sas("rw")))
 
 
-async def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """A refused connection and an unknown name are told apart."""
+async def test_unreachable_service_and_unknown_name_are_distinguished(tmp_path: Path) -> None:
     directory = pack(tmp_path, FILES)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 cannot be reached"):
         await published(directory, target("http://127.0.0.1:1/models"))
@@ -374,40 +352,40 @@ async def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "told"),
+    ("fault", "error", "message"),
     [
         (expired(), AccessError, "403 AuthenticationFailed"),
         (expired(), AccessError, "is not valid at this time"),
         (not_public(), AccessError, "409 PublicAccessNotPermitted"),
         (refused(403, "AuthorizationSourceIPMismatch"), AccessError, "is for another IP address"),
         (refused(400, "InvalidQueryParameterValue"), SourceError, "400 InvalidQueryParameterValue"),
-        (refused(400, "InvalidBlobOrBlock"), SourceError, "they vanish after a week"),
+        (refused(400, "InvalidBlobOrBlock"), SourceError, "they are removed after a week"),
         (throttled(times=FOREVER), UnavailableError, "503 ServerBusy: it is overloaded or down"),
         (redirect("http://127.0.0.1:1/elsewhere"), SourceError, "answered 307"),
-        (Reset(times=FOREVER), UnavailableError, "broke off the connection"),
-        (Cut(times=FOREVER), UnavailableError, "broke off the connection"),
-        (Cut(at=3, times=FOREVER), UnavailableError, "broke off the connection"),
-        (WholeObject(times=FOREVER), UnavailableError, "answered unlike a blob service"),
-        (Raw(times=FOREVER), UnavailableError, "broke off the connection"),
+        (Reset(times=FOREVER), UnavailableError, "closed the connection early"),
+        (Cut(times=FOREVER), UnavailableError, "closed the connection early"),
+        (Cut(at=3, times=FOREVER), UnavailableError, "closed the connection early"),
+        (WholeObject(times=FOREVER), UnavailableError, "did not answer like a blob service"),
+        (Raw(times=FOREVER), UnavailableError, "closed the connection early"),
     ],
     ids=lambda value: getattr(value, "__name__", None) or str(value)[:30],
 )
-async def test_each_fault_of_the_service_has_its_class_and_its_words(
-    tmp_path: Path, fault: Fault, error: type[ModelsInitError], told: str
+async def test_service_fault_has_its_error_class_and_message(
+    tmp_path: Path, fault: Fault, error: type[ModelsInitError], message: str
 ) -> None:
-    """No exception of the SDK comes through, and no token."""
+    """No exception of the SDK is raised, and the token is not in the message."""
     directory = pack(tmp_path, FILES)
     async with FaultyServer({MANIFEST: directory.document()}, [fault]) as server:
         with pytest.raises(ModelsInitError) as caught:
             await published(directory, target(server.url))
     assert type(caught.value) is error
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "AAAA" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-async def test_a_busy_service_is_asked_again_when_it_wants_to(tmp_path: Path) -> None:
-    """503 and 429 are repeated after Retry-After at the earliest; what is final is not."""
+async def test_retry_waits_for_retry_after(tmp_path: Path) -> None:
+    """429 and 503 are retried, a permanent error is not."""
     directory = pack(tmp_path, FILES)
     clock = FakeClock()
     faults = [throttled(retry_after=77), throttled(429, retry_after=88), refused(400, "Final")]
@@ -418,16 +396,14 @@ async def test_a_busy_service_is_asked_again_when_it_wants_to(tmp_path: Path) ->
     assert [wait >= least for wait, least in zip(clock.waits, [77, 88], strict=True)] == [True, True]
 
 
-async def test_patience_ends(tmp_path: Path) -> None:
-    """After so many attempts the last fault is told."""
+async def test_last_fault_is_raised_after_all_attempts(tmp_path: Path) -> None:
     async with FaultyServer({}, [throttled(times=FOREVER)]) as server:
         with pytest.raises(UnavailableError):
             await published(pack(tmp_path, FILES), target(server.url, attempts=3))
         assert len(server.seen) == 3
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_final(tmp_path: Path, azurite_tls: Azurite) -> None:
-    """It is told at once, without any further attempt; with the authority's file it works."""
+async def test_untrusted_certificate_is_not_retried(tmp_path: Path, azurite_tls: Azurite) -> None:
     directory = pack(tmp_path, FILES)
     fresh = azurite_tls.fresh_container()
     clock = FakeClock()
@@ -438,22 +414,19 @@ async def test_a_certificate_that_nobody_vouches_for_is_final(tmp_path: Path, az
     assert (await published(directory, target(fresh.container_url, fresh.sas("rw"), ca_file=authority))).fresh
 
 
-async def test_a_ca_file_may_be_in_der(tmp_path: Path, azurite_tls: Azurite, certificates: Certificates) -> None:
-    """What a site accepts as MODELS_CA_FILE, an upload accepts, too."""
+async def test_ca_file_in_der_is_accepted(tmp_path: Path, azurite_tls: Azurite, certificates: Certificates) -> None:
     fresh, authority = azurite_tls.fresh_container(), tmp_path / "ca.der"
     authority.write_bytes(ssl.PEM_cert_to_DER_cert(certificates.authority.read_text()))
     there = target(fresh.container_url, fresh.sas("rw"), ca_file=str(authority))
     assert (await published(pack(tmp_path, FILES), there)).fresh
 
 
-async def test_a_ca_file_that_is_none_is_told(tmp_path: Path) -> None:
-    """Before any request."""
+async def test_missing_ca_file_is_reported_before_any_request(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"MODELS_CA_FILE=/missing cannot be read"):
         await published(pack(tmp_path, FILES), target("https://nowhere.invalid/models", ca_file="/missing"))
 
 
-async def test_the_containers_url_is_shown_without_the_token(fresh: Azurite) -> None:
-    """What goes into reports cannot leak."""
+async def test_container_url_has_no_token(fresh: Azurite) -> None:
     async with opened(at(fresh)) as container:
         assert isinstance(container, Container)
         assert container.url == fresh.container_url

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.signing.vendor import SignedPacks, stock
+from tests.signing.vendor import SignedPacks, build_signed_packs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def stocked_shelf(tmp_path_factory: pytest.TempPathFactory) -> SignedPacks:
-    """Build and sign packs; nobody changes them."""
-    return stock(tmp_path_factory.mktemp("signed"))
+def original_packs(tmp_path_factory: pytest.TempPathFactory) -> SignedPacks:
+    """Build and sign packs; tests must not change them."""
+    return build_signed_packs(tmp_path_factory.mktemp("signed"))
 
 
 @pytest.fixture
-def signed_packs(stocked_shelf: SignedPacks, tmp_path: Path) -> SignedPacks:
-    """Copy the packs, to be tampered with."""
-    return SignedPacks(shutil.copytree(stocked_shelf.directory, tmp_path / "signed_packs"))
+def signed_packs(original_packs: SignedPacks, tmp_path: Path) -> SignedPacks:
+    """Copy the packs, so that the test may change them."""
+    return SignedPacks(shutil.copytree(original_packs.directory, tmp_path / "signed_packs"))

@@ -1,4 +1,4 @@
-"""What somebody might do to a signed pack: to DUTCH, as published."""
+"""Ways to tamper with a signed pack, all applied to DUTCH."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tampering:
-    """One way, and a part of what the site is told about it."""
+    """A way to tamper, and a part of the resulting message."""
 
     name: str
-    do: Callable[[SignedPacks], None]
-    told: str
+    apply: Callable[[SignedPacks], None]
+    message: str
 
     def __str__(self) -> str:
         return self.name
 
 
-CHANGED, CUT, WRONG_NAME, STRANGER, UNSIGNED = (
+CHANGED, INVALID, WRONG_PACK, UNTRUSTED, UNSIGNED = (
     "does not fit the manifest",
     "cannot be used",
     "is not for nl-nl 2026.04",
@@ -41,27 +41,27 @@ CHANGED, CUT, WRONG_NAME, STRANGER, UNSIGNED = (
 
 
 def _on_manifest(change: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
-    def do(signed_packs: SignedPacks) -> None:
+    def apply(signed_packs: SignedPacks) -> None:
         path = signed_packs.manifest(DUTCH)
         before = path.read_bytes()
         path.write_bytes(change(before))
         assert path.read_bytes() != before
 
-    return do
+    return apply
 
 
 def _on_signature(change: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
-    def do(signed_packs: SignedPacks) -> None:
+    def apply(signed_packs: SignedPacks) -> None:
         path = signed_packs.signature(DUTCH)
         before = path.read_bytes()
         path.write_bytes(change(before))
         assert path.read_bytes() != before
 
-    return do
+    return apply
 
 
 def _on_part(**parts: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]:
-    """Change the bytes of a signature's parts, and write them down rightly again."""
+    """Change parts of a signature, and encode it again."""
 
     def change(document: bytes) -> bytes:
         read = Signature.parse(document)
@@ -72,9 +72,9 @@ def _on_part(**parts: Callable[[bytes], bytes]) -> Callable[[SignedPacks], None]
 
 def _flip(at: int, bit: int = 1) -> Callable[[bytes], bytes]:
     def change(data: bytes) -> bytes:
-        spoilt = bytearray(data)
-        spoilt[at] ^= bit
-        return bytes(spoilt)
+        changed = bytearray(data)
+        changed[at] ^= bit
+        return bytes(changed)
 
     return change
 
@@ -89,11 +89,11 @@ def _line(number: int, change: Callable[[bytes], bytes]) -> Callable[[SignedPack
 
 
 def _signed(key: SecretKey, comment: bytes, algorithm: bytes = HASHED) -> Callable[[SignedPacks], None]:
-    def do(signed_packs: SignedPacks) -> None:
+    def apply(signed_packs: SignedPacks) -> None:
         document = signed_packs.manifest(DUTCH).read_bytes()
         signed_packs.signature(DUTCH).write_bytes(forged(key, document, comment, algorithm).encoded(REMARK))
 
-    return do
+    return apply
 
 
 def _swap_signatures(signed_packs: SignedPacks) -> None:
@@ -112,13 +112,13 @@ def _swap_manifests(signed_packs: SignedPacks) -> None:
 
 
 def _rename_version(signed_packs: SignedPacks) -> None:
-    """Put the other version in its place, wholly: the archive, the manifest, the signature."""
+    """Replace the version by the other one: archive, manifest and signature."""
     shutil.rmtree(signed_packs.manifest(DUTCH).parent)
     shutil.copytree(signed_packs.manifest(NEWER).parent, signed_packs.manifest(DUTCH).parent)
 
 
 def _relabel_version(signed_packs: SignedPacks) -> None:
-    """Put the other version in its place, its manifest edited to bear the name."""
+    """Replace the version by the other one, and change the version in its manifest."""
     _rename_version(signed_packs)
     manifest = signed_packs.manifest(DUTCH)
     manifest.write_bytes(manifest.read_bytes().replace(b'"2026.07"', b'"2026.04"'))
@@ -133,7 +133,7 @@ def _other_signature(signed_packs: SignedPacks) -> None:
 
 
 def _comment_of_another(signed_packs: SignedPacks) -> None:
-    """Join a good signature with the comment and seal that another key made for it."""
+    """Combine a valid signature with the comment and global signature of another key."""
     ours = Signature.parse(signed_packs.signature(DUTCH).read_bytes())
     theirs = forged(OTHER, signed_packs.manifest(DUTCH).read_bytes(), ours.comment)
     signed_packs.signature(DUTCH).write_bytes(replace(ours, seal=theirs.seal).encoded(REMARK))
@@ -161,13 +161,13 @@ def _directory(signed_packs: SignedPacks) -> None:
 
 
 def _digit(document: bytes) -> bytes:
-    """Change a digest that the manifest holds: it stays a valid manifest."""
+    """Change a digest in the manifest, which stays valid."""
     at = document.index(b'"digest":"sha256:') + 30
     return document[:at] + (b"0" if document[at : at + 1] != b"0" else b"1") + document[at + 1 :]
 
 
 def _respelled(line: bytes) -> bytes:
-    """Use bits of base64 that decode to nothing."""
+    """Use another spelling in base64 of the same bytes."""
     end = line.index(b"=")
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     spelled = alphabet[alphabet.index(line[end - 1]) + 1]
@@ -176,11 +176,11 @@ def _respelled(line: bytes) -> bytes:
     return changed
 
 
-_BOUND = binding(DUTCH).encode()
-_ALIKE = SecretKey(KEY.number, OTHER.seed)
-"""Another key with the trusted one's number: numbers are drawn, not earned."""
+_BINDING = binding(DUTCH).encode()
+_SAME_ID = SecretKey(KEY.number, OTHER.seed)
+"""Another key with the id of the trusted one. Ids are random numbers, not derived from keys."""
 
-WAYS = [
+TAMPERINGS = [
     Tampering("manifest: first byte", _on_manifest(_flip(0)), CHANGED),
     Tampering("manifest: byte in the middle", _on_manifest(_flip(400)), CHANGED),
     Tampering("manifest: last byte", _on_manifest(_flip(-1)), CHANGED),
@@ -196,57 +196,57 @@ WAYS = [
     Tampering("manifest: the hash that was signed", _hash_as_document, CHANGED),
     Tampering("signature: missing", _remove, UNSIGNED),
     Tampering("signature: a directory", _directory, UNSIGNED),
-    Tampering("signature: empty", _on_signature(lambda _: b""), CUT),
-    Tampering("signature: two lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:2]) + b"\n"), CUT),
-    Tampering("signature: three lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:3]) + b"\n"), CUT),
-    Tampering("signature: last byte cut off", _on_signature(lambda text: text[:-1]), CUT),
-    Tampering("signature: half of it", _on_signature(lambda text: text[: len(text) // 2]), CUT),
-    Tampering("signature: two glued", _on_signature(lambda text: text + text), CUT),
-    Tampering("signature: a line more", _on_signature(lambda text: text + b"\n"), CUT),
-    Tampering("signature: something before it", _on_signature(lambda text: b"\n" + text), CUT),
-    Tampering("signature: CRLF", _on_signature(lambda text: text.replace(b"\n", b"\r\n")), CUT),
-    Tampering("signature: no text", _on_signature(lambda text: b"\xff\xfe" + text), CUT),
+    Tampering("signature: empty", _on_signature(lambda _: b""), INVALID),
+    Tampering("signature: two lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:2]) + b"\n"), INVALID),
+    Tampering("signature: three lines", _on_signature(lambda text: b"\n".join(text.split(b"\n")[:3]) + b"\n"), INVALID),
+    Tampering("signature: last byte cut off", _on_signature(lambda text: text[:-1]), INVALID),
+    Tampering("signature: half of it", _on_signature(lambda text: text[: len(text) // 2]), INVALID),
+    Tampering("signature: two glued", _on_signature(lambda text: text + text), INVALID),
+    Tampering("signature: a line more", _on_signature(lambda text: text + b"\n"), INVALID),
+    Tampering("signature: something before it", _on_signature(lambda text: b"\n" + text), INVALID),
+    Tampering("signature: CRLF", _on_signature(lambda text: text.replace(b"\n", b"\r\n")), INVALID),
+    Tampering("signature: no text", _on_signature(lambda text: b"\xff\xfe" + text), INVALID),
     Tampering(
-        "signature: a public key", _on_signature(lambda _: f"untrusted comment: x\n{KEY.public}\n".encode()), CUT
+        "signature: a public key", _on_signature(lambda _: f"untrusted comment: x\n{KEY.public}\n".encode()), INVALID
     ),
-    Tampering("signature: base64 spelled anew", _line(1, _respelled), CUT),
-    Tampering("seal: base64 spelled anew", _line(3, _respelled), CUT),
-    Tampering("signature: blank behind the base64", _line(1, lambda line: line + b" "), CUT),
-    Tampering("signature: no base64", _line(1, lambda line: b"*" + line[1:]), CUT),
-    Tampering("signature: too short", _line(1, lambda line: b64encode(b64decode(line)[:-1])), CUT),
-    Tampering("signature: no comment that is trusted", _line(2, lambda line: line[2:]), CUT),
-    Tampering("signature: no comment that is not", _line(0, lambda line: line[2:]), CUT),
-    Tampering("signature: algorithm unknown", _on_part(algorithm=lambda _: b"EX"), CUT),
+    Tampering("signature: base64 spelled differently", _line(1, _respelled), INVALID),
+    Tampering("seal: base64 spelled differently", _line(3, _respelled), INVALID),
+    Tampering("signature: blank behind the base64", _line(1, lambda line: line + b" "), INVALID),
+    Tampering("signature: no base64", _line(1, lambda line: b"*" + line[1:]), INVALID),
+    Tampering("signature: too short", _line(1, lambda line: b64encode(b64decode(line)[:-1])), INVALID),
+    Tampering("signature: no comment that is trusted", _line(2, lambda line: line[2:]), INVALID),
+    Tampering("signature: no comment that is not", _line(0, lambda line: line[2:]), INVALID),
+    Tampering("signature: algorithm unknown", _on_part(algorithm=lambda _: b"EX"), INVALID),
     Tampering("signature: algorithm the older one", _on_part(algorithm=lambda _: LEGACY), CHANGED),
     Tampering("signature: first byte", _on_part(signature=_flip(0)), CHANGED),
     Tampering("signature: last byte", _on_part(signature=_flip(-1, 0x10)), CHANGED),
     Tampering("signature: nothing but zeros", _on_part(signature=lambda _: bytes(64)), CHANGED),
-    Tampering("key id: a byte", _on_part(number=_flip(0)), STRANGER),
-    Tampering("key id: another's", _on_part(number=lambda _: OTHER.number), STRANGER),
+    Tampering("key id: a byte", _on_part(number=_flip(0)), UNTRUSTED),
+    Tampering("key id: another's", _on_part(number=lambda _: OTHER.number), UNTRUSTED),
     Tampering("seal: first byte", _on_part(seal=_flip(0)), CHANGED),
     Tampering("seal: last byte", _on_part(seal=_flip(-1, 0x10)), CHANGED),
     Tampering("comment: a letter", _on_part(comment=_flip(2)), CHANGED),
     Tampering("comment: a blank more", _on_part(comment=lambda text: text + b" "), CHANGED),
     Tampering("comment: gone", _on_part(comment=lambda _: b""), CHANGED),
-    Tampering("comment: its case", _line(2, bytes.upper), CUT),
+    Tampering("comment: its case", _line(2, bytes.upper), INVALID),
     Tampering("comment and seal: by another key", _comment_of_another, CHANGED),
     Tampering("comment and seal: of this pack, signature of another", _seal_of_another_pack, CHANGED),
     Tampering("swapped: signatures of two packs", _swap_signatures, CHANGED),
     Tampering("swapped: manifests with signatures of two packs", _swap_manifests, "is not for"),
     Tampering("swapped: signature of another version", _other_signature, CHANGED),
-    Tampering("another version under this name", _rename_version, WRONG_NAME),
+    Tampering("another version under this name", _rename_version, WRONG_PACK),
     Tampering("another version under this name, relabelled", _relabel_version, CHANGED),
-    Tampering("signed by a stranger", _signed(OTHER, _BOUND), STRANGER),
-    Tampering("signed by a stranger, as minisign did it", _signed(OTHER, _BOUND, LEGACY), STRANGER),
-    Tampering("signed by a stranger with the trusted number", _signed(_ALIKE, _BOUND), CHANGED),
-    Tampering("bound to nothing", _signed(KEY, b"timestamp:1795354140\tfile:manifest.json\thashed"), WRONG_NAME),
-    Tampering("bound to no version", _signed(KEY, b"pack=nl-nl"), WRONG_NAME),
-    Tampering("bound to no pack", _signed(KEY, b"version=2026.04"), WRONG_NAME),
-    Tampering("bound to another version", _signed(KEY, b"pack=nl-nl version=2026.07"), WRONG_NAME),
-    Tampering("bound to another pack", _signed(KEY, b"pack=nl version=2026.04"), WRONG_NAME),
-    Tampering("bound to two packs", _signed(KEY, _BOUND + b" pack=common"), WRONG_NAME),
-    Tampering("bound to two versions", _signed(KEY, b"version=2026.07 " + _BOUND), WRONG_NAME),
-    Tampering("bound by half a word", _signed(KEY, b"xpack=nl-nl version=2026.04"), WRONG_NAME),
-    Tampering("bound by what is no text", _signed(KEY, b"\xff" + _BOUND), WRONG_NAME),
-    Tampering("bound in capitals", _signed(KEY, _BOUND.upper()), WRONG_NAME),
+    Tampering("signed by an untrusted key", _signed(OTHER, _BINDING), UNTRUSTED),
+    Tampering("signed by an untrusted key, as minisign did it", _signed(OTHER, _BINDING, LEGACY), UNTRUSTED),
+    Tampering("signed by an untrusted key with the trusted number", _signed(_SAME_ID, _BINDING), CHANGED),
+    Tampering("comment names nothing", _signed(KEY, b"timestamp:1795354140\tfile:manifest.json\thashed"), WRONG_PACK),
+    Tampering("comment names no version", _signed(KEY, b"pack=nl-nl"), WRONG_PACK),
+    Tampering("comment names no pack", _signed(KEY, b"version=2026.04"), WRONG_PACK),
+    Tampering("comment names another version", _signed(KEY, b"pack=nl-nl version=2026.07"), WRONG_PACK),
+    Tampering("comment names another pack", _signed(KEY, b"pack=nl version=2026.04"), WRONG_PACK),
+    Tampering("comment names two packs", _signed(KEY, _BINDING + b" pack=common"), WRONG_PACK),
+    Tampering("comment names two versions", _signed(KEY, b"version=2026.07 " + _BINDING), WRONG_PACK),
+    Tampering("comment names the pack in another word", _signed(KEY, b"xpack=nl-nl version=2026.04"), WRONG_PACK),
+    Tampering("comment is not text", _signed(KEY, b"\xff" + _BINDING), WRONG_PACK),
+    Tampering("comment in capitals", _signed(KEY, _BINDING.upper()), WRONG_PACK),
 ]

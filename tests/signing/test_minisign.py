@@ -1,7 +1,8 @@
-"""In both directions with the real minisign: its keys and signatures here, ours there."""
+"""Compatibility with the real minisign: keys and signatures in both directions."""
 
 from __future__ import annotations
 
+import random
 import shutil
 from base64 import b64decode
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 
 from models_init.formats.minisign import binding, key_id, public_keys
 from models_init.publish.cli.main import main
+from models_init.publish.signing import keys
 from models_init.publish.signing.keys import public_key_text
 from tests.signing.vendor import KEY, minisign, unencrypted
 from tests.site import COMMON, DUTCH, NEWER
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
     from tests.signing.vendor import SignedPacks
 
 PASSWORD = "correct horse, battery"
+KEY_IDS = {"leading zero": bytes(range(1, 9)), "16 digits": bytes(range(11, 19)), "zero": bytes(8)}
+"""Ids of generated keys: minisign prints them without leading zeros."""
 EVERY = (COMMON, DUTCH, NEWER)
+
+
+@pytest.fixture(params=KEY_IDS)
+def key_number(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The 8 bytes of the id of the key that `keygen` generates; its other random bytes come from a seed."""
+    number, chance = KEY_IDS[request.param], random.Random(1)
+    monkeypatch.setattr(keys, "token_bytes", lambda size: number if size == len(number) else chance.randbytes(size))
+    return number
 
 
 def packs_signed_by_minisign(signed_packs: SignedPacks, key: Path, *options: str) -> None:
@@ -29,8 +41,9 @@ def packs_signed_by_minisign(signed_packs: SignedPacks, key: Path, *options: str
 
 
 @pytest.mark.parametrize("options", [(), ("-l",)], ids=["hashed", "legacy"])
-def test_its_signatures_are_accepted(options: tuple[str, ...], signed_packs: SignedPacks, tmp_path: Path) -> None:
-    """A key and signatures of minisign, with the trusted comment that binds: installed; an altered manifest is not."""
+def test_signatures_of_minisign_are_accepted(
+    options: tuple[str, ...], signed_packs: SignedPacks, tmp_path: Path
+) -> None:
     secret, public = tmp_path / "its.key", tmp_path / "its.pub"
     minisign("-G", "-W", "-s", secret, "-p", public)
     packs_signed_by_minisign(signed_packs, secret, *options)
@@ -42,8 +55,7 @@ def test_its_signatures_are_accepted(options: tuple[str, ...], signed_packs: Sig
     assert site.run().code == 0
 
 
-def test_it_accepts_our_signatures(signed_packs: SignedPacks, tmp_path: Path) -> None:
-    """A key of ours verifies there, and shows the trusted comment; an altered manifest does not verify."""
+def test_minisign_verifies_our_signatures(signed_packs: SignedPacks, tmp_path: Path) -> None:
     assert main(["keygen", "--out", str(tmp_path / "ours"), "--no-password"]) == 0
     assert main(["sign", str(signed_packs.directory), "--key", str(tmp_path / "ours.key"), "--force"]) == 0
     for ref in EVERY:
@@ -53,8 +65,8 @@ def test_it_accepts_our_signatures(signed_packs: SignedPacks, tmp_path: Path) ->
     minisign("-V", "-p", tmp_path / "ours.pub", "-m", signed_packs.manifest(DUTCH), code=1)
 
 
-def test_it_makes_the_same_signature(signed_packs: SignedPacks, tmp_path: Path) -> None:
-    """With the same key, manifest and trusted comment all bytes but the remark's are equal."""
+def test_minisign_makes_same_signature(signed_packs: SignedPacks, tmp_path: Path) -> None:
+    """All bytes except the untrusted comment."""
     (tmp_path / "a.key").write_text(unencrypted(KEY))
     (tmp_path / "a.pub").write_text(public_key_text(KEY.public))
     ours = signed_packs.signature(DUTCH).read_bytes().splitlines()
@@ -63,18 +75,17 @@ def test_it_makes_the_same_signature(signed_packs: SignedPacks, tmp_path: Path) 
     minisign("-V", "-p", tmp_path / "a.pub", "-m", signed_packs.manifest(DUTCH))
 
 
-def test_it_uses_our_keys_without_a_password(tmp_path: Path) -> None:
-    """It signs with a key of `keygen --no-password`, and makes the same public key of it, with the same id."""
+def test_minisign_uses_our_unencrypted_key(tmp_path: Path, key_number: bytes) -> None:
     assert main(["keygen", "--out", str(tmp_path / "ours"), "--no-password"]) == 0
     (tmp_path / "file").write_bytes(b"anything")
     minisign("-S", "-s", tmp_path / "ours.key", "-m", tmp_path / "file")
     minisign("-V", "-p", tmp_path / "ours.pub", "-m", tmp_path / "file")
     minisign("-R", "-s", tmp_path / "ours.key", "-p", tmp_path / "again.pub")
     assert (tmp_path / "again.pub").read_bytes() == (tmp_path / "ours.pub").read_bytes()
+    assert (tmp_path / "ours.pub").read_text().splitlines()[0].endswith(f" {key_id(key_number)}")
 
 
-def test_it_uses_our_keys_with_a_password(tmp_path: Path) -> None:
-    """It opens with the password a key that `keygen` has encrypted wholly, and signs what the public key verifies."""
+def test_minisign_uses_our_encrypted_key(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     arguments = ["keygen", "--out", str(tmp_path / "ours"), "--password-file", str(tmp_path / "password")]
     assert main(arguments) == 0
@@ -87,10 +98,9 @@ def test_it_uses_our_keys_with_a_password(tmp_path: Path) -> None:
     minisign("-V", "-p", tmp_path / "ours.pub", "-m", tmp_path / "file")
 
 
-def test_we_use_its_keys_with_a_password(
+def test_sign_uses_encrypted_key_of_minisign(
     signed_packs: SignedPacks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`sign` opens a key that minisign has encrypted, and minisign verifies what it signs."""
     secret, public = tmp_path / "its.key", tmp_path / "its.pub"
     minisign("-G", "-s", secret, "-p", public, password=PASSWORD)
     shutil.rmtree(signed_packs.directory / COMMON.name)
@@ -105,5 +115,5 @@ def test_we_use_its_keys_with_a_password(
     ("number", "shown"), [(b"\xff\x33\x96\xb2\x6a\xf8\x05\x0d", "D05F86AB29633FF"), (bytes(8), "0")]
 )
 def test_key_id_has_no_leading_zeros(number: bytes, shown: str) -> None:
-    """One key of 16 begins with a zero, which minisign does not print: its public key file must be the same as ours."""
+    """As minisign prints it."""
     assert key_id(number) == shown

@@ -1,4 +1,4 @@
-"""A vendor with keys and small signed packs, and the real minisign."""
+"""Keys, small signed packs, and the real minisign."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class SignedPacks:
     directory: Path
 
     def manifest(self, ref: PackRef) -> Path:
-        """Where a manifest lies."""
+        """Return the path of a manifest."""
         return self.directory / ref.name / ref.version / MANIFEST_NAME
 
     def signature(self, ref: PackRef) -> Path:
-        """Where a signature lies."""
+        """Return the path of a signature."""
         return self.directory / ref.name / ref.version / SIGNATURE_NAME
 
     def site(self, volume: Path, *keys: SecretKey) -> Site:
-        """Return a site that wants COMMON and DUTCH from here, signed by one of the keys."""
+        """Return a site that installs COMMON and DUTCH from here and trusts these keys."""
         return Site(
             volume,
             {
@@ -55,12 +55,12 @@ class SignedPacks:
         )
 
     def sign(self, key: SecretKey, *refs: PackRef) -> None:
-        """Sign as the vendor does."""
+        """Sign these packs with a key."""
         for ref in refs:
             self.signature(ref).write_bytes(key.sign(ref, self.manifest(ref).read_bytes()).encoded(REMARK))
 
 
-def stock(directory: Path) -> SignedPacks:
+def build_signed_packs(directory: Path) -> SignedPacks:
     """Build COMMON, DUTCH and NEWER, signed by KEY."""
     for ref, more in {COMMON: b"common", DUTCH: b"old", NEWER: b"new"}.items():
         pack(directory, {**FILES, "notes.txt": more * 1000}, ref)
@@ -70,20 +70,20 @@ def stock(directory: Path) -> SignedPacks:
 
 
 def forged(key: SecretKey, document: bytes, comment: bytes, algorithm: bytes = HASHED) -> Signature:
-    """Sign whatever, with any trusted comment, as minisign would."""
+    """Sign any document with any trusted comment, as minisign does."""
     signing = SigningKey(key.seed)
     signature = signing.sign(signed_bytes(document, algorithm)).signature
     return Signature(algorithm, key.number, signature, comment, signing.sign(signature + comment).signature)
 
 
 def unencrypted(key: SecretKey) -> str:
-    """Write a key file as `minisign -G -W` does."""
+    """Return the content of a key file as `minisign -G -W` writes it."""
     raw = LEGACY + bytes(2) + b"B2" + bytes(48) + key.number + key.seed + key.public.point + bytes(32)
     return f"untrusted comment: minisign encrypted secret key\n{b64encode(raw).decode()}\n"
 
 
 def minisign(*arguments: object, password: str = "", code: int = 0) -> str:
-    """Run the real one, and return what it printed."""
+    """Run minisign and return its output."""
     command = [require_tool("minisign"), *map(str, arguments)]
     done = subprocess.run(command, input=f"{password}\n" * 2, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import NotFoundError, UsageError
 from models_init.core.workers import each
 from models_init.formats import bundle_index, manifest
@@ -40,7 +40,7 @@ class BundleDocument:
 
     def entry(self) -> PlannedMember:
         """Return the member for the layout, which has no offset yet."""
-        return PlannedMember(self.name, len(self.data), _digest(self.data), self.key)
+        return PlannedMember(self.name, len(self.data), digest_of(self.data), self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,37 +114,42 @@ class BundlePlan:
     unknown: tuple[str, ...]  # packs of the receipt that the source lacks or has with another manifest
 
 
-async def plan_bundle(order: BundleRequest, source: Source, trust: SignaturePolicy) -> BundlePlan:
+async def plan_bundle(request: BundleRequest, source: Source, trust: SignaturePolicy) -> BundlePlan:
     """Read the manifests, select the pieces that the site lacks, and lay out the bundle.
 
     Raises `ManifestError` or a subclass: a manifest cannot be used.
     Raises `UsageError`: the request cannot be fulfilled.
     Raises the errors of the source.
     """
-    documents = await each(lambda ref: fetch_document(source, trust, ref), order.packs)
-    wanted = [manifest.published(document, ref).manifest for document, ref in zip(documents, order.packs, strict=True)]
+    documents = await each(lambda ref: fetch_document(source, trust, ref), request.packs)
+    wanted = [
+        manifest.published(document, ref).manifest for document, ref in zip(documents, request.packs, strict=True)
+    ]
     check_compatibility(wanted)
-    signatures = await each(lambda ref: _signature(source, ref), order.packs)
-    held, unknown = await _held(order.receipt, source)
+    signatures = await each(lambda ref: _signature(source, ref), request.packs)
+    site_manifests, unknown = await _site_manifests(request.receipt, source)
     packs = tuple(
-        BundlePack(document, signature, parsed, _pieces(parsed, _digest(document), order.receipt, held))
+        BundlePack(document, signature, parsed, _pieces(parsed, digest_of(document), request.receipt, site_manifests))
         for document, signature, parsed in zip(documents, signatures, wanted, strict=True)
     )
-    first = tuple(order.documents)
-    own = [document for pack in packs for document in pack.documents()]
+    site_documents = tuple(request.documents)
+    pack_documents = [document for pack in packs for document in pack.documents()]
     copies = tuple(
-        BundleDocument(bundle_index.DOCUMENT_COPIES + own_one.key, own_one.data, own_one.key) for own_one in own
+        BundleDocument(bundle_index.DOCUMENT_COPIES + document.key, document.data, document.key)
+        for document in pack_documents
     )
-    entries = [document.entry() for document in first]
-    entries += [PlannedMember(image.name, image.size, image.digest) for image in order.images]
+    entries = [document.entry() for document in site_documents]
+    entries += [PlannedMember(image.name, image.size, image.digest) for image in request.images]
     for pack in packs:
         entries += [*(document.entry() for document in pack.documents()), *pack.archives()]
     entries += [document.entry() for document in copies]
     try:
-        layout = lay_out(_draft(order, source, packs), entries, order.part_size)
+        layout = lay_out(_draft(request, source, packs), entries, request.part_size)
     except ValueError as error:
-        raise UsageError(f"the bundle cannot be described: {flaw(error)}; use a shorter or plainer text") from error
-    return BundlePlan(layout, packs, (*first, *own, *copies), order.images, unknown)
+        raise UsageError(
+            f"the bundle cannot be described: {flaw(error)}; use a shorter text without special characters"
+        ) from error
+    return BundlePlan(layout, packs, (*site_documents, *pack_documents, *copies), request.images, unknown)
 
 
 async def _signature(source: Source, ref: PackRef) -> bytes:
@@ -154,65 +159,63 @@ async def _signature(source: Source, ref: PackRef) -> bytes:
         return b""
 
 
-async def _held(receipt: Receipt | None, source: Source) -> tuple[list[Manifest], tuple[str, ...]]:
+async def _site_manifests(receipt: Receipt | None, source: Source) -> tuple[list[Manifest], tuple[str, ...]]:
     """Return the manifests of the receipt's packs, and the packs that the source lacks or has with another manifest."""
-    held, unknown = [], []
+    site_manifests, unknown = [], []
     for ref, digest in receipt.packs.items() if receipt else ():
         try:
             document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
-            if _digest(document) == digest:
-                held.append(manifest.parse(document, ref))
+            if digest_of(document) == digest:
+                site_manifests.append(manifest.parse(document, ref))
                 continue
         except NotFoundError:
             pass
         unknown.append(str(ref))
-    return held, tuple(unknown)
+    return site_manifests, tuple(unknown)
 
 
-def _pieces(wanted: Manifest, digest: str, receipt: Receipt | None, held: Sequence[Manifest]) -> tuple[ByteRange, ...]:
+def _pieces(
+    wanted: Manifest, digest: str, receipt: Receipt | None, site_manifests: Sequence[Manifest]
+) -> tuple[ByteRange, ...]:
     whole = (ByteRange(0, wanted.archive.size),)
-    there = receipt.packs.get(wanted.ref) if receipt else None
-    if there and there != digest:
+    installed_digest = receipt.packs.get(wanted.ref) if receipt else None
+    if installed_digest and installed_digest != digest:
         raise UsageError(
-            f"the site has another {wanted.ref} installed than the source has, and a version never changes: "
-            "name another version"
+            f"the site has a different {wanted.ref} installed than the source has, and a version never changes: "
+            "choose another version"
         )
-    if there:
+    if installed_digest:
         return ()
-    every = sum(len(file.chunks) for file in wanted.files)
-    if not held or not every:
+    chunk_count = sum(len(file.chunks) for file in wanted.files)
+    if not site_manifests or not chunk_count:
         return whole
-    pieces = tuple(missing_ranges(wanted, held))
-    return whole if sum(piece.stop - piece.start for piece in pieces) >= _all(wanted) else pieces
+    pieces = tuple(missing_ranges(wanted, site_manifests))
+    return whole if sum(piece.stop - piece.start for piece in pieces) >= _chunk_bytes(wanted) else pieces
 
 
-def _all(wanted: Manifest) -> int:
+def _chunk_bytes(wanted: Manifest) -> int:
     """Return the size of all chunks in the archive in bytes."""
     return sum(chunk.length for file in wanted.files for chunk in file.chunks)
 
 
-def _draft(order: BundleRequest, source: Source, packs: Sequence[BundlePack]) -> Contents:
+def _draft(request: BundleRequest, source: Source, packs: Sequence[BundlePack]) -> Contents:
     """Return the table of contents, still without members."""
-    since = order.receipt
+    since = request.receipt
     return Contents(
         schema=bundle_index.SCHEMA,
         source=source.name,
-        recipient=order.recipient,
-        environment=dict(sorted(order.environment.items())),
+        recipient=request.recipient,
+        environment=dict(sorted(request.environment.items())),
         packs={
             pack.manifest.pack: BundledPack(
-                pack.manifest.version, _digest(pack.document), pack.manifest.archive.file, pack.manifest.archive.size
+                pack.manifest.version, digest_of(pack.document), pack.manifest.archive.file, pack.manifest.archive.size
             )
             for pack in packs
         },
         since=ReceiptPacks({str(ref): since.packs[ref] for ref in sorted(since.packs)}, since.release)
         if since
         else None,
-        images={image.name: image.reference for image in order.images},
+        images={image.name: image.reference for image in request.images},
         size=1 << 52,  # placeholder until the layout is known
         members=(),
     )
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -20,14 +20,14 @@ class ByteRange(NamedTuple):
     stop: int
 
 
-def missing_ranges(wanted: Manifest, held: Iterable[Manifest]) -> list[ByteRange]:
-    """Return the ranges of the archive that contain every chunk that is in none of the held packs.
+def missing_ranges(wanted: Manifest, site_manifests: Iterable[Manifest]) -> list[ByteRange]:
+    """Return the ranges of the archive that contain every chunk that is in none of the site_manifests packs.
 
     Ranges at most `GAP` bytes apart are merged, because a site may fetch them with one request. Only chunks are
     compared, not whole files, because a volume without hard links can reuse a file only by its chunks.
     """
     search = ReuseSearch(wanted, ())
-    for manifest in held:
+    for manifest in site_manifests:
         search.look("", manifest, whole=False)
     pieces: list[ByteRange] = []
     for placement in search.found().missing:

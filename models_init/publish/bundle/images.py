@@ -10,6 +10,7 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from models_init.core.digests import digest_text
 from models_init.core.errors import SourceError, UsageError
 from models_init.core.redaction import redact
 from models_init.formats.bundle_index import IMAGES_DIRECTORY
@@ -51,7 +52,7 @@ def _spool(skopeo: str, text: str, directory: Path) -> ContainerImage:
     match = _TRANSPORT.match(text)
     transport, reference = (match[1] or "", match[2]) if match else ("", text)
     if not _TAGGED.match(reference):
-        raise UsageError(f"--image {text} has no tag: name it as the compose file does, e.g. registry/name:1.0")
+        raise UsageError(f"--image {text} has no tag: write it as in the compose file, e.g. registry/name:1.0")
     path = directory / (re.sub(r"[^A-Za-z0-9._-]+", "-", reference) + ".tar")
     origin = (transport or _transport(reference)) + reference
     engine = os.environ.get("DOCKER_HOST")  # skopeo does not read this variable itself
@@ -62,10 +63,10 @@ def _spool(skopeo: str, text: str, directory: Path) -> ContainerImage:
     )  # fmt: skip
     if done.returncode:
         reason = redact(_message(done.stderr))
-        raise SourceError(f"--image {text} cannot be fetched from {origin}: {reason}; check the name and the login")
+        raise SourceError(f"--image {text} cannot be fetched from {origin}: {reason}; check the name and your login")
     with translate_os_errors(path), path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ContainerImage(f"{IMAGES_DIRECTORY}{path.name}", reference, path, path.stat().st_size, f"sha256:{digest}")
+        digest = digest_text(hashlib.file_digest(file, "sha256"))
+    return ContainerImage(f"{IMAGES_DIRECTORY}{path.name}", reference, path, path.stat().st_size, digest)
 
 
 def _message(text: str) -> str:

@@ -86,14 +86,14 @@ def lay_out(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -
     while True:
         length += _STEP
         layout = Layout(_placed(draft, entries, part_size, length), length)
-        least = len(bundle_index.encode(layout.contents))
-        if least <= length:
+        text_length = len(bundle_index.encode(layout.contents))
+        if text_length <= length:
             return layout
-        length = least - _STEP  # a longer text means larger offsets, which may lengthen the text: check again
+        length = text_length - _STEP  # a longer text means larger offsets, which may lengthen the text: check again
 
 
 def layout_of(contents: Contents) -> Layout:
-    """Return the layout of an existing bundle, which has at least one member."""
+    """Return the layout of an existing bundle, which has at text_length one member."""
     entries = [
         PlannedMember(member.name, member.size, member.digest, member.key, member.start) for member in contents.members
     ]
@@ -113,7 +113,7 @@ def _placed(draft: Contents, entries: Sequence[PlannedMember], part_size: int, l
     if count > PART_LIMIT:
         raise UsageError(
             f"the bundle of {human_size(size)} would have {count} parts of {human_size(part_size)}: at most "
-            f"{PART_LIMIT} can be told apart; choose a larger --split"
+            f"{PART_LIMIT} can be numbered; choose a larger --split"
         )
     parts = (bundle_index.UNKNOWN_DIGEST,) * count
     return replace(draft, members=tuple(members), size=size, part_size=part_size, parts=parts)
@@ -123,5 +123,5 @@ def _check_names(entries: Sequence[PlannedMember]) -> None:
     seen = {bundle_index.CONTENTS_NAME, bundle_index.COPY_NAME}
     for entry in entries:
         if entry.name in seen:
-            raise UsageError(f"{entry.name} would stand twice in the bundle: give one of them another name")
+            raise UsageError(f"{entry.name} would be in the bundle twice: give one of the two files another name")
         seen.add(entry.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Protocol
 
+from models_init.core.digests import digest_text
 from models_init.formats.manifest import MIB
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import BATCH_SIZE, GAP, Batch, WrongChunk, batches
@@ -26,10 +27,10 @@ class ByteReader(Protocol):
 class BundleMember:
     """A member that contains the bytes of the manifest's archive from `member.start` on."""
 
-    def __init__(self, manifest: Manifest, member: Member, space: ByteReader) -> None:
+    def __init__(self, manifest: Manifest, member: Member, reader: ByteReader) -> None:
         self.manifest = manifest
         self.member = member
-        self._space = space
+        self._reader = reader
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches that cover the member; a chunk is never split, and bytes before a chunk are in its batch."""
@@ -42,7 +43,7 @@ class BundleMember:
 
     def wrong(self, batch: Batch) -> list[WrongChunk]:
         """Return the chunks of the batch that do not verify."""
-        return wrong_chunks(batch, memoryview(self._space.read(self.offset(batch.start), batch.stop - batch.start)))
+        return wrong_chunks(batch, memoryview(self._reader.read(self.offset(batch.start), batch.stop - batch.start)))
 
     def is_sound(self, batch: Batch) -> bool:
         """Return True if the batch is present and verifies.
@@ -55,7 +56,7 @@ class BundleMember:
         """Return True if the archive's digest matches the manifest; a piece has no digest and is verified by chunks."""
         if self.member.size != self.manifest.archive.size:
             return True
-        return digest_of(self._space, self.member) == self.manifest.archive.digest
+        return member_digest(self._reader, self.member) == self.manifest.archive.digest
 
     def offset(self, start: int) -> int:
         """Return the offset in the bundle of byte `start` of the archive."""
@@ -79,12 +80,12 @@ def wrong_chunks(batch: Batch, data: memoryview) -> list[WrongChunk]:
     return wrong
 
 
-def digest_of(space: ByteReader, member: Member) -> str:
+def member_digest(reader: ByteReader, member: Member) -> str:
     """Return the SHA-256 digest of the member's bytes."""
     digest = hashlib.sha256()
     for at in range(0, member.size, MIB):
-        digest.update(space.read(member.offset + at, min(MIB, member.size - at)))
-    return f"sha256:{digest.hexdigest()}"
+        digest.update(reader.read(member.offset + at, min(MIB, member.size - at)))
+    return digest_text(digest)
 
 
 def _cut(start: int, stop: int) -> Iterator[Batch]:

@@ -58,7 +58,7 @@ def build_site_files(
     packs: Iterable[PackRef],
     extras: ExtraFiles,
     bundle: str,
-    images: Iterable[ContainerImage],
+    images: Sequence[ContainerImage],
 ) -> SiteFiles:
     """Read the vendor's files and generate the others.
 
@@ -70,13 +70,13 @@ def build_site_files(
     if compose:
         files.append((_TEMPLATES / OVERLAY, OVERLAY))
     documents = [
-        BundleDocument("INSTALL.md", _instructions(bundle, packs, images)),
+        BundleDocument("INSTALL.md", _instructions(bundle, packs, images, compose)),
         BundleDocument("install.sh", (_TEMPLATES / "install.sh").read_bytes()),
         BundleDocument(SITE_DIRECTORY + VARIABLES_FILE, _variables(environment, variables, compose, bundle)),
     ]
     for path, name in files:
         if not _is_path(name):
-            raise UsageError(f"{name!r} is no place for {path} below the site's directory: name a relative path")
+            raise UsageError(f"{name!r} cannot be the name of {path} at the site: use a relative path without '..'")
         documents.append(BundleDocument(SITE_DIRECTORY + name, _content(path)))
     return SiteFiles(tuple(documents), variables)
 
@@ -87,24 +87,33 @@ def _variables(environment: Mapping[str, str], packs: Mapping[str, str], compose
     found = {**packs, **images, **files, "MODELS_BUNDLE": bundle}
     for name, value in found.items():
         if not _is_plain(value):
-            raise UsageError(f"{name}={value} has a character that an env file cannot carry")
+            raise UsageError(f"{name}={value} contains a character that an env file cannot hold; change the variable")
     return "".join(f"{name}={value}\n" for name, value in found.items()).encode()
 
 
-def _instructions(bundle: str, packs: Iterable[PackRef], images: Iterable[ContainerImage]) -> bytes:
-    template = Template((_TEMPLATES / "INSTALL.md").read_text())
+def _instructions(bundle: str, packs: Iterable[PackRef], images: Sequence[ContainerImage], compose: list[str]) -> bytes:
     rows = [(image.reference, human_size(image.size)) for image in images]
-    return template.substitute(
-        bundle=bundle,
-        packs="\n".join(f"- {ref.name} {ref.version}" for ref in packs),
-        images="```\n" + table(rows, ("IMAGE", "SIZE")) + "\n```" if rows else "None.",
-    ).encode()
+    docker = "INSTALL-compose.md" if compose else "INSTALL-images.md" if images else ""
+    return (
+        _template("INSTALL.md")
+        .substitute(
+            bundle=bundle,
+            packs="\n".join(f"- {ref.name} {ref.version}" for ref in packs),
+            images="```\n" + table(rows, ("IMAGE", "SIZE")) + "\n```" if rows else "None.",
+            docker=_template(docker).substitute(bundle=bundle) if docker else "",
+        )
+        .encode()
+    )
+
+
+def _template(name: str) -> Template:
+    return Template((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def _content(path: Path) -> bytes:
     try:
         if path.stat().st_size > _FILE_LIMIT:
-            raise UsageError(f"{path} is larger than {human_size(_FILE_LIMIT)}: carry it beside the bundle")
+            raise UsageError(f"{path} is larger than {human_size(_FILE_LIMIT)}: deliver it separately from the bundle")
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}; name a readable file") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError, WrongBytesError
 from models_init.formats import bundle_index
 from models_init.formats.manifest import MIB
-from models_init.publish.bundle.member import BundleMember, digest_of, wrong_chunks
+from models_init.publish.bundle.member import BundleMember, member_digest, wrong_chunks
 from models_init.publish.bundle.part_files import PartFiles, part_paths
 from models_init.sources.bundle import Bundle
 from models_init.transfer.ranges import BATCH_SIZE, GAP, joined
@@ -56,14 +56,14 @@ async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleR
     """
     contents = plan.layout.contents
     paths = part_paths(out, contents)
-    if standing := _existing_bundle(paths, contents):
-        return BundleResult(paths, standing, fresh=False)
+    if existing := _existing_bundle(paths, contents):
+        return BundleResult(paths, existing, fresh=False)
     with PartFiles(paths, contents.part_sizes()).opened() as files:
         await context.workers.run(_write_small, plan, files)
         fetched, found = await _ArchiveFetch(plan, files, context).run()
-        sealed = await _sealed(contents, files, context.workers)
-        await context.workers.run(_finish, plan, files, sealed)
-    return BundleResult(paths, sealed, fresh=True, fetched=fetched, found=found)
+        complete = await _with_digests(contents, files, context.workers)
+        await context.workers.run(_finish, plan, files, complete)
+    return BundleResult(paths, complete, fresh=True, fetched=fetched, found=found)
 
 
 def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
@@ -77,7 +77,7 @@ def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
     opened.medium.close()
     if _without_digests(opened.contents) == _without_digests(contents):
         return opened.contents
-    raise UsageError(f"{paths[0]} is another bundle: choose another --out, or remove that one")
+    raise UsageError(f"{paths[0]} is a different bundle: choose another --out, or remove that file")
 
 
 def _without_digests(contents: Contents) -> Contents:
@@ -136,10 +136,10 @@ class _ArchiveFetch:
         found = 0
         for pack in self._plan.packs:
             for entry in pack.archives():
-                hold = _GrowingMember(pack.manifest, members[entry.name], self._files)
-                missing = await self._missing(hold)
+                member = _GrowingMember(pack.manifest, members[entry.name], self._files)
+                missing = await self._missing(member)
                 found += entry.size - sum(batch.stop - batch.start for batch in missing)
-                await self._fetch_archive(fetcher, hold, missing)
+                await self._fetch_archive(fetcher, member, missing)
         return fetcher.traffic.fetched, found
 
     def _fetcher(self) -> Fetcher:
@@ -147,16 +147,16 @@ class _ArchiveFetch:
         size = max(BATCH_SIZE, max(lengths, default=0)) + GAP
         return self._context.fetcher(size)
 
-    async def _missing(self, hold: _GrowingMember) -> list[Batch]:
-        every = list(hold.batches())
+    async def _missing(self, member: _GrowingMember) -> list[Batch]:
+        batches = list(member.batches())
         if not self._files.resumed:
-            return every
-        if not any(batch.placements for batch in every) and await self._context.workers.run(hold.is_whole):
+            return batches
+        if not any(batch.placements for batch in batches) and await self._context.workers.run(member.is_whole):
             return []
-        sound = await self._context.workers.each(hold.is_sound, every)
-        return [batch for batch, is_sound in zip(every, sound, strict=True) if not is_sound]
+        sound = await self._context.workers.each(member.is_sound, batches)
+        return [batch for batch, is_sound in zip(batches, sound, strict=True) if not is_sound]
 
-    async def _fetch_archive(self, fetcher: Fetcher, hold: _GrowingMember, missing: Sequence[Batch]) -> None:
+    async def _fetch_archive(self, fetcher: Fetcher, member: _GrowingMember, missing: Sequence[Batch]) -> None:
         """Fetch the missing batches, then verify the whole archive.
 
         Bytes between chunks are covered only by the archive's digest.
@@ -165,31 +165,31 @@ class _ArchiveFetch:
         """
         observer, workers = self._context.observer, self._context.workers
         observer.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
-        await fetcher.fetch_spans(hold, joined(missing))
-        is_whole = await workers.run(hold.is_whole)
+        await fetcher.fetch_spans(member, joined(missing))
+        is_whole = await workers.run(member.is_whole)
         if not is_whole and self._files.resumed:  # bytes between chunks were lost, e.g. in a power failure
-            await fetcher.fetch_spans(hold, joined(hold.batches()))
-            is_whole = await workers.run(hold.is_whole)
+            await fetcher.fetch_spans(member, joined(member.batches()))
+            is_whole = await workers.run(member.is_whole)
         if not is_whole:
             raise WrongBytesError(
-                f"{hold.manifest.ref}: the archive is not what its manifest says, though all its chunks are: its "
-                "SHA-256 differs; the publisher must upload the pack anew"
+                f"{member.manifest.ref}: the archive's SHA-256 differs from the manifest although every chunk is "
+                "correct; the publisher must upload the pack again"
             )
 
 
-async def _sealed(contents: Contents, files: PartFiles, workers: Workers) -> Contents:
+async def _with_digests(contents: Contents, files: PartFiles, workers: Workers) -> Contents:
     """Return the table with the digests of archive pieces and the fingerprints of parts."""
 
-    def proven(member: Member) -> Member:
-        return replace(member, digest=digest_of(files, member)) if _is_piece(member) else member
+    def with_digest(member: Member) -> Member:
+        return replace(member, digest=member_digest(files, member)) if _is_piece(member) else member
 
-    members = await workers.each(proven, contents.members)
-    sealed = replace(contents, members=tuple(members))
-    return replace(sealed, parts=tuple(bundle_index.fingerprints(sealed, files.bounds(), files.read)))
+    members = await workers.each(with_digest, contents.members)
+    complete = replace(contents, members=tuple(members))
+    return replace(complete, parts=tuple(bundle_index.fingerprints(complete, files.bounds(), files.read)))
 
 
-def _finish(plan: BundlePlan, files: PartFiles, sealed: Contents) -> None:
-    text = plan.layout.text(sealed)
+def _finish(plan: BundlePlan, files: PartFiles, complete: Contents) -> None:
+    text = plan.layout.text(complete)
     files.write(plan.layout.copy_offset, text)
     files.sync()
     files.write(bundle_index.CONTENTS_START, text)

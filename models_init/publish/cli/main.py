@@ -3,61 +3,57 @@
 from __future__ import annotations
 
 import signal
-import sys
 from argparse import ArgumentParser
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from pydantic_core import to_json
-
 from models_init import __version__
-from models_init.core.errors import EXIT_INTERRUPTED, ModelsInitError, UsageError
-from models_init.core.redaction import redact
+from models_init.core.errors import EXIT_INTERRUPTED, UsageError
 from models_init.core.signals import StoppedError, raise_on_signals
+from models_init.output import console
 from models_init.publish.cli.commands import build, bundle, check, compare, describe, inspect, keygen, sign, upload
+from models_init.publish.cli.report import PROGRAM, notice
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator, Sequence
 
-    from models_init.publish.cli.report import Report, Subcommand
-
-PROGRAM = "models-pack"
+    from models_init.publish.cli.report import Subcommand
 
 COMMANDS: tuple[Subcommand, ...] = (build, describe, check, keygen, sign, upload, compare, bundle, inspect)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit code; report an expected error as one line on standard error."""
+    """Run one subcommand and return the exit code; report an error as one line on standard error."""
     try:
         with _stoppable():
             return _run(_parser().parse_args(argv))
     except StoppedError as stopped:
-        _tell(f"{'interrupted' if stopped.exit_code == EXIT_INTERRUPTED else 'terminated'}; run again")
+        notice(f"{'interrupted' if stopped.exit_code == EXIT_INTERRUPTED else 'terminated'}; run again")
         return stopped.exit_code
-    except ModelsInitError as error:
-        return _failed(error)
+    except Exception as error:  # noqa: BLE001 - the outermost level: any unexpected error is reported as a bug
+        return console.fault(error, program=PROGRAM)
 
 
 def _run(arguments: Namespace) -> int:
     command: Subcommand = arguments.command
-    report = command.run(arguments)
-    _show(report, as_json=arguments.json)
-    return _failed(report.error) if report.error else 0
+    try:
+        report = command.run(arguments)
+    except ModuleNotFoundError as error:
+        raise UsageError(_missing_package(command.NAME, error)) from error
+    for warning in report.warnings:
+        notice(f"warning: {warning}")
+    facts = report.facts | ({"warnings": list(report.warnings)} if report.warnings else {})
+    console.result(facts if arguments.json else report.text, as_json=arguments.json)
+    return console.fault(report.error, program=PROGRAM) if report.error else 0
 
 
-def _show(report: Report, *, as_json: bool) -> None:
-    text = to_json(report.facts, inf_nan_mode="null").decode() if as_json else report.text
-    sys.stdout.write(f"{text}\n")
-
-
-def _failed(error: ModelsInitError) -> int:
-    _tell(f"error: {redact(' '.join(str(error).split()))}")
-    return error.exit_code
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {line}\n")
+def _missing_package(command: str, error: ModuleNotFoundError) -> str:
+    package = (error.name or "a package").partition(".")[0]
+    return (
+        f"`{PROGRAM} {command}` needs a package that is not installed ({package}): "
+        "run pip install 'models-init[publish]', then run it again"
+    )
 
 
 class _PackParser(ArgumentParser):
@@ -68,7 +64,7 @@ class _PackParser(ArgumentParser):
 
 
 def _parser() -> ArgumentParser:
-    parser = _PackParser(PROGRAM, description="Make, check and publish packs of speech models.")
+    parser = _PackParser(PROGRAM, description="Build, check, sign and publish packs of speech models.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

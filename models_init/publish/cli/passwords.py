@@ -23,7 +23,7 @@ def add_password_file(parser: ArgumentParser) -> None:
         "--password-file",
         type=Path,
         metavar="FILE",
-        help=f"its first line is the key's password (else {VARIABLE}, else the terminal is asked)",
+        help=f"its first line is the key's password (else {VARIABLE}, else it is typed on the terminal)",
     )
 
 
@@ -43,7 +43,7 @@ def asked_password(prompt: str) -> str:
     Raises `UsageError`: standard input is not a terminal, or no password was typed.
     """
     if not sys.stdin.isatty():
-        raise UsageError(f"the key has a password: name a --password-file, set {VARIABLE}, or run on a terminal")
+        raise UsageError(f"the key has a password: use --password-file, set {VARIABLE}, or run on a terminal")
     try:
         password = getpass(prompt)
     except EOFError:
@@ -59,8 +59,8 @@ def _in_file(file: Path) -> str:
         lines = file.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"--password-file {file} cannot be read: {getattr(error, 'strerror', 'it is no text')}"
+            f"--password-file {file} cannot be read: {getattr(error, 'strerror', 'it is not text')}; name a text file"
         ) from error
     if not lines or not lines[0]:
-        raise UsageError(f"--password-file {file} holds no password in its first line")
+        raise UsageError(f"--password-file {file} has an empty first line, which must contain the password")
     return lines[0]

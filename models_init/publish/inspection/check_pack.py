@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from models_init.core.digests import digest_text
 from models_init.core.errors import ManifestError, ModelsInitError, SignatureError, WrongBytesError
 from models_init.core.parallel import cores, in_order, workers
-from models_init.formats.manifest import placements
 from models_init.publish.inspection import check_tar
 from models_init.publish.pack.describe import archive_faults
 from models_init.publish.signing.sign import signer
@@ -43,15 +43,38 @@ class CheckResult:
     key: str = ""
 
 
-def check(directory: VersionDirectory, observer: Observer, keys: Sequence[PublicKey] = ()) -> CheckResult:
-    """Check one version directory; `observer` counts verified bytes of the archive.
+def check_packs(
+    directories: Sequence[VersionDirectory], observer: Observer, keys: Sequence[PublicKey] = ()
+) -> list[CheckResult]:
+    """Check version directories; `observer` counts verified bytes of all archives.
 
-    With `keys`, one of them must have signed the manifest, as required by a site that trusts these keys.
+    With `keys`, one of them must have signed each manifest, as required by a site that trusts these keys.
     """
+    manifests = [_manifest(directory) for directory in directories]
+    observer.expect(sum(map(_bytes_to_verify, manifests)))
+    return [
+        _check(directory, manifest, observer, keys) for directory, manifest in zip(directories, manifests, strict=True)
+    ]
+
+
+def _manifest(directory: VersionDirectory) -> Manifest | ManifestError:
     try:
-        manifest = directory.parsed()
+        return directory.parsed()
     except ManifestError as error:
-        return CheckResult(directory, None, (str(error),), ManifestError)
+        return error
+
+
+def _bytes_to_verify(manifest: Manifest | ManifestError) -> int:
+    if isinstance(manifest, ManifestError):
+        return 0
+    return manifest.archive.size if manifest.plain else sum(each.chunk.length for each in manifest.placements())
+
+
+def _check(
+    directory: VersionDirectory, manifest: Manifest | ManifestError, observer: Observer, keys: Sequence[PublicKey]
+) -> CheckResult:
+    if isinstance(manifest, ManifestError):
+        return CheckResult(directory, None, (str(manifest),), ManifestError)
     archive = directory.path / manifest.archive.file
     kind: type[ModelsInitError] | None
     if manifest.plain:
@@ -83,13 +106,12 @@ def _archive_faults(archive: Path, manifest: Manifest, observer: Observer) -> It
 
 def _digest_faults(archive: Path, manifest: Manifest) -> list[str]:
     with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return [] if f"sha256:{digest}" == manifest.archive.digest else ["the archive's SHA-256 differs"]
+        digest = digest_text(hashlib.file_digest(file, "sha256"))
+    return [] if digest == manifest.archive.digest else ["the archive's SHA-256 differs"]
 
 
 def _chunk_faults(pool: ThreadPoolExecutor, archive: Path, manifest: Manifest, observer: Observer) -> Iterator[str]:
-    observer.expect(sum(chunk.length for file in manifest.files for chunk in file.chunks))
-    jobs = batches(placement for file in manifest.files for placement in placements(file))
+    jobs = batches(manifest.placements())
     descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for count, found in in_order(pool, partial(_batch_faults, descriptor), jobs, window=4 * cores()):
@@ -115,7 +137,7 @@ def _batch_faults(descriptor: int, batch: Batch) -> tuple[int, list[str]]:
 def _chunk_fault(frame: memoryview, chunk: Chunk) -> str | None:
     """Verify a chunk as an install does; return the fault, or None."""
     if len(frame) != chunk.length:
-        return "the archive ends before it does"
+        return "the archive ends before the chunk does"
     try:
         chunk_io.plain(frame, chunk)
     except chunk_io.WrongChunkError as error:

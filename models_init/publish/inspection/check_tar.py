@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import zstandard
 
+from models_init.core.digests import digest_text
 from models_init.formats.manifest import MIB
 from models_init.publish.pack.tar_stream import DIRECTORY_MODE, END, padded
 from models_init.transfer.chunk_io import mode
@@ -39,7 +40,7 @@ def faults(archive: Path, manifest: Manifest) -> Iterator[str]:
         except zstandard.ZstdError as error:
             yield f"the archive cannot be decompressed ({error})"
         except tarfile.TarError as error:
-            yield f"the archive is no tar stream ({error})"
+            yield f"the archive is not a tar stream ({error})"
 
 
 def _differences(stream: _CountingStream, manifest: Manifest) -> Iterator[str]:
@@ -50,7 +51,7 @@ def _differences(stream: _CountingStream, manifest: Manifest) -> Iterator[str]:
         for member in tar:
             end = member.offset_data + padded(member.size if member.isreg() else 0)
             if member.name not in wanted:
-                yield f"{member.name!r} stands in the archive, and not (or only once) in the manifest"
+                yield f"{member.name!r} is in the archive, but not in the manifest (or only once)"
             elif fault := _member_fault(tar, member, wanted.pop(member.name)):
                 yield f"{member.name}: {fault}"
     yield from (f"{path}: not in the archive" for path in wanted)
@@ -75,7 +76,7 @@ def _content_fault(tar: tarfile.TarFile, member: tarfile.TarInfo, file: File) ->
     digest = hashlib.sha256()
     while content and (data := content.read(MIB)):
         digest.update(data)
-    return None if f"sha256:{digest.hexdigest()}" == file.digest else "its SHA-256 in the archive differs"
+    return None if digest_text(digest) == file.digest else "its SHA-256 in the archive differs"
 
 
 class _Readable(Protocol):
@@ -102,6 +103,6 @@ class _CountingStream:
             pass
         rest = self._total - end
         if rest < len(END):
-            yield "the tar stream breaks off before its end"
+            yield "the tar stream ends early"
         elif rest > tarfile.RECORDSIZE or any(self._tail[-rest:]):
-            yield "something follows the end of the tar stream"
+            yield "there is data after the end of the tar stream"

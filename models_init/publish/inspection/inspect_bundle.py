@@ -12,7 +12,7 @@ from models_init.formats import bundle_index, manifest
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from models_init.formats.minisign import Signature
 from models_init.publish.bundle.layout import layout_of
-from models_init.publish.bundle.member import BundleMember, digest_of
+from models_init.publish.bundle.member import BundleMember, member_digest
 from models_init.publish.pack.tar_stream import padded
 from models_init.sources.bundle import Bundle
 
@@ -64,12 +64,12 @@ async def inspect(path: Path, workers: Workers, observer: Observer) -> BundleIns
     """
     opened = await workers.run(Bundle.open, path)
     try:
-        judge = _BundleInspector(opened)
+        inspector = _BundleInspector(opened)
         observer.expect(sum(member.size for member in opened.contents.members))
-        damages = [*await workers.run(judge.frame)]
-        for found in await each(lambda member: judge.member(member, workers, observer), opened.contents.members):
+        damages = [*await workers.run(inspector.frame)]
+        for found in await each(lambda member: inspector.member(member, workers, observer), opened.contents.members):
             damages += found
-        packs = await workers.run(judge.packs)
+        packs = await workers.run(inspector.packs)
     finally:
         opened.medium.close()
     damages.sort(key=lambda damage: (damage.path, damage.offset))
@@ -102,7 +102,7 @@ class _BundleInspector:
             data = self._medium.read(filler.offset, len(filler.data))
             if data != filler.data:
                 at = filler.offset + _differs(filler.data, data)
-                what = "tar header or padding is not what it should be; the content is not touched by that"
+                what = "the tar header or padding is wrong; the content is not affected"
                 found.append(self._damage(self._before(at), what, at))
         return found
 
@@ -110,12 +110,12 @@ class _BundleInspector:
         """Verify the digest of one member, and each chunk if it is an archive or a piece of one."""
         found: list[BundleDamage] = []
         if parsed := self._manifests.get(member.key):
-            hold = BundleMember(parsed, member, self._medium)
-            for wrong in await workers.each(lambda batch: self._chunks(hold, batch), hold.batches()):
+            archive = BundleMember(parsed, member, self._medium)
+            for wrong in await workers.each(lambda batch: self._chunks(archive, batch), archive.batches()):
                 found += wrong
-        digest = await workers.run(digest_of, self._medium, member)
-        due = self._due(member)
-        if not found and digest != due:
+        digest = await workers.run(member_digest, self._medium, member)
+        expected = self._expected_digest(member)
+        if not found and digest != expected:
             what = "its SHA-256 differs" if member.key not in self._manifests else "bytes between chunks are wrong"
             found = [self._damage(member.name, what, member.offset)]
         observer.advance(member.size)
@@ -129,19 +129,19 @@ class _BundleInspector:
         pieces = self._bundle.objects.get(f"{ref.name}/{ref.version}/{packed.archive}", ())
         return CarriedPack(ref, packed.archive_size, sum(piece.size for piece in pieces), self._signer(ref))
 
-    def _due(self, member: Member) -> str:
+    def _expected_digest(self, member: Member) -> str:
         """Return the expected digest of a member; for a whole archive, the manifest's."""
         parsed = self._manifests.get(member.key)
         return parsed.archive.digest if parsed and parsed.archive.size == member.size else member.digest
 
-    def _chunks(self, hold: BundleMember, batch: Batch) -> list[BundleDamage]:
+    def _chunks(self, archive: BundleMember, batch: Batch) -> list[BundleDamage]:
         return [
             self._damage(
-                hold.member.name,
+                archive.member.name,
                 f"the chunk of {placement.file.path} at byte {placement.start} is wrong: {wrong.reason}",
-                hold.offset(placement.chunk.offset),
+                archive.offset(placement.chunk.offset),
             )
-            for wrong in hold.wrong(batch)
+            for wrong in archive.wrong(batch)
             for placement in [wrong.placement]
         ]
 
@@ -164,7 +164,7 @@ class _BundleInspector:
     def _document(self, key: str) -> bytes:
         """Return the first copy whose digest matches, or empty bytes."""
         for member in self._bundle.objects.get(key, ()):
-            if digest_of(self._medium, member) == member.digest:
+            if member_digest(self._medium, member) == member.digest:
                 return self._medium.read(member.offset, member.size)
         return b""
 

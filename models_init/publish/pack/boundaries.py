@@ -23,22 +23,23 @@ FRONT_LEAST = 4 << 10
 """Minimum size in bytes of those first chunks: a chunk's entry in the manifest takes 150 bytes."""
 
 
-def chunk_sizes(size: int, average: int, marks: Iterator[BoundaryCandidates]) -> Iterator[int]:
+def chunk_sizes(size: int, average: int, candidates: Iterator[BoundaryCandidates]) -> Iterator[int]:
     """Yield the sizes in bytes of a file's chunks, in order.
 
     Chunks have `average` bytes on average, and fewer at the beginning of the file. A file of at most `average` bytes is
-    one chunk. `marks` yields the boundary candidates of the file's blocks, in order; only as many as needed are taken.
+    one chunk. `candidates` yields the boundary candidates of the file's blocks, in order; only as many as needed are
+    taken.
     """
     start = number = 0
-    near: deque[BoundaryCandidates] = deque()
+    nearby: deque[BoundaryCandidates] = deque()
     while size - start > average:
         least, most = size_limits(number, average)
         first, last = start + least, min(start + most, size)
-        while not near or near[-1].stop < last:
-            near.append(next(marks))
-        while near[0].stop <= first:
-            near.popleft()
-        _, end = min(filter(None, (block.best(first, last) for block in near)), default=(0, last))
+        while not nearby or nearby[-1].stop < last:
+            nearby.append(next(candidates))
+        while nearby[0].stop <= first:
+            nearby.popleft()
+        _, end = min(filter(None, (block.best(first, last) for block in nearby)), default=(0, last))
         yield end - start
         start, number = end, number + 1
     if start < size:

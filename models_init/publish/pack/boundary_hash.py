@@ -30,7 +30,7 @@ _STEP = 128 << 10
 """Positions hashed at once: the intermediate results (eight bytes each) must fit into a core's cache."""
 
 _FACTOR = np.uint64(0xC4CEB9FE1A85EC53)
-_LEAST = np.uint64(255 << 56)
+_MINIMUM = np.uint64(255 << 56)
 """A position is a candidate if the product of the word before it and `_FACTOR` is at least this value.
 
 That selects one position in 256, and none in a run of one byte.
@@ -49,19 +49,19 @@ class BoundaryCandidates:
     """The candidate boundaries in a block of a file that ends at offset `stop`; a lower rank is better."""
 
     stop: int
-    places: NDArray[np.int64]
+    offsets: NDArray[np.int64]
     ranks: NDArray[np.uint64]
 
     def best(self, first: int, stop: int) -> tuple[int, int] | None:
         """Return (rank, offset) of the best candidate in [`first`, `stop`), the first one on a tie, or None."""
-        low, high = self.places.searchsorted((first, stop)).tolist()
+        low, high = self.offsets.searchsorted((first, stop)).tolist()
         if low == high:
             return None
         at = low + int(self.ranks[low:high].argmin())
-        return int(self.ranks[at]), int(self.places[at])
+        return int(self.ranks[at]), int(self.offsets[at])
 
 
-def marks(block: Slice) -> BoundaryCandidates:
+def boundary_candidates(block: Slice) -> BoundaryCandidates:
     """Find the candidate boundaries in a block of a file.
 
     Raises `UsageError`: the file has changed or cannot be read.
@@ -76,20 +76,20 @@ def find(data: bytes, start: int, before: int) -> BoundaryCandidates:
     The first `before` bytes of `data` precede `start`.
     """
     words = np.ndarray((max(0, len(data) - _WORD + 1),), "<u8", data, 0, (1,))  # overlapping: one at each byte
-    at = _marked(words)
+    at = _candidate_indices(words)
     ranks = (words[at[:, np.newaxis] - _BACK] * _FACTORS).sum(axis=1)
-    places = at + (start - before + _WORD)
+    offsets = at + (start - before + _WORD)
     # In a run of a repeated pattern, successive candidates have the same rank; none of them is a useful boundary.
-    kept = (places >= start) & (np.diff(ranks, prepend=~ranks[:1]) != 0)
-    return BoundaryCandidates(start - before + len(data), places[kept], ranks[kept])
+    kept = (offsets >= start) & (np.diff(ranks, prepend=~ranks[:1]) != 0)
+    return BoundaryCandidates(start - before + len(data), offsets[kept], ranks[kept])
 
 
-def _marked(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _candidate_indices(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return the indices of the words whose end is a candidate; words with fewer than three before them have none."""
     scratch = np.empty(_STEP, np.uint64)
     found = [np.empty(0, np.int64)]
     for first in range(_WINDOW - _WORD, len(words) - 1, _STEP):
         part = words[first : min(first + _STEP, len(words) - 1)]
         product = np.multiply(part, _FACTOR, out=scratch[: len(part)])
-        found.append(np.flatnonzero(product >= _LEAST) + first)
+        found.append(np.flatnonzero(product >= _MINIMUM) + first)
     return np.concatenate(found)

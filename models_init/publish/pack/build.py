@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from models_init.core.digests import digest_text
 from models_init.core.errors import UsageError
 from models_init.core.parallel import cores, in_order, workers
 from models_init.core.units import human_size
@@ -76,7 +77,7 @@ class BuildResult:
     fresh: bool
 
 
-def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer) -> BuildResult:
+def build(tree: SourceTree, options: BuildOptions, out: Path, observer: Observer) -> BuildResult:
     """Write `<out>/<name>/<version>/` with archive and manifest; `observer` counts uncompressed bytes.
 
     An incomplete file never has a public name, even if this raises.
@@ -84,60 +85,56 @@ def build(tree: SourceTree, recipe: BuildOptions, out: Path, observer: Observer)
     Raises `UsageError`: a file changed during the build, or the version already exists with other content.
     Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
-    directory = VersionDirectory(out / recipe.ref.name / recipe.ref.version)
+    directory = VersionDirectory(out / options.ref.name / options.ref.version)
     archive = directory.path / ARCHIVE_NAME
-    with new_directory(directory.path), draft(archive) as part, draft(directory.manifest) as text:
+    with new_directory(directory.path), draft(archive) as archive_draft, draft(directory.manifest) as manifest_draft:
         with translate_os_errors(archive):
-            manifest = _written(tree, recipe, part, observer)
-        document = _document(manifest)
-        fresh = not directory.stands(document)
+            manifest = _write_archive(tree, options, archive_draft, observer)
+        document = _encode(manifest)
+        fresh = not directory.has_manifest(document)
         with translate_os_errors(directory.manifest):
-            text.write(document)
-        sync(part, archive)
-        sync(text, directory.manifest)
+            manifest_draft.write(document)
+        sync(archive_draft, archive)
+        sync(manifest_draft, directory.manifest)
         publish(archive)
         publish(directory.manifest)
     return BuildResult(directory.path, manifest, fresh)
 
 
-def _written(tree: SourceTree, recipe: BuildOptions, part: BinaryIO, observer: Observer) -> Manifest:
+def _write_archive(tree: SourceTree, options: BuildOptions, archive_draft: BinaryIO, observer: Observer) -> Manifest:
     """Write the archive and return its manifest."""
-    ledger = _ManifestCollector()
-    writer = _ArchiveWriter(part)
+    collector = _ManifestCollector()
+    writer = _ArchiveWriter(archive_draft)
     observer.expect(tree.size)
-    for frames in _compressed(tree, recipe):
-        observer.advance(ledger.add(frames, writer.size))
+    for frames in _compressed(tree, options):
+        observer.advance(collector.add(frames, writer.size))
         writer.write(b"".join([frame.data for frame in frames]))
-    files = tuple(ledger.file(source) for source in tree.files)
-    return Manifest(SCHEMA, *recipe.ref, writer.archive(), files, tuple(tree.empty_directories), recipe.requires)
+    files = tuple(collector.file(source) for source in tree.files)
+    return Manifest(SCHEMA, *options.ref, writer.archive(), files, tuple(tree.empty_directories), options.requires)
 
 
-def _compressed(tree: SourceTree, recipe: BuildOptions) -> Iterator[list[Frame]]:
-    compressor = Compressor(recipe.level)
-    window = 2 * recipe.threads + 2
-    with workers(recipe.threads) as pool:
+def _compressed(tree: SourceTree, options: BuildOptions) -> Iterator[list[Frame]]:
+    compressor = Compressor(options.level)
+    window = 2 * options.threads + 2
+    with workers(options.threads) as pool:
         # Look twice as far ahead, because boundary searches queue behind the compression jobs of earlier blocks.
-        found = in_order(pool, _marks(), blocks(tree, recipe.chunk_size), window=2 * window)
-        jobs = batches(pieces(tree, recipe.chunk_size, found))
+        found = in_order(pool, _boundary_search(), blocks(tree, options.chunk_size), window=2 * window)
+        jobs = batches(pieces(tree, options.chunk_size, found))
         yield from in_order(pool, compressor.frames, jobs, window=window)
 
 
-def _marks() -> Callable[[Slice], BoundaryCandidates]:
-    try:
-        from models_init.publish.pack.boundary_hash import marks  # noqa: PLC0415 - numpy takes 0.1 s, and a site has none
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{error.name} is not installed; pip install 'models-init[publish]', then build again"
-        ) from error
-    return marks
+def _boundary_search() -> Callable[[Slice], BoundaryCandidates]:
+    from models_init.publish.pack.boundary_hash import boundary_candidates  # noqa: PLC0415 - numpy takes 0.1 s
+
+    return boundary_candidates
 
 
-def _document(manifest: Manifest) -> bytes:
+def _encode(manifest: Manifest) -> bytes:
     document = encode(manifest)
     if len(document) > MANIFEST_LIMIT:
         raise UsageError(
-            f"the manifest would have {human_size(len(document))}, readers take {human_size(MANIFEST_LIMIT)}: "
-            "choose a larger --chunk-size, or make several packs"
+            f"the manifest would be {human_size(len(document))}, and readers accept at most "
+            f"{human_size(MANIFEST_LIMIT)}: choose a larger --chunk-size, or build several packs"
         )
     return document
 
@@ -145,18 +142,18 @@ def _document(manifest: Manifest) -> bytes:
 class _ArchiveWriter:
     """Write the archive and keep its size and digest so far."""
 
-    def __init__(self, part: BinaryIO) -> None:
-        self._part = part
+    def __init__(self, archive_draft: BinaryIO) -> None:
+        self._draft = archive_draft
         self._hash = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        self._part.write(data)
+        self._draft.write(data)
         self._hash.update(data)
         self.size += len(data)
 
     def archive(self) -> Archive:
-        return Archive(ARCHIVE_NAME, self.size, f"sha256:{self._hash.hexdigest()}")
+        return Archive(ARCHIVE_NAME, self.size, digest_text(self._hash))
 
 
 class _ManifestCollector:
@@ -172,28 +169,29 @@ class _ManifestCollector:
 
         Return the number of uncompressed bytes in those chunks.
         """
-        plain = 0
+        uncompressed = 0
         for frame in frames:
             if isinstance(frame.piece, Slice):
-                self._note(frame.piece, frame, offset)
-                plain += frame.piece.size
+                self._record_chunk(frame.piece, frame, offset)
+                uncompressed += frame.piece.size
             offset += len(frame.data)
-        return plain
+        return uncompressed
 
-    def _note(self, piece: Slice, frame: Frame, offset: int) -> None:
+    def _record_chunk(self, piece: Slice, frame: Frame, offset: int) -> None:
         """Record the chunk made from a slice. The slices of a file must be passed in order, without others between."""
         path = piece.file.path
         self._chunks[path].append(Chunk(offset, len(frame.data), piece.size, frame.digest))
-        self._digests[path] = frame.digest if piece.size == piece.file.size else self._running(piece, frame.plain)
+        is_whole = piece.size == piece.file.size
+        self._digests[path] = frame.digest if is_whole else self._running_digest(piece, frame.uncompressed)
 
     def file(self, source: SourceFile) -> File:
         """Return the manifest's entry of a file, after all its chunks have been recorded."""
         chunks = tuple(self._chunks.get(source.path, ()))
         return File(source.path, source.size, self._digests.get(source.path, EMPTY_DIGEST), chunks, source.executable)
 
-    def _running(self, piece: Slice, plain: bytes) -> str:
+    def _running_digest(self, piece: Slice, uncompressed: bytes) -> str:
         """Add a slice to the running hash; return the file's digest after the last slice, else an empty string."""
         if piece.start == 0:
             self._hash = hashlib.sha256()
-        self._hash.update(plain)
-        return f"sha256:{self._hash.hexdigest()}" if piece.start + piece.size == piece.file.size else ""
+        self._hash.update(uncompressed)
+        return digest_text(self._hash) if piece.start + piece.size == piece.file.size else ""

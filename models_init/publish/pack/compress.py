@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from models_init.core.digests import digest_of
 from models_init.publish.pack.pieces import Filler
 from models_init.publish.pack.source_tree import read_slice
-from models_init.transfer.chunk_io import digest_of
 
 if TYPE_CHECKING:
     from models_init.publish.pack.pieces import Piece
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A compressed piece. `plain` (the uncompressed bytes) and `digest` are empty for a filler."""
+    """A compressed piece. `uncompressed` (the uncompressed bytes) and `digest` are empty for a filler."""
 
     piece: Piece
     data: bytes
-    plain: bytes = b""
+    uncompressed: bytes = b""
     digest: str = ""
 
 
@@ -47,5 +47,5 @@ class Compressor(threading.local):
     def _frame(self, piece: Piece) -> Frame:
         if isinstance(piece, Filler):
             return Frame(piece, self._zstd.compress(piece.data))
-        plain = read_slice(piece.file, piece.start, piece.size)
-        return Frame(piece, self._zstd.compress(plain), plain, digest_of(plain))
+        uncompressed = read_slice(piece.file, piece.start, piece.size)
+        return Frame(piece, self._zstd.compress(uncompressed), uncompressed, digest_of(uncompressed))

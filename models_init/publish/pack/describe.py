@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from models_init.archive.scan import limits_of, scan
 from models_init.archive.tar_reader import Limits
+from models_init.core.digests import digest_text
 from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
 from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, OpaqueArchive, encode
 from models_init.publish.pack.version_directory import (
@@ -54,86 +55,89 @@ def describe(
     Raises `UsageError`: the archive cannot be read, or the version already exists with other content.
     Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
-    archive, outcome = _studied(file, observer)
-    if outcome.fault:
-        raise ArchiveError(f"{file} cannot be a pack: {outcome.fault}; pack it anew, or unpack it and use `build`")
-    plain = OpaqueArchive(outcome.builder.size, outcome.builder.entries)
+    archive, scanned = _scan_archive(file, observer)
+    if scanned.fault:
+        raise ArchiveError(
+            f"{file} cannot be a pack: {scanned.fault}; create the archive again, or extract it and use `build`"
+        )
+    plain = OpaqueArchive(scanned.builder.size, scanned.builder.entries)
     manifest = Manifest(SCHEMA, *ref, archive, (), requires=tuple(requires), plain=plain)
     directory, document = VersionDirectory(out / ref.name / ref.version), encode(manifest)
-    with new_directory(directory.path), draft(directory.manifest) as text:
-        fresh = not directory.stands(document)
+    with new_directory(directory.path), draft(directory.manifest) as manifest_draft:
+        fresh = not directory.has_manifest(document)
         _place_archive(file, directory.path / archive.file, archive)
         with translate_os_errors(directory.manifest):
-            text.write(document)
-        sync(text, directory.manifest)
+            manifest_draft.write(document)
+        sync(manifest_draft, directory.manifest)
         publish(directory.manifest)
     return DescribeResult(directory.path, manifest, fresh)
 
 
 def archive_faults(
-    path: Path, archive: Archive, promised: OpaqueArchive, observer: Observer
+    path: Path, archive: Archive, expected: OpaqueArchive, observer: Observer
 ) -> tuple[tuple[str, ...], type[ModelsInitError] | None]:
     """Return the differences between an opaque archive and its manifest, and their error class, or () and None."""
     try:
         with path.open("rb") as file:
-            watched = _ObservedFile(file, observer)
-            outcome = scan(watched, limits_of(archive, promised), promised)
+            observed = _ObservedFile(file, observer)
+            scanned = scan(observed, limits_of(archive, expected), expected)
     except OSError as error:
         return (f"the archive {path.name} cannot be read: {error.strerror}",), WrongBytesError
-    if watched.size != archive.size:
-        return (f"the archive has {watched.size} bytes, {archive.size} by the manifest",), WrongBytesError
-    if outcome.digest != archive.digest:
+    if observed.size != archive.size:
+        return (f"the archive has {observed.size} bytes, {archive.size} by the manifest",), WrongBytesError
+    if scanned.digest != archive.digest:
         return ("the archive's SHA-256 differs",), WrongBytesError
-    return ((f"the archive cannot be used: {outcome.fault}",), ArchiveError) if outcome.fault else ((), None)
+    return ((f"the archive cannot be used: {scanned.fault}",), ArchiveError) if scanned.fault else ((), None)
 
 
-def _studied(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
+def _scan_archive(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
     try:
         with path.open("rb") as file:
-            watched = _ObservedFile(file, observer)
-            outcome = scan(watched, _UNLIMITED, OpaqueArchive())
+            observer.expect(os.fstat(file.fileno()).st_size)
+            observed = _ObservedFile(file, observer)
+            scanned = scan(observed, _UNLIMITED, OpaqueArchive())
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name an archive") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}; name a .tar, .tar.gz or .tar.zst file") from error
     try:
-        return Archive(path.name, watched.size, outcome.digest), outcome
+        return Archive(path.name, observed.size, scanned.digest), scanned
     except ValueError as error:
         raise UsageError(
-            f"{path.name!r} is not a name for an archive; give it one of letters, digits, '.', '_', '-' that does not "
-            f"begin with {MANIFEST_NAME}"
+            f"{path.name!r} cannot be the name of an archive; rename it: letters, digits, '.', '_', '-', not beginning "
+            f"with {MANIFEST_NAME}"
         ) from error
 
 
-def _place_archive(file: Path, place_to: Path, archive: Archive) -> None:
+def _place_archive(file: Path, target: Path, archive: Archive) -> None:
     """Link or copy the archive into the version directory; an archive that already exists there must be the same."""
-    if place_to.exists():
-        if _digest(place_to) != archive.digest:
-            raise UsageError(f"{place_to} is another archive; remove it if it was never published")
+    if target.exists():
+        if _digest(target) != archive.digest:
+            raise UsageError(f"{target} is a different archive; remove it if it was never published")
         return
     try:
-        os.link(file.resolve(), place_to)
+        os.link(file.resolve(), target)
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
-            with translate_os_errors(place_to):
+            with translate_os_errors(target):
                 raise
-        _copy(file, place_to, archive)
+        _copy(file, target, archive)
 
 
-def _copy(file: Path, place_to: Path, archive: Archive) -> None:
+def _copy(file: Path, target: Path, archive: Archive) -> None:
     digest = hashlib.sha256()
-    with draft(place_to) as part:
-        with translate_os_errors(place_to), file.open("rb") as origin:
+    with draft(target) as part:
+        with translate_os_errors(target), file.open("rb") as origin:
             while data := origin.read(MIB):
                 digest.update(data)
                 part.write(data)
-        if f"sha256:{digest.hexdigest()}" != archive.digest:
-            raise UsageError(f"{file} changed while it was read: describe it again when nobody writes to it")
-        sync(part, place_to)
-        publish(place_to)
+        if digest_text(digest) != archive.digest:
+            raise UsageError(f"{file} changed while it was read: describe it again when nothing writes to it")
+        sync(part, target)
+        publish(target)
 
 
 def _digest(path: Path) -> str:
     with translate_os_errors(path), path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return digest_text(hashlib.file_digest(file, "sha256"))
 
 
 class _ObservedFile:
@@ -143,7 +147,6 @@ class _ObservedFile:
         self._file = file
         self._observer = observer
         self.size = 0
-        observer.expect(os.fstat(file.fileno()).st_size)
 
     def read(self, size: int, /) -> bytes:
         data = self._file.read(size)

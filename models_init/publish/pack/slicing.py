@@ -34,10 +34,10 @@ def blocks(tree: SourceTree, chunk_size: int) -> Iterator[Slice]:
         yield from _blocks(file, chunk_size)
 
 
-def pieces(tree: SourceTree, chunk_size: int, marks: Iterator[BoundaryCandidates]) -> Iterator[Piece]:
+def pieces(tree: SourceTree, chunk_size: int, candidates: Iterator[BoundaryCandidates]) -> Iterator[Piece]:
     """Cut the tree into pieces, in archive order.
 
-    `chunk_size` is the average size of a slice in bytes; `marks` yields the candidates of each block of `blocks`.
+    `chunk_size` is the average size of a slice in bytes; `candidates` yields the candidates of each block of `blocks`.
     """
     filler = bytearray()
     for entry in tree.entries:
@@ -47,7 +47,7 @@ def pieces(tree: SourceTree, chunk_size: int, marks: Iterator[BoundaryCandidates
             yield Filler(bytes(filler))
             filler.clear()
         if isinstance(entry, SourceFile):
-            yield from _slices(entry, chunk_size, marks)
+            yield from _slices(entry, chunk_size, candidates)
             filler += tar_stream.padding(content)
     yield Filler(bytes(filler) + tar_stream.END)
 
@@ -72,8 +72,8 @@ def _blocks(file: SourceFile, chunk_size: int) -> Iterator[Slice]:
             yield Slice(file, start, min(BLOCK_SIZE, file.size - start))
 
 
-def _slices(file: SourceFile, chunk_size: int, marks: Iterator[BoundaryCandidates]) -> Iterator[Slice]:
-    own = islice(marks, sum(1 for _ in _blocks(file, chunk_size)))
+def _slices(file: SourceFile, chunk_size: int, candidates: Iterator[BoundaryCandidates]) -> Iterator[Slice]:
+    own = islice(candidates, sum(1 for _ in _blocks(file, chunk_size)))
     start = 0
     for size in chunk_sizes(file.size, chunk_size, own):
         yield Slice(file, start, size)

@@ -75,7 +75,7 @@ def scan(directory: Path, *, dereference: bool = False) -> SourceTree:
         raise UsageError(f"{directory} cannot be a pack: {some(walk.faults)}; {_remedy(walk)}")
     tree = SourceTree(tuple(sorted(walk.entries, key=lambda entry: entry.path)))
     if not tree.files:
-        raise UsageError(f"{directory} holds no file: there is nothing to publish; name the directory with the models")
+        raise UsageError(f"{directory} contains no file: nothing to publish; name the directory with the models")
     return tree
 
 
@@ -88,53 +88,53 @@ class _Walk:
         self.entries: list[SourceFile | Directory] = []
         self.faults: list[str] = []
 
-    def enter(self, real: str, path: str, above: tuple[str, ...]) -> None:
-        """Add a directory's entries; `above` has the real paths of the directory and of those that led to it."""
+    def enter(self, real: str, path: str, ancestors: tuple[str, ...]) -> None:
+        """Add a directory's entries; `ancestors` has the real paths of the directory and of those that led to it."""
         try:
             names = os.listdir(real)
         except OSError as error:
             self.faults.append(f"{path or real!r} ({error.strerror})")
             return
         for name in names:
-            self._judge(f"{real}/{name}", f"{path}/{name}" if path else name, above)
+            self._add_entry(f"{real}/{name}", f"{path}/{name}" if path else name, ancestors)
 
-    def _judge(self, where: str, path: str, above: tuple[str, ...]) -> None:
+    def _add_entry(self, location: str, path: str, ancestors: tuple[str, ...]) -> None:
         try:
             check_path(path)
-            real = self._resolved(where)
+            real = self._resolved(location)
             status = os.lstat(real)
         except ValueError as error:
             self.faults.append(str(error))
         except OSError as error:
             self.faults.append(f"{path} ({error.strerror})")
         else:
-            if fault := self._add(real, path, status, above):
+            if fault := self._add(real, path, status, ancestors):
                 self.faults.append(f"{path} ({fault})")
 
-    def _resolved(self, where: str) -> str:
+    def _resolved(self, location: str) -> str:
         """Resolve a link if `dereference` is set.
 
         Raises `OSError`: the link is broken or part of a loop.
         """
-        return os.path.realpath(where, strict=True) if self.dereference and os.path.islink(where) else where
+        return os.path.realpath(location, strict=True) if self.dereference and os.path.islink(location) else location
 
-    def _add(self, real: str, path: str, status: os.stat_result, above: tuple[str, ...]) -> str | None:
+    def _add(self, real: str, path: str, status: os.stat_result, ancestors: tuple[str, ...]) -> str | None:
         """Add the entry, or return the reason why a pack cannot contain it."""
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFLNK:
             return "a link"
         if not real.startswith(f"{self.root.rstrip('/')}/") and real != self.root:
-            return "a link that leads out of the directory"
+            return "a link to a target outside the directory"
         if kind == stat.S_IFREG:
             executable = bool(status.st_mode & stat.S_IXUSR)
             self.entries.append(SourceFile(path, real, status.st_size, status.st_mtime_ns, executable))
         elif kind != stat.S_IFDIR:
             return _KINDS.get(kind, "neither a file nor a directory")
-        elif real in above:
-            return "a link to a directory that holds it"
+        elif real in ancestors:
+            return "a link to a directory that contains it"
         else:
             self.entries.append(Directory(path))
-            self.enter(real, path, (*above, real))
+            self.enter(real, path, (*ancestors, real))
         return None
 
 
@@ -162,5 +162,5 @@ def read_slice(file: SourceFile, start: int, size: int) -> bytes:
     except OSError as error:
         raise UsageError(f"{file.path} cannot be read: {error.strerror}; make it readable, then build again") from error
     if len(data) != size or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime):
-        raise UsageError(f"{file.path} changed while it was read: build again when nobody writes to the directory")
+        raise UsageError(f"{file.path} changed while it was read: build again when nothing writes to the directory")
     return data

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 ARCHIVE_NAME = "pack.tar.zst"
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class VersionDirectory:
         try:
             return PackRef.make(self.path.parent.name, self.path.name)
         except ValueError as error:
-            raise ManifestError(f"{self.path} is no <name>/<version>: {error}; give the directory its names") from error
+            raise ManifestError(f"{self.path} is not <name>/<version>: {error}; rename the directories") from error
 
     def document(self) -> bytes:
         """Return the manifest's bytes.
@@ -57,10 +57,12 @@ class VersionDirectory:
         """
         try:
             if self.manifest.stat().st_size > MANIFEST_LIMIT:
-                raise ManifestError(f"{self.manifest} is larger than {human_size(MANIFEST_LIMIT)}: it is no manifest")
+                raise ManifestError(
+                    f"{self.manifest} is larger than {human_size(MANIFEST_LIMIT)}: it is not a manifest; build it again"
+                )
             return self.manifest.read_bytes()
         except OSError as error:
-            raise ManifestError(f"{self.manifest} cannot be read: {error.strerror}; build the pack anew") from error
+            raise ManifestError(f"{self.manifest} cannot be read: {error.strerror}; build the pack again") from error
 
     def parsed(self) -> Manifest:
         """Read and parse the manifest.
@@ -69,7 +71,7 @@ class VersionDirectory:
         """
         return published(self.document(), self.ref()).manifest
 
-    def stands(self, document: bytes) -> bool:
+    def has_manifest(self, document: bytes) -> bool:
         """Return True if the directory has exactly this manifest, False if it has none.
 
         Raises `UsageError`: the directory has a different manifest.
@@ -78,7 +80,7 @@ class VersionDirectory:
             return False
         if self.document() != document:
             raise UsageError(
-                f"{self.path} holds another pack under that name and version, and a version never changes: "
+                f"{self.path} contains a different pack with the same name and version, and a version never changes: "
                 "choose another --version, or remove that directory if it was never published"
             )
         return True
@@ -91,13 +93,13 @@ def find(directory: Path) -> list[VersionDirectory]:
     """
     top = directory.resolve()
     if not top.is_dir():
-        raise UsageError(f"{directory} is no directory: name one that `models-pack build` wrote")
+        raise UsageError(f"{directory} is not a directory: name one that `models-pack build` wrote")
     found = [
         VersionDirectory(path)
         for path in sorted({file.parent for name in (MANIFEST_NAME, ARCHIVE_NAME) for file in top.rglob(name)})
     ]
     if not found:
-        raise UsageError(f"{directory} holds no {MANIFEST_NAME}: name a directory that `models-pack build` wrote")
+        raise UsageError(f"{directory} contains no {MANIFEST_NAME}: name a directory that `models-pack build` wrote")
     return found
 
 
@@ -163,11 +165,11 @@ def translate_os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{path} cannot be written: {error.strerror}"
-        if error.errno in _FULL:
-            raise NoSpaceError(f"{why}; make room or choose another directory") from error
-        if error.errno in _REFUSED:
-            raise NotWritableError(f"{why}; choose another directory, or get the right to write there") from error
-        raise VolumeError(f"{why}; look at the disk") from error
+        if error.errno in _NO_SPACE:
+            raise NoSpaceError(f"{why}; free some space or choose another directory") from error
+        if error.errno in _NOT_WRITABLE:
+            raise NotWritableError(f"{why}; choose another directory, or change its permissions") from error
+        raise VolumeError(f"{why}; check the disk") from error
 
 
 def _part(path: Path) -> Path:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import struct
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
+from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 from nacl.exceptions import CryptoError
@@ -33,7 +33,7 @@ OPERATIONS, MEMORY = scrypt.OPSLIMIT_SENSITIVE, scrypt.MEMLIMIT_SENSITIVE
 
 _COMMENT = "untrusted comment: "
 _HEAD = struct.Struct("<2s2s2s32sQQ")
-_SCRYPT, _PLAIN, _BLAKE2 = b"Sc", b"\0\0", b"B2"
+_SCRYPT, _UNENCRYPTED, _BLAKE2 = b"Sc", b"\0\0", b"B2"
 _BODY, _NUMBER, _SEED, _SUM = 104, 8, 32, 32
 _MEMORY_LIMIT = 4 << 30
 
@@ -48,7 +48,7 @@ class SecretKey:
     @classmethod
     def make(cls) -> SecretKey:
         """Generate a random key."""
-        return cls(os.urandom(_NUMBER), os.urandom(_SEED))
+        return cls(token_bytes(_NUMBER), token_bytes(_SEED))
 
     @property
     def public(self) -> PublicKey:
@@ -68,12 +68,12 @@ def secret_key_text(key: SecretKey, password: str | None) -> str:
     body = key.number + key.seed + key.public.point
     if password is None:
         kind = "secret key without a password"
-        raw = _HEAD.pack(LEGACY, _PLAIN, _BLAKE2, bytes(32), 0, 0) + body + bytes(_SUM)
+        raw = _HEAD.pack(LEGACY, _UNENCRYPTED, _BLAKE2, bytes(32), 0, 0) + body + bytes(_SUM)
     else:
         kind = "encrypted secret key"
-        salt = os.urandom(32)
+        salt = token_bytes(32)
         stream = _stream(password, salt, OPERATIONS, MEMORY)
-        raw = _HEAD.pack(LEGACY, _SCRYPT, _BLAKE2, salt, OPERATIONS, MEMORY) + _mixed(body + _checksum(body), stream)
+        raw = _HEAD.pack(LEGACY, _SCRYPT, _BLAKE2, salt, OPERATIONS, MEMORY) + _xor(body + _checksum(body), stream)
     return f"{_COMMENT}minisign {kind}\n{b64encode(raw).decode()}\n"
 
 
@@ -93,13 +93,13 @@ def read_secret_key(text: str, name: str, password: Callable[[], str]) -> Secret
     except ValueError:
         raw = b""
     if len(raw) != _HEAD.size + _BODY:
-        raise UsageError(f"{name} is no secret key of minisign; name a file that `models-pack keygen` made")
+        raise UsageError(f"{name} is not a minisign secret key; name a file that `models-pack keygen` wrote")
     algorithm, encryption, hashing, salt, operations, memory = _HEAD.unpack_from(raw)
     body = raw[_HEAD.size :]
-    if algorithm != LEGACY or hashing != _BLAKE2 or encryption not in {_SCRYPT, _PLAIN} or memory > _MEMORY_LIMIT:
-        raise UsageError(f"{name} is a secret key of an unknown kind; make one with `models-pack keygen`")
+    if algorithm != LEGACY or hashing != _BLAKE2 or encryption not in {_SCRYPT, _UNENCRYPTED} or memory > _MEMORY_LIMIT:
+        raise UsageError(f"{name} is a secret key of an unknown kind; create one with `models-pack keygen`")
     if encryption == _SCRYPT:
-        body = _mixed(body, _stream(password(), salt, operations, memory))
+        body = _xor(body, _stream(password(), salt, operations, memory))
     number, seed, point = body[:_NUMBER], body[_NUMBER : _NUMBER + _SEED], body[_NUMBER + _SEED : -_SUM]
     key = SecretKey(number, seed)
     checksum = _checksum(body[:-_SUM]) if encryption == _SCRYPT else bytes(_SUM)
@@ -113,7 +113,7 @@ def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(LEGACY + body, digest_size=_SUM).digest()
 
 
-def _mixed(body: bytes, stream: bytes) -> bytes:
+def _xor(body: bytes, stream: bytes) -> bytes:
     return bytes(one ^ other for one, other in zip(body, stream, strict=True))
 
 
@@ -122,5 +122,6 @@ def _stream(password: str, salt: bytes, operations: int, memory: int) -> bytes:
         return scrypt.kdf(_BODY, password.encode(), salt, operations, memory)
     except (CryptoError, MemoryError) as error:
         raise UsageError(
-            f"the password cannot be used: scrypt wants {memory >> 20} MiB of memory and did not get it; free some"
+            f"the password cannot be used: scrypt needs {memory >> 20} MiB of memory, which is not available; "
+            "free some memory, then run again"
         ) from error

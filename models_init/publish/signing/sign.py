@@ -60,7 +60,7 @@ def sign(directories: Sequence[VersionDirectory], key: SecretKey, *, replace: bo
         if not done and directory.signature.exists()
     ]
     if other and not replace:
-        raise UsageError(f"{some(other)}: not this key's signature of this manifest; --force replaces it")
+        raise UsageError(f"{some(other)}: not a signature of this manifest by this key; use --force to replace it")
     return [_sign(directory, key, fresh=not done) for directory, done in zip(directories, signed, strict=True)]
 
 

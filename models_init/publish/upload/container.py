@@ -58,7 +58,7 @@ class UploadTarget:
 
     url: str
     token: str
-    patience: RetryPolicy
+    retry_policy: RetryPolicy
     ca_file: str = ""
 
 
@@ -100,19 +100,19 @@ async def opened(target: UploadTarget) -> AsyncIterator[Container]:
             user_agent=f"models_init/{__version__}",
         )
         async with client:
-            yield Container(client, token, target.patience)
+            yield Container(client, token, target.retry_policy)
 
 
 class Container:
     """Reads and conditional writes of blobs.
 
-    Methods retry as `patience` allows. They raise only this project's errors and `ConflictError`.
+    Methods retry as `retry_policy` allows. They raise only this project's errors and `ConflictError`.
     """
 
-    def __init__(self, client: ContainerClient, token: SasToken, patience: RetryPolicy) -> None:
+    def __init__(self, client: ContainerClient, token: SasToken, retry_policy: RetryPolicy) -> None:
         self._client = client
         self._token = token
-        self._patience = patience
+        self._retry_policy = retry_policy
 
     @property
     def url(self) -> str:
@@ -120,9 +120,9 @@ class Container:
         url = urlsplit(self._client.url)
         return f"{url.scheme}://{url.netloc}{url.path}"
 
-    async def facts(self, key: str) -> BlobProperties | None:
+    async def properties(self, key: str) -> BlobProperties | None:
         """Return the properties of a blob, or None if it does not exist."""
-        found = await self._if_there(lambda: self._client.get_blob_client(key).get_blob_properties())
+        found = await self._if_exists(lambda: self._client.get_blob_client(key).get_blob_properties())
         if found is None:
             return None
         return BlobProperties(found.size, (found.metadata or {}).get(_DIGEST_KEY, ""), found.etag)
@@ -136,15 +136,15 @@ class Container:
         async def call() -> BlobContent:
             blob = await self._client.get_blob_client(key).download_blob()
             if blob.size > limit:
-                raise SourceError(f"{key} has {blob.size} bytes: it is not what it should be")
+                raise SourceError(f"{key} has {blob.size} bytes, which is too large; check --url and --prefix")
             return BlobContent(bytes(await blob.readall()), blob.properties.etag)
 
-        return await self._if_there(call)
+        return await self._if_exists(call)
 
-    async def put(self, key: str, data: bytes, content_type: str, over: str | None = None) -> None:
-        """Write a small blob that does not exist yet, or replace the one whose ETag is `over`.
+    async def put(self, key: str, data: bytes, content_type: str, replaced_etag: str | None = None) -> None:
+        """Write a small blob that does not exist yet, or replace the one whose ETag is `replaced_etag`.
 
-        Raises `ConflictError`: the blob exists, or its ETag differs from `over`.
+        Raises `ConflictError`: the blob exists, or its ETag differs from `replaced_etag`.
         """
         blob = self._client.get_blob_client(key)
         await self._with_retries(
@@ -153,13 +153,13 @@ class Container:
                 length=len(data),
                 overwrite=True,
                 content_settings=ContentSettings(content_type=content_type),
-                **_condition(over),
+                **_condition(replaced_etag),
             )
         )
 
     async def staged(self, key: str) -> dict[str, int]:
         """Return the sizes in bytes of the uncommitted blocks of a blob, by block id."""
-        found = await self._if_there(lambda: self._client.get_blob_client(key).get_block_list("uncommitted"))
+        found = await self._if_exists(lambda: self._client.get_blob_client(key).get_block_list("uncommitted"))
         return {str(block.id): int(block.size) for block in found[1]} if found else {}
 
     async def stage(self, key: str, block_id: str, data: bytes) -> None:
@@ -169,10 +169,10 @@ class Container:
             lambda: blob.stage_block(block_id, BytesIO(data), length=len(data), validate_content=True)
         )
 
-    async def commit(self, key: str, block_ids: Sequence[str], digest: str, over: str | None = None) -> None:
-        """Commit staged blocks as a blob that does not exist yet, or replace the one whose ETag is `over`.
+    async def commit(self, key: str, block_ids: Sequence[str], digest: str, replaced_etag: str | None = None) -> None:
+        """Commit staged blocks as a blob that does not exist yet, or replace the one whose ETag is `replaced_etag`.
 
-        Raises `ConflictError`: the blob exists, its ETag differs from `over`, or a block is missing.
+        Raises `ConflictError`: the blob exists, its ETag differs from `replaced_etag`, or a block is missing.
         """
         blob = self._client.get_blob_client(key)
         await self._with_retries(
@@ -180,11 +180,11 @@ class Container:
                 [BlobBlock(block_id) for block_id in block_ids],
                 content_settings=ContentSettings(content_type="application/zstd"),
                 metadata={_DIGEST_KEY: digest},
-                **_condition(over),
+                **_condition(replaced_etag),
             )
         )
 
-    async def _if_there(self, call: Callable[[], Awaitable[T]]) -> T | None:
+    async def _if_exists(self, call: Callable[[], Awaitable[T]]) -> T | None:
         try:
             return await self._with_retries(call)
         except _NoBlobError:
@@ -195,7 +195,7 @@ class Container:
             with self._translated():
                 return await call()
 
-        return await call_with_retry(attempt, self._patience)
+        return await call_with_retry(attempt, self._retry_policy)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -208,18 +208,21 @@ class Container:
         except AzureError as error:
             raise self._no_response_error(error) from None
         except ValueError:  # raised by the SDK for a response without Content-Range
-            raise UnavailableError(f"{self._host} answered unlike a blob service; check --url and the proxy") from None
+            text = f"{self._host} did not answer like a blob service; check --url and the proxy"
+            raise UnavailableError(text) from None
 
     def _status_error(self, error: HttpResponseError, status: int) -> Exception:
         """Return the exception for a status of 400 or above."""
         response = _error_response(error, status)
-        said = response.by(self._host)
+        summary = response.by(self._host)
         if response.meaning.error is NotFoundError and "Container" not in response.code:
-            return _NoBlobError(f"{said}: the blob does not exist")
+            return _NoBlobError(f"{summary}: the blob does not exist")
         if status == 412 or (status == 409 and response.code not in CODES) or response.code == "InvalidBlockList":
-            return ConflictError(said)
+            return ConflictError(summary)
         if response.code == "InvalidBlobOrBlock":
-            return SourceError(f"{said}: another tool has staged blocks for this blob; they vanish after a week")
+            return SourceError(
+                f"{summary}: another tool has staged blocks for this blob; they are removed after a week"
+            )
         return error_for(response, self._as_client, self._token)
 
     @property
@@ -238,7 +241,7 @@ class Container:
             return UnavailableError(f"{self._host} cannot be reached: {reason}; check the network")
         if isinstance(error, ServiceResponseTimeoutError) or isinstance(inner, TimeoutError):
             return UnavailableError(f"{self._host} did not answer in time; check the network")
-        return UnavailableError(f"{self._host} broke off the connection; check the network")
+        return UnavailableError(f"{self._host} closed the connection early; check the network")
 
     @property
     def _host(self) -> str:
@@ -255,11 +258,11 @@ def _error_response(error: HttpResponseError, status: int) -> ErrorResponse:
     return ErrorResponse.of(status, lambda name: headers.get(name, ""), detail=detail)
 
 
-def _condition(over: str | None) -> dict[str, Any]:
+def _condition(replaced_etag: str | None) -> dict[str, Any]:
     """Return the SDK's arguments for a conditional write; the SDK does not accept an ETag of None."""
-    if over is None:
+    if replaced_etag is None:
         return {"match_condition": MatchConditions.IfMissing}
-    return {"etag": over, "match_condition": MatchConditions.IfNotModified}
+    return {"etag": replaced_etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def _transport(target: UploadTarget) -> AioHttpTransport:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from models_init.core.digests import digest_text
 from models_init.core.errors import UsageError, WrongBytesError, first_error
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
 from models_init.formats.minisign import SIGNATURE_LIMIT
@@ -62,7 +63,7 @@ class UploadResult:
 
 
 async def upload(
-    directory: VersionDirectory, container: Container, way: UploadOptions, observer: Observer
+    directory: VersionDirectory, container: Container, options: UploadOptions, observer: Observer
 ) -> UploadResult:
     """Publish one version directory; `observer` counts archive bytes that are in the container.
 
@@ -74,7 +75,7 @@ async def upload(
     document = directory.document()
     manifest = published(document, directory.ref()).manifest
     _check_size(directory.path / manifest.archive.file, manifest.archive)
-    job = _Upload(manifest.ref, container, way, observer)
+    job = _Upload(manifest.ref, container, options, observer)
     is_published = await job.is_published(document)
     sent = await job.archive(directory.path / manifest.archive.file, manifest.archive)
     if directory.signature.exists():
@@ -88,56 +89,56 @@ async def upload(
 class _Upload:
     """The upload of one version."""
 
-    def __init__(self, ref: PackRef, container: Container, way: UploadOptions, observer: Observer) -> None:
+    def __init__(self, ref: PackRef, container: Container, options: UploadOptions, observer: Observer) -> None:
         self._ref = ref
         self._container = container
-        self._way = way
+        self._options = options
         self._observer = observer
-        self._may_replace = way.replace_unfinished
+        self._may_replace = options.replace_unfinished
 
     def key(self, name: str) -> str:
         """Return the blob name of a file of the version."""
-        return f"{self._way.prefix}{self._ref.name}/{self._ref.version}/{name}"
+        return f"{self._options.prefix}{self._ref.name}/{self._ref.version}/{name}"
 
     async def is_published(self, document: bytes) -> bool:
         """Return True if exactly this manifest is published, False if none is.
 
         Raises `UsageError`: a different manifest is published.
         """
-        there = await self._container.read(self.key(MANIFEST_NAME), MANIFEST_LIMIT)
-        if there and there.data != document:
+        existing = await self._container.read(self.key(MANIFEST_NAME), MANIFEST_LIMIT)
+        if existing and existing.data != document:
             raise UsageError(
-                f"{self._ref} is published with other content, and a published version never changes: "
-                "build it under another --version"
+                f"{self._ref} is published with different content, and a published version never changes: "
+                "build it with another --version"
             )
-        if there:
+        if existing:
             self._may_replace = False
-        return there is not None
+        return existing is not None
 
     async def archive(self, path: Path, archive: Archive) -> int:
         """Upload the archive unless it exists; return the number of bytes sent."""
         key = self.key(archive.file)
         self._observer.expect(archive.size)
-        there = await self._container.facts(key)
-        if _is(there, archive):
+        existing = await self._container.properties(key)
+        if _is_same(existing, archive):
             self._observer.advance(archive.size)
             return 0
-        if there and not self._may_replace:
-            raise self._in_the_way(key)
-        sent = await self._commit(path, archive, there.etag if there else None)
-        if not _is(await self._container.facts(key), archive):
-            raise self._in_the_way(key)
+        if existing and not self._may_replace:
+            raise self._conflict(key)
+        sent = await self._commit(path, archive, existing.etag if existing else None)
+        if not _is_same(await self._container.properties(key), archive):
+            raise self._conflict(key)
         return sent
 
     async def signature(self, data: bytes) -> None:
         """Upload the signature unless it exists."""
         key = self.key(SIGNATURE_NAME)
-        there = await self._container.read(key, SIGNATURE_LIMIT)
-        if there and there.data == data:
+        existing = await self._container.read(key, SIGNATURE_LIMIT)
+        if existing and existing.data == data:
             return
-        if there and not (self._may_replace or self._way.replace_signatures):
-            raise self._in_the_way(key, "; if you have signed it anew, repeat with --replace-signatures")
-        await self._put(key, data, "text/plain; charset=utf-8", there)
+        if existing and not (self._may_replace or self._options.replace_signatures):
+            raise self._conflict(key, "; if you have signed it again, repeat with --replace-signatures")
+        await self._put_signature(key, data, "text/plain; charset=utf-8", existing)
 
     async def manifest(self, document: bytes) -> None:
         """Upload the manifest; from then on the version is published and cannot change."""
@@ -145,15 +146,15 @@ class _Upload:
             await self._container.put(self.key(MANIFEST_NAME), document, "application/json")
         except ConflictError:
             if not await self.is_published(document):
-                raise self._in_the_way(self.key(MANIFEST_NAME)) from None
+                raise self._conflict(self.key(MANIFEST_NAME)) from None
 
-    async def _put(self, key: str, data: bytes, content_type: str, there: BlobContent | None) -> None:
+    async def _put_signature(self, key: str, data: bytes, content_type: str, existing: BlobContent | None) -> None:
         try:
-            await self._container.put(key, data, content_type, there.etag if there else None)
+            await self._container.put(key, data, content_type, existing.etag if existing else None)
         except ConflictError:
             now = await self._container.read(key, SIGNATURE_LIMIT)
             if not now or now.data != data:
-                raise self._in_the_way(key) from None
+                raise self._conflict(key) from None
 
     async def _commit(self, path: Path, archive: Archive, over: str | None) -> int:
         """Stage the missing blocks and commit them; return the number of bytes sent.
@@ -174,7 +175,7 @@ class _Upload:
 
     async def _stage(self, key: str, blocks: _Blocks, staged: dict[str, int]) -> tuple[list[str], int]:
         """Stage the missing blocks concurrently; return all block ids and the number of bytes sent."""
-        slots = asyncio.Semaphore(self._way.connections)
+        slots = asyncio.Semaphore(self._options.connections)
         ids: list[str] = []
         sent = 0
         async with asyncio.TaskGroup() as group:
@@ -195,11 +196,11 @@ class _Upload:
             slots.release()
         self._observer.advance(len(block.data))
 
-    def _in_the_way(self, key: str, remedy: str = "") -> UsageError:
+    def _conflict(self, key: str, remedy: str = "") -> UsageError:
         return UsageError(
-            f"{key} stands in {self._container.url} with other bytes than here: another upload of {self._ref} is under "
-            "way, or was never finished (then repeat with --replace-unfinished), or somebody changed what is published"
-            + remedy
+            f"{key} exists in {self._container.url} with different content: another upload of {self._ref} is "
+            "running, or was never finished (then repeat with --replace-unfinished), or the published files were "
+            f"changed{remedy}"
         )
 
 
@@ -230,16 +231,16 @@ class _Blocks:
         data = self._file.read(self._size)
         self._hash.update(data)
         self._read += len(data)
-        if not data and not self._is_whole():
-            raise _unlike(self._file.name)
+        if not data and not self._is_complete():
+            raise _mismatch(self._file.name)
         if not data:
             return None
         self._count += 1
         # All ids of a blob must have the same length, here 38 characters.
         return _Block(f"{self._count:05}-{hashlib.sha256(data).hexdigest()[:32]}", data)
 
-    def _is_whole(self) -> bool:
-        return (self._read, f"sha256:{self._hash.hexdigest()}") == (self._archive.size, self._archive.digest)
+    def _is_complete(self) -> bool:
+        return (self._read, digest_text(self._hash)) == (self._archive.size, self._archive.digest)
 
 
 def block_size(size: int) -> int:
@@ -250,16 +251,16 @@ def block_size(size: int) -> int:
 def _check_size(path: Path, archive: Archive) -> None:
     try:
         if path.stat().st_size != archive.size:
-            raise _unlike(str(path))
+            raise _mismatch(str(path))
     except OSError as error:
-        raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build anew") from error
+        raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build the pack again") from error
 
 
-def _unlike(path: str) -> WrongBytesError:
+def _mismatch(path: str) -> WrongBytesError:
     return WrongBytesError(
-        f"{path} is not the archive that its manifest describes: see `models-pack check`, build anew"
+        f"{path} is not the archive that its manifest describes: run `models-pack check`, or build the pack again"
     )
 
 
-def _is(there: BlobProperties | None, archive: Archive) -> bool:
-    return there is not None and (there.size, there.digest) == (archive.size, archive.digest)
+def _is_same(existing: BlobProperties | None, archive: Archive) -> bool:
+    return existing is not None and (existing.size, existing.digest) == (archive.size, archive.digest)

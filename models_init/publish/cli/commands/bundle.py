@@ -1,6 +1,6 @@
-"""Make one file that carries all that a site without a network needs: packs, container images, compose files.
+"""Make one file with everything that a site without a network needs: packs, container images, compose files.
 
-Packs, versions, languages and the source come from the same environment as an install. What was begun is taken up.
+Packs, versions, languages and the source come from the same environment as an install. An interrupted run is resumed.
 """
 
 from __future__ import annotations
@@ -39,18 +39,36 @@ SPLIT_LEAST = 64 << 10
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the bundle, e.g. site.tar")
-    parser.add_argument("--split", type=large_size, metavar="SIZE", help="write FILE.001, … of this size, e.g. 4G")
     parser.add_argument(
-        "--since", type=Path, metavar="RECEIPT", help="leave out what the site has: `models-init --receipt` says what"
+        "--split", type=large_size, metavar="SIZE", help="write parts FILE.001, … of this size, e.g. 4G"
     )
     parser.add_argument(
-        "--for", dest="recipient", default="", metavar="NAME", help="the site that it is for, for people"
+        "--since",
+        type=Path,
+        metavar="RECEIPT",
+        help="leave out what the site has, according to its `models-init --receipt`",
     )
     parser.add_argument(
-        "--image", action="append", default=[], metavar="REF", help="a container image; of docker here, or a registry"
+        "--for",
+        dest="recipient",
+        default="",
+        metavar="NAME",
+        help="the site that the bundle is for; only shown by `inspect`",
     )
     parser.add_argument(
-        "--compose", action="append", default=[], type=Path, metavar="FILE", help="a compose file, in their order"
+        "--image",
+        action="append",
+        default=[],
+        metavar="REF",
+        help="a container image of the local engine or a registry",
+    )
+    parser.add_argument(
+        "--compose",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a compose file; several in their order",
     )
     parser.add_argument(
         "--file",
@@ -68,9 +86,9 @@ def run(arguments: Namespace) -> Report:
         register(os.environ.get(variable, ""))
     settings = load(os.environ, with_packs=True)
     if arguments.split and arguments.split < SPLIT_LEAST:
-        raise UsageError(f"--split {arguments.split} is too little: at least {human_size(SPLIT_LEAST)}")
+        raise UsageError(f"--split {arguments.split} is too small: use at least {human_size(SPLIT_LEAST)}")
     if arguments.out.suffix != ".tar":
-        raise UsageError(f"--out {arguments.out} must end in .tar: that is how a site tells a bundle from a directory")
+        raise UsageError(f"--out {arguments.out} must end in .tar: sites recognize a bundle by this ending")
     receipt = _receipt(arguments.since) if arguments.since else None
     with bar("bundle") as observer:
         plan, made = event_loop.run(lambda: _make(settings, arguments, receipt, observer))
@@ -99,17 +117,17 @@ async def _make(
     try:
         with spooled(arguments.image, arguments.out) as images:
             extras = ExtraFiles(arguments.compose, arguments.file)
-            equipped = build_site_files(os.environ, settings.packs, extras, arguments.out.name, images)
-            order = BundleRequest(
+            site = build_site_files(os.environ, settings.packs, extras, arguments.out.name, images)
+            request = BundleRequest(
                 packs=settings.packs,
                 recipient=arguments.recipient,
-                environment=equipped.environment,
+                environment=site.environment,
                 part_size=arguments.split or 0,
                 receipt=receipt,
-                documents=equipped.documents,
+                documents=site.documents,
                 images=images,
             )
-            plan = await plan_bundle(order, source, trust_of(settings, observer))
+            plan = await plan_bundle(request, source, trust_of(settings, observer))
             context = Context(source, workers, observer, connections, buffers)
             return plan, await write_bundle(plan, arguments.out.absolute(), context)
     finally:
@@ -121,14 +139,14 @@ def _report(plan: BundlePlan, made: BundleResult) -> Report:
     contents = made.contents
     shown = str(made.paths[0]) if len(made.paths) == 1 else f"{made.paths[0]} to {made.paths[-1].name}"
     packs = ", ".join(f"{name} {packed.version}" for name, packed in contents.packs.items())
-    state = "made" if made.fresh else "stands there already"
-    sizes = f"{human_size(made.fetched)} fetched, {human_size(made.found)} were there"
+    state = "made" if made.fresh else "already exists"
+    sizes = f"{human_size(made.fetched)} fetched, {human_size(made.found)} already there"
     lines = [f"{shown}: {state}: {human_size(contents.size)} with {packs}" + (f": {sizes}" if made.fresh else "")]
     if contents.since:
         left_out = sum(packed.archive_size for packed in contents.packs.values()) - _carried(contents)
-        lines.append(f"left out: {human_size(left_out)} that the site has by its receipt")
+        lines.append(f"left out: {human_size(left_out)} that the site has according to its receipt")
     if plan.unknown:
-        lines.append(f"not left out, for the source has no such packs: {some(plan.unknown)}")
+        lines.append(f"not left out, because the source does not have these packs: {some(plan.unknown)}")
     facts: dict[str, object] = {
         "files": [str(path) for path in made.paths],
         "size": contents.size,
@@ -155,13 +173,15 @@ def _receipt(path: Path) -> Receipt:
         with path.open("rb") as file:
             return receipt.parse(file.read(receipt.RECEIPT_LIMIT))
     except OSError as error:
-        raise UsageError(f"--since {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"--since {path} cannot be read: {error.strerror}; name a receipt") from error
     except ValueError as error:
-        raise UsageError(f"--since {path} is no receipt of `models-init --receipt`: {error}") from error
+        raise UsageError(
+            f"--since {path} is not a receipt: {error}; name a file that `models-init --receipt` wrote"
+        ) from error
 
 
 def _named_file(text: str) -> tuple[Path, str]:
     path, _, name = text.partition("=")
     if not path:
-        raise ArgumentTypeError(f"{text!r} names no file")
+        raise ArgumentTypeError(f"{text!r} does not name a file")
     return Path(path), name or Path(path).name

@@ -1,4 +1,4 @@
-"""Say what a site that has OLD installed will fetch for NEW, and how long that takes on lines of 50 to 1000 Mbit/s."""
+"""Print how much a site that has OLD installed will fetch for NEW, and how long that takes at 50 to 1000 Mbit/s."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 NAME = "compare"
-HELP = "say what an upgrade will fetch"
+HELP = "print how much an upgrade will fetch"
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("old", type=Path, metavar="OLD", help="a directory NAME/VERSION: what a site has")
-    parser.add_argument("new", type=Path, metavar="NEW", help="a directory NAME/VERSION: what it is to get")
+    parser.add_argument("old", type=Path, metavar="OLD", help="the version directory that a site has installed")
+    parser.add_argument("new", type=Path, metavar="NEW", help="the version directory to upgrade to")
 
 
 def run(arguments: Namespace) -> Report:

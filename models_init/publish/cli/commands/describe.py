@@ -1,7 +1,7 @@
-"""Write the manifest of an archive that is there already: DIR/NAME/VERSION/ with both.
+"""Write the manifest of an existing archive: DIR/NAME/VERSION/ with the archive and the manifest.
 
-For a .tar, .tar.gz or .tar.zst that was not made by `build`. Sites take it as a whole or not at all, and an upgrade
-fetches all of it: `build` makes the better pack. The archive is read once, by the rules that a site reads it by.
+For a .tar, .tar.gz or .tar.zst that was not written by `build`. Sites fetch such an archive as a whole, also for an
+upgrade, so prefer `build` where the files are available. The archive is read once, by the same rules as at a site.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import UsageError
-from models_init.core.pack_ref import PackRef
 from models_init.core.units import human_size
-from models_init.publish.cli.arguments import requirement, requirements
+from models_init.publish.cli.arguments import add_pack, pack_ref, requirements
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
 from models_init.publish.pack.describe import DescribeResult, describe
@@ -21,41 +19,28 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 NAME = "describe"
-HELP = "make a pack of an archive"
+HELP = "make a pack from an existing archive"
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a .tar, .tar.gz or .tar.zst")
-    parser.add_argument("--name", required=True, help="the pack's name, e.g. nl-nl")
-    parser.add_argument("--version", required=True, help="the pack's version, e.g. 2026.04")
+    add_pack(parser)
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="write DIR/NAME/VERSION/ (this directory)"
-    )
-    parser.add_argument(
-        "--requires",
-        type=requirement,
-        action="append",
-        default=[],
-        metavar="NAME=VERSION,...",
-        help="versions of another pack that this one works with; a site refuses others",
+        "--out", type=Path, default=Path(), metavar="DIR", help="write DIR/NAME/VERSION/ (the current directory)"
     )
 
 
 def run(arguments: Namespace) -> Report:
     """Read the archive, write its manifest, and report its contents."""
-    try:
-        ref = PackRef.make(arguments.name, arguments.version)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    wanted = requirements(arguments.requires)
+    ref = pack_ref(arguments)
     with bar(f"{ref}") as observer:
-        return _report(describe(arguments.file, ref, wanted, arguments.out, observer))
+        return _report(describe(arguments.file, ref, requirements(arguments), arguments.out, observer))
 
 
 def _report(found: DescribeResult) -> Report:
-    manifest, plain = found.manifest, found.manifest.plain
-    entries = plain.entries if plain and plain.entries else 0
+    manifest, opaque = found.manifest, found.manifest.plain
+    entries = opaque.entries if opaque and opaque.entries else 0
     text = (
         f"{manifest.ref}: {'described' if found.fresh else 'unchanged'} in {found.directory}: "
         f"{entries:,} files and directories, {human_size(manifest.size)}, "

@@ -1,6 +1,6 @@
-"""Say what is in a bundle, for whom, signed by which key, and whether it is whole: every byte of it is read.
+"""List the content, recipient and signing keys of a bundle, and verify every byte of it.
 
-Exit code 30 if anything in it is damaged, 20 if it is not complete, 2 if it is no bundle, 0 if there is no fault.
+Exit codes: 0 for no fault, 30 for damage, 20 for an incomplete bundle, 2 for a file that is not a bundle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models_init.publish.inspection.inspect_bundle import BundleInspection, CarriedPack
 
 NAME = "inspect"
-HELP = "say what is in a bundle, and whether it is whole"
+HELP = "list and verify the content of a bundle"
 
 _SHOWN = 50
 """Maximum number of damages listed; the others are only counted."""
@@ -57,7 +57,11 @@ def _text(found: BundleInspection) -> str:
     shown = str(found.files[0]) if len(found.files) == 1 else f"{found.files[0]} to {found.files[-1].name}"
     environment = " ".join(f"{name}={value}" for name, value in contents.environment.items())
     since = contents.since
-    made = f"for a site that has {', '.join(since.packs) or 'nothing'}" if since else "for any site"
+    content = (
+        f"incomplete: installs only on a volume that has {', '.join(since.packs) or 'nothing'}"
+        if since
+        else "complete: installs on an empty volume"
+    )
     packs = [
         (pack.ref.name, pack.ref.version, human_size(pack.archive_size), _carried(pack), pack.signed_by or "nobody")
         for pack in found.packs
@@ -66,8 +70,8 @@ def _text(found: BundleInspection) -> str:
         f"bundle   {shown}: {human_size(contents.size)}",
         *([f"for      {contents.recipient}"] if contents.recipient else []),
         f"from     {contents.source}",
-        f"holds    {'what is new ' if since else 'everything '}{made}",
-        f"names    {environment}",
+        f"content  {content}",
+        f"settings {environment}",
         "",
         table(packs, ("PACK", "VERSION", "ARCHIVE", "CARRIED", "SIGNED BY")),
     ]
@@ -79,7 +83,7 @@ def _text(found: BundleInspection) -> str:
 
 def _verdict(found: BundleInspection) -> list[str]:
     if not found.damages:
-        return ["whole: every byte was read and is right"]
+        return ["undamaged: every byte was read and is correct"]
     rows = [(damage.member, damage.what, f"byte {damage.offset} of {damage.path}") for damage in found.damages]
     more = len(rows) - _SHOWN
     return [
@@ -128,6 +132,6 @@ def _error(found: BundleInspection) -> WrongBytesError | None:
     if not found.damages:
         return None
     return WrongBytesError(
-        f"{count(len(found.damages), 'damage')} in {found.files[0]}: copy the bundle anew; an install from it keeps "
-        "every chunk that is right"
+        f"{count(len(found.damages), 'damage')} in {found.files[0]}: copy the bundle again; an install from it keeps "
+        "every correct chunk"
     )

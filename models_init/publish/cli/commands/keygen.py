@@ -1,6 +1,6 @@
-"""Make a pair of keys in minisign's format: PREFIX.key, which signs and stays with you, and PREFIX.pub for the sites.
+"""Create a key pair in minisign's format: the secret PREFIX.key, which signs packs, and PREFIX.pub for the sites.
 
-What lies there is never overwritten. The password is taken from the file, from MODELS_KEY_PASSWORD, or typed twice.
+Existing files are never overwritten. The password comes from the file, from MODELS_KEY_PASSWORD, or is typed twice.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 NAME = "keygen"
-HELP = "make a pair of keys to sign with"
+HELP = "create a key pair for signing"
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--out", required=True, type=Path, metavar="PREFIX", help="write PREFIX.key and PREFIX.pub")
     add_password_file(parser)
-    parser.add_argument("--no-password", action="store_true", help="do not encrypt the key: where its file is safe")
+    parser.add_argument(
+        "--no-password", action="store_true", help="do not encrypt the secret key; only where its file is safe"
+    )
 
 
 def run(arguments: Namespace) -> Report:
@@ -34,7 +36,7 @@ def run(arguments: Namespace) -> Report:
     from models_init.publish.signing.keys import SecretKey, public_key_text, secret_key_text
 
     secret, public = (arguments.out.with_name(f"{arguments.out.name}.{kind}") for kind in ("key", "pub"))
-    _require_room(arguments.out, secret, public)
+    _check_free(arguments.out, secret, public)
     password = None if arguments.no_password else _new_password(arguments.password_file)
     key = SecretKey.make()
     _write(secret, secret_key_text(key, password), 0o600)
@@ -54,21 +56,23 @@ def run(arguments: Namespace) -> Report:
     return Report(text, facts)
 
 
-def _require_room(prefix: Path, *files: Path) -> None:
+def _check_free(prefix: Path, *files: Path) -> None:
     if prefix.is_dir() or not prefix.name:
         raise UsageError(f"--out {prefix} is a directory: name the files in it, e.g. {prefix / 'models'}")
     if not prefix.parent.is_dir():
-        raise UsageError(f"--out {prefix}: there is no directory {prefix.parent}; make it, readable by you alone")
+        raise UsageError(
+            f"--out {prefix}: the directory {prefix.parent} does not exist; create it, readable only by you"
+        )
     for file in files:
         if os.path.lexists(file):
-            raise UsageError(f"{file} is there, and keys are never overwritten; choose another --out")
+            raise UsageError(f"{file} exists, and keys are never overwritten; choose another --out")
 
 
 def _new_password(file: Path | None) -> str:
     if password := given_password(file):
         return password
     password = asked_password("Password for the new key: ")
-    if asked_password("The same again: ") != password:
+    if asked_password("Repeat the password: ") != password:
         raise UsageError("the two passwords differ; run again")
     return password
 

@@ -1,7 +1,7 @@
-"""Sign the manifests of packs with a secret key of minisign's format, that of `models-pack keygen` or of minisign.
+"""Sign the manifests of packs with a secret key from `models-pack keygen` or minisign.
 
-Writes manifest.json.minisig beside each manifest; the same key and manifest give the same bytes. The key's password is
-taken from the file, from MODELS_KEY_PASSWORD, or typed.
+Writes manifest.json.minisig next to each manifest; the same key and manifest give the same bytes. The password of the
+key comes from the file, from MODELS_KEY_PASSWORD, or is typed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
+from models_init.publish.cli.arguments import add_directory_of_packs
 from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
 from models_init.publish.cli.report import Report
 from models_init.publish.pack.version_directory import find
@@ -29,9 +30,7 @@ _KEY_LIMIT = 64 << 10
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="a directory NAME/VERSION, or one that holds such directories"
-    )
+    add_directory_of_packs(parser)
     parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="the secret key")
     add_password_file(parser)
     parser.add_argument("--force", action="store_true", help="replace signatures of other keys, or of other manifests")
@@ -44,9 +43,9 @@ def run(arguments: Namespace) -> Report:
         directory.parsed()  # report faults before asking for a password
     key = _key(arguments)
     signed = sign(found, key, replace=arguments.force)
-    number = key.public.id
-    lines = [f"{each.ref}: {'signed' if each.fresh else 'already signed'} by key {number}" for each in signed]
-    return Report("\n".join(lines), {"key": number, "packs": [_facts(each) for each in signed]})
+    key_id = key.public.id
+    lines = [f"{each.ref}: {'signed' if each.fresh else 'already signed'} by key {key_id}" for each in signed]
+    return Report("\n".join(lines), {"key": key_id, "packs": [_facts(each) for each in signed]})
 
 
 def _facts(signed: SignResult) -> dict[str, object]:
@@ -65,7 +64,7 @@ def _key(arguments: Namespace) -> SecretKey:
         with arguments.key.open("rb") as file:
             text = file.read(_KEY_LIMIT).decode(errors="replace")
     except OSError as error:
-        raise UsageError(f"--key {arguments.key} cannot be read: {error.strerror}") from error
+        raise UsageError(f"--key {arguments.key} cannot be read: {error.strerror}; name a secret key") from error
     return read_secret_key(
         text,
         str(arguments.key),

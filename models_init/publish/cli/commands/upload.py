@@ -1,13 +1,12 @@
 """Publish packs in a blob container: the archive first, the manifest last; a published version is never changed.
 
-The token (permissions r and w) comes from MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE. Whatever breaks off an upload,
-running it again takes up the blocks that are there.
+The token (permissions r and w) comes from MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE. After an interruption, running it
+again continues with the blocks that were uploaded.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
@@ -15,7 +14,7 @@ from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.units import human_size
-from models_init.publish.cli.arguments import between
+from models_init.publish.cli.arguments import add_directory_of_packs, between
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
 from models_init.publish.pack.version_directory import VersionDirectory, find
@@ -42,28 +41,26 @@ _VARIABLES = (
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="a directory NAME/VERSION, or one that holds such directories"
-    )
+    add_directory_of_packs(parser)
     parser.add_argument(
         "--url",
         default="https://scriptixmodels.blob.core.windows.net/models",
         metavar="CONTAINER_URL",
-        help="the container, without a token (%(default)s)",
+        help="URL of the container, without a token (%(default)s)",
     )
     parser.add_argument("--prefix", default="realtime/", help="directory of the packs in the container (%(default)s)")
     parser.add_argument(
-        "--connections", type=between(1, 64), default=8, metavar="N", help="send N blocks at once (%(default)s)"
+        "--connections", type=between(1, 64), default=8, metavar="N", help="upload N blocks at once (%(default)s)"
     )
     parser.add_argument(
         "--replace-unfinished",
         action="store_true",
-        help="replace the archive of a version whose manifest was never published; only while nobody else uploads it",
+        help="replace the archive of a version whose manifest was never published; not while another upload of it runs",
     )
     parser.add_argument(
         "--replace-signatures",
         action="store_true",
-        help="replace other signatures of the same manifests: after a new key",
+        help="replace published signatures by another key's signatures of the same manifests",
     )
 
 
@@ -81,7 +78,9 @@ def _settings(arguments: Namespace) -> Settings:
     values |= {"MODELS_URL": arguments.url, "MODELS_PREFIX": arguments.prefix or "/"}
     settings = load(values, with_packs=False)
     if not is_remote(settings.url):
-        raise UsageError(f"--url {settings.url} is no container: to publish in a directory, build with --out there")
+        raise UsageError(
+            f"--url {settings.url} is not a blob container: to publish in a directory, use `models-pack build --out`"
+        )
     return settings
 
 
@@ -94,12 +93,12 @@ async def _upload(
 
     token = settings.read_token()
     register(token)
-    way = UploadOptions(
+    options = UploadOptions(
         settings.prefix, arguments.connections, arguments.replace_unfinished, arguments.replace_signatures
     )
     target = UploadTarget(settings.url, token, RetryPolicy(seconds=settings.retry_seconds), settings.ca_file)
     async with opened(target) as container:
-        return [await upload(directory, container, way, observer) for directory in found]
+        return [await upload(directory, container, options, observer) for directory in found]
 
 
 def _line(version: UploadResult) -> str:
@@ -107,7 +106,7 @@ def _line(version: UploadResult) -> str:
         return f"{version.ref}: already published at {version.url}"
     return (
         f"{version.ref}: published at {version.url}: "
-        f"{human_size(version.sent)} sent, {human_size(version.found)} were there"
+        f"{human_size(version.sent)} uploaded ({human_size(version.found)} already there)"
     )
 
 
