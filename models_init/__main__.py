@@ -6,10 +6,12 @@ import os
 import sys
 
 from models_init.cli.main import main as run
+from models_init.core.utf8_mode import require_utf8
 
 
 def main() -> int:
     """Run with this process's arguments and environment; return the exit code."""
+    require_utf8()
     return run(sys.argv[1:], os.environ)
 
 

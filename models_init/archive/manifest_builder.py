@@ -10,7 +10,7 @@ from models_init.archive.errors import BadArchiveError
 from models_init.formats.manifest import MIB, Chunk, File, Manifest, OpaqueArchive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from models_init.archive.tar_reader import TarEntry
 
@@ -87,7 +87,12 @@ class ManifestBuilder:
     @property
     def entries(self) -> int:
         """Return the number of files and directories, including directories that only paths imply."""
-        return len(self._files) + len(_directories(self._paths()) | set(self._directories))
+        return len(self.paths())
+
+    def paths(self) -> set[str]:
+        """Return the paths of all files and directories, including directories that only paths imply."""
+        listed = {*(file.path for file in self._files), *self._directories}
+        return listed | _directories(listed)
 
     def check(self, plain: OpaqueArchive) -> None:
         """Raise `BadArchiveError` if the totals differ from those of the publisher's manifest."""
@@ -100,17 +105,13 @@ class ManifestBuilder:
 
     def derived(self, published: Manifest, digest: str) -> Manifest:
         """Return the derived manifest, given the published manifest and the digest of its document."""
-        implied = _directories(self._paths())
+        implied = _directories({*(file.path for file in self._files), *self._directories})
         return replace(
             published,
             files=tuple(_described(self._files)),
             directories=tuple(sorted(set(self._directories) - implied)),
             plain=OpaqueArchive(self.size, self.entries, digest),
         )
-
-    def _paths(self) -> Iterator[str]:
-        yield from (file.path for file in self._files)
-        yield from self._directories
 
 
 def _described(files: list[_FileRecord]) -> Iterator[File]:
@@ -125,7 +126,7 @@ def _described(files: list[_FileRecord]) -> Iterator[File]:
         yield File(file.path, file.size, f"sha256:{file.digest.hex()}", tuple(chunks), file.executable)
 
 
-def _directories(paths: Iterator[str]) -> set[str]:
+def _directories(paths: Iterable[str]) -> set[str]:
     """Return all parent directories of the paths."""
     directories: set[str] = set()
     for path in paths:

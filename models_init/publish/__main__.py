@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from models_init.publish.cli.main import main
+from models_init.core.utf8_mode import require_utf8
+from models_init.publish.cli.main import main as run
 
-__all__ = ["main"]
+
+def main() -> int:
+    """Run with this process's arguments; return the exit code."""
+    require_utf8()
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -89,7 +89,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (build_arguments(Path("x"), Path("y"), "--chunk-size", "1"), "a chunk has from 4KiB to 4MiB"),
         (build_arguments(Path("x"), Path("y"), "--name", "NL nl"), "'NL nl' is not a pack name"),
         (build_arguments(Path("x"), Path("y"), "--version", "../1"), "'../1' is not a version"),
-        (build_arguments(Path("missing"), Path("y")), "missing cannot be a pack"),
+        (build_arguments(Path("missing"), Path("y")), "the directory missing does not exist"),
         (["check", "missing"], "missing is not a directory"),
     ],
 )

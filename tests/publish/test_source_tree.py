@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import UsageError
-from models_init.publish.pack.source_tree import Directory, SourceFile, scan
+from models_init.publish.pack.source_tree import Directory, ScanOptions, SourceFile, scan
 from tests.publish.packs import write
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def paths(directory: Path, *, dereference: bool = False) -> list[str]:
-    return [entry.path for entry in scan(directory, dereference=dereference).entries]
+    return [entry.path for entry in scan(directory, ScanOptions(dereference=dereference)).entries]
 
 
 def refusal(directory: Path, *, dereference: bool = False) -> str:
     with pytest.raises(UsageError) as caught:
-        scan(directory, dereference=dereference)
+        scan(directory, ScanOptions(dereference=dereference))
     return str(caught.value)
 
 
@@ -54,7 +54,7 @@ def test_all_unsupported_entries_are_named_in_one_line(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(directory / "socket"))
     text = refusal(directory)
-    assert "link (a link), socket (a socket), sub/dangling (a link), sub/pipe (a fifo)" in text
+    assert "link (a link), socket (a socket), sub/dangling (a broken link), sub/pipe (a fifo)" in text
     assert "--dereference" in text
 
 
@@ -88,7 +88,9 @@ def test_invalid_names_are_refused_and_shown_escaped(tmp_path: Path) -> None:
 
 def test_empty_or_missing_directory_is_refused(tmp_path: Path) -> None:
     assert "contains no file" in refusal(write(tmp_path / "empty", {"only/directories/": b""}))
-    assert "No such file" in refusal(tmp_path / "missing")
+    assert f"the directory {tmp_path}/missing does not exist" in refusal(tmp_path / "missing")
+    (tmp_path / "file").write_bytes(b"")
+    assert f"{tmp_path}/file is not a directory" in refusal(tmp_path / "file")
 
 
 def test_dereference_follows_links_inside_directory(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_dereference_follows_links_inside_directory(tmp_path: Path) -> None:
     (directory / "chain").symlink_to("real/file")
     (directory / "again").symlink_to(directory / "real")
     assert paths(directory, dereference=True) == ["again", "again/file", "chain", "link", "real", "real/file"]
-    entries = {entry.path: entry for entry in scan(directory, dereference=True).entries}
+    entries = {entry.path: entry for entry in scan(directory, ScanOptions(dereference=True)).entries}
     link = entries["link"]
     assert isinstance(link, SourceFile)
     assert link.real == str(directory.resolve() / "real/file")
@@ -113,7 +115,7 @@ def test_dereference_refuses_outside_broken_and_circular_links(tmp_path: Path) -
     (directory / "self").symlink_to("self")
     (directory / "sub/up").symlink_to("..")
     text = refusal(directory, dereference=True)
-    assert "nowhere (No such file or directory)" in text
+    assert "nowhere (a broken link)" in text
     assert "out (a link to a target outside the directory)" in text
     assert "self (Too many levels of symbolic links)" in text
     assert "sub/up (a link to a directory that contains it)" in text

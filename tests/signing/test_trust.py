@@ -88,7 +88,7 @@ def test_unusable_public_key_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name, message in {
         "empty": "holds no public key",
-        "binary": "is not text",
+        "binary": "cannot be read: it is not text",
         "none": "cannot be read: No such file or directory",
         ".": "cannot be read: Is a directory",
     }.items():
@@ -159,7 +159,7 @@ def test_installed_release_starts_without_keys(signed_packs: SignedPacks, tmp_pa
     site = signed_packs.site(tmp_path / "models", KEY)
     assert site.run().code == 0
     done = site.run(python=("-X", "importtime"), MODELS_URL=NOWHERE, MODELS_PUBLIC_KEY_FILE="/nowhere")
-    assert (done.code, done.out.startswith("nothing to apply")) == (0, True)
+    assert (done.code, done.out.startswith("nothing to do")) == (0, True)
     loaded = [line.rpartition("|")[2].strip() for line in done.err.splitlines()]
     assert {"models_init.cli.settings", "models_init.formats.minisign"} <= set(loaded)
     assert [name for name in loaded if name.startswith(("nacl", "_cffi", "models_init.install.trust"))] == []
@@ -171,7 +171,7 @@ def test_unsigned_installed_packs_stay_current(signed_packs: SignedPacks, tmp_pa
     unsigned, strict = signed_packs.site(tmp_path / "models"), signed_packs.site(tmp_path / "models", KEY)
     assert unsigned.run().code == 0
     current = (tmp_path / "models/current").readlink()
-    assert strict.run().out.startswith("nothing to apply")
+    assert strict.run().out.startswith("nothing to do")
     assert strict.run("--verify").code == 0
     assert strict.run("--repair").code == 0
     upgrade: Mapping[str, str] = {"REALTIME_LANGUAGE_VERSION": NEWER.version}

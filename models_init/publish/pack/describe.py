@@ -13,6 +13,7 @@ from models_init.archive.tar_reader import Limits
 from models_init.core.digests import digest_text
 from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
 from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, OpaqueArchive, encode
+from models_init.publish.pack.name_warnings import name_warnings
 from models_init.publish.pack.version_directory import (
     VersionDirectory,
     draft,
@@ -39,11 +40,15 @@ _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPN
 
 @dataclass(frozen=True, slots=True)
 class DescribeResult:
-    """A pack that was described; `fresh` is False if the same manifest already existed."""
+    """A pack that was described; `fresh` is False if the same manifest already existed.
+
+    `warnings` concern names in the archive.
+    """
 
     directory: Path
     manifest: Manifest
     fresh: bool
+    warnings: tuple[str, ...]
 
 
 def describe(
@@ -70,7 +75,8 @@ def describe(
             manifest_draft.write(document)
         sync(manifest_draft, directory.manifest)
         publish(directory.manifest)
-    return DescribeResult(directory.path, manifest, fresh)
+    warnings = name_warnings(scanned.builder.paths(), remedy="create the archive without them, or use `build` with {}")
+    return DescribeResult(directory.path, manifest, fresh, warnings)
 
 
 def archive_faults(

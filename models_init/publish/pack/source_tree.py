@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
 from models_init.core.units import some
 from models_init.formats.manifest import check_path
+from models_init.publish.pack.name_warnings import junk_pattern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +23,9 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+_LINK, _OUTSIDE = "a link", "a link to a target outside the directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class SourceTree:
     """The entries of a pack in ascending order of path, so that a directory precedes its contents."""
 
     entries: tuple[SourceFile | Directory, ...]
+    unused_patterns: tuple[str, ...] = ()  # of `ScanOptions.exclude`
 
     @property
     def files(self) -> list[SourceFile]:
@@ -63,40 +70,70 @@ class SourceTree:
         return sum(file.size for file in self.files)
 
 
-def scan(directory: Path, *, dereference: bool = False) -> SourceTree:
-    """Walk the directory; with `dereference`, follow links whose target is inside the directory.
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Options for reading a directory.
 
-    Raises `UsageError`: some entries cannot be in a pack (the message names them), or the directory contains no file,
-    which means a mistyped path or an empty mount.
+    `dereference` replaces links by their targets inside the directory. `exclude` has patterns of entries to omit: they
+    are compared with the name of an entry, or with its path if they contain a slash.
     """
-    walk = _Walk(os.path.realpath(directory), dereference=dereference)
+
+    dereference: bool = False
+    exclude: tuple[str, ...] = ()
+
+
+def scan(directory: Path, options: ScanOptions = ScanOptions()) -> SourceTree:
+    """Walk the directory.
+
+    Raises `UsageError`: the directory does not exist, some entries cannot be in a pack (the message names them), or
+    there is no file, which means a mistyped path or an empty mount.
+    """
+    if not directory.is_dir():
+        problem = (
+            f"{directory} is not a directory" if directory.exists() else f"the directory {directory} does not exist"
+        )
+        raise UsageError(f"{problem}; name the directory with the models")
+    walk = _Walk(os.path.realpath(directory), options)
     walk.enter(walk.root, "", (walk.root,))
     if walk.faults:
-        raise UsageError(f"{directory} cannot be a pack: {some(walk.faults)}; {_remedy(walk)}")
-    tree = SourceTree(tuple(sorted(walk.entries, key=lambda entry: entry.path)))
+        faults = [f"{path} ({fault})" if path else fault for path, fault in walk.faults]
+        raise UsageError(f"{directory} cannot be a pack: {some(faults)}; {_remedy(directory, walk)}")
+    entries = tuple(sorted(walk.entries, key=lambda entry: entry.path))
+    tree = SourceTree(entries, tuple(pattern for pattern in options.exclude if pattern not in walk.used_patterns))
     if not tree.files:
         raise UsageError(f"{directory} contains no file: nothing to publish; name the directory with the models")
     return tree
 
 
 class _Walk:
-    """The entries and faults found in one walk."""
+    """The entries and faults found in one walk; a fault has a path, or '' if its text contains the path."""
 
-    def __init__(self, root: str, *, dereference: bool) -> None:
+    def __init__(self, root: str, options: ScanOptions) -> None:
         self.root = root
-        self.dereference = dereference
+        self.options = options
         self.entries: list[SourceFile | Directory] = []
-        self.faults: list[str] = []
+        self.faults: list[tuple[str, str]] = []
+        self.used_patterns: set[str] = set()
 
     def enter(self, real: str, path: str, ancestors: tuple[str, ...]) -> None:
         """Add a directory's entries; `ancestors` has the real paths of the directory and of those that led to it."""
         try:
             names = os.listdir(real)
         except OSError as error:
-            self.faults.append(f"{path or real!r} ({error.strerror})")
+            self.faults.append((path or repr(real), error.strerror or ""))
             return
         for name in names:
-            self._add_entry(f"{real}/{name}", f"{path}/{name}" if path else name, ancestors)
+            entry_path = f"{path}/{name}" if path else name
+            if not self._is_excluded(entry_path):
+                self._add_entry(f"{real}/{name}", entry_path, ancestors)
+
+    def _is_excluded(self, path: str) -> bool:
+        name = path.rpartition("/")[2]
+        matching = {
+            pattern for pattern in self.options.exclude if fnmatchcase(path if "/" in pattern else name, pattern)
+        }
+        self.used_patterns |= matching
+        return bool(matching)
 
     def _add_entry(self, location: str, path: str, ancestors: tuple[str, ...]) -> None:
         try:
@@ -104,27 +141,30 @@ class _Walk:
             real = self._resolved(location)
             status = os.lstat(real)
         except ValueError as error:
-            self.faults.append(str(error))
+            self.faults.append(("", str(error)))
         except OSError as error:
-            self.faults.append(f"{path} ({error.strerror})")
+            is_broken = error.errno == errno.ENOENT and os.path.islink(location)
+            self.faults.append((path, "a broken link" if is_broken else error.strerror or ""))
         else:
-            if fault := self._add(real, path, status, ancestors):
-                self.faults.append(f"{path} ({fault})")
+            is_link = real != location and not self.options.dereference
+            if fault := _LINK if is_link and self._is_inside(real) else self._add(real, path, status, ancestors):
+                self.faults.append((path, fault))
+
+    def _is_inside(self, real: str) -> bool:
+        return real.startswith(f"{self.root.rstrip('/')}/") or real == self.root
 
     def _resolved(self, location: str) -> str:
-        """Resolve a link if `dereference` is set.
+        """Return the target of a link, or the path itself.
 
         Raises `OSError`: the link is broken or part of a loop.
         """
-        return os.path.realpath(location, strict=True) if self.dereference and os.path.islink(location) else location
+        return os.path.realpath(location, strict=True) if os.path.islink(location) else location
 
     def _add(self, real: str, path: str, status: os.stat_result, ancestors: tuple[str, ...]) -> str | None:
         """Add the entry, or return the reason why a pack cannot contain it."""
+        if not self._is_inside(real):
+            return _OUTSIDE
         kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFLNK:
-            return "a link"
-        if not real.startswith(f"{self.root.rstrip('/')}/") and real != self.root:
-            return "a link to a target outside the directory"
         if kind == stat.S_IFREG:
             executable = bool(status.st_mode & stat.S_IXUSR)
             self.entries.append(SourceFile(path, real, status.st_size, status.st_mtime_ns, executable))
@@ -138,9 +178,18 @@ class _Walk:
         return None
 
 
-def _remedy(walk: _Walk) -> str:
-    linked = any(fault.endswith("(a link)") for fault in walk.faults)
-    return "remove or rename them" + (", or follow links with --dereference" if linked else "")
+def _remedy(directory: Path, walk: _Walk) -> str:
+    """Return the advice for the faults that can be solved in another way than by removing or renaming entries."""
+    faults = {fault for _, fault in walk.faults}
+    junk = sorted({pattern for path, _ in walk.faults if (pattern := junk_pattern(path))})
+    advice = "remove or rename them"
+    if _OUTSIDE in faults:
+        advice += f", or copy the directory with its links resolved (cp -rL {directory} COPY) and build from the copy"
+    elif _LINK in faults:
+        advice += ", or follow links with --dereference"
+    if junk:
+        advice += ", or omit them with " + " ".join(f"--exclude '{pattern}'" for pattern in junk)
+    return advice
 
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -15,10 +15,13 @@ from models_init.publish.cli.arguments import add_pack, between, chunk_size, pac
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
 from models_init.publish.pack.build import CHUNK_SIZE, LEVEL, BuildOptions, BuildResult, build
-from models_init.publish.pack.source_tree import scan
+from models_init.publish.pack.name_warnings import name_warnings
+from models_init.publish.pack.source_tree import ScanOptions, scan
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from models_init.publish.pack.source_tree import SourceTree
 
 NAME = "build"
 HELP = "build a pack from a directory"
@@ -39,6 +42,13 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dereference", action="store_true", help="follow links that stay inside DIRECTORY")
     parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="omit entries whose name, or path if PATTERN contains a slash, matches, e.g. '*.bak'; can be repeated",
+    )
+    parser.add_argument(
         "--threads", type=between(1, 512), default=cores(), metavar="N", help="compress N chunks at once (%(default)s)"
     )
 
@@ -49,9 +59,15 @@ def run(arguments: Namespace) -> Report:
         pack_ref(arguments), arguments.level, arguments.chunk_size, arguments.threads, requirements(arguments)
     )
     _check_separate(arguments.directory, arguments.out)
-    tree = scan(arguments.directory, dereference=arguments.dereference)
+    tree = scan(arguments.directory, ScanOptions(arguments.dereference, tuple(arguments.exclude)))
     with bar(f"{options.ref}") as observer:
-        return _report(build(tree, options, arguments.out, observer))
+        return _report(build(tree, options, arguments.out, observer), _warnings(tree))
+
+
+def _warnings(tree: SourceTree) -> tuple[str, ...]:
+    unused = tuple(f"--exclude '{pattern}' matches nothing; check the pattern" for pattern in tree.unused_patterns)
+    paths = [entry.path for entry in tree.entries]
+    return unused + name_warnings(paths, remedy="to omit them, remove this version and build it again with {}")
 
 
 def _check_separate(directory: Path, out: Path) -> None:
@@ -61,7 +77,7 @@ def _check_separate(directory: Path, out: Path) -> None:
         )
 
 
-def _report(built: BuildResult) -> Report:
+def _report(built: BuildResult, warnings: tuple[str, ...]) -> Report:
     manifest = built.manifest
     chunks = sum(len(file.chunks) for file in manifest.files)
     ratio = manifest.archive.size / max(manifest.size, 1)
@@ -80,4 +96,4 @@ def _report(built: BuildResult) -> Report:
         "chunks": chunks,
         "archive": {"size": manifest.archive.size, "digest": manifest.archive.digest},
     }
-    return Report(text, facts)
+    return Report(text, facts, warnings=warnings)

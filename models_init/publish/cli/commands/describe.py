@@ -59,4 +59,4 @@ def _report(found: DescribeResult) -> Report:
             "digest": manifest.archive.digest,
         },
     }
-    return Report(text, facts)
+    return Report(text, facts, warnings=found.warnings)
