@@ -63,16 +63,16 @@ def test_newest_ranges_stay_cached(tree: Path) -> None:
 def test_ranges_within_limit_stay_cached(tree: Path) -> None:
     share = BoundedPageCache(4 * MIB)
     assert passed(share, tree) == [True] * 4
-    share.leave(str(tree))
+    share.complete(str(tree))
     assert stay(tree) == [True] * 4
 
 
 def test_complete_tree_is_dropped_if_limit_was_exceeded(tree: Path) -> None:
     share = BoundedPageCache(2 * MIB)
     passed(share, tree)
-    share.leave(str(tree / "other"))
+    share.complete(str(tree / "other"))
     assert stay(tree) == [False, False, True, True]
-    share.leave(str(tree))
+    share.complete(str(tree))
     assert stay(tree) == [False] * 4
 
 
@@ -116,7 +116,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_no_policy_leaves_cache_alone(tree: Path) -> None:
     pages = NoPageCachePolicy()
     pages.passed(str(tree / "0"), 0, MIB)
-    pages.leave(str(tree))
+    pages.complete(str(tree))
     assert stay(tree)[0]
 
 

@@ -69,7 +69,7 @@ class TreeWriter:
     def complete(self) -> None:
         """Finish writing."""
         with volume_errors(self._root):
-            self._pages.leave(self._root)
+            self._pages.complete(self._root)
 
     def discard(self) -> None:
         """Remove the tree."""

@@ -32,7 +32,7 @@ class PageCachePolicy(Protocol):
         `descriptor` is an open descriptor of the file, or -1. May wait for a slow disk. Raises `OSError`.
         """
 
-    def leave(self, root: str) -> None:
+    def complete(self, root: str) -> None:
         """Report that the tree `root` is complete and about to be renamed. Waits and raises as `passed` does."""
 
 
@@ -42,7 +42,7 @@ class NoPageCachePolicy:
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
         """Do nothing."""
 
-    def leave(self, root: str) -> None:
+    def complete(self, root: str) -> None:
         """Do nothing."""
 
 
@@ -72,8 +72,8 @@ class BoundedPageCache:
         for old in self._crowded_out_by(piece):
             old.let_go()
 
-    def leave(self, root: str) -> None:
-        """See `PageCachePolicy.leave`.
+    def complete(self, root: str) -> None:
+        """See `PageCachePolicy.complete`.
 
         If more than `size` bytes were read or written in all, the tree is dropped from the cache, because its ranges
         are no longer counted after the rename.

@@ -52,7 +52,7 @@ async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetche
     The manifest is the planned one, or the derived one for an opaque archive. Raises `WrongBytesError`, `ArchiveError`
     and the errors of the source and the volume.
     """
-    if pack.is_unknown:
+    if pack.is_opaque:
         return AssembledPack(await _archive_install(context, pack.resolved).fetch_and_unpack(fetcher), lambda: True)
     staging = context.staging(pack.resolved)
     await context.workers.run(staging.prepare, pack.missing, pack.copies)
@@ -116,8 +116,8 @@ def check_available(plan: Plan, source: Source) -> None:
         for span in spans(pack.missing) if source.unavailable_reason(key, 0, pack.manifest.archive.size) else ():
             if why := source.unavailable_reason(key, span.start, span.stop):
                 size, reason = size + span.stop - span.start, why
-        if pack.unspooled and (why := source.unavailable_reason(key, 0, pack.manifest.archive.size)):
-            size, reason = pack.unspooled, why
+        if pack.archive_bytes_missing and (why := source.unavailable_reason(key, 0, pack.manifest.archive.size)):
+            size, reason = pack.archive_bytes_missing, why
         if size:
             lacking.append(f"{human_size(size)} of {pack.manifest.ref}")
     if lacking:

@@ -138,7 +138,7 @@ class Installation:
         except (WrongBytesError, ArchiveError) as error:
             return error
         await self.context.workers.run(volume.publish, ref, found.digest, is_whole)
-        if pack.is_unknown:
+        if pack.is_opaque:
             fetcher.traffic.unpacked += found.manifest.size
             await self.context.workers.run(volume.remove_staged, volume.staging_path(ref, pack.digest))
         self.context.observer.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)

@@ -38,7 +38,7 @@ class PackSurvey:
 class PackPlan:
     """The steps for one pack: files to link, chunks to copy, chunks to fetch (`missing`, in archive order).
 
-    For an opaque archive only `unspooled` is known, the number of its bytes to fetch.
+    For an opaque archive only `archive_bytes_missing` is known, the number of its bytes to fetch.
     """
 
     resolved: Resolved
@@ -48,7 +48,7 @@ class PackPlan:
     missing: tuple[Placement, ...]
     disk_bytes: int
     disk_inodes: int
-    unspooled: int = 0
+    archive_bytes_missing: int = 0
 
     @property
     def manifest(self) -> Manifest:
@@ -63,24 +63,24 @@ class PackPlan:
     @property
     def fetch_bytes(self) -> int:
         """Return the missing bytes of the archive."""
-        return sum(placement.chunk.length for placement in self.missing) + self.unspooled
+        return sum(placement.chunk.length for placement in self.missing) + self.archive_bytes_missing
 
     @property
-    def is_unknown(self) -> bool:
+    def is_opaque(self) -> bool:
         """Return True for an opaque archive whose content is not known yet, so that all of it is written."""
         return self.manifest.plain is not None and not self.manifest.is_derived
 
     @property
     def write_bytes(self) -> int:
         """Return the decompressed bytes to write, whether fetched or copied."""
-        if self.is_unknown:
+        if self.is_opaque:
             return self.manifest.size
         return sum(p.chunk.size for p in self.missing) + sum(copy.placement.chunk.size for copy in self.copies)
 
     @property
     def reused_bytes(self) -> int:
         """Return the decompressed bytes that the volume already holds."""
-        if self.is_unknown:
+        if self.is_opaque:
             return 0
         return self.manifest.size - sum(placement.chunk.size for placement in self.missing)
 
@@ -99,7 +99,7 @@ class Plan:
     @property
     def known_size(self) -> int:
         """Return the total size in bytes of the files of all packs whose content is known."""
-        return sum(pack.manifest.size for pack in self.packs if not pack.is_unknown)
+        return sum(pack.manifest.size for pack in self.packs if not pack.is_opaque)
 
     @property
     def fetch_bytes(self) -> int:

@@ -162,7 +162,7 @@ class Staging:
     def complete(self) -> None:
         """Finish writing: the tree is complete. Blocks: for worker threads."""
         with volume_errors(self.root):
-            self._pages.leave(self._root)
+            self._pages.complete(self._root)
 
     def _passed(self, placement: Placement) -> None:
         self._pages.passed(f"{self._root}/{placement.file.path}", placement.start, placement.chunk.size)

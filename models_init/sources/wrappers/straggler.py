@@ -37,11 +37,11 @@ class StragglerSource(SourceWrapper):
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        timed = _TimedSink(sink, _RateMeter(stop - start, self._clock), lambda meter: self._judge(meter, key, stop))
+        timed = _TimedSink(sink, _RateMeter(stop - start, self._clock), lambda meter: self._check(meter, key, stop))
         await super().get_range(key, start, stop, timed)
         self._rates.append(timed.meter.rate)
 
-    def _judge(self, meter: _RateMeter, key: str, stop: int) -> None:
+    def _check(self, meter: _RateMeter, key: str, stop: int) -> None:
         if self._is_straggler(meter) and self._aborts[key, stop] < _MAX_ABORTS:
             self._aborts[key, stop] += 1
             raise UnavailableError(
