@@ -1,4 +1,4 @@
-"""The token is a secret: whatever happens, it is in nothing that the program writes, nor in the list of processes."""
+"""The token is a secret: it is in no output and no file of the program, nor in the list of processes."""
 
 from __future__ import annotations
 
@@ -85,19 +85,19 @@ azure.AzureSource.get_range = bug
 
 
 @dataclass(frozen=True)
-class Secretive:
-    """A site with the canary for a token, at the most talkative level."""
+class SiteWithToken:
+    """A site with the canary as its token, at level debug."""
 
     site: Site
     packs: Packs
 
     async def run(self, server: FaultyServer, *arguments: str, **variables: str) -> Done:
-        """Run it against a server."""
+        """Run the program against a server."""
         served = self.site.but(**in_container(self.packs, server.url, token()), MODELS_LOG_LEVEL="debug")
         return await asyncio.to_thread(served.run, *arguments, **variables)
 
     def leaks(self, done: Done) -> list[str]:
-        """Where the canary is: on a stream, in a file of the volume, or in a name there."""
+        """Return the places of the canary: a stream, a file of the volume, or a name in it."""
         found = [name for name, text in (("stdout", done.out), ("stderr", done.err)) if leaks(text)]
         files = sorted(self.site.volume.rglob("*"))
         return found + [
@@ -106,20 +106,22 @@ class Secretive:
 
 
 @pytest.fixture
-def secretive(site: Site, packs: Packs) -> Secretive:
-    return Secretive(site, packs)
+def with_token(site: Site, packs: Packs) -> SiteWithToken:
+    return SiteWithToken(site, packs)
 
 
 @pytest.mark.parametrize(
     ("arguments", "log_format"),
     [([], "text"), (["--json"], "json"), (["--plan"], "json"), (["--plan", "--json"], "text"), (["--status"], "text")],
 )
-async def test_success_tells_no_token(secretive: Secretive, arguments: list[str], log_format: str) -> None:
-    """An install, a plan, a status: neither result nor log nor any file of the volume has the token."""
-    async with FaultyServer(secretive.packs.objects(), [throttled(times=2)], token=token()) as server:
-        done = await secretive.run(server, *arguments, MODELS_LOG_FORMAT=log_format)
+async def test_successful_run_does_not_show_the_token(
+    with_token: SiteWithToken, arguments: list[str], log_format: str
+) -> None:
+    """It is in no result, no log and no file of the volume."""
+    async with FaultyServer(with_token.packs.objects(), [throttled(times=2)], token=token()) as server:
+        done = await with_token.run(server, *arguments, MODELS_LOG_FORMAT=log_format)
     assert done.code == 0
-    assert secretive.leaks(done) == []
+    assert with_token.leaks(done) == []
 
 
 @pytest.mark.parametrize(
@@ -139,12 +141,12 @@ async def test_success_tells_no_token(secretive: Secretive, arguments: list[str]
     ],
     ids=repr,
 )
-async def test_a_failing_source_tells_no_token(secretive: Secretive, fault: Fault, code: int) -> None:
-    """Refusals, garbage, wrong bytes, even a server that echoes the token: no message has it."""
-    async with FaultyServer(secretive.packs.objects(), [fault]) as server:
-        done = await secretive.run(server, "--json", MODELS_LOG_FORMAT="json", MODELS_RETRY_SECONDS="0.1")
+async def test_errors_of_a_source_do_not_show_the_token(with_token: SiteWithToken, fault: Fault, code: int) -> None:
+    """Such as refusals, wrong bytes, and a server that returns the token."""
+    async with FaultyServer(with_token.packs.objects(), [fault]) as server:
+        done = await with_token.run(server, "--json", MODELS_LOG_FORMAT="json", MODELS_RETRY_SECONDS="0.1")
     assert done.code == code
-    assert secretive.leaks(done) == []
+    assert with_token.leaks(done) == []
 
 
 @pytest.mark.parametrize(
@@ -164,14 +166,14 @@ async def test_a_failing_source_tells_no_token(secretive: Secretive, fault: Faul
         ([], {"MODELS_DIR": "/proc/models"}, 40),
     ],
 )
-async def test_a_wrong_environment_tells_no_token(
-    secretive: Secretive, arguments: list[str], variables: Mapping[str, str], code: int
+async def test_invalid_settings_do_not_show_the_token(
+    with_token: SiteWithToken, arguments: list[str], variables: Mapping[str, str], code: int
 ) -> None:
-    """A token that stands where it does not belong is not repeated when that is told."""
-    async with FaultyServer(secretive.packs.objects(), token=token()) as server:
-        done = await secretive.run(server, *arguments, **variables)
+    """The token is in a setting where it does not belong."""
+    async with FaultyServer(with_token.packs.objects(), token=token()) as server:
+        done = await with_token.run(server, *arguments, **variables)
     assert done.code // 10 == code // 10
-    assert secretive.leaks(done) == []
+    assert with_token.leaks(done) == []
 
 
 @pytest.mark.parametrize(
@@ -181,8 +183,8 @@ async def test_a_wrong_environment_tells_no_token(
         *("printed", "warned", "logged", "handler", "in a thread"),
     ],
 )
-async def test_a_bug_tells_no_token(secretive: Secretive, tmp_path: Path, bug: str) -> None:
-    """A bug amid the work that raises, prints, logs or warns with the token in hand gives a traceback without it.
+async def test_traceback_of_a_bug_does_not_show_the_token(with_token: SiteWithToken, tmp_path: Path, bug: str) -> None:
+    """A bug raises, prints, logs or warns with the token in a variable.
 
     The token comes from a file, where the program meets it late.
     """
@@ -190,29 +192,29 @@ async def test_a_bug_tells_no_token(secretive: Secretive, tmp_path: Path, bug: s
     (tmp_path / "bugs/sitecustomize.py").write_text(_BUGS)
     (tmp_path / "token").write_text(token() + "\n")
     secret = {"MODELS_SAS_TOKEN": "", "MODELS_SAS_TOKEN_FILE": str(tmp_path / "token")}
-    async with FaultyServer(secretive.packs.objects(), token=token()) as server:
-        done = await secretive.run(server, PYTHONPATH=str(tmp_path / "bugs"), BUG=bug, **secret)
+    async with FaultyServer(with_token.packs.objects(), token=token()) as server:
+        done = await with_token.run(server, PYTHONPATH=str(tmp_path / "bugs"), BUG=bug, **secret)
     assert done.code == 1
     assert "Traceback (most recent call last)" in done.err
     assert "this is a bug in this program" in done.err
     assert "[redacted]" in done.err
-    assert secretive.leaks(done) == []
+    assert with_token.leaks(done) == []
 
 
-async def test_pythons_own_debugging_tells_no_token(secretive: Secretive) -> None:
-    """In Python's development mode, with asyncio's debugging, what they write has no token."""
+async def test_development_mode_of_python_does_not_show_the_token(with_token: SiteWithToken) -> None:
+    """Also with asyncio's debug mode."""
     faults = [Cut(at=1000, on=archive_key(DUTCH)), throttled(), expired(times=FOREVER)]
-    async with FaultyServer(secretive.packs.objects(), faults) as server:
-        done = await secretive.run(server, PYTHONDEVMODE="1", PYTHONASYNCIODEBUG="1")
+    async with FaultyServer(with_token.packs.objects(), faults) as server:
+        done = await with_token.run(server, PYTHONDEVMODE="1", PYTHONASYNCIODEBUG="1")
     assert done.code == 22
-    assert secretive.leaks(done) == []
+    assert with_token.leaks(done) == []
 
 
-async def test_the_list_of_processes_has_no_token(secretive: Secretive) -> None:
-    """Amid the work no command line of the process or of a child of it has the token."""
+async def test_list_of_processes_does_not_show_the_token(with_token: SiteWithToken) -> None:
+    """During the download, no command line of the process or its children has it."""
     stall = Stall(on=archive_key(COMMON), times=FOREVER)
-    async with FaultyServer(secretive.packs.objects(), [stall]) as server:
-        served = secretive.site.but(**in_container(secretive.packs, server.url, token()))
+    async with FaultyServer(with_token.packs.objects(), [stall]) as server:
+        served = with_token.site.but(**in_container(with_token.packs, server.url, token()))
         with served.start() as process:
             await eventually(lambda: any(seen.key == archive_key(COMMON) for seen in server.seen), "the first range")
             shown = b"".join(_command_lines())
@@ -231,15 +233,15 @@ def _command_lines() -> list[bytes]:
     return found
 
 
-async def test_the_canary_would_be_found(secretive: Secretive) -> None:
-    """The search of these tests finds the token on a stream, in a name, and in a file."""
-    async with FaultyServer(secretive.packs.objects()) as server:
-        done = await secretive.run(server)
-    assert secretive.leaks(replace(done, err=done.err + token(), out=CANARY)) == ["stdout", "stderr"]
-    (secretive.site.volume / f"x-{token()}").touch()
-    (secretive.site.volume / "packs/common/2026.04/y").write_text(f"y{CANARY}")
-    assert len(secretive.leaks(done)) == 2
-    shutil.rmtree(secretive.site.volume)  # or the session's own search finds it
+async def test_token_in_output_would_be_found(with_token: SiteWithToken) -> None:
+    """The search of these tests finds a token on a stream, in a name, and in a file."""
+    async with FaultyServer(with_token.packs.objects()) as server:
+        done = await with_token.run(server)
+    assert with_token.leaks(replace(done, err=done.err + token(), out=CANARY)) == ["stdout", "stderr"]
+    (with_token.site.volume / f"x-{token()}").touch()
+    (with_token.site.volume / "packs/common/2026.04/y").write_text(f"y{CANARY}")
+    assert len(with_token.leaks(done)) == 2
+    shutil.rmtree(with_token.site.volume)  # or the session's own search finds it
 
 
 _SAMPLE = """
@@ -286,8 +288,8 @@ _PLACES = [
 
 
 @pytest.mark.parametrize(("chosen", "places"), [("not innocent", _PLACES), ("innocent", [])])
-def test_the_whole_suite_is_searched(chosen: str, places: list[str], tmp_path: Path) -> None:
-    """Tests that pass and leak a token, wherever, fail the session, which says where and does not repeat it."""
+def test_plugin_finds_tokens_in_the_whole_suite(chosen: str, places: list[str], tmp_path: Path) -> None:
+    """Tests that leak a token fail the session, which names the places without the token."""
     (tmp_path / "test_sample.py").write_text(_SAMPLE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.canary", "-p", "no:cacheprovider", "-k", chosen]
     command += ["-c", os.devnull, f"--rootdir={tmp_path}", f"--basetemp={tmp_path / 'base'}", "test_sample.py"]

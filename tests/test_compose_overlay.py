@@ -1,4 +1,4 @@
-"""The overlay for several languages; tests/container has it judged by compose and nginx."""
+"""The overlay for several languages; tests/container validate it with compose and nginx."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _ENVIRONMENT = {"REALTIME_LANGUAGE_VERSION": "2026.04", "REALTIME_COMMON_VERSION
 
 
 def test_only_languages_have_an_engine() -> None:
-    """The pack common and whisper variants belong to all engines."""
+    """The pack `common` and whisper variants are shared by all engines."""
     packs = [PackRef(name, "1") for name in ("common", "en-us", "nl-nl", "whisper-large-v3-turbo")]
     assert languages(packs) == ["en-us", "nl-nl"]
 
 
-def test_it_depends_on_the_languages_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """Order, versions, whisper, other settings change nothing; another language does."""
+def test_overlay_depends_on_the_languages_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """Order, versions, whisper variant and other settings do not change it."""
     texts = []
     for named, more in (
         ("nl-nl,en-us", {}),
@@ -35,15 +35,15 @@ def test_it_depends_on_the_languages_alone(capsys: pytest.CaptureFixture[str]) -
     assert texts[2] != texts[0]
 
 
-def test_a_changed_configuration_changes_the_service() -> None:
-    """Compose makes a container anew when its service changes, and does not look into configurations."""
+def test_changed_configuration_changes_the_service() -> None:
+    """Compose recreates a container when its service changes, and does not compare configurations."""
     gateways = {
         text[text.index("labels:") : text.index("environment: !reset")] for text in map(overlay, (["de"], ["nl"]))
     }
     assert len(gateways) == 2
 
 
-def test_programs_can_read_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json, the languages and the overlay are one object."""
+def test_json_result_has_languages_and_overlay(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are in one object."""
     assert main(["--render-overlay", "--json"], {**_ENVIRONMENT, "REALTIME_LANGUAGE": "nl-nl"}) == 0
     assert json.loads(capsys.readouterr().out) == {"languages": ["nl-nl"], "overlay": overlay(["nl-nl"])}

@@ -1,4 +1,4 @@
-"""Documents that come from outside are read strictly; what is wrong with one is said in one line of our own words."""
+"""Documents from outside are parsed strictly, and errors are described in one line."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     ],
     ids=lambda value: repr(value[:20]),
 )
-def test_text_that_is_not_json_is_refused(document: bytes, why: str) -> None:
-    """The message says what it is instead."""
+def test_text_that_is_not_json_is_described(document: bytes, why: str) -> None:
+    """The message says what the text is instead."""
     with pytest.raises(ValueError, match=why) as caught:
         load(document)
     assert flaw(caught.value).isprintable()
@@ -47,8 +47,8 @@ def test_text_that_is_not_json_is_refused(document: bytes, why: str) -> None:
         ({"source": None}, "`source` is not text"),
     ],
 )
-def test_a_record_of_a_release_is_strict(change: dict[str, object], why: str) -> None:
-    """Nothing is converted, a digest is a digest, and the message names the field without showing its value."""
+def test_record_of_a_release_is_parsed_strictly(change: dict[str, object], why: str) -> None:
+    """No value is converted; the message names the field without its value."""
     content = {"release": "0" * 12, "packs": {}, "created": "", "source": "", "program": ""} | change
     _complains(release.parse, content, why)
 
@@ -63,13 +63,13 @@ def test_a_record_of_a_release_is_strict(change: dict[str, object], why: str) ->
         ({"schema": 1, "release": "", "packs": [{"pack": "a", "version": "1", "manifest": "x"}]}, r"`packs\[0\].manif"),
     ],
 )
-def test_a_receipt_is_strict(content: object, why: str) -> None:
-    """As a record is; another schema is named."""
+def test_receipt_is_parsed_strictly(content: object, why: str) -> None:
+    """Another schema is named."""
     _complains(receipt.parse, content, why)
 
 
-def test_a_pack_may_be_called_like_a_field() -> None:
-    """Names of packs and variables are data: `offset` is no more a member of a bundle than any other name."""
+def test_pack_may_have_the_name_of_a_field() -> None:
+    """A pack with the name `offset` is not taken for a member of a bundle."""
     packs = {"offset": BundledPack("1", digest(1), "pack.tar.zst", 1), "path": BundledPack("1", digest(2), "x", 1)}
     member = Member("a", 512, 5, digest(3))
     contents = Contents(bundle_index.SCHEMA, "x", {"offset": "1", "name": "a"}, packs, 1 << 20, (member,))

@@ -1,4 +1,4 @@
-"""Promises about log lines: one event, one line, whatever its facts are."""
+"""Log lines: each event is one line, with any facts."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ VALUES = st.recursive(
 )
 
 
-class Rude:
-    """Fails when it is asked for its text."""
+class Unprintable:
+    """Raises an error when it is converted to text."""
 
     def __str__(self) -> str:
-        raise RuntimeError("no text of me")
+        raise RuntimeError("no text")
 
 
 def logged(write: Callable[[Any], None], log_format: str = "text", level: str = "info") -> list[str]:
-    """Return the lines that `write` makes with a logger."""
+    """Return the lines that `write` logs."""
     lines: list[str] = []
     write(logger(lines.append, log_format, level))
     return lines
 
 
 def line(log_format: str, level: str, event: str, **facts: object) -> str:
-    """Return the one line that an event makes, without its line end."""
+    """Return the line of an event, without its line end."""
     (text,) = logged(lambda log: getattr(log.bind(**facts), level)(event), log_format)
     return text.removesuffix("\n")
 
 
 def facts(text: str) -> str:
-    """Return a text line without its time, whose form is checked here."""
+    """Check the form of the time in a text line; return the rest."""
     time, _, rest = text.partition(" ")
     assert len(time) == len("2026-11-22T10:00:00.000Z")
     assert time.endswith("Z")
@@ -66,20 +66,20 @@ def facts(text: str) -> str:
         ({"text": 'two\nlines "quoted"'}, r'text="two\nlines \"quoted\""'),
         ({"text": "\x1b[2J"}, r'text="\u001b[2J"'),
         ({"text": ""}, 'text=""'),
-        ({"value": Rude()}, "value=<Rude>"),
+        ({"value": Unprintable()}, "value=<Unprintable>"),
         ({"total_bytes": float("nan")}, "total_bytes=nan"),
         ({"total_bytes": 10**400}, f"total_bytes={10**400}"),
         ({"total": "all", "total_bytes": 1024}, "total=all total_bytes=1.0KiB"),
         ({"exception": "two\nlines", "stack": 1}, r'exception_="two\nlines" stack_=1'),
     ],
 )
-def test_text_reads_like_logfmt(fact: dict[str, object], expected: str) -> None:
-    """Facts are `name=value`, figures carry their units, and anything odd is quoted."""
+def test_text_line_has_names_values_and_units(fact: dict[str, object], expected: str) -> None:
+    """Facts are `name=value`; amounts have units, and values with special characters are quoted."""
     assert facts(line("text", "info", "fetched", **fact)) == f"info    fetched {expected}"
 
 
-def test_json_has_the_plain_figures() -> None:
-    """A line of JSON is one object that begins with time, level and event; its numbers are numbers."""
+def test_json_line_has_numbers_without_units() -> None:
+    """The object begins with time, level and event."""
     text = line("json", "warning", "fetched", total_bytes=1024, eta_seconds=None, error=OSError("é"), packs=("a", {1}))
     found = json.loads(text)
     assert list(found) == ["time", "level", "event", "total_bytes", "eta_seconds", "error", "packs"]
@@ -90,8 +90,8 @@ def test_json_has_the_plain_figures() -> None:
 @given(st.dictionaries(st.sampled_from(["a", "b_bytes", "c_seconds", "event", "exception", "stack", "time"]), VALUES))
 @settings(deadline=None)
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_any_fact_can_be_logged(log_format: str, fact: dict[str, Any]) -> None:
-    """Any facts make one line, in JSON one that can be parsed, and never an error."""
+def test_any_fact_is_logged_on_one_line(log_format: str, fact: dict[str, Any]) -> None:
+    """A line of JSON can be parsed; no fact raises an error."""
     (text,) = logged(lambda log: log.bind(**fact).info("happened"), log_format)
     assert text.endswith("\n")
     assert text.count("\n") == 1
@@ -99,22 +99,20 @@ def test_any_fact_can_be_logged(log_format: str, fact: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_an_event_with_a_line_break_is_one_line(log_format: str) -> None:
-    """The name of an event cannot break the line either."""
+def test_event_with_a_line_break_is_one_line(log_format: str) -> None:
     assert "\n" not in line(log_format, "info", "two\nlines")
 
 
-def test_what_json_cannot_hold_becomes_text() -> None:
-    """A list within itself, NaN and keys of other types become text, and the other facts stay what they are."""
+def test_value_that_json_does_not_support_becomes_text() -> None:
+    """Such as a list that contains itself, or NaN; the other facts do not change."""
     endless: list[object] = []
     endless.append(endless)
-    found = json.loads(line("json", "info", "odd", a=endless, b=float("nan"), c={b"k": 1}, d=1, e=Rude()))
-    assert [found[key] for key in "abcde"] == ["[[...]]", "nan", "{b'k': 1}", 1, "<Rude>"]
+    found = json.loads(line("json", "info", "odd", a=endless, b=float("nan"), c={b"k": 1}, d=1, e=Unprintable()))
+    assert [found[key] for key in "abcde"] == ["[[...]]", "nan", "{b'k': 1}", 1, "<Unprintable>"]
 
 
 @pytest.mark.parametrize(("level", "expected"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_the_level_decides_what_is_written(level: str, expected: int) -> None:
-    """What is below the level is not written."""
+def test_events_below_the_level_are_dropped(level: str, expected: int) -> None:
 
     def write(log: Any) -> None:
         for name in ("debug", "info", "warning", "error"):
@@ -124,8 +122,7 @@ def test_the_level_decides_what_is_written(level: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_tracebacks_are_for_debugging(log_format: str) -> None:
-    """A traceback is written at level debug alone."""
+def test_traceback_is_written_at_level_debug_only(log_format: str) -> None:
 
     def write(log: Any) -> None:
         try:
@@ -137,8 +134,8 @@ def test_tracebacks_are_for_debugging(log_format: str) -> None:
     assert "inside" not in logged(write, log_format, "info")[0]
 
 
-def test_a_line_can_be_logged_while_another_is_written() -> None:
-    """No lock is held while a line is written: a warning from the garbage collector may come at any point."""
+def test_line_is_logged_while_another_is_written() -> None:
+    """No lock is held, because the garbage collector may cause a warning at any point."""
     lines: list[str] = []
 
     def write(text: str) -> None:

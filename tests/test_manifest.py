@@ -1,4 +1,4 @@
-"""A manifest that exists is valid; whatever else a document holds is a `ManifestError` of one line."""
+"""Manifests: every `Manifest` is valid, and every other document is a `ManifestError` of one line."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _SAMPLE = manifest(
 
 
 def document() -> dict[str, Any]:
-    """A sound document, to be spoiled."""
+    """A valid document, which a test then changes."""
     loaded: dict[str, Any] = json.loads(encode(_SAMPLE))
     return loaded
 
 
 def complaint(spoiled: object) -> str:
-    """Parse what is no manifest; return the complaint, which is one line."""
+    """Parse an invalid manifest; return the error, which is one line."""
     text = spoiled if isinstance(spoiled, bytes) else json.dumps(spoiled).encode()
     with pytest.raises(ManifestError) as caught:
         parse(text, _REF)
@@ -58,21 +58,20 @@ def complaint(spoiled: object) -> str:
     return message
 
 
-def test_a_manifest_survives_the_round_trip() -> None:
-    """What is written is read back as it was."""
+def test_encoded_manifest_is_parsed_unchanged() -> None:
     assert parse(encode(_SAMPLE), _REF) == _SAMPLE
 
 
 @given(manifests())
-def test_any_manifest_survives_the_round_trip(drawn: Manifest) -> None:
-    """Parsing what was encoded gives the same manifest, and encoding that gives the same bytes."""
+def test_any_encoded_manifest_is_parsed_unchanged(drawn: Manifest) -> None:
+    """Encoding it again gives the same bytes."""
     again = parse(encode(drawn), _REF)
     assert again == drawn
     assert encode(again) == encode(drawn)
 
 
-def test_a_diff_of_documents_can_be_read() -> None:
-    """Every file stands on a line of its own, whatever its name."""
+def test_each_file_is_on_a_line_of_its_own() -> None:
+    """So that differences between documents are readable."""
     odd = manifest({"a": [(1, 1)], '{"path":': [(1, 1)], "c": []})
     assert [line[:12] for line in encode(odd).split(b"\n")[1:-1]] == [
         b'{"path":"a",',
@@ -81,8 +80,8 @@ def test_a_diff_of_documents_can_be_read() -> None:
     ]
 
 
-def test_what_a_manifest_tells() -> None:
-    """Its size, its directories with parents first, and its chunks in archive order at their place in the file."""
+def test_manifest_lists_size_directories_and_placements() -> None:
+    """Directories come after their parents, chunks in archive order with their position in the file."""
     assert _SAMPLE.ref == _REF
     assert _SAMPLE.size == 20 + 40 + 6 + 8
     assert _SAMPLE.all_directories() == ["am", "conf", "speakers", "speakers/none"]
@@ -94,15 +93,15 @@ def test_what_a_manifest_tells() -> None:
     assert [file.executable for file in _SAMPLE.files] == [False, False, False, True]
 
 
-def test_a_newer_schema_asks_for_an_upgrade() -> None:
-    """Another schema is unsupported, whatever else the document holds, and says who has to act."""
+def test_another_schema_is_unsupported() -> None:
+    """The message says who has to act; the rest of the document is not examined."""
     for schema, who in [(2, "upgrade models_init"), (10**30, "upgrade models_init"), (0, "ask the publisher")]:
         with pytest.raises(UnsupportedError, match=who):
             parse(json.dumps({"schema": schema, "new": [1]}).encode(), _REF)
 
 
-def test_another_pack_is_refused() -> None:
-    """The manifest of another pack or version is no manifest of this one."""
+def test_manifest_of_another_pack_is_rejected() -> None:
+    """Also that of another version."""
     for ref in (PackRef("en-us", "2026.04"), PackRef("nl-nl", "2026.05")):
         with pytest.raises(ManifestError, match=r"is that of nl-nl 2026\.04"):
             parse(encode(_SAMPLE), ref)
@@ -133,15 +132,14 @@ def test_another_pack_is_refused() -> None:
     ],
     ids=lambda text: text[:30].decode("latin-1"),
 )
-def test_what_is_no_document(text: bytes) -> None:
-    """Not JSON, not UTF-8, cut short, nested too deep, numbers too large: a complaint, and nothing worse."""
+def test_document_that_is_not_json_is_rejected(text: bytes) -> None:
+    """It is not UTF-8, truncated, nested too deeply, or has numbers that are too large."""
     complaint(text)
 
 
 @given(st.binary())
 @example(b"\xff" * 100)
-def test_any_bytes_are_harmless(text: bytes) -> None:
-    """No bytes whatever give anything but a complaint."""
+def test_any_bytes_raise_a_manifest_error(text: bytes) -> None:
     complaint(text)
 
 
@@ -153,8 +151,8 @@ _JSON = st.recursive(
 
 
 @given(st.data())
-def test_any_value_in_any_place_is_harmless(data: st.DataObject) -> None:
-    """Whatever stands where something else ought to stand, a document gives a manifest or a complaint of one line."""
+def test_any_value_in_any_place_gives_a_manifest_or_an_error(data: st.DataObject) -> None:
+    """The error is one line."""
     spoiled = document()
     inner: Any = spoiled
     while isinstance(inner, (dict, list)) and inner:
@@ -236,8 +234,8 @@ _FIRST = ("files", 0, "chunks", 0)
         (_set("requires", to=[{"pack": "common", "versions": "1"}]), "`requires[0].versions` is not a list"),
     ],
 )
-def test_what_contradicts_itself(change: Callable[[dict[str, Any]], None], why: str) -> None:
-    """Each rule of the format has its complaint."""
+def test_inconsistent_manifest_is_rejected(change: Callable[[dict[str, Any]], None], why: str) -> None:
+    """Each rule of the format has a message."""
     spoiled = document()
     change(spoiled)
     assert why in complaint(spoiled)
@@ -255,8 +253,8 @@ _GOOD_PATHS = [
 
 
 @pytest.mark.parametrize("path", _BAD_PATHS, ids=ascii)
-def test_a_path_that_leads_elsewhere(path: str) -> None:
-    """A path that leaves its directory, cannot be shown on one line, or is too long for a file system is refused."""
+def test_unusable_path_is_rejected(path: str) -> None:
+    """It leaves its directory, cannot be printed on one line, or is too long for a file system."""
     with pytest.raises(ValueError, match="path") as caught:
         check_path(path)
     assert str(caught.value).isprintable()
@@ -268,8 +266,7 @@ def test_a_path_that_leads_elsewhere(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", _GOOD_PATHS, ids=ascii)
-def test_a_path_that_is_fine(path: str) -> None:
-    """Any other name may be used, be it ever so odd."""
+def test_unusual_path_is_accepted(path: str) -> None:
     check_path(path)
     spoiled = document()
     spoiled["files"] = [{"path": path, "size": 0, "digest": EMPTY_DIGEST}]
@@ -277,8 +274,8 @@ def test_a_path_that_is_fine(path: str) -> None:
 
 
 @given(paths)
-def test_a_path_stays_inside(path: str) -> None:
-    """No part of an accepted path is empty or leads up."""
+def test_accepted_path_stays_inside_its_directory(path: str) -> None:
+    """No part of it is empty or `..`."""
     assert not {"", ".", ".."} & set(path.split("/"))
 
 
@@ -302,14 +299,14 @@ def test_a_path_stays_inside(path: str) -> None:
         lambda: Manifest(1, "nl-nl", "1", Archive("a", 10, digest(0)), _SAMPLE.files),
     ],
 )
-def test_values_made_by_hand_keep_the_rules(make: Callable[[], object]) -> None:
-    """A value that breaks a rule cannot be made, without a document either."""
+def test_invalid_value_cannot_be_constructed(make: Callable[[], object]) -> None:
+    """The rules apply to construction in code as to documents."""
     with pytest.raises(ValueError, match=r"."):
         make()
 
 
-def test_a_hundred_thousand_files_fit_in_memory() -> None:
-    """A pack of so many small files is well within the limit of a document; parsing takes less than 1.3 kB for each."""
+def test_hundred_thousand_files_fit_in_memory() -> None:
+    """The document is below the limit; parsing takes less than 1.3 kB for each file."""
     assert encode(parse(many_files(3), _REF)).split() == many_files(3).split()
     assert len(many_files(100_000)) < MANIFEST_LIMIT // 4
     text = many_files(20_000)  # tracing is slow
@@ -323,7 +320,7 @@ def test_a_hundred_thousand_files_fit_in_memory() -> None:
 
 
 def many_files(count: int) -> bytes:
-    """Write the document for so many files of 700 bytes, as `encode` would but faster."""
+    """Return the document for files of 700 bytes, as `encode` would but faster."""
     lines = [
         f'{{"path":"lexicon/{number // 1000:03}/words-{number:06}.txt","size":700,"digest":"{digest(number)}",'
         f'"chunks":[{{"offset":{number * 300},"length":300,"size":700,"digest":"{digest(number)}"}}]}}'

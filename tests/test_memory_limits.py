@@ -1,4 +1,4 @@
-"""How much memory a process may use, by its control groups of version 1 and 2."""
+"""Memory limits of control groups, versions 1 and 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NONE_V1 = "9223372036854771712\n"
 
 
 def limit(tmp_path: Path, groups: str, files: Mapping[str, str]) -> int | None:
-    """Ask in a tree with these files, for a process in these groups."""
+    """Return the limit in a tree with these files, for a process in these groups."""
     process, root = tmp_path / "cgroup", tmp_path / "tree"
     process.write_text(groups)
     for name, content in files.items():
@@ -55,18 +55,19 @@ def limit(tmp_path: Path, groups: str, files: Mapping[str, str]) -> int | None:
         pytest.param("", {}, None, id="no groups"),
     ],
 )
-def test_the_lowest_limit_counts(tmp_path: Path, groups: str, files: Mapping[str, str], expected: int | None) -> None:
-    """Of the limits of the process's group and all that hold it, the lowest counts; "none" in any form is None."""
+def test_lowest_limit_of_all_groups_applies(
+    tmp_path: Path, groups: str, files: Mapping[str, str], expected: int | None
+) -> None:
+    """Groups are those of the process and their parents; "no limit" in any form is None."""
     assert limit(tmp_path, groups, files) == expected
 
 
-def test_a_machine_without_control_groups_has_no_limit(tmp_path: Path) -> None:
-    """Where /proc or /sys lack the files, there is no limit."""
+def test_machine_without_control_groups_has_no_limit(tmp_path: Path) -> None:
     assert limit_bytes(tmp_path / "none", tmp_path / "none") is None
 
 
-def test_this_machine_can_be_asked() -> None:
-    """The real files are readable: a positive number of bytes, or None."""
+def test_limits_of_this_machine_are_readable() -> None:
+    """A positive number of bytes, or None."""
     found = limit_bytes()
     assert found is None or found > 0
 
@@ -83,6 +84,6 @@ def test_this_machine_can_be_asked() -> None:
         (1024 * MIB, BASE + 400 * MIB, 300 * MIB),
     ],
 )
-def test_buffers_fit_into_the_limit(setting: int, limit: int | None, expected: int) -> None:
-    """What is set, or three quarters of what the group leaves if that is less, and never less than what works."""
+def test_buffers_fit_in_the_limit(setting: int, limit: int | None, expected: int) -> None:
+    """The setting, or three quarters of the rest if that is less; at least 8 MiB."""
     assert buffer_bytes(setting, limit) == expected

@@ -1,4 +1,4 @@
-"""Promises about progress: it counts up, it never waits, and it ends."""
+"""Progress: rates, heartbeats, and writing without blocking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models_init.output import log_format
-from models_init.output import stream_writer as outlet_module
+from models_init.output import stream_writer as stream_writer_module
 from models_init.output.progress import RATE_BEATS, EventLogger, Heartbeat, LineReporter, Progress
 from models_init.output.stream_writer import PENDING, StreamWriter
 from tests.clock import FakeClock
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
-class Beats(threading.Event):
-    """Stands for an hour in which nobody ends the program: each wait is over at once, the last one by the end."""
+class CountedWaits(threading.Event):
+    """An event whose waits return at once; it counts as set after `count` waits."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class Beats(threading.Event):
         self._count = count
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Note the time, and return at once."""
+        """Record the timeout, and return at once."""
         self.waits.append(timeout)
         return len(self.waits) > self._count
 
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, io.TextIOWrapper]]:
-    """Make a pipe of one page: the reader's descriptor, and a stream for the writer."""
+    """A pipe that holds one page: the reader's descriptor, and a stream for writing."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     with closing(io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True)) as stream:
@@ -54,8 +54,8 @@ def progressed(clock: FakeClock, progress: Progress, count: int, seconds: float 
     return progress.facts()
 
 
-def test_the_rate_is_that_of_the_last_minute() -> None:
-    """A slow start is forgotten after a minute; the remaining time follows from the rate."""
+def test_rate_covers_the_last_minute() -> None:
+    """A slow start does not count after a minute; the remaining time follows from the rate."""
     clock = FakeClock()
     progress = Progress(clock)
     progress.expect(100 * MIB)
@@ -71,8 +71,8 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
     }
 
 
-def test_the_rate_begins_with_the_bytes() -> None:
-    """Time spent before bytes were expected does not make the line look slow."""
+def test_rate_begins_with_the_first_expected_bytes() -> None:
+    """Time spent on hashing before that does not count."""
     clock = FakeClock()
     progress = Progress(clock)
     progressed(clock, progress, 0, seconds=600)
@@ -80,8 +80,7 @@ def test_the_rate_begins_with_the_bytes() -> None:
     assert progressed(clock, progress, 20 * MIB)["rate_bytes_per_second"] == 2 * MIB
 
 
-def test_a_stall_has_no_remaining_time() -> None:
-    """Where nothing comes, nobody knows how long it takes."""
+def test_remaining_time_is_unknown_during_a_stall() -> None:
     clock = FakeClock()
     progress = Progress(clock)
     progress.expect(MIB)
@@ -89,19 +88,19 @@ def test_a_stall_has_no_remaining_time() -> None:
     assert (found["rate_bytes_per_second"], found["eta_seconds"]) == (0, None)
 
 
-def test_more_bytes_than_expected_leave_no_time() -> None:
-    """The remaining time is never below zero."""
+def test_remaining_time_is_never_negative() -> None:
+    """More bytes than expected may arrive."""
     clock = FakeClock()
     progress = Progress(clock)
     progress.expect(MIB)
     assert progressed(clock, progress, 2 * MIB)["eta_seconds"] == 0
 
 
-def test_a_beat_says_how_far_the_work_is() -> None:
-    """Each heartbeat is one line with bytes, total, rate and remaining time; before there are bytes, with the step."""
+def test_heartbeat_is_a_line_with_the_progress() -> None:
+    """It has bytes, total, rate and remaining time; before bytes are expected, the last event."""
     clock, stream = FakeClock(), io.StringIO()
-    with closing(StreamWriter(stream)) as outlet:
-        lines = LineReporter(outlet, "text", "info", Progress(clock))
+    with closing(StreamWriter(stream)) as stream_writer:
+        lines = LineReporter(stream_writer, "text", "info", Progress(clock))
         lines.event("hashing")
         clock.now += 10
         lines.beat()
@@ -115,50 +114,50 @@ def test_a_beat_says_how_far_the_work_is() -> None:
     assert progress == "progress done=2.0MiB total=4.0MiB rate=512.0KiB/s eta=4.0s elapsed=14s"
 
 
-def test_the_heart_beats_until_it_is_closed() -> None:
-    """A beat comes after every interval, and the thread ends when it is told."""
-    count, beats = [0], Beats(3)
+def test_heartbeat_stops_when_it_is_closed() -> None:
+    """The thread has ended after `close`."""
+    count, waits = [0], CountedWaits(3)
 
     def beat() -> None:
         count[0] += 1
 
-    heartbeat = Heartbeat(beat, 10.0, beats)
+    heartbeat = Heartbeat(beat, 10.0, waits)
     heartbeat.close()
     assert count == [3]
-    assert beats.waits == [10.0] * 4
+    assert waits.waits == [10.0] * 4
 
 
-def test_an_outlet_writes_in_order() -> None:
-    """What is written before the end comes out, once and in order."""
+def test_writer_keeps_the_order() -> None:
+    """Everything that was written before `close` is in the stream once."""
     stream = io.StringIO()
-    with closing(StreamWriter(stream)) as outlet:
+    with closing(StreamWriter(stream)) as stream_writer:
         for number in range(PENDING // 2):
-            outlet.write(f"{number}\n")
+            stream_writer.write(f"{number}\n")
     assert stream.getvalue().split() == [str(number) for number in range(PENDING // 2)]
 
 
-def test_a_reader_that_does_not_read_stops_nothing(
+def test_blocked_reader_does_not_block_the_writer(
     pipe: tuple[int, io.TextIOWrapper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a pipe is full, writing returns at once, the end comes soon, and what is lost is counted."""
-    monkeypatch.setattr(outlet_module, "GRACE_SECONDS", 0.01)
+    """With a full pipe, `write` returns at once, `close` returns soon, and lost pieces are counted."""
+    monkeypatch.setattr(stream_writer_module, "GRACE_SECONDS", 0.01)
     reader, stream = pipe
-    outlet = StreamWriter(stream)
+    stream_writer = StreamWriter(stream)
     for _ in range(PENDING + 200):
-        outlet.write("x" * 999 + "\n")
-    outlet.close()
-    assert 0 < outlet.lost <= 200
+        stream_writer.write("x" * 999 + "\n")
+    stream_writer.close()
+    assert 0 < stream_writer.lost <= 200
     os.close(reader)
 
 
-def test_a_slow_reader_gets_everything(pipe: tuple[int, io.TextIOWrapper]) -> None:
-    """What waits is written when the reader reads again, also through a pipe that does not block."""
+def test_slow_reader_receives_everything(pipe: tuple[int, io.TextIOWrapper]) -> None:
+    """Queued text is written when the reader continues, also through a non-blocking pipe."""
     reader, stream = pipe
     os.set_blocking(stream.fileno(), False)
-    outlet = StreamWriter(stream)
+    stream_writer = StreamWriter(stream)
     for _ in range(100):
-        outlet.write("x" * 999 + "\n")
-    thread = threading.Thread(target=outlet.close)
+        stream_writer.write("x" * 999 + "\n")
+    thread = threading.Thread(target=stream_writer.close)
     thread.start()
     received = 0
     while received < 100_000:
@@ -166,66 +165,66 @@ def test_a_slow_reader_gets_everything(pipe: tuple[int, io.TextIOWrapper]) -> No
     thread.join()
     os.close(reader)
     assert received == 100_000
-    assert outlet.lost == 0
+    assert stream_writer.lost == 0
 
 
-def test_a_reader_that_has_gone_is_nobodys_fault(pipe: tuple[int, io.TextIOWrapper]) -> None:
-    """A broken pipe, a closed stream and no stream at all are written to in vain, without an error."""
+def test_closed_stream_raises_no_error(pipe: tuple[int, io.TextIOWrapper]) -> None:
+    """A broken pipe, a closed stream, and no stream at all."""
     reader, stream = pipe
     os.close(reader)
     closed = io.StringIO()
     closed.close()
     for gone in (stream, closed, None):
-        with closing(StreamWriter(gone)) as outlet:
-            outlet.write("lost\n")
+        with closing(StreamWriter(gone)) as stream_writer:
+            stream_writer.write("lost\n")
 
 
-def test_a_closed_descriptor_is_not_written_to(tmp_path: Path) -> None:
-    """A descriptor that was closed and came back as somebody's file gets no log line."""
+def test_reused_descriptor_is_not_written_to(tmp_path: Path) -> None:
+    """A descriptor that was closed may be reused for another file, which must not receive log lines."""
     reader, writer = os.pipe()
     stream = io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True)
-    outlet = StreamWriter(stream)
+    stream_writer = StreamWriter(stream)
     stream.close()
-    theirs = os.open(tmp_path / "pack", os.O_CREAT | os.O_RDWR)
-    assert theirs == writer
-    outlet.write("a line\n")
-    outlet.close()
+    other = os.open(tmp_path / "pack", os.O_CREAT | os.O_RDWR)
+    assert other == writer
+    stream_writer.write("a line\n")
+    stream_writer.close()
     assert os.read(reader, 100) == b"a line\n"
-    assert os.fstat(theirs).st_size == 0
-    os.close(theirs)
+    assert os.fstat(other).st_size == 0
+    os.close(other)
     os.close(reader)
 
 
-def test_what_a_stream_cannot_encode_is_escaped() -> None:
-    """A name in another script does not silence a log in ASCII."""
+def test_characters_outside_the_encoding_are_escaped() -> None:
+    """A log in ASCII can contain any name."""
     raw = io.BytesIO()
-    with closing(StreamWriter(io.TextIOWrapper(raw, encoding="ascii", write_through=True))) as outlet:
-        outlet.write("pack-é\udc80\n")
+    with closing(StreamWriter(io.TextIOWrapper(raw, encoding="ascii", write_through=True))) as stream_writer:
+        stream_writer.write("pack-é\udc80\n")
     assert raw.getvalue() == b"pack-\\xe9\\udc80\n"
 
 
-def test_an_outlet_tells_no_secret() -> None:
-    """Everything passes the redaction last, whoever wrote it."""
+def test_writer_redacts_secrets() -> None:
+    """Redaction is the last step before the stream."""
     stream = io.StringIO()
-    with closing(StreamWriter(stream)) as outlet:
-        outlet.write("?sv=1&sig=abc\n")
+    with closing(StreamWriter(stream)) as stream_writer:
+        stream_writer.write("?sv=1&sig=abc\n")
     assert re.fullmatch(r"\?\[redacted\]\n", stream.getvalue())
 
 
-def test_what_is_written_while_the_logger_opens_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warning that Python issues while structlog is imported is logged, and does not open the logger again."""
+def test_warning_during_the_import_of_structlog_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logger is not opened a second time."""
     shown: list[str] = []
     opened: list[Any] = []
-    journal = EventLogger(shown.append, "text", "info")
+    event_logger = EventLogger(shown.append, "text", "info")
     real = log_format.logger
 
     def warns(*settings: Any) -> Any:
         opened.append(settings)
-        journal.write("stderr", {"level": "warning", "text": "deprecated"})
+        event_logger.write("stderr", {"level": "warning", "text": "deprecated"})
         return real(*settings)
 
     monkeypatch.setattr(log_format, "logger", warns)
-    journal.event("resolved", pack="nl-nl")
+    event_logger.event("resolved", pack="nl-nl")
 
     assert [line.split()[1:3] for line in shown] == [["info", "resolved"], ["warning", "stderr"]]
     assert len(opened) == 1

@@ -1,4 +1,4 @@
-"""Promises about secrets: none leaves, and ordinary text stays as it is."""
+"""Redaction: secrets are replaced, and ordinary text does not change."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def secrets() -> Secrets:
         ("DefaultEndpointsProtocol=https;AccountKey=abc==", f"DefaultEndpointsProtocol=https;AccountKey={MARK}"),
     ],
 )
-def test_what_looks_like_a_credential_goes(text: str, expected: str) -> None:
-    """A value with a secret's name goes wherever it stands, and what is around it stays."""
+def test_value_named_like_a_credential_is_replaced(text: str, expected: str) -> None:
+    """The text around it does not change."""
     assert redact(text) == expected
 
 
@@ -91,15 +91,15 @@ def test_what_looks_like_a_credential_goes(text: str, expected: str) -> None:
         "  3%|▎  | 1.2GiB/4.0GiB [00:10<00:27, 105.2MiB/s]",
     ],
 )
-def test_ordinary_text_stays(text: str) -> None:
-    """What this program and its services say without a secret is not touched."""
+def test_ordinary_text_is_not_changed(text: str) -> None:
+    """Such as messages of this program and of its services."""
     assert redact(text) == text
 
 
 @given(st.text(st.characters(exclude_characters="=@:%\\'\""), max_size=200))
 @settings(deadline=None)
-def test_text_without_names_and_values_stays(text: str) -> None:
-    """Where nothing is assigned to a name, nothing is a credential, whatever the words."""
+def test_text_without_assignments_is_not_changed(text: str) -> None:
+    """Words like `token` are not secrets."""
     assume("bearer" not in text.lower())
     assert Secrets().redact(text) == text
 
@@ -127,8 +127,8 @@ WAYS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("way", WAYS)
 @given(secret=SECRETS, before=st.text(max_size=20), after=st.text(max_size=20))
 @settings(deadline=None)
-def test_a_registered_secret_never_survives(way: str, secret: str, before: str, after: str) -> None:
-    """However it is written and whatever is around it, it is gone, decoded or not."""
+def test_registered_secret_is_replaced_in_any_spelling(way: str, secret: str, before: str, after: str) -> None:
+    """In any encoding, and next to any other text."""
     assume(secret not in MARK and unquote(secret) not in before + MARK + after)
     found = Secrets()
     found.add(secret)
@@ -140,8 +140,8 @@ def test_a_registered_secret_never_survives(way: str, secret: str, before: str, 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("secret", [TOKEN, SIGNATURE, quote(SIGNATURE, safe=""), unquote(TOKEN)])
-def test_the_signature_of_a_registered_token_never_survives(secrets: Secrets, secret: str, way: str) -> None:
-    """The token that the user gave, its signature raw and decoded: all are known from the token alone."""
+def test_signature_of_a_registered_token_is_replaced(secrets: Secrets, secret: str, way: str) -> None:
+    """Registering the token is enough for its signature, encoded and decoded."""
     text = secrets.redact(f"before,{WAYS[way](secret)},after")
     assert MARK in text
     assert text.startswith("before,")
@@ -149,29 +149,29 @@ def test_the_signature_of_a_registered_token_never_survives(secrets: Secrets, se
     assert "dEf12345ghIJ" not in text
 
 
-def test_a_token_within_a_registered_url_is_known() -> None:
-    """A URL that holds a token gives its signature away to be looked for alone."""
+def test_signature_in_a_registered_url_is_replaced() -> None:
+    """Registering the whole URL is enough."""
     found = Secrets()
     found.add(f"https://account.example/models?{TOKEN}")
     assert found.redact(f"<{SIGNATURE}>") == f"<{MARK}>"
 
 
-def test_quotes_around_a_pasted_token_are_no_part_of_it() -> None:
-    """A token pasted with its quotes is found where it stands without them."""
+def test_quotes_around_a_registered_token_are_ignored() -> None:
+    """The token is found without its quotes."""
     found = Secrets()
     found.add("'?not-a-sas-but-secret'")
     assert found.redact("x not-a-sas-but-secret x") == f"x {MARK} x"
 
 
-def test_later_secrets_join_earlier_ones(secrets: Secrets) -> None:
-    """A renewed token is looked for beside the one before it."""
+def test_later_secrets_are_added_to_earlier_ones(secrets: Secrets) -> None:
+    """After a renewal, both tokens are replaced."""
     secrets.add(TOKEN.replace("aB", "xY"))
     assert secrets.redact(f"{SIGNATURE} and {SIGNATURE.replace('aB', 'xY')}") == f"{MARK} and {MARK}"
 
 
 @pytest.mark.parametrize("short", ["", "?", "  ", "sv=1", "%41%42%43"])
-def test_what_is_too_short_is_no_secret(short: str) -> None:
-    """An empty or tiny value does not blank out ordinary words."""
+def test_short_secret_is_ignored(short: str) -> None:
+    """Otherwise parts of ordinary words would be replaced."""
     found = Secrets()
     found.add(short)
     assert found.redact("ABC sv=1 ? nothing") == "ABC sv=1 ? nothing"
@@ -179,8 +179,8 @@ def test_what_is_too_short_is_no_secret(short: str) -> None:
 
 @given(SUSPECT)
 @settings(deadline=None)
-def test_redacting_twice_changes_nothing(text: str) -> None:
-    """Text may pass several hops that each redact."""
+def test_redaction_is_idempotent(text: str) -> None:
+    """Text may be redacted at several places."""
     assert redact(redact(text)) == redact(text)
 
 
@@ -190,15 +190,15 @@ def test_redacting_twice_changes_nothing(text: str) -> None:
     st.sampled_from([None, (",", ":")]),
 )
 @settings(deadline=None, max_examples=200)
-def test_json_stays_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn
-    """A redacted line of JSON can be read, whatever stood in its strings."""
+def test_redacted_json_is_valid_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn
+    """With any strings in it."""
     json.loads(redact(json.dumps(document, ensure_ascii=ascii_only, separators=separators)))
 
 
 @given(st.text(st.characters(), max_size=100) | SUSPECT)
 @settings(deadline=None)
-def test_it_never_raises(text: str) -> None:
-    """Any text may be a secret or hold one: lone surrogates, control characters, broken escapes."""
+def test_redaction_raises_no_error(text: str) -> None:
+    """For any text and secret, with lone surrogates, control characters and broken escapes."""
     found = Secrets()
     found.add(text)
     found.redact(text + text)
@@ -209,8 +209,8 @@ HOSTILE = ("?", "?a&sig", "sig", "sig?&=", "('", "://", "%25", "bearer  ", "cook
 
 @pytest.mark.parametrize("again", HOSTILE)
 @pytest.mark.parametrize("first", ["", "?", "('", "sig=", "bearer ", "cookie"])
-def test_no_text_takes_long(first: str, again: str) -> None:
-    """The time grows with the length alone: a hostile reply cannot hold the program up."""
+def test_redaction_takes_linear_time(first: str, again: str) -> None:
+    """A hostile response must not block the program."""
     start = time.process_time()
     redact(first + again * 20_000)
     assert time.process_time() - start < 2

@@ -1,4 +1,4 @@
-"""The sample trees are what tests, demo and benchmarks take them for."""
+"""The sample trees of tests, demo and benchmarks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 _PIECE = 4 * MIB
 
 
-def test_the_same_seed_gives_the_same_tree(tmp_path: Path) -> None:
-    """A tree depends on shape and seed alone."""
+def test_same_seed_gives_the_same_tree(tmp_path: Path) -> None:
+    """A tree depends only on shape and seed."""
     one, other = write_tree(tmp_path / "one"), write_tree(tmp_path / "other")
     assert same_tree(one, other) == []
     different = write_tree(tmp_path / "different", seed="en-us")
     assert {line.rpartition(": ")[2] for line in same_tree(one, different)} == {"bytes differ"}
 
 
-def test_large_files_are_like_weights(tmp_path: Path) -> None:
-    """Sizes are exact, no two pieces are alike, and zstd saves as much as on trained weights, or nothing."""
+def test_large_files_compress_like_weights(tmp_path: Path) -> None:
+    """Sizes are exact, no two pieces are equal, and zstd saves as much as with trained weights, or nothing."""
     shape = Shape(texts=0, weights=(12 * MIB + 1, 1, 0), dense=(9 * MIB,), unusual=False)
     write_tree(tmp_path, shape)
     weights, dense = tmp_path / "am/final-0.weights", tmp_path / "graph/HCLG-0.bin"
@@ -38,8 +38,8 @@ def test_large_files_are_like_weights(tmp_path: Path) -> None:
     assert all(ratio > 0.99 for ratio in ratios[3:])
 
 
-def test_a_size_is_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line writes a tree of about the size asked for, and upgrades it."""
+def test_command_line_writes_a_tree_of_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size is approximate; a second call upgrades the tree."""
     monkeypatch.setattr("sys.argv", ["samples", str(tmp_path / "tree"), "--size", "8M"])
     main()
     total = sum(path.stat().st_size for path in (tmp_path / "tree").rglob("*") if path.is_file())
@@ -51,8 +51,8 @@ def test_a_size_is_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert same_tree(before, tmp_path / "tree")
 
 
-def test_an_upgrade_changes_in_every_way(tmp_path: Path) -> None:
-    """Something is added, removed, renamed, changed in bytes, changed in mode; most stays."""
+def test_upgrade_contains_each_kind_of_change(tmp_path: Path) -> None:
+    """Files are added, removed, renamed, and changed in bytes or mode; most stay the same."""
     old, new = write_tree(tmp_path / "old"), write_tree(tmp_path / "new")
     upgrade(new)
     differences = same_tree(old, new)
@@ -61,8 +61,8 @@ def test_an_upgrade_changes_in_every_way(tmp_path: Path) -> None:
     assert len(differences) < len(list(old.rglob("*"))) // 2
 
 
-def test_every_difference_is_seen(tmp_path: Path) -> None:
-    """Names, types, permissions, link targets and bytes are compared, even when size and time are the same."""
+def test_each_difference_between_trees_is_found(tmp_path: Path) -> None:
+    """Names, types, permissions, link targets and bytes are compared, also if size and time are equal."""
     one, other = tmp_path / "one", tmp_path / "other"
     for tree, data in ((one, b"1"), (other, b"2")):
         (tree / "sub").mkdir(parents=True)

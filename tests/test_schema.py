@@ -20,19 +20,17 @@ _EXAMPLES = sorted((_DIRECTORY / "examples").iterdir())
 _VALIDATOR = jsonschema.Draft202012Validator(json.loads(json_schema()))
 
 
-def test_the_schema_is_fresh() -> None:
+def test_schema_matches_the_types() -> None:
     """`scripts/schema` has been run since the types were changed."""
     assert _FILE.read_bytes() == json_schema()
 
 
-def test_the_schema_is_a_schema() -> None:
-    """It keeps the rules of its own draft."""
+def test_schema_is_valid_by_its_own_draft() -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(json_schema()))
 
 
 @given(manifests())
-def test_manifests_fit_the_schema(drawn: Manifest) -> None:
-    """Every manifest that the program writes is valid by the schema."""
+def test_written_manifest_is_valid_by_the_schema(drawn: Manifest) -> None:
     _VALIDATOR.validate(json.loads(encode(drawn)))
 
 
@@ -48,8 +46,7 @@ def test_manifests_fit_the_schema(drawn: Manifest) -> None:
         {"more": True},
     ],
 )
-def test_the_schema_refuses(change: dict[str, Any]) -> None:
-    """What cannot be a manifest is not valid by the schema either."""
+def test_schema_rejects_invalid_manifest(change: dict[str, Any]) -> None:
     document = json.loads(encode(manifest({"am/final": [(10, 20)]}))) | change
     assert not _VALIDATOR.is_valid(document)
 

@@ -1,4 +1,4 @@
-"""Promises about figures for people."""
+"""Sizes, rates, times and tables for people."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from models_init.core.units import human_rate, human_size, human_time, one_line,
         (5000 * 1024**4, "5000.0 TiB"),
     ],
 )
-def test_sizes_are_short(count: int, expected: str) -> None:
-    """A size has at most four digits before its point, and its unit."""
+def test_size_has_one_decimal_and_a_unit(count: int, expected: str) -> None:
+    """There are at most four digits before the decimal point."""
     assert human_size(count) == expected
 
 
-def test_rates_are_sizes_a_second() -> None:
-    """A speed is written as the size that passes in a second."""
+def test_rate_is_a_size_per_second() -> None:
     assert human_rate(1024**2 * 105.24) == "105.2 MiB/s"
 
 
@@ -43,13 +42,12 @@ def test_rates_are_sizes_a_second() -> None:
         (90_000, "1 d 01 h"),
     ],
 )
-def test_durations_have_two_units(seconds: float, expected: str) -> None:
-    """A duration is as exact as anyone wants to know."""
+def test_duration_has_its_two_largest_units(seconds: float, expected: str) -> None:
     assert human_time(seconds) == expected
 
 
-def test_a_table_aligns_its_columns() -> None:
-    """Names stand to the left, figures to the right, and no line ends in spaces."""
+def test_table_aligns_its_columns() -> None:
+    """Names are aligned to the left, figures to the right; no line ends in spaces."""
     rows = [("nl-nl", "2026.04", 3, "1.2 GiB", ""), ("common", "2026.04-rc1", 12, "0 B", "here")]
     assert table(rows, ("PACK", "VERSION", "FILES", "SIZE", "STATE")).split("\n") == [
         "PACK    VERSION      FILES     SIZE  STATE",
@@ -58,24 +56,22 @@ def test_a_table_aligns_its_columns() -> None:
     ]
 
 
-def test_an_empty_table_is_its_header() -> None:
-    """Without rows the names of the columns are left."""
+def test_empty_table_is_its_header() -> None:
     assert table([], ("PACK", "SIZE")) == "PACK  SIZE"
 
 
-def test_a_short_row_is_a_mistake() -> None:
-    """A row that lacks a cell is not shown as if it were whole."""
+def test_row_without_a_cell_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"zip\(\)"):
         table([("a",), ("b", "c")], ("A",))
 
 
 @given(st.lists(st.tuples(st.text("ab 1", max_size=9), st.integers()), max_size=9))
-def test_every_row_is_one_line(rows: list[tuple[str, int]]) -> None:
-    """A table has a line for its header and one for each row."""
+def test_each_row_is_one_line(rows: list[tuple[str, int]]) -> None:
+    """The table has one line for its header and one for each row."""
     assert len(table(rows, ("A", "B")).split("\n")) == len(rows) + 1
 
 
 @given(st.text())
-def test_a_fault_fits_on_a_line(text: str) -> None:
-    """What a server says in several lines, or with escape sequences, becomes one plain line."""
+def test_text_of_a_server_becomes_one_line(text: str) -> None:
+    """Line breaks become spaces, and escape sequences are replaced."""
     assert one_line(text) == "" or one_line(text).isprintable()

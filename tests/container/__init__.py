@@ -1,1 +1,1 @@
-"""The image, the compose files, a real Docker engine that runs them."""
+"""Tests of the image and the compose files with a real Docker engine."""

@@ -1,4 +1,4 @@
-"""Makes the root file system that stands in for the public images: the build machine reaches no registry of images.
+"""Build the root file system that replaces the public images, because tests use no registry.
 
 Debian's packages, nginx among them, with a Python of this machine under /usr/local, as in the public Python image;
 where there is none that could be copied, Debian's own. Kept outside the checkout, for it takes a minute.
@@ -63,7 +63,7 @@ def _options(python: Path | None) -> list[str]:
 
 
 def _copying(python: Path) -> str:
-    """Shell words that copy an installed Python to /usr/local of the new root, `$1`."""
+    """Return a shell command that copies an installed Python to /usr/local of the new root, `$1`."""
     without = shlex.join(f"--exclude={pattern}" for pattern in _UNCOPIED)
     copy = f"tar -C {shlex.quote(str(python))} --wildcards {without} -cf - ."
     return (
@@ -74,7 +74,7 @@ def _copying(python: Path) -> str:
 
 
 def _own_python() -> Path | None:
-    """The newest Python of pyenv that the locks are made for, for it can be moved; None without pyenv."""
+    """Return the newest Python of pyenv that the locks support, which can be copied; None without pyenv."""
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     found = [(_numbers(path.name), path) for path in versions.glob("3.*") if (path / "bin/python3").exists()]
     return max(((numbers, path) for numbers, path in found if (3, 11) <= numbers < (3, 14)), default=(None, None))[1]

@@ -32,7 +32,7 @@ def docker() -> Iterator[Docker]:
 
 @pytest.fixture(scope="session")
 def compose(docker: Docker) -> Docker:
-    """The engine, where compose v2 is there too."""
+    """The engine, if compose v2 is installed."""
     require_compose(docker.program)
     return docker
 
@@ -46,7 +46,7 @@ def image(docker: Docker) -> str:
 
 @pytest.fixture(scope="session")
 def stocked(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
-    """A bucket with two languages, one of them in two versions, and the pack that they share."""
+    """A container with two languages, one of them in two versions, and the pack `common`."""
     directory, bucket = tmp_path_factory.mktemp("packs"), azurite.fresh_container()
     for name in ("nl-nl", "en-us", "common"):
         tree = write_tree(directory / "trees" / name, _SMALL, name)
@@ -59,14 +59,14 @@ def stocked(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azuri
 
 @pytest.fixture(scope="session")
 def ready(compose: Docker, image: str) -> Docker:
-    """The engine with all images, asr-server's stand-in among them."""
+    """The engine with all images, including the replacement of asr-server."""
     images.build_stand_in(compose, image)
     return compose
 
 
 @pytest.fixture
 def site(ready: Docker, tmp_path: Path) -> Iterator[ContainerSite]:
-    """A directory as a customer has it, and nothing started yet."""
+    """A directory like that of a customer, before anything is started."""
     site = ContainerSite(ready, tmp_path / "site")
     try:
         yield site
@@ -76,12 +76,12 @@ def site(ready: Docker, tmp_path: Path) -> Iterator[ContainerSite]:
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Tell something that was measured, at the end of the run."""
+    """Report a measurement at the end of the run."""
     return lambda text: record_property("figure", text)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was measured."""
+    """Print the measurements."""
     figures = [
         text
         for report in terminalreporter.getreports("passed")

@@ -1,4 +1,4 @@
-"""A Docker engine of its own: own directories, own socket, own addresses; at its end nothing of it is left.
+"""Run a separate Docker engine with its own directories, socket and addresses, and remove all of it at the end.
 
 It changes no firewall rule and forwards nothing, so a container has the networks among containers, or the machine's own
 (`network_mode: host`), and reaches nothing else.
@@ -32,7 +32,7 @@ _PAUSE = 0.05
 
 
 class CommandResult(NamedTuple):
-    """What a command printed, and its exit code."""
+    """The output of a command, and its exit code."""
 
     text: str
     code: int
@@ -40,14 +40,14 @@ class CommandResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Docker:
-    """The command line of one engine, seen with an environment that has nothing of this process's but PATH."""
+    """The command line of one engine, with an environment that has only PATH of this process."""
 
     program: str
     directory: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client needs to find this engine, and no other."""
+        """The environment by which a client finds only this engine."""
         return {
             "DOCKER_HOST": f"unix://{self.directory}/socket",
             "DOCKER_CONFIG": str(self.directory),
@@ -69,24 +69,24 @@ class Docker:
         )  # fmt: skip
 
     def try_run(self, *arguments: str, **more: Any) -> CommandResult:
-        """Run `docker ARGUMENTS`, whatever comes of it; `more` is as for `start`."""
+        """Run `docker ARGUMENTS` and return the result, also of a failure; `more` is as for `start`."""
         with self.start(*arguments, **more) as process:
             return CommandResult(process.communicate()[0].strip(), process.returncode)
 
     def run(self, *arguments: str, **more: Any) -> str:
-        """Run `docker ARGUMENTS`; return what it printed; `more` is as for `start`."""
+        """Run `docker ARGUMENTS` and return its output; `more` is as for `start`."""
         text, code = self.try_run(*arguments, **more)
         assert code == 0, f"docker {' '.join(arguments)} ended with {code}:\n{text}"
         return text
 
     def inspect(self, name: str, kind: str = "container") -> dict[str, Any]:
-        """What the engine knows about a container, an image or a volume."""
+        """Return the description of a container, an image or a volume."""
         found: list[dict[str, Any]] = json.loads(self.run("inspect", "--type", kind, name))
         return found[0]
 
 
 def until(happened: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Return as soon as it is true; fail when it does not become true in time."""
+    """Return as soon as the condition is true; fail if it does not become true in time."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
@@ -94,20 +94,20 @@ def until(happened: Callable[[], object], what: str, seconds: float = 60.0) -> N
 
 
 def program(name: str) -> str:
-    """Debian's own before another one on PATH: only that has BuildKit without a further package."""
+    """Prefer Debian's program to others on PATH, because it includes BuildKit."""
     path = shutil.which(name, path=f"/usr/bin:/usr/sbin:{os.environ['PATH']}")
     return path or services.missing(f"no {name}", "as root on Debian, run .ci/install-docker")
 
 
 def require_compose(docker: str) -> None:
-    """Go on only with compose v2; no engine is asked."""
+    """Skip the test without compose v2; this needs no engine."""
     if subprocess.run([docker, "compose", "version"], check=False, capture_output=True).returncode:
         services.missing("no compose v2", "as root on Debian, run .ci/install-docker")
 
 
 @contextlib.contextmanager
 def engine() -> Iterator[Docker]:
-    """Run one, with overlay2 where the file system allows it."""
+    """Run an engine, with overlay2 if the file system supports it."""
     services.require_root()
     daemon, docker = program("dockerd"), program("docker")
     directory = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, for the socket's sake

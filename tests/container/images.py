@@ -1,4 +1,4 @@
-"""Makes the images of the tests: the one under test, of this checkout; the engine that stands in for asr-server."""
+"""Build the images of the tests: the one of this checkout, and the replacement of asr-server."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SECRETS = {
 
 
 def import_base(docker: Docker, tarball: Path) -> None:
-    """Give the engine the stand-in of the public Python image, which has nginx too."""
+    """Import the replacement of the public Python image, which also contains nginx."""
     docker.run("import", "--change", f"ENV {PATH}", "--change", 'CMD ["python3"]', str(tarball), BASE)
 
 
 def build(builder: str, tag: str, *options: str, root: Path = ROOT, environment: dict[str, str]) -> None:
-    """Build the image as a release does, with what this machine needs to reach its package index."""
+    """Build the image as for a release, with the secrets by which this machine reaches its package index."""
     secrets = [f"--secret=id={name},src={path}" for name, path in _SECRETS.items() if Path(path).is_file()]
     command = [str(root / "scripts/image"), builder, tag, "--network=host", *secrets, *options]
     done = subprocess.run(
@@ -38,7 +38,7 @@ def build(builder: str, tag: str, *options: str, root: Path = ROOT, environment:
 
 
 def build_stand_in(docker: Docker, image: str) -> None:
-    """Build asr-server's stand-in on the image under test, whose Python it uses."""
+    """Build the replacement of asr-server on the image under test, whose Python it uses."""
     docker.run(
         "build", "--quiet", "--network=host", f"--build-arg=BASE={image}", f"--tag={REGISTRY}/server:dev",
         f"--file={_ENGINE}/Containerfile", str(_ENGINE), more={"DOCKER_BUILDKIT": "1"},

@@ -1,4 +1,4 @@
-"""A customer's directory: the product's base file, our overlays, the env file, and how `docker compose` reads them."""
+"""A customer's directory for `docker compose`: the product's compose file, this project's overlays, the env file."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ class ContainerSite:
 
     @property
     def project(self) -> str:
-        """What compose names its containers and volumes after."""
+        """The project name, from which compose derives names of containers and volumes."""
         return re.sub("[^a-z0-9]", "", self.directory.parent.name.lower())
 
     @property
     def volume(self) -> Path:
-        """Where the volume lies on this machine."""
+        """The directory of the volume on this machine."""
         return Path(self.docker.inspect(f"{self.project}_models", "volume")["Mountpoint"])
 
     def set(self, **settings: str) -> None:
-        """Write the env file anew, with these settings changed."""
+        """Write the env file with these settings changed."""
         self.settings |= settings
         text = "".join(f"{name}={value}\n" for name, value in self.settings.items())
         (self.directory / ".env.onprem").write_text(text)
@@ -80,47 +80,47 @@ class ContainerSite:
         self.set(**first | {"MODELS_URL": bucket.container_url, "MODELS_SAS_TOKEN": token} | settings)
 
     def command(self, *arguments: str) -> list[str]:
-        """The words of `docker compose ARGUMENTS`, as a customer types them."""
+        """Return the arguments of `docker compose ARGUMENTS`, as a customer types them."""
         files = [word for file in self.files for word in ("-f", file)]
         return ["compose", *files, "--env-file", ".env.onprem", "--ansi", "never", *arguments]
 
     @property
     def surroundings(self) -> dict[str, Any]:
-        """Where a command runs, and with which variables."""
+        """The working directory and the variables of a command."""
         return {"cwd": self.directory, "more": {"COMPOSE_PROJECT_NAME": self.project}}
 
     def try_compose(self, *arguments: str) -> CommandResult:
-        """Run `docker compose ARGUMENTS`, whatever comes of it."""
+        """Run `docker compose ARGUMENTS` and return the result, also of a failure."""
         return self.docker.try_run(*self.command(*arguments), **self.surroundings)
 
     def compose(self, *arguments: str, **more: Any) -> str:
-        """Run `docker compose ARGUMENTS`; return what it printed."""
+        """Run `docker compose ARGUMENTS` and return its output."""
         return self.docker.run(*self.command(*arguments), **self.surroundings, **more)
 
     def run_init(self, *arguments: str) -> str:
-        """Run `docker compose run --rm realtime-models-init ARGUMENTS`; return what the program said on stdout."""
+        """Run `docker compose run --rm realtime-models-init ARGUMENTS`; return its stdout."""
         return self.compose("run", "--rm", "-T", INIT, *arguments, stderr=DEVNULL)
 
     def starting(self) -> Popen[str]:
-        """Run `docker compose up` beside the test."""
+        """Start `docker compose up` and return its process."""
         return self.docker.start(*self.command("up", "--detach"), **self.surroundings)
 
     def container(self, service: str = INIT) -> dict[str, Any]:
-        """What `docker inspect` says about a service's container."""
+        """Return the result of `docker inspect` for a service's container."""
         return self.docker.inspect(f"{self.project}-{service}-1")
 
     def log(self, service: str = INIT) -> list[str]:
-        """The lines of a service's log, all that its container ever wrote."""
+        """Return all lines of a service's log."""
         text = self.compose("logs", "--no-log-prefix", "--no-color", service)
         return text.replace("\x1b[2K", "").splitlines()  # which compose 2.26 writes whatever it is asked
 
     def config(self, *arguments: str) -> dict[str, Any]:
-        """What compose makes of the files."""
+        """Return the configuration that compose derives from the files."""
         config: dict[str, Any] = json.loads(self.compose("config", "--format", "json", *arguments))
         return config
 
     def address(self, service: str = ENGINE) -> str:
-        """HOST:PORT of a service as other containers, and this machine, reach it."""
+        """Return HOST:PORT at which containers and this machine reach a service."""
         networks = self.container(service)["NetworkSettings"]["Networks"]
         return f"{networks[f'{self.project}_default']['IPAddress']}:8890"
 

@@ -1,4 +1,4 @@
-"""Over the air gap with images: a real Docker engine that has nothing loads them from the bundle, compose runs them."""
+"""Bundles with images: an empty Docker engine loads them from the bundle, and compose runs them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare() -> Iterator[Docker]:
-    """An engine that has no image: the site's."""
+    """The engine of the site, without any image."""
     with engine() as docker:
         require_compose(docker.program)
         yield docker
@@ -52,10 +52,10 @@ def _environment(published: Path) -> dict[str, str]:
     return {**packs, **tags, "REALTIME_COMMON_VERSION": "2026.04", "MODELS_URL": str(published)}
 
 
-def test_everything_from_the_stick(
+def test_bundle_with_images_starts_the_services(
     ready: Docker, bare: Docker, published: Path, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
-    """Images of one engine, carried in parts, loaded into another; `install.sh` brings the services up by them."""
+    """Images of one engine are copied in parts and loaded into another; `install.sh` starts the services."""
     services.require_tool("skopeo")
     vendors, stick = ContainerSite(ready, tmp_path / "vendor"), tmp_path / "stick"
     stick.mkdir()

@@ -1,4 +1,4 @@
-"""One service after the other, on a real Docker engine, from a real blob service."""
+"""Compose starts the init container and then the engine, with real Docker and a real blob service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def ask(site: ContainerSite, service: str = ENGINE) -> dict[str, Any]:
-    """What the engine says it has loaded, once it listens."""
+    """Return the packs that the engine reports once it listens."""
     found: dict[str, Any] = {}
 
     def answers() -> bool:
@@ -36,14 +36,14 @@ def ask(site: ContainerSite, service: str = ENGINE) -> dict[str, Any]:
 
 
 def seconds(site: ContainerSite, service: str = INIT) -> float:
-    """How long the container ran."""
+    """Return how long the container ran."""
     state = site.container(service)["State"]
     start, end = (datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
     return (end - start).total_seconds()
 
 
 def report(site: ContainerSite) -> tuple[int, int]:
-    """The bytes fetched and reused, as init's last result tells them; dockerd may mix up the lines of two streams."""
+    """Return the bytes fetched and reused by the last result of init; dockerd may reorder lines of two streams."""
     found = re.findall(r"([\d.]+ \w+) fetched, ([\d.]+ \w+) reused", "\n".join(site.log()))
     assert found, site.log()[-5:]
     fetched, reused = found[-1]
@@ -51,13 +51,13 @@ def report(site: ContainerSite) -> tuple[int, int]:
 
 
 def archives(bucket: Azurite, seen: int = 0) -> set[str]:
-    """The archives that were asked for, after so many requests."""
+    """Return the archives that were requested after that many requests."""
     asked = {request.path for request in bucket.requests()[seen:] if request.method == "GET"}
     return {path.removesuffix("/pack.tar.zst") for path in asked if path.endswith("/pack.tar.zst")}
 
 
-def test_the_engine_starts_on_the_packs_after_init(site: ContainerSite, stocked: Azurite) -> None:
-    """`up` on an empty volume: init ends with 0, then the engine starts, finds the packs, answers on 8890."""
+def test_engine_starts_after_init_has_installed(site: ContainerSite, stocked: Azurite) -> None:
+    """`up` on an empty volume: init ends with 0, then the engine starts with the packs and answers on 8890."""
     site.use(stocked)
     site.compose("up", "--detach")
     assert site.container()["State"]["ExitCode"] == 0
@@ -68,8 +68,8 @@ def test_the_engine_starts_on_the_packs_after_init(site: ContainerSite, stocked:
     assert (owner.st_uid, owner.st_gid) == (10001, 10001)
 
 
-def test_a_failing_init_says_why_and_the_engine_does_not_start(site: ContainerSite, stocked: Azurite) -> None:
-    """An expired token, in a secret file: compose names the service and its code, the cause is the last log line."""
+def test_engine_does_not_start_if_init_fails(site: ContainerSite, stocked: Azurite) -> None:
+    """The token in a secret file has expired: compose names the service and its code, the last log line the cause."""
     token = stocked.sas(expires_in=-60)
     site.files = [ONPREM, BUCKET, SECRET, HOST_NETWORK]
     secret = site.directory / "config/models-sas-token"
@@ -89,10 +89,10 @@ def test_a_failing_init_says_why_and_the_engine_does_not_start(site: ContainerSi
     assert [text for text in told if signature in text] == []
 
 
-def test_up_again_needs_neither_network_nor_token(
+def test_second_up_needs_neither_network_nor_token(
     site: ContainerSite, stocked: Azurite, figure: Callable[[str], None]
 ) -> None:
-    """With everything there, `up` asks nobody and leaves the engine running; it works without a network at all."""
+    """After an install, `up` sends no request and leaves the engine running; it works without a network."""
     site.use(stocked)
     site.compose("up", "--detach")
     started, asked = site.container(ENGINE)["State"]["StartedAt"], len(stocked.requests())
@@ -109,8 +109,8 @@ def test_up_again_needs_neither_network_nor_token(
     figure(f"init with nothing to do and no network: {seconds(site):.2f} s")
 
 
-def test_upgrade_rollback_prune(site: ContainerSite, stocked: Azurite) -> None:
-    """A new version costs the difference; back by the old version, or by --rollback, which stays; --prune removes."""
+def test_upgrade_rollback_and_prune(site: ContainerSite, stocked: Azurite) -> None:
+    """An upgrade fetches the difference; the old version or --rollback returns; --prune removes old packs."""
     site.use(stocked)
     site.compose("up", "--detach")
     first = ask(site)["release"]

@@ -1,4 +1,4 @@
-"""The compose files: every combination is valid, and what is written in several places is the same."""
+"""The compose files: each combination is valid, and repeated values are equal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COMBINATIONS = [chosen for count in range(len(_OPTIONAL) + 1) for chosen in ite
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A customer's directory, with an overlay for two languages."""
+    """A customer's directory with an overlay for two languages."""
     shutil.copytree(_DIRECTORY, tmp_path / "site")
     shutil.copy(_ONPREM, tmp_path / "site")
     (tmp_path / "site" / LANGUAGES).write_text(overlay(["en-us", "nl-nl"]))
@@ -42,7 +42,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def config(directory: Path, *overlays: str, env_file: str = _EXAMPLE) -> dict[str, Any]:
-    """What compose makes of the files, with nothing of this process's environment; no engine is asked."""
+    """Return the configuration that compose derives from the files, without this process's environment."""
     docker = program("docker")
     require_compose(docker)
     files = [word for file in (ONPREM, BUCKET, *overlays) for word in ("-f", file)]
@@ -54,8 +54,8 @@ def config(directory: Path, *overlays: str, env_file: str = _EXAMPLE) -> dict[st
 
 
 @pytest.mark.parametrize("overlays", _COMBINATIONS, ids=lambda overlays: "+".join(overlays) or "bucket alone")
-def test_every_combination_is_valid(directory: Path, overlays: tuple[str, ...]) -> None:
-    """With the example as the env file, compose accepts it; and the engine waits for init, whatever is on top."""
+def test_each_combination_of_files_is_valid(directory: Path, overlays: tuple[str, ...]) -> None:
+    """Compose accepts it with the example as env file; the engine waits for init with any overlay."""
     services = config(directory, *overlays)["services"]
     engines = [name for name in services if name.startswith(ENGINE)]
     assert len(engines) == (3 if LANGUAGES in overlays else 1)
@@ -65,8 +65,8 @@ def test_every_combination_is_valid(directory: Path, overlays: tuple[str, ...]) 
     assert ("MODELS_SAS_TOKEN_FILE" in environment) == (SECRET in overlays)
 
 
-def test_init_is_confined_and_does_not_start_again_by_itself(directory: Path) -> None:
-    """Read-only root, no capability, no new privileges, bounded memory and logs; a fault is no storm of restarts."""
+def test_init_is_confined_and_not_restarted(directory: Path) -> None:
+    """Read-only root, no capabilities, no new privileges, limited memory and logs, no restart after a failure."""
     init = config(directory)["services"][INIT]
     assert (init["read_only"], init["cap_drop"], init["restart"]) == (True, ["ALL"], "no")
     assert init["security_opt"] == ["no-new-privileges:true"]
@@ -102,30 +102,29 @@ def test_every_setting_in_the_env_file_reaches_the_container(directory: Path) ->
     assert reached == variables - {"MODELS_SAS_TOKEN_FILE"}
 
 
-def test_a_proxy_is_passed_on_where_one_is_set(directory: Path) -> None:
-    """Set empty, it would hide the proxy of Docker's own configuration."""
+def test_proxy_is_passed_on_only_if_it_is_set(directory: Path) -> None:
+    """An empty variable would hide the proxy of Docker's own configuration."""
     (directory / ".env").write_text("HTTPS_PROXY=http://proxy.example:3128\n")
     assert config(directory, env_file=".env")["services"][INIT]["environment"]["HTTPS_PROXY"].endswith(":3128")
     assert config(directory)["services"][INIT]["environment"]["HTTPS_PROXY"] is None
 
 
-def test_every_variable_of_the_files_is_in_the_example() -> None:
-    """What a compose file asks for can be looked up."""
+def test_each_variable_of_the_files_is_in_the_example() -> None:
     texts = [path.read_text() for path in _DIRECTORY.glob("*.yml")] + [overlay(["nl-nl"])]
     asked = {name for text in texts for name in re.findall(r"\$\{([A-Z_]+)", text)}
     assert asked - set(re.findall(r"(?m)^([A-Z_]+)=", (_DIRECTORY / _EXAMPLE).read_text())) == set()
 
 
-def test_kubernetes_uses_settings_that_there_are() -> None:
-    """The examples name settings of the program, and the engine's one."""
+def test_kubernetes_examples_use_existing_settings() -> None:
+    """They name settings of the program, and one of the engine."""
     texts = [path.read_text() for path in (ROOT / "deploy/kubernetes").glob("*.yaml")]
     used = {name for text in texts for name in re.findall(r"name: ([A-Z_]+), value", text)}
     assert "MODELS_TERMINATION_LOG" in used
     assert used - {setting.variable for setting in SETTINGS} == set()
 
 
-def test_the_token_is_not_in_the_config_when_it_is_a_secret(directory: Path) -> None:
-    """Not even when the env file still has it."""
+def test_token_in_a_secret_is_not_in_the_configuration(directory: Path) -> None:
+    """Also if the env file still contains the token."""
     (directory / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
     assert "canary" not in json.dumps(config(directory, SECRET, env_file=".env"))
     assert "canary" in json.dumps(config(directory, env_file=".env"))

@@ -1,4 +1,4 @@
-"""Several languages: the rendered overlay, judged by nginx, tried over WebSockets."""
+"""Several languages: the rendered overlay with a real nginx, over WebSockets."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def render(site: ContainerSite) -> None:
-    """Make the overlay as docs/deploy-compose.md says."""
+    """Render the overlay as docs/deploy-compose.md says."""
     text = site.run_init("--render-overlay")
     (site.directory / LANGUAGES).write_text(f"{text}\n")
     site.files.insert(2, LANGUAGES)
 
 
 def judge(configuration: str, file: Path) -> None:
-    """Have nginx itself check a configuration."""
+    """Check a configuration with nginx."""
     file.write_text(configuration)
     nginx = [services.require_tool("nginx"), "-e", "stderr", "-t", "-c", str(file)]
     judged = subprocess.run(nginx, check=False, capture_output=True, text=True)
@@ -34,15 +34,17 @@ def judge(configuration: str, file: Path) -> None:
 
 
 async def say(address: str, path: str) -> dict[str, Any]:
-    """Open a WebSocket, say something, return the answer."""
+    """Open a WebSocket, send a message, return the answer."""
     async with aiohttp.ClientSession() as session, session.ws_connect(f"ws://{address}{path}") as socket:
         await socket.send_str("hallo")
         answer: dict[str, Any] = await socket.receive_json(timeout=10)
         return answer
 
 
-async def test_a_gateway_leads_to_each_language(site: ContainerSite, stocked: Azurite, tmp_path: Path) -> None:
-    """One engine per language; nginx finds its configuration good, and leads ws://…/LANGUAGE to the engine."""
+async def test_gateway_routes_each_language_to_its_engine(
+    site: ContainerSite, stocked: Azurite, tmp_path: Path
+) -> None:
+    """The configuration is valid, and ws://…/LANGUAGE leads to the engine of the language."""
     site.use(stocked, REALTIME_LANGUAGES="nl-nl@2026.07,en-us")
     render(site)
     judge(site.config()["configs"]["gateway"]["content"].replace("$$", "$"), tmp_path / "nginx.conf")
@@ -60,8 +62,8 @@ async def test_a_gateway_leads_to_each_language(site: ContainerSite, stocked: Az
     assert logged == ["GET /nl-nl", "GET /en-us/v1/listen", "GET /nl-nlx"]
 
 
-async def test_the_gateway_follows_its_languages(site: ContainerSite, stocked: Azurite) -> None:
-    """From one language to two and back by `up` alone: asr-server becomes the gateway, then the engine again."""
+async def test_up_adds_and_removes_the_gateway(site: ContainerSite, stocked: Azurite) -> None:
+    """From one language to two and back: asr-server becomes the gateway, then the engine again."""
     site.use(stocked)
     site.compose("up", "--detach")
     assert ask(site)["language"] == "nl-nl"

@@ -1,4 +1,4 @@
-"""The image: what it holds, how it may be confined, that anybody can build the same."""
+"""The image: its content, how it can be confined, reproducible builds."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _CONFINED = (
 _MIB = 1 << 20
 
 
-def test_it_runs_confined(docker: Docker, image: str) -> None:
-    """It needs no shell, no capability, no writable root."""
+def test_image_runs_confined(docker: Docker, image: str) -> None:
+    """Without a shell, capabilities and a writable root."""
     assert docker.run("run", *_CONFINED, image, "--version", stderr=subprocess.DEVNULL) == (
         f"models-init {models_init.__version__}"
     )
 
 
-def test_a_failure_is_left_where_kubernetes_looks(docker: Docker, image: str, tmp_path: Path) -> None:
-    """Confined as ever, it writes the file that a kubelet mounts: open to everybody, empty."""
+def test_termination_log_is_written_in_a_confined_container(docker: Docker, image: str, tmp_path: Path) -> None:
+    """The file is mounted as a kubelet does: writable for all users, and empty."""
     log = tmp_path / "termination-log"
     log.touch()
     log.chmod(0o666)
@@ -49,8 +49,8 @@ def test_a_failure_is_left_where_kubernetes_looks(docker: Docker, image: str, tm
     )
 
 
-def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable[[str], None]) -> None:
-    """The packages of requirements.lock, and neither pip nor the vendor's side; labels, user, no volume of its own."""
+def test_image_contains_only_the_needs_of_a_site(docker: Docker, image: str, figure: Callable[[str], None]) -> None:
+    """The packages of requirements.lock, neither pip nor the vendor's program; labels, user, no volume."""
     found = docker.inspect(image, "image")
     config, size = found["Config"], found["Size"]
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
@@ -70,8 +70,8 @@ def test_it_holds_what_a_site_needs(docker: Docker, image: str, figure: Callable
     assert "/models_init/publish/" not in files
 
 
-def test_it_checks_signatures(docker: Docker, image: str, tmp_path: Path) -> None:
-    """With a public key set, signed packs are taken, and others are refused with 13: the library for it is whole."""
+def test_image_verifies_signatures(docker: Docker, image: str, tmp_path: Path) -> None:
+    """With a public key set, signed packs are installed and others are refused with 13."""
     signed_packs = build_signed_packs(tmp_path)
     for key, code in ((KEY, 0), (OTHER, 13)):
         site = signed_packs.site(tmp_path, key).but(MODELS_URL="file:///source")
@@ -82,8 +82,8 @@ def test_it_checks_signatures(docker: Docker, image: str, tmp_path: Path) -> Non
         assert done.code == code, done.text
 
 
-def test_nothing_is_compiled_when_it_starts(docker: Docker, image: str) -> None:
-    """Every module that a start needs is there compiled, also for a start that asks a source."""
+def test_all_modules_of_a_start_are_compiled(docker: Docker, image: str) -> None:
+    """Also those of a start that connects to a source."""
     settings = {
         "REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE_VERSION": "1", "REALTIME_COMMON_VERSION": "1",
         "MODELS_URL": "http://127.0.0.1:9/nobody/listens", "MODELS_RETRY_SECONDS": "0.01",
@@ -102,7 +102,7 @@ def test_nothing_is_compiled_when_it_starts(docker: Docker, image: str) -> None:
 
 @pytest.fixture
 def buildah(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a buildah that has a storage of its own, with the base image in it."""
+    """The environment of buildah with a separate storage that contains the base image."""
     services.require_root()
     services.require_tool("buildah")
     storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{tmp_path}/storage"\nrunroot = "{tmp_path}/run"\n'
@@ -125,10 +125,10 @@ def _buildah(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_same_commit_gives_the_same_digest(
+def test_same_commit_gives_the_same_digest(
     buildah: dict[str, str], tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
-    """Two builds with buildah, from checkouts that differ in modes and times: one image, one digest."""
+    """Two builds with buildah from checkouts that differ in modes and times."""
     digests = set()
     for number, mode in enumerate((0o600, 0o644)):
         root = _checkout(tmp_path / f"checkout-{number}", mode)
@@ -140,7 +140,7 @@ def test_the_same_commit_gives_the_same_digest(
 
 
 def _checkout(directory: Path, mode: int) -> Path:
-    """Copy what the image is made of, with other modes, at another time."""
+    """Copy the files of the image with other modes and times."""
     for name in ("Containerfile", ".dockerignore", "requirements.lock", "models_init", "scripts"):
         source = images.ROOT / name
         if source.is_dir():

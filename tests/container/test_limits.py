@@ -1,4 +1,4 @@
-"""One large pack: stopped, killed, resumed, within less memory than the compose file allows."""
+"""A large pack is installed within less memory than the compose file allows, and resumed after a stop and a kill."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GIB = 1 << 30
 
 @pytest.fixture(scope="module")
 def gigabyte(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
-    """A bucket with a language pack of 1 GiB."""
+    """A container with a language pack of 1 GiB."""
     directory, bucket = tmp_path_factory.mktemp("gigabyte"), azurite.fresh_container()
     built(write_tree(directory / "nl-nl", Shape.of_size(_GIB)), directory / "out", PackRef("nl-nl", "2026.04"), level=1)
     built(write(directory / "common", {"a": b"b"}), directory / "out", PackRef("common", "2026.04"))
@@ -38,7 +38,7 @@ def gigabyte(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azur
 
 
 class PeakMemory:
-    """The most memory that the container's process has had, as the kernel tells until it ends."""
+    """The peak memory of the container's process, read from the kernel until it ends."""
 
     def __init__(self, site: ContainerSite) -> None:
         self.mib = 0
@@ -47,7 +47,7 @@ class PeakMemory:
         self._reader.start()
 
     def join(self) -> int:
-        """Wait for the process's end; return the peak."""
+        """Wait for the end of the process; return the peak in MiB."""
         self._reader.join()
         return self.mib
 
@@ -64,7 +64,7 @@ class PeakMemory:
 
 
 def in_the_midst(site: ContainerSite, bucket: Azurite, spans: int) -> Popen[str]:
-    """Run `up`; return when so many more spans were fetched."""
+    """Run `up`; return when `spans` more spans were fetched."""
     before = fetched_spans(bucket)
     up = site.starting()
     until(lambda: up.poll() is not None or fetched_spans(bucket) - before >= spans, "the fetching")
@@ -73,19 +73,19 @@ def in_the_midst(site: ContainerSite, bucket: Azurite, spans: int) -> Popen[str]
 
 
 def fetched_spans(bucket: Azurite) -> int:
-    """Requests that brought a piece of the archive."""
+    """Return the number of requests that returned a part of the archive."""
     return sum(request.path.endswith("pack.tar.zst") and request.status == 206 for request in bucket.requests())
 
 
 def outcome(up: Popen[str]) -> str:
-    """What `up` said at its end."""
+    """Return the last line of the output of `up`."""
     return up.communicate()[0].splitlines()[-1]
 
 
-def test_stopped_killed_resumed_within_its_memory(
+def test_install_resumes_after_stop_and_kill_within_memory(
     site: ContainerSite, gigabyte: Azurite, figure: Callable[[str], None]
 ) -> None:
-    """`docker stop` ends it within 2 s with 143; after that, and after a kill, `up` goes on; 128 MiB are enough."""
+    """`docker stop` ends it within 2 s with 143; then, and after a kill, `up` continues; 128 MiB are enough."""
     site.use(gigabyte)
     site.files.append(TIGHT)
     name = f"{site.project}-{INIT}-1"
