@@ -215,5 +215,7 @@ def test_compatible_versions_are_accepted() -> None:
 def test_incompatible_versions_are_reported() -> None:
     """A pack whose needs the environment does not meet is refused, with what it needs and what was named."""
     for others, named in [([], "none"), ([replace(_OTHER, version="2026.02")], r"2026\.02")]:
-        with pytest.raises(IncompatibleError, match=rf"nl-nl 2026\.04 works with common 2025\.12 or .*names {named};"):
+        with pytest.raises(
+            IncompatibleError, match=rf"nl-nl 2026\.04 works with common 2025\.12 or .*asks for {named};"
+        ):
             check_compatibility([_NEEDY, *others])

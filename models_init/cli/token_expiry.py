@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from models_init.core.events import Observer
 
-_FIRST_LOOK, _LOOK = 3.0, 10.0  # seconds; an earlier rate is that of the slow start
+_FIRST_CHECK, _CHECK_INTERVAL = 3.0, 10.0  # seconds; an earlier rate is that of the slow start
 
 
 class TokenExpiryMonitor:
@@ -27,7 +27,7 @@ class TokenExpiryMonitor:
         self._expires = expires
         self._clock = clock
         self._began = 0.0
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._left = self._done = 0
         self._warned = False
 
@@ -39,7 +39,7 @@ class TokenExpiryMonitor:
         """See `Observer.expect`."""
         if not self._left:
             self._began = self._clock()
-            self._next_look = self._began + _FIRST_LOOK
+            self._next_check = self._began + _FIRST_CHECK
             self._done = 0
         self._left += count
         self._observer.expect(count)
@@ -50,18 +50,18 @@ class TokenExpiryMonitor:
         self._done += count
         self._observer.advance(count)
         now = self._clock()
-        if now >= self._next_look and not self._warned and self._left > 0:
-            self._next_look = now + _LOOK
-            self._look(now - self._began)
+        if now >= self._next_check and not self._warned and self._left > 0:
+            self._next_check = now + _CHECK_INTERVAL
+            self._check(now - self._began)
 
     def restore(self, count: int) -> None:
         """See `Observer.restore`. The rate is measured from here on."""
         self._left -= count
         self._began = self._clock()
-        self._next_look = self._began + _FIRST_LOOK
+        self._next_check = self._began + _FIRST_CHECK
         self._observer.restore(count)
 
-    def _look(self, seconds: float) -> None:
+    def _check(self, seconds: float) -> None:
         expires = self._expires()
         end = datetime.now(UTC) + timedelta(seconds=self._left * seconds / self._done)
         if expires and expires < end:
@@ -71,6 +71,6 @@ class TokenExpiryMonitor:
                 level="warning",
                 expires=f"{expires:%Y-%m-%d %H:%M:%S} UTC",
                 estimated_end=f"{end:%Y-%m-%d %H:%M:%S} UTC",
-                text="put a newer token into MODELS_SAS_TOKEN_FILE before that, and this run goes on with it; "
-                "otherwise run again with a new one: what was verified is kept",
+                text="put a newer token into MODELS_SAS_TOKEN_FILE before that, and this run will use it; "
+                "otherwise run again with a new one: verified data is kept",
             )

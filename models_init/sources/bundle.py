@@ -45,9 +45,9 @@ class BundleSource:
         loop, size = asyncio.get_running_loop(), stop - start
         while size:
             buffer = sink.get_buffer()[:size]
-            count = await ended(loop.run_in_executor(None, opened.medium.fill, buffer, offset))
+            count = await ended(loop.run_in_executor(None, opened.files.fill, buffer, offset))
             if count == 0:
-                raise UnavailableError(f"{self._path} became shorter while it was read")
+                raise UnavailableError(f"{self._path} became shorter while it was read; copy the bundle again")
             await sink.buffer_updated(count)
             offset, size = offset + count, size - count
 
@@ -67,12 +67,12 @@ class BundleSource:
     def repair_hint(self, key: str, start: int) -> str:
         """See `Source.repair_hint`."""
         where = self._bundle.place(key, start) if self._bundle else self._path
-        return f"it lies at {where}: take another copy of the bundle, or let MODELS_URL name the network, and run again"
+        return f"it is at {where}: use another copy of the bundle, or set MODELS_URL to a container, and run again"
 
     async def close(self) -> None:
         """Close the files."""
         if self._bundle:
-            self._bundle.medium.close()
+            self._bundle.files.close()
             self._bundle = None
 
     async def _opened(self) -> Bundle:
@@ -94,8 +94,8 @@ class BundleSource:
 class Bundle:
     """An open bundle whose files match its table of contents in number, order and size."""
 
-    def __init__(self, medium: MultipartFile, contents: Contents) -> None:
-        self.medium = medium
+    def __init__(self, files: MultipartFile, contents: Contents) -> None:
+        self.files = files
         self.contents = contents
         self.objects: defaultdict[str, list[Member]] = defaultdict(list)
         for member in contents.members:
@@ -109,15 +109,15 @@ class Bundle:
         Raises `UsageError`: the path is not a bundle. Raises `SourceError`: the bundle is damaged or incomplete. Also
         raises the errors of `MultipartFile`.
         """
-        medium = MultipartFile(parts_of(path))
+        files = MultipartFile(parts_of(path))
         try:
-            contents = _contents(medium, path)
-            _check_order(medium, contents)
-            _check_sizes(medium, contents)
+            contents = _contents(files, path)
+            _check_order(files, contents)
+            _check_sizes(files, contents)
         except BaseException:
-            medium.close()
+            files.close()
             raise
-        return cls(medium, contents)
+        return cls(files, contents)
 
     def document(self, key: str, limit: int) -> bytes:
         """Return a small object from its first copy with the right digest.
@@ -126,13 +126,13 @@ class Bundle:
         """
         for member in self._pieces(key):
             if member.start or member.size > limit:
-                raise SourceError(f"{key} in the bundle is larger than {limit} bytes: this is not what it should be")
-            data = self.medium.read(member.offset, member.size)
+                raise SourceError(f"{key} in the bundle is larger than {limit} bytes; use another copy of the bundle")
+            data = self.files.read(member.offset, member.size)
             if digest_of(data) == member.digest:
                 return data
         raise WrongBytesError(
-            f"{key} is damaged in the bundle, in both copies ({self.medium.place(member.offset)}); take another copy "
-            "of the bundle, or let MODELS_URL name the network, and run again"
+            f"{key} is damaged in the bundle, in both copies ({self.files.place(member.offset)}); use another copy "
+            "of the bundle, or set MODELS_URL to a container, and run again"
         )
 
     def offset(self, key: str, start: int, stop: int) -> int:
@@ -142,12 +142,14 @@ class Bundle:
         """
         pieces = self._pieces(key)
         if not 0 <= start < stop:
-            raise SourceError(f"bytes {start} to {stop} of {key} are no range")
+            raise SourceError(f"bytes {start} to {stop} of {key} are not a valid range")
         for piece in pieces:
             if piece.start <= start and stop <= piece.stop:
                 return piece.offset + start - piece.start
         if stop > max(piece.stop for piece in pieces):
-            raise SourceError(f"bytes {start} to {stop} of {key} are not in the bundle: it was made of another pack")
+            raise SourceError(
+                f"bytes {start} to {stop} of {key} are not in the bundle: it was made from another pack; make it again"
+            )
         raise NotFoundError(f"bytes {start} to {stop} of {key} are not in the bundle: {self._reason()}")
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
@@ -159,98 +161,101 @@ class Bundle:
         """Return the file and offset of a byte of an object, for messages."""
         for piece in self.objects.get(key, ()):
             if piece.start <= start < piece.stop:
-                return str(self.medium.place(piece.offset + start - piece.start))
-        return str(self.medium.paths[0])
+                return str(self.files.place(piece.offset + start - piece.start))
+        return str(self.files.paths[0])
 
     def _pieces(self, key: str) -> list[Member]:
         if key not in self.objects:
-            raise NotFoundError(f"there is no {key} in the bundle {self.medium.paths[0]}")
+            raise NotFoundError(f"the bundle {self.files.paths[0]} does not contain {key}")
         return self.objects[key]
 
     def _reason(self) -> str:
         since = self.contents.since
         if not since:
-            return "it holds whole packs only"
+            return "it contains whole packs only"
         release = f"release {since.release} (" if since.release else "("
-        return f"it was made for a volume that holds {release}{', '.join(sorted(since.packs))})"
+        return f"it was made for a volume that has {release}{', '.join(sorted(since.packs))})"
 
 
-def _contents(medium: MultipartFile, path: Path) -> Contents:
+def _contents(files: MultipartFile, path: Path) -> Contents:
     """Return the table of contents from the beginning, or from its copy at the end."""
-    bounds = medium.bounds()
+    bounds = files.bounds()
     for index, (start, _) in enumerate(bounds):
-        if found := _at_start(medium, start):
+        if found := _at_start(files, start):
             if index:
-                raise _disorder(medium, index, 0)
+                raise _wrong_order(files, index, 0)
             return found
     for index, (_, stop) in reversed(list(enumerate(bounds))):
-        if found := _at_end(medium, stop):
+        if found := _at_end(files, stop):
             if index < len(found.parts) - 1 and len(bounds) == len(found.parts):
-                raise _disorder(medium, index, len(found.parts) - 1)
+                raise _wrong_order(files, index, len(found.parts) - 1)
             return found
-    raise _unreadable(medium, path)
+    raise _unreadable(files, path)
 
 
-def _at_start(medium: MultipartFile, start: int) -> Contents | None:
+def _at_start(files: MultipartFile, start: int) -> Contents | None:
     begin = start + bundle_index.CONTENTS_START
-    length = bundle_index.length_by_head(medium.read(begin, bundle_index.HEAD_SIZE))
-    return bundle_index.decode(medium.read(begin, length)) if length else None
+    length = bundle_index.length_by_head(files.read(begin, bundle_index.HEAD_SIZE))
+    return bundle_index.decode(files.read(begin, length)) if length else None
 
 
-def _at_end(medium: MultipartFile, stop: int) -> Contents | None:
+def _at_end(files: MultipartFile, stop: int) -> Contents | None:
     end = stop - bundle_index.TAR_END
     length = (
-        bundle_index.length_by_seal(medium.read(end - bundle_index.SEAL_SIZE, bundle_index.SEAL_SIZE)) if end > 0 else 0
+        bundle_index.length_by_seal(files.read(end - bundle_index.SEAL_SIZE, bundle_index.SEAL_SIZE)) if end > 0 else 0
     )
-    return bundle_index.decode(medium.read(end - length, length)) if 0 < length <= end else None
+    return bundle_index.decode(files.read(end - length, length)) if 0 < length <= end else None
 
 
-def _unreadable(medium: MultipartFile, path: Path) -> UsageError | SourceError:
-    begin = medium.read(0, bundle_index.CONTENTS_START + bundle_index.HEAD_SIZE)
+def _unreadable(files: MultipartFile, path: Path) -> UsageError | SourceError:
+    begin = files.read(0, bundle_index.CONTENTS_START + bundle_index.HEAD_SIZE)
     if not begin:
-        return SourceError(f"{medium.paths[0]} is empty: the copy is incomplete; copy the bundle anew")
+        return SourceError(f"{files.paths[0]} is empty: the copy is incomplete; copy the bundle again")
     if bundle_index.CONTENTS_NAME.encode() in begin or bundle_index.length_by_head(
         begin[bundle_index.CONTENTS_START :]
     ):
         return SourceError(
-            f"the table of contents of the bundle {path} is damaged, and its copy at the end is damaged or missing, "
-            "too; copy the bundle anew"
+            f"the table of contents of the bundle {path} is damaged, and so is its copy at the end, or it is "
+            "missing; copy the bundle again"
         )
-    return UsageError(f"{path} is no bundle: name a file that `models-pack bundle` wrote, or its first part")
+    return UsageError(
+        f"{path} is not a bundle; set MODELS_URL to a file that `models-pack bundle` wrote, or to its first part"
+    )
 
 
-def _check_order(medium: MultipartFile, contents: Contents) -> None:
+def _check_order(files: MultipartFile, contents: Contents) -> None:
     """Raise `SourceError` if a part has the fingerprint of another part.
 
     A part with an unknown fingerprint is damaged but in the right place, which is not an error here.
     """
-    if len(medium.paths) != len(contents.parts):
+    if len(files.paths) != len(contents.parts):
         return
-    for index, found in enumerate(bundle_index.fingerprints(contents, medium.bounds(), medium.read)):
+    for index, found in enumerate(bundle_index.fingerprints(contents, files.bounds(), files.read)):
         if found and found != contents.parts[index] and found in contents.parts:
-            raise _disorder(medium, index, contents.parts.index(found))
+            raise _wrong_order(files, index, contents.parts.index(found))
 
 
-def _disorder(medium: MultipartFile, index: int, real: int) -> SourceError:
+def _wrong_order(files: MultipartFile, index: int, real: int) -> SourceError:
     return SourceError(
-        f"the parts are in the wrong order: {medium.paths[index]} is part {real + 1} of the bundle, "
-        f"by its name it would be part {index + 1}; give the parts their names back, then run again"
+        f"the parts are in the wrong order: {files.paths[index]} is part {real + 1} of the bundle, "
+        f"but named as part {index + 1}; restore the names of the parts, then run again"
     )
 
 
-def _check_sizes(medium: MultipartFile, contents: Contents) -> None:
+def _check_sizes(files: MultipartFile, contents: Contents) -> None:
     wanted = contents.part_sizes()
-    first = medium.paths[0]
-    if len(medium.paths) < len(wanted):
-        names = [part_name(first.stem, number + 1) for number in range(len(medium.paths), len(wanted))]
+    first = files.paths[0]
+    if len(files.paths) < len(wanted):
+        names = [part_name(first.stem, number + 1) for number in range(len(files.paths), len(wanted))]
         raise missing_parts(first.parent, names)
-    if len(medium.paths) > len(wanted):
+    if len(files.paths) > len(wanted):
         raise SourceError(
-            f"{medium.paths[len(wanted)]} does not belong to the bundle, which has {len(wanted)} parts; move it away"
+            f"{files.paths[len(wanted)]} does not belong to the bundle, which has {len(wanted)} parts; move it "
+            "to another directory"
         )
-    for path, size, due in zip(medium.paths, medium.sizes, wanted, strict=True):
+    for path, size, due in zip(files.paths, files.sizes, wanted, strict=True):
         if size != due:
             raise SourceError(
                 f"{path} has {size} bytes of {due} ({human_size(size)} of {human_size(due)}): the copy is "
-                f"{'incomplete' if size < due else 'not what was made'}; copy it anew, then run again"
+                f"{'incomplete' if size < due else 'too long'}; copy it again, then run again"
             )

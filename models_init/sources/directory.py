@@ -65,7 +65,7 @@ class DirectorySource:
 
     def repair_hint(self, _key: str, _start: int) -> str:
         """See `Source.repair_hint`."""
-        return "copy the pack into the directory anew"
+        return "copy the pack into the directory again"
 
     async def close(self) -> None:
         """Do nothing: no file is kept open between calls."""
@@ -77,7 +77,9 @@ class DirectorySource:
         except OSError as error:
             raise _translated(error, self._directory / key) from error
         if len(content) > limit:
-            raise SourceError(f"{self._directory / key} is larger than {limit} bytes: this is not what it should be")
+            raise SourceError(
+                f"{self._directory / key} is larger than {limit} bytes; check that it is a pack of models-pack"
+            )
         return content
 
     def _open_range(self, key: str, start: int, stop: int) -> int:
@@ -89,7 +91,10 @@ class DirectorySource:
             raise _translated(error, path) from error
         if not 0 <= start < stop <= size:
             os.close(descriptor)
-            raise SourceError(f"{path} has {size} bytes, {start} to {stop} were asked for: the copy is incomplete")
+            raise SourceError(
+                f"{path} has {size} bytes, but bytes {start} to {stop} were requested: the copy is incomplete; "
+                "copy it again"
+            )
         return descriptor
 
     def _read_into(self, key: str, descriptor: int, buffer: memoryview, offset: int) -> int:
@@ -98,7 +103,9 @@ class DirectorySource:
         except OSError as error:
             raise _translated(error, self._directory / key) from error
         if count == 0:
-            raise UnavailableError(f"{self._directory / key} became shorter while it was read")
+            raise UnavailableError(
+                f"{self._directory / key} became shorter while it was read; copy the pack into the directory again"
+            )
         return count
 
 
@@ -114,7 +121,7 @@ def _opened(path: Path) -> int:
     os.close(descriptor)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise SourceError(f"{path} is no regular file: this is not what it should be")
+    raise SourceError(f"{path} is not a regular file; copy the pack into the directory again")
 
 
 def _translated(error: OSError, path: Path) -> ModelsInitError:

@@ -47,7 +47,9 @@ def _parts_of(path: Path) -> list[Path]:
     if path.is_dir():
         stems = _stems(path)
         if len(stems) > 1:
-            raise SourceError(f"{path} holds parts of several bundles ({', '.join(stems)}.*): name the first part")
+            raise SourceError(
+                f"{path} has parts of several bundles ({', '.join(stems)}.*); set MODELS_URL to the first part of one"
+            )
         return _in_order(path, stems[0])
     found = _PART.match(path.name)
     if found:
@@ -55,7 +57,7 @@ def _parts_of(path: Path) -> list[Path]:
     if not path.exists() and path.parent.is_dir() and path.name in _stems(path.parent):
         return _in_order(path.parent, path.name)
     if not path.is_file():
-        raise SourceError(f"there is no {path}; mount the medium, or correct MODELS_URL")
+        raise SourceError(f"{path} does not exist; mount the disk or share, or correct MODELS_URL")
     return [path]
 
 
@@ -70,7 +72,9 @@ def _in_order(directory: Path, stem: str) -> list[Path]:
     matches = [(name, _PART.match(name)) for name in names]
     numbers = {int(found["number"]): name for name, found in matches if found and found["stem"] == stem}
     if not numbers:
-        raise SourceError(f"there is no {directory / part_name(stem, 1)}; mount the medium, or correct MODELS_URL")
+        raise SourceError(
+            f"{directory / part_name(stem, 1)} does not exist; mount the disk or share, or correct MODELS_URL"
+        )
     missing = [part_name(stem, number) for number in range(1, max(numbers)) if number not in numbers]
     if missing:
         raise missing_parts(directory, missing)
@@ -167,9 +171,9 @@ def _open(path: Path) -> int:
 
 
 def translated(error: OSError, path: Path) -> ModelsInitError:
-    """Return the exception for an `OSError` of a medium."""
+    """Return the exception for an `OSError` of reading a file or a part."""
     if isinstance(error, FileNotFoundError):
-        return SourceError(f"there is no {path}; mount the medium, or correct MODELS_URL")
+        return SourceError(f"{path} does not exist; mount the disk or share, or correct MODELS_URL")
     if isinstance(error, PermissionError):
         return AccessError(f"{path} cannot be read: {error.strerror}; give the running user read permission")
-    return UnavailableError(f"{path} cannot be read: {error.strerror}; check the medium, or take another copy of it")
+    return UnavailableError(f"{path} cannot be read: {error.strerror}; check the disk, or use another copy")

@@ -78,19 +78,19 @@ def plain(frame: memoryview, chunk: Chunk) -> memoryview:
 def _check_head(frame: memoryview, chunk: Chunk) -> None:
     """Check the frame header before decompressing, because memory is allocated for the sizes that it declares."""
     if bytes(frame[: len(zstandard.FRAME_HEADER)]) != zstandard.FRAME_HEADER:
-        raise WrongChunkError("it does not begin as a zstd frame")
+        raise WrongChunkError("it does not begin with a zstd frame")
     try:
         head = zstandard.get_frame_parameters(frame)
     except zstandard.ZstdError as error:
-        raise WrongChunkError(f"its frame's head cannot be read: {error}") from error
+        raise WrongChunkError(f"its frame header cannot be read: {error}") from error
     if head.content_size == zstandard.CONTENTSIZE_UNKNOWN:
-        raise WrongChunkError("its frame does not tell the content's size")
+        raise WrongChunkError("its frame does not declare the size of its content")
     if head.content_size != chunk.size:
-        raise WrongChunkError(f"its frame holds {head.content_size} bytes, not {chunk.size}")
+        raise WrongChunkError(f"its frame has {head.content_size} bytes, not {chunk.size}")
     if head.window_size > _WINDOW_LIMIT:
-        raise WrongChunkError(f"its frame asks for a window of {head.window_size} bytes, more than {_WINDOW_LIMIT}")
+        raise WrongChunkError(f"its frame requires a window of {head.window_size} bytes, more than {_WINDOW_LIMIT}")
     if head.dict_id:
-        raise WrongChunkError(f"its frame asks for the dictionary {head.dict_id}, and there is none")
+        raise WrongChunkError(f"its frame requires the dictionary {head.dict_id}, which does not exist")
 
 
 def write(root: str, placement: Placement, data: memoryview, passed: Passed | None = None) -> None:

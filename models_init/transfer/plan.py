@@ -200,11 +200,11 @@ def check_compatibility(manifests: Sequence[Manifest]) -> None:
     """Raise `IncompatibleError`, with the versions that would fit, for packs that do not work together."""
     chosen = {manifest.pack: manifest.version for manifest in manifests}
     faults = [
-        f"{manifest.ref} works with {other.pack} {' or '.join(other.versions)}, and the environment names "
+        f"{manifest.ref} works with {other.pack} {' or '.join(other.versions)}, but the environment asks for "
         f"{chosen.get(other.pack, 'none')}"
         for manifest in manifests
         for other in manifest.requires
         if chosen.get(other.pack) not in other.versions
     ]
     if faults:
-        raise IncompatibleError("; ".join(faults) + "; set versions that fit together")
+        raise IncompatibleError("; ".join(faults) + "; set versions that work together")

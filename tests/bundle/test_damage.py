@@ -97,7 +97,7 @@ def test_flipped_bit_is_located_and_only_its_chunk_is_lost(damaged: BundleCopy, 
         assert damage.what.startswith("the chunk of ")
         assert byte < damage.offset + 30 * _KIB
         assert f"byte {damage.offset} of {damaged.copy}" in message
-        assert "take another copy of the bundle, or let MODELS_URL name the network" in message
+        assert "use another copy of the bundle, or set MODELS_URL to a container" in message
         assert not (volume / "current").exists()
         fetched = _install(damaged.environment(volume, damaged.good))["bytes_fetched"]
         assert isinstance(fetched, int)
@@ -145,7 +145,7 @@ def _member(contents: bundle_index.Contents, name: str) -> int:
 def test_damage_outside_chunks_is_located_and_install_succeeds(damaged: BundleCopy, tmp_path: Path, place: str) -> None:
     """Tables and manifests exist twice, and headers are not needed."""
     opened = Bundle.open(damaged.copy)
-    opened.medium.close()
+    opened.files.close()
     byte = media.flip(damaged.copy, 8 * _PLACES[place](opened.contents) + 3)
     (damage,) = _inspected(damaged.copy)
     assert damage.offset <= byte
@@ -155,7 +155,7 @@ def test_damage_outside_chunks_is_located_and_install_succeeds(damaged: BundleCo
 
 def test_manifest_damaged_in_both_copies_is_wrong_bytes(damaged: BundleCopy, tmp_path: Path) -> None:
     opened = Bundle.open(damaged.copy)
-    opened.medium.close()
+    opened.files.close()
     for name in ("common/2026.04/manifest.json", "copies/common/2026.04/manifest.json"):
         media.flip(damaged.copy, 8 * _member(opened.contents, name))
     with pytest.raises(WrongBytesError, match=r"manifest\.json is damaged in the bundle, in both copies"):
@@ -176,7 +176,7 @@ def test_any_flipped_bit_invalidates_table_of_contents() -> None:
 
 def test_inspect_lists_damage_and_exits_with_30(damaged: BundleCopy) -> None:
     opened = Bundle.open(damaged.copy)
-    opened.medium.close()
+    opened.files.close()
     media.flip(damaged.copy, 8 * (_member(opened.contents, "nl-nl/2026.04/pack.tar.zst") + 60_000))
     done = vendor.run("inspect", damaged.copy)
     assert done.code == 30
@@ -228,19 +228,19 @@ _PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "one is empty": (lambda directory: _cut(directory / "site.tar.004", 0), "site.tar.004 has 0 bytes of 2500000"),
     "two in the middle changed places": (
         lambda directory: _swap(directory, "site.tar.002", "site.tar.004"),
-        "site.tar.002 is part 4 of the bundle, by its name it would be part 2",
+        "site.tar.002 is part 4 of the bundle, but named as part 2",
     ),
     "the first changed places": (
         lambda directory: _swap(directory, "site.tar.001", "site.tar.003"),
-        "site.tar.003 is part 1 of the bundle, by its name it would be part 3",
+        "site.tar.003 is part 1 of the bundle, but named as part 3",
     ),
     "the last changed places": (
         lambda directory: _swap(directory, "site.tar.005", "site.tar.002"),
-        "site.tar.002 is part 5 of the bundle, by its name it would be part 2",
+        "site.tar.002 is part 5 of the bundle, but named as part 2",
     ),
     "first and last changed places": (
         lambda directory: _swap(directory, "site.tar.001", "site.tar.005"),
-        "site.tar.005 is part 1 of the bundle, by its name it would be part 5",
+        "site.tar.005 is part 1 of the bundle, but named as part 5",
     ),
     "one too many": (
         lambda directory: shutil.copy(directory / "site.tar.002", directory / "site.tar.006"),
@@ -248,7 +248,7 @@ _PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another bundle beside it": (
         lambda directory: shutil.copy(directory / "site.tar.002", directory / "other.tar.001"),
-        "holds parts of several bundles (other.tar, site.tar.*)",
+        "has parts of several bundles (other.tar, site.tar.*)",
     ),
 }
 
@@ -272,14 +272,14 @@ _FILES: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "cut": (lambda path: _cut(path, 5_000_000), 20, "site.tar has 5000000 bytes of 1"),
     "longer": (lambda path: _cut(path, 20_000_000), 20, "site.tar has 20000000 bytes of 1"),
     "empty": (lambda path: _cut(path, 0), 20, "site.tar is empty: the copy is incomplete"),
-    "not there": (lambda path: path.unlink(), 20, "there is no "),
+    "not there": (lambda path: path.unlink(), 20, "does not exist; mount the disk"),
     "both tables damaged": (
         _damage_both_tables,
         20,
-        "is damaged, and its copy at the end is damaged or missing, too; copy the bundle anew",
+        "is damaged, and so is its copy at the end, or it is missing; copy the bundle again",
     ),
-    "no bundle": (lambda path: path.write_bytes(b"\x1f\x8b something else" * 100), 2, "site.tar is no bundle"),
-    "a text": (lambda path: path.write_text("hello"), 2, "site.tar is no bundle"),
+    "no bundle": (lambda path: path.write_bytes(b"\x1f\x8b something else" * 100), 2, "site.tar is not a bundle"),
+    "a text": (lambda path: path.write_text("hello"), 2, "site.tar is not a bundle"),
 }
 
 
@@ -307,7 +307,7 @@ def test_network_supplies_only_chunk_damaged_in_bundle(site: Site, packs: Packs,
     media.flip(bundle_copy, 8 * 6_000_000)
     failed = site.run(MODELS_URL=str(bundle_copy))
     assert failed.code == 30
-    assert f"{bundle_copy}: take another copy of the bundle" in failed.fault
+    assert f"{bundle_copy}: use another copy of the bundle" in failed.fault
     done = site.run("--json")
     assert (done.code, done.json["activated"]) == (0, True)
     assert done.json["bytes_fetched"] <= 450 * _KIB  # the largest chunk of those of 256 KiB on average

@@ -115,7 +115,7 @@ def test_bundle_since_receipt_upgrades_its_volume_only(site: Site, packs: Packs,
         assert f"neither {out.as_uri()} nor this volume has " in done.fault
         assert f"of {COMMON}, " in done.fault
         assert f"of {NEWER}: " in done.fault
-        assert f"holds release {(site.volume / 'current').readlink().name} ({COMMON}, {DUTCH})" in done.fault
+        assert f"has release {(site.volume / 'current').readlink().name} ({COMMON}, {DUTCH})" in done.fault
         assert untouched(fresh.volume)
 
     upgraded = site.but(**fresh.environment)

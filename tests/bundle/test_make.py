@@ -103,7 +103,7 @@ def test_identical_bundle_since_receipt_is_unchanged(site: Site, packs: Packs, t
 async def test_killed_run_is_resumed_and_gives_same_bytes(whole: Path, packs: Packs, tmp_path: Path) -> None:
     out, part = tmp_path / "site.tar", tmp_path / "site.tar.part"
     opened = Bundle.open(whole)
-    opened.medium.close()
+    opened.files.close()
     (archive,) = opened.objects[_ARCHIVE]
 
     def _archive_begun() -> bool:
@@ -143,7 +143,7 @@ def test_wrong_bytes_between_chunks_are_fetched_again(whole: Path, packs: Packs,
     out, part = tmp_path / "site.tar", tmp_path / "site.tar.part"
     shutil.copy(whole, part)
     opened = Bundle.open(whole)
-    opened.medium.close()
+    opened.files.close()
     (archive,) = opened.objects[_ARCHIVE]
     media.flip(part, 8 * archive.offset)
     vendor.bundled("--out", out, **packs.environment)

@@ -190,7 +190,7 @@ _NAMES = [
     ),
     HostileCase(
         "a need that nobody can meet",
-        f"works with {COMMON} 1999.01, and the environment names {VERSION}",
+        f"works with {COMMON} 1999.01, but the environment asks for {VERSION}",
         _requires({"pack": COMMON, "versions": ["1999.01"]}),
         code=12,
     ),
@@ -285,8 +285,8 @@ _DOCUMENTS = [
         code=20,
         memory=250 * MIB,
     ),
-    HostileCase("a manifest without end", "is no regular file", _another_place("endless"), code=20),
-    HostileCase("a manifest that nobody writes", "is no regular file", _another_place("fifo"), code=20),
+    HostileCase("a manifest without end", "is not a regular file", _another_place("endless"), code=20),
+    HostileCase("a manifest that nobody writes", "is not a regular file", _another_place("fifo"), code=20),
     HostileCase("a manifest that is a directory", "has no manifest", _another_place("directory"), code=21),
     HostileCase("versions whose names are commands", "?[2J?]0;x?", _listed("\x1b[2J\x1b]0;x\a"), code=21),
 ]

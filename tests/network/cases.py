@@ -33,8 +33,8 @@ class NetworkCase:
     words: str = ""
 
 
-_OFF = "broke off the connection"
-_ODD = "something that is not HTTP"
+_OFF = "closed the connection before the end of its response"
+_ODD = "something other than HTTP"
 _BUSY = "it is overloaded or down"
 
 CASES = (
@@ -55,7 +55,7 @@ CASES = (
     NetworkCase("429, Retry-After of 1 s", "429", "1", code=20, words=_BUSY),
     NetworkCase("503, Retry-After as a date", "503", "date", code=20, words=_BUSY),
     NetworkCase("500", "500", code=20, words=_BUSY),
-    NetworkCase("redirected to the same place", "redirect", code=20, words="redirects in a circle"),
+    NetworkCase("redirected to the same place", "redirect", code=20, words="redirects in a loop"),
     NetworkCase("redirected to another host, which needs no token", "redirect", ELSEWHERE),
     NetworkCase("random bytes, no HTTP", "garbage", code=20, words=f"{_ODD}|{_OFF}"),
     NetworkCase("a body without status and headers", "no-status", code=20, words=f"{_ODD}|{_OFF}"),

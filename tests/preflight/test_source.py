@@ -275,7 +275,7 @@ async def test_token_is_judged_by_the_clock_of_the_service(site: Site, packs: Pa
 
 @pytest.mark.parametrize(
     ("url", "says"),
-    [(NOWHERE, "the name of models.invalid cannot be resolved"), ("http://127.0.0.1:PORT/none", "cannot be reached")],
+    [(NOWHERE, "the host name models.invalid cannot be resolved"), ("http://127.0.0.1:PORT/none", "cannot be reached")],
 )
 def test_unreachable_source_is_reported_within_seconds(site: Site, packs: Packs, url: str, says: str) -> None:
     """The exit code is 20 after about a second, not after minutes; no further requests are made."""

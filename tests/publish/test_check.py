@@ -157,7 +157,9 @@ def test_frame_without_content_size_is_a_fault(tmp_path: Path) -> None:
     content = b"first" * 100
     directory = pack(tmp_path, {"a": content})
     replace_frame(directory, lambda _: zstandard.ZstdCompressor(write_content_size=False).compress(content))
-    assert faults(directory) == ("a: the chunk of bytes 0 to 500 is wrong: its frame does not tell the content's size",)
+    assert faults(directory) == (
+        "a: the chunk of bytes 0 to 500 is wrong: its frame does not declare the size of its content",
+    )
 
 
 def test_frame_without_last_block_is_a_fault(tmp_path: Path) -> None:

@@ -704,7 +704,9 @@ async def test_unusable_ca_file_is_reported_before_request(tmp_path: Path, conte
     if content is not None:
         path.write_bytes(content)
     async with FaultyServer({_KEY: _DATA}) as server, opened(server.url, ca_file=str(path)) as source:
-        with pytest.raises(UsageError, match=rf"MODELS_CA_FILE={path} (cannot be read|is empty|holds no certificate)"):
+        with pytest.raises(
+            UsageError, match=rf"MODELS_CA_FILE={path} (cannot be read|is empty|contains no certificate)"
+        ):
             await source.read(_KEY, 100)
         assert server.seen == []
 

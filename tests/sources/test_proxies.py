@@ -191,9 +191,9 @@ def test_proxy_is_chosen_by_scheme_and_variables(environment: dict[str, str], ur
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("socks5://secret@h:1080", "names a SOCKS proxy, which is not supported; name an HTTP proxy, such as http://"),
+        ("socks5://secret@h:1080", "names a SOCKS proxy, which is not supported; use an HTTP proxy, such as http://"),
         ("SOCKS5h://secret@h:1080", "names a SOCKS proxy, which is not supported"),
-        ("ftp://secret@h", "is not the address of a proxy; name one such as http://proxy.example:3128"),
+        ("ftp://secret@h", "is not the address of a proxy; use one such as http://proxy.example:3128"),
         ("http://secret@:3128", "is not the address of a proxy"),
         ("http://secret@h:p", "is not the address of a proxy"),
         ("http://secret@[::1", "is not the address of a proxy"),

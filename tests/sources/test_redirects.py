@@ -77,7 +77,7 @@ async def test_redirect_loop_is_error() -> None:
     """More than five redirects are a permanent error."""
     async with FaultyServer({_KEY: _DATA}) as server:
         server.script(redirect(f"{server.url}/{_KEY}"))
-        with pytest.raises(SourceError, match="redirects in a circle") as error:
+        with pytest.raises(SourceError, match="redirects in a loop") as error:
             await asked(server)
         assert type(error.value) is SourceError
         assert len(server.seen) == 6

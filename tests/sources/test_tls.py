@@ -198,35 +198,41 @@ REFUSED: dict[str, tuple[Callable[[Certificates], bytes], str]] = {
         lambda ours: openssl("pkcs12", "-export", "-in", ours.authority, "-nokeys", "-passout", "pass:x"),
         r"is a PKCS#12 file \(\.pfx, \.p12\); convert it: openssl pkcs12 -nokeys -in '{path}' -out ca\.pem$",
     ),
-    "a key": (lambda ours: ours.key.read_bytes(), "is a private key, not a certificate; name the file with your CA"),
+    "a key": (
+        lambda ours: ours.key.read_bytes(),
+        "is a private key, not a certificate; set it to the file with your CA",
+    ),
     "a key in DER": (
         lambda ours: openssl("pkey", "-in", ours.key, "-outform", "DER"),
-        "is a private key, not a certificate; name the file with your CA",
+        "is a private key, not a certificate; set it to the file with your CA",
     ),
     "an EC key in DER": (
         lambda ours: openssl("ec", "-in", ours.key, "-outform", "DER"),
-        "is a private key, not a certificate; name the file with your CA",
+        "is a private key, not a certificate; set it to the file with your CA",
     ),
-    "a request": (_request, "is a certificate request, not a certificate; name the file"),
+    "a request": (_request, "is a certificate request, not a certificate; set it to the file"),
     "a request in DER": (
         lambda ours: openssl("req", "-outform", "DER", data=_request(ours)),
-        "holds no certificate in PEM or DER format; name the file",
+        "contains no certificate in PEM or DER format; set it to the file",
     ),
     "a web page": (lambda _: _PAGE, "is a web page, not a certificate; download the certificate again"),
-    "nothing": (lambda _: b"", "is empty; name the file with your CA's certificate in PEM or DER format"),
-    "line ends only": (lambda _: b"\r\n", "is empty; name the file"),
-    "other text": (lambda _: b"no certificate", "holds no certificate in PEM or DER format; name the file"),
-    "zeros": (lambda _: bytes(100), "holds no certificate in PEM or DER format; name the file"),
-    "a part of DER": (lambda _: b"\x30\x82\x01", "holds no certificate in PEM or DER format; name the file"),
+    "nothing": (lambda _: b"", "is empty; set it to the file with your CA's certificate in PEM or DER format"),
+    "line ends only": (lambda _: b"\r\n", "is empty; set it to the file"),
+    "other text": (lambda _: b"no certificate", "contains no certificate in PEM or DER format; set it to the file"),
+    "zeros": (lambda _: bytes(100), "contains no certificate in PEM or DER format; set it to the file"),
+    "a part of DER": (lambda _: b"\x30\x82\x01", "contains no certificate in PEM or DER format; set it to the file"),
     "a part of PEM": (
         lambda ours: ours.authority.read_bytes()[:200],
-        "holds a damaged certificate; get the file again",
+        "contains a damaged certificate; get the file again",
     ),
     "a part of the last": (
         lambda ours: ours.authority.read_bytes() + ours.authority.read_bytes().replace(b"M", b"%"),
-        "holds a damaged certificate; get the file again",
+        "contains a damaged certificate; get the file again",
     ),
-    "too much": (lambda ours: ours.authority.read_bytes() + bytes(16 << 20), "is larger than 16 MiB; name the file"),
+    "too much": (
+        lambda ours: ours.authority.read_bytes() + bytes(16 << 20),
+        "is larger than 16 MiB; set it to the file",
+    ),
 }
 
 
@@ -262,7 +268,7 @@ def test_unreadable_ca_file_path_is_reported(tmp_path: Path) -> None:
     """A missing file, a directory and an unreadable file have different messages."""
     with pytest.raises(UsageError, match=r"^MODELS_CA_FILE=/missing cannot be read: No such file or directory; check"):
         client_context("/missing")
-    with pytest.raises(UsageError, match=rf"^MODELS_CA_FILE={tmp_path} is a directory; name one file with all"):
+    with pytest.raises(UsageError, match=rf"^MODELS_CA_FILE={tmp_path} is a directory; set it to one file with all"):
         client_context(str(tmp_path))
     with pytest.raises(UsageError, match=r"cannot be read: embedded null byte; check"):
         client_context("/a\0b")

@@ -74,7 +74,7 @@ def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
     if not paths[0].exists():
         return None
     opened = Bundle.open(paths[0])
-    opened.medium.close()
+    opened.files.close()
     if _without_digests(opened.contents) == _without_digests(contents):
         return opened.contents
     raise UsageError(f"{paths[0]} is a different bundle: choose another --out, or remove that file")

@@ -71,9 +71,9 @@ async def inspect(path: Path, workers: Workers, observer: Observer) -> BundleIns
             damages += found
         packs = await workers.run(inspector.packs)
     finally:
-        opened.medium.close()
+        opened.files.close()
     damages.sort(key=lambda damage: (damage.path, damage.offset))
-    return BundleInspection(opened.contents, tuple(opened.medium.paths), tuple(packs), tuple(damages))
+    return BundleInspection(opened.contents, tuple(opened.files.paths), tuple(packs), tuple(damages))
 
 
 class _BundleInspector:
@@ -82,7 +82,7 @@ class _BundleInspector:
     def __init__(self, opened: Bundle) -> None:
         self._bundle = opened
         self._contents = opened.contents
-        self._medium = opened.medium
+        self._medium = opened.files
         self._layout = layout_of(opened.contents)
         self._manifests: dict[str, Manifest] = dict(self._read_manifests())
 

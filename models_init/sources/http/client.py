@@ -139,7 +139,7 @@ class HttpClient:
                 return response
             response.release()
             target = _redirected(target, location, first, credentials.query)
-        raise SourceError(f"{first.name} redirects in a circle, or too often; check MODELS_URL and the proxy")
+        raise SourceError(f"{first.name} redirects in a loop, or more than 5 times; check MODELS_URL and the proxy")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -176,8 +176,8 @@ class HttpClient:
         if not self._session:
             if self._options.ca_file:
                 self._context()  # report an invalid file even if no connection uses TLS
-            capped = self._options.receive_buffer
-            self._connector = _Connector(capped)
+            receive_buffer = self._options.receive_buffer
+            self._connector = _Connector(receive_buffer)
             self._session = aiohttp.ClientSession(
                 connector=self._connector,
                 timeout=aiohttp.ClientTimeout(
@@ -186,7 +186,7 @@ class HttpClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"models_init/{__version__}", "Accept-Encoding": "identity"},
                 auto_decompress=False,
-                read_bufsize=min(_READ_BUFFER, capped or _READ_BUFFER),
+                read_bufsize=min(_READ_BUFFER, receive_buffer or _READ_BUFFER),
                 max_line_size=_HEAD_LIMIT,
                 max_field_size=_HEAD_LIMIT,
             )
@@ -240,23 +240,23 @@ class _Connector(aiohttp.TCPConnector):
         """Wait until all sockets are closed: aiohttp's `close` does not wait for the TLS shutdown with a proxy."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_LIMIT):
-                while any(made.fileno() >= 0 for made in self._sockets):  # noqa: ASYNC110 - there is no close event
+                while any(sock.fileno() >= 0 for sock in self._sockets):  # noqa: ASYNC110 - there is no close event
                     await asyncio.sleep(0.001)
 
     def _make_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        made = socket.socket(*address[:3])
+        sock = socket.socket(*address[:3])
         if self._receive_buffer:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        self._sockets.add(made)
-        return made
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        self._sockets.add(sock)
+        return sock
 
 
-def _redirected(asked: str, location: str, first: Origin, secret: str) -> str:
+def _redirected(requested: str, location: str, first: Origin, secret: str) -> str:
     """Return the URL of a redirect: with the secret only for the first origin.
 
     Raises `SourceError`: the target is not a web address, or leaves TLS.
     """
-    moved = web_address(location, asked)
+    moved = web_address(location, requested)
     if not moved:
         raise SourceError(
             f"{first.name} redirects to something that is not a web address; check MODELS_URL and the proxy"

@@ -17,7 +17,7 @@ from models_init.core.errors import ModelsInitError, SourceError, UnavailableErr
 if TYPE_CHECKING:
     from models_init.sources.http.origin import Route
 
-_NOT_HTTP = "answered with something that is not HTTP; check MODELS_URL and the proxy"
+_NOT_HTTP = "answered with something other than HTTP; check MODELS_URL and the proxy"
 
 
 def network_error(error: Exception, route: Route) -> ModelsInitError:
@@ -40,8 +40,8 @@ def network_error(error: Exception, route: Route) -> ModelsInitError:
 def proxy_status_error(status: int, route: Route) -> SourceError:
     """Return the exception for an error status in a proxy's response to CONNECT."""
     host = route.origin.name
-    if _may_pass(status):
-        return UnavailableError(f"the proxy has no connection to {host} now: it answered {status}")
+    if _is_transient(status):
+        return UnavailableError(f"the proxy cannot connect to {host} at present: it answered {status}; check the proxy")
     variable = f"{route.origin.scheme.upper()}_PROXY"
     return SourceError(f"the proxy refuses to connect to {host}: it answered {status}; check {variable}")
 
@@ -65,16 +65,16 @@ def body_error(error: Exception, host: str) -> UnavailableError:
         case aiohttp.ClientResponseError():
             return UnavailableError(f"{host} {_NOT_HTTP}")
         case _:
-            return UnavailableError(f"{host} broke off the connection; check the network")
+            return UnavailableError(f"{host} closed the connection before the end of its response; check the network")
 
 
 def _certificate_error(error: aiohttp.ClientConnectorCertificateError) -> SourceError:
     """Return an exception that names the owner of the certificate, which may be the server or the proxy."""
     cause = error.certificate_error
-    reason = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it does not fit the name"
+    reason = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it is for another name"
     host = error.host if error.port == 443 else f"{error.host}:{error.port}"
     return SourceError(
-        f"the certificate of {host} is not trusted: {reason}; name the file of your CA's certificate in MODELS_CA_FILE"
+        f"the certificate of {host} is not trusted: {reason}; set MODELS_CA_FILE to the file with your CA's certificate"
     )
 
 
@@ -82,7 +82,7 @@ def _connect_error(error: OSError, route: Route, via: str) -> ModelsInitError:
     host = route.origin.name
     match error:
         case ssl.SSLError():
-            return SourceError(f"{host} does not speak TLS as it should; check MODELS_URL and the proxy")
+            return SourceError(f"{host} does not answer as a TLS server; check MODELS_URL and the proxy")
         case TimeoutError() | ConnectionResetError() | ConnectionAbortedError():
             return body_error(error, via)
         case _ if route.proxy:
@@ -95,8 +95,8 @@ def _connect_error(error: OSError, route: Route, via: str) -> ModelsInitError:
 
 
 def _name_error(host: str) -> UnavailableError:
-    return UnavailableError(f"the name of {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
+    return UnavailableError(f"the host name {host} cannot be resolved; check MODELS_URL, DNS and the proxy")
 
 
-def _may_pass(status: int) -> bool:
+def _is_transient(status: int) -> bool:
     return status in (408, 429) or status >= 500

@@ -63,10 +63,10 @@ def proxy_for(origin: Origin, environment: Mapping[str, str]) -> str:
     if not proxy or is_exempt(origin, environment):
         return ""
     if proxy.lower().startswith("socks"):
-        raise UsageError(f"{variable} names a SOCKS proxy, which is not supported; name an HTTP proxy, {_EXAMPLE}")
+        raise UsageError(f"{variable} names a SOCKS proxy, which is not supported; use an HTTP proxy, {_EXAMPLE}")
     address = web_address(proxy if "://" in proxy else f"http://{proxy}")
     if not address:
-        raise UsageError(f"{variable} is not the address of a proxy; name one {_EXAMPLE}")
+        raise UsageError(f"{variable} is not the address of a proxy; use one {_EXAMPLE}")
     return address
 
 

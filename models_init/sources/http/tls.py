@@ -29,7 +29,7 @@ _MAX_FILE = 16 << 20  # bytes; the list of all public authorities has 0.2 MiB
 _KEY = "a private key, not a certificate"
 _P7B, _PFX = "a PKCS#7 file (.p7b)", "a PKCS#12 file (.pfx, .p12)"
 _WEB_PAGE = "a web page, not a certificate"
-_ANOTHER_FILE = "name the file with your CA's certificate in PEM or DER format"
+_ANOTHER_FILE = "set it to the file with your CA's certificate in PEM or DER format"
 _ADVICE = {
     _P7B: "convert it: openssl pkcs7{form} -print_certs -in {file} -out ca.pem",
     _PFX: "convert it: openssl pkcs12 -nokeys -in {file} -out ca.pem",
@@ -71,7 +71,7 @@ def describe_connection(tls: ssl.SSLObject, ca_file: str) -> str:
     """Describe the protocol, the issuer of the server's certificate, and the trusted certificates."""
     certificate: Mapping[str, Any] = tls.getpeercert() or {}
     issuer = dict(pair for part in certificate.get("issuer", ()) for pair in part)
-    by = issuer.get("commonName") or issuer.get("organizationName") or "nobody in particular"
+    by = issuer.get("commonName") or issuer.get("organizationName") or "an unnamed authority"
     paths = ssl.get_default_verify_paths()
     trusted = ca_file or paths.cafile or paths.capath or "the system"
     return f"{tls.version()}, certificate by {by}, trusted by {trusted}"
@@ -80,7 +80,7 @@ def describe_connection(tls: ssl.SSLObject, ca_file: str) -> str:
 def _read(ca_file: str) -> bytes:
     path = Path(ca_file)
     if path.is_dir():
-        raise _fault(ca_file, "is a directory", "name one file with all certificates")
+        raise _fault(ca_file, "is a directory", "set it to one file with all certificates")
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_FILE + 1)
@@ -114,7 +114,7 @@ def _diagnosis(data: bytes, file: str) -> tuple[str, str]:
     text, is_der = _text(data), data[:1] == b"\x30"
     labels = _LABEL.findall(text)
     if "CERTIFICATE" in labels or "X509 CERTIFICATE" in labels:
-        return "holds a damaged certificate", "get the file again"
+        return "contains a damaged certificate", "get the file again"
     if labels:
         found = next((_KEY for label in labels if label.endswith("PRIVATE KEY")), _PEM_FORMATS.get(labels[0], ""))
     elif is_der:
@@ -123,7 +123,7 @@ def _diagnosis(data: bytes, file: str) -> tuple[str, str]:
     else:
         found = _WEB_PAGE if re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE) else ""
     advice = _ADVICE.get(found, _ANOTHER_FILE).format(file=file, form=" -inform DER" if is_der else "")
-    return f"is {found}" if found else "holds no certificate in PEM or DER format", advice
+    return f"is {found}" if found else "contains no certificate in PEM or DER format", advice
 
 
 def _header_size(data: bytes) -> int:
