@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.cli.settings import load
 from models_init.formats.minisign import binding
+from models_init.publish.cli.commands import bundle
+from models_init.publish.cli.main import _parser
 from models_init.sources.bundle import Bundle
 from tests import services as real
 from tests.bundle import media, vendor
 from tests.eventually import eventually
+from tests.publish.observers import CountingObserver
 from tests.signing.vendor import KEY, OTHER, minisign, unencrypted
 from tests.site import COMMON, DUTCH, NEWER, Site
 
@@ -285,6 +289,12 @@ def test_minisign_signatures_are_bundled_unchanged(packs: Packs, tmp_path: Path,
     assert signed.code == 0, signed.err
     unsigned = Site(tmp_path / "other", site.environment).run(MODELS_PUBLIC_KEY_FILE=str(public))
     assert unsigned.code == 13
+
+
+async def test_progress_of_several_archives_has_one_total(packs: Packs, tmp_path: Path) -> None:
+    observer, arguments = CountingObserver(), ["bundle", "--out", str(tmp_path / "site.tar")]
+    await bundle._make(load(packs.environment, with_packs=True), _parser().parse_args(arguments), None, observer)
+    assert (observer.totals, observer.done) == (1, observer.expected)
 
 
 def test_smallest_memory_setting_is_sufficient(packs: Packs, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from models_init.formats.manifest import MIB, encode
 from models_init.publish.inspection.check_pack import CheckResult, check_packs
 from models_init.publish.pack.version_directory import find
 from tests import samples
+from tests.publish.observers import CountingObserver
 from tests.publish.packs import KIB, archive_of, built, describe, forge, pack, stream_of
 
 if TYPE_CHECKING:
@@ -65,21 +66,6 @@ def without_chunk_faults(found: tuple[str, ...]) -> list[str]:
     return [fault for fault in found if "the chunk of bytes" not in fault]
 
 
-class CountingObserver(NullObserver):
-    """Counts expected and completed bytes."""
-
-    def __init__(self) -> None:
-        self.expected = self.done = 0
-
-    def expect(self, count: int) -> None:
-        """Add to the expected bytes."""
-        self.expected += count
-
-    def advance(self, count: int) -> None:
-        """Add to the completed bytes."""
-        self.done += count
-
-
 def test_built_pack_has_no_fault_and_progress_reaches_total(tmp_path: Path) -> None:
     source = samples.write_tree(tmp_path / "source")
     built(source, tmp_path / "out", chunk_size=64 * KIB)
@@ -87,6 +73,14 @@ def test_built_pack_has_no_fault_and_progress_reaches_total(tmp_path: Path) -> N
     results = check_packs(find(tmp_path / "out"), observer)
     assert [result.faults for result in results] == [()]
     assert observer.done == observer.expected > MIB
+
+
+def test_progress_of_several_packs_has_one_total(tmp_path: Path) -> None:
+    for name in ("common", "nl-nl"):
+        pack(tmp_path, FILES, PackRef(name, "1"))
+    observer = CountingObserver()
+    check_packs(find(tmp_path), observer)
+    assert (observer.totals, observer.done) == (1, observer.expected)
 
 
 def test_flipped_bit_is_located_in_its_chunk(tmp_path: Path) -> None:

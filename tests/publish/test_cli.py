@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.services.azurite import Azurite
 
 FILES = {"am/final.mdl": bytes(range(256)) * 40, "conf/empty": b""}
+TOKEN = f"sv=2026-10-06&sp=rw&sig={'A' * 43}%3D"
 PROGRAM = [sys.executable, "-m", "models_init.publish"]
 
 
@@ -49,9 +50,10 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str], code: 
     """Run a command that must fail, and return its one line of error."""
     assert main(arguments) == code
     message = capsys.readouterr()
-    assert message.err.startswith("models-pack: error: ")
-    assert message.err.count("\n") == 1
-    return message.err
+    *before, last = message.err.splitlines(keepends=True)
+    assert all(line.startswith("models-pack: uploading to ") for line in before)
+    assert last.startswith("models-pack: error: ")
+    return last
 
 
 # --- arguments ---
@@ -121,18 +123,60 @@ def test_build_and_check_print_one_line_for_each_pack(tmp_path: Path, capsys: py
     assert message.err == ""
 
 
-def test_build_without_numpy_names_extra(tmp_path: Path) -> None:
-    """`--help` needs no extra."""
-    without = "import sys; sys.modules['numpy'] = None; from models_init.publish.cli.main import main; sys.exit(main())"
-    arguments = build_arguments(write(tmp_path / "source", FILES), tmp_path / "out")
-    done = subprocess.run([sys.executable, "-c", without, *arguments], capture_output=True, text=True, check=False)
+_WITHOUT_EXTRA = (
+    "import sys; sys.modules.update({'numpy': None, 'azure': None});"
+    "from models_init.publish.cli.main import main; sys.exit(main())"
+)
+"""Run `models-pack` as after `pip install models-init`, without the packages of the extra `publish`."""
+
+
+@pytest.mark.parametrize(("command", "package"), [("build", "numpy"), ("upload", "azure")])
+def test_missing_package_is_reported_with_its_extra(tmp_path: Path, command: str, package: str) -> None:
+    pack(tmp_path, FILES)
+    arguments = {
+        "build": build_arguments(write(tmp_path / "source", FILES), tmp_path / "new"),
+        "upload": ["upload", str(tmp_path / "out"), "--url", "https://nowhere.invalid/models"],
+    }[command]
+    environment = {"PATH": os.environ["PATH"], "MODELS_SAS_TOKEN": TOKEN}
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_EXTRA, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
     message = (
-        "models-pack: error: `models-pack build` needs a package that is not installed (numpy): "
+        f"models-pack: error: `models-pack {command}` needs a package that is not installed ({package}): "
         "run pip install 'models-init[publish]', then run it again\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
-    assert not (tmp_path / "out").exists()
-    helped = subprocess.run([sys.executable, "-c", without, "--help"], capture_output=True, check=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_commands_need_no_extra(tmp_path: Path) -> None:
+    first, second = pack(tmp_path, FILES), pack(tmp_path, FILES, PackRef("nl-nl", "2026.07"))
+    archive, key = tmp_path / "a.tar", str(tmp_path / "key")
+    subprocess.run(["tar", "-cf", archive, "-C", tmp_path, "source-nl-nl-2026.04"], check=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "REALTIME_LANGUAGES": "nl-nl@2026.04",
+        "REALTIME_COMMON_VERSION": "1",
+        "MODELS_URL": str(tmp_path / "out"),
+    }
+    pack(tmp_path, FILES, PackRef("common", "1"))
+    runs: dict[str, list[str]] = {
+        "describe": [str(archive), "--name", "de-de", "--version", "1", "--out", str(tmp_path / "out")],
+        "check": [str(tmp_path / "out")],
+        "keygen": ["--out", key, "--no-password"],
+        "sign": [str(tmp_path / "out"), "--key", f"{key}.key"],
+        "compare": [str(first.path), str(second.path)],
+        "bundle": ["--out", str(tmp_path / "site.tar")],
+        "inspect": [str(tmp_path / "site.tar")],
+    }
+    assert {command.NAME for command in COMMANDS} == {*runs, "build", "upload"}
+    for command, arguments in runs.items():
+        done = subprocess.run(
+            [sys.executable, "-c", _WITHOUT_EXTRA, command, *arguments],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, ""), (command, done)
+    helped = subprocess.run([sys.executable, "-c", _WITHOUT_EXTRA, "--help"], capture_output=True, check=False)
     assert helped.returncode == 0
 
 
@@ -181,7 +225,9 @@ def test_upload_publishes_all_packs_below_directory(
     monkeypatch.setenv("MODELS_SAS_TOKEN_FILE", str(tmp_path / "token"))
     arguments = ["upload", str(tmp_path), "--url", fresh.container_url]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith(f"common 1: published at {fresh.container_url}/realtime/common/1: ")
+    printed = capsys.readouterr()
+    assert printed.err == f"models-pack: uploading to {fresh.container_url}/realtime/\n"
+    assert printed.out.startswith(f"common 1: published at {fresh.container_url}/realtime/common/1: ")
     assert fresh.keys() == [
         f"realtime/{name}/1/{file}" for name in ("common", "nl-nl") for file in ("manifest.json", "pack.tar.zst")
     ]
@@ -306,5 +352,5 @@ def test_signal_ends_upload_with_one_line(tmp_path: Path, azurite: Azurite) -> N
         fresh.log.until(f"PUT /{fresh.account}/{fresh.container}/realtime/nl-nl/2026.04/pack.tar.zst?")
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (143, "models-pack: terminated; run again\n")
+    assert (process.returncode, err.splitlines()[1:]) == (143, ["models-pack: terminated; run again"])
     assert fresh.keys() == []

@@ -25,9 +25,17 @@ from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MIB
 from models_init.publish.upload.container import ConflictError, Container, UploadTarget, opened
-from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, UploadOptions, UploadResult, block_size, upload
+from models_init.publish.upload.upload import (
+    BLOCK_COUNT,
+    BLOCK_SIZE,
+    UploadOptions,
+    UploadResult,
+    block_size,
+    upload_packs,
+)
 from models_init.sources.wrappers.retry import RetryPolicy
 from tests.clock import FakeClock
+from tests.publish.observers import CountingObserver
 from tests.publish.packs import archive_of, pack, sha256
 from tests.services.faults import Cut, Raw, Reset, WholeObject, expired, not_public, redirect, refused, throttled
 from tests.services.faulty import FOREVER, Fault, FaultyServer
@@ -69,7 +77,8 @@ async def published(
 ) -> UploadResult:
     async with opened(where) as container:
         options = UploadOptions("realtime/", 4, replace_unfinished)
-        return await upload(directory, container, options, observer or NullObserver())
+        (result,) = await upload_packs([directory], container, options, observer or NullObserver())
+        return result
 
 
 @pytest.fixture
@@ -297,6 +306,21 @@ async def test_invalid_manifest_is_not_published(tmp_path: Path, fresh: Azurite)
     with pytest.raises(ManifestError):
         await published(directory, at(fresh))
     assert fresh.requests() == [("PUT", "", 201)]
+
+
+async def test_invalid_pack_prevents_all_uploads_and_progress_has_one_total(tmp_path: Path, fresh: Azurite) -> None:
+    observer, packs = CountingObserver(), [pack(tmp_path, FILES, PackRef(name, "1")) for name in ("common", "nl-nl")]
+    manifest = packs[1].document()
+    packs[1].manifest.write_bytes(b"{}")
+    async with opened(at(fresh)) as container:
+        options = UploadOptions("realtime/", 4)
+        with pytest.raises(ManifestError):
+            await upload_packs(packs, container, options, observer)
+        assert fresh.keys() == []
+        packs[1].manifest.write_bytes(manifest)
+        await upload_packs(packs, container, options, observer)
+    sizes = [directory.parsed().archive.size for directory in packs]
+    assert (observer.expected, observer.totals, observer.done) == (sum(sizes), 1, sum(sizes))
 
 
 async def test_missing_archive_is_reported(tmp_path: Path, fresh: Azurite) -> None:

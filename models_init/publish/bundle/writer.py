@@ -7,6 +7,7 @@ fetches the missing ones. An incomplete file has no table of contents, so it can
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError, WrongBytesError
@@ -133,14 +134,17 @@ class _ArchiveFetch:
         """Fetch all missing batches; return the number of bytes fetched and the number found in existing files."""
         fetcher = self._fetcher()
         members = {member.name: member for member in self._plan.layout.contents.members}
-        found = 0
-        for pack in self._plan.packs:
-            for entry in pack.archives():
-                member = _GrowingMember(pack.manifest, members[entry.name], self._files)
-                missing = await self._missing(member)
-                found += entry.size - sum(batch.stop - batch.start for batch in missing)
-                await self._fetch_archive(fetcher, member, missing)
-        return fetcher.traffic.fetched, found
+        archives = [
+            _GrowingMember(pack.manifest, members[entry.name], self._files)
+            for pack in self._plan.packs
+            for entry in pack.archives()
+        ]
+        missing = [await self._missing(archive) for archive in archives]
+        self._context.observer.expect(sum(map(_chunk_bytes, chain.from_iterable(missing))))
+        for archive, batches in zip(archives, missing, strict=True):
+            await self._fetch_archive(fetcher, archive, batches)
+        size = sum(archive.member.size for archive in archives)
+        return fetcher.traffic.fetched, size - sum(batch.stop - batch.start for batch in chain.from_iterable(missing))
 
     def _fetcher(self) -> Fetcher:
         lengths = (placement.chunk.length for pack in self._plan.packs for placement in pack.manifest.placements())
@@ -163,8 +167,7 @@ class _ArchiveFetch:
 
         Raises `WrongBytesError`: the digest differs although all chunks verify.
         """
-        observer, workers = self._context.observer, self._context.workers
-        observer.expect(sum(placement.chunk.length for batch in missing for placement in batch.placements))
+        workers = self._context.workers
         await fetcher.fetch_spans(member, joined(missing))
         is_whole = await workers.run(member.is_whole)
         if not is_whole and self._files.resumed:  # bytes between chunks were lost, e.g. in a power failure
@@ -175,6 +178,11 @@ class _ArchiveFetch:
                 f"{member.manifest.ref}: the archive's SHA-256 differs from the manifest although every chunk is "
                 "correct; the publisher must upload the pack again"
             )
+
+
+def _chunk_bytes(batch: Batch) -> int:
+    """Return the size of the chunks of a batch in the archive, in bytes."""
+    return sum(placement.chunk.length for placement in batch.placements)
 
 
 async def _with_digests(contents: Contents, files: PartFiles, workers: Workers) -> Contents:

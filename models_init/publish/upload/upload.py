@@ -20,11 +20,12 @@ from models_init.formats.minisign import SIGNATURE_LIMIT
 from models_init.publish.upload.container import BlobContent, BlobProperties, ConflictError, Container
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from models_init.core.events import Observer
     from models_init.core.pack_ref import PackRef
-    from models_init.formats.manifest import Archive
+    from models_init.formats.manifest import Archive, Manifest
     from models_init.publish.pack.version_directory import VersionDirectory
 
 BLOCK_SIZE = 8 * MIB
@@ -62,28 +63,40 @@ class UploadResult:
     found: int
 
 
-async def upload(
-    directory: VersionDirectory, container: Container, options: UploadOptions, observer: Observer
-) -> UploadResult:
-    """Publish one version directory; `observer` counts archive bytes that are in the container.
+async def upload_packs(
+    directories: Sequence[VersionDirectory], container: Container, options: UploadOptions, observer: Observer
+) -> list[UploadResult]:
+    """Publish version directories in turn; `observer` counts archive bytes that are in the container.
 
-    Raises `UsageError`: different content is published under that name and version.
-    Raises `WrongBytesError`: the archive does not match its manifest.
-    Raises `ManifestError` or a subclass: the manifest cannot be used.
+    All manifests and the sizes of all archives are checked before the first upload.
+
+    Raises `UsageError`: different content is published under the name and version of a pack.
+    Raises `WrongBytesError`: an archive does not match its manifest.
+    Raises `ManifestError` or a subclass: a manifest cannot be used.
     Raises the errors of `Container`.
     """
-    document = directory.document()
-    manifest = published(document, directory.ref()).manifest
-    _check_size(directory.path / manifest.archive.file, manifest.archive)
-    job = _Upload(manifest.ref, container, options, observer)
+    documents = [directory.document() for directory in directories]
+    manifests = [
+        published(document, directory.ref()).manifest
+        for document, directory in zip(documents, directories, strict=True)
+    ]
+    for directory, manifest in zip(directories, manifests, strict=True):
+        _check_size(directory.path / manifest.archive.file, manifest.archive)
+    observer.expect(sum(manifest.archive.size for manifest in manifests))
+    return [
+        await _upload(directory, document, manifest, _Upload(manifest.ref, container, options, observer))
+        for directory, document, manifest in zip(directories, documents, manifests, strict=True)
+    ]
+
+
+async def _upload(directory: VersionDirectory, document: bytes, manifest: Manifest, job: _Upload) -> UploadResult:
     is_published = await job.is_published(document)
     sent = await job.archive(directory.path / manifest.archive.file, manifest.archive)
     if directory.signature.exists():
         await job.signature(directory.signature.read_bytes())
     if not is_published:
         await job.manifest(document)
-    url = f"{container.url}/{job.key('')}".rstrip("/")
-    return UploadResult(manifest.ref, url, not is_published, sent, manifest.archive.size - sent)
+    return UploadResult(manifest.ref, job.url, not is_published, sent, manifest.archive.size - sent)
 
 
 class _Upload:
@@ -95,6 +108,11 @@ class _Upload:
         self._options = options
         self._observer = observer
         self._may_replace = options.replace_unfinished
+
+    @property
+    def url(self) -> str:
+        """The URL of the version, without the token."""
+        return f"{self._container.url}/{self.key('')}".rstrip("/")
 
     def key(self, name: str) -> str:
         """Return the blob name of a file of the version."""
@@ -118,7 +136,6 @@ class _Upload:
     async def archive(self, path: Path, archive: Archive) -> int:
         """Upload the archive unless it exists; return the number of bytes sent."""
         key = self.key(archive.file)
-        self._observer.expect(archive.size)
         existing = await self._container.properties(key)
         if _is_same(existing, archive):
             self._observer.advance(archive.size)

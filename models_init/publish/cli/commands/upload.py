@@ -16,7 +16,7 @@ from models_init.core.redaction import register
 from models_init.core.units import human_size
 from models_init.publish.cli.arguments import add_directory_of_packs, between
 from models_init.publish.cli.progress import bar
-from models_init.publish.cli.report import Report
+from models_init.publish.cli.report import Report, notice
 from models_init.publish.pack.version_directory import VersionDirectory, find
 from models_init.sources.open_source import is_remote
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from models_init.cli.settings import Settings
-    from models_init.core.events import Observer
     from models_init.publish.upload.upload import UploadResult
 
 NAME = "upload"
@@ -68,8 +67,7 @@ def run(arguments: Namespace) -> Report:
     """Publish all version directories, one after the other."""
     settings = _settings(arguments)
     found = find(arguments.directory)
-    with bar("upload") as observer:
-        uploaded = event_loop.run(lambda: _upload(found, settings, arguments, observer))
+    uploaded = event_loop.run(lambda: _upload(found, settings, arguments))
     return Report("\n".join(map(_line, uploaded)), {"packs": [_facts(version) for version in uploaded]})
 
 
@@ -84,11 +82,9 @@ def _settings(arguments: Namespace) -> Settings:
     return settings
 
 
-async def _upload(
-    found: list[VersionDirectory], settings: Settings, arguments: Namespace, observer: Observer
-) -> list[UploadResult]:
+async def _upload(found: list[VersionDirectory], settings: Settings, arguments: Namespace) -> list[UploadResult]:
     from models_init.publish.upload.container import UploadTarget, opened
-    from models_init.publish.upload.upload import UploadOptions, upload
+    from models_init.publish.upload.upload import UploadOptions, upload_packs
     from models_init.sources.wrappers.retry import RetryPolicy
 
     token = settings.read_token()
@@ -98,7 +94,9 @@ async def _upload(
     )
     target = UploadTarget(settings.url, token, RetryPolicy(seconds=settings.retry_seconds), settings.ca_file)
     async with opened(target) as container:
-        return [await upload(directory, container, options, observer) for directory in found]
+        notice(f"uploading to {container.url}/{settings.prefix}")
+        with bar("upload") as observer:
+            return await upload_packs(found, container, options, observer)
 
 
 def _line(version: UploadResult) -> str:
