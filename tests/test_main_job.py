@@ -14,7 +14,7 @@ import termios
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -335,7 +335,7 @@ def test_status_as_json_lists_releases_and_packs(installed: Site, packs: Packs) 
             {"pack": "common", "version": "2026.04", "bytes": packs.manifest(COMMON).size, "state": "current"},
             {"pack": "nl-nl", "version": "2026.04", "bytes": packs.manifest(DUTCH).size, "state": "installed"},
             {"pack": "nl-nl", "version": "2026.07", "bytes": packs.manifest(NEWER).size, "state": "current"},
-            {"pack": "en-us", "version": "2026.04", "bytes": 0, "state": "incomplete"},
+            {"pack": "en-us", "version": "2026.04", "bytes": 0, "bytes_total": None, "state": "incomplete"},
         ],
     }
 
@@ -794,6 +794,38 @@ def test_disk_failure_during_install_is_reported(site: Site, packs: Packs, call:
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
+def test_repair_names_what_it_restored_and_removed(installed: Site) -> None:
+    """A file that is not part of the pack is removed, but not silently."""
+    pack = installed.volume / "packs/nl-nl/2026.04"
+    (pack / "notes.txt").write_text("mine")
+    (pack / "conf/empty.conf").chmod(0o600)
+    (installed.volume / "manifests/common/2026.04.json").unlink()
+    done = installed.run("--repair")
+    assert [line.split() for line in done.out.splitlines()[1:4]] == [
+        ["common", "2026.04", "manifest", "restored"],
+        ["nl-nl", "2026.04", "conf/empty.conf", "mode", "mode", "set"],
+        ["nl-nl", "2026.04", "notes.txt", "extra", "removed"],
+    ]
+    assert re.search(r"is repaired: 3 differences, 0 B fetched$", done.out.strip())
+    assert installed.run("--repair").out.endswith(" is intact: nothing to repair\n")
+
+
+def test_repair_reports_damage_that_remains(installed: Site) -> None:
+    """If the file system does not keep a change, the repair fails with the damage instead of claiming success."""
+    file = installed.volume / "packs/nl-nl/2026.04/notes.txt"
+    file.write_text("mine")
+    strace = [services.require_tool("strace"), "-f", "-qq", "-o", os.devnull, "-P", str(file)]
+    lost = [*strace, "-e", "trace=rename,renameat,renameat2", "-e", "inject=rename,renameat,renameat2:retval=0"]
+    done = installed.run("--repair", through=lost)
+    assert done.code == 45
+    assert (
+        "is still damaged after the repair: 1 difference, the first in nl-nl 2026.04: notes.txt (extra)" in done.fault
+    )
+    assert file.exists()
+    assert installed.run("--repair").code == 0
+    assert installed.run("--verify").code == 0
+
+
 def test_locked_volume_is_reported(site: Site) -> None:
     """Exit code 42 if another run holds the lock for too long; the message names it."""
     site.volume.mkdir()
@@ -832,9 +864,30 @@ async def test_signal_during_fetch_keeps_verified_data(
         assert not (site.volume / "current").exists()
         server.script()
         done = await asyncio.to_thread(served.run, "--json")
+    assert "checking_staging" in done.steps
     assert 0 < done.json["bytes_fetched"] < packs.manifest(DUTCH).archive.size
     assert done.json["bytes_reused"] > 0
     assert packs.differences(site, COMMON, DUTCH) == []
+
+
+async def test_progress_of_interrupted_install_is_shown_and_continued(site: Site, packs: Packs) -> None:
+    """--status shows the stored share of the pack, and the bar of the next run covers the whole pack."""
+    size = packs.manifest(DUTCH).size
+    async with FaultyServer(packs.objects(), [Stall(at=1000, on=archive_key(DUTCH), after=1, times=FOREVER)]) as server:
+        served = site.but(**in_container(packs, server.url, token()), MODELS_CONNECTIONS="1")
+        with served.start() as process:
+            await eventually(lambda: _has(served, packs), "writing the first chunks")
+            process.kill()
+            await asyncio.to_thread(process.communicate)
+        (staged,) = [pack for pack in served.run("--status", "--json").json["packs"] if pack["pack"] == DUTCH.name]
+        assert (staged["state"], staged["bytes_total"]) == ("incomplete", size)
+        assert 1 << 20 <= staged["bytes"] < 0.99 * size
+        share = 100 * staged["bytes"] // size
+        assert re.search(rf"\nnl-nl .* 13\.1 MiB  incomplete, {share} % \([0-9.]+ MiB\)\n", served.run("--status").out)
+        server.script()
+        shown, done = await asyncio.to_thread(_run_on_terminal, served)
+    assert done["bytes_fetched"] < packs.manifest(DUTCH).archive.size
+    assert re.search(r"\r100%\|█+\| 11\.[45]MiB/11\.[45]MiB ", shown)
 
 
 def _has(site: Site, packs: Packs) -> bool:
@@ -850,15 +903,22 @@ def _has(site: Site, packs: Packs) -> bool:
 
 def test_terminal_shows_a_bar(site: Site) -> None:
     """Stderr shows a bar with bytes, rate and time below the log lines; it ends at 100 %."""
+    shown, _ = _run_on_terminal(site)
+    assert re.search(r"\r100%\|█+\| 11\.5MiB/11\.5MiB \[[0-9:]+<00:00, .*MiB/s\]", shown)
+    assert " activated " in shown
+
+
+def _run_on_terminal(site: Site) -> tuple[str, dict[str, Any]]:
+    """Install with a terminal as stderr; return what it shows, and the result."""
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
     with open(terminal, "w") as stderr, site.start("--json", stderr=stderr) as process:
         stderr.close()
         shown = _read_all(controller)
         out, _ = process.communicate(timeout=60)
-    assert (process.returncode, json.loads(out)["activated"]) == (0, True)
-    assert re.search(r"\r100%\|█+\| 11\.5MiB/11\.5MiB \[[0-9:]+<00:00, .*MiB/s\]", shown)
-    assert " activated " in shown
+    result = json.loads(out)
+    assert (process.returncode, result["activated"]) == (0, True)
+    return shown, result
 
 
 def _read_all(controller: int) -> str:

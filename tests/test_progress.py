@@ -80,6 +80,17 @@ def test_rate_begins_with_the_first_expected_bytes() -> None:
     assert progressed(clock, progress, 20 * MIB)["rate_bytes_per_second"] == 2 * MIB
 
 
+def test_restored_bytes_do_not_count_for_the_rate() -> None:
+    """Bytes that an earlier run has fetched are done, but say nothing about the network."""
+    clock = FakeClock()
+    reporter = LineReporter(StreamWriter(io.StringIO()), "text", "info", progress := Progress(clock))
+    reporter.expect(100 * MIB)
+    reporter.restore(60 * MIB)
+    found = progressed(clock, progress, 20 * MIB)
+    assert (found["done_bytes"], found["total_bytes"]) == (80 * MIB, 100 * MIB)
+    assert (found["rate_bytes_per_second"], found["eta_seconds"]) == (2 * MIB, 10.0)
+
+
 def test_remaining_time_is_unknown_during_a_stall() -> None:
     clock = FakeClock()
     progress = Progress(clock)

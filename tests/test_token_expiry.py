@@ -47,6 +47,20 @@ def test_sufficient_token_lifetime_is_not_reported(expires_in: float | None, sec
     assert recorder.names == ["fetching"]
 
 
+def test_restored_bytes_do_not_count_for_the_rate() -> None:
+    """Hashing 90 MB in a second does not hide that the rest takes 100 seconds."""
+    recorder, clock = Recorder(), FakeClock()
+    monitor = TokenExpiryMonitor(recorder, lambda: in_seconds(60), clock)
+    monitor.expect(190 * _MB)
+    clock.now += 1.0
+    monitor.restore(90 * _MB)
+    for _ in range(5):
+        clock.now += 1.0
+        monitor.advance(_MB)
+    assert (recorder.done, recorder.restored) == (95 * _MB, 90 * _MB)
+    assert recorder.names == ["token_expires_early"]
+
+
 def test_renewed_token_is_judged_by_its_own_expiry() -> None:
     """The end is asked for each time."""
     recorder, clock, ends = Recorder(), FakeClock(), [in_seconds(500), in_seconds(10)]

@@ -225,6 +225,30 @@ def disk_usage(directory: Path) -> tuple[int, int]:
     return size, count
 
 
+def stored_bytes(directory: Path) -> int:
+    """Return the bytes of file content below `directory` that were written; 0 if it does not exist.
+
+    Space that is only allocated does not count. File systems that do not report holes count whole files.
+    """
+    return sum(_written(f"{parent}/{name}") for parent, _, names in os.walk(directory) for name in names)
+
+
+def _written(path: str) -> int:
+    """Return the written bytes of a regular file; 0 for anything else, and for a file that another run has moved."""
+    count = end = 0
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            while stat.S_ISREG(status.st_mode) and end < status.st_size:  # ENXIO after the last data ends the loop
+                start = os.lseek(descriptor, end, os.SEEK_DATA)
+                end = os.lseek(descriptor, start, os.SEEK_HOLE)
+                count += end - start
+        finally:
+            os.close(descriptor)
+    return count
+
+
 class FreedSpaceCounter:
     """Computes the space that removing trees would free, taking account of hard links.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.digests import digest_of
 from models_init.core.errors import DamagedError
+from models_init.core.units import count
 from models_init.formats import manifest
 from models_init.fs.files import sync_file_system, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
@@ -16,7 +17,7 @@ from models_init.install import assemble, resolve
 from models_init.transfer import chunk_io
 from models_init.transfer.plan import make_plan
 from models_init.volume.activation import Switch
-from models_init.volume.verify import installed_manifest, verify
+from models_init.volume.verify import installed_manifest, missing_manifest, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,19 +32,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """The state of the release before the repair, and the bytes of archives that were fetched."""
+    """The release, all damages that were repaired, and the bytes of archives that were fetched."""
 
     state: ReleaseState
+    damages: tuple[Damage, ...]
     bytes_fetched: int
 
 
 async def repair(context: InstallContext, release: Release) -> RepairResult:
-    """Verify a release and repair all damages, also in other versions that share a damaged file.
+    """Verify a release, repair all damages, also in other versions that share a damaged file, and verify the result.
 
     The volume must be prepared and locked. Raises the errors of the source and the volume; repairs done until then are
-    kept.
+    kept. Raises `DamagedError`: a damaged pack is still damaged afterwards.
     """
-    fetched = await _restore_manifests(context, release)
+    fetched, manifests = await _restore_manifests(context, release)
     state = await verify(context.volume, release, context.workers, context.observer)
     for pack in state.packs:
         await context.workers.run(_remove_wrong_type if pack.gone else _fix_metadata, context.volume, pack)
@@ -58,29 +60,46 @@ async def repair(context: InstallContext, release: Release) -> RepairResult:
             if pack.content and pack.content.is_derived:
                 origin = manifest.origin(pack.content).digest
                 context.volume.remove_staged(context.volume.staging_path(pack.pack.ref, origin))
-    return RepairResult(state, fetched)
+    if state.damages:
+        await _verify_result(context, state)
+    return RepairResult(state, (*manifests, *state.damages), fetched)
 
 
-async def _restore_manifests(context: InstallContext, release: Release) -> int:
+async def _verify_result(context: InstallContext, before: ReleaseState) -> None:
+    """Verify what was repaired. Raises `DamagedError`."""
+    intact = {pack.pack.ref for pack in before.packs if not pack.damages}
+    after = await verify(context.volume, before.release, context.workers, context.observer, intact)
+    if after.damages:
+        first = after.damages[0]
+        raise DamagedError(
+            f"release {before.release} is still damaged after the repair: {count(len(after.damages), 'difference')}, "
+            f"the first in {first.where}: {first.path} ({first.kind}); the disk or the file system does not keep what "
+            "is written: check it, then run --repair again"
+        )
+
+
+async def _restore_manifests(context: InstallContext, release: Release) -> tuple[int, list[Damage]]:
     """Fetch the manifests that differ from those of the release; nothing can be verified without them.
 
-    For a pack from an opaque archive this fetches the archive. Returns the bytes of archives that were fetched.
+    For a pack from an opaque archive this fetches the archive. Returns the bytes of archives that were fetched, and the
+    damages that were repaired.
     """
-    fetched = 0
+    fetched, restored = 0, []
     for pack in release.packs:
         if not installed_manifest(context.volume, pack):
             document = await resolve.fetch_document(context.source, context.trust, pack.ref)
             found = manifest.published(document, pack.ref)
             if found.manifest.plain:
-                found, count = await _unpack(context, found)
-                fetched, document = fetched + count, manifest.encode(found.manifest)
+                found, received = await _unpack(context, found)
+                fetched, document = fetched + received, manifest.encode(found.manifest)
             if found.digest != pack.manifest:
                 raise DamagedError(
-                    f"the manifest of the installed {pack.ref} is damaged, and the source has another one by now; "
+                    f"the manifest of the installed {pack.ref} is damaged, and the source has another one now; "
                     "install another version, or ask the publisher for the old manifest"
                 )
             await context.workers.run(_put_manifest, context.volume, pack, document)
-    return fetched
+            restored.append(missing_manifest(pack))
+    return fetched, restored
 
 
 async def _unpack(context: InstallContext, published: Resolved) -> tuple[Resolved, int]:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from models_init.core.errors import EXIT_OK, ManifestError
 from models_init.core.units import count, human_size, human_time, one_line, table
 from models_init.formats import manifest
-from models_init.fs.files import disk_usage
 from models_init.install.assemble import lack_of_space
 from models_init.install.check_report import FAILED, WARNING
-from models_init.volume.layout import spool_path_of
 from models_init.volume.retention import ROLLED_BACK
+from models_init.volume.staging import staging_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.release import Release
@@ -26,9 +25,19 @@ if TYPE_CHECKING:
     from models_init.volume.layout import Volume
     from models_init.volume.license_record import LicenseRecord
     from models_init.volume.prune import PrunedItem
-    from models_init.volume.verify import ReleaseState
+    from models_init.volume.verify import Damage, ReleaseState
 
 _SHOWN_DIGITS = 12  # of a SHA-256
+
+
+def _known_size(size: int | None) -> str:
+    return "?" if size is None else human_size(size)
+
+
+def _incomplete(done: int, total: int | None) -> str:
+    """Describe a staged pack, e.g. `incomplete, 36 % (543 MiB)`; the share is rounded down."""
+    share = f", {min(100, 100 * done // total)} %" if total else ""
+    return f"incomplete{share} ({human_size(done)})"
 
 
 _REPAIRS = {"extra": "removed", "mode": "mode set"}
@@ -95,9 +104,7 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
     active = {pack.ref for pack in current.packs} if current else set()
     free_bytes, _ = volume.free()
     packs = [(ref, _size(volume, ref), "current" if ref in active else "installed") for ref in volume.packs()]
-    staged = [
-        (ref, disk_usage(path)[0] + disk_usage(spool_path_of(path))[0], "incomplete") for ref, path in volume.staged()
-    ]
+    staged = [(ref, *staging_progress(path, ref)) for ref, path in volume.staged()]
     content = {
         "volume": str(volume.root),
         "disk_bytes_free": free_bytes,
@@ -107,8 +114,11 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
             for release in releases
         ],
         "packs": [
-            {"pack": ref.name, "version": ref.version, "bytes": size, "state": state}
-            for ref, size, state in packs + staged
+            {"pack": ref.name, "version": ref.version, "bytes": size, "state": state} for ref, size, state in packs
+        ]
+        + [
+            {"pack": ref.name, "version": ref.version, "bytes": done, "bytes_total": total, "state": "incomplete"}
+            for ref, done, total in staged
         ],
     }
     lines = [
@@ -116,7 +126,8 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         f"current  {current or 'none'}",
     ]
     if packs or staged:
-        rows = [(ref.name, ref.version, human_size(size), state) for ref, size, state in packs + staged]
+        rows = [(ref.name, ref.version, human_size(size), state) for ref, size, state in packs]
+        rows += [(ref.name, ref.version, _known_size(total), _incomplete(done, total)) for ref, done, total in staged]
         lines += ["", table(rows, ("PACK", "VERSION", "SIZE", "STATE"))]
     if releases:
         marks = [("*" if current and release.id == current.id else "", release) for release in releases]
@@ -199,10 +210,7 @@ def state(found: ReleaseState) -> tuple[dict[str, Any], str]:
         "release": found.release.id,
         "packs": found.release.versions,
         "bytes": found.size,
-        "damages": [
-            {"where": damage.where, "path": damage.path, "kind": damage.kind, "detail": damage.detail}
-            for damage in found.damages
-        ],
+        "damages": _damages(found.damages),
     }
     if not found.damages:
         return content, f"release {found.release} is intact: {human_size(found.size)} verified"
@@ -211,15 +219,17 @@ def state(found: ReleaseState) -> tuple[dict[str, Any], str]:
     return content, f"{table(rows, ('WHERE', 'PATH', 'KIND', 'DETAIL'))}\n\n{text}"
 
 
+def _damages(damages: Iterable[Damage]) -> list[dict[str, str]]:
+    return [asdict(damage) for damage in damages]
+
+
 def repaired(done: RepairResult) -> tuple[dict[str, Any], str]:
     """Render the result of a repair as an object and one line."""
     content, _ = state(done.state)
-    content = content | {"bytes_fetched": done.bytes_fetched}
-    if not done.state.damages:
+    content |= {"damages": _damages(done.damages), "bytes_fetched": done.bytes_fetched}
+    if not done.damages:
         return content, f"release {done.state.release} is intact: nothing to repair"
-    rows = [
-        (damage.where, damage.path, damage.kind, _REPAIRS.get(damage.kind, "restored")) for damage in done.state.damages
-    ]
+    rows = [(damage.where, damage.path, damage.kind, _REPAIRS.get(damage.kind, "restored")) for damage in done.damages]
     text = (
         f"release {done.state.release} is repaired: {count(len(rows), 'difference')}, "
         f"{human_size(done.bytes_fetched)} fetched"

@@ -10,17 +10,20 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import VolumeError
-from models_init.fs.files import disk_usage, make_directory, temp_path
+from models_init.core.errors import ManifestError, VolumeError
+from models_init.formats import manifest
+from models_init.fs.files import disk_usage, make_directory, stored_bytes, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.fs.page_cache import SMALL, NoPageCachePolicy
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import WrongChunk
+from models_init.volume.layout import manifest_path_of, spool_path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Chunk, File, Manifest, Placement
     from models_init.fs.page_cache import PageCachePolicy
     from models_init.transfer.ranges import Batch
@@ -229,6 +232,21 @@ class Staging:
         for path in self.manifest.all_directories():
             with suppress(FileExistsError):
                 os.mkdir(f"{self._root}/{path}", _DIRECTORY_MODE)
+
+
+def staging_progress(path: Path, ref: PackRef) -> tuple[int, int | None]:
+    """Return the bytes that a staging directory holds, and those that the pack will have; None if that is unknown.
+
+    For an opaque archive both are bytes of the archive. The bytes are not verified.
+    """
+    spool = spool_path_of(path)
+    try:
+        content = manifest.parse(manifest_path_of(path).read_bytes(), ref)
+    except (OSError, ManifestError):
+        return stored_bytes(path) + stored_bytes(spool), None
+    if content.plain and not content.is_derived:
+        return sum(os.path.getsize(part) for part in spool.glob("[0-9]*")), content.archive.size
+    return stored_bytes(path), content.size
 
 
 def _files_to_write(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:

@@ -18,10 +18,11 @@ from models_init.transfer.ranges import portions
 from models_init.volume.activation import Switch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from models_init.core.events import Observer
+    from models_init.core.pack_ref import PackRef
     from models_init.core.workers import Workers
     from models_init.formats.manifest import File, Manifest, Placement
     from models_init.formats.release import InstalledPack, Release
@@ -84,10 +85,15 @@ class ReleaseState:
         return sum(pack.content.size for pack in self.packs if pack.content)
 
 
-async def verify(volume: Volume, release: Release, workers: Workers, observer: Observer) -> ReleaseState:
-    """Hash all files of the release on all cores; compare names, types, sizes and modes. Raises `VolumeError`."""
-    packs = tuple([await _verify_pack(volume, pack, workers, observer) for pack in release.packs])
-    return ReleaseState(release, packs, tuple(_verify_directory(volume, release)))
+async def verify(
+    volume: Volume, release: Release, workers: Workers, observer: Observer, skip: Collection[PackRef] = ()
+) -> ReleaseState:
+    """Hash all files of the release on all cores; compare names, types, sizes and modes. Raises `VolumeError`.
+
+    The packs in `skip` are left out.
+    """
+    packs = [await _verify_pack(volume, pack, workers, observer) for pack in release.packs if pack.ref not in skip]
+    return ReleaseState(release, tuple(packs), tuple(_verify_directory(volume, release)))
 
 
 def _verify_directory(volume: Volume, release: Release) -> Iterator[Damage]:
@@ -109,10 +115,15 @@ def installed_manifest(volume: Volume, pack: InstalledPack) -> Manifest | None:
         return None
 
 
+def missing_manifest(pack: InstalledPack) -> Damage:
+    """Return the damage of a pack without the manifest that it was verified against."""
+    return Damage(str(pack.ref), "", "manifest", "missing or different")
+
+
 async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, observer: Observer) -> PackState:
     content = await workers.run(installed_manifest, volume, pack)
     if not content:
-        return PackState(pack, None, (Damage(str(pack.ref), "", "manifest", "missing or different"),))
+        return PackState(pack, None, (missing_manifest(pack),))
     observer.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
     observer.expect(content.size)
     where, root = str(pack.ref), volume.pack_path(pack.ref)
