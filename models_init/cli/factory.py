@@ -80,7 +80,7 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     from models_init.sources.azure import ContainerAccess, TokenRefresh
     from models_init.sources.http.client import TransportOptions
 
-    def tell(refusal: AccessError) -> None:
+    def report_refusal(refusal: AccessError) -> None:
         observer.event(
             "token_refused",
             level="warning",
@@ -89,7 +89,7 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
         )
 
     _warn_of_ignored_entries(settings, observer)
-    renewal = TokenRefresh(settings.token_seconds, tell) if settings.token_file else None
+    renewal = TokenRefresh(settings.token_seconds, report_refusal) if settings.token_file else None
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
     return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport, renewal)
 

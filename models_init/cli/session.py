@@ -71,17 +71,17 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def locked(context: InstallContext, doing: str, patience: float) -> AsyncIterator[None]:
+async def locked(context: InstallContext, action: str, longest_wait: float) -> AsyncIterator[None]:
     """Prepare and lock the volume; report the holder and the longest wait while waiting. Raises `LockedError`."""
     context.volume.prepare()
     require_replaceable(context.volume)
     lock, waited = Lock(context.volume.root / ".lock"), 0.0
-    while not lock.take(doing):
+    while not lock.take(action):
         if not waited:
-            context.observer.event("waiting", holder=lock.holder(), at_most_seconds=patience)
-        if waited >= patience:
+            context.observer.event("waiting", holder=lock.holder(), at_most_seconds=longest_wait)
+        if waited >= longest_wait:
             raise LockedError(
-                f"{context.volume.root} is in use ({lock.holder()}), for longer than {patience:.0f} s; "
+                f"{context.volume.root} is in use ({lock.holder()}), for longer than {longest_wait:.0f} s; "
                 "run again when that run has ended"
             )
         await asyncio.sleep(_LOCK_PAUSE)

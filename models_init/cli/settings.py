@@ -155,7 +155,7 @@ class Settings(BaseModel):
         "MODELS_TOTAL_SECONDS",
         "--total-seconds",
         "",
-        "end a run after this long, whatever it is doing; verified data is kept",
+        "end a run after this long; verified data is kept",
     )
     lock_seconds: _Seconds = _setting(
         "MODELS_LOCK_SECONDS", "--lock-seconds", "3600", "wait this long for another run on the same volume"

@@ -82,7 +82,7 @@ class Member:
 
     def __post_init__(self) -> None:
         if not (self.name + self.key).isprintable():
-            raise ValueError(f"{self.name!r} is no name")
+            raise ValueError(f"{self.name!r} is not a valid name")
 
     @property
     def stop(self) -> int:

@@ -56,7 +56,7 @@ EMPTY_DIGEST = digest_of(b"")
 def check_path(path: str) -> None:
     """Raise `ValueError` unless the path stays inside its directory, prints on one line and is not too long."""
     if not _PATH.match(path):
-        raise ValueError(f"{path!r} is no relative path of plain names: {_path_flaw(path)}")
+        raise ValueError(f"{path!r} is not a usable path: {_path_flaw(path)}")
     if not path.isascii() or len(path) > _PART_BYTES:
         encoded = path.encode()
         if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
@@ -244,7 +244,7 @@ def parse(document: bytes, ref: PackRef) -> Manifest:
         manifest = _MANIFEST.validate_python(content)
     except ValueError as error:
         raise ManifestError(
-            f"the manifest of {ref} cannot be used: {flaw(error)}; the publisher must publish it anew"
+            f"the manifest of {ref} cannot be used: {flaw(error)}; the publisher must publish it again"
         ) from error
     if manifest.ref != ref:
         raise ManifestError(
@@ -302,7 +302,7 @@ def published(document: bytes, ref: PackRef) -> Resolved:
     found = resolved(document, ref)
     if found.manifest.is_derived:
         raise ManifestError(
-            f"the manifest of {ref} is one that a site wrote for itself when it unpacked a plain archive: the "
+            f"the manifest of {ref} is one that a site wrote when it extracted an opaque archive: the "
             "publisher must publish what `models-pack describe` wrote"
         )
     return found
@@ -344,7 +344,7 @@ def _path_flaw(path: str) -> str:
     if "" in parts:
         return "it has an empty part"
     hidden = next(char for char in path if char != "/" and not _PATH.match(char + "_"))
-    return f"it holds the character U+{ord(hidden):04X}"
+    return f"it contains the character U+{ord(hidden):04X}"
 
 
 def _check_kind(start: bytes) -> None:
@@ -361,7 +361,7 @@ _FOREIGN = (
     (b"\xef\xbb\xbf", "it begins with a byte order mark"),
     (b"\xff\xfe", "it is UTF-16"),
     (b"\xfe\xff", "it is UTF-16"),
-    (b"<", "it is a web page or XML, as a proxy in between may send it"),
+    (b"<", "it is a web page or XML, which a proxy may have sent"),
 )
 """First bytes of other formats that may be found in place of a manifest, and their descriptions."""
 
@@ -372,7 +372,7 @@ def _check_tree(files: tuple[File, ...], directories: tuple[str, ...]) -> None:
         before = ""
         for path in paths:
             if path <= before:
-                raise ValueError(f"{path} stands twice, or after {before}: paths must ascend")
+                raise ValueError(f"{path} is listed twice, or after {before}; paths must be in ascending order")
             if path in parents:
                 raise ValueError(f"{path} is both a file (or an empty directory) and a directory with entries")
             before = path
@@ -400,19 +400,19 @@ def _check_requirements(pack: str, requires: tuple[Requirement, ...]) -> None:
     before = ""
     for requirement in requires:
         if requirement.pack <= before or requirement.pack == pack:
-            raise ValueError(f"the requirement of {requirement.pack} stands twice, out of order, or in its own pack")
+            raise ValueError(f"the requirement of {requirement.pack} is listed twice, out of order, or in its own pack")
         before = requirement.pack
 
 
 def _check_plain(manifest: Manifest, plain: OpaqueArchive) -> None:
     if plain.derived_from is None:
         if manifest.files or manifest.directories:
-            raise ValueError("its archive is a plain one, and it lists files: a site alone can know them")
+            raise ValueError("its archive is opaque, and it lists files, which only a site can know after extraction")
         return
     end = 0
     for placement in manifest.placements():
         if placement.chunk.offset != end or placement.chunk.length != placement.chunk.size:
-            raise ValueError(f"{placement.file.path}: the chunk at {placement.chunk.offset} does not lie at {end}")
+            raise ValueError(f"{placement.file.path}: the chunk at {placement.chunk.offset} is not at {end}")
         end += placement.chunk.size
     entries = len(manifest.files) + len(manifest.all_directories())
     if (plain.size, plain.entries) != (end, entries):

@@ -29,7 +29,7 @@ LEGACY, HASHED = b"Ed", b"ED"
 """The algorithms: the document itself is signed (minisign before 0.10, and with -l), or its BLAKE2b-512 hash."""
 
 _UNTRUSTED, _TRUSTED = b"untrusted comment: ", b"trusted comment: "
-_ANOTHER = "it is cut, changed, or no signature of minisign"
+_ANOTHER = "it is truncated, changed, or not a minisign signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class PublicKey:
         """Parse the one line that minisign prints. Raises `ValueError`: it is not a public key."""
         raw = _decoded(text.encode(), 42)
         if raw[:2] != LEGACY:
-            raise ValueError("it is no Ed25519 key")
+            raise ValueError("it is not an Ed25519 key")
         return cls(raw[2:10], raw[10:])
 
     @property
@@ -142,23 +142,23 @@ def verify(ref: PackRef, document: bytes, signature: bytes, keys: Sequence[Publi
         read = Signature.parse(signature)
     except ValueError as error:
         raise SignatureError(
-            f"the signature of {ref} cannot be used: {error} ({_trust(keys)}); the publisher must publish it anew"
+            f"the signature of {ref} cannot be used: {error} ({_trust(keys)}); the publisher must publish it again"
         ) from error
     claimed = [key for key in keys if key.number == read.number]
     if not claimed:
         raise SignatureError(
             f"the manifest of {ref} is signed by key {read.key_id}, which is not trusted here ({_trust(keys)}); "
-            f"add {read.key_id} to MODELS_PUBLIC_KEY only if the publisher has announced it, else tell the publisher"
+            f"add {read.key_id} to MODELS_PUBLIC_KEY only if the publisher has announced it, else inform the publisher"
         )
     if not any(read.is_by(key, document) for key in claimed):
         raise SignatureError(
-            f"the signature of {ref} by key {read.key_id} does not fit the manifest ({_trust(keys)}): the manifest, "
-            "the signature or its trusted comment was changed; do not install it, tell the publisher"
+            f"the signature of {ref} by key {read.key_id} does not match the manifest ({_trust(keys)}): the manifest, "
+            "the signature or its trusted comment was changed; do not install it, and inform the publisher"
         )
     if not read.binds(ref):
         raise SignatureError(
             f"the signature by key {read.key_id} ({_trust(keys)}) is not for {ref}: its trusted comment says "
-            f"{_shown(read.comment)} instead of {binding(ref)!r}; tell the publisher"
+            f"{_shown(read.comment)} instead of {binding(ref)!r}; inform the publisher"
         )
     return read.key_id
 
@@ -190,7 +190,7 @@ def _public_key(word: str) -> PublicKey:
     if len(word) > 100:  # a secret key has 212 characters
         register(word)
     raise ValueError(
-        "is no public key of minisign (56 letters and digits that begin with RW; several after commas)"
+        "is not a minisign public key (56 characters that start with RW; several separated by commas)"
     ) from None
 
 

@@ -57,7 +57,7 @@ async def test_gateway_routes_each_language_to_its_engine(
     assert (dutch["packs"], dutch["path"], dutch["heard"]) == ({"nl-nl": "2026.07", "common": "2026.04"}, "/", "hallo")
     assert (english["language"], english["path"]) == ("en-us", "/v1/listen?token=secret&rate=16000")
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}/nl-nlx") as answer:
-        assert (answer.status, await answer.text()) == (404, "no such language; there are: /en-us /nl-nl\n")
+        assert (answer.status, await answer.text()) == (404, "unknown language; available: /en-us /nl-nl\n")
     logged = [line.split('"')[1] for line in site.log(ENGINE)]
     assert logged == ["GET /nl-nl", "GET /en-us/v1/listen", "GET /nl-nlx"]
 

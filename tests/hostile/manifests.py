@@ -146,7 +146,7 @@ _PATHS = [
         "`files[0].path` is not Unicode text",
         raw(lambda good: good.replace(b"am/", b"\\ud800/")),
     ),
-    HostileCase("a path twice", "stands twice, or after", _paths("a", "a")),
+    HostileCase("a path twice", "is listed twice, or after", _paths("a", "a")),
     HostileCase("a file below a file", "is both a file (or an empty directory) and a directory", _paths("a", "a/b")),
     HostileCase("a file that is a directory, too", "is both a file and a directory", _paths("a", directories=("a",))),
     HostileCase("a directory out of the pack", _UPWARDS, _paths(directories=("..",))),

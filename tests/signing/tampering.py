@@ -32,7 +32,7 @@ class Tampering:
 
 
 CHANGED, INVALID, WRONG_PACK, UNTRUSTED, UNSIGNED = (
-    "does not fit the manifest",
+    "does not match the manifest",
     "cannot be used",
     "is not for nl-nl 2026.04",
     "is not trusted here",

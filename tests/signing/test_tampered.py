@@ -80,7 +80,7 @@ def test_signatures_are_verified_from_container(
     assert site.run("--plan").code == 0
     key = f"{PREFIX}nl-nl/2026.04/manifest.json"
     container.put(f"{key}.minisig", original_packs.signature(COMMON).read_bytes())
-    assert "does not fit the manifest" in site.run().fault
+    assert "does not match the manifest" in site.run().fault
     container.delete(f"{key}.minisig")
     done = site.run()
     assert (done.code, done.fault.count("the manifest of nl-nl 2026.04 is not signed at http://")) == (13, 1)
@@ -117,5 +117,5 @@ def test_arbitrary_bytes_are_no_valid_signature(text: bytes) -> None:
 @given(st.text(max_size=200))
 def test_text_without_keys_raises_value_error(text: str) -> None:
     """The message does not contain the text."""
-    with pytest.raises(ValueError, match=r"^(holds no public key|is no public key of minisign \(56 letters .*\))\Z"):
+    with pytest.raises(ValueError, match=r"^(holds no public key|is not a minisign public key \(56 characters .*\))\Z"):
         public_keys(text)

@@ -99,7 +99,7 @@ def test_unusable_public_key_file_is_reported(tmp_path: Path) -> None:
 
 def test_secret_key_as_public_key_is_not_printed() -> None:
     secret = unencrypted(KEY).splitlines()[1]
-    with pytest.raises(UsageError, match=r"MODELS_PUBLIC_KEY=.* is no public key") as wrong:
+    with pytest.raises(UsageError, match=r"MODELS_PUBLIC_KEY=.* is not a minisign public key") as wrong:
         load({"MODELS_PUBLIC_KEY": secret}, with_packs=False)
     assert secret[100:120] not in str(wrong.value)
 
