@@ -25,14 +25,8 @@ from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MIB
 from models_init.publish.upload.container import ConflictError, Container, UploadTarget, opened
-from models_init.publish.upload.upload import (
-    BLOCK_COUNT,
-    BLOCK_SIZE,
-    UploadOptions,
-    UploadResult,
-    block_size,
-    upload_packs,
-)
+from models_init.publish.upload.published_version import UploadResult
+from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, UploadOptions, block_size, upload_packs
 from models_init.sources.wrappers.retry import RetryPolicy
 from tests.clock import FakeClock
 from tests.publish.observers import CountingObserver

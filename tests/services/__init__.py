@@ -15,6 +15,8 @@ IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 _PACKAGES = {
     "blkid": "util-linux",
+    "busybox": "busybox-static",
+    "ctr": "containerd",
     "losetup": "util-linux",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from models_init.core.digests import digest_text
-from models_init.core.errors import UsageError, WrongBytesError, first_error
+from models_init.core.errors import UsageError, first_error
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
 from models_init.formats.minisign import SIGNATURE_LIMIT
 from models_init.publish.upload.container import BlobContent, BlobProperties, ConflictError, Container
+from models_init.publish.upload.published_version import UploadResult, check_size, wrong_archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,20 +50,6 @@ class UploadOptions:
     replace_signatures: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UploadResult:
-    """A published version: `sent` bytes of the archive were uploaded, `found` bytes were already there.
-
-    `fresh` is False if the version was already published.
-    """
-
-    ref: PackRef
-    url: str
-    fresh: bool
-    sent: int
-    found: int
-
-
 async def upload_packs(
     directories: Sequence[VersionDirectory], container: Container, options: UploadOptions, observer: Observer
 ) -> list[UploadResult]:
@@ -81,7 +68,7 @@ async def upload_packs(
         for document, directory in zip(documents, directories, strict=True)
     ]
     for directory, manifest in zip(directories, manifests, strict=True):
-        _check_size(directory.path / manifest.archive.file, manifest.archive)
+        check_size(directory.path / manifest.archive.file, manifest.archive)
     observer.expect(sum(manifest.archive.size for manifest in manifests))
     return [
         await _upload(directory, document, manifest, _Upload(manifest.ref, container, options, observer))
@@ -249,7 +236,7 @@ class _Blocks:
         self._hash.update(data)
         self._read += len(data)
         if not data and not self._is_complete():
-            raise _mismatch(self._file.name)
+            raise wrong_archive(self._file.name)
         if not data:
             return None
         self._count += 1
@@ -263,20 +250,6 @@ class _Blocks:
 def block_size(size: int) -> int:
     """Return the block size for an archive of `size` bytes: whole MiB, and at most `BLOCK_COUNT` blocks."""
     return max(BLOCK_SIZE, -(-size // (BLOCK_COUNT * MIB)) * MIB)
-
-
-def _check_size(path: Path, archive: Archive) -> None:
-    try:
-        if path.stat().st_size != archive.size:
-            raise _mismatch(str(path))
-    except OSError as error:
-        raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build the pack again") from error
-
-
-def _mismatch(path: str) -> WrongBytesError:
-    return WrongBytesError(
-        f"{path} is not the archive that its manifest describes: run `models-pack check`, or build the pack again"
-    )
 
 
 def _is_same(existing: BlobProperties | None, archive: Archive) -> bool:

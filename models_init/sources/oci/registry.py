@@ -116,7 +116,7 @@ class Registry:
         try:
             if response.status >= 400 and response.status not in expected:
                 error = await read_error(response)
-                what = request.path.partition("?")[0].removeprefix("/v2/")
+                what = request.path.partition("?")[0].removeprefix(self._base).removeprefix("/v2/")
                 raise error_for(error, request.scope, what, anonymous=not self._authorizer.current(request.scope))
             yield response
         finally:
@@ -212,17 +212,15 @@ class Registry:
         is_fresh = False
         while True:
             used = self._authorizer.current(scope)
-            authorization = Credentials(headers=(("Authorization", used),)) if used else ANONYMOUS
+            is_own = Origin.of(url) == Origin.of(self._base)  # not a data host at which an upload continues
+            authorization = Credentials(headers=(("Authorization", used),)) if used and is_own else ANONYMOUS
             response = await self._http.send(
                 method, url, headers, authorization, body=body() if body else None, follow_redirects=follow_redirects
             )
             challenge = parse_challenge(response.header("WWW-Authenticate"))
-            is_wrong_password = response.status == 401 and used.startswith("Basic ")  # `renew` raises the error
-            if (
-                (is_fresh and not is_wrong_password)
-                or response.elsewhere
-                or not _may_renew(response.status, used, challenge)
-            ):
+            if response.elsewhere or not self._may_renew(request.scope, response.status, used, challenge):
+                return response
+            if is_fresh and not used.startswith("Basic "):  # with a wrong password, `renew` raises the error
                 return response
             is_fresh = self._authorizer.current(scope) == used
             try:
@@ -234,13 +232,12 @@ class Registry:
                 return response
             response.release()
 
+    def _may_renew(self, scope: Scope, status: int, used: str, challenge: Challenge | None) -> bool:
+        """Return True if another authorization may help: some registries answer 400 or 403 for an expired token."""
+        if status == 401:
+            return not used or not self._authorizer.is_denied(scope, challenge)
+        return status in (400, 403) and used.startswith("Bearer ")
+
 
 def _is_redirect(response: Response) -> bool:
     return response.status in _REDIRECTS and bool(response.header("Location"))
-
-
-def _may_renew(status: int, used: str, challenge: Challenge | None) -> bool:
-    """Return True if another authorization may help: some registries answer 400 or 403 for an expired token."""
-    if status == 401:
-        return not (used and challenge and challenge.error == "insufficient_scope")
-    return status in (400, 403) and bool(used)

@@ -50,11 +50,17 @@ class Authorizer:
         self._read_credentials = read_credentials
         self._current: dict[Scope, str] = {}
         self._challenges: dict[Scope, Challenge] = {}
+        self._asked: dict[Scope, frozenset[str]] = {}
         self._renewing = asyncio.Lock()
 
     def current(self, scope: Scope) -> str:
         """Return the value of the header `Authorization` for a scope, or an empty string."""
         return self._current.get(scope, "")
+
+    def is_denied(self, scope: Scope, challenge: Challenge | None) -> bool:
+        """Return True if the registry refuses a token that was requested for everything that it names now."""
+        insufficient = challenge is not None and challenge.error == "insufficient_scope"
+        return insufficient and _scopes(challenge) <= self._asked.get(scope, frozenset())
 
     async def renew(self, scope: Scope, refused: str, challenge: Challenge | None) -> bool:
         """Replace the authorization `refused`; do nothing if a concurrent request has replaced it already.
@@ -84,7 +90,9 @@ class Authorizer:
 
     async def _token(self, scope: Scope, challenge: Challenge, credentials: RegistryCredentials | None) -> str:
         realm = self._realm(challenge)
-        query = {"service": challenge.service, "scope": challenge.scope or str(scope)}
+        own = {str(scope)} if "push" in scope.action or not challenge.scope else set()
+        self._asked[scope] = self._asked.get(scope, frozenset()) | own | _scopes(challenge)
+        query = {"service": challenge.service, "scope": " ".join(sorted(self._asked[scope]))}
         if credentials and credentials.identity:
             form = {
                 "grant_type": "refresh_token",
@@ -154,3 +162,7 @@ class Authorizer:
 
 
 _SET = "set MODELS_REGISTRY_USERNAME and MODELS_REGISTRY_PASSWORD or MODELS_REGISTRY_PASSWORD_FILE"
+
+
+def _scopes(challenge: Challenge | None) -> frozenset[str]:
+    return frozenset(challenge.scope.split()) if challenge else frozenset()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models_init.cli.settings import load
+from models_init.core import signals
+from models_init.core.errors import UsageError
+from models_init.core.pack_ref import PackRef
 from models_init.core.units import count, human_size, human_time, table
+from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, published
 from models_init.publish.cli.report import Report
 from models_init.publish.inspection.compare_packs import LINE_RATES, Difference, compare
 from models_init.publish.pack.version_directory import VersionDirectory
+from models_init.sources.open_source import is_registry
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -19,14 +26,43 @@ HELP = "print how much an upgrade will fetch"
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("old", type=Path, metavar="OLD", help="the version directory that a site has installed")
-    parser.add_argument("new", type=Path, metavar="NEW", help="the version directory to upgrade to")
+    kinds = "a version directory, or oci://HOST/PREFIX/NAME:VERSION"
+    parser.add_argument("old", metavar="OLD", help=f"what a site has installed: {kinds}")
+    parser.add_argument("new", metavar="NEW", help="what to upgrade to, likewise")
 
 
 def run(arguments: Namespace) -> Report:
     """Read both manifests, plan the upgrade, and report its cost."""
-    old, new = VersionDirectory(arguments.old.absolute()), VersionDirectory(arguments.new.absolute())
-    return _report(compare(old.parsed(), new.parsed(), len(new.document())))
+    (old, old_ref), (new, new_ref) = _document(arguments.old), _document(arguments.new)
+    return _report(compare(published(old, old_ref).manifest, published(new, new_ref).manifest, len(new)))
+
+
+def _document(text: str) -> tuple[bytes, PackRef]:
+    """Read a manifest from a directory or a registry; return it with the pack's name and version."""
+    if not is_registry(text):
+        directory = VersionDirectory(Path(text).absolute())
+        return directory.document(), directory.ref()
+    return signals.run(_pulled(text))
+
+
+async def _pulled(text: str) -> tuple[bytes, PackRef]:
+    """Read a manifest from a registry. Raises `UsageError`: the text does not name a pack and a version."""
+    from models_init.cli.factory import source_of
+    from models_init.core.events import NullObserver
+    from models_init.sources.wrappers.retry import NullRetryObserver
+
+    url, _, last = text.rpartition("/")
+    name, _, version = last.partition(":")
+    try:
+        ref = PackRef.make(name, version)
+    except ValueError as error:
+        raise UsageError(f"{text} does not name a pack: {error}; write oci://HOST/PREFIX/NAME:VERSION") from None
+    settings = load({**os.environ, "MODELS_URL": url}, with_packs=False)
+    source = source_of(settings, NullObserver(), NullRetryObserver())
+    try:
+        return await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT), ref
+    finally:
+        await source.close()
 
 
 def _report(found: Difference) -> Report:

@@ -1,7 +1,8 @@
-"""Publish packs in a blob container: the archive first, the manifest last; a published version is never changed.
+"""Publish packs in a blob container or a container registry; a published version is never changed.
 
-The token (permissions r and w) comes from MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE. After an interruption, running it
-again continues with the blocks that were uploaded.
+The archive is sent first, the manifest last. The token of a container (permissions r and w) comes from MODELS_SAS_TOKEN
+or MODELS_SAS_TOKEN_FILE, the user of a registry from MODELS_REGISTRY_USERNAME and MODELS_REGISTRY_PASSWORD or
+MODELS_REGISTRY_PASSWORD_FILE. An interrupted upload continues when it is run again.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ from models_init.publish.cli.arguments import add_directory_of_packs, between
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report, notice
 from models_init.publish.pack.version_directory import VersionDirectory, find
-from models_init.sources.open_source import is_remote
+from models_init.sources.open_source import is_registry, is_remote
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from models_init.cli.settings import Settings
-    from models_init.publish.upload.upload import UploadResult
+    from models_init.publish.upload.published_version import UploadResult
 
 NAME = "upload"
-HELP = "publish packs in a blob container"
+HELP = "publish packs in a blob container or a registry"
 
 _VARIABLES = (
     "MODELS_SAS_TOKEN",
     "MODELS_SAS_TOKEN_FILE",
+    "MODELS_REGISTRY_USERNAME",
+    "MODELS_REGISTRY_PASSWORD",
+    "MODELS_REGISTRY_PASSWORD_FILE",
     "MODELS_CA_FILE",
     "MODELS_ALLOW_HTTP",
     "MODELS_RETRY_SECONDS",
@@ -44,8 +48,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         default="https://scriptixmodels.blob.core.windows.net/models",
-        metavar="CONTAINER_URL",
-        help="URL of the container, without a token (%(default)s)",
+        metavar="URL",
+        help="URL of the container, without a token, or of a registry: oci://HOST/PREFIX (%(default)s)",
     )
     parser.add_argument("--prefix", default="realtime/", help="directory of the packs in the container (%(default)s)")
     parser.add_argument(
@@ -61,6 +65,9 @@ def configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="replace published signatures by another key's signatures of the same manifests",
     )
+    parser.add_argument(
+        "--mount-from", default="", metavar="PREFIX", help="another prefix of the registry that has the same archives"
+    )
 
 
 def run(arguments: Namespace) -> Report:
@@ -74,6 +81,7 @@ def run(arguments: Namespace) -> Report:
 def _settings(arguments: Namespace) -> Settings:
     values = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     values |= {"MODELS_URL": arguments.url, "MODELS_PREFIX": arguments.prefix or "/"}
+    register(values.get("MODELS_REGISTRY_PASSWORD", ""))
     settings = load(values, with_packs=False)
     if not is_remote(settings.url):
         raise UsageError(
@@ -83,6 +91,8 @@ def _settings(arguments: Namespace) -> Settings:
 
 
 async def _upload(found: list[VersionDirectory], settings: Settings, arguments: Namespace) -> list[UploadResult]:
+    if is_registry(settings.url):
+        return await _push(found, settings, arguments)
     from models_init.publish.upload.container import UploadTarget, opened
     from models_init.publish.upload.upload import UploadOptions, upload_packs
     from models_init.sources.wrappers.retry import RetryPolicy
@@ -97,6 +107,18 @@ async def _upload(found: list[VersionDirectory], settings: Settings, arguments: 
         notice(f"uploading to {container.url}/{settings.prefix}")
         with bar("upload") as observer:
             return await upload_packs(found, container, options, observer)
+
+
+async def _push(found: list[VersionDirectory], settings: Settings, arguments: Namespace) -> list[UploadResult]:
+    from models_init.cli.factory import registry_access
+    from models_init.publish.upload.registry import PushOptions, push_all
+    from models_init.sources.wrappers.retry import RetryPolicy
+
+    retry = RetryPolicy(seconds=settings.retry_seconds)
+    options = PushOptions(retry, arguments.mount_from, arguments.replace_signatures)
+    notice(f"uploading to {settings.url}")
+    with bar("upload") as observer:
+        return await push_all(found, registry_access(settings), options, observer)
 
 
 def _line(version: UploadResult) -> str:

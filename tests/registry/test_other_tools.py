@@ -1,0 +1,103 @@
+"""The published image in other programs: mounted as it is, copied, and installed from their copies."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.core.events import NullObserver
+from models_init.publish.pack.version_directory import VersionDirectory
+from models_init.publish.upload.registry import PushOptions, push_all
+from models_init.sources.oci.registry import RegistryAccess
+from models_init.sources.wrappers.retry import RetryPolicy
+from tests import services
+from tests.registry.tools import Tool, busybox_root, containerd, podman
+from tests.services.registry import serve
+from tests.site import COMMON, DUTCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.services.registry import Registry
+    from tests.site import Packs, Site
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Iterator[Registry]:
+    """Publish two packs with `models-pack upload`."""
+    directories = [VersionDirectory(packs.directory / ref.name / ref.version) for ref in (COMMON, DUTCH)]
+    with serve(tmp_path_factory.mktemp("published")) as registry:
+        access = RegistryAccess(f"http://{registry.host}", "models")
+        asyncio.run(push_all(directories, access, PushOptions(RetryPolicy(attempts=3)), NullObserver()))
+        yield registry
+
+
+def _reference(registry: Registry, prefix: str = "models") -> str:
+    return f"{registry.host}/{prefix}/{DUTCH.name}:{DUTCH.version}"
+
+
+def _digests(packs: Packs) -> dict[str, str]:
+    tree = packs.trees[DUTCH]
+    files = (path for path in tree.rglob("*") if path.is_file())
+    return {path.relative_to(tree).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_podman_mounts_the_image_in_a_container(published: Registry, packs: Packs, tmp_path: Path) -> None:
+    reference, expected = _reference(published), _digests(packs)
+    root = busybox_root(tmp_path / "rootfs")
+    with podman(tmp_path, published.host) as tool:
+        tool.run("pull", "-q", reference)
+        mount = f"type=image,source={reference},destination=/models"
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # not above those of this machine
+        isolated = ("--network", "none", *limits, "--mount", mount, "--rootfs", str(root))
+        script = "cd /models && find . -type f ! -path './.models-init/*' -exec sha256sum {} +"
+        listed = tool.run("run", "--rm", *isolated, "/bin/busybox", "sh", "-c", script.replace("find", "busybox find"))
+    pairs = (line.split(maxsplit=1) for line in listed.splitlines())
+    assert {path.removeprefix("./"): digest for digest, path in pairs} == expected
+
+
+def test_containerd_mounts_the_image(published: Registry, packs: Packs, tmp_path: Path) -> None:
+    reference, target = _reference(published), tmp_path / "mounted"
+    target.mkdir()
+    with containerd(tmp_path) as tool:
+        tool.run("images", "pull", "--plain-http", "--snapshotter", "native", reference)
+        tool.run("images", "mount", "--snapshotter", "native", reference, str(target))
+        try:
+            found = {path: hashlib.sha256((target / path).read_bytes()).hexdigest() for path in _digests(packs)}
+        finally:
+            tool.run("images", "unmount", str(target))
+    assert found == _digests(packs)
+
+
+def test_copy_by_skopeo_is_installed_and_upgraded_by_chunks(
+    published: Registry, packs: Packs, registry_site: Site, tmp_path: Path
+) -> None:
+    skopeo = Tool((services.require_tool("skopeo"),), tmp_path)
+    for ref in (COMMON, DUTCH):
+        names = (f"docker://{published.host}/{prefix}/{ref.name}:{ref.version}" for prefix in ("models", "skopeo"))
+        skopeo.run("copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", *names)
+    site = registry_site.but(MODELS_URL=f"oci://{published.host}/skopeo")
+    assert site.run().code == 0
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def test_copy_by_podman_in_the_same_registry_is_installed(
+    published: Registry, packs: Packs, registry_site: Site, tmp_path: Path
+) -> None:
+    """Podman drops the annotations of layers, and keeps the compressed layers that the registry has."""
+    with podman(tmp_path, published.host) as tool:
+        _repush(tool, published, published)
+    site = registry_site.but(MODELS_URL=f"oci://{published.host}/podman")
+    assert site.run().code == 0
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def _repush(tool: Tool, origin: Registry, target: Registry, *options: str) -> None:
+    for ref in (COMMON, DUTCH):
+        name = f"{origin.host}/models/{ref.name}:{ref.version}"
+        tool.run("pull", "-q", name)
+        tool.run("push", "-q", "--tls-verify=false", *options, name, f"{target.host}/podman/{ref.name}:{ref.version}")
