@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
-from models_init.core import signals
+from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.core.units import count, human_size, human_time, table
@@ -42,7 +42,7 @@ def _document(text: str) -> tuple[bytes, PackRef]:
     if not is_registry(text):
         directory = VersionDirectory(Path(text).absolute())
         return directory.document(), directory.ref()
-    return signals.run(_pulled(text))
+    return event_loop.run(lambda: _pulled(text))
 
 
 async def _pulled(text: str) -> tuple[bytes, PackRef]:
