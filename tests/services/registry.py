@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import io
 import json
 import subprocess
@@ -20,6 +19,7 @@ from urllib.error import HTTPError
 
 import zstandard
 
+from models_init.core.digests import digest_of
 from models_init.core.pack_ref import PackRef
 from models_init.formats import oci
 from tests import services
@@ -123,11 +123,6 @@ class Registry:
             "layers": blobs,
         }
         return self.put_manifest(repository, tag, json.dumps(manifest).encode())
-
-
-def digest_of(data: bytes) -> str:
-    """Return the digest of a blob."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def plain(archive: bytes) -> bytes:

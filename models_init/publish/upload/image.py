@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from models_init.archive.decompress import PIECE, opened
 from models_init.archive.errors import BadArchiveError
+from models_init.core.digests import digest_of, digest_text
 from models_init.core.errors import UsageError, WrongBytesError
 from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME, published
@@ -87,11 +88,6 @@ def make_image(directory: VersionDirectory) -> PackImage:
     return PackImage(content.ref, documents, metadata, config, manifest, content.archive, path)
 
 
-def digest_of(data: bytes) -> str:
-    """Return the digest of a blob."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
 def _metadata_layer(documents: dict[str, bytes]) -> bytes:
     """Return a tar file with the documents; owners and times are zero, so that it is reproducible."""
     stream = io.BytesIO()
@@ -136,7 +132,7 @@ def _read_archive(path: Path, archive: Archive) -> tuple[str, str]:
         raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build the pack again") from error
     except BadArchiveError as error:
         raise wrong_archive(str(path)) from error
-    if f"sha256:{packed.hash.hexdigest()}" != archive.digest:
+    if digest_text(packed.hash) != archive.digest:
         raise wrong_archive(str(path))
     media_type = next((kind for magic, kind in _MEDIA_TYPES.items() if head.startswith(magic)), oci.LAYER_TAR)
-    return f"sha256:{plain.hexdigest()}", media_type
+    return digest_text(plain), media_type

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
 from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME
 from models_init.formats.minisign import SIGNATURE_LIMIT
-from models_init.publish.upload.image import PackImage, check_names, digest_of, make_image
+from models_init.publish.upload.image import PackImage, check_names, make_image
 from models_init.publish.upload.published_version import UploadResult
 from models_init.sources.oci.registry import Registry, Request
 from models_init.sources.oci.source import OciSource

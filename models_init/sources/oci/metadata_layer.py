@@ -5,7 +5,6 @@ Tools that push an image again may compress the layer, so its compression is det
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -13,6 +12,7 @@ import zlib
 from contextlib import suppress
 from typing import NamedTuple
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME
 from models_init.formats.oci import ARCHIVE_LAYER, METADATA_DIRECTORY
@@ -38,7 +38,7 @@ def read_metadata(layer: bytes, diff_id: str, what: str) -> dict[str, bytes]:
     """
     try:
         plain = _decompressed(layer)
-        if f"sha256:{hashlib.sha256(plain).hexdigest()}" != diff_id:
+        if digest_of(plain) != diff_id:
             raise ValueError("its content differs from the digest in the configuration")  # noqa: TRY301
         return _files(plain)
     except (ValueError, EOFError, zlib.error, tarfile.TarError) as error:

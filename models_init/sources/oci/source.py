@@ -6,13 +6,13 @@ A tag is resolved once; everything else is requested by digest, so that a range 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import platform
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import (
     AccessError,
     HiddenError,
@@ -149,7 +149,7 @@ class OciSource:
             machine = platform.machine()
             chosen = oci.select_platform(parsed, _ARCHITECTURES.get(machine, machine), self._shown(ref))
             document = await self._manifest(ref, chosen.digest)
-            if _digest(document) != chosen.digest:
+            if digest_of(document) != chosen.digest:
                 raise WrongBytesError(f"the manifest of {self._shown(ref)} has the wrong digest; push it again")
             parsed = oci.parse_manifest(document, self._shown(ref))
         if isinstance(parsed, oci.ImageIndex):
@@ -195,7 +195,7 @@ class OciSource:
         for _ in range(2):
             async with self._registry.blob(self._access.repository(ref.name), blob.digest) as response:
                 data = await response.body(blob.size, f"a blob of {self._shown(ref)}")
-            if _digest(data) == blob.digest:
+            if digest_of(data) == blob.digest:
                 return data
         raise WrongBytesError(
             f"{blob.digest} of {self._shown(ref)} has other bytes than its digest says, again after a retry; the "
@@ -292,7 +292,3 @@ def _is_version(pack: str, tag: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
