@@ -1,1 +1,1 @@
-"""How fast the program is beside what its users would use instead: the same bytes, the same server, in turns."""
+"""The benchmark: models_init compared with tools that its users would use instead, in turns on the same server."""

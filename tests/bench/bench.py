@@ -1,4 +1,4 @@
-"""One run of the bench: where it works, how it measures, what it keeps."""
+"""A run of the benchmark: its directories, measurement and results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MEMORY_DISK = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run took: seconds, CPU seconds, bytes of the largest process, bytes that the server sent."""
+    """Figures of one run: seconds, CPU seconds, peak memory of the largest process and bytes sent by the server."""
 
     wall: float
     cpu: float
@@ -45,7 +45,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Run:
-    """Figures of a contender in one round of a case."""
+    """Figures of a program in one round of a case."""
 
     case: str
     contender: str
@@ -59,7 +59,7 @@ class Run:
 
 @dataclass
 class Row:
-    """All runs of one row, and who could not take part."""
+    """All runs of one scenario, and the programs that were left out with the remedy."""
 
     name: str
     runs: list[Run] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Row:
 
 
 class Contest(NamedTuple):
-    """A case: its name, how it is set up in an empty directory, and who counts the bytes, if anybody does."""
+    """A case: its name, its setup in an empty directory, and the server that counts bytes, if any."""
 
     name: str
     setting: Callable[[Path], Transfer]
@@ -75,12 +75,15 @@ class Contest(NamedTuple):
 
 
 class FailedError(Exception):
-    """A run failed, or brought something else than was asked for."""
+    """A run failed, or its result differs from the published tree."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """`work` keeps packs and trees for the next time; `volumes` is on tmpfs, `disk` is not; `full` is the real size."""
+    """Directories and options: `work` keeps packs and trees between runs, `volumes` is on tmpfs, `disk` is not.
+
+    `full` is False for the small form, which divides sizes by 64.
+    """
 
     work: Path
     volumes: Path
@@ -91,14 +94,14 @@ class Bench:
     program: ProgramCopy
 
     def scaled(self, size: int) -> int:
-        """Bytes at full size; a 64th of that in the small form."""
+        """Return the size in bytes, divided by 64 in the small form."""
         return size if self.full else size // 64
 
     def measure(self, command: PeerCommand, cwd: Path, *, sync: bool = False) -> Figures:
-        """Run it to its end. Raises `FailedError`."""
-        result, told = self.volumes / "figures.json", self.volumes / "told"
+        """Run a command and return its figures. Raises `FailedError`."""
+        result, output = self.volumes / "figures.json", self.volumes / "output"
         options = ["--sync"] if sync else []
-        with told.open("wb") as log:
+        with output.open("wb") as log:
             done = subprocess.run(
                 [sys.executable, "-I", "-S", str(_METER), str(result), *options, "--", *command.arguments],
                 cwd=command.cwd or cwd,
@@ -110,17 +113,17 @@ class Bench:
                 check=False,
             )
         if done.returncode:
-            end = told.read_text(errors="replace")[-2000:]
+            end = output.read_text(errors="replace")[-2000:]
             raise FailedError(f"{command.arguments} failed with {done.returncode}:\n{end}")
         return Figures(**json.loads(result.read_text()))
 
-    def told(self) -> str:
-        """What the last run printed."""
-        return (self.volumes / "told").read_text(errors="replace")
+    def output(self) -> str:
+        """Return the output of the last run."""
+        return (self.volumes / "output").read_text(errors="replace")
 
     @contextmanager
     def directory(self, *, on_disk: bool = False) -> Iterator[Path]:
-        """Lend an empty directory."""
+        """Create an empty directory, and remove it after the block."""
         path = Path(tempfile.mkdtemp(dir=self.disk if on_disk else self.volumes))
         try:
             yield path
@@ -128,7 +131,7 @@ class Bench:
             shutil.rmtree(path)
 
     def save(self, row: Row) -> None:
-        """Keep what was measured."""
+        """Write the results of a scenario."""
         self.out.mkdir(parents=True, exist_ok=True)
         content = {**asdict(row), **self._circumstances()}
         (self.out / f"{row.name}.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -144,7 +147,7 @@ class Bench:
 
 @contextmanager
 def opened(work: Path, out: Path, pairs: int, *, full: bool) -> Iterator[Bench]:
-    """Set up; what is temporary is removed at the end."""
+    """Prepare a run; remove its temporary directories at the end."""
     on_memory = _MEMORY_DISK if _MEMORY_DISK.is_dir() else None
     work.mkdir(parents=True, exist_ok=True)
     with (
@@ -158,7 +161,7 @@ def opened(work: Path, out: Path, pairs: int, *, full: bool) -> Iterator[Bench]:
 
 
 def _site_python(directory: Path) -> Path:
-    """An environment with what a site installs, as the image has it: compiled."""
+    """Return the Python of an environment with what a site installs, compiled as in the image."""
     lock, stamp, python = _ROOT / "requirements.lock", directory / "lock", directory / "bin" / "python"
     if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
         sys.stdout.write("bench: installing requirements.lock into an environment of its own ...\n")
@@ -170,7 +173,7 @@ def _site_python(directory: Path) -> Path:
 
 
 def able(row: Row, contenders: Sequence[Contender]) -> list[Contender]:
-    """Those whose tools are here; who is not able is told."""
+    """Return the programs whose tools are installed; note the others."""
     for contender in contenders:
         if lacking := tools.absent(contender.tools):
             row.skipped[contender.name] = tools.remedy(lacking)
@@ -178,7 +181,7 @@ def able(row: Row, contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def rounds(bench: Bench, contenders: Sequence[Contender], pairs: int = 0) -> Iterator[tuple[int, Contender]]:
-    """Everybody in turn, each round beginning with another one."""
+    """Yield the programs in turn, each round beginning with another one."""
     for number in range(pairs or bench.pairs):
         turn = number % len(contenders)
         for contender in [*contenders[turn:], *contenders[:turn]]:
@@ -194,11 +197,11 @@ def compete(
     on_disk: bool = False,
     pairs: int = 0,
 ) -> None:
-    """Have them bring the same thing in turns; a result that is not what was asked for ends it."""
+    """Measure the programs in turn and compare their results. Raises `FailedError`."""
     present = able(row, contenders)
     name, setting, server = contest
     case = setting(bench.volumes)
-    wanted = case.stock.listing(case.version)
+    wanted = case.files.listing(case.version)
     for number, contender in rounds(bench, present, pairs):
         with bench.directory(on_disk=on_disk) as directory:
             case = setting(directory)
@@ -211,7 +214,7 @@ def compete(
 
 
 def enter(bench: Bench, row: Row, run: Run) -> None:
-    """Keep a run, and tell it."""
+    """Save a run and print it."""
     row.runs.append(run)
     bench.save(row)
     sys.stdout.write(
@@ -222,13 +225,13 @@ def enter(bench: Bench, row: Row, run: Run) -> None:
 
 
 def require_same(name: str, tree: Path, wanted: Listing) -> None:
-    """Raise `FailedError` where the tree is another."""
+    """Raise `FailedError` if the tree differs."""
     if lines := trees.differences(tree, wanted):
-        raise FailedError(f"{name} brought something else: " + "; ".join(lines[:3]))
+        raise FailedError(f"{name} gave a different tree: " + "; ".join(lines[:3]))
 
 
 def _environment(command: PeerCommand) -> dict[str, str]:
-    """What a clean machine has, without what keeps Python from using compiled modules."""
+    """Return a clean environment in which Python uses compiled modules."""
     usual = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
     return {**usual, **{name: value for name, value in command.environment.items() if value}}
 

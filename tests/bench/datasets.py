@@ -1,6 +1,6 @@
-"""A pack in some versions, in every format that a peer takes; made once and kept for the next time.
+"""A pack in several versions and in the format of each peer; made once and kept between runs.
 
-`site-…/models/` is what a container is; `foreign/` holds what is shown beside it; `trees/` are the files.
+`site-…/models/` has the content of a container, `foreign/` the formats of the peers, `trees/` the files.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _COMMON_BYTES = b"a b c\n"
 
 
 @dataclass(frozen=True)
-class Ware:
-    """One pack: how its first version's tree is made, and how each further one's is made of that."""
+class Dataset:
+    """A dataset: how the tree of its first version is made, and how each later version changes it."""
 
     name: str
     tree: Small | Large
@@ -49,18 +49,18 @@ class Ware:
     pack: str = PACK
 
     def stocked(self, shelf: Path, *, foreign: bool) -> DatasetFiles:
-        """Make what is not there yet; with `foreign` the peers' own formats, too, as far as their tools are here."""
-        stock = DatasetFiles(shelf / f"{self.name}-{_recipe(self)}", self.pack)
-        _once(stock.directory / "trees" / FIRST, self._write)
+        """Make missing files; with `foreign` also the formats of peers whose tools are installed."""
+        files = DatasetFiles(shelf / f"{self.name}-{_recipe(self)}", self.pack)
+        _once(files.directory / "trees" / FIRST, self._write)
         for version, change in self.changes.items():
-            _once(stock.directory / "trees" / version, partial(_changed, stock, change))
+            _once(files.directory / "trees" / version, partial(_changed, files, change))
         for version in (FIRST, *self.changes):
-            _list(stock, version)
-            _pack(stock, version)
+            _list(files, version)
+            _pack(files, version)
             if foreign:
-                _zchunk(stock, version)
-                _casync(stock, version)
-        return stock
+                _zchunk(files, version)
+                _casync(files, version)
+        return files
 
     def _write(self, directory: Path) -> None:
         directory.mkdir()
@@ -70,35 +70,35 @@ class Ware:
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """Where everything of a ware lies."""
+    """The files of a dataset."""
 
     directory: Path
     pack: str = PACK
 
     @property
     def site(self) -> Path:
-        """What a server shows, with the directory `foreign` beside it."""
+        """The directory that a server serves, with the directory `foreign` next to it."""
         return self.directory / f"site-{_builder()}"
 
     def tree(self, version: str = FIRST) -> Path:
-        """The files."""
+        """The tree of a version."""
         return self.directory / "trees" / version
 
     def listing(self, version: str = FIRST) -> trees.Listing:
-        """What a result must be."""
+        """The expected result."""
         return trees.load(self.directory / f"{version}.json")
 
     def archive(self, version: str = FIRST) -> Path:
-        """The archive that everybody installs from, but those with a format of their own."""
+        """The archive, which all programs without their own format use."""
         return self.site / "models" / self.pack / version / ARCHIVE_NAME
 
     def manifest(self, version: str = FIRST) -> Manifest:
-        """What the program knows of it."""
+        """The manifest."""
         document = (self.archive(version).parent / MANIFEST_NAME).read_bytes()
         return parse_manifest(document, PackRef(self.pack, version))
 
     def digest(self, version: str = FIRST) -> str:
-        """The archive's SHA-256."""
+        """The SHA-256 of the archive."""
         return self.manifest(version).archive.digest.removeprefix("sha256:")
 
     def zck(self, version: str = FIRST) -> Path:
@@ -106,25 +106,25 @@ class DatasetFiles:
         return self.directory / "foreign" / "zck" / f"{version}.tar.zck"
 
     def casync(self, version: str = FIRST) -> Path:
-        """The same files for casync; the chunks lie in `store` beside it."""
+        """The same files for casync; the chunks are in `store` next to it."""
         return self.directory / "foreign" / "casync" / f"{version}.caidx"
 
 
-def _recipe(ware: Ware) -> str:
-    """Whatever the trees depend on."""
+def _recipe(dataset: Dataset) -> str:
+    """Return everything on which the trees depend."""
     program = ast.dump(ast.parse(Path(trees.__file__).read_bytes()))
-    return hashlib.sha256(f"{ware.tree} {sorted(ware.changes)} {program}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{dataset.tree} {sorted(dataset.changes)} {program}".encode()).hexdigest()[:8]
 
 
 def _builder() -> str:
-    """Whatever a pack depends on beside its tree."""
+    """Return everything on which a pack depends in addition to its tree."""
     names = ("borders", "build", "cut", "frames", "marks", "tarstream")
     sources = [Path(publish.__file__).parent / f"{name}.py" for name in names]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.exists())).hexdigest()[:8]
 
 
 def _once(path: Path, make: Callable[[Path], None]) -> None:
-    """Make it aside, so that what is there is whole."""
+    """Make a file under a temporary name, so that existing files are complete."""
     if path.exists():
         return
     aside = path.with_name(f"{path.name}.part")
@@ -135,26 +135,26 @@ def _once(path: Path, make: Callable[[Path], None]) -> None:
     aside.rename(path)
 
 
-def _changed(stock: DatasetFiles, change: Callable[[Path], None], directory: Path) -> None:
-    shutil.copytree(stock.tree(), directory)
+def _changed(files: DatasetFiles, change: Callable[[Path], None], directory: Path) -> None:
+    shutil.copytree(files.tree(), directory)
     change(directory)
     trees.settle(directory)
     for path in sorted(directory.rglob("*")):  # what changed is a day younger: rsync believes times, to the second
-        old = stock.tree() / path.relative_to(directory)
+        old = files.tree() / path.relative_to(directory)
         if path.is_file() and path.stat().st_mtime_ns != old.stat().st_mtime_ns:
             os.utime(path, (path.stat().st_atime, old.stat().st_mtime + _DAY))
 
 
-def _list(stock: DatasetFiles, version: str) -> None:
-    path = stock.directory / f"{version}.json"
-    _once(path, lambda aside: trees.save(trees.listing(stock.tree(version)), aside))
+def _list(files: DatasetFiles, version: str) -> None:
+    path = files.directory / f"{version}.json"
+    _once(path, lambda aside: trees.save(trees.listing(files.tree(version)), aside))
 
 
-def _pack(stock: DatasetFiles, version: str) -> None:
-    common = stock.directory / "trees" / "common"
+def _pack(files: DatasetFiles, version: str) -> None:
+    common = files.directory / "trees" / "common"
     _once(common, _write_common)
-    for tree, ref in ((stock.tree(version), PackRef(stock.pack, version)), (common, COMMON)):
-        out = stock.site / "models" / ref.name / ref.version
+    for tree, ref in ((files.tree(version), PackRef(files.pack, version)), (common, COMMON)):
+        out = files.site / "models" / ref.name / ref.version
         _once(out, partial(_build, tree, ref))
 
 
@@ -173,25 +173,25 @@ def _build(tree: Path, ref: PackRef, directory: Path) -> None:
     shutil.rmtree(out)
 
 
-def _zchunk(stock: DatasetFiles, version: str) -> None:
+def _zchunk(files: DatasetFiles, version: str) -> None:
     if not tools.absent(["zck", "tar"]):
-        _once(stock.zck(version), lambda aside: _make_zck(stock, version, aside))
+        _once(files.zck(version), lambda aside: _make_zck(files, version, aside))
 
 
-def _make_zck(stock: DatasetFiles, version: str, path: Path) -> None:
+def _make_zck(files: DatasetFiles, version: str, path: Path) -> None:
     archive = path.with_suffix(".tar")
-    subprocess.run(["tar", "-C", stock.tree(version), "--sort=name", "-cf", archive, "."], check=True)
+    subprocess.run(["tar", "-C", files.tree(version), "--sort=name", "-cf", archive, "."], check=True)
     subprocess.run(["zck", "-o", path, archive], check=True)
     archive.unlink()
 
 
-def _casync(stock: DatasetFiles, version: str) -> None:
+def _casync(files: DatasetFiles, version: str) -> None:
     if not tools.absent(["casync"]):
-        _once(stock.casync(version), lambda aside: _make_casync(stock, version, aside))
+        _once(files.casync(version), lambda aside: _make_casync(files, version, aside))
 
 
-def _make_casync(stock: DatasetFiles, version: str, path: Path) -> None:
+def _make_casync(files: DatasetFiles, version: str, path: Path) -> None:
     index, store = path.with_name(f"part-{version}.caidx"), path.parent / "store"
     options = ["--without=privileged", "--compression=zstd", f"--store={store}"]
-    subprocess.run(["casync", "make", *options, index, stock.tree(version)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["casync", "make", *options, index, files.tree(version)], check=True, stdout=subprocess.DEVNULL)
     index.rename(path)

@@ -1,4 +1,4 @@
-"""What no program can do without: SHA-256, decompression and writing of a pack, each on one thread; prints CPU seconds.
+"""Measure the necessary work: SHA-256, decompression and writing of a pack, each on one thread; print CPU seconds.
 
 python -m tests.bench.limit ARCHIVE MANIFEST DIRECTORY
 
@@ -42,7 +42,7 @@ def main() -> None:
 def _one(
     path: Path, file: File, frames: list[bytes], decompressor: zstandard.ZstdDecompressor, spent: dict[str, float]
 ) -> None:
-    """Take one file through the three steps, a chunk at a time as it would be."""
+    """Process one file in the three steps, chunk by chunk."""
     began = thread_time()
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
     if len(frames) > 1:

@@ -1,4 +1,4 @@
-"""Runs a command and tells what it and all its children took: seconds, CPU seconds, the largest process's peak memory.
+"""Run a command and measure it with its children: seconds, CPU seconds, peak memory of the largest process.
 
     python -I -S meter.py RESULT [--sync] -- COMMAND...
 
@@ -19,7 +19,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> int:
-    """Measure; the command's exit code is ours."""
+    """Measure; return the exit code of the command."""
     split = sys.argv.index("--")
     result, options, command = sys.argv[1], sys.argv[2:split], sys.argv[split + 1 :]
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # who is left behind by its parent counts, too

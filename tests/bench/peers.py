@@ -1,4 +1,4 @@
-"""What is run against what: the program, and each peer as its own manual would have it for the same result.
+"""The programs that are compared: models_init, and each peer as its manual recommends for the same result.
 
 Every peer checks what it brought: aria2, curl and rclone by sha256sum, casync and zchunk by the digests in their index;
 rsync compares sizes and times, or with `-c` digests.
@@ -34,14 +34,13 @@ _TOKEN = "sv=2024-11-04&se=2099-01-01T00%3A00%3A00Z&sr=c&sp=rl&sig=AAAAAAAAAAAAA
 
 @dataclass(frozen=True)
 class Transfer:
-    """What is to be brought where: a version of a stock, from a server at `origin`, into the empty `directory`.
+    """An install to measure: a version of a dataset from the server at `origin` into the empty `directory`.
 
-    `container` is its address as the program is told, if it is no plain server's; `query` is what the others add to
-    addresses; `old` is an installed tree, `old_zck` the file that it came from. The program alone is asked for several
-    `packs`.
+    `container` is the URL for models_init if it is a blob container; `query` is added to the URLs of the peers; `old`
+    is an installed tree, `old_zck` the file that it came from. Only models_init installs several `packs`.
     """
 
-    stock: DatasetFiles
+    files: DatasetFiles
     directory: Path
     origin: str
     version: str = FIRST
@@ -55,19 +54,19 @@ class Transfer:
 
     @property
     def archive(self) -> str:
-        """The archive's address."""
+        """The URL of the archive."""
         base = self.container or f"{self.origin}/models"
         return f"{base}/{PACK}/{self.version}/pack.tar.zst{'?' if self.query else ''}{self.query}"
 
     @property
     def out(self) -> Path:
-        """Where peers leave the tree."""
+        """The directory where peers write the tree."""
         return self.directory / "tree"
 
 
 @dataclass(frozen=True)
 class PeerCommand:
-    """What to run, in the case's directory or in `cwd`."""
+    """A command that runs in the directory of the case or in `cwd`."""
 
     arguments: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +75,7 @@ class PeerCommand:
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who can bring a pack; `tools` must be there."""
+    """A program that can install a pack; `tools` must be installed."""
 
     name: str
     make: Callable[[Transfer], PeerCommand]
@@ -86,7 +85,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class ProgramCopy:
-    """A copy of the program as it was when the bench began, so that nobody's edits come in between.
+    """A copy of models_init from the start of the benchmark, so that later edits have no effect.
 
     `python` is one that has what a site has, and no more: structlog looks for what developers have.
     """
@@ -109,12 +108,12 @@ class ProgramCopy:
         return PeerCommand([str(self.python), "-m", "models_init", *arguments], environment, self.directory)
 
     def contender(self, *arguments: str, name: str = OURS) -> Contender:
-        """As one who brings a pack."""
+        """Return models_init as a contender."""
         return Contender(name, lambda case: self.command(case, *arguments), result=installed)
 
 
 def installed(case: Transfer) -> Path:
-    """Where an engine finds the pack."""
+    """Return the directory of the installed pack."""
     return (case.directory / "volume" / "current" / PACK).resolve()
 
 
@@ -127,7 +126,7 @@ def _quoted(*words: object) -> str:
 
 
 def _check_and_unpack(case: Transfer) -> str:
-    digest = case.stock.digest(case.version)
+    digest = case.files.digest(case.version)
     return f"echo '{digest}  pack.tar.zst' | sha256sum -c --quiet; mkdir tree; tar --zstd -xf pack.tar.zst -C tree"
 
 
@@ -139,10 +138,10 @@ def aria2(case: Transfer, *options: str) -> PeerCommand:
 
 
 def curl(case: Transfer) -> PeerCommand:
-    """One connection; nothing is kept for a second try."""
+    """One connection; nothing is kept for a resumption."""
     fetch = _quoted("curl", "-sSf", *(["--cacert", case.authority] if case.authority else []), case.archive)
     unpack = f"{fetch} | tee >(sha256sum >&3) | tar --zstd -x -C tree"
-    return _script(f"mkdir tree; sum=$({{ {unpack}; }} 3>&1); [[ $sum == {case.stock.digest(case.version)}* ]]")
+    return _script(f"mkdir tree; sum=$({{ {unpack}; }} 3>&1); [[ $sum == {case.files.digest(case.version)}* ]]")
 
 
 def rclone(case: Transfer) -> PeerCommand:
@@ -155,21 +154,21 @@ def rclone(case: Transfer) -> PeerCommand:
 
 
 def casync(case: Transfer) -> PeerCommand:
-    """Chunks of 64 KiB, about, one request each; those of the old tree are used."""
+    """Chunks of about 64 KiB, one request each; chunks of the old tree are reused."""
     seed = [f"--seed={case.old}"] if case.old else []
     base = f"{case.origin}/casync"
     return _script(_quoted("casync", "extract", *seed, f"--store={base}/store", f"{base}/{case.version}.caidx", "tree"))
 
 
 def zchunk(case: Transfer) -> PeerCommand:
-    """Its own file of chunks of 32 KiB, about; those of the old file are used."""
+    """A file of chunks of about 32 KiB; chunks of the old file are reused."""
     source = ["-s", case.old_zck] if case.old_zck else []
     fetch = _quoted("zckdl", "-q", *source, f"{case.origin}/zck/{case.version}.tar.zck")
     return _script(f"{fetch}; mkdir tree; unzck -c {case.version}.tar.zck | tar -x -C tree")
 
 
 def rsync(case: Transfer, *options: str) -> PeerCommand:
-    """Unchanged files are linked, of others only what differs is sent."""
+    """Unchanged files are linked; of others only the differences are sent."""
     link = [f"--link-dest={case.old}"] if case.old else []
     return _script(_quoted("rsync", "-a", "--stats", *options, *link, f"{case.rsync}/{case.version}/", "tree/"))
 
@@ -189,7 +188,7 @@ PEERS = {
 
 
 def nowhere(case: Transfer) -> PeerCommand:
-    """Read the archive and drop it: what the server gives at most."""
+    """Read and discard the archive: the maximum that the server can send."""
     trust = ["--cacert", str(case.authority)] if case.authority else []
     return PeerCommand(["curl", "-sSf", "-o", "/dev/null", *trust, case.archive])
 

@@ -1,4 +1,4 @@
-"""Draws what was measured into docs/plots: what a reader should see at a glance. Needs matplotlib.
+"""Draw the results into docs/plots. Needs matplotlib.
 
 python -m tests.bench.plots RESULTS
 """
@@ -36,7 +36,7 @@ _SETTINGS = {
 
 
 def main() -> None:
-    """Draw all of which there are figures."""
+    """Draw every plot for which there are results."""
     rows, _ = load(Path(sys.argv[1]))
     mpl.use("svg")
     mpl.rcParams.update(_SETTINGS)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _goals(rows: Mapping[str, list[Run]]) -> None:
-    """How much of what a goal allows is used: a bar that ends before the line is a goal that is met."""
+    """Draw the measured value of each goal as a share of its limit; a bar that ends before the line is a goal met."""
     found = verdicts(rows)[::-1]
     figure, axes = plt.subplots(figsize=(9, 0.28 * len(found) + 1))
     shares = [verdict.median / verdict.most for verdict in found]
@@ -63,8 +63,8 @@ def _goals(rows: Mapping[str, list[Run]]) -> None:
         [max(0, share - low) for share, low in zip(shares, spreads[0], strict=True)],
         [max(0, high - share) for share, high in zip(shares, spreads[1], strict=True)],
     ]
-    colours = [_OWN if verdict.met else _BAD for verdict in found]
-    axes.barh([verdict.what for verdict in found], shares, xerr=errors, color=colours, ecolor="#555555", height=0.7)
+    colors = [_OWN if verdict.met else _BAD for verdict in found]
+    axes.barh([verdict.what for verdict in found], shares, xerr=errors, color=colors, ecolor="#555555", height=0.7)
     axes.axvline(1, color="black", linewidth=1)
     axes.margins(y=0.01)
     axes.set_xlabel("measured / goal; whiskers hold the middle half")
@@ -72,15 +72,15 @@ def _goals(rows: Mapping[str, list[Run]]) -> None:
 
 
 def _bars(runs: list[Run], title: str, name: str) -> None:
-    """Seconds of everybody, a panel for each case."""
+    """Draw the seconds of all programs, with a panel for each case."""
     cases = list(dict.fromkeys(run.case for run in runs))
     figure, panels = plt.subplots(1, len(cases), figsize=(3.2 * len(cases), 2.6), squeeze=False)
     for axes, case in zip(panels[0], cases, strict=True):
         who = list(dict.fromkeys(run.contender for run in runs if run.case == case and run.contender != "into nowhere"))
         walls = {one: median(run.wall for run in runs if (run.case, run.contender) == (case, one)) for one in who}
         order = sorted(walls, key=lambda one: -walls[one])
-        colours = [_OWN if one == OURS else "#009e73" if one in (LIMIT, WITH_TRANSFER) else _OTHER for one in order]
-        bars = axes.barh(order, [walls[one] for one in order], color=colours)
+        colors = [_OWN if one == OURS else "#009e73" if one in (LIMIT, WITH_TRANSFER) else _OTHER for one in order]
+        bars = axes.barh(order, [walls[one] for one in order], color=colors)
         axes.bar_label(bars, fmt="%.1f", padding=2)
         axes.margins(x=0.18)
         axes.set_title(case)
@@ -90,7 +90,7 @@ def _bars(runs: list[Run], title: str, name: str) -> None:
 
 
 def _growth(runs: list[Run]) -> None:
-    """Seconds, CPU seconds and memory over what grows, with the exponent of the larger half."""
+    """Draw seconds, CPU seconds and memory as functions of each size, with the exponent of the larger half."""
     labels = {"size": "MiB of the pack", "files": "files", "versions": "versions there", "packs": "packs"}
     kinds = {kind: label for kind, label in labels.items() if any(run.case.startswith(f"{kind} ") for run in runs)}
     figures: dict[str, Callable[[Run], float]] = {
@@ -99,7 +99,7 @@ def _growth(runs: list[Run]) -> None:
         "peak MiB": lambda run: run.rss / MIB,
     }
     figure, panels = plt.subplots(len(figures), len(kinds), figsize=(11, 7), sharex="col")
-    for column, (kind, told) in enumerate(kinds.items()):
+    for column, (kind, label) in enumerate(kinds.items()):
         points = sorted({int(run.case.split()[1]) for run in runs if run.case.startswith(f"{kind} ")})
         for line, (name, value) in enumerate(figures.items()):
             axes = panels[line][column]
@@ -112,12 +112,12 @@ def _growth(runs: list[Run]) -> None:
             axes.set_ylim(min(values) / 2, max(max(values) * 2, 200 if name == "peak MiB" else 0))
             axes.set_title(f"{name}, exponent {exponent(points, values):.2f}", fontsize=9)
             if line == len(figures) - 1:
-                axes.set_xlabel(told)
+                axes.set_xlabel(label)
     _keep(figure, "growth")
 
 
 def exponent(points: list[int], values: list[float]) -> float:
-    """The slope over the larger half of the points, where what a start costs counts for little."""
+    """Return the slope over the larger half of the points, where the cost of the start matters little."""
     half = max(2, len(points) // 2 + 1)
     xs, ys = ([math.log(value) for value in series[-half:]] for series in (points, values))
     return linear_regression(xs, ys).slope if len(set(xs)) > 1 else math.nan

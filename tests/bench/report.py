@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/performance.md, between its two marks.
+"""Write the results into docs/performance.md, between its two marks.
 
 python -m tests.bench.report RESULTS
 """
@@ -25,22 +25,22 @@ _BEGIN, _END = "<!-- measured: written by scripts/bench --report -->\n", "<!-- /
 
 
 def load(directory: Path) -> tuple[dict[str, list[Run]], list[dict[str, Any]]]:
-    """Read the results: the runs of each row, and the circumstances of each."""
+    """Read the results: the runs of each scenario, and its files with date, machine and options."""
     contents = [json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))]
     return {content["name"]: [Run(**run) for run in content["runs"]] for content in contents}, contents
 
 
 def write(directory: Path, page: Path = PAGE) -> None:
-    """Put the tables into the page."""
+    """Replace the tables of the page."""
     rows, contents = load(directory)
     before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    text = "\n".join([*_circumstances(contents), "", *_goals(verdicts(rows)), "", *_everything(rows)])
+    text = "\n".join([*_conditions(contents), "", *_goals(verdicts(rows)), "", *_all_results(rows)])
     page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
-def _circumstances(contents: list[dict[str, Any]]) -> Iterator[str]:
-    """Say where, when and how."""
+def _conditions(contents: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield lines with machine, date and command."""
     yield f"Machine: {contents[0]['machine']}.  "
     dates = sorted(content["date"] for content in contents)
     yield f"Date: {dates[0]} to {dates[-1]} (UTC), models_init {contents[0]['version']}.  "
@@ -52,24 +52,24 @@ def _circumstances(contents: list[dict[str, Any]]) -> Iterator[str]:
 def _goals(found: Iterable[Verdict]) -> Iterator[str]:
     yield "### Goals"
     yield ""
-    yield "| what | goal | measured | middle half | rounds | |"
+    yield "| comparison | goal | measured | middle half | rounds | |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for verdict in found:
-        low, high = (_shown(value) for value in verdict.spread)
+        low, high = (_rounded(value) for value in verdict.spread)
         spread = f"{low} to {high}" if len(verdict.values) > 1 else ""
         yield (
             f"| {verdict.what.replace('|', chr(92) + '|')} | ≤ {verdict.most:g}{verdict.unit} "
-            f"| {_shown(verdict.median)}{verdict.unit} | {spread} | {len(verdict.values)} "
+            f"| {_rounded(verdict.median)}{verdict.unit} | {spread} | {len(verdict.values)} "
             f"| {'met' if verdict.met else '**not met**'} |"
         )
 
 
-def _everything(rows: Mapping[str, list[Run]]) -> Iterator[str]:
-    yield "### Everything"
+def _all_results(rows: Mapping[str, list[Run]]) -> Iterator[str]:
+    yield "### All results"
     yield ""
-    yield "Medians; the ratio is the program's wall time over the peer's, the median over the rounds."
+    yield "Medians. The ratio is the wall time of models_init divided by that of the peer; the median of the rounds."
     yield ""
-    yield "| row | case | who | seconds | CPU s | peak MiB | MB from the server | ratio |"
+    yield "| scenario | case | program | seconds | CPU s | peak MiB | MB from the server | ratio |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for row, runs in rows.items():
         if row == "growth":
@@ -88,7 +88,7 @@ def _line(row: str, case: str, who: str, runs: list[Run]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _shown(value: float) -> str:
+def _rounded(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
 
 

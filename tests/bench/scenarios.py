@@ -1,4 +1,4 @@
-"""The rows: each sets up its servers and packs, has the contenders run in turns, and enters what they took."""
+"""The scenarios: each prepares servers and packs, runs the programs in turn, and saves their figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from models_init.formats.manifest import MIB
 from tests.bench import peers, servers, tools, trees
 from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
-from tests.bench.datasets import COMMON, PACK, DatasetFiles, Ware
+from tests.bench.datasets import COMMON, PACK, Dataset, DatasetFiles
 from tests.bench.peers import ARIA2, CASYNC, CURL, OURS, PEERS, RCLONE, RSYNC, RSYNC_C, ZCHUNK, Contender, Transfer
 
 if TYPE_CHECKING:
@@ -35,36 +35,36 @@ _FEW = 2  # rounds of a peer that takes long and of whom no goal speaks
 _SHELL = 16 * MIB  # bytes of the packs of which only the number matters
 
 
-def small(bench: Bench) -> Ware:
+def small(bench: Bench) -> Dataset:
     """1 GiB of many small files."""
-    return Ware("small", trees.Small(size=bench.scaled(GIB)))
+    return Dataset("small", trees.Small(size=bench.scaled(GIB)))
 
 
-def large(bench: Bench) -> Ware:
-    """2 GiB of few large files, as floats are."""
-    return Ware("large", trees.Large(tuple(bench.scaled(part * GIB // 8) for part in (8, 4, 2, 1, 1))))
+def large(bench: Bench) -> Dataset:
+    """2 GiB in a few large files of floats."""
+    return Dataset("large", trees.Large(tuple(bench.scaled(part * GIB // 8) for part in (8, 4, 2, 1, 1))))
 
 
-def dense(bench: Bench) -> Ware:
-    """1 GiB that nothing can compress."""
-    return Ware("dense", trees.Large(tuple(bench.scaled(part * GIB // 4) for part in (2, 1, 1)), dense=True))
+def dense(bench: Bench) -> Dataset:
+    """1 GiB of incompressible data."""
+    return Dataset("dense", trees.Large(tuple(bench.scaled(part * GIB // 4) for part in (2, 1, 1)), dense=True))
 
 
-def upgrades(bench: Bench) -> Ware:
-    """Ten large files, and three versions that follow."""
+def upgrades(bench: Bench) -> Dataset:
+    """Ten large files, and three later versions."""
     changes = {
         "one-in-ten": trees.one_changed,
         "one-percent": trees.places_changed,
         "inserted": trees.front_grown,
     }
-    return Ware("upgrades", trees.Large((bench.scaled(GIB) // 20,) * 10), changes)
+    return Dataset("upgrades", trees.Large((bench.scaled(GIB) // 20,) * 10), changes)
 
 
 @contextmanager
-def shown(bench: Bench, stock: DatasetFiles, *, tls: bool = False) -> Iterator[Nginx]:
-    """Have nginx show a stock; all of it is in memory before."""
-    with bench.directory() as directory, servers.nginx(stock.site, directory / "nginx", tls=tls) as server:
-        case = Transfer(stock, directory, server.origin, authority=server.authority)
+def served(bench: Bench, files: DatasetFiles, *, tls: bool = False) -> Iterator[Nginx]:
+    """Serve a dataset with nginx; read it into the page cache first."""
+    with bench.directory() as directory, servers.nginx(files.site, directory / "nginx", tls=tls) as server:
+        case = Transfer(files, directory, server.origin, authority=server.authority)
         bench.measure(peers.nowhere(case), directory)
         yield server
 
@@ -78,48 +78,54 @@ def first_http(bench: Bench, row: Row) -> None:
 
 
 def first_tls(bench: Bench, row: Row) -> None:
-    """First install from nginx with TLS; casync and zchunk cannot be told whom to trust."""
+    """First install from nginx with TLS; casync and zchunk cannot be given a CA file."""
     _first(bench, row, tls=True)
 
 
 def _first(bench: Bench, row: Row, *, tls: bool) -> None:
     asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
     wares = [small(bench), large(bench)] if tls else [small(bench), large(bench), dense(bench)]
-    for ware in wares:
-        stock = ware.stocked(bench.work, foreign=False)
-        with shown(bench, stock, tls=tls) as server:
-            setting = partial(_from, stock, server)
-            compete(bench, row, Contest(ware.name, setting, server), asked)
+    for dataset in wares:
+        files = dataset.stocked(bench.work, foreign=False)
+        with served(bench, files, tls=tls) as server:
+            setting = partial(_from, files, server)
+            compete(bench, row, Contest(dataset.name, setting, server), asked)
             if not tls:
-                compete(bench, row, Contest(ware.name, setting, server), [PEERS[RCLONE]], pairs=min(_FEW, bench.pairs))
-                _limits(bench, row, Contest(ware.name, setting, server))
+                compete(
+                    bench, row, Contest(dataset.name, setting, server), [PEERS[RCLONE]], pairs=min(_FEW, bench.pairs)
+                )
+                _limits(bench, row, Contest(dataset.name, setting, server))
     if not tls:
         _first_in_chunks(bench, row)
 
 
 def _first_in_chunks(bench: Bench, row: Row) -> None:
-    """Beside those with formats of their own, on a pack that they bring in bearable time."""
-    ware = Ware("chunks", trees.Large((bench.scaled(GIB) // 4,)))
-    stock = ware.stocked(bench.work, foreign=True)
-    with shown(bench, stock) as server:
+    """Compare with programs that have their own formats, on a pack that they can install in reasonable time."""
+    dataset = Dataset("chunks", trees.Large((bench.scaled(GIB) // 4,)))
+    files = dataset.stocked(bench.work, foreign=True)
+    with served(bench, files) as server:
         asked = [bench.program.contender(), PEERS[CASYNC], PEERS[ZCHUNK]]
         compete(
-            bench, row, Contest(ware.name, partial(_from, stock, server), server), asked, pairs=min(_FEW, bench.pairs)
+            bench,
+            row,
+            Contest(dataset.name, partial(_from, files, server), server),
+            asked,
+            pairs=min(_FEW, bench.pairs),
         )
 
 
-def _from(stock: DatasetFiles, server: Nginx, directory: Path) -> Transfer:
-    return Transfer(stock, directory, server.origin, authority=server.authority)
+def _from(files: DatasetFiles, server: Nginx, directory: Path) -> Transfer:
+    return Transfer(files, directory, server.origin, authority=server.authority)
 
 
 def _limits(bench: Bench, row: Row, contest: Contest) -> None:
-    """What nobody can beat: the work on all cores; the same with what sending and receiving take of these cores."""
+    """Measure the limit: the necessary work on all cores, without and with sending and receiving on these cores."""
     name, server = contest.name, contest.server
     assert server
     for number in range(bench.pairs):
         with bench.directory() as directory:
             case = contest.setting(directory)
-            archive = case.stock.archive()
+            archive = case.files.archive()
             command = [
                 sys.executable,
                 "-m",
@@ -141,23 +147,23 @@ def _limits(bench: Bench, row: Row, contest: Contest) -> None:
 
 
 def azurite(bench: Bench, row: Row) -> None:
-    """First install from Azurite, whose own speed is the limit."""
+    """First install from Azurite, whose speed is the limit."""
     from tests.services import azurite as part  # noqa: PLC0415 - the SDK is needed by this row alone
 
     if lacking := tools.absent(["node", "npm"]):
         row.skipped["Azurite"] = tools.remedy(lacking)
         return
-    ware = Ware("azurite", trees.Large((bench.scaled(GIB) // 4,) * 2))
-    stock = ware.stocked(bench.work, foreign=False)
+    dataset = Dataset("azurite", trees.Large((bench.scaled(GIB) // 4,) * 2))
+    files = dataset.stocked(bench.work, foreign=False)
     with part.serve(part.install()) as service:
-        service.put_tree(stock.site / "models")
-        setting = partial(_from_azurite, stock, service.container_url, service.sas("rl"))
+        service.put_tree(files.site / "models")
+        setting = partial(_from_azurite, files, service.container_url, service.sas("rl"))
         asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
-        compete(bench, row, Contest(ware.name, setting), asked)
+        compete(bench, row, Contest(dataset.name, setting), asked)
 
 
-def _from_azurite(stock: DatasetFiles, url: str, token: str, directory: Path) -> Transfer:
-    return Transfer(stock, directory, "", container=url, query=token)
+def _from_azurite(files: DatasetFiles, url: str, token: str, directory: Path) -> Transfer:
+    return Transfer(files, directory, "", container=url, query=token)
 
 
 # -- on a line
@@ -165,7 +171,7 @@ def _from_azurite(stock: DatasetFiles, url: str, token: str, directory: Path) ->
 
 @dataclass(frozen=True)
 class NetworkLine:
-    """Bytes of payload a second, seconds of a round trip, and what a connection may carry, one of them least."""
+    """A line: payload in bytes per second, round trip in seconds, and the rates of connections."""
 
     rate: float
     round_trip: float
@@ -174,8 +180,8 @@ class NetworkLine:
 
 
 @contextmanager
-def relayed(server: Nginx, line: NetworkLine) -> Iterator[str]:
-    """Put a line before a server; yields the origin at its near end."""
+def proxied(server: Nginx, line: NetworkLine) -> Iterator[str]:
+    """Put a line before a server; yield the origin of its near end."""
     options = ["--rate", str(line.rate), "--round-trip", str(line.round_trip)]
     with relay(server, *options, "--each", str(line.each), "--throttled", str(line.throttled)) as (origin, _):
         yield origin
@@ -183,7 +189,7 @@ def relayed(server: Nginx, line: NetworkLine) -> Iterator[str]:
 
 @contextmanager
 def relay(server: Nginx, *options: str) -> Iterator[tuple[str, IO[str]]]:
-    """Put a relay before a server; yields the origin at its near end, and what it has to tell."""
+    """Put a proxy before a server; yield the origin of its near end, and its output."""
     command = [sys.executable, "-m", "tests.bench.throttling_proxy", "--to", str(server.port), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -194,48 +200,48 @@ def relay(server: Nginx, *options: str) -> Iterator[tuple[str, IO[str]]]:
 
 
 def line(bench: Bench, row: Row) -> None:
-    """On a line of 100 Mbit/s or 1 Gbit/s, with 1 ms or 40 ms there and back; and with one connection that is slow."""
+    """Lines of 100 Mbit/s and 1 Gbit/s with round trips of 1 ms and 40 ms, and one with a slow connection."""
     gigabit, slow = 125e6, 12.5e6
-    half = Ware("line-512", trees.Large((bench.scaled(512 * MIB) // 2,) * 2))
-    less = Ware("line-64", trees.Large((bench.scaled(64 * MIB) // 2,) * 2))
-    for ware, rate in ((less, slow), (large(bench), gigabit)):
+    half = Dataset("line-512", trees.Large((bench.scaled(512 * MIB) // 2,) * 2))
+    less = Dataset("line-64", trees.Large((bench.scaled(64 * MIB) // 2,) * 2))
+    for dataset, rate in ((less, slow), (large(bench), gigabit)):
         lines = {
             f"{rate * 8 / 1e6:.0f} Mbit/s, {round_trip * 1000:.0f} ms": NetworkLine(rate, round_trip)
             for round_trip in (0.001, 0.04)
         }
-        _on_lines(bench, row, ware.stocked(bench.work, foreign=False), lines)
+        _on_lines(bench, row, dataset.stocked(bench.work, foreign=False), lines)
     even = NetworkLine(gigabit, 0.001, each=gigabit / 4)
     throttled = replace(even, throttled=even.each / 10)
     _on_lines(bench, row, half.stocked(bench.work, foreign=False), {"even": even, "one throttled": throttled})
 
 
-def _on_lines(bench: Bench, row: Row, stock: DatasetFiles, lines: Mapping[str, NetworkLine]) -> None:
-    with shown(bench, stock) as server:
+def _on_lines(bench: Bench, row: Row, files: DatasetFiles, lines: Mapping[str, NetworkLine]) -> None:
+    with served(bench, files) as server:
         for number, contender in rounds(bench, able(row, [bench.program.contender(), PEERS[ARIA2]])):
             if contender.name == OURS or number < _FEW:
                 for name, each in lines.items():
-                    figures, sent = _carried(bench, Passage(stock, server, each, contender))
-                    ideal = stock.archive().stat().st_size / each.rate
+                    figures, sent = _carried(bench, Passage(files, server, each, contender))
+                    ideal = files.archive().stat().st_size / each.rate
                     enter(bench, row, _run(name, contender.name, number, figures, sent, ideal=ideal))
 
 
 class Passage(NamedTuple):
-    """Somebody brings a stock from a server over a line."""
+    """An install of a dataset from a server over a line."""
 
-    stock: DatasetFiles
+    files: DatasetFiles
     server: Nginx
     line: NetworkLine
     contender: Contender
 
 
 def _carried(bench: Bench, passage: Passage) -> tuple[Figures, int]:
-    stock, server, line, contender = passage
-    with bench.directory() as directory, relayed(server, line) as origin:
+    files, server, line, contender = passage
+    with bench.directory() as directory, proxied(server, line) as origin:
         server.forget()
-        case = Transfer(stock, directory, origin)
+        case = Transfer(files, directory, origin)
         figures = bench.measure(contender.make(case), directory)
         sent = server.sent()
-        require_same(contender.name, contender.result(case), stock.listing())
+        require_same(contender.name, contender.result(case), files.listing())
     return figures, sent
 
 
@@ -243,29 +249,29 @@ def _carried(bench: Bench, passage: Passage) -> tuple[Figures, int]:
 
 
 def upgrade(bench: Bench, row: Row) -> None:
-    """From one version to the next, the old one kept."""
+    """Upgrade from one version to the next."""
     _upgrades(bench, row, upgrades(bench), (ARIA2, CURL, CASYNC, ZCHUNK, RSYNC, RSYNC_C))
 
 
 def inserted(bench: Bench, row: Row) -> None:
-    """Bytes inserted at the front of larger files: what is known of a file is larger, too."""
-    ware = replace(large(bench), name="grown", changes={"inserted": trees.front_grown})
-    _upgrades(bench, row, ware, (CASYNC, RSYNC_C))
+    """Upgrade after an insertion at the beginning of larger files."""
+    dataset = replace(large(bench), name="grown", changes={"inserted": trees.front_grown})
+    _upgrades(bench, row, dataset, (CASYNC, RSYNC_C))
 
 
-def _upgrades(bench: Bench, row: Row, ware: Ware, peers: Sequence[str]) -> None:
-    stock = ware.stocked(bench.work, foreign=True)
+def _upgrades(bench: Bench, row: Row, dataset: Dataset, peers: Sequence[str]) -> None:
+    files = dataset.stocked(bench.work, foreign=True)
     asked = able(row, [bench.program.contender(), *(PEERS[name] for name in peers)])
     with ExitStack() as stack:
-        server = stack.enter_context(shown(bench, stock))
+        server = stack.enter_context(served(bench, files))
         before = stack.enter_context(bench.directory())
         address = ""
         if not tools.absent(["rsync"]):
-            address = stack.enter_context(servers.rsync(stock.directory / "trees", before / "rsync"))
-        _install(bench, Transfer(stock, before, server.origin))
-        shutil.copytree(stock.tree(), before / "old")
-        first = Transfer(stock, before, server.origin, old=before / "old", old_zck=stock.zck(), rsync=address)
-        for version in ware.changes:
+            address = stack.enter_context(servers.rsync(files.directory / "trees", before / "rsync"))
+        _install(bench, Transfer(files, before, server.origin))
+        shutil.copytree(files.tree(), before / "old")
+        first = Transfer(files, before, server.origin, old=before / "old", old_zck=files.zck(), rsync=address)
+        for version in dataset.changes:
             for number, contender in rounds(bench, asked):
                 if contender.name not in {CASYNC, ZCHUNK} or number < _FEW:
                     enter(bench, row, _upgraded(bench, replace(first, version=version), server, contender, number))
@@ -278,25 +284,25 @@ def _upgraded(bench: Bench, pattern: Transfer, server: Nginx, contender: Contend
             _copy_volume(pattern.directory / "volume", directory / "volume")
         server.forget()
         figures = bench.measure(contender.make(case), directory)
-        sent = _rsynced(bench.told()) if contender.name.startswith(RSYNC) else server.sent()
+        sent = _bytes_of_rsync(bench.output()) if contender.name.startswith(RSYNC) else server.sent()
         archive = server.sent(f"/models/{PACK}/{case.version}/pack.tar.zst")
-        require_same(contender.name, contender.result(case), case.stock.listing(case.version))
-    ideal = _ideal(case.stock, case.version)
+        require_same(contender.name, contender.result(case), case.files.listing(case.version))
+    ideal = _ideal(case.files, case.version)
     return _run(case.version, contender.name, number, figures, sent, ideal=ideal, archive=archive)
 
 
-def _rsynced(told: str) -> int:
-    """What rsync tells, for its daemon does not pass through the server that counts."""
-    found = re.search(r"Total bytes received: ([0-9,]+)", told)
+def _bytes_of_rsync(output: str) -> int:
+    """Return the bytes that rsync reports, because its daemon is not behind the server that counts."""
+    found = re.search(r"Total bytes received: ([0-9,]+)", output)
     return int(found[1].replace(",", "")) if found else 0
 
 
-def _ideal(stock: DatasetFiles, version: str) -> int:
-    """Bytes of the chunks, compressed, that the first version does not have."""
-    old = {chunk.digest for file in stock.manifest().files for chunk in file.chunks}
+def _ideal(files: DatasetFiles, version: str) -> int:
+    """Return the compressed size of the chunks that the first version does not have."""
+    old = {chunk.digest for file in files.manifest().files for chunk in file.chunks}
     fresh = {
         chunk.digest: chunk.length
-        for file in stock.manifest(version).files
+        for file in files.manifest(version).files
         for chunk in file.chunks
         if chunk.digest not in old
     }
@@ -304,7 +310,7 @@ def _ideal(stock: DatasetFiles, version: str) -> int:
 
 
 def _copy_volume(old: Path, new: Path) -> None:
-    """Give a volume a twin: installed files are never written to, so that hard links do."""
+    """Copy a volume with hard links, which suffices because installed files are never changed."""
     subprocess.run(["cp", "-al", old, new], check=True)
 
 
@@ -312,25 +318,25 @@ def _copy_volume(old: Path, new: Path) -> None:
 
 
 def _install(bench: Bench, case: Transfer) -> None:
-    """Install without judging how long it takes."""
+    """Install without measuring."""
     bench.measure(bench.program.command(case), case.directory)
-    require_same(OURS, peers.installed(case), case.stock.listing(case.version))
+    require_same(OURS, peers.installed(case), case.files.listing(case.version))
 
 
 @contextmanager
-def _site(bench: Bench, ware: Ware) -> Iterator[Transfer]:
-    """A site on which the ware's first version is installed."""
-    stock = ware.stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server, bench.directory() as directory:
-        case = Transfer(stock, directory, server.origin)
+def _site(bench: Bench, dataset: Dataset) -> Iterator[Transfer]:
+    """A site with the first version of the dataset installed."""
+    files = dataset.stocked(bench.work, foreign=False)
+    with served(bench, files) as server, bench.directory() as directory:
+        case = Transfer(files, directory, server.origin)
         _install(bench, case)
         yield case
 
 
 def restart(bench: Bench, row: Row) -> None:
-    """Start again with nothing to do, beside a bare Python that imports one module."""
+    """Start with nothing to do, compared with a bare Python that imports one module."""
     bare = peers.PeerCommand([str(bench.program.python), "-c", "import json"])
-    with _site(bench, Ware("shell", trees.Small(size=_SHELL))) as case:
+    with _site(bench, Dataset("shell", trees.Small(size=_SHELL))) as case:
         again = bench.program.command(case)
         for number in range(4 * bench.pairs):
             for name, command in ((OURS, again), ("python3 -c 'import json'", bare)):
@@ -338,31 +344,31 @@ def restart(bench: Bench, row: Row) -> None:
 
 
 def verify(bench: Bench, row: Row) -> None:
-    """Hash all that is installed, beside sha256sum on all cores."""
-    for ware in (small(bench), large(bench)):
-        with _site(bench, ware) as case:
+    """Verify everything installed, compared with sha256sum on all cores."""
+    for dataset in (small(bench), large(bench)):
+        with _site(bench, dataset) as case:
             tree = peers.installed(case)
-            hashing = peers.parallel_sha256sum(tree, len(case.stock.listing()))
+            hashing = peers.parallel_sha256sum(tree, len(case.files.listing()))
             for number in range(bench.pairs):
                 for name, command in ((OURS, bench.program.command(case, "--verify")), ("sha256sum", hashing)):
-                    enter(bench, row, _run(ware.name, name, number, bench.measure(command, case.directory)))
+                    enter(bench, row, _run(dataset.name, name, number, bench.measure(command, case.directory)))
 
 
 def back(bench: Bench, row: Row) -> None:
-    """Roll back; prune what neither release needs, beside rm -r of the same tree."""
-    ware = upgrades(bench)
-    stock = ware.stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server:
+    """Roll back; prune, compared with rm -r of the same tree."""
+    dataset = upgrades(bench)
+    files = dataset.stocked(bench.work, foreign=False)
+    with served(bench, files) as server:
         for number in range(bench.pairs):
             with bench.directory() as directory:
-                case = Transfer(stock, directory, server.origin)
+                case = Transfer(files, directory, server.origin)
                 _install(bench, case)
                 for version in ("inserted", "one-in-ten"):
                     _install(bench, replace(case, version=version))
                 newest = replace(case, version="one-in-ten")
                 figures = bench.measure(bench.program.command(newest, "--rollback"), directory)
                 enter(bench, row, _run("rollback", OURS, number, figures))
-                shutil.copytree(stock.tree(), directory / "copy")
+                shutil.copytree(files.tree(), directory / "copy")
                 figures = bench.measure(bench.program.command(newest, "--prune", "--keep", "2"), directory)
                 enter(bench, row, _run("prune", OURS, number, figures))
                 figures = bench.measure(peers.PeerCommand(["rm", "-r", str(directory / "copy")]), directory)
@@ -370,19 +376,19 @@ def back(bench: Bench, row: Row) -> None:
 
 
 def resume(bench: Bench, row: Row) -> None:
-    """Go on after SIGKILL at nine tenths of the archive, on disk, with sync."""
-    ware = large(bench)
-    stock = ware.stocked(bench.work, foreign=False)
+    """Resume after SIGKILL at nine tenths of the archive, on a disk, with sync."""
+    dataset = large(bench)
+    files = dataset.stocked(bench.work, foreign=False)
     again = Contender(ARIA2, partial(_aria2_again), PEERS[ARIA2].tools)
-    with shown(bench, stock) as server:
+    with served(bench, files) as server:
         for number, contender in rounds(bench, able(row, [bench.program.contender(), again])):
             with bench.directory(on_disk=True) as directory:
-                case = Transfer(stock, directory, server.origin)
+                case = Transfer(files, directory, server.origin)
                 _killed(contender.make(case), case, server)
                 server.forget()
                 figures = bench.measure(contender.make(case), directory, sync=True)
                 sent = server.sent()
-                require_same(contender.name, contender.result(case), stock.listing())
+                require_same(contender.name, contender.result(case), files.listing())
             enter(bench, row, _run("resume", contender.name, number, figures, sent))
 
 
@@ -391,9 +397,9 @@ def _aria2_again(case: Transfer) -> peers.PeerCommand:
 
 
 def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
-    """Kill it, and all that it started, when nine tenths have come and nothing more does."""
-    enough = case.stock.archive().stat().st_size * 9 // 10
-    with relay(server, "--only", str(enough)) as (origin, told):
+    """Kill the command and everything it started at nine tenths of the archive."""
+    enough = case.files.archive().stat().st_size * 9 // 10
+    with relay(server, "--only", str(enough)) as (origin, output):
         environment = {name: text.replace(case.origin, origin) for name, text in command.environment.items()}
         with subprocess.Popen(
             [part.replace(case.origin, origin) for part in command.arguments],
@@ -404,7 +410,7 @@ def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
-            told.readline()
+            output.readline()
             time.sleep(_SAVED)
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -413,7 +419,7 @@ def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
 
 
 def growth(bench: Bench, row: Row) -> None:
-    """What an install takes, over the pack's size, the number of files, of versions that are there, of packs."""
+    """Growth of an install with the size of the pack and the number of files, installed versions and packs."""
     _growth_of_size(bench, row)
     _growth_of_files(bench, row)
     _growth_of_versions(bench, row)
@@ -422,8 +428,8 @@ def growth(bench: Bench, row: Row) -> None:
 
 def _growth_of_size(bench: Bench, row: Row) -> None:
     for size in (64, 256, 1024, 4096, 8192) if bench.full else (4, 16):
-        ware = Ware(f"size-{size}", trees.Large((size * MIB // 4,) * 4))
-        _grow(bench, row, f"size {size}", ware, pairs=1 if size > 4096 else 3)
+        dataset = Dataset(f"size-{size}", trees.Large((size * MIB // 4,) * 4))
+        _grow(bench, row, f"size {size}", dataset, pairs=1 if size > 4096 else 3)
 
 
 def _growth_of_files(bench: Bench, row: Row) -> None:
@@ -431,27 +437,27 @@ def _growth_of_files(bench: Bench, row: Row) -> None:
         _grow(bench, row, f"files {count}", _files(count))
 
 
-def _files(count: int) -> Ware:
-    return Ware(f"files-{count}", trees.Small(count=count, low=200, high=20_000))
+def _files(count: int) -> Dataset:
+    return Dataset(f"files-{count}", trees.Small(count=count, low=200, high=20_000))
 
 
-def _grow(bench: Bench, row: Row, name: str, ware: Ware, *, pairs: int = 3) -> None:
-    stock = ware.stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server:
-        contest = Contest(name, partial(_from, stock, server), server)
+def _grow(bench: Bench, row: Row, name: str, dataset: Dataset, *, pairs: int = 3) -> None:
+    files = dataset.stocked(bench.work, foreign=False)
+    with served(bench, files) as server:
+        contest = Contest(name, partial(_from, files, server), server)
         compete(bench, row, contest, [bench.program.contender()], pairs=min(pairs, bench.pairs))
 
 
 def _growth_of_versions(bench: Bench, row: Row) -> None:
-    """Upgrade a volume on which so many versions are installed."""
+    """Upgrade a volume with this number of versions installed."""
     most = 50 if bench.full else 4
     changes = {str(number): partial(_touched, number) for number in range(2, most + 2)}
-    stock = Ware("versions", trees.Small(size=_SHELL, high=64 << 10), changes).stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server, bench.directory() as directory:
+    files = Dataset("versions", trees.Small(size=_SHELL, high=64 << 10), changes).stocked(bench.work, foreign=False)
+    with served(bench, files) as server, bench.directory() as directory:
         for number in range(1, most + 2):
-            case = Transfer(stock, directory, server.origin, version=str(number))
+            case = Transfer(files, directory, server.origin, version=str(number))
             figures = bench.measure(bench.program.command(case), directory)
-            require_same(OURS, peers.installed(case), stock.listing(case.version))
+            require_same(OURS, peers.installed(case), files.listing(case.version))
             if number > 1:
                 enter(bench, row, _run(f"versions {number - 1}", OURS, 0, figures))
 
@@ -462,39 +468,39 @@ def _touched(number: int, directory: Path) -> None:
 
 
 def _growth_of_packs(bench: Bench, row: Row) -> None:
-    """Install releases of so many packs beside the common one."""
+    """Install releases of this number of packs and the common one."""
     names = tuple(f"aa-a{letter}" for letter in ascii_lowercase[: 20 if bench.full else 2])
-    stocks = {
-        name: Ware(name, trees.Small(size=_SHELL), pack=name).stocked(bench.work, foreign=False) for name in names
+    all_files = {
+        name: Dataset(name, trees.Small(size=_SHELL), pack=name).stocked(bench.work, foreign=False) for name in names
     }
     with bench.directory() as site, bench.directory() as directory:
         (site / "models").mkdir()
-        for name, stock in stocks.items():
-            (site / "models" / name).symlink_to(stock.archive().parents[1])
+        for name, files in all_files.items():
+            (site / "models" / name).symlink_to(files.archive().parents[1])
             (site / "models" / COMMON.name).unlink(missing_ok=True)
-            (site / "models" / COMMON.name).symlink_to(stock.site / "models" / COMMON.name)
+            (site / "models" / COMMON.name).symlink_to(files.site / "models" / COMMON.name)
         with servers.nginx(site, directory / "nginx") as server:
             for count in (1, 2, 5, 10, 20) if bench.full else (1, 2):
                 for number in range(min(3, bench.pairs)):
-                    _grow_packs(bench, row, number, server, {name: stocks[name] for name in names[:count]})
+                    _grow_packs(bench, row, number, server, {name: all_files[name] for name in names[:count]})
 
 
-def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, stocks: Mapping[str, DatasetFiles]) -> None:
+def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, all_files: Mapping[str, DatasetFiles]) -> None:
     with bench.directory() as directory:
-        case = Transfer(next(iter(stocks.values())), directory, server.origin, packs=tuple(stocks))
+        case = Transfer(next(iter(all_files.values())), directory, server.origin, packs=tuple(all_files))
         figures = bench.measure(bench.program.command(case), directory)
-        for name, stock in stocks.items():
-            require_same(name, (directory / "volume" / "current" / name).resolve(), stock.listing())
-    enter(bench, row, _run(f"packs {len(stocks)}", OURS, number, figures))
+        for name, files in all_files.items():
+            require_same(name, (directory / "volume" / "current" / name).resolve(), files.listing())
+    enter(bench, row, _run(f"packs {len(all_files)}", OURS, number, figures))
 
 
 def many(bench: Bench, row: Row) -> None:
-    """100,000 small files from nginx, beside tar from a local file."""
-    ware = _files(100_000 if bench.full else 2000)
-    stock = ware.stocked(bench.work, foreign=False)
-    local = Contender("tar", partial(_tar, stock.archive()), ("tar", "zstd"))
-    with shown(bench, stock) as server:
-        contest = Contest("many", partial(_from, stock, server), server)
+    """100,000 small files from nginx, compared with tar from a local file."""
+    dataset = _files(100_000 if bench.full else 2000)
+    files = dataset.stocked(bench.work, foreign=False)
+    local = Contender("tar", partial(_tar, files.archive()), ("tar", "zstd"))
+    with served(bench, files) as server:
+        contest = Contest("many", partial(_from, files, server), server)
         compete(bench, row, contest, [bench.program.contender(), local, PEERS[ARIA2]])
 
 
@@ -503,11 +509,11 @@ def _tar(archive: Path, _case: Transfer) -> peers.PeerCommand:
 
 
 def disk(bench: Bench, row: Row) -> None:
-    """First install on a real disk, with sync after everybody."""
-    stock = large(bench).stocked(bench.work, foreign=False)
-    with shown(bench, stock) as server:
+    """First install on a real disk, with sync after each run."""
+    files = large(bench).stocked(bench.work, foreign=False)
+    with served(bench, files) as server:
         asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
-        compete(bench, row, Contest("large", partial(_from, stock, server), server), asked, on_disk=True)
+        compete(bench, row, Contest("large", partial(_from, files, server), server), asked, on_disk=True)
 
 
 def _run(case: str, contender: str, number: int, figures: Figures, sent: int = 0, **facts: float) -> Run:
@@ -529,4 +535,4 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "many": many,
     "growth": growth,
 }
-"""By name, in the order in which all of them are run."""
+"""All scenarios by name, in the order in which they run."""

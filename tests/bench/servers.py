@@ -1,4 +1,4 @@
-"""Servers on loopback that show a site: nginx without TLS and with it, rsync's daemon."""
+"""Servers on loopback: nginx with and without TLS, and the rsync daemon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.services.certificates import Certificates
 
-_QUIET = 0.05  # seconds after which nginx has told of all that it has sent
+_QUIET = 0.05  # seconds after which nginx has logged everything that it has sent
 _NGINX = """
 daemon off;
 {user}
@@ -62,7 +62,7 @@ read only = yes
 
 
 class Nginx:
-    """A running nginx, what it has sent, and what that took."""
+    """A running nginx that counts its bytes and CPU time."""
 
     def __init__(self, directory: Path, port: int, authority: Path | None) -> None:
         self._directory = directory
@@ -72,22 +72,22 @@ class Nginx:
 
     @property
     def origin(self) -> str:
-        """What its addresses begin with."""
+        """The beginning of its URLs."""
         return f"{'https' if self.authority else 'http'}://127.0.0.1:{self.port}"
 
     def forget(self) -> None:
-        """Count from here."""
+        """Reset the byte counter."""
         time.sleep(_QUIET)
         os.truncate(self._log, 0)
 
     def sent(self, below: str = "/") -> int:
-        """Bytes of all bodies whose path begins so, since `forget`."""
+        """Return the bytes of all bodies of paths with this prefix since `forget`."""
         time.sleep(_QUIET)
         lines = (line.split(" ", 1) for line in self._log.read_text().splitlines())
         return sum(int(size) for size, path in lines if path.startswith(below))
 
     def cpu(self) -> float:
-        """CPU seconds of all its processes so far, to a hundredth."""
+        """Return the CPU seconds of all its processes so far, to a hundredth."""
         master = (self._directory / "pid").read_text().strip()
         workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (master, *workers)]
@@ -96,7 +96,7 @@ class Nginx:
 
 @contextmanager
 def nginx(site: Path, directory: Path, *, tls: bool = False, key_identifiers: bool = True) -> Iterator[Nginx]:
-    """Show the site; `key_identifiers` as for `certificates.issue`."""
+    """Serve a directory; `key_identifiers` as for `certificates.issue`."""
     directory.mkdir(parents=True)
     issued = certificates.issue(directory, key_identifiers=key_identifiers) if tls else None
     port = services.free_port()
@@ -114,7 +114,7 @@ def nginx(site: Path, directory: Path, *, tls: bool = False, key_identifiers: bo
 
 @contextmanager
 def rsync(trees: Path, directory: Path) -> Iterator[str]:
-    """Show trees to rsync; yields what their addresses begin with."""
+    """Serve trees with the rsync daemon; yield the beginning of their URLs."""
     directory.mkdir(parents=True)
     port = services.free_port()
     (directory / "conf").write_text(_RSYNC.format(directory=directory, port=port, trees=trees))

@@ -1,4 +1,4 @@
-"""The bench runs: every row, in its small form. How fast anything is does not matter here."""
+"""The benchmark runs: every scenario in its small form. No speed is checked."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Everything that does not depend on the row."""
+    """The parts of the benchmark that all scenarios share."""
     if services.IN_CI:
         assert tools.absent(tools.PACKAGES) == []
     for name in ("nginx", "curl"):
         services.require_tool(name)
     directory = tmp_path_factory.mktemp("bench")
-    with opened(directory, directory / "results", 1, full=False) as made:
-        yield made
+    with opened(directory, directory / "results", 1, full=False) as bench_run:
+        yield bench_run
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -67,7 +67,7 @@ def test_verdict_is_median_of_ratios_per_round() -> None:
         for number, (ours, bare) in enumerate([(2.0, 1.0), (30.0, 10.0), (9.0, 1.0)])
         for name, wall in (("models_init", ours), (thresholds.BARE, bare))
     ]
-    (verdict,) = (verdict for verdict in thresholds.verdicts({"restart": runs}) if "wall over" in verdict.what)
+    (verdict,) = (verdict for verdict in thresholds.verdicts({"restart": runs}) if "time over" in verdict.what)
     assert verdict.values == (2.0, 3.0, 9.0)
     assert (verdict.median, verdict.met) == (3.0, True)
 
@@ -78,4 +78,4 @@ def test_missing_required_tool_is_reported_with_its_package(tmp_path: Path) -> N
     command = [str(_ROOT / ".venv" / "bin" / "python"), "-c", script]
     environment = {**os.environ, "PATH": str(tmp_path)}
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.stderr == "scripts/bench: no nginx: apt-get install nginx-light\n"
+    assert done.stderr == "scripts/bench: not installed: nginx; apt-get install nginx-light\n"

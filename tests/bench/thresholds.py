@@ -1,4 +1,4 @@
-"""The goals, and how each is read off the runs: a ratio a round, of which the median counts."""
+"""The goals, and their verdicts from the runs: the median of one ratio for each round."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIMIT, WITH_TRANSFER = "the limit", "with the transfer"
 MIB = 1 << 20
 
 PEAK_LARGE, PEAK_MANY = 120, 224
-"""MiB that an install may take: of a large pack, and of 100,000 files."""
+"""Limits in MiB of the peak memory of an install: of a large pack, and of 100,000 files."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the table: what was measured of what is asked for, with the quartiles; values of single rounds."""
+    """A row of the table: the comparison `what`, its values in each round, and the limit `most` of their median."""
 
     what: str
     values: tuple[float, ...]
@@ -34,12 +34,12 @@ class Verdict:
 
     @property
     def median(self) -> float:
-        """What counts."""
+        """The median of the rounds."""
         return median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The middle half lies between these."""
+        """The quartiles between which the middle half of the rounds lies."""
         if len(self.values) < 2:
             return self.values[0], self.values[0]
         low, _, high = quantiles(self.values, n=4, method="inclusive")
@@ -47,28 +47,28 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached."""
+        """True if the goal is met."""
         return self.median <= self.most
 
 
 def verdicts(rows: Mapping[str, Runs]) -> list[Verdict]:
-    """All goals of which the rows tell something."""
+    """Return the verdicts on all goals for which there are results."""
     found: list[Verdict] = []
-    for row, told, most_aria2, most_curl in (("first-http", "http", 0.45, 0.58), ("first-tls", "TLS", 0.50, 0.58)):
+    for row, label, most_aria2, most_curl in (("first-http", "http", 0.45, 0.58), ("first-tls", "TLS", 0.50, 0.58)):
         for peer, most in ((ARIA2, most_aria2), (CURL, most_curl)):
             for case in _cases(rows, row):
-                found += _beside(
-                    rows.get(row, []), case, peer, _wall, (f"first install, {told}, {case}: wall over {peer}", most)
+                found += _compared(
+                    rows.get(row, []), case, peer, _wall, (f"first install, {label}, {case}: time over {peer}", most)
                 )
-    for limit, told in ((LIMIT, "the limit"), (WITH_TRANSFER, "the limit with the transfer")):
+    for limit, label in ((LIMIT, "the limit"), (WITH_TRANSFER, "the limit with the transfer")):
         for case in _cases(rows, "first-http"):
-            found += _beside(
-                rows.get("first-http", []), case, limit, _wall, (f"first install, http, {case}: wall over {told}", 1.5)
+            found += _compared(
+                rows.get("first-http", []), case, limit, _wall, (f"first install, http, {case}: time over {label}", 1.5)
             )
     found += _on_lines(rows)
     for case in _cases(rows, "first-http"):
-        found += _beside(
-            rows.get("first-http", []), case, ARIA2, _cpu, (f"first install, http, {case}: CPU over {ARIA2}", 0.8)
+        found += _compared(
+            rows.get("first-http", []), case, ARIA2, _cpu, (f"first install, http, {case}: CPU time over {ARIA2}", 0.8)
         )
     return found + _of_upgrades(rows) + _of_the_rest(rows)
 
@@ -79,11 +79,11 @@ def _on_lines(rows: Mapping[str, Runs]) -> list[Verdict]:
         if case.startswith("1000 "):
             ours = _ours(rows, "line", case)
             values = tuple(run.wall / run.facts["ideal"] for run in ours)
-            found.append(Verdict(f"line of {case}: seconds over bytes/rate", values, 1.05))
+            found.append(Verdict(f"line of {case}: time over bytes/rate", values, 1.05))
     even, throttled = (_ours(rows, "line", case) for case in ("even", "one throttled"))
     if even and throttled:
         values = tuple(one.wall / other.wall for one, other in zip(throttled, even, strict=False))
-        found.append(Verdict("one connection throttled to a tenth: wall over none", values, 1.1))
+        found.append(Verdict("one connection throttled to a tenth: time over none", values, 1.1))
     return found
 
 
@@ -93,19 +93,21 @@ def _of_upgrades(rows: Mapping[str, Runs]) -> list[Verdict]:
         values = tuple(run.facts["archive"] / run.facts["ideal"] for run in ours)
         found.append(Verdict("upgrade, one file in ten changed: bytes over the ideal", values, 1.02))
         best = best_peer(rows["upgrade"], "one-in-ten")
-        told = f"upgrade, one file in ten changed: wall over the best peer ({best})"
-        found += _beside(rows.get("upgrade", []), "one-in-ten", best, _wall, (told, 0.5))
+        label = f"upgrade, one file in ten changed: time over the best peer ({best})"
+        found += _compared(rows.get("upgrade", []), "one-in-ten", best, _wall, (label, 0.5))
     for row, sizes in (("upgrade", "51 MiB"), ("inserted", "128 MiB to 1 GiB")):
-        told = f"bytes inserted at the front of files of {sizes}: bytes over casync's"
-        found += _beside(rows.get(row, []), "inserted", CASYNC, _sent, (told, 1.0))
+        label = f"bytes inserted at the front of files of {sizes}: bytes over casync's"
+        found += _compared(rows.get(row, []), "inserted", CASYNC, _sent, (label, 1.0))
     return found
 
 
 def _of_the_rest(rows: Mapping[str, Runs]) -> list[Verdict]:
-    found = _beside(rows.get("restart", []), "restart", BARE, _wall, (f"restart, nothing to do: wall over `{BARE}`", 8))
+    found = _compared(
+        rows.get("restart", []), "restart", BARE, _wall, (f"restart, nothing to do: time over `{BARE}`", 8)
+    )
     for case in _cases(rows, "verify"):
-        found += _beside(
-            rows.get("verify", []), case, "sha256sum", _wall, (f"verify, {case}: wall over parallel sha256sum", 1.0)
+        found += _compared(
+            rows.get("verify", []), case, "sha256sum", _wall, (f"verify, {case}: time over parallel sha256sum", 1.0)
         )
     if ours := _ours(rows, "restart", "restart"):
         found.append(Verdict("restart, nothing to do: CPU seconds", tuple(run.cpu for run in ours), 0.25, " s"))
@@ -113,16 +115,16 @@ def _of_the_rest(rows: Mapping[str, Runs]) -> list[Verdict]:
         ("growth", "size 8192", "a pack of 8 GiB", PEAK_LARGE),
         ("many", "many", "100,000 small files", PEAK_MANY),
     )
-    for row, case, told, most in peaks:
+    for row, case, label, most in peaks:
         if ours := _ours(rows, row, case):
-            found.append(Verdict(f"peak RSS, {told}", tuple(run.rss / MIB for run in ours), most, " MiB"))
-    return found + _beside(
-        rows.get("many", []), "many", "tar", _wall, ("100,000 small files: wall over tar from a local file", 1.3)
+            found.append(Verdict(f"peak RSS, {label}", tuple(run.rss / MIB for run in ours), most, " MiB"))
+    return found + _compared(
+        rows.get("many", []), "many", "tar", _wall, ("100,000 small files: time over tar from a local file", 1.3)
     )
 
 
 def best_peer(runs: Iterable[Run], case: str) -> str:
-    """Who has the least median of those that make the same promise: plain rsync reads no file that looks the same."""
+    """Return the peer with the lowest median; not plain rsync, which does not verify unchanged files."""
     walls: dict[str, list[float]] = {}
     for run in runs:
         if run.case == case and run.contender in PEERS and run.contender != "rsync":
@@ -131,14 +133,16 @@ def best_peer(runs: Iterable[Run], case: str) -> str:
 
 
 def pairs(runs: Iterable[Run], case: str, peer: str) -> list[tuple[Run, Run]]:
-    """Our run and the peer's of each round."""
+    """Return the run of models_init and that of the peer for each round."""
     runs = [run for run in runs if run.case == case]
     theirs = {run.round: run for run in runs if run.contender == peer}
     return [(run, theirs[run.round]) for run in runs if run.contender == OURS and run.round in theirs]
 
 
-def _beside(runs: Runs, case: str, peer: str, figure: Callable[[Run], float], goal: tuple[str, float]) -> list[Verdict]:
-    """One verdict, or none where nothing was measured."""
+def _compared(
+    runs: Runs, case: str, peer: str, figure: Callable[[Run], float], goal: tuple[str, float]
+) -> list[Verdict]:
+    """Return one verdict, or none without results."""
     found = [figure(ours) / figure(theirs) for ours, theirs in pairs(runs, case, peer) if figure(theirs)]
     return [Verdict(goal[0], tuple(found), goal[1])] if found else []
 

@@ -1,4 +1,4 @@
-"""A line between a client and a server: so many bytes a second for all connections together, so late.
+"""A proxy that limits the rate of all connections together and adds latency.
 
     python -m tests.bench.throttling_proxy --to PORT [--rate BYTES] [--round-trip SECONDS] [--each BYTES]
         [--throttled BYTES] [--only BYTES]
@@ -23,14 +23,14 @@ _THROTTLED = 2  # connections before the one that is throttled
 
 
 class Lane:
-    """Something that carries so many bytes a second, one after the other; 0 is without limit."""
+    """A channel with a rate in bytes per second, 0 for no limit."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._free_at = 0.0
 
     async def carry(self, size: int) -> None:
-        """Wait until the bytes are on their way; returns early, by what a buffer holds."""
+        """Wait until the bytes have been sent, minus the size of a buffer."""
         if not self._rate:
             return
         now = asyncio.get_running_loop().time()
@@ -39,7 +39,7 @@ class Lane:
             await asyncio.sleep(ahead - _BACKLOG)
 
     def ends(self, now: float) -> float:
-        """When what was given to it last is through."""
+        """Return the time when the last bytes will have been sent."""
         return max(now, self._free_at) if self._rate else now
 
 
@@ -73,7 +73,7 @@ class Relay:
                 end.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lanes: list[Lane]) -> None:
-        """Read into a queue that is written from when it is time."""
+        """Read into a queue, from which data is written at its time."""
         loop, queue, filled = asyncio.get_running_loop(), deque[tuple[float, bytes]](), asyncio.Event()
 
         async def write() -> None:
@@ -105,7 +105,7 @@ class Relay:
                     return
 
     async def _ration(self, size: int) -> None:
-        """Wait for ever once all that may come has come."""
+        """Wait forever after the allowed bytes have arrived."""
         if 0 < self._left <= size:
             _tell("that was all")
         self._left -= size

@@ -1,4 +1,4 @@
-"""Which commands the peers are, whether they are here, and which Debian package brings them."""
+"""The commands of the peers, whether they are installed, and their Debian packages."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find(name: str) -> str | None:
-    """Where a command lies, also one that only root has on PATH."""
+    """Return the path of a command, also in directories that are on PATH only for root."""
     return shutil.which(name) or shutil.which(name, path=_SYSTEM_DIRECTORIES)
 
 
 def absent(names: Iterable[str]) -> list[str]:
-    """Those that are not here."""
+    """Return the commands that are not installed."""
     return sorted(name for name in set(names) if not find(name))
 
 
 def remedy(names: Iterable[str]) -> str:
-    """How to get them."""
+    """Return the command that installs them."""
     return f"apt-get install {' '.join(sorted({PACKAGES[name] for name in names}))}"
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -1,6 +1,6 @@
-"""Trees of files to install, no piece of which occurs twice: whoever looks for what is the same finds what is.
+"""Trees of files without repeated content, so that deduplication finds only intended matches.
 
-Each has a list beside it, of all files with size, mode and SHA-256, that every result is held against.
+Next to each is a list of all files with size, mode and SHA-256, with which every result is compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Fill = Callable[[random.Random, int], bytes]
 
 Listing = dict[str, tuple[int, bool, str]]
-"""Of each file, by its path: size, whether it is executable, SHA-256."""
+"""Size, execute bit and SHA-256 of each file, by path."""
 
 _PIECE = 4 * MIB
 _RUN = 64 << 10  # bytes of one change in place
@@ -42,7 +42,7 @@ class Small:
     count: int = 0
 
     def write(self, directory: Path, seed: str) -> None:
-        """Half are text, half are floats."""
+        """Write the files: half are text, half are floats."""
         chance, total, number = random.Random(seed), 0, 0
         while number < self.count or total < self.size:
             size = int(self.low * (self.high / self.low) ** chance.random())
@@ -54,29 +54,29 @@ class Small:
 
 @dataclass(frozen=True)
 class Large:
-    """Files of these sizes, of sixteen-bit floats, or of noise that nothing can compress."""
+    """Files of these sizes, of sixteen-bit floats, or of incompressible noise."""
 
     sizes: tuple[int, ...]
     dense: bool = False
 
     def write(self, directory: Path, seed: str) -> None:
-        """Each has a seed of its own."""
+        """Write the files, each with its own seed."""
         for number, size in enumerate(self.sizes):
             write(directory / "weights" / f"{number}.bin", f"{seed}/{number}", size, noise if self.dense else floats)
 
 
 def noise(chance: random.Random, size: int) -> bytes:
-    """Bytes without any order."""
+    """Return random bytes."""
     return chance.randbytes(size)
 
 
 def text(chance: random.Random, size: int) -> bytes:
-    """Letters as often as they are in a language, in no order: zstd makes half of it."""
+    """Return letters with the frequencies of a language in random order: zstd halves their size."""
     return chance.randbytes(size).translate(_letters())
 
 
 def floats(chance: random.Random, size: int) -> bytes:
-    """Sixteen-bit floats as trained ones are: even mantissas, few exponents; zstd makes about 0.83 of it."""
+    """Return sixteen-bit floats like trained weights: uniform mantissas and few exponents; zstd saves 17 %."""
     half = size // 2 + 1
     piece = bytearray(2 * half)
     piece[0::2] = chance.randbytes(half)
@@ -104,13 +104,13 @@ def write(path: Path, seed: str, size: int, fill: Fill) -> None:
 
 
 def one_changed(directory: Path) -> None:
-    """Give one file in ten other bytes."""
+    """Replace the content of one file in ten."""
     for path in sorted(_files(directory))[3::10]:
         write(path, f"changed {path.name}", path.stat().st_size, floats)
 
 
 def places_changed(directory: Path) -> None:
-    """Change one byte in a hundred of every large file, 64 KiB at a place."""
+    """Change one percent of every large file, in places of 64 KiB."""
     for path in sorted(_files(directory)):
         chance, size = random.Random(path.name), path.stat().st_size
         with path.open("r+b") as file:
@@ -120,7 +120,7 @@ def places_changed(directory: Path) -> None:
 
 
 def front_grown(directory: Path) -> None:
-    """Insert a few bytes at the front of every large file."""
+    """Insert a few bytes at the beginning of every large file."""
     for path in sorted(_files(directory)):
         whole = path.with_suffix(".new")
         with path.open("rb") as old, whole.open("wb") as new:
@@ -130,7 +130,7 @@ def front_grown(directory: Path) -> None:
 
 
 def listing(directory: Path) -> Listing:
-    """What a tree consists of."""
+    """Return the listing of a tree."""
     paths = sorted(_files(directory))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {
@@ -139,7 +139,7 @@ def listing(directory: Path) -> Listing:
 
 
 def differences(directory: Path, wanted: Listing) -> list[str]:
-    """Compare a tree with a listing: a line for each difference."""
+    """Compare a tree with a listing; return a line for each difference."""
     found = listing(directory)
     return [
         f"{path}: {found.get(path, 'missing')} instead of {wanted.get(path, 'nothing')}"
@@ -159,7 +159,7 @@ def load(path: Path) -> Listing:
 
 
 def settle(directory: Path) -> None:
-    """Give everything the mode that packs give."""
+    """Set the modes that packs have."""
     for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
