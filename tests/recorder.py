@@ -1,4 +1,4 @@
-"""A watcher that remembers what it was told, and insists on the rules for telling."""
+"""An observer that records its calls and checks the rules of the interface."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Recorder:
-    """What was told: events with their facts, archive bytes announced, archive bytes verified."""
+    """The recorded calls: events with their facts, expected and verified bytes of archives."""
 
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     expected: int = 0
@@ -18,31 +18,31 @@ class Recorder:
 
     @property
     def names(self) -> list[str]:
-        """The events, in order."""
+        """The names of the events, in order."""
         return [name for name, _ in self.events]
 
     def event(self, name: str, **facts: object) -> None:
         """See `Observer.event`."""
-        self._judge(0)
+        self._check(0)
         self.events.append((name, facts))
 
     def expect(self, count: int) -> None:
         """See `Observer.expect`."""
-        self._judge(0)
+        self._check(0)
         self.expected += count
-        assert self.expected >= 0, "fewer than no bytes are expected"
+        assert self.expected >= 0, "a negative number of bytes is expected"
 
     def advance(self, count: int) -> None:
         """See `Observer.advance`."""
-        self._judge(count)
+        self._check(count)
         self.done += count
 
     def restore(self, count: int) -> None:
         """See `Observer.restore`."""
-        self._judge(count)
+        self._check(count)
         self.done += count
         self.restored += count
 
-    def _judge(self, count: int) -> None:
-        assert threading.get_ident() == self._thread, "a watcher is called from the event loop's thread only"
-        assert count >= 0, "progress never sinks"
+    def _check(self, count: int) -> None:
+        assert threading.get_ident() == self._thread, "an observer is called in the event loop's thread only"
+        assert count >= 0, "progress never decreases"

@@ -1,4 +1,4 @@
-"""The number of connections finds what the line and the service bear; a simulated line, no real time."""
+"""The number of connections adapts to network and service, on a simulated line without real time."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _SPAN = 8 << 20
 
 @dataclass
 class SimulatedLine:
-    """Requests on a simulated line: `rate(n)` is the bytes a second that `n` of them bring together."""
+    """Requests on a simulated line: `rate(n)` is the total bytes per second of `n` requests."""
 
     rate: Callable[[int], float]
     most: int = 16
     now: float = 0.0
-    used: float = 0.0  # seconds of the processor a second
-    busy: float = 0.0  # seconds a second for which each of them is busy with what came
+    used: float = 0.0  # processor seconds per second
+    busy: float = 0.0  # seconds per second that each request is busy with received bytes
     limits: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.connections = ConnectionLimiter(self.most, clock=lambda: self.now, used=lambda: self.now * self.used)
 
-    async def bring(self, spans: int, refused: Callable[[int], bool] = lambda _: False) -> None:
-        """Bring as many spans as the connections allow at once; tell of refusals."""
+    async def transfer(self, spans: int, refused: Callable[[int], bool] = lambda _: False) -> None:
+        """Transfer spans, as many at once as the connections allow; report overload."""
         ends: list[float] = []
         for number in range(spans):
             while len(ends) >= self.connections.limit:
@@ -55,53 +55,53 @@ class SimulatedLine:
 
 @pytest.mark.parametrize(("used", "busy", "grows"), [(0.4, 0.4, True), (0.6, 0.0, False), (0.0, 0.6, False)])
 async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
-    """Where the processor or the disk is what keeps bytes from coming, a gain would be noise."""
+    """If the processor or the disk is the bottleneck, a gain would be noise."""
     line = SimulatedLine(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
-    await line.bring(100)
+    await line.transfer(100)
     assert (line.limits[-1] > FIRST) == grows
 
 
 async def test_limit_grows_while_throughput_increases() -> None:
-    """Where each connection is held to a rate of its own, as Azure does, all that are allowed are used soon."""
+    """If each connection has a rate limit of its own, as in Azure, the maximum is soon reached."""
     line = SimulatedLine(lambda count: count * 60e6)
-    await line.bring(100)
+    await line.transfer(100)
     assert line.limits[0] == FIRST
     assert line.limits[40] == 16
     assert line.limits[-1] == 16
 
 
 async def test_limit_stays_if_more_connections_gain_nothing() -> None:
-    """A line that four connections fill keeps four; more are tried now and then, and given up."""
+    """A line that four connections fill keeps four; more are tried from time to time and dropped."""
     line = SimulatedLine(lambda _: 12.5e6)
-    await line.bring(400)
+    await line.transfer(400)
     assert sorted(set(line.limits)) == [FIRST, 2 * FIRST]
     assert line.limits.count(FIRST) > 0.7 * len(line.limits)
 
 
 async def test_limit_grows_when_line_becomes_faster() -> None:
-    """What brought nothing once is tried again later."""
+    """An increase without a gain is tried again later."""
     line = SimulatedLine(lambda _: 12.5e6)
-    await line.bring(100)
+    await line.transfer(100)
     line.rate = lambda count: count * 60e6
-    await line.bring(300)
+    await line.transfer(300)
     assert line.limits[-1] == 16
 
 
 async def test_limit_is_halved_on_overload() -> None:
-    """It halves with each round of refusals, down to what is borne, and is never none."""
+    """The limit halves with each round of overload responses, down to what the service accepts, but never to zero."""
     line = SimulatedLine(lambda count: count * 60e6)
-    await line.bring(100)
-    await line.bring(200, refused=lambda count: count > 5)
+    await line.transfer(100)
+    await line.transfer(200, refused=lambda count: count > 5)
     assert line.limits[-1] <= 8
     assert min(line.limits[100:]) >= 2
-    await line.bring(100, refused=lambda _: True)
+    await line.transfer(100, refused=lambda _: True)
     assert line.limits[-1] == 1
 
 
 async def test_simultaneous_overload_responses_count_once() -> None:
-    """Sixteen connections that are refused together halve it once, not sixteen times."""
+    """Sixteen simultaneous overload responses halve the limit once."""
     line = SimulatedLine(lambda count: count * 60e6)
-    await line.bring(100)
+    await line.transfer(100)
     for _ in range(16):
         line.connections.overloaded()
     assert line.connections.limit == 8
@@ -109,11 +109,11 @@ async def test_simultaneous_overload_responses_count_once() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 64])
 async def test_limit_never_exceeds_maximum(most: int) -> None:
-    """MODELS_CONNECTIONS is an upper limit, and slots are neither lost nor made of nothing."""
+    """MODELS_CONNECTIONS is an upper limit, and no slot is lost or added."""
     line = SimulatedLine(lambda count: count * 60e6, most)
-    await line.bring(500)
+    await line.transfer(500)
     assert max(line.limits) == most
-    await line.bring(50, refused=lambda count: count > 2)
+    await line.transfer(50, refused=lambda count: count > 2)
     for _ in range(line.connections.limit):
         await line.connections.acquire()
     one_more = asyncio.create_task(line.connections.acquire())

@@ -1,4 +1,4 @@
-"""What people and log collectors see of the program's output."""
+"""The output on a terminal and in logs."""
 
 from __future__ import annotations
 

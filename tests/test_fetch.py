@@ -1,4 +1,4 @@
-"""Chunks move from a source into staging: all of them, verified, within bounds of connections and memory."""
+"""The fetcher moves all chunks from a source to staging, verified, within its limits of connections and memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Published:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """Twelve MiB that nothing compresses, in small chunks, with small files before and behind."""
+    """Build a pack of 12 incompressible MiB in small chunks, with small files before and after."""
     directory, chance = tmp_path_factory.mktemp("published"), random.Random("fetch")
     files = {f"a/{number:02}": chance.randbytes(100 * number) for number in range(30)}
     files |= {"b/large": chance.randbytes(12_000 * _KIB), "c/empty": b"", "d/last": chance.randbytes(100 * _KIB)}
@@ -62,21 +62,21 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 class Counted(Buffers):
-    """Buffers that count what is lent, and spoil what is given back."""
+    """Buffers that count loans and overwrite returned buffers."""
 
     def __init__(self, count: int, size: int) -> None:
         super().__init__(count, size)
         self.lent = self.most = 0
 
     async def borrow(self) -> memoryview:
-        """Count it."""
+        """Count the loan."""
         buffer = await super().borrow()
         self.lent += 1
         self.most = max(self.most, self.lent)
         return buffer
 
     def give_back(self, buffer: memoryview) -> None:
-        """Whoever still reads it gets rubbish."""
+        """Overwrite the buffer, so that a late reader gets wrong bytes."""
         buffer[:] = bytes([0x5A]) * len(buffer)
         self.lent -= 1
         super().give_back(buffer)
@@ -84,7 +84,7 @@ class Counted(Buffers):
 
 @dataclass(frozen=True)
 class FetchRun:
-    """A fetcher at work on a fake source."""
+    """A fetcher with a fake source, and everything to observe it."""
 
     published: Published
     source: FakeSource
@@ -94,13 +94,13 @@ class FetchRun:
     fetcher: Fetcher
 
     async def fetch(self, missing: Sequence[Placement] | None = None) -> None:
-        """Fetch as the program does: the first error alone comes out."""
+        """Fetch as the program does, which raises the first error only."""
         wanted = self.published.placements if missing is None else missing
         self.staging.prepare(wanted, ())
         await each(lambda chunks: self.fetcher.fetch(self.staging, chunks), [wanted])
 
     def sound(self) -> list[Placement]:
-        """The chunks that lie in staging and are right."""
+        """Return the correct chunks in staging."""
         return self.staging.sound(self.published.placements)
 
 
@@ -113,14 +113,14 @@ def workers() -> Iterator[Workers]:
 
 @dataclass(frozen=True)
 class FetchSetup:
-    """Makes work with a source of these faults."""
+    """Creates fetch runs."""
 
     published: Published
     workers: Workers
     directory: Path
 
     def work(self, *faults: SourceFault, connections: int = 4, buffers: int = 8, piece: int = 60_000) -> FetchRun:
-        """Return it."""
+        """Return a run with a source that has these faults."""
         source = FakeSource({_KEY: self.published.archive}, *faults, piece=piece)
         staging = Staging(self.directory / "staging", self.published.manifest)
         observer, counted = Recorder(), Counted(buffers, BATCH_SIZE)
@@ -135,7 +135,7 @@ def bench(published: Published, workers: Workers, tmp_path: Path) -> FetchSetup:
 
 @pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (1, 8), (4, 2), (16, 1), (16, 48)])
 async def test_all_chunks_are_fetched_within_limits(bench: FetchSetup, connections: int, buffers: int) -> None:
-    """With any number of connections and buffers, even one for all, every byte arrives; bounds are kept."""
+    """With any number of connections and buffers, even one of each, every byte arrives within the limits."""
     work = bench.work(connections=connections, buffers=buffers)
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []
@@ -146,14 +146,14 @@ async def test_all_chunks_are_fetched_within_limits(bench: FetchSetup, connectio
 
 @pytest.mark.parametrize("piece", [1_000, 65_536, 1 << 20, 1 << 24])
 async def test_source_pieces_may_have_any_size(bench: FetchSetup, piece: int) -> None:
-    """It does not matter how the source cuts the bytes."""
+    """The size of the pieces that the source delivers does not matter."""
     work = bench.work(piece=piece)
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []
 
 
 async def test_received_and_written_bytes_are_counted(bench: FetchSetup) -> None:
-    """Traffic counts all bytes that came and all plain bytes that were written; progress the bytes of chunks alone."""
+    """Traffic counts all received bytes and all decompressed bytes written; progress counts bytes of chunks."""
     work = bench.work()
     await work.fetch()
     chunks = [placement.chunk for placement in bench.published.placements]
@@ -164,7 +164,7 @@ async def test_received_and_written_bytes_are_counted(bench: FetchSetup) -> None
 
 
 async def test_only_missing_chunks_are_fetched(bench: FetchSetup) -> None:
-    """Ranges are the spans of the missing chunks: no byte beside them, but for small gaps."""
+    """The ranges are the spans of the missing chunks: no other bytes are fetched, except small gaps."""
     missing = bench.published.placements[3::40]
     work = bench.work()
     await work.fetch(missing)
@@ -175,14 +175,14 @@ async def test_only_missing_chunks_are_fetched(bench: FetchSetup) -> None:
 
 
 async def test_no_missing_chunks_cause_no_request(bench: FetchSetup) -> None:
-    """Without missing chunks the source is not asked."""
+    """Without missing chunks no request is sent."""
     work = bench.work()
     await work.fetch([])
     assert work.source.calls == []
 
 
 async def test_corrupted_chunk_is_fetched_again(bench: FetchSetup) -> None:
-    """A wrong chunk gets one fresh try, alone; when that is right, nobody hears of it."""
+    """A wrong chunk is fetched again alone; if it is correct then, nothing is reported."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=1), connections=1)
     await work.fetch()
@@ -193,7 +193,7 @@ async def test_corrupted_chunk_is_fetched_again(bench: FetchSetup) -> None:
 
 
 async def test_permanently_wrong_chunk_is_reported_and_others_are_kept(bench: FetchSetup) -> None:
-    """After one fresh try the error names pack, chunk, file and reason; every other chunk is in place and counted."""
+    """After one retry the error names pack, chunk, file and reason; all other chunks are stored and counted."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=FOREVER))
     with pytest.raises(WrongBytesError) as wrong:
@@ -222,7 +222,7 @@ async def test_only_wrong_chunk_of_batch_is_fetched_again(bench: FetchSetup) -> 
 
 
 async def test_entirely_wrong_archive_stays_within_limits(bench: FetchSetup) -> None:
-    """Where every chunk is wrong, fresh tries count as connections and buffers like any other; all are counted."""
+    """If every chunk is wrong, retries respect the limits, and the error counts all chunks."""
     work = bench.work(connections=3, buffers=5)
     work.source.objects[_KEY] = bytes(len(bench.published.archive))
     with pytest.raises(WrongBytesError) as wrong:
@@ -235,7 +235,7 @@ async def test_entirely_wrong_archive_stays_within_limits(bench: FetchSetup) -> 
 
 @pytest.mark.parametrize("error", [AccessError("expired"), UnavailableError("down"), WrongBytesError("replaced")])
 async def test_source_error_ends_fetch(bench: FetchSetup, error: ModelsInitError) -> None:
-    """The source's error itself comes out; what was verified before is kept, and nothing goes on behind the back."""
+    """The source's error is raised, chunks verified before are kept, and no task remains."""
     work = bench.work(Broken(error, after=1, times=FOREVER), connections=1)
     with pytest.raises(type(error)) as raised:
         await work.fetch()
@@ -247,7 +247,7 @@ async def test_source_error_ends_fetch(bench: FetchSetup, error: ModelsInitError
 
 
 async def test_error_within_range_keeps_complete_batches(bench: FetchSetup) -> None:
-    """What a broken range brought before it broke is written as far as it was whole; buffers come back."""
+    """Complete batches that arrived before the error are written."""
     work = bench.work(Broken(AccessError("expired"), at=3 << 20), connections=1)
     with pytest.raises(AccessError):
         await work.fetch()
@@ -257,7 +257,7 @@ async def test_error_within_range_keeps_complete_batches(bench: FetchSetup) -> N
 
 
 async def test_volume_error_ends_fetch(bench: FetchSetup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk ends it at once; nothing goes on behind the back."""
+    """A full disk ends the fetch at once, and no task remains."""
     full = NoSpaceError("full")
 
     def fail(*_: object) -> None:
@@ -273,7 +273,7 @@ async def test_volume_error_ends_fetch(bench: FetchSetup, monkeypatch: pytest.Mo
 
 
 async def test_fetch_can_be_cancelled(bench: FetchSetup) -> None:
-    """A cancelled fetch ends, leaves no task behind, and keeps what was verified."""
+    """A cancelled fetch ends, leaves no task, and keeps verified chunks."""
     work = bench.work(connections=2)
     task = asyncio.create_task(work.fetch())
     await eventually(lambda: work.observer.done, "the first verified bytes")
@@ -285,7 +285,7 @@ async def test_fetch_can_be_cancelled(bench: FetchSetup) -> None:
 
 
 async def test_packs_share_connections_and_buffers(bench: FetchSetup, tmp_path: Path) -> None:
-    """Several packs that are fetched at once keep to one bound together."""
+    """Packs that are fetched concurrently share the limits."""
     work = bench.work(connections=3, buffers=2)
     stagings = [Staging(tmp_path / f"pack-{number}", bench.published.manifest) for number in range(3)]
     for staging in stagings:
@@ -297,7 +297,7 @@ async def test_packs_share_connections_and_buffers(bench: FetchSetup, tmp_path: 
 
 
 async def test_buffers_are_allocated_on_demand() -> None:
-    """Memory is taken when it is first wanted, used again before more is made, and waited for when all is lent."""
+    """A buffer is allocated when needed, reused before another is allocated, and waited for if all are lent."""
     buffers = Buffers(2, 10)
     one = await buffers.borrow()
     buffers.give_back(one)

@@ -1,4 +1,4 @@
-"""What a run prints: one JSON object for programs also when it fails, and warnings about misspelled variables."""
+"""The output of a run: one JSON object, also on failure, and warnings about misspelled variables."""
 
 from __future__ import annotations
 

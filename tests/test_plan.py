@@ -135,7 +135,7 @@ def resolved(about: Manifest) -> Resolved:
 
 
 def facts(about: Manifest, sound: Sequence[Placement] = (), **known: int) -> PackSurvey:
-    """What is known when these chunks lie in staging, and nothing is installed."""
+    """Return the survey of a pack with these chunks in staging and nothing installed."""
     return PackSurvey(resolved(about), installed=False, reuse=ReuseSearch(about, sound).found(), **known)
 
 

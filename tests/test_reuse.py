@@ -1,4 +1,4 @@
-"""What the volume ought to hold is found by digest, files before chunks, and nothing twice."""
+"""Installed chunks are found by digest, files before chunks, and none twice."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_file_with_other_mode_is_copied() -> None:
 
 
 def test_incomplete_tree_is_used_for_chunks_only() -> None:
-    """What lies in another staging may be linked to nothing: it still changes."""
+    """Files of another staging directory are not linked, because they still change."""
     links, copies, missing = found_in(OLD, OLD, whole=False)
     assert (links, len(copies), missing) == ({}, 5, [])
 
@@ -83,7 +83,7 @@ def test_staged_chunks_are_not_searched() -> None:
 
 
 def test_first_tree_takes_precedence() -> None:
-    """What was found in one tree is not looked for in the next."""
+    """Chunks found in one tree are not searched for in the next."""
     search = ReuseSearch(OLD, ())
     search.look("/first", OLD, whole=True)
     search.look("/second", OLD, whole=True)

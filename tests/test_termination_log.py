@@ -1,4 +1,4 @@
-"""What a failure leaves in MODELS_TERMINATION_LOG, for whoever asks Kubernetes what became of the container."""
+"""MODELS_TERMINATION_LOG: a failed run writes its cause there, and Kubernetes shows it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A file as Kubernetes provides it: there, empty."""
+    """Return an empty file, as Kubernetes provides it."""
     (tmp_path / "termination-log").touch()
     return tmp_path / "termination-log"
 
 
-def test_it_holds_cause_and_remedy(log: Path) -> None:
-    """Each fault of the environment is a line; it works for faults of the settings themselves."""
+def test_log_has_cause_and_remedy(log: Path) -> None:
+    """Each error of the settings is one line."""
     assert main([], {"MODELS_TERMINATION_LOG": str(log), "REALTIME_LANGUAGES": "nl-nl"}) == 2
     assert log.read_text().splitlines() == [
         "REALTIME_LANGUAGE_VERSION is not set; set it to the version that your license names, e.g. 2026.04",
@@ -31,34 +31,34 @@ def test_it_holds_cause_and_remedy(log: Path) -> None:
     ]
 
 
-def test_the_flag_works_too(log: Path, tmp_path: Path) -> None:
-    """Any fault of a run is left, where a flag says."""
+def test_log_is_written_to_file_of_flag(log: Path, tmp_path: Path) -> None:
+    """An error of an action is written to the file that the flag names."""
     assert main(["--dir", str(tmp_path), "--activate", "none", "--termination-log", str(log)], {}) == 44
     assert "none" in log.read_text()
 
 
-def test_it_is_off_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the variable, no file is made."""
+def test_no_log_without_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the variable, no file is created."""
     monkeypatch.chdir(tmp_path)
     assert main(["--dir", str(tmp_path / "none"), "--activate", "none"], {}) == 44
     assert list(tmp_path.iterdir()) == []
 
 
-def test_success_leaves_nothing(log: Path, tmp_path: Path) -> None:
-    """A run without a fault does not touch it."""
+def test_success_leaves_log_empty(log: Path, tmp_path: Path) -> None:
+    """A successful run does not write to the file."""
     assert main(["--status", "--dir", str(tmp_path)], {"MODELS_TERMINATION_LOG": str(log)}) == 0
     assert log.read_text() == ""
 
 
-def test_it_holds_no_token(log: Path) -> None:
-    """What stands there is redacted as everything else is."""
+def test_log_has_no_token(log: Path) -> None:
+    """The text is redacted."""
     write_termination_log(AccessError(f"refused: https://host/container?{token()}"), str(log))
     assert not leaks(log.read_text())
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "🙂"])
-def test_it_stays_below_what_kubernetes_reads(log: Path, letter: str) -> None:
-    """A long text keeps its beginning and its end, and stays whole UTF-8."""
+def test_long_text_is_shortened_for_kubernetes(log: Path, letter: str) -> None:
+    """A long text keeps its beginning and end, and stays valid UTF-8."""
     write_termination_log(UsageError("cause: " + letter * 5000 + " remedy"), str(log))
     assert log.stat().st_size < TERMINATION_LOG_BYTES
     text = log.read_text()
@@ -66,7 +66,7 @@ def test_it_stays_below_what_kubernetes_reads(log: Path, letter: str) -> None:
     assert text.endswith(" remedy")
 
 
-def test_a_file_that_cannot_be_written_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_log_does_not_change_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code and the last line on stderr are the same."""
     assert main([], {"MODELS_TERMINATION_LOG": str(tmp_path), "REALTIME_LANGUAGE": "nl-nl"}) == 2
     assert "REALTIME_COMMON_VERSION is not set" in capsys.readouterr().err.splitlines()[-1]

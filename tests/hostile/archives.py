@@ -1,4 +1,4 @@
-"""Archives that do not hold what their manifest says."""
+"""Archives that differ from their manifest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = 128 << 10
 
 
 def _holding(frame: bytes, plain: bytes = _PLAIN) -> Callable[[HostileSetup], None]:
-    """Put this in the place of a file's only frame; all that the manifest says fits, but for what is inside."""
+    """Add a file with this frame; the manifest describes everything correctly except the content of the frame."""
 
     def prepare(setup: HostileSetup) -> None:
         document, archive = honest()
@@ -38,7 +38,7 @@ def _holding(frame: bytes, plain: bytes = _PLAIN) -> Callable[[HostileSetup], No
 
 
 def _head(size: int, *, window: int | None = None, dictionary: int | None = None) -> bytes:
-    """The head of a frame that promises `size` bytes; see RFC 8878, 3.1.1.1."""
+    """Return a frame header that declares `size` bytes; see RFC 8878, 3.1.1.1."""
     flags = _SIZE_OF_4 | (0 if window is not None else _SINGLE_SEGMENT) | (_DICTIONARY_OF_4 if dictionary else 0)
     head = _MAGIC + bytes([flags])
     if window is not None:
@@ -47,7 +47,7 @@ def _head(size: int, *, window: int | None = None, dictionary: int | None = None
 
 
 def _repeated(size: int, *, last: bool = True) -> bytes:
-    """Blocks that repeat a zero: four bytes for 128 KiB."""
+    """Return blocks that repeat a zero: four bytes for 128 KiB."""
     whole, rest = divmod(size, _BLOCK)
     sizes = [_BLOCK] * whole + [rest] * (rest > 0)
     blocks = [_block(_RLE, length, last=last and at == len(sizes) - 1) for at, length in enumerate(sizes)]
@@ -81,7 +81,7 @@ def _zeros(setup: HostileSetup) -> None:
 
 
 def _another_archive(setup: HostileSetup) -> None:
-    """Put other bytes into every chunk."""
+    """Replace the bytes of every chunk."""
     document, _ = honest()
     other, archive = honest({path: [bytes(len(chunk)) for chunk in chunks] for path, chunks in FILES.items()})
     for file, its in zip(document["files"], other["files"], strict=True):

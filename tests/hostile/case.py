@@ -1,4 +1,4 @@
-"""One lie: how it is made, and how the program is to answer."""
+"""A hostile case: how it is prepared, and the expected result."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ FILES: Mapping[str, Sequence[bytes]] = {
     "run.sh": [],
     "words.txt": [b"aap noot mies\n" * 100],
 }
-"""The chunks of the honest pack, by path."""
+"""The chunks of the valid pack, by path."""
 
 COMMON_FILES = {"am/common.mdl": [b"common"]}
-"""Those of the pack that the honest one stands beside."""
+"""The chunks of the second valid pack."""
 
 
 def digest(data: bytes) -> str:
-    """The digest as manifests write it."""
+    """Return the digest as in a manifest."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def honest(files: Mapping[str, Sequence[bytes]] = FILES, pack: str = PACK) -> tuple[Document, bytes]:
-    """Describe a pack of these chunks truly; return the document and the archive."""
-    archive, described = zstandard.compress(b"what no manifest names"), []
+    """Return the manifest and archive of a valid pack of these chunks."""
+    archive, described = zstandard.compress(b"not in the manifest"), []
     for path in sorted(files):
         chunks = []
         for plain in files[path]:
@@ -59,13 +59,13 @@ _HONEST, _ARCHIVE = honest()
 
 
 def truth() -> Document:
-    """The honest pack's document, to be spoiled."""
+    """Return a copy of the valid pack's manifest, to be changed."""
     return copy.deepcopy(_HONEST)
 
 
 @dataclass(frozen=True)
 class HostileSetup:
-    """Where one case happens: a source, a volume, and a directory outside of both that nobody may touch."""
+    """The directories of a case: a source, a volume, and one outside of both that must not change."""
 
     root: Path
 
@@ -76,22 +76,22 @@ class HostileSetup:
 
     @property
     def pack(self) -> Path:
-        """The version directory of the pack that lies."""
+        """The version directory of the hostile pack."""
         return self.source / PACK / VERSION
 
     @property
     def volume(self) -> Path:
-        """MODELS_DIR."""
+        """The directory for MODELS_DIR."""
         return self.root / "volume"
 
     @property
     def outside(self) -> Path:
-        """Somebody else's."""
+        """The directory that must not change."""
         return self.root / "outside"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the operator sets."""
+        """The settings of the operator."""
         return {
             "REALTIME_LANGUAGES": PACK,
             "REALTIME_LANGUAGE_VERSION": VERSION,
@@ -101,8 +101,8 @@ class HostileSetup:
             "MODELS_RETRY_SECONDS": "0.1",
         }
 
-    def lay(self) -> None:
-        """Make it, with honest packs and somebody else's files."""
+    def create(self) -> None:
+        """Create the directories, with valid packs and files outside."""
         (self.outside / "am").mkdir(parents=True)
         (self.outside / "precious").write_bytes(b"precious")
         (self.outside / "am/final.mdl").write_bytes(b"".join(FILES["am/final.mdl"]))
@@ -111,12 +111,12 @@ class HostileSetup:
         publish(self.pack, _HONEST, _ARCHIVE)
 
     def write(self, document: bytes) -> None:
-        """Put something in the manifest's place."""
+        """Replace the manifest."""
         (self.pack / MANIFEST_NAME).write_bytes(document)
 
 
 def publish(directory: Path, document: Document, archive: bytes) -> None:
-    """Write both files of a pack."""
+    """Write manifest and archive of a pack."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST_NAME).write_text(json.dumps(document))
     (directory / ARCHIVE).write_bytes(archive)
@@ -124,10 +124,10 @@ def publish(directory: Path, document: Document, archive: bytes) -> None:
 
 @dataclass(frozen=True)
 class HostileCase:
-    """A lie, and the answer: the exit code, and words that no other fault's message has; with 0 it does no harm.
+    """A hostile input, the exit code, and words that only this error's message contains; code 0: harmless.
 
-    `installed`: the honest packs are on the volume already. `memory` (bytes) is what the answer may take, the warm
-    interpreter's 60 MiB included; `inodes` are all that the volume has; `{outside}` in `variables` is that directory.
+    `installed`: the valid packs are on the volume already. `memory`: limit in bytes, including 60 MiB of the interpreter.
+    `inodes`: inodes of the volume. `{outside}` in `variables` stands for that directory.
     """
 
     name: str
@@ -144,7 +144,7 @@ class HostileCase:
         return self.name
 
     def environment(self, setup: HostileSetup) -> dict[str, str]:
-        """What the operator sets."""
+        """The settings of the operator."""
         own = {name: value.format(outside=setup.outside) for name, value in self.variables.items()}
         return {**setup.environment, **own}
 

@@ -1,4 +1,4 @@
-"""All cases, by a name that can be a directory's."""
+"""All cases, by name."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tests.hostile.case import HostileCase, said
 
 
 def directory_name(case: HostileCase) -> str:
-    """The case's name as one that any file system takes."""
+    """Return the case's name as a valid file name."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", case.name)
 
 
-def _attempt() -> HostileCase:
-    """A write outside the volume, as an operator may want one: it shows that the watch sees it."""
+def _control_case() -> HostileCase:
+    """Return a case that writes outside the volume as the operator asks, to prove that the trace shows it."""
     log = {"MODELS_TERMINATION_LOG": "{outside}/log"}
     return HostileCase("a write elsewhere", "has schema 3", said("schema", to=3), code=11, variables=log)
 
 
-CONTROL = _attempt()
+CONTROL = _control_case()
 TABLE = [*manifests.CASES, *archives.CASES, *links.CASES]
 CASES = {directory_name(case): case for case in [*TABLE, CONTROL]}
 assert len(CASES) == len(TABLE) + 1, "two cases have one name"

@@ -1,7 +1,7 @@
-"""Runs the program in all cases, each in a fork of one warm process: `python -m tests.hostile.driver ROOT [--sealed]`.
+"""Run the program in all cases, each in a fork: `python -m tests.hostile.driver ROOT [--sealed]`.
 
-Sealed, everything is mounted read-only but the volume of the case that runs: what the kernel refuses with EROFS was an
-attempt to write elsewhere, and whoever traces this process sees it. The result is one JSON object by case.
+With `--sealed`, everything but the volume of the running case is mounted read-only: a write elsewhere fails with EROFS,
+which a tracer of this process sees. The result is a JSON object by case.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class MeasuredRun(NamedTuple):
-    """How the program answered; `memory` in bytes at most, `seconds` by the clock."""
+    """The result of a run; `memory` is the peak in bytes."""
 
     code: int
     out: str
@@ -40,16 +40,16 @@ class MeasuredRun(NamedTuple):
 
 
 def seal() -> None:
-    """Make everything read-only for this process."""
+    """Mount everything read-only for this process."""
     _checked(_libc.unshare(_NEW_MOUNTS))
     _checked(_libc.mount(None, b"/", None, _PRIVATE | _RECURSIVE, None))
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         place = line.split()[4].encode().decode("unicode_escape").encode("latin-1")
-        _libc.mount(None, place, None, _REMOUNT | _BIND | _READ_ONLY, None)  # one that is hidden cannot be, nor matters
+        _libc.mount(None, place, None, _REMOUNT | _BIND | _READ_ONLY, None)  # a hidden mount fails, and does not matter
 
 
 def open_up(volume: Path, inodes: int) -> None:
-    """Make one directory writable again; with `inodes`, by an empty file system that has no more of them."""
+    """Make one directory writable; with `inodes`, mount an empty file system with so many inodes."""
     place = os.fsencode(volume)
     _checked(_libc.unshare(_NEW_MOUNTS))
     if inodes:
@@ -60,18 +60,18 @@ def open_up(volume: Path, inodes: int) -> None:
 
 
 def answer(case: HostileCase, setup: HostileSetup, *, sealed: bool) -> MeasuredRun:
-    """Run the program in a fork."""
+    """Run the program in a fork, and measure it."""
     out, err = os.memfd_create("out"), os.memfd_create("err")
     started = time.monotonic()
     child = os.fork()
     if not child:
-        _become(case, setup, (out, err), sealed=sealed)
+        _run_in_child(case, setup, (out, err), sealed=sealed)
     _, status, usage = os.wait4(child, 0)
     seconds = time.monotonic() - started
     return MeasuredRun(os.waitstatus_to_exitcode(status), _said(out), _said(err), usage.ru_maxrss << 10, seconds)
 
 
-def _become(case: HostileCase, setup: HostileSetup, streams: tuple[int, int], *, sealed: bool) -> None:
+def _run_in_child(case: HostileCase, setup: HostileSetup, streams: tuple[int, int], *, sealed: bool) -> None:
     code = 99
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -83,8 +83,8 @@ def _become(case: HostileCase, setup: HostileSetup, streams: tuple[int, int], *,
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         code = main(case.arguments, case.environment(setup))
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - a fork must not run on as its parent
-        os.write(2, f"Traceback, or so: {error!r}\n".encode())
+    except BaseException as error:  # noqa: BLE001 - the fork must not continue as its parent
+        os.write(2, f"unexpected error: {error!r}\n".encode())
     finally:
         os._exit(code)
 

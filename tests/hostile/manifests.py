@@ -1,4 +1,4 @@
-"""Manifests that lie."""
+"""Invalid and unusual manifests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _requires(*requirements: dict[str, object]) -> Callable[[HostileSetup], None
 
 
 def _number(text: str) -> Callable[[HostileSetup], None]:
-    """Write the first file's size as this text: JSON that `json` would not write."""
+    """Write the size of the first file as this text, which `json` would not write."""
     return raw(lambda good: good.replace(b'"size": 190000', f'"size": {text}'.encode()))
 
 
@@ -78,7 +78,7 @@ def _a_million_files(setup: HostileSetup) -> None:
 
 
 def _many_chunks(setup: HostileSetup) -> None:
-    """Describe one file in chunks of one byte each, the last of which is beyond the archive."""
+    """Describe one file in chunks of one byte; the last ones are beyond the archive."""
     document = truth()
     document["files"] = []
     head = json.dumps(document).removesuffix("]}")
@@ -88,7 +88,7 @@ def _many_chunks(setup: HostileSetup) -> None:
 
 
 def _another_place(place: str) -> Callable[[HostileSetup], object]:
-    """Put this kind of thing in the manifest's place."""
+    """Replace the manifest by this kind of file."""
 
     def prepare(setup: HostileSetup) -> None:
         path = setup.pack / MANIFEST_NAME
@@ -99,7 +99,7 @@ def _another_place(place: str) -> Callable[[HostileSetup], object]:
 
 
 def _listed(*names: str) -> Callable[[HostileSetup], None]:
-    """Publish other versions, under these names."""
+    """Publish other versions with these names."""
 
     def prepare(setup: HostileSetup) -> None:
         setup.pack.rename(setup.pack.with_name("elsewhere"))
@@ -295,7 +295,7 @@ CASES = [*_PATHS, *_NAMES, *_NUMBERS, *_DOCUMENTS]
 
 
 def _twice(key: str, first: object) -> Callable[[bytes], bytes]:
-    """Let a field stand twice, with another value where it stands first."""
+    """Add a field a second time, with another value first."""
     return lambda good: good.replace(b"{", b"{" + f'"{key}": {json.dumps(first)}, '.encode(), 1)
 
 

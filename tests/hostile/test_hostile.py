@@ -1,4 +1,4 @@
-"""Whatever a publisher, a container or a neighbour on the volume makes up is refused, and nothing else is harmed."""
+"""Hostile manifests, archives and volumes are rejected, and nothing outside the volume changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FAULT = "models-init: error: "
-_LIES = [case for case in TABLE if case.code]
+_REJECTED = [case for case in TABLE if case.code]
 _HARMLESS = [case for case in TABLE if not case.code]
 _WATCHED = "%file,fchmod,fchown,fsetxattr,fallocate,ftruncate"  # on a read-only mount no descriptor can be written
 _IS_ROOT = os.geteuid() == 0
@@ -43,7 +43,7 @@ _EXAMPLES = (
 
 
 class Outcomes:
-    """What came of the cases, all run by one process."""
+    """The results of the cases, which one process runs."""
 
     def __init__(self, root: Path, cases: Iterable[HostileCase], installed: Path) -> None:
         self._root = root
@@ -53,15 +53,15 @@ class Outcomes:
         self.refused = ""
         for case in self._cases:
             setup = self.setup(case)
-            lay(case, setup, installed)
+            prepare(case, setup, installed)
             self._before[case.name] = snapshot(setup.outside)
 
     def setup(self, case: HostileCase) -> HostileSetup:
-        """Where it happened."""
+        """Return the setup of a case."""
         return HostileSetup(self._root / directory_name(case))
 
     def run(self) -> None:
-        """Run them; as root with everything read-only that is not the volume, which is traced."""
+        """Run all cases; as root with everything but the volume mounted read-only, and traced."""
         command = [sys.executable, "-m", "tests.hostile.driver", str(self._root)]
         trace = self._root.parent / "trace"
         if _IS_ROOT:
@@ -73,37 +73,37 @@ class Outcomes:
         self.refused = "\n".join(re.findall(r"^.*\bEROFS\b.*$", trace.read_text(), re.MULTILINE)) if _IS_ROOT else ""
 
     def answer(self, case: HostileCase) -> MeasuredRun:
-        """How the program answered."""
+        """Return the run of a case."""
         if case.inodes and not _IS_ROOT:
             require_root()
         return self._answers[directory_name(case)]
 
     def message(self, case: HostileCase) -> str:
-        """The one line that tells what failed."""
+        """Return the error message."""
         (line,) = self.answer(case).err.splitlines()[-1:]
         return line.removeprefix(_FAULT)
 
-    def harmed(self, case: HostileCase) -> list[str]:
-        """What became different outside the volume."""
+    def changed_outside(self, case: HostileCase) -> list[str]:
+        """Return the paths outside the volume that changed."""
         before, after = self._before[case.name], snapshot(self.setup(case).outside)
         return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def lay(case: HostileCase, setup: HostileSetup, installed: Path) -> None:
-    """Make the setup of a case."""
-    setup.lay()
+def prepare(case: HostileCase, setup: HostileSetup, installed: Path) -> None:
+    """Create the setup of a case."""
+    setup.create()
     if case.installed:
         subprocess.run(["cp", "-a", f"{installed}/.", setup.volume], check=True)
     case.prepare(setup)
 
 
 def snapshot(directory: Path) -> dict[str, str]:
-    """Everything below the directory: types, modes, times, bytes."""
+    """Return type, mode, time and digest of everything below the directory."""
     found = {}
     for path in [directory, *directory.rglob("*")]:
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(status.st_mode) else ""
-        times = f"{status.st_mtime_ns}" if content else ""  # a second name changes ctime alone
+        times = f"{status.st_mtime_ns}" if content else ""  # another hard link changes ctime only
         found[str(path.relative_to(directory))] = f"{stat.filemode(status.st_mode)} {times} {content}"
     return found
 
@@ -114,9 +114,9 @@ def _quiet() -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume with the honest packs."""
+    """Return a volume with the valid packs."""
     setup = HostileSetup(tmp_path_factory.mktemp("installed"))
-    setup.lay()
+    setup.create()
     done = Site(setup.volume, setup.environment).run()
     assert done.code == 0, done.err
     return setup.volume
@@ -124,16 +124,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Outcomes:
-    """All cases, run once."""
+    """Run all cases once."""
     cases = [case for case in TABLE if not case.inodes or _IS_ROOT]
     found = Outcomes(tmp_path_factory.mktemp("hostile") / "grounds", cases, installed)
     found.run()
     return found
 
 
-@pytest.mark.parametrize("case", _LIES, ids=str)
-def test_a_lie_is_refused(case: HostileCase, outcomes: Outcomes) -> None:
-    """One line says in its own words what is wrong; the exit code is that of its class; nothing of it is published."""
+@pytest.mark.parametrize("case", _REJECTED, ids=str)
+def test_hostile_input_is_rejected(case: HostileCase, outcomes: Outcomes) -> None:
+    """The exit code is that of the error class, one line names the cause, and nothing is published."""
     answer = outcomes.answer(case)
     assert answer.code == case.code, answer.err
     assert case.words in outcomes.message(case)
@@ -145,46 +145,46 @@ def test_a_lie_is_refused(case: HostileCase, outcomes: Outcomes) -> None:
 
 
 @pytest.mark.parametrize("case", _HARMLESS, ids=str)
-def test_what_is_odd_does_no_harm(case: HostileCase, outcomes: Outcomes) -> None:
-    """What is no lie is done, and a link that was in the way is not any more."""
+def test_unusual_input_is_handled(case: HostileCase, outcomes: Outcomes) -> None:
+    """Unusual but valid input is installed, and a link in the way is removed."""
     answer = outcomes.answer(case)
     assert answer.code == 0, answer.err
     if not case.arguments or case.installed:
-        tree_is_right(outcomes.setup(case))
+        assert_tree_is_correct(outcomes.setup(case))
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
-def test_nothing_outside_changes(case: HostileCase, outcomes: Outcomes) -> None:
-    """Somebody else's files have the bytes, modes and times that they had."""
+def test_nothing_outside_the_volume_changes(case: HostileCase, outcomes: Outcomes) -> None:
+    """Other files keep their bytes, modes and times."""
     outcomes.answer(case)
-    assert outcomes.harmed(case) == []
+    assert outcomes.changed_outside(case) == []
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
-def test_nothing_takes_more_memory_than_it_may(case: HostileCase, outcomes: Outcomes) -> None:
-    """However much is promised, the program takes memory for what it allows."""
+def test_memory_stays_within_limit(case: HostileCase, outcomes: Outcomes) -> None:
+    """Memory depends on the limits of the program, not on the sizes that the input declares."""
     assert outcomes.answer(case).memory <= case.memory
 
 
-def test_every_fault_has_its_own_words(outcomes: Outcomes) -> None:
-    """No message says what is said of another fault."""
-    told = [(case.words, outcomes.message(case)) for case in _LIES if not case.inodes or _IS_ROOT]
+def test_each_error_has_its_own_message(outcomes: Outcomes) -> None:
+    """No message contains the words of another error."""
+    expected = [(case.words, outcomes.message(case)) for case in _REJECTED if not case.inodes or _IS_ROOT]
     confused = [
         (words, message)
-        for (words, _), (others, message) in product(told, told)
+        for (words, _), (others, message) in product(expected, expected)
         if words in message and others not in words and words not in others
     ]
     assert confused == []
 
 
-def test_nothing_is_even_attempted_outside_the_volume(outcomes: Outcomes) -> None:
-    """With all but the volume mounted read-only, the kernel has no write to refuse."""
+def test_no_write_outside_the_volume_is_attempted(outcomes: Outcomes) -> None:
+    """With everything but the volume mounted read-only, the kernel refuses no write."""
     require_root()
     assert outcomes.refused == ""
 
 
-def test_an_attempt_would_be_seen(tmp_path: Path, installed: Path) -> None:
-    """A write that goes elsewhere, where the operator wants it, shows in the trace that the test above reads."""
+def test_attempted_write_would_be_seen(tmp_path: Path, installed: Path) -> None:
+    """The control case writes outside the volume, and the trace that the test above reads shows it."""
     require_root()
     control = Outcomes(tmp_path / "grounds", [CONTROL], installed)
     control.run()
@@ -193,35 +193,37 @@ def test_an_attempt_would_be_seen(tmp_path: Path, installed: Path) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in TABLE if case.name in _EXAMPLES], ids=str)
-def test_the_program_answers_the_same(case: HostileCase, tmp_path: Path, outcomes: Outcomes, installed: Path) -> None:
-    """Run as a site runs it, in a process of its own, the program says the same."""
+def test_separate_process_has_same_result(
+    case: HostileCase, tmp_path: Path, outcomes: Outcomes, installed: Path
+) -> None:
+    """The program has the same exit code and message when it is started as on a site."""
     setup = HostileSetup(tmp_path)
-    lay(case, setup, installed)
+    prepare(case, setup, installed)
     done = Site(setup.volume, case.environment(setup)).run(*case.arguments)
     assert done.code == outcomes.answer(case).code, done.err
     assert not case.code or done.fault == outcomes.message(case).replace(str(outcomes.setup(case).root), str(tmp_path))
 
 
-def test_there_are_enough_of_them() -> None:
-    """The examples exist; the table is as long as it was promised to be."""
+def test_table_has_examples_and_a_hundred_cases() -> None:
+    """The examples are in the table, and at least 100 cases are rejected."""
     assert {case.name for case in TABLE} >= set(_EXAMPLES)
-    assert len(_LIES) >= 100
+    assert len(_REJECTED) >= 100
 
 
 def published(setup: HostileSetup) -> list[str]:
-    """What of the pack that lies has a public name, and what of anything is neither file nor directory."""
+    """Return the published paths of the hostile pack."""
     volume = setup.volume
     public = [volume / "current", volume / "packs" / PACK / VERSION, volume / "manifests" / PACK / f"{VERSION}.json"]
     return [str(path) for path in public if os.path.lexists(path) and not behind_a_link(path, volume)]
 
 
 def behind_a_link(path: Path, volume: Path) -> bool:
-    """Tell whether the way to it leads out of the volume."""
+    """Return True if a parent of the path in the volume is a link."""
     return any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(volume))
 
 
-def tree_is_right(setup: HostileSetup) -> None:
-    """What is current holds regular files and directories alone, and the model has its bytes."""
+def assert_tree_is_correct(setup: HostileSetup) -> None:
+    """Fail unless the active packs consist of regular files and directories, and the model has the published bytes."""
     for pack in (PACK, COMMON):
         tree = (setup.volume / "current" / pack).resolve()
         assert tree == setup.volume / "packs" / pack / VERSION

@@ -1,4 +1,4 @@
-"""A pack that lies about itself harms no other pack that is installed beside it."""
+"""A hostile pack does not change other installed packs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 _MODEL = "am/final.mdl"
 
 
-def test_a_lie_about_a_whole_file_reaches_no_other_pack(tmp_path: Path) -> None:
-    """A file whose digest is another pack's, and whose chunks are not, is not taken over into that pack."""
+def test_wrong_file_digest_does_not_spread_to_other_packs(tmp_path: Path) -> None:
+    """A file with the digest of a file in another pack, but other chunks, is not reused for that pack."""
     setup = HostileSetup(tmp_path)
-    setup.lay()
+    setup.create()
     evil = [b"evil  " * (len(plain) // 6) + b"!" * (len(plain) % 6) for plain in FILES[_MODEL]]
     document, archive = honest({**FILES, _MODEL: evil}, "en-us")
     true, _ = honest()

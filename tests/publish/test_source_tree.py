@@ -1,4 +1,4 @@
-"""Which directories can become packs."""
+"""Scanning of directories that become packs."""
 
 from __future__ import annotations
 

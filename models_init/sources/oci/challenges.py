@@ -12,7 +12,7 @@ _FIELD = re.compile(r'([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.IG
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a registry asks for: the scheme `basic` or `bearer`; the other fields belong to `bearer`.
+    """An authentication challenge of a registry: the scheme `basic` or `bearer`; the other fields belong to `bearer`.
 
     `error` is `insufficient_scope` if the token is valid but does not include the repository.
     """

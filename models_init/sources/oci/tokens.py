@@ -30,7 +30,7 @@ _CLIENT = "models_init"
 
 
 class Scope(NamedTuple):
-    """What a request needs: an action on a repository. An empty repository means the list of repositories."""
+    """The permission of a request: an action on a repository. An empty repository means the list of repositories."""
 
     repository: str
     action: str = "pull"
