@@ -1,4 +1,4 @@
-"""Whatever stands in the environment, a token, a record or a note: an answer, or a fault of one line."""
+"""Any environment, token, record or history file is accepted or rejected in one line."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ _JSON = st.recursive(
 
 @given(_RELEASES)
 def test_any_release_survives_the_round_trip(release: Release) -> None:
-    """What is written is read as it was."""
+    """Encoding and parsing preserves every release."""
     assert parse(release.encode()) == release
 
 
@@ -143,7 +143,7 @@ def test_any_value_in_a_record_is_a_release_or_a_fault(release: Release, field: 
 @example(b'{"packs":' * 100_000)
 @example(b'{"packs": {}, "created": ' + b"9" * 10_000 + b"}")
 def test_any_bytes_are_no_release(document: bytes) -> None:
-    """What is no record is a `ValueError`."""
+    """Other bytes raise `ValueError`."""
     with pytest.raises(ValueError):  # noqa: PT011 - nobody reads its words
         parse(document)
 

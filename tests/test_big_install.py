@@ -61,8 +61,8 @@ def volume(ground: Path) -> Iterator[Path]:
 def differences(packs: Packs, site: Site) -> str:
     """Let `diff -r` compare what is active with what was published."""
     pairs = [(packs.trees[ref], site.active(ref.name).resolve()) for ref in (COMMON, DUTCH)]
-    told = [subprocess.run(["diff", "-r", *pair], capture_output=True, text=True, check=False) for pair in pairs]
-    return "".join(done.stdout + done.stderr for done in told)
+    runs = [subprocess.run(["diff", "-r", *pair], capture_output=True, text=True, check=False) for pair in pairs]
+    return "".join(done.stdout + done.stderr for done in runs)
 
 
 def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Packs, volume: Path) -> None:
@@ -82,9 +82,9 @@ def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Pack
 async def test_twenty_kills_cost_what_was_in_flight(
     published: Azurite, big_packs: Packs, packs: Packs, volume: Path
 ) -> None:
-    """After each of 20 kills `current` is there and whole; then one run ends the install, and the trees are identical.
+    """After each of 20 kills `current` is complete; then one run completes the install, and the trees are identical.
 
-    What all runs together have brought over the line is the archives and at most 64 MiB for each kill.
+    All runs together transfer the archives and at most 64 MiB for each kill.
     """
     old = Site(volume, packs.environment)
     assert old.run().code == 0
@@ -100,7 +100,7 @@ async def test_twenty_kills_cost_what_was_in_flight(
         site = Site(volume, {**big.environment(url, published.sas("rl")), "MODELS_LOG_FORMAT": "json"})
         for share in _shares():
             await _killed(site, proxy, share)
-            assert _whole(site, packs, big_packs), f"current is not whole after a kill at {proxy.carried} bytes"
+            assert _is_complete(site, packs, big_packs), f"current is not whole after a kill at {proxy.carried} bytes"
         done = await asyncio.to_thread(site.run, "--json")
         assert done.code == 0
         total = proxy.carried
@@ -111,18 +111,18 @@ async def test_twenty_kills_cost_what_was_in_flight(
 
 
 def _shares() -> list[float | None]:
-    """When to kill: after a share of what a run lacks, all of about the same bytes; None: when a pack is whole."""
+    """Return when to kill each run: after a share of the missing bytes; None: when a pack is complete."""
     chance = random.Random("twenty kills")
     return [min(2 * chance.random() / left, 0.99) for left in range(_KILLS - 2, 0, -1)] + [None, None]
 
 
 async def _killed(site: Site, proxy: FaultProxy, share: float | None) -> None:
-    """Start a run and kill it after a share of what it lacks has come; with None, when a pack or all is in place."""
+    """Start a run and kill it after a share of the missing bytes has arrived; with None, when a pack or all is in place."""
     with site.start("--json") as process:
-        missing = await _told(process, "fetching")
+        missing = await _wait_for_event(process, "fetching")
         if share is None:  # a run that was late to be killed has ended well, and the next has nothing to do
             assert missing is not None or await asyncio.to_thread(process.wait) == 0
-            await _told(process, "published", "activated")
+            await _wait_for_event(process, "published", "activated")
         else:
             assert missing is not None, "the process ended before fetching"
             await proxy.carries(int(share * missing))
@@ -130,18 +130,18 @@ async def _killed(site: Site, proxy: FaultProxy, share: float | None) -> None:
         await asyncio.to_thread(process.wait)
 
 
-async def _told(process: subprocess.Popen[str], *events: str) -> int | None:
+async def _wait_for_event(process: subprocess.Popen[str], *events: str) -> int | None:
     """Wait for one of these events; return its bytes, None if the process ends without it."""
     assert process.stderr
     while line := await asyncio.to_thread(process.stderr.readline):
-        told = json.loads(line)
-        if told["event"] in events:
-            return int(told.get("bytes", 0))
+        logged = json.loads(line)
+        if logged["event"] in events:
+            return int(logged.get("bytes", 0))
     return None
 
 
-def _whole(site: Site, packs: Packs, big_packs: Packs) -> bool:
-    """Tell whether the current set is the old one or the new one, as published."""
+def _is_complete(site: Site, packs: Packs, big_packs: Packs) -> bool:
+    """Return True if the active packs are the old or the new ones, as published."""
     if site.active("nl-nl").resolve().name == OLD_DUTCH.version:
         return packs.differences(site, OLD_COMMON, OLD_DUTCH) == []
     return big_packs.differences(site, COMMON, DUTCH) == []

@@ -126,7 +126,7 @@ def publish(directory: Path, document: Document, archive: bytes) -> None:
 class HostileCase:
     """A hostile input, the exit code, and words that only this error's message contains; code 0: harmless.
 
-    `installed`: the valid packs are on the volume already. `memory`: limit in bytes, including 60 MiB of the interpreter.
+    `installed`: the valid packs are on the volume already. `memory`: limit in bytes, with 60 MiB of the interpreter.
     `inodes`: inodes of the volume. `{outside}` in `variables` stands for that directory.
     """
 

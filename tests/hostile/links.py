@@ -43,7 +43,7 @@ def _staging_is_a_link(setup: HostileSetup) -> None:
 
 
 def _directory_in_staging(setup: HostileSetup) -> None:
-    """What lies behind the link is right, byte for byte: it must not count as there."""
+    """Link a directory of staging to correct files outside; they must not count as staged."""
     staging_of(setup).mkdir()
     (staging_of(setup) / "am").symlink_to(setup.outside / "am")
 

@@ -1,4 +1,4 @@
-"""What tests have to say besides yes and no: how much they covered. The terminal's summary ends with it."""
+"""Coverage figures of tests, printed at the end of the terminal summary."""
 
 from __future__ import annotations
 
