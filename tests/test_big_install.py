@@ -117,7 +117,7 @@ def _shares() -> list[float | None]:
 
 
 async def _killed(site: Site, proxy: FaultProxy, share: float | None) -> None:
-    """Start a run and kill it after a share of the missing bytes has arrived; with None, when a pack or all is in place."""
+    """Start a run and kill it after a share of the missing bytes has arrived; None: when a pack is in place."""
     with site.start("--json") as process:
         missing = await _wait_for_event(process, "fetching")
         if share is None:  # a run that was late to be killed has ended well, and the next has nothing to do
