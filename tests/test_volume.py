@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +13,12 @@ import pytest
 from models_init.core.digests import digest_of
 from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
+from models_init.formats.manifest import SCHEMA, Archive, File, Manifest
 from models_init.formats.release import Release, release_of
+from models_init.fs.capabilities import NameRules
 from models_init.volume.activation import Switch
-from models_init.volume.layout import Volume
+from models_init.volume.layout import UNLIMITED, Volume
+from models_init.volume.name_check import check_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -302,3 +307,75 @@ def test_seed_trees_are_ordered_by_likely_use(volume: Volume) -> None:
     stage(volume, PackRef("en-us", "1"))
     found = [(str(holding.ref), holding.whole) for holding in volume.seed_trees({"nl-nl"})]
     assert found == [("nl-nl 2", True), ("nl-nl 1", True), ("common 1", True), ("en-us 1", False)]
+
+
+# -- file systems
+
+
+def reporting(monkeypatch: pytest.MonkeyPatch, **fields: int) -> None:
+    """Let statvfs report these values."""
+    real = os.statvfs
+
+    def statvfs(path: str | Path) -> SimpleNamespace:
+        status = real(path)
+        values = {name: getattr(status, name) for name in dir(status) if name.startswith("f_")}
+        return SimpleNamespace(**values | fields)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+
+def test_zero_free_inodes_are_full_only_if_no_file_can_be_created(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems report 0 free inodes of a fictitious total."""
+    reporting(monkeypatch, f_files=1000, f_ffree=0, f_favail=0)
+    assert volume.free()[1] == UNLIMITED
+    assert os.listdir(volume.staging) == []
+    monkeypatch.setattr(os, "open", no_space)
+    assert volume.free()[1] == 0
+
+
+def no_space(*_arguments: object, **_options: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_uncounted_blocks_and_inodes_are_unlimited(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    reporting(monkeypatch, f_blocks=0, f_bavail=0, f_files=0, f_favail=0)
+    assert volume.free() == (UNLIMITED, UNLIMITED)
+
+
+def test_modes_of_unwritable_volume_are_unknown(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert volume.keeps_modes() is True
+    monkeypatch.setattr(os, "open", no_space)
+    assert volume.keeps_modes() is True, "the test runs once"
+    assert Volume(volume.root).keeps_modes() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "files", "refused"),
+    [
+        ("case", ["a", "A"], "'A' and 'a' are the same path"),
+        ("case", ["\u00e9", "e\u0301"], ""),
+        ("form", ["\u00e9", "e\u0301"], r"'e\\u0301' and '\\xe9' are the same path"),
+        ("form, names", ["\u00e9"], r"lists '\\xe9' under another name"),
+        ("", ["a", "A", "\u00e9", "e\u0301"], ""),
+    ],
+)
+def test_names_are_checked_by_rules_of_volume(
+    changes: str, files: list[str], refused: str, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = NameRules("case" in changes, "form" in changes, "names" not in changes)
+    monkeypatch.setattr(volume, "name_rules", lambda: rules)
+    empty = digest_of(b"")
+    content = tuple(File(name, 0, empty) for name in sorted(files))
+    manifest = Manifest(SCHEMA, *_DUTCH, Archive("pack.tar.zst", 1024, empty), content)
+    if not refused:
+        check_names(volume, manifest)
+        return
+    with pytest.raises(NotWritableError, match=refused):
+        check_names(volume, manifest)
+
+
+def test_this_file_system_distinguishes_and_keeps_names(volume: Volume) -> None:
+    assert volume.name_rules() == NameRules(ignores_case=False, ignores_form=False, keeps_names=True)
+    assert os.listdir(volume.staging) == []

@@ -36,6 +36,11 @@ def same_path_error(directory: str, pack: str, one: str, other: str) -> NotWrita
     )
 
 
+def changing_names(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the paths that a file system may list in another case or Unicode normal form."""
+    return (path for path in paths if _folded(path, case=True, form=True) != path)
+
+
 def _folded(path: str, *, case: bool, form: bool) -> str:
     if path.isascii():
         return path.casefold() if case else path

@@ -20,10 +20,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class NameRules(NamedTuple):
-    """Differences between names that the file system ignores: letter case, Unicode normal form."""
+    """Whether the file system ignores letter case and Unicode normal form, and lists names as they were created."""
 
     ignores_case: bool
     ignores_form: bool
+    keeps_names: bool
 
 
 def require_symbolic_links(directory: Path, volume: Path) -> None:
@@ -78,14 +79,13 @@ def can_create_files(directory: Path) -> bool:
 
 
 def name_rules(directory: Path) -> NameRules:
-    """Return the differences between names that the file system ignores. Raises `OSError`."""
+    """Return how the file system treats names that differ little. Raises `OSError`."""
     probes = temp_path(directory, "probe")
     probes.mkdir()
     try:
-        return NameRules(
-            ignores_case=_is_same_name(probes / "case", probes / "CASE"),
-            ignores_form=_is_same_name(probes / "\u00e9", probes / "e\u0301"),
-        )
+        ignores_case = _is_same_name(probes / "Case", probes / "cASE")
+        ignores_form = _is_same_name(probes / "\u00e9", probes / "e\u0301")
+        return NameRules(ignores_case, ignores_form, {*os.listdir(probes)} <= {"Case", "\u00e9"})
     finally:
         for file in probes.iterdir():
             file.unlink()

@@ -8,6 +8,7 @@ import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from models_init.core.errors import NotWritableError
 from models_init.fs.files import exchange, make_link, rename_directory, sync_path, temp_path, write_file
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class AtomicChanges:
         """Let `path` be a symbolic link to `target`, by one rename.
 
         A directory in its place is exchanged with the link and then removed; in two steps if the file system cannot
-        exchange two names. Raises `OSError`; EXDEV for a directory from a lower layer of overlayfs.
+        exchange two names. Raises `NotWritableError` for a directory from a lower layer of overlayfs.
         """
         link = temp_path(self.staging, "link")
         make_link(target, link)
@@ -47,7 +48,7 @@ class AtomicChanges:
         elif exchange(link, path):
             remove_tree(link)
         else:
-            directory = self._move_to_trash(path)
+            directory = self._move_directory_to_trash(path)
             os.rename(link, path)
             remove_tree(directory)
         sync_path(path.parent)
@@ -69,6 +70,17 @@ class AtomicChanges:
         sync_path(path.parent)
         remove_tree(trash)
         self.remove_empty_directory(path.parent)
+
+    def _move_directory_to_trash(self, path: Path) -> Path:
+        try:
+            return self._move_to_trash(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise NotWritableError(
+                f"{path} is a directory of a lower layer of overlayfs in the place of a link, and cannot be renamed; "
+                f"remove it with `rm -r {path}`, then run again"
+            ) from error
 
     def _move_to_trash(self, path: Path) -> Path:
         trash = temp_path(self.staging, "trash")
@@ -109,8 +121,16 @@ def is_directory(path: Path) -> bool:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, a link or a tree. Raises `OSError`."""
-    if is_directory(path):
-        shutil.rmtree(path)
-    else:
+    """Remove a file, a link or a tree. Raises `OSError`.
+
+    NFS and FUSE keep a file that a program has open under a hidden name, so that its directory cannot be removed: the
+    rest of such a tree stays for a later prune.
+    """
+    if not is_directory(path):
         path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EBUSY}:
+            raise

@@ -208,10 +208,11 @@ class Volume(AtomicChanges):
                 self._keeps_modes = capabilities.keeps_modes(self._nearest_directory())
         return self._keeps_modes
 
-    def name_rules(self) -> capabilities.NameRules:
-        """Return the differences between names that the file system ignores. Raises `VolumeError`."""
-        with volume_errors(self.root):
+    def name_rules(self) -> capabilities.NameRules | None:
+        """Return how the file system treats names that differ little, None if that cannot be tested."""
+        with suppress(OSError):
             return capabilities.name_rules(self._nearest_directory())
+        return None
 
     def _nearest_directory(self) -> Path:
         """Return `staging`, or the nearest existing directory above it."""

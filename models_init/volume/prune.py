@@ -22,7 +22,7 @@ from models_init.volume.lock import flock
 from models_init.volume.retention import RetentionDecision, VolumeInventory, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from models_init.volume.layout import Volume
@@ -54,12 +54,13 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
                 0 if verdict.stays else sum(map(freed_space.remove, _paths(volume, verdict))) for verdict in verdicts
             ]
             removals = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
-            for verdict in removals:
-                if verdict.kind == "release":
-                    _remove(volume, verdict)
+            releases = [
+                _hide_release(volume, str(verdict.subject)) for verdict in removals if verdict.kind == "release"
+            ]
+        for unused in releases:  # a file that is open cannot be removed on NFS and FUSE
+            _remove_all(unused)
         for verdict in removals:
-            if verdict.kind != "release":
-                _remove(volume, verdict)
+            _remove(volume, verdict)
     return [PrunedItem(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
 
 
@@ -118,20 +119,25 @@ def _remove(volume: Volume, verdict: RetentionDecision) -> None:
             remove_tree(path)
         case "staging", _:
             volume.remove_staged(path)
-        case "release", str(name):
-            _take_away(volume, path, volume.record_path(name), lambda: volume.current_name() == name)
         case "pack", PackRef() as ref:
-            _take_away(volume, path, volume.manifest_path(ref), lambda: _is_in_a_release(volume, ref))
+            _remove_all(_take_away(volume, path, volume.manifest_path(ref), lambda: _is_in_a_release(volume, ref)))
+            volume.remove_empty_directory(path.parent)
         case "manifest", PackRef() as ref:
-            _take_away(volume, path, path, lambda: volume.pack_path(ref).is_dir())
+            _remove_all(_take_away(volume, path, path, lambda: volume.pack_path(ref).is_dir()))
+            volume.remove_empty_directory(path.parent)
 
 
 def _is_in_a_release(volume: Volume, ref: PackRef) -> bool:
     return any(pack.ref == ref for release in volume.recorded() for pack in release.packs)
 
 
-def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[], bool]) -> None:
-    """Remove a file or tree; put it back if it is needed by now.
+def _hide_release(volume: Volume, name: str) -> list[Path]:
+    path, record = volume.release_path(name), volume.record_path(name)
+    return _take_away(volume, path, record, lambda: volume.current_name() == name)
+
+
+def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[], bool]) -> list[Path]:
+    """Take away the public name of a file or tree; return the paths to remove, none if it is needed by now.
 
     Without working locks, an install may have come to need it after the decision. A directory from a lower layer of
     overlayfs cannot be renamed: then its `record` is, without which it does not count as installed, and the directory
@@ -141,16 +147,13 @@ def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[],
     try:
         public = _hide(path, record, trash)
     except FileNotFoundError:
-        return
+        return []
     if is_needed():
         with suppress(OSError):  # the install has created it again
             os.rename(trash, public)
             sync_path(public.parent)
-            return
-    if public != path:
-        remove_tree(path)
-    remove_tree(trash)
-    volume.remove_empty_directory(path.parent)
+            return []
+    return [trash] if public == path else [path, trash]
 
 
 def _hide(path: Path, record: Path, trash: Path) -> Path:
@@ -166,6 +169,11 @@ def _hide(path: Path, record: Path, trash: Path) -> Path:
             os.rename(record, trash)
     sync_path(public.parent)
     return public
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove_tree(path)
 
 
 def _changed(path: Path) -> float:

@@ -152,15 +152,14 @@ def _scan(root: Path) -> dict[str, os.stat_result]:
 def _modes_are_fixed(volume: Volume, found: Mapping[str, os.stat_result]) -> bool:
     """Return True if the file system does not store modes.
 
-    On a volume that is not writable, this is assumed if all files, and all directories, have one mode that lets
-    everybody read them.
+    On a volume that is not writable, this is assumed if files and directories have the same mode, which lets everybody
+    read them.
     """
     keeps_modes = volume.keeps_modes()
     if keeps_modes is not None:
         return not keeps_modes
-    modes = {(stat.S_ISDIR(status.st_mode), stat.S_IMODE(status.st_mode)) for status in found.values()}
-    kinds = {is_directory for is_directory, _ in modes}
-    return len(modes) == len(kinds) and all(mode & 0o444 == 0o444 for _, mode in modes)
+    modes = {stat.S_IMODE(status.st_mode) for status in found.values()}
+    return len(modes) == 1 and modes.pop() & 0o444 == 0o444
 
 
 def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result]) -> Iterator[Damage]:
