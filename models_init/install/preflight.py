@@ -314,7 +314,18 @@ class Preflight:
 _NOT_ALL = "not all packs are known"
 _NOTHING_TO_FETCH = "nothing to fetch"
 _FOR_FETCHING = frozenset({"source", "token"})
-_ALL_BUT_ENVIRONMENT = _FOR_FETCHING | {"keys", "volume", "links", "lock", "pack", "set", "plan", "space", "rate"}
+_ALL_BUT_ENVIRONMENT = _FOR_FETCHING | {
+    "keys",
+    "volume",
+    "links",
+    "modes",
+    "lock",
+    "pack",
+    "set",
+    "plan",
+    "space",
+    "rate",
+}
 
 
 class _SampleSink:
