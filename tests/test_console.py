@@ -225,7 +225,8 @@ def test_terminal_shows_a_bar_below_the_lines() -> None:
         "        observer.expect((number == 3) * 200 << 20)\n"
         "console.fault(ValueError())\n"
     )
-    shown = [frame for frame in re.split(r"[\r\n]+", written) if frame.strip()]
+    plain = re.sub(r"\x1b\[[AJ]", "", written)
+    shown = [frame for frame in re.split(r"[\r\n]+", plain) if frame.strip()]
     lines = [frame for frame in shown if "%|" not in frame]
     frames = [frame for frame in shown if "%|" in frame]
     assert [line.split()[2] for line in lines[:-1]] == ["fetching"] + ["published"] * 8
@@ -275,7 +276,7 @@ with console.watching() as observer:
 def test_lines_fit_in_a_terminal_of_80_columns() -> None:
     """Lines have a short clock, and continue below the event between words."""
     written = on_terminal(EVENTS, {"NO_COLOR": "1"}, columns=80)
-    rows = [row for row in re.split(r"[\r\n]+", written) if row]
+    rows = [row for row in re.split(r"[\r\n]+", re.sub(r"\x1b\[[AJ]", "", written)) if row]
     assert [row for row in rows if len(row) > 80] == []
     assert [re.sub(r"^\d\d:\d\d:\d\d ", "", row) for row in rows[:5]] == [
         "info    fetching bytes=1B reused=0",
@@ -294,6 +295,31 @@ def test_colors_follow_the_terminal_and_no_color(variables: dict[str, str], colo
     assert ("\x1b[33mwarning\x1b[0m waiting" in written) == colored
     assert ("\x1b[31merror  \x1b[0m wrong" in written) == colored
     assert ("\x1b[3" in written) == colored
+
+
+def test_narrowed_terminal_shows_no_fragment_of_the_bar() -> None:
+    """The rows of the old bar are cleared before the new bar is drawn in the new width."""
+    written = on_terminal(
+        "import fcntl, struct, sys, termios\n"
+        "from models_init.output import console\n"
+        "def resize(columns):\n"
+        "    fcntl.ioctl(sys.__stderr__, termios.TIOCSWINSZ, struct.pack('HHHH', 40, columns, 0, 0))\n"
+        "with console.watching(interval=60) as observer:\n"
+        "    observer.expect(400)\n"
+        "    resize(45)\n"
+        "    observer.expect(400)\n"
+        "    observer.advance(800)\n"
+    )
+    frames = [frame for frame in written.split("\r") if "%|" in frame]
+    assert [len(re.sub(r"\x1b\[[AJ]", "", frame).rstrip()) for frame in (frames[0], frames[-1])] == [99, 44]
+    assert frames[1].startswith("\x1b[A\x1b[A\x1b[J")
+    assert frames[-1].startswith("\x1b[J")
+
+
+def test_terminal_without_a_size_shows_a_bar_of_80_columns() -> None:
+    """Serial consoles and `script` may report a width of 0."""
+    written = on_terminal(EVENTS, {"NO_COLOR": "1"}, columns=0)
+    assert len(re.findall(r"[^\r\x1b]*%\|[^\r\x1b]*", written)[-1].rstrip("\n").removeprefix("[J")) == 79
 
 
 def test_quiet_terminal_shows_no_bar() -> None:

@@ -121,8 +121,21 @@ def test_heartbeat_is_a_line_with_the_progress() -> None:
         clock.now += 4
         lines.beat()
     _, working, progress = (text.partition("info    ")[2] for text in stream.getvalue().splitlines())
-    assert working == "working on=hashing elapsed=10s"
+    assert working == "working step=hashing elapsed=10s"
     assert progress == "progress done=2.0MiB total=4.0MiB rate=512.0KiB/s eta=4.0s elapsed=14s"
+
+
+def test_heartbeat_names_the_host_that_does_not_answer() -> None:
+    """During an outage before the download, the line says for whom the program waits, and how long."""
+    clock, stream = FakeClock(), io.StringIO()
+    with closing(StreamWriter(stream)) as stream_writer:
+        lines = LineReporter(stream_writer, "text", "info", Progress(clock))
+        lines.event("retrying", host="acc.blob.core.windows.net", error="cannot be reached")
+        clock.now += 20
+        lines.beat()
+    assert (
+        stream.getvalue().splitlines()[-1].endswith("info    still_waiting for=acc.blob.core.windows.net elapsed=20s")
+    )
 
 
 def test_heartbeat_stops_when_it_is_closed() -> None:

@@ -48,7 +48,7 @@ def watching(
     with ExitStack() as stack:
         writer = stack.enter_context(closing(StreamWriter(stream)))
         observer: BarReporter | LineReporter
-        if terminal and level not in _QUIET:
+        if terminal and terminal.cursor and level not in _QUIET:
             observer, interval = BarReporter(writer, level, terminal), FRAME_SECONDS
         else:
             observer = LineReporter(writer, log_format, level, terminal=terminal)

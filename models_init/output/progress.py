@@ -71,11 +71,12 @@ class EventLogger:
         self._logger: FilteringBoundLogger | None = None
         self._opening = False
         self._waiting: deque[tuple[str, dict[str, object]]] = deque()
-        self.last: str | None = None
+        self.last: tuple[str, object] = ("start", None)
+        """The last event, and the host that it names."""
 
     def event(self, name: str, **facts: object) -> None:
         """Log an event of the work; see `log_format` for facts with a special meaning."""
-        self.last = name
+        self.last = name, facts.get("host")
         self.write(name, facts)
 
     def write(self, name: str, facts: dict[str, object]) -> None:
@@ -144,8 +145,12 @@ class LineReporter:
         facts = self._progress.facts()
         if "total_bytes" in facts:
             self.event_logger.write("progress", facts)
+            return
+        step, host = self.event_logger.last
+        if host:
+            self.event_logger.write("still_waiting", {"for": host, **facts})
         else:
-            self.event_logger.write("working", {"on": self.event_logger.last, **facts})
+            self.event_logger.write("working", {"step": step, **facts})
 
     def close(self) -> None:
         """Do nothing."""

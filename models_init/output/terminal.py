@@ -11,10 +11,14 @@ _WARNING, _ERROR, _RESET = "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
 class Terminal(NamedTuple):
-    """A terminal behind a descriptor; `colors` is True if text may be colored."""
+    """A terminal behind a descriptor.
+
+    `colors` is True if text may be colored, `cursor` if the cursor can be moved.
+    """
 
     descriptor: int
-    colors: bool
+    colors: bool = False
+    cursor: bool = True
 
     def width(self) -> int:
         """Return the number of columns, which changes when the window is resized."""
@@ -32,6 +36,6 @@ def terminal_of(stream: TextIO | None) -> Terminal | None:
     """Return the terminal of a stream, or None if it is not a terminal."""
     with suppress(ValueError, OSError, AttributeError):  # closed, or without a descriptor
         if stream is not None and stream.isatty():
-            plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-            return Terminal(stream.fileno(), colors=not plain)
+            capable = os.environ.get("TERM") != "dumb"
+            return Terminal(stream.fileno(), colors=capable and not os.environ.get("NO_COLOR"), cursor=capable)
     return None
