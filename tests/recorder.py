@@ -26,18 +26,18 @@ class Recorder:
         self._check(0)
         self.events.append((name, facts))
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, _pack: str = "") -> None:
         """See `Observer.expect`."""
         self._check(0)
         self.expected += count
         assert self.expected >= 0, "a negative number of bytes is expected"
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, _pack: str = "") -> None:
         """See `Observer.advance`."""
         self._check(count)
         self.done += count
 
-    def restore(self, count: int) -> None:
+    def restore(self, count: int, _pack: str = "") -> None:
         """See `Observer.restore`."""
         self._check(count)
         self.done += count

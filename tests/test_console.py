@@ -225,7 +225,7 @@ def test_terminal_shows_a_bar_below_the_lines() -> None:
         "        observer.expect((number == 3) * 200 << 20)\n"
         "console.fault(ValueError())\n"
     )
-    plain = re.sub(r"\x1b\[[AJ]", "", written)
+    plain = re.sub(r"\x1b\[[AJK]", "", written)
     shown = [frame for frame in re.split(r"[\r\n]+", plain) if frame.strip()]
     lines = [frame for frame in shown if "%|" not in frame]
     frames = [frame for frame in shown if "%|" in frame]
@@ -276,7 +276,7 @@ with console.watching() as observer:
 def test_lines_fit_in_a_terminal_of_80_columns() -> None:
     """Lines have a short clock, and continue below the event between words."""
     written = on_terminal(EVENTS, {"NO_COLOR": "1"}, columns=80)
-    rows = [row for row in re.split(r"[\r\n]+", re.sub(r"\x1b\[[AJ]", "", written)) if row]
+    rows = [row for row in re.split(r"[\r\n]+", re.sub(r"\x1b\[[AJK]", "", written)) if row]
     assert [row for row in rows if len(row) > 80] == []
     assert [re.sub(r"^\d\d:\d\d:\d\d ", "", row) for row in rows[:5]] == [
         "info    fetching bytes=1B reused=0",
@@ -297,6 +297,39 @@ def test_colors_follow_the_terminal_and_no_color(variables: dict[str, str], colo
     assert ("\x1b[3" in written) == colored
 
 
+PACKS = """
+from models_init.output import console
+with console.watching(interval=60) as observer:
+    observer.expect(4 << 20, "common 2026.04")
+    observer.advance(1 << 20, "common 2026.04")
+    observer.expect(8 << 20, "nl-nl 2026.04")
+    observer.restore(2 << 20, "nl-nl 2026.04")
+    observer.advance(3 << 20, "common 2026.04")
+    observer.event("published", pack="common")
+    observer.expect(-2 << 20, "nl-nl 2026.04")
+    observer.advance(4 << 20, "nl-nl 2026.04")
+"""
+
+
+def test_each_pack_has_a_bar_below_that_of_all() -> None:
+    """Restored bytes count; the bars of packs are removed at the end, and the one of all bytes stays."""
+    written = on_terminal(PACKS, {"NO_COLOR": "1"}, columns=80)
+    frames = [re.sub(r"\x1b\[[AJK]", "", frame) for frame in re.split(r"[\r\n]+", written)]
+    for state in ("0%|.* 0B/4.0MiB ", "50%|.* 6.0MiB/12.0MiB ", "100%|.* 10.0MiB/10.0MiB "):
+        assert any(re.match(f" *{state}".replace("|", "\\|"), frame) for frame in frames), state
+    assert any(re.match(r"common 2026.04: 100%\|█+\| 4.0MiB/4.0MiB", frame) for frame in frames)
+    assert any(re.match(r"nl-nl 2026.04:  25%\|█+.* \| 2.0MiB/8.0MiB", frame) for frame in frames)
+    assert max(map(len, frames)) < 80
+    assert [frame for frame in frames if frame.strip()][-1].startswith("100%|")
+
+
+def test_single_pack_has_no_bar_of_its_own() -> None:
+    """It would repeat the bar for all bytes."""
+    written = on_terminal("\n".join(line for line in PACKS.splitlines() if "nl-nl" not in line))
+    assert "4.0MiB/4.0MiB [" in written
+    assert "common 2026.04" not in written
+
+
 def test_narrowed_terminal_shows_no_fragment_of_the_bar() -> None:
     """The rows of the old bar are cleared before the new bar is drawn in the new width."""
     written = on_terminal(
@@ -311,15 +344,15 @@ def test_narrowed_terminal_shows_no_fragment_of_the_bar() -> None:
         "    observer.advance(800)\n"
     )
     frames = [frame for frame in written.split("\r") if "%|" in frame]
-    assert [len(re.sub(r"\x1b\[[AJ]", "", frame).rstrip()) for frame in (frames[0], frames[-1])] == [99, 44]
+    assert [len(re.sub(r"\x1b\[[AJK]", "", frame).rstrip()) for frame in (frames[0], frames[-1])] == [99, 44]
     assert frames[1].startswith("\x1b[A\x1b[A\x1b[J")
-    assert frames[-1].startswith("\x1b[J")
+    assert frames[-1].startswith("\x1b[K")
 
 
 def test_terminal_without_a_size_shows_a_bar_of_80_columns() -> None:
     """Serial consoles and `script` may report a width of 0."""
     written = on_terminal(EVENTS, {"NO_COLOR": "1"}, columns=0)
-    assert len(re.findall(r"[^\r\x1b]*%\|[^\r\x1b]*", written)[-1].rstrip("\n").removeprefix("[J")) == 79
+    assert len(re.findall(r"[^\r\x1b]*%\|[^\r\x1b]*", written)[-1].rstrip("\n").removeprefix("[K")) == 79
 
 
 def test_quiet_terminal_shows_no_bar() -> None:

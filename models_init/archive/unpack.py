@@ -68,7 +68,7 @@ class ArchiveInstall:
         for retry in (False, True):
             if retry:
                 fetcher.observer.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
-                fetcher.observer.expect(archive.size)
+                fetcher.observer.expect(archive.size, str(self.published.manifest.ref))
             await workers.run(self._clean_up)
             tree = temp_path(self._spool.root, "tree")
             result = await self._fetch_and_scan(fetcher, tree)
@@ -108,14 +108,14 @@ class ArchiveInstall:
 
     async def _fetch_and_scan(self, fetcher: Fetcher, tree: Path) -> ScanResult:
         """Fetch the missing parts; unpack the parts at the same time, as far as they are stored."""
-        loop, spool = asyncio.get_running_loop(), self._spool
+        loop, spool, pack = asyncio.get_running_loop(), self._spool, str(self.published.manifest.ref)
         missing = await fetcher.workers.run(spool.missing)
         reader = SpoolReader(spool)
         reader.mark_stored(*set(spool.parts()).difference(missing))
 
         def on_part(part: Part) -> None:
             reader.mark_stored(part)
-            loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size))
+            loop.call_soon_threadsafe(partial(fetcher.count, verified=part.size, pack=pack))
 
         thread = thread_pool(1, "unpack")  # not a worker: it waits for workers
 

@@ -35,31 +35,31 @@ class TokenExpiryMonitor:
         """See `Observer.event`."""
         self._observer.event(name, **facts)
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, pack: str = "") -> None:
         """See `Observer.expect`."""
         if not self._left:
             self._began = self._clock()
             self._next_check = self._began + _FIRST_CHECK
             self._done = 0
         self._left += count
-        self._observer.expect(count)
+        self._observer.expect(count, pack)
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, pack: str = "") -> None:
         """See `Observer.advance`."""
         self._left -= count
         self._done += count
-        self._observer.advance(count)
+        self._observer.advance(count, pack)
         now = self._clock()
         if now >= self._next_check and not self._warned and self._left > 0:
             self._next_check = now + _CHECK_INTERVAL
             self._check(now - self._began)
 
-    def restore(self, count: int) -> None:
+    def restore(self, count: int, pack: str = "") -> None:
         """See `Observer.restore`. The rate is measured from here on."""
         self._left -= count
         self._began = self._clock()
         self._next_check = self._began + _FIRST_CHECK
-        self._observer.restore(count)
+        self._observer.restore(count, pack)
 
     def _check(self, seconds: float) -> None:
         expires = self._expires()

@@ -6,18 +6,21 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Receives events and progress. Called from the event loop's thread only; must not block or raise."""
+    """Receives events and progress. Called from the event loop's thread only; must not block or raise.
+
+    `pack` names the pack, with its version, to which the counted bytes belong; empty if they belong to none.
+    """
 
     def event(self, name: str, **facts: object) -> None:
         """Report that a step began or ended. `name` is a constant; all variable data is passed in `facts`."""
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, pack: str = "", /) -> None:
         """Add `count`, which may be negative, to the number of archive bytes that have to be fetched and verified."""
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, pack: str = "", /) -> None:
         """Add `count` to the number of archive bytes fetched and verified. It never decreases."""
 
-    def restore(self, count: int) -> None:
+    def restore(self, count: int, pack: str = "", /) -> None:
         """Count `count` expected bytes as done that an earlier run has fetched; they are not part of the rate."""
 
 
@@ -27,11 +30,11 @@ class NullObserver:
     def event(self, name: str, **facts: object) -> None:
         """Do nothing."""
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, pack: str = "", /) -> None:
         """Do nothing."""
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, pack: str = "", /) -> None:
         """Do nothing."""
 
-    def restore(self, count: int) -> None:
+    def restore(self, count: int, pack: str = "", /) -> None:
         """Do nothing."""

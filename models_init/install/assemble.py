@@ -63,7 +63,7 @@ async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetche
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
     lost, copied = adopting.result()
     fetcher.traffic.copied += copied
-    context.observer.expect(sum(placement.chunk.length for placement in lost))
+    context.observer.expect(sum(placement.chunk.length for placement in lost), str(pack.manifest.ref))
     for fault in (fetching.result(), await _fetch(pack, fetcher, staging, lost)):
         if fault:
             raise fault
@@ -134,18 +134,18 @@ async def _sound_chunks(context: InstallContext, pack: Resolved) -> list[Placeme
     content, observer = pack.manifest, context.observer
     expected, restored = sum(placement.chunk.length for placement in content.placements()), 0
     observer.event("checking_staging", pack=content.pack, version=content.version, bytes=content.size)
-    observer.expect(expected)
+    observer.expect(expected, str(content.ref))
 
     async def check(part: list[Placement]) -> list[Placement]:
         nonlocal restored
         sound = await context.workers.run(staging.sound, part)
         count = sum(placement.chunk.length for placement in sound)
-        observer.restore(count)
+        observer.restore(count, str(content.ref))
         restored += count
         return sound
 
     found = await each(check, portions(content.placements()))
-    observer.expect(restored - expected)
+    observer.expect(restored - expected, str(content.ref))
     return [placement for part in found for placement in part]
 
 
@@ -178,8 +178,8 @@ def _archive_install(context: InstallContext, pack: Resolved) -> ArchiveInstall:
 async def _survey_pack(context: InstallContext, pack: Resolved, search: ReuseSearch) -> PackSurvey:
     if pack.manifest.plain and not pack.manifest.is_derived:
         staged = await context.workers.run(_archive_install(context, pack).staged)
-        context.observer.expect(staged.spooled_bytes)
-        context.observer.restore(staged.spooled_bytes)
+        context.observer.expect(staged.spooled_bytes, str(pack.manifest.ref))
+        context.observer.restore(staged.spooled_bytes, str(pack.manifest.ref))
         return PackSurvey(
             pack,
             installed=False,

@@ -80,7 +80,9 @@ class Installation:
         if plan.fetch_bytes:
             source = self.context.source.name
             observer.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=source)
-            observer.expect(plan.fetch_bytes)
+            for pack in plan.packs:
+                if pack.fetch_bytes:
+                    observer.expect(pack.fetch_bytes, str(pack.manifest.ref))
         elif new := [pack for pack in plan.packs if not pack.installed]:
             observer.event("reusing", bytes=sum(pack.reused_bytes for pack in new))
         fetcher = self.context.fetcher_for(plan)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from models_init.output.progress_bar import ByteBar
+    from models_init.output.progress_bar import ByteBars
     from models_init.output.stream_writer import StreamWriter
     from models_init.output.terminal import Terminal
 
@@ -127,15 +127,15 @@ class LineReporter:
         """Write a line."""
         self.event_logger.event(name, **facts)
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, _pack: str = "") -> None:
         """Add to the total."""
         self._progress.expect(count)
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, _pack: str = "") -> None:
         """Add to the completed bytes."""
         self._progress.done += count
 
-    def restore(self, count: int) -> None:
+    def restore(self, count: int, _pack: str = "") -> None:
         """Add to the completed bytes, but not to the rate."""
         self._progress.restored += count
         self._progress.done += count
@@ -157,59 +157,55 @@ class LineReporter:
 
 
 class BarReporter:
-    """Reports by a bar at the bottom of a terminal, with the lines above it."""
+    """Reports by bars at the bottom of a terminal, with the lines above them: one for all bytes, one for each pack."""
 
     def __init__(self, writer: StreamWriter, level: str, terminal: Terminal) -> None:
         self._writer = writer
-        self.event_logger = EventLogger(self._above, "text", level, terminal)
-        self._bar: ByteBar | None = None
+        self.event_logger = EventLogger(self._write_above, "text", level, terminal)
+        self._bars: ByteBars | None = None
 
     def event(self, name: str, **facts: object) -> None:
-        """Write a line above the bar."""
+        """Write a line above the bars."""
         self.event_logger.event(name, **facts)
 
-    def expect(self, count: int) -> None:
-        """Add to the total of the bar."""
-        if self._bar is None:
-            self._bar = _new_bar(self._writer, count)
+    def expect(self, count: int, pack: str = "") -> None:
+        """Add to the totals of the bars."""
+        if self._bars is None:
+            self._bars = _new_bars(self._writer, count, pack)
         else:
-            self._bar.total = (self._bar.total or 0) + count
-            if count > 0:  # a smaller total is followed by another change
-                self._bar.refresh()
+            self._bars.expect(count, pack)
 
-    def advance(self, count: int) -> None:
-        """Advance the bar if bytes were expected."""
-        if self._bar is not None:
-            self._bar.update(count)
+    def advance(self, count: int, pack: str = "") -> None:
+        """Advance the bars if bytes were expected."""
+        if self._bars is not None:
+            self._bars.advance(count, pack)
 
-    def restore(self, count: int) -> None:
-        """Move the bar forward and exclude these bytes from its rate."""
-        if self._bar is not None:
-            self._bar.restore(count)
+    def restore(self, count: int, pack: str = "") -> None:
+        """Move the bars forward and exclude these bytes from their rates."""
+        if self._bars is not None:
+            self._bars.restore(count, pack)
 
     def beat(self) -> None:
         """Update the elapsed time while no bytes arrive; called from another thread."""
-        if self._bar is not None:
-            self._bar.refresh()
+        if self._bars is not None:
+            self._bars.refresh()
 
     def close(self) -> None:
-        """Close the bar and leave it on the screen."""
-        if self._bar is not None:
-            self._bar.close()
+        """Close the bars and leave the one for all bytes on the screen."""
+        if self._bars is not None:
+            self._bars.close()
 
-    def _above(self, line: str) -> None:
-        if self._bar is None:
+    def _write_above(self, line: str) -> None:
+        if self._bars is None:
             self._writer.write(line)
         else:
-            self._bar.write(line, file=self._writer, end="")
+            self._bars.write_above(line)
 
 
-def _new_bar(writer: StreamWriter, total: int) -> ByteBar:
-    from models_init.output.progress_bar import ByteBar  # noqa: PLC0415 - 0.05 s, for a terminal only
+def _new_bars(writer: StreamWriter, count: int, pack: str) -> ByteBars:
+    from models_init.output.progress_bar import ByteBars  # noqa: PLC0415 - 0.05 s, for a terminal only
 
-    ByteBar.set_lock(threading.RLock())  # tqdm's default also locks processes: a semaphore and 0.02 s
-    ByteBar.monitor_interval = 0  # `Heartbeat` replaces its monitor thread
-    return ByteBar(total=total, file=writer, smoothing=0.05)
+    return ByteBars(writer, count, pack)
 
 
 class Heartbeat:

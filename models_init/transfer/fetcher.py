@@ -105,12 +105,12 @@ class Fetcher:
         if pack.lost:
             raise WrongBytesError(pack.failure_message())
 
-    def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0) -> None:
-        """Add to the counters of received and written bytes, and report `verified` bytes as progress."""
+    def count(self, *, fetched: int = 0, written: int = 0, verified: int = 0, pack: str = "") -> None:
+        """Add to the counters of received and written bytes, and report `verified` bytes as progress of a pack."""
         self.traffic.fetched += fetched
         self.traffic.written += written
         if verified:
-            self.observer.advance(verified)
+            self.observer.advance(verified, pack)
 
 
 class _PackFetch:
@@ -168,6 +168,7 @@ class _Receiver:
         self._buffer = buffer
         self._fetcher = fetcher
         self._target = target
+        self._pack = str(target.manifest.ref)
         self._position = span.start
         self._batches = iter(span.batches)
         self._batch = next(self._batches)
@@ -196,5 +197,6 @@ class _Receiver:
         wrong = await self._fetcher.workers.run_to_end(self._target.write, batch, data, small=batch.is_small)
         bad = {id(chunk.placement) for chunk in wrong}
         right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
-        self._fetcher.count(written=sum(chunk.size for chunk in right), verified=sum(chunk.length for chunk in right))
+        written, verified = sum(chunk.size for chunk in right), sum(chunk.length for chunk in right)
+        self._fetcher.count(written=written, verified=verified, pack=self._pack)
         self.wrong += wrong

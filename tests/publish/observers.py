@@ -11,11 +11,11 @@ class CountingObserver(NullObserver):
     def __init__(self) -> None:
         self.expected = self.done = self.totals = 0
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, _pack: str = "") -> None:
         """Add to the expected bytes."""
         self.expected += count
         self.totals += 1
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, _pack: str = "") -> None:
         """Add to the completed bytes."""
         self.done += count

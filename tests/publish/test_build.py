@@ -57,7 +57,7 @@ def extracted_by_tar(directory: VersionDirectory, into: Path) -> Path:
 class InterruptingObserver(NullObserver):
     """Raises `KeyboardInterrupt` at the first progress."""
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, _pack: str = "") -> None:
         """Raise."""
         raise KeyboardInterrupt(count)
 

@@ -252,7 +252,7 @@ class InterruptingObserver(NullObserver):
     def __init__(self) -> None:
         self._blocks = 0
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, _pack: str = "") -> None:
         """Count blocks, and raise at the second."""
         self._blocks += 1
         if self._blocks == 2:

@@ -21,16 +21,16 @@ class BarObserver:
     def event(self, name: str, **facts: object) -> None:
         """Ignore the event, because the command's result reports what happened."""
 
-    def expect(self, count: int) -> None:
+    def expect(self, count: int, _pack: str = "") -> None:
         """Add `count` bytes to the total of the bar."""
         self._bar.total = (self._bar.total or 0) + count
         self._bar.refresh()
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, _pack: str = "") -> None:
         """Advance the bar by `count` bytes."""
         self._bar.update(count)
 
-    def restore(self, count: int) -> None:
+    def restore(self, count: int, _pack: str = "") -> None:
         """Advance the bar by `count` bytes that are not part of its rate."""
         self._bar.restore(count)
 
