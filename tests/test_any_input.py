@@ -48,7 +48,7 @@ _TEXTS = st.lists(_PIECES, max_size=6).map("".join) | st.text(st.characters(excl
 @example(variables={"MODELS_URL": "https://[::1"}, with_packs=False)
 @example(variables={"MODELS_URL": "https://host:99999/x"}, with_packs=False)
 def test_any_environment_is_settings_or_faults(variables: Mapping[str, str], with_packs: bool) -> None:  # noqa: FBT001 # drawn
-    """Whatever the variables hold, the answer is settings that can be used, or a fault for each that cannot."""
+    """Any variables give valid settings, or an error for each invalid one."""
     try:
         found = load({**_NAMED, **variables}, with_packs=with_packs)
     except UsageError as error:
@@ -92,7 +92,7 @@ _QUERIES = st.lists(st.tuples(_FIELDS, _DATES | st.text(max_size=20)), max_size=
 @example("se=0001-01-01T00:00:00%2B14:00")
 @example("st=9999-12-31T23:59:59-14:00")
 def test_any_text_is_a_token_or_has_a_flaw(text: str) -> None:
-    """Whatever is pasted as a token, it is judged, in one line; one without a signature is never good."""
+    """Any text is checked in one line, and a text without a signature is never accepted."""
     sas = SasToken.make(text)
     flaw = sas.flaw()
     assert flaw or sas.field("sig")

@@ -23,7 +23,7 @@ from models_init.core.parallel import in_order, workers
 from models_init.formats.manifest import MIB, check_path, placements
 from models_init.publish.pack import tar_stream
 from models_init.publish.pack.build import BuildOptions, build
-from models_init.publish.pack.pieces import Filler
+from models_init.publish.pack.pieces import FillerFrame
 from models_init.publish.pack.slicing import FILLER_LIMIT, pieces
 from models_init.publish.pack.source_tree import Directory, SourceFile, SourceTree, scan
 from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory, draft
@@ -161,7 +161,7 @@ def test_tar_header_holds_size_above_8_gib() -> None:
 
 def test_headers_are_divided_into_small_frames() -> None:
     tree = SourceTree(tuple(Directory(f"d{number:05}") for number in range(10_000)))
-    sizes = [piece.size for piece in pieces(tree, MIB, iter(())) if isinstance(piece, Filler)]
+    sizes = [piece.size for piece in pieces(tree, MIB, iter(())) if isinstance(piece, FillerFrame)]
     assert sum(sizes) == 10_000 * 512 + 1024
     assert max(sizes) < FILLER_LIMIT + 4 * KIB
 

@@ -246,7 +246,7 @@ async def test_service_enforces_condition_of_writes(fresh: Azurite) -> None:
 # --- resumption ---
 
 
-class InterruptingObserver(NullObserver):
+class StoppingObserver(NullObserver):
     """Fails when the second block is uploaded."""
 
     def __init__(self) -> None:
@@ -261,7 +261,7 @@ class InterruptingObserver(NullObserver):
 
 async def test_interrupted_upload_is_resumed(large: VersionDirectory, fresh: Azurite) -> None:
     with pytest.raises(UnavailableError, match="interrupted"):
-        await published(large, at(fresh), observer=InterruptingObserver())
+        await published(large, at(fresh), observer=StoppingObserver())
     assert fresh.keys() == []
     result = await published(large, at(fresh))
     assert result.found > BLOCK_SIZE  # two blocks at least, one of which may be the short last one
@@ -274,7 +274,7 @@ async def test_staged_blocks_of_another_archive_are_not_used(
 ) -> None:
     other = pack(tmp_path, {"noise": _noise(4 * BLOCK_SIZE + 5)[::-1]}, level=1)
     with pytest.raises(UnavailableError):
-        await published(other, at(fresh), observer=InterruptingObserver())
+        await published(other, at(fresh), observer=StoppingObserver())
     assert (await published(large, at(fresh))).found == 0
     assert sha256(fresh.get(ARCHIVE)) == large.parsed().archive.digest
 

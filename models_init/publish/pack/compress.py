@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from models_init.core.digests import digest_of
-from models_init.publish.pack.pieces import Filler
+from models_init.publish.pack.pieces import FillerFrame
 from models_init.publish.pack.source_tree import read_slice
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Compressor(threading.local):
         return [self._frame(piece) for piece in batch]
 
     def _frame(self, piece: Piece) -> Frame:
-        if isinstance(piece, Filler):
+        if isinstance(piece, FillerFrame):
             return Frame(piece, self._zstd.compress(piece.data))
         uncompressed = read_slice(piece.file, piece.start, piece.size)
         return Frame(piece, self._zstd.compress(uncompressed), uncompressed, digest_of(uncompressed))

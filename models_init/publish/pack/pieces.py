@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Filler:
+class FillerFrame:
     """Tar headers, padding and end blocks between the contents of files."""
 
     data: bytes
@@ -30,4 +30,4 @@ class Slice:
     size: int
 
 
-Piece = Filler | Slice
+Piece = FillerFrame | Slice

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models_init.formats.manifest import MIB
 from models_init.publish.pack import tar_stream
 from models_init.publish.pack.boundaries import chunk_sizes
-from models_init.publish.pack.pieces import Filler, Piece, Slice
+from models_init.publish.pack.pieces import FillerFrame, Piece, Slice
 from models_init.publish.pack.source_tree import SourceFile
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def pieces(tree: SourceTree, chunk_size: int, candidates: Iterator[BoundaryCandi
         filler += tar_stream.header(entry)
         content = entry.size if isinstance(entry, SourceFile) else 0
         if content or len(filler) >= FILLER_LIMIT:
-            yield Filler(bytes(filler))
+            yield FillerFrame(bytes(filler))
             filler.clear()
         if isinstance(entry, SourceFile):
             yield from _slices(entry, chunk_size, candidates)
             filler += tar_stream.padding(content)
-    yield Filler(bytes(filler) + tar_stream.END)
+    yield FillerFrame(bytes(filler) + tar_stream.END)
 
 
 def batches(found: Iterable[Piece], size: int = BATCH_SIZE) -> Iterator[list[Piece]]:

@@ -102,7 +102,7 @@ def _metadata_layer(documents: dict[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-class _HashingReader:
+class _LayerReader:
     """Hashes the bytes that are read from `inner`."""
 
     def __init__(self, inner: Readable) -> None:
@@ -122,7 +122,7 @@ def _read_archive(path: Path, archive: Archive) -> tuple[str, str]:
         with path.open("rb") as file:
             head = file.read(4)
             file.seek(0)
-            packed = _HashingReader(file)
+            packed = _LayerReader(file)
             stream = opened(packed)
             while piece := stream.read(PIECE):
                 plain.update(piece)

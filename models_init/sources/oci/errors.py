@@ -21,7 +21,7 @@ _CODE = re.compile(r"[A-Z_]{3,40}\Z")
 _DENIALS = {"DENIED", "UNAUTHORIZED"}
 
 
-class ErrorResponse(NamedTuple):
+class RegistryError(NamedTuple):
     """A response of status 400 or above; `code` is the registry's error code, or empty."""
 
     status: int
@@ -43,16 +43,16 @@ class ErrorResponse(NamedTuple):
         return f"{self.host} answered {self.status} {self.code}".rstrip()
 
 
-async def read_error(response: Response) -> ErrorResponse:
+async def read_error(response: Response) -> RegistryError:
     """Read the error code in the body of a response."""
     code = ""
     with suppress(ModelsInitError, ValueError, RecursionError, LookupError, TypeError):
         found = json.loads(await response.body(_ERROR_LIMIT, "an error"))["errors"][0]["code"]
         code = found if _CODE.match(found) else ""
-    return ErrorResponse(response.status, code, response.host, response.retry_after)
+    return RegistryError(response.status, code, response.host, response.retry_after)
 
 
-def error_for(error: ErrorResponse, scope: Scope, what: str, *, anonymous: bool) -> ModelsInitError:
+def error_for(error: RegistryError, scope: Scope, what: str, *, anonymous: bool) -> ModelsInitError:
     """Return the exception for a response to a request for `what` in the repository of `scope`."""
     if error.is_denial:
         return access_error(error, scope, anonymous=anonymous)
@@ -65,7 +65,7 @@ def error_for(error: ErrorResponse, scope: Scope, what: str, *, anonymous: bool)
     return SourceError(f"{error} for {what}; check MODELS_URL and the proxy")
 
 
-def access_error(error: ErrorResponse, scope: Scope, *, anonymous: bool) -> AccessError:
+def access_error(error: RegistryError, scope: Scope, *, anonymous: bool) -> AccessError:
     """Return the exception for a denied scope: it names the repository, the pack and what to ask the vendor for."""
     if not scope.repository:
         return AccessError(f"{error}: the pull token does not include the list of repositories")
@@ -81,7 +81,7 @@ def access_error(error: ErrorResponse, scope: Scope, *, anonymous: bool) -> Acce
     )
 
 
-def unavailable(error: ErrorResponse) -> UnavailableError:
+def unavailable(error: RegistryError) -> UnavailableError:
     """Return the exception for a transient response."""
     return UnavailableError(
         f"{error}: it is overloaded or down; run again later",

@@ -17,14 +17,14 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class BlobLink:
     """A URL that is a secret, and the time of the monotonic clock until which it is used. The repr shows neither."""
 
     url: str
     until: float
 
     def __repr__(self) -> str:
-        return "Link(...)"
+        return "BlobLink(...)"
 
     @property
     def is_usable(self) -> bool:
@@ -32,12 +32,12 @@ class Link:
         return monotonic() < self.until
 
 
-def make_link(url: str) -> Link:
+def make_link(url: str) -> BlobLink:
     """Return the link of a redirect, and have its query string redacted everywhere."""
     if query := urlsplit(url).query:
         register(query)
     life = _life(query, datetime.now(UTC).timestamp())
-    return Link(url, monotonic() + life - min(life * _MARGIN, _LONGEST_MARGIN))
+    return BlobLink(url, monotonic() + life - min(life * _MARGIN, _LONGEST_MARGIN))
 
 
 def _life(query: str, now: float) -> float:

@@ -15,7 +15,7 @@ from models_init.sources.http.dates import http_date
 from models_init.sources.http.origin import Origin
 from models_init.sources.oci.challenges import parse_challenge
 from models_init.sources.oci.errors import error_for, read_error, unavailable
-from models_init.sources.oci.links import Link, make_link
+from models_init.sources.oci.links import BlobLink, make_link
 from models_init.sources.oci.tokens import Authorizer, Scope
 from models_init.sources.probe import ProbeResult
 
@@ -82,7 +82,7 @@ class Registry:
         self._base = access.url
         self._http = HttpClient(access.url, access.transport)
         self._authorizer = Authorizer(self._http, access.url, access.read_credentials)
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, BlobLink] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._direct: set[str] = set()  # blobs that the registry sends itself
 
@@ -159,7 +159,7 @@ class Registry:
             "and the proxy admit both hosts, and this machine's clock"
         )
 
-    async def _link(self, request: Request) -> tuple[Link, Response | None]:
+    async def _link(self, request: Request) -> tuple[BlobLink, Response | None]:
         """Return the link for a blob, cached if possible, or the response if the registry sends the blob itself.
 
         Concurrent requests for a blob wait for one link.
@@ -171,12 +171,12 @@ class Registry:
             if not _is_redirect(response):
                 if response.status < 400:
                     self._direct.add(request.path)
-                return Link("", 0.0), response
+                return BlobLink("", 0.0), response
             target = response.location
             response.release()
             self._check_target(target)
             if Origin.of(target) == Origin.of(self._base):
-                return Link("", 0.0), await self._authorized(request._replace(path=target))
+                return BlobLink("", 0.0), await self._authorized(request._replace(path=target))
             link = self._links[request.path] = make_link(target)
             return link, None
 
