@@ -125,7 +125,7 @@ def test_fixed_modes_are_a_warning(fixed_modes: LifecycleSite, site: LifecycleSi
 
 
 def test_fixed_modes_are_not_compared_on_read_only_mount(fixed_modes: LifecycleSite) -> None:
-    """Whether modes are kept cannot be tested there."""
+    """A read-only mount does not allow the test of whether modes are kept."""
     fixed_modes.install(NEW)
     _remount(fixed_modes.volume.parent, "ro")
     try:
