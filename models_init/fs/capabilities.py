@@ -20,7 +20,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class NameRules(NamedTuple):
-    """Whether the file system ignores letter case and Unicode normal form, and lists names as they were created."""
+    """The treatment of names by a file system: letter case, Unicode normal form, names kept as they were created."""
 
     ignores_case: bool
     ignores_form: bool
