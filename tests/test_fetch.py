@@ -188,6 +188,7 @@ async def test_corrupted_chunk_is_fetched_again(bench: FetchSetup) -> None:
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []
     assert (chunk.offset, chunk.offset + chunk.length) in work.source.ranges()
+    assert work.source.uncached == [_KEY]
     assert len(work.source.ranges()) == len(list(spans(bench.published.placements))) + 1
     assert work.observer.done == sum(placement.chunk.length for placement in bench.published.placements)
 

@@ -227,8 +227,8 @@ def test_valid_setting_is_parsed(variable: str, text: str, attribute: str, value
     [
         ("MODELS_URL", "models", "is not a container URL such as"),
         ("MODELS_URL", "./models", "is not a container URL such as"),
-        ("MODELS_URL", "https://acc.blob.core.windows.net", "is not a container URL such as"),
-        ("MODELS_URL", "https://acc.blob.core.windows.net/", "is not a container URL such as"),
+        ("MODELS_URL", "https://acc.blob.core.windows.net", "names no container; add its name"),
+        ("MODELS_URL", "https://acc.blob.core.windows.net/", "names no container; add its name"),
         ("MODELS_URL", "https:///models", "is not a container URL such as"),
         ("MODELS_URL", "ftp://host/models", "is not a container URL such as"),
         ("MODELS_URL", "file:packs", "is not a container URL such as"),
@@ -339,6 +339,31 @@ def test_http_to_other_machines_requires_permission() -> None:
         assert settings(MODELS_URL="http://host/models", MODELS_ALLOW_HTTP=yes).url == "http://host/models"
     for no in ("no", "0", "False", "off"):
         assert faults(MODELS_URL="http://host/models", MODELS_ALLOW_HTTP=no)
+
+
+def test_anonymous_source_needs_neither_path_nor_token() -> None:
+    """It is a web server; a token that is set nevertheless, or http to another machine, is reported."""
+    for url in ("https://mirror.example", "https://mirror.example/models", "http://127.0.0.1:8080"):
+        assert settings(MODELS_URL=url, MODELS_ANONYMOUS="yes").anonymous
+    (contradiction,) = faults(MODELS_URL="https://mirror.example", MODELS_ANONYMOUS="yes", MODELS_SAS_TOKEN=token())
+    assert contradiction == "MODELS_ANONYMOUS=yes contradicts the SAS token that is set; remove one of them"
+    (risk,) = faults(MODELS_URL="http://mirror.example", MODELS_ANONYMOUS="yes")
+    assert "would fetch packs unencrypted; use https, or set MODELS_ALLOW_HTTP=yes" in risk
+
+
+@pytest.mark.parametrize(
+    ("url", "is_mentioned"),
+    [("https://acc.blob.core.windows.net/models", False), ("https://mirror.example/models", True)],
+)
+def test_missing_token_suggests_anonymous_access_only_for_other_servers(
+    url: str,
+    is_mentioned: bool,  # noqa: FBT001 - a test's table
+) -> None:
+    """A container of a storage account practically always needs a token."""
+    with pytest.raises(UsageError) as missing:
+        settings(MODELS_URL=url).read_token()
+    assert str(missing.value).startswith("MODELS_SAS_TOKEN is not set; put the SAS token there")
+    assert ("MODELS_ANONYMOUS=yes" in str(missing.value)) == is_mentioned
 
 
 def test_file_url_is_decoded_to_a_directory() -> None:

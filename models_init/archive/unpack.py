@@ -69,6 +69,7 @@ class ArchiveInstall:
             if retry:
                 fetcher.observer.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
                 fetcher.observer.expect(archive.size, str(self.published.manifest.ref))
+                fetcher.source.bypass_caches(self.published.manifest.archive_key)
             await workers.run(self._clean_up)
             tree = temp_path(self._spool.root, "tree")
             result = await self._fetch_and_scan(fetcher, tree)

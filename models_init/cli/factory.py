@@ -62,7 +62,7 @@ def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
 
 def token_expires(settings: Settings) -> datetime | None:
     """Return the expiry time of the newest token, or None if there is no token or no such time."""
-    if not is_remote(settings.url) or is_registry(settings.url):
+    if settings.anonymous or not is_remote(settings.url) or is_registry(settings.url):
         return None
     try:
         return SasToken.make(settings.read_token()).expires
@@ -91,7 +91,8 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     _warn_of_ignored_entries(settings, observer)
     renewal = TokenRefresh(settings.token_seconds, report_refusal) if settings.token_file else None
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
-    return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport, renewal)
+    read_token = None if settings.anonymous else settings.read_token
+    return ContainerAccess(settings.url, settings.prefix, read_token, transport, renewal)
 
 
 def _registry_access(settings: Settings, observer: Observer) -> RegistryAccess:
@@ -134,7 +135,8 @@ def _probe_access(settings: Settings) -> ContainerAccess:
     from models_init.sources.http.client import TransportOptions
 
     transport = TransportOptions(settings.idle_seconds, settings.ca_file)
-    return ContainerAccess(settings.url, settings.prefix, settings.read_token, transport)
+    read_token = None if settings.anonymous else settings.read_token
+    return ContainerAccess(settings.url, settings.prefix, read_token, transport)
 
 
 def _receive_buffer(settings: Settings) -> int:

@@ -15,7 +15,7 @@ from models_init.core.pack_ref import PackRef
 from models_init.core.redaction import redact, register
 from models_init.core.text_encoding import decode_text, escaped
 from models_init.formats.minisign import PublicKey, public_keys
-from models_init.sources.open_source import checked_url, sends_unencrypted
+from models_init.sources.open_source import checked_url, is_azure, lacks_container, sends_unencrypted
 from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ class Settings(BaseModel):
     token: _Text = _setting("MODELS_SAS_TOKEN", None, "", "SAS token of the container")
     token_file: _File = _setting(
         "MODELS_SAS_TOKEN_FILE", "--sas-token-file", "", "file with the SAS token; read again when it is refused"
+    )
+    anonymous: Annotated[bool, PlainValidator(values.yes_no)] = _setting(
+        "MODELS_ANONYMOUS", "--anonymous", "no", "yes: MODELS_URL is a web server or public container without a token"
     )
     registry_user: _Text = _setting(
         "MODELS_REGISTRY_USERNAME",
@@ -181,8 +184,10 @@ class Settings(BaseModel):
     def read_token(self) -> str:
         """Return the SAS token, read from its file again at each call. Raises `UsageError` if there is no token."""
         if not (self.token_file or self.token):
+            anonymous = "" if is_azure(self.url) else ", or set MODELS_ANONYMOUS=yes if the server needs no token"
             raise UsageError(
                 "MODELS_SAS_TOKEN is not set; put the SAS token there, or its file's path into MODELS_SAS_TOKEN_FILE"
+                f"{anonymous}"
             )
         text = _read_file("MODELS_SAS_TOKEN_FILE", self.token_file, "token") if self.token_file else self.token
         token = SasToken.make(text).query
@@ -356,9 +361,14 @@ def _languages_with_versions(settings: Settings) -> list[tuple[str, str]]:
 
 def _contradictions(settings: Settings) -> Iterator[str]:
     if sends_unencrypted(settings.url) and not settings.allow_http:
+        risk = "would fetch packs unencrypted" if settings.anonymous else "would send the token unencrypted"
+        yield (f"MODELS_URL={settings.url} {risk}; use https, or set MODELS_ALLOW_HTTP=yes if the network is trusted")
+    if lacks_container(settings.url) and not settings.anonymous:
         yield (
-            f"MODELS_URL={settings.url} would send the token unencrypted; use https, or set MODELS_ALLOW_HTTP=yes if "
-            "the network is trusted"
+            f"MODELS_URL={settings.url} names no container; add its name, or set MODELS_ANONYMOUS=yes for a web server "
+            "that needs no token"
         )
+    if settings.anonymous and (settings.token or settings.token_file):
+        yield "MODELS_ANONYMOUS=yes contradicts the SAS token that is set; remove one of them"
     if (settings.registry_password or settings.registry_password_file) and not settings.registry_user:
         yield "MODELS_REGISTRY_USERNAME is not set; set it to the user of the registry that the password belongs to"

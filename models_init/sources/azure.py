@@ -222,7 +222,8 @@ class AzureSource:
         """Return the exception for a status of 400 or above."""
         client = Client(self._http.host, self._base, "MODELS_URL", "r and l")
         if response.elsewhere:  # the token was not sent there, so it is not the reason
-            return redirect_error(ErrorResponse.of(response.status, response.header), client, response.elsewhere)
+            refusal = ErrorResponse.of(response.status, response.header)
+            return redirect_error(refusal, client, response.elsewhere, has_token=bool(used))
         return error_for(await _error_response(response), client, used)
 
     def _parsed_list(self, page: bytes) -> ET.Element:

@@ -118,14 +118,13 @@ def unavailable(response: ErrorResponse, host: str) -> UnavailableError:
     )
 
 
-def redirect_error(response: ErrorResponse, client: Client, target: str) -> SourceError:
+def redirect_error(response: ErrorResponse, client: Client, target: str, *, has_token: bool = True) -> SourceError:
     """Return the exception for a response of the host `target`, to which the service redirected without the token."""
     said = f"{client.host} redirects to {target}, which answered {response.status}"
     if response.is_transient:
         return UnavailableError(f"{said}: it is overloaded or down; run again later", retry_after=response.retry_after)
-    return SourceError(
-        f"{said}: a token is sent to {client.host} only, not to other hosts; check {client.setting} and the proxy"
-    )
+    why = f": a token is sent to {client.host} only, not to other hosts" if has_token else ""
+    return SourceError(f"{said}{why}; check {client.setting} and the proxy")
 
 
 def _token_reason(response: ErrorResponse, token: SasToken) -> str:

@@ -42,7 +42,7 @@ def checked_url(text: str) -> str:
     if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:
         return text
     has_address = url.hostname and url.port != 0 and _PRINTABLE.match(text)  # `port` raises ValueError if malformed
-    if url.scheme not in {"https", "http"} or not has_address or not url.path.strip("/"):
+    if url.scheme not in {"https", "http"} or not has_address:
         raise ValueError(
             "is not a container URL such as https://ACCOUNT.blob.core.windows.net/CONTAINER, a registry such as "
             "oci://HOST/PREFIX, file:///DIRECTORY, or a bundle such as /PATH/site.tar"
@@ -72,6 +72,17 @@ def _checked_registry(text: str) -> str:
 def is_registry(url: str) -> bool:
     """Return True if the source is a container registry."""
     return urlsplit(url).scheme == "oci"
+
+
+def lacks_container(url: str) -> bool:
+    """Return True if the URL names a web server without a path, which cannot be a container."""
+    parts = urlsplit(url)
+    return parts.scheme in {"https", "http"} and not parts.path.strip("/")
+
+
+def is_azure(url: str) -> bool:
+    """Return True if the URL's host is that of a storage account in a public or national Azure cloud."""
+    return ".blob.core." in urlsplit(url).netloc
 
 
 def sends_unencrypted(url: str) -> bool:

@@ -11,6 +11,8 @@ from tests.services.faulty import FOREVER, Fault, Reply, ServerConnection, part,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.services.faulty import Seen
+
 
 @dataclass(frozen=True)
 class Answer(Fault):
@@ -70,6 +72,30 @@ class FlippedBit(Fault):
         body = bytearray(reply.body)
         body[self.at] ^= 1
         return replace(reply, body=bytes(body))
+
+
+@dataclass(frozen=True)
+class CorruptingCache(Fault):
+    """A cache with one flipped bit in byte `at` of the object; only `Cache-Control: no-cache` gets the correct bytes.
+
+    A `stubborn` cache ignores that header.
+    """
+
+    at: int = 0
+    stubborn: bool = False
+
+    def applies(self, seen: Seen) -> bool:
+        """Return True if the cache answers the request itself."""
+        return self.stubborn or seen.headers.get("cache-control") != "no-cache"
+
+    def spoil(self, reply: Reply, _whole: bytes) -> Reply:
+        """Flip the bit if the range contains it, and add the headers of a cache."""
+        found = re.match(r"bytes (\d+)-", reply.headers.get("Content-Range", ""))
+        offset, body = self.at - int(found[1] if found else 0), bytearray(reply.body)
+        if 0 <= offset < len(body):
+            body[offset] ^= 1
+        headers = {**reply.headers, "Age": "86400", "Via": "1.1 cache.example (squid/5.7)"}
+        return replace(reply, body=bytes(body), headers=headers)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,10 @@ class Fault:
     times: int = 1
     after: int = 0
 
+    def applies(self, _seen: Seen) -> bool:
+        """Return True if the fault affects the response to this request."""
+        return True
+
     def spoil(self, reply: Reply, _whole: bytes) -> Reply:
         """Return the response to send instead of `reply`; `whole` is the whole requested object."""
         return reply
@@ -283,12 +287,16 @@ class FaultyServer(Server):
 
     async def answer(self, seen: Seen, line: ServerConnection) -> None:
         """Send the correct response, modified by the fault that applies, if any."""
-        fault = self._fault(seen.key)
+        fault = self._fault(seen)
         await fault.send(fault.spoil(self._right(seen), self.objects.get(seen.key, b"")), line)
 
-    def _fault(self, key: str) -> Fault:
+    def _fault(self, seen: Seen) -> Fault:
         for fault, met in self._script:
-            if fnmatchcase(key, fault.on) and fault.after <= next(met) < fault.after + fault.times:
+            if (
+                fnmatchcase(seen.key, fault.on)
+                and fault.applies(seen)
+                and fault.after <= next(met) < fault.after + fault.times
+            ):
                 return fault
         return Fault()
 
