@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from models_init.core.signals import EXIT_CODES, StoppedError
+from models_init.core.threads import is_refused_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -28,13 +30,31 @@ def run(start: Callable[[], Coroutine[object, object, T]]) -> T:
     received: list[int] = []
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in EXIT_CODES}
     try:
-        return asyncio.run(_stoppable(start, received))
+        with _event_loop() as runner:
+            return runner.run(_stoppable(start, received))
     except StoppedError:
         before = dict.fromkeys(before, signal.SIG_IGN)  # the process is ending; ignore further signals
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)  # the event loop has reset them to Python's defaults
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.Runner]:
+    """Open an event loop; close it without a thread if the system refuses one.
+
+    The thread would wait for the default executor, which `Workers` has closed already.
+    """
+    runner = asyncio.Runner()
+    try:
+        yield runner
+    finally:
+        try:
+            runner.close()
+        except RuntimeError as error:
+            if not is_refused_thread(error):
+                raise
 
 
 async def _stoppable(start: Callable[[], Coroutine[object, object, T]], received: list[int]) -> T:
