@@ -20,6 +20,10 @@ import pytest
 
 from models_init import __version__
 from models_init.cli.settings import SETTINGS
+from models_init.core.events import NullObserver
+from models_init.core.pack_ref import PackRef
+from models_init.publish.pack.build import BuildOptions, build
+from models_init.publish.pack.source_tree import scan
 from tests import services
 from tests.eventually import eventually
 from tests.services.faults import Cut, Reset, Stall, expired, throttled
@@ -295,6 +299,16 @@ def test_plan_reports_lack_of_space(site: Site) -> None:
     assert "would" not in lines[-1]
     check = site.run("--check", through=_in_tmpfs(site.volume, "10m"))
     assert lines[-1].removeprefix("DOES NOT FIT: ") in check.out
+
+
+def test_plan_reports_lack_of_inodes(site: Site) -> None:
+    """The last line is the message of an install, which would fail."""
+    site.volume.mkdir()
+    few = _in_tmpfs(site.volume, "1g,nr_inodes=30")
+    assert site.run("--plan", "--json", through=few).json["fits"] is False
+    last = site.run("--plan", through=few).out.splitlines()[-1]
+    assert re.match(r"DOES NOT FIT: the volume lacks \d+ inodes: ", last)
+    assert re.match(r"the volume lacks \d+ inodes: ", site.run(through=few).fault)
 
 
 def test_status_of_an_empty_volume(site: Site) -> None:
@@ -824,6 +838,16 @@ def test_repair_reports_damage_that_remains(installed: Site) -> None:
     assert file.exists()
     assert installed.run("--repair").code == 0
     assert installed.run("--verify").code == 0
+
+
+def test_upgrade_without_anything_to_fetch_says_so(installed: Site, packs: Packs, tmp_path: Path) -> None:
+    """If the new version has the same files, the log names what is reused instead of a fetch of 0 bytes."""
+    same = PackRef(DUTCH.name, "2026.05")
+    own = shutil.copytree(packs.directory, tmp_path / "own")
+    build(scan(packs.trees[DUTCH]), BuildOptions(same, level=1, chunk_size=256 << 10), own, NullObserver())
+    done = installed.run(MODELS_URL=own.as_uri(), REALTIME_LANGUAGE_VERSION=same.version)
+    assert done.steps == ["resolved", "reusing", "published", "activated"]
+    assert " is current: 0 B fetched, 13.2 MiB reused" in done.out
 
 
 def test_locked_volume_is_reported(site: Site) -> None:

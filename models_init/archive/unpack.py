@@ -59,7 +59,7 @@ class ArchiveInstall:
     async def fetch_and_unpack(self, fetcher: Fetcher) -> Resolved:
         """Create the tree in staging, and its derived manifest, under which the volume will know the pack.
 
-        Parts stored by an earlier run are reused; if the whole archive is then wrong, all parts are fetched once more.
+        Parts stored by an earlier run are reused; if the whole archive is then wrong, all parts are fetched again.
         Nothing leaves the spool until the whole archive is verified. Raises `WrongBytesError`: the archive is wrong a
         second time. Raises `ArchiveError`: the archive is the published one, but not a valid pack. Raises the errors of
         the source and the volume.

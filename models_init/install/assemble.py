@@ -59,9 +59,9 @@ async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetche
     with unwrap_group():
         async with asyncio.TaskGroup() as group:  # reading the disk and waiting for the network overlap
             group.create_task(context.workers.run(staging.allocate, pack.missing, pack.copies))
-            adopting = group.create_task(reuse_local(staging, pack, context.workers))
+            reusing = group.create_task(reuse_local(staging, pack, context.workers))
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
-    lost, copied = adopting.result()
+    lost, copied = reusing.result()
     fetcher.traffic.copied += copied
     context.observer.expect(sum(placement.chunk.length for placement in lost), str(pack.manifest.ref))
     for fault in (fetching.result(), await _fetch(pack, fetcher, staging, lost)):
@@ -152,19 +152,19 @@ async def _sound_chunks(context: InstallContext, pack: Resolved) -> list[Placeme
 async def _search_volume(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[ReuseSearch]) -> None:
     """Search one tree after the other, except the packs' own staging directories, which are already hashed."""
     own = {context.staging(pack).root for pack in packs}
-    for holding in context.volume.seed_trees({pack.manifest.pack for pack in packs}):
-        wanting = [search for search in searches if search.wants_more and holding.root not in own]
-        if not wanting:
+    for tree in context.volume.seed_trees({pack.manifest.pack for pack in packs}):
+        pending = [search for search in searches if search.wants_more and tree.root not in own]
+        if not pending:
             continue
-        if held := await context.workers.run(_manifest_in, holding):
-            for search in wanting:
-                search.look(str(holding.root), held, whole=holding.whole and context.volume.hard_links)
+        if content := await context.workers.run(_manifest_of, tree):
+            for search in pending:
+                search.look(str(tree.root), content, whole=tree.whole and context.volume.hard_links)
 
 
-def _manifest_in(holding: SeedTree) -> Manifest | None:
+def _manifest_of(tree: SeedTree) -> Manifest | None:
     """Return the manifest of the tree, or None if it is unreadable."""
     try:
-        return manifest.parse(holding.manifest.read_bytes(), holding.ref)
+        return manifest.parse(tree.manifest.read_bytes(), tree.ref)
     except (OSError, ManifestError):
         return None
 

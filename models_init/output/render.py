@@ -130,10 +130,15 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         rows += [(ref.name, ref.version, _known_size(total), _incomplete(done, total)) for ref, done, total in staged]
         lines += ["", table(rows, ("PACK", "VERSION", "SIZE", "STATE"))]
     if releases:
-        marks = [("*" if current and release.id == current.id else "", release) for release in releases]
         shown = [
-            (mark, release.id, release.created, ", ".join(str(pack.ref) for pack in release.packs), release.source)
-            for mark, release in marks
+            (
+                "*" if current and release.id == current.id else "",
+                release.id,
+                release.created,
+                ", ".join(str(pack.ref) for pack in release.packs),
+                release.source,
+            )
+            for release in releases
         ]
         lines += ["", table(shown, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))]
     return content, "\n".join(lines)
