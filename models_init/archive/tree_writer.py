@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_init.archive.tar_headers import shown
 from models_init.core.errors import NoSpaceError
+from models_init.core.file_modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE
 from models_init.core.names import same_path_error
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from models_init.archive.tar_reader import TarEntry
     from models_init.fs.page_cache import PageCachePolicy
 
-_DIRECTORY_MODE, _EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o755, 0o644
 
 _PASSED = 4 * MIB  # bytes written between two calls of the page cache policy
 
@@ -51,7 +51,7 @@ class TreeWriter:
             self._make_directory(entry.path.rpartition("/")[0])
             self._require_room(entry)
             path = f"{self._root}/{entry.path}"
-            mode = _EXECUTABLE_MODE if entry.executable else _FILE_MODE
+            mode = EXECUTABLE_MODE if entry.executable else FILE_MODE
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             try:
                 self._write(descriptor, path, content)
@@ -82,7 +82,7 @@ class TreeWriter:
             missing.append(path)
             path = path.rpartition("/")[0]
         for directory in reversed(missing):
-            os.mkdir(f"{self._root}/{directory}", _DIRECTORY_MODE)
+            os.mkdir(f"{self._root}/{directory}", DIRECTORY_MODE)
             self._directories.add(directory)
 
     def _write(self, descriptor: int, path: str, content: Iterator[memoryview]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from models_init.core.digests import digest_of
+from models_init.core.file_modes import EXECUTABLE_MODE, FILE_MODE
 from models_init.formats.manifest import CHUNK_LIMIT
 from models_init.fs.files import reserve
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _WINDOW_LIMIT = 2 * CHUNK_LIMIT
 """Largest window in bytes that a frame may request: no frame of at most CHUNK_LIMIT bytes needs more."""
 
-_EXECUTABLE_MODE, _FILE_MODE = 0o755, 0o644
 
 _FS_GROUP = stat.S_ISGID | stat.S_IWGRP
 
@@ -47,7 +47,7 @@ class WrongChunkError(Exception):
 
 def mode(file: File) -> int:
     """Return the permission bits of the file on the volume, independent of the umask."""
-    return _EXECUTABLE_MODE if file.executable else _FILE_MODE
+    return EXECUTABLE_MODE if file.executable else FILE_MODE
 
 
 def permissions(status: os.stat_result) -> int:

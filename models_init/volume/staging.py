@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import ManifestError, VolumeError
+from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.formats import manifest
 from models_init.fs.files import disk_usage, make_directory, stored_bytes, temp_path
 from models_init.fs.os_errors import volume_errors
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from models_init.transfer.ranges import Batch
     from models_init.transfer.reuse import Copy, Link
 
-_DIRECTORY_MODE = 0o755
 
 _NO_LINK = {
     *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),  # a file system without hard links
@@ -180,8 +180,8 @@ class Staging:
         for directory, subdirectories, names in os.walk(self._root):
             inside = os.path.relpath(directory, self._root)
             prefix = "" if inside == "." else f"{inside}/"
-            if not self._has_mode(os.lstat(directory), _DIRECTORY_MODE):
-                os.chmod(directory, _DIRECTORY_MODE)
+            if not self._has_mode(os.lstat(directory), DIRECTORY_MODE):
+                os.chmod(directory, DIRECTORY_MODE)
             for name in names:
                 self._fix_file(f"{directory}/{name}", files.get(prefix + name), grows=prefix + name in grown)
             for name in list(subdirectories):
@@ -218,7 +218,7 @@ class Staging:
     def _make_root(self) -> None:
         make_directory(self.root.parent)
         with suppress(FileExistsError):
-            os.mkdir(self._root, _DIRECTORY_MODE)
+            os.mkdir(self._root, DIRECTORY_MODE)
         if self._descriptor < 0:
             self._open_root()
         elif not self.is_as_prepared():
@@ -231,7 +231,7 @@ class Staging:
     def _make_directories(self) -> None:
         for path in self.manifest.all_directories():
             with suppress(FileExistsError):
-                os.mkdir(f"{self._root}/{path}", _DIRECTORY_MODE)
+                os.mkdir(f"{self._root}/{path}", DIRECTORY_MODE)
 
 
 def staging_progress(path: Path, ref: PackRef) -> tuple[int, int | None]:

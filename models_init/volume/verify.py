@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError
+from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.core.workers import each
 from models_init.formats import manifest
 from models_init.fs.os_errors import volume_errors
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from models_init.formats.release import InstalledPack, Release
     from models_init.volume.layout import Volume
 
-_DIRECTORY_MODE = 0o755
 _NEEDS_BYTES = {"missing", "type", "size", "bytes"}
 
 
@@ -164,7 +164,7 @@ def _modes_are_fixed(volume: Volume, found: Mapping[str, os.stat_result]) -> boo
 
 def _compare(where: str, content: Manifest, found: Mapping[str, os.stat_result]) -> Iterator[Damage]:
     expected: dict[str, tuple[int, int, int | None]] = dict.fromkeys(
-        [".", *content.all_directories()], (stat.S_IFDIR, _DIRECTORY_MODE, None)
+        [".", *content.all_directories()], (stat.S_IFDIR, DIRECTORY_MODE, None)
     )
     expected |= {file.path: (stat.S_IFREG, chunk_io.mode(file), file.size) for file in content.files}
     for path, (kind, mode, size) in expected.items():

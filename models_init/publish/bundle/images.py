@@ -15,7 +15,7 @@ from models_init.core.errors import SourceError, UsageError
 from models_init.core.redaction import redact
 from models_init.formats.bundle_index import IMAGES_DIRECTORY
 from models_init.publish.bundle.contents import ContainerImage
-from models_init.publish.pack.version_directory import translate_os_errors
+from models_init.publish.pack.drafts import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
+from models_init.core.file_modes import FILE_MODE
 from models_init.core.units import human_size
 from models_init.formats import bundle_index
 from models_init.formats.bundle_index import Contents, Member
-from models_init.publish.pack.tar_stream import FILE_MODE, padded
+from models_init.publish.pack.tar_stream import padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from bisect import bisect_right
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import LockedError
-from models_init.fs.files import reserve, sync_path
-from models_init.publish.pack.version_directory import translate_os_errors
+from models_init.fs.files import reserve
+from models_init.publish.pack.drafts import open_part, part_path, publish, translate_os_errors
 from models_init.sources.multipart import part_name
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ class PartFiles:
         try:
             for path, size in zip(self._paths, self._sizes, strict=True):
                 with translate_os_errors(path):
-                    self._descriptors.append(_open_locked(path))
+                    self._descriptors.append(_open(path))
                     self._size(self._descriptors[-1], size)
             yield self
         finally:
@@ -89,12 +87,7 @@ class PartFiles:
 
     def publish(self) -> None:
         """Rename the files to their final names, the first part last, because a bundle cannot be opened without it."""
-        for path in reversed(self._paths):
-            with translate_os_errors(path):
-                _part(path).rename(path)
-        directory = self._paths[0].parent
-        with translate_os_errors(directory):
-            sync_path(directory)
+        publish(*reversed(self._paths))
 
     def _where(self, offset: int, size: int) -> tuple[int, int, int]:
         index = bisect_right(self._starts, offset) - 1
@@ -106,22 +99,12 @@ class PartFiles:
         reserve(descriptor, size)
 
 
-def _open_locked(path: Path) -> int:
-    """Open and lock the `.part` file of `path`.
+def _open(path: Path) -> int:
+    """Open the draft of `path`; undo the rename of a run that was killed between two renames.
 
     Raises `LockedError`: another run is writing the file.
     """
-    part = _part(path)
-    if path.exists() and not part.exists():  # a run was killed between two renames: undo this one
+    part = part_path(path)
+    if path.exists() and not part.exists():
         path.rename(part)
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise LockedError(f"{part} is being written by another run: wait for it, then run again") from error
-    return descriptor
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+    return open_part(path)

@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 import zstandard
 
 from models_init.core.digests import digest_text
+from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.formats.manifest import MIB
-from models_init.publish.pack.tar_stream import DIRECTORY_MODE, END, padded
+from models_init.publish.pack.tar_stream import END, padded
 from models_init.transfer.chunk_io import mode
 
 if TYPE_CHECKING:

@@ -24,17 +24,10 @@ from models_init.formats.manifest import (
     encode,
 )
 from models_init.publish.pack.compress import Compressor
+from models_init.publish.pack.drafts import draft, publish, sync, translate_os_errors
 from models_init.publish.pack.pieces import Slice
 from models_init.publish.pack.slicing import batches, blocks, pieces
-from models_init.publish.pack.version_directory import (
-    ARCHIVE_NAME,
-    VersionDirectory,
-    draft,
-    new_directory,
-    publish,
-    sync,
-    translate_os_errors,
-)
+from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory, new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

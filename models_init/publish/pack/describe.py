@@ -13,15 +13,9 @@ from models_init.archive.tar_reader import Limits
 from models_init.core.digests import digest_text
 from models_init.core.errors import ArchiveError, ModelsInitError, UsageError, WrongBytesError
 from models_init.formats.manifest import MANIFEST_NAME, MIB, SCHEMA, Archive, Manifest, OpaqueArchive, encode
+from models_init.publish.pack.drafts import draft, publish, sync, translate_os_errors
 from models_init.publish.pack.name_warnings import name_warnings
-from models_init.publish.pack.version_directory import (
-    VersionDirectory,
-    draft,
-    new_directory,
-    publish,
-    sync,
-    translate_os_errors,
-)
+from models_init.publish.pack.version_directory import VersionDirectory, new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import tarfile
 
+from models_init.core.file_modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE
 from models_init.publish.pack.source_tree import Directory, SourceFile
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
 """The two zero blocks that end a tar stream."""
-
-DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE = 0o755, 0o755, 0o644
 
 
 def header(entry: SourceFile | Directory) -> bytes:

@@ -1,27 +1,23 @@
-"""Find version directories (`<name>/<version>/`) on a disk, and write files into them atomically."""
+"""Find, read and create version directories (`<name>/<version>/`)."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from models_init.core.errors import LockedError, ManifestError, NoSpaceError, NotWritableError, UsageError, VolumeError
+from models_init.core.errors import ManifestError, UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.core.units import human_size
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME, Manifest, published
+from models_init.fs.files import sync_path
+from models_init.publish.pack.drafts import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 ARCHIVE_NAME = "pack.tar.zst"
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,89 +114,4 @@ def new_directory(directory: Path) -> Iterator[None]:
         raise
     with translate_os_errors(directory):
         for path in missing:
-            _sync_directory(path.parent)
-
-
-@contextmanager
-def draft(path: Path) -> Iterator[BinaryIO]:
-    """Open `<path>.part` for exclusive writing from its start; remove it after the block unless it was published.
-
-    The name is fixed, so that a killed run leaves at most one such file, which the next run reuses.
-
-    Raises `LockedError`: another run is writing the file.
-    """
-    part = _part(path)
-    with translate_os_errors(part):
-        file = _open_locked(part)
-    try:
-        yield file
-    finally:
-        if _is_at(file, part):
-            part.unlink()
-        with suppress(OSError):  # data worth keeping has been synced; on a full disk, close fails a second time
-            file.close()
-
-
-def sync(file: BinaryIO, path: Path) -> None:
-    """Flush a draft of `path` to the disk (fsync)."""
-    with translate_os_errors(path):
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def publish(path: Path) -> None:
-    """Rename a synced draft to its public name."""
-    with translate_os_errors(path):
-        _part(path).rename(path)
-        _sync_directory(path.parent)
-
-
-@contextmanager
-def translate_os_errors(path: Path) -> Iterator[None]:
-    """Translate an `OSError` from writing to `path`.
-
-    Raises `NoSpaceError`, `NotWritableError` or `VolumeError`, depending on the errno.
-    """
-    try:
-        yield
-    except OSError as error:
-        why = f"{path} cannot be written: {error.strerror}"
-        if error.errno in _NO_SPACE:
-            raise NoSpaceError(f"{why}; free some space or choose another directory") from error
-        if error.errno in _NOT_WRITABLE:
-            raise NotWritableError(f"{why}; choose another directory, or change its permissions") from error
-        raise VolumeError(f"{why}; check the disk") from error
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
-
-
-def _open_locked(part: Path) -> BinaryIO:
-    """Open, lock and truncate the file; retry if another run renamed it before the lock was acquired."""
-    while True:
-        file = part.open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise LockedError(f"{part} is being written by another run: wait for it, then run again") from error
-        if _is_at(file, part):
-            file.truncate(0)
-            return file
-        file.close()
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_path(path.parent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import SignatureError, UsageError
 from models_init.core.units import some
 from models_init.formats.minisign import SIGNATURE_LIMIT, unsigned, verify
-from models_init.publish.pack.version_directory import draft, publish, sync
+from models_init.publish.pack.drafts import draft, publish, sync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,6 +16,7 @@ from models_init.archive.decompress import PIECE, opened
 from models_init.archive.errors import BadArchiveError
 from models_init.core.digests import digest_of, digest_text
 from models_init.core.errors import UsageError, WrongBytesError
+from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME, published
 from models_init.publish.upload.published_version import check_size, wrong_archive
@@ -93,7 +94,7 @@ def _metadata_layer(documents: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         directory = tarfile.TarInfo(oci.METADATA_DIRECTORY)
-        directory.type, directory.mode = tarfile.DIRTYPE, 0o755
+        directory.type, directory.mode = tarfile.DIRTYPE, DIRECTORY_MODE
         tar.addfile(directory)
         for name, data in sorted(documents.items()):
             member = tarfile.TarInfo(f"{oci.METADATA_DIRECTORY}/{name}")

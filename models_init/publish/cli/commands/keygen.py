@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import UsageError
 from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
 from models_init.publish.cli.report import Report
-from models_init.publish.pack.version_directory import translate_os_errors
+from models_init.publish.pack.drafts import translate_os_errors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
