@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.lifecycle.fork_server import until
 from tests.services import require_tool
 
 if TYPE_CHECKING:
@@ -51,8 +52,14 @@ class Disk:
         _run(require_tool("mount"), "-o", self.options, str(self.directory / "image"), str(self.top))
 
     def unmount(self) -> None:
-        """Unmount the file system; no file on it may be open."""
+        """Unmount the file system; no file on it may be open.
+
+        Another test's mount namespace may have a copy of the mount for a moment. Until that is gone, mounting again
+        would return the same file system instead of one that is read from the disk.
+        """
+        device = os.path.basename(os.path.realpath(_source(self.top)))
         _run(require_tool("umount"), str(self.top))
+        until(lambda: not Path(f"/sys/fs/{self.kind}/{device}").exists())
 
     def find_an_error(self) -> None:
         """Trigger an ext4 error: with `errors=remount-ro` the file system becomes read-only."""
