@@ -49,7 +49,7 @@ def test_text_names_id_and_packs() -> None:
     ids=lambda document: repr(document[:20]),
 )
 def test_invalid_record_is_rejected(document: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - nobody reads its words
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is not used
         parse(document)
 
 

@@ -165,7 +165,7 @@ def test_each_manifest_has_its_own_staging_directory(volume: Volume) -> None:
     assert {staged.path for staged in volume.staged()} == set(paths)
 
 
-# -- what is current
+# -- the current release
 
 
 def test_empty_volume_has_no_content(volume: Volume) -> None:
@@ -305,7 +305,7 @@ def test_seed_trees_are_ordered_by_likely_use(volume: Volume) -> None:
     stage(volume, _NEWER)
     volume.publish(_NEWER, _DIGEST)
     stage(volume, PackRef("en-us", "1"))
-    found = [(str(holding.ref), holding.whole) for holding in volume.seed_trees({"nl-nl"})]
+    found = [(str(seed.ref), seed.complete) for seed in volume.seed_trees({"nl-nl"})]
     assert found == [("nl-nl 2", True), ("nl-nl 1", True), ("common 1", True), ("en-us 1", False)]
 
 

@@ -158,7 +158,7 @@ async def _search_volume(context: InstallContext, packs: Sequence[Resolved], sea
             continue
         if content := await context.workers.run(_manifest_of, tree):
             for search in pending:
-                search.look(str(tree.root), content, whole=tree.whole and context.volume.hard_links)
+                search.look(str(tree.root), content, whole=tree.complete and context.volume.hard_links)
 
 
 def _manifest_of(tree: SeedTree) -> Manifest | None:

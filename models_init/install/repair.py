@@ -48,7 +48,7 @@ async def repair(context: InstallContext, release: Release) -> RepairResult:
     fetched, manifests = await _restore_manifests(context, release)
     state = await verify(context.volume, release, context.workers, context.observer)
     for pack in state.packs:
-        await context.workers.run(_remove_wrong_type if pack.gone else _fix_metadata, context.volume, pack)
+        await context.workers.run(_remove_wrong_type if pack.is_missing else _fix_metadata, context.volume, pack)
         if pack.broken:
             fetched += await _refetch(context, pack)
     with volume_errors(context.volume.root):
@@ -140,7 +140,7 @@ async def _refetch(context: InstallContext, pack: PackState) -> int:
     context.observer.event("repairing", pack=content.pack, version=content.version, files=len(pack.broken))
     context.observer.expect(plan.fetch_bytes)
     _, is_whole = await assemble.assemble_pack(context, plan.packs[0], fetcher)
-    if pack.gone:
+    if pack.is_missing:
         await context.workers.run(context.volume.publish, pack.pack.ref, part.digest, is_whole)
     else:
         await context.workers.run(_replace_files, context.volume, pack, context.staging(part).root)
@@ -153,7 +153,7 @@ def _part(pack: PackState, content: Manifest) -> Resolved:
     A concurrent run may be staging the whole pack in the regular one; preparing it for only these files would remove
     the rest.
     """
-    if pack.gone or content.is_derived:
+    if pack.is_missing or content.is_derived:
         return manifest.Resolved(content, pack.pack.manifest)
     broken = replace(content, files=tuple(pack.broken), directories=())
     return manifest.Resolved(broken, _repair_digest(pack.pack))

@@ -87,9 +87,9 @@ class Switch:
             finally:
                 os.close(lease_descriptor)
 
-    def find(self, name: str, *, whole: bool = True) -> Release:
-        """Return a release by its id or a prefix of it; only complete ones if `whole`. Raises `NoSuchReleaseError`."""
-        among = self._volume.releases() if whole else self._volume.recorded()
+    def find(self, name: str, *, complete: bool = True) -> Release:
+        """Return a release by a prefix of its id; only complete ones if `complete`. Raises `NoSuchReleaseError`."""
+        among = self._volume.releases() if complete else self._volume.recorded()
         found = [release for release in among if release.id.startswith(name)]
         if len(found) == 1:
             return found[0]
@@ -261,7 +261,7 @@ def installed_release(volume: Volume, name: str) -> Release:
     missing, or `current` is a directory.
     """
     if name not in ("", "current"):
-        return Switch(volume).find(name, whole=False)
+        return Switch(volume).find(name, complete=False)
     require_link(volume)
     current = volume.current_name()
     if release := volume.record(current) or volume.inferred(current):

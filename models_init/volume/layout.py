@@ -42,12 +42,12 @@ class StagedPack(NamedTuple):
 
 
 class SeedTree(NamedTuple):
-    """A tree that may contain reusable chunks, complete (`whole`) or not, and the path of its manifest."""
+    """A tree that may contain reusable chunks, `complete` or not, and the path of its manifest."""
 
     ref: PackRef
     root: Path
     manifest: Path
-    whole: bool
+    complete: bool
 
 
 class Volume(AtomicChanges):
@@ -174,9 +174,9 @@ class Volume(AtomicChanges):
         Trees in staging come last.
         """
         packs = sorted(self.packs(), key=lambda ref: (ref.name in first, ref.version), reverse=True)
-        installed = [SeedTree(ref, self.pack_path(ref), self.manifest_path(ref), whole=True) for ref in packs]
+        installed = [SeedTree(ref, self.pack_path(ref), self.manifest_path(ref), complete=True) for ref in packs]
         staged = [
-            SeedTree(ref, path, manifest_path_of(path), whole=False) for ref, path in self.staged() if path.is_dir()
+            SeedTree(ref, path, manifest_path_of(path), complete=False) for ref, path in self.staged() if path.is_dir()
         ]
         return installed + staged
 

@@ -40,8 +40,8 @@ def flock(descriptor: int, operation: int) -> bool:
 def lease(record: Path) -> int:
     """Take a shared lock on a release's record; wait for a prune that is about to remove the release.
 
-    Returns a descriptor; the lease ends when it is closed. Raises `NoSuchReleaseError`: the record is gone or cannot be
-    locked.
+    Returns a descriptor; the lease ends when it is closed. Raises `NoSuchReleaseError`: the record is missing or cannot
+    be locked.
     """
     try:
         descriptor = os.open(record, os.O_RDONLY | os.O_CLOEXEC)

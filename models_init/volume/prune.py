@@ -46,7 +46,7 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
     if volume.current_name() and not volume.current():
         raise DamagedError("the current release is incomplete; run without an action to repair it, then prune")
     with volume_errors(volume.root):
-        with ExitStack() as leases:  # held until the releases are gone; an activation waits no longer
+        with ExitStack() as leases:  # kept until the releases are removed; an activation waits for that
             in_use = {name for name in volume.release_names() if not leases.enter_context(_without_lease(volume, name))}
             verdicts = decide(_inventory(volume, wanted, in_use), keep)
             freed_space = FreedSpaceCounter()

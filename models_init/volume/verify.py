@@ -61,7 +61,7 @@ class PackState:
         return [file for file in self.content.files if file.path in paths] if self.content else []
 
     @property
-    def gone(self) -> bool:
+    def is_missing(self) -> bool:
         """Return True if the pack has no tree."""
         return any(damage.path == "." and damage.kind in {"missing", "type"} for damage in self.damages)
 

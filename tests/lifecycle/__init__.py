@@ -1,1 +1,1 @@
-"""The volume's promise: `current` is absent or whole, and running the program again is the only recovery there is."""
+"""The guarantee of the volume: `current` is absent or complete, and running the program again is the only recovery."""

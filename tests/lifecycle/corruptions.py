@@ -30,13 +30,13 @@ _ALL_MISSING = ((".", "missing"), ("dict", "missing"), ("dict/words.bin", "missi
 class Corruption:
     """A change to a volume; `named` lists the path and kind of each damage that must be reported.
 
-    `spoiled` are the bytes that are wrong in the one file that is damaged in place; None where whole files are.
+    `damaged` are the wrong bytes of the one file that is damaged in place; None if complete files are damaged.
     """
 
     do: Callable[[Path], object]
     named: tuple[tuple[str, str], ...]
-    spoiled: range | None = None
-    leaves: str = ""  # what is none of the release's business
+    damaged: range | None = None
+    leaves: str = ""  # a path that the test removes: it does not belong to the release
 
     def damaged_bytes(self, manifests: Iterable[Manifest]) -> int:
         """Return the bytes of the archives from the first to the last damaged chunk."""
@@ -49,7 +49,7 @@ class Corruption:
             for file in manifest.files
             if file.path in paths
             for _, chunk, start in placements(file)
-            if self.spoiled is None or (start < self.spoiled.stop and start + chunk.size > self.spoiled.start)
+            if self.damaged is None or (start < self.damaged.stop and start + chunk.size > self.damaged.start)
         ]
         return chunks[-1].offset + chunks[-1].length - chunks[0].offset if chunks else 0
 
@@ -108,7 +108,7 @@ def _record(volume: Path) -> Path:
 
 CORRUPTIONS = {
     "a file is deleted": Corruption(lambda v: (v / _GRAPH).unlink(), (("graph/HCLG.fst", "missing"),)),
-    "a file that lies nowhere else is deleted": Corruption(
+    "a file without other copies is deleted": Corruption(
         lambda v: (v / _NEW).unlink(), (("conf/new.conf", "missing"),)
     ),
     "an empty file is deleted": Corruption(lambda v: (v / _EMPTY).unlink(), (("conf/empty.conf", "missing"),)),
@@ -121,11 +121,11 @@ CORRUPTIONS = {
     "a file is emptied": Corruption(
         lambda v: os.truncate(v / _GRAPH, 0), (("graph/HCLG.fst", "size"), ("graph/HCLG.fst", "bytes"))
     ),
-    "a file has grown": Corruption(lambda v: _append(v / _MODEL, b"?"), (("am/final.mdl", "size"),), _NOTHING),
-    "a shared file has grown": Corruption(
+    "a file is longer": Corruption(lambda v: _append(v / _MODEL, b"?"), (("am/final.mdl", "size"),), _NOTHING),
+    "a shared file is longer": Corruption(
         lambda v: _append(v / _GRAPH, b"?" * 9000), (("graph/HCLG.fst", "size"),), _NOTHING
     ),
-    "an empty file has grown": Corruption(lambda v: _append(v / _EMPTY, b"?"), (("conf/empty.conf", "size"),)),
+    "an empty file is not empty": Corruption(lambda v: _append(v / _EMPTY, b"?"), (("conf/empty.conf", "size"),)),
     "a chunk is zeroed": Corruption(
         lambda v: _write(v / _MODEL, b"\0" * CHUNK, CHUNK), (("am/final.mdl", "bytes"),), range(CHUNK, 2 * CHUNK)
     ),
@@ -155,27 +155,29 @@ CORRUPTIONS = {
         lambda v: _replace_by_link(v / f"{_PACK}/am"),
         (("am", "type"), ("am/final.mdl", "missing"), ("elsewhere", "extra"), ("elsewhere/final.mdl", "extra")),
     ),
-    "an empty directory is gone": Corruption(lambda v: (v / f"{_PACK}/spare").rmdir(), (("spare", "missing"),)),
-    "a directory with files is gone": Corruption(
+    "an empty directory is missing": Corruption(lambda v: (v / f"{_PACK}/spare").rmdir(), (("spare", "missing"),)),
+    "a directory with files is missing": Corruption(
         lambda v: shutil.rmtree(v / f"{_PACK}/am"), (("am", "missing"), ("am/final.mdl", "missing"))
     ),
-    "a pack is gone": Corruption(lambda v: shutil.rmtree(v / _OTHER), _ALL_MISSING),
+    "a pack is missing": Corruption(lambda v: shutil.rmtree(v / _OTHER), _ALL_MISSING),
     "a pack is a link to its copy": Corruption(
         lambda v: _replace_by_link(v / _OTHER), ((".", "type"), *_ALL_MISSING[1:]), leaves="packs/common/elsewhere"
     ),
-    "a manifest is gone": Corruption(lambda v: (v / _MANIFEST).unlink(), (("", "manifest"),)),
-    "a manifest is torn": Corruption(lambda v: os.truncate(v / _MANIFEST, 100), (("", "manifest"),)),
-    "a manifest is another's": Corruption(
+    "a manifest is missing": Corruption(lambda v: (v / _MANIFEST).unlink(), (("", "manifest"),)),
+    "a manifest is truncated": Corruption(lambda v: os.truncate(v / _MANIFEST, 100), (("", "manifest"),)),
+    "a manifest is of another version": Corruption(
         lambda v: shutil.copy(v / "manifests/nl-nl/1.json", v / _MANIFEST), (("", "manifest"),)
     ),
-    "a pack's link is gone": Corruption(lambda v: (v / _LINK).unlink(), (("nl-nl", "link"),)),
-    "a pack's link leads elsewhere": Corruption(
+    "a pack's link is missing": Corruption(lambda v: (v / _LINK).unlink(), (("nl-nl", "link"),)),
+    "a pack's link has another target": Corruption(
         lambda v: _relink(v / _LINK, "../../packs/nl-nl/1"), (("nl-nl", "link"),)
     ),
     "a pack's link is a copy": Corruption(lambda v: _replace_by_copy(v / _LINK), (("nl-nl", "link"),)),
     "a link is added to the release": Corruption(
         lambda v: (v / "current/en-us").symlink_to("../../packs/nl-nl/1"), (("en-us", "extra"),)
     ),
-    "the release's record is gone": Corruption(lambda v: _record(v).unlink(), (("release.json", "record"),)),
-    "the release's record is torn": Corruption(lambda v: os.truncate(_record(v), 40), (("release.json", "record"),)),
+    "the release's record is missing": Corruption(lambda v: _record(v).unlink(), (("release.json", "record"),)),
+    "the release's record is truncated": Corruption(
+        lambda v: os.truncate(_record(v), 40), (("release.json", "record"),)
+    ),
 }

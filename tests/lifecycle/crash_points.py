@@ -139,7 +139,7 @@ def run_and_record(
 def stop_at(crash: CrashScenario, state: dict[str, object], numbers: tuple[int, ...]) -> Stop:
     """Kill one run after the other before its change of that number, counted from 1; judge the volume each time.
 
-    Then run to the end, and judge it once more.
+    Then run to the end and check the volume again.
     """
     volume = crash.volume(os.getpid())
     call, fault = None, ""
@@ -261,7 +261,7 @@ TROUBLES = (Trouble(errno.EIO, once=True), Trouble(errno.EIO), Trouble(errno.ENO
 
 
 def main() -> int:
-    """Cover everything, print what was covered."""
+    """Cover all scenarios and print the results."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.lifecycle.crash_points", description=__doc__.partition("\n")[0]
     )

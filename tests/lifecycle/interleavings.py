@@ -95,7 +95,7 @@ class InterleavingResult:
 
 
 def play(interleaving: Interleaving) -> list[InterleavingResult]:
-    """InterleavingResult at every point."""
+    """Halt at every point; return the results."""
     interleaving.directory.mkdir(parents=True)
     interleaving.scenario.prepare(interleaving.directory / "start", interleaving.samples)
     volume = interleaving.volume()
@@ -185,7 +185,7 @@ WITH_BROKEN_LOCKS = [
 
 
 def main() -> int:
-    """InterleavingResult at every point of every pair, print what was covered."""
+    """Halt at every point of every pair; print the results."""
     shelf_directory = MEMORY if MEMORY.is_dir() else None
     pool, faults, total = Pool(), 0, 0
     with tempfile.TemporaryDirectory(dir=shelf_directory) as directory:

@@ -102,24 +102,24 @@ def test_waiting_run_names_holder_and_gives_up_with_42(site: LifecycleSite) -> N
 @pytest.mark.parametrize("arguments", [("--prune",), ("--repair",)], ids=" ".join)
 def test_prune_and_repair_wait_for_lock(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
     site.install(NEW)
-    with _held(site, "install by somebody"):
+    with _held(site, "install by process 7"):
         assert site.run(*arguments, MODELS_LOCK_SECONDS="0.2").code == LOCKED
 
 
 @pytest.mark.parametrize("arguments", [(), ("--verify",), ("--status",), ("--plan",), ("--rollback",)], ids=" ".join)
 def test_read_only_actions_and_rollback_do_not_wait_for_lock(site: LifecycleSite, arguments: tuple[str, ...]) -> None:
     site.install(OLD, NEW)
-    with _held(site, "install by somebody"):
+    with _held(site, "install by process 7"):
         site.done(*arguments, MODELS_LOCK_SECONDS="0.2")
 
 
 def test_waiting_run_finds_nothing_to_do(site: LifecycleSite) -> None:
     site.install(OLD)
-    with _held(site, "install by somebody") as let_go, _started(site) as waiting:
+    with _held(site, "install by process 7") as release_lock, _started(site) as waiting:
         assert waiting.stderr
         assert "waiting" in waiting.stderr.readline()
         site.done(broken_locks=True)
-        let_go()
+        release_lock()
         out, _ = waiting.communicate(timeout=60)
     assert out.startswith("nothing to do")
     assert site.active == NEW

@@ -43,7 +43,7 @@ def rebuilt(versions: Packs, directory: Path, tree: Path) -> Packs:
 
 
 def upgraded(site: Site, packs: Packs, *, through: tuple[str, ...] = ()) -> dict[str, int]:
-    """Upgrade from these packs; the result is whole and is what was published."""
+    """Upgrade from these packs and check the result."""
     done = upgrades.newer(site).but(MODELS_URL=packs.url).run("--json", through=through)
     assert done.code == 0, done.err
     assert packs.differences(site, COMMON, NEWER) == []

@@ -32,7 +32,7 @@ def test_flipped_bit_is_found_and_repaired(pool: Pool, samples: SamplePacks, mem
     upgraded_volumes = {seed: UpgradedVolume(memory / str(seed), samples) for seed in seeds}
     flips = [flip for part in pool.each(partial(_flips, upgraded_volumes), seeds) for flip in part]
     report_at_end(
-        f"bit flips: {len(flips)} found and mended, in {len({(flip.ref, flip.path) for flip in flips})} files"
+        f"bit flips: {len(flips)} found and repaired, in {len({(flip.ref, flip.path) for flip in flips})} files"
     )
     assert [flip for flip in flips if flip.fault] == []
     assert len(flips) == _FLIPS
