@@ -76,7 +76,7 @@ def test_help_fits_in_80_columns() -> None:
 def test_generated_text_has_every_flag(form: str) -> None:
     """The manual page and the completions are made from the same declarations as the parser."""
     text = generated(form)
-    flags = [flag for action in build_parser()._actions for flag in action.option_strings]
+    flags = [flag for action in build_parser()._actions for flag in action.option_strings]  # noqa: SLF001 - of argparse
     written = {"man": r"\-\-{}", "fish": "-l {} "}.get(form, "--{}")
     missing = [flag for flag in flags if flag[:2] == "--" and written.format(_roff(form, flag[2:])) not in text]
     assert missing == []

@@ -16,12 +16,12 @@ _MB = 10**6
 def fetched(expires: datetime | None, seconds: int) -> Recorder:
     """Fetch 100 MB at 1 MB/s for so many seconds."""
     recorder, clock = Recorder(), FakeClock()
-    outlook = TokenExpiryMonitor(recorder, lambda: expires, clock)
-    outlook.event("fetching", bytes=100 * _MB)
-    outlook.expect(100 * _MB)
+    monitor = TokenExpiryMonitor(recorder, lambda: expires, clock)
+    monitor.event("fetching", bytes=100 * _MB)
+    monitor.expect(100 * _MB)
     for _ in range(seconds):
         clock.now += 1.0
-        outlook.advance(_MB)
+        monitor.advance(_MB)
     assert (recorder.expected, recorder.done, recorder.names[0]) == (100 * _MB, seconds * _MB, "fetching")
     return recorder
 
@@ -64,9 +64,9 @@ def test_restored_bytes_do_not_count_for_the_rate() -> None:
 def test_renewed_token_is_judged_by_its_own_expiry() -> None:
     """The end is asked for each time."""
     recorder, clock, ends = Recorder(), FakeClock(), [in_seconds(500), in_seconds(10)]
-    outlook = TokenExpiryMonitor(recorder, lambda: ends.pop(0), clock)
-    outlook.expect(100 * _MB)
+    monitor = TokenExpiryMonitor(recorder, lambda: ends.pop(0), clock)
+    monitor.expect(100 * _MB)
     for _ in range(20):
         clock.now += 1.0
-        outlook.advance(_MB)
+        monitor.advance(_MB)
     assert recorder.names == ["token_expires_early"]

@@ -84,8 +84,8 @@ def first_tls(bench: Bench, row: Row) -> None:
 
 def _first(bench: Bench, row: Row, *, tls: bool) -> None:
     asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
-    wares = [small(bench), large(bench)] if tls else [small(bench), large(bench), dense(bench)]
-    for dataset in wares:
+    datasets = [small(bench), large(bench)] if tls else [small(bench), large(bench), dense(bench)]
+    for dataset in datasets:
         files = dataset.stocked(bench.work, foreign=False)
         with served(bench, files, tls=tls) as server:
             setting = partial(_from, files, server)

@@ -16,7 +16,7 @@ import pytest
 from models_init.cli.settings import load
 from models_init.formats.minisign import binding
 from models_init.publish.cli.commands import bundle
-from models_init.publish.cli.main import _parser
+from models_init.publish.cli.main import build_parser
 from models_init.sources.bundle import Bundle
 from tests import services as real
 from tests.bundle import media, vendor
@@ -293,7 +293,8 @@ def test_minisign_signatures_are_bundled_unchanged(packs: Packs, tmp_path: Path,
 
 async def test_progress_of_several_archives_has_one_total(packs: Packs, tmp_path: Path) -> None:
     observer, arguments = CountingObserver(), ["bundle", "--out", str(tmp_path / "site.tar")]
-    await bundle._make(load(packs.environment, with_packs=True), _parser().parse_args(arguments), None, observer)
+    settings, parsed = load(packs.environment, with_packs=True), build_parser().parse_args(arguments)
+    await bundle.make_bundle(settings, parsed, None, observer)
     assert (observer.totals, observer.done) == (1, observer.expected)
 
 

@@ -86,7 +86,7 @@ class Azurite:
     def fresh_container(self) -> Azurite:
         """Create an empty container of the same service. Every test that writes must use its own container."""
         fresh = replace(self, container=f"models-{next(_numbers)}")
-        with fresh._client() as client:
+        with fresh._client() as client:  # noqa: SLF001 - of the same class
             client.create_container()
         return fresh
 

@@ -101,7 +101,7 @@ def _unsent(transport: Any) -> int:
     if not transport:  # the client has disconnected
         return 0
     below = getattr(transport, "_ssl_protocol", None)
-    return int(transport.get_write_buffer_size()) + (_unsent(below._transport) if below else 0)
+    return int(transport.get_write_buffer_size()) + (_unsent(below._transport) if below else 0)  # noqa: SLF001 - of asyncio
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code; report an error as one line on standard error."""
     try:
         with _stoppable():
-            return _run(_parser().parse_args(argv))
+            return _run(build_parser().parse_args(argv))
     except StoppedError as stopped:
         notice(f"{'interrupted' if stopped.exit_code == EXIT_INTERRUPTED else 'terminated'}; run again")
         return stopped.exit_code
@@ -63,7 +63,8 @@ class _PackParser(ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _parser() -> ArgumentParser:
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command line, with all commands."""
     parser = _PackParser(PROGRAM, description="Build, check, sign and publish packs of speech models.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -91,13 +91,14 @@ def run(arguments: Namespace) -> Report:
         raise UsageError(f"--out {arguments.out} must end in .tar: sites recognize a bundle by this ending")
     receipt = _receipt(arguments.since) if arguments.since else None
     with bar("bundle") as observer:
-        plan, made = event_loop.run(lambda: _make(settings, arguments, receipt, observer))
+        plan, made = event_loop.run(lambda: make_bundle(settings, arguments, receipt, observer))
     return _report(plan, made)
 
 
-async def _make(
+async def make_bundle(
     settings: Settings, arguments: Namespace, receipt: Receipt | None, observer: Observer
 ) -> tuple[BundlePlan, BundleResult]:
+    """Make the bundle of the packs in `settings`; return its plan and what was written."""
     from models_init.cli.factory import source_of, trust_of
     from models_init.cli.retry_report import RetryReport, SourceRetries
     from models_init.core import memory_limits
