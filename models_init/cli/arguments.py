@@ -187,7 +187,8 @@ def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None
     if flag:
         group.add_argument(flag, dest=variable, metavar=variable, help=text)
     else:
-        group.description = f"{variable}: {text}\n(without a flag, because the list of processes would show it)"
+        entry = f"{variable}: {text}\n(no flag, because the list of processes would show it)"
+        group.description = "\n".join(filter(None, [group.description, entry]))
 
 
 def _count(text: str) -> int:
