@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,13 @@ class Command:
     values: Mapping[str, str]
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps help texts without breaking long words, such as URLs."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises `UsageError` instead of printing and exiting."""
 
@@ -129,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
         usage=_USAGE,
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=79, max_help_position=28),
+        formatter_class=partial(_HelpFormatter, width=79, max_help_position=26),
         allow_abbrev=False,
     )
     _add_actions(parser)
