@@ -31,6 +31,9 @@ add."""
 
 _SUPPORTED = "supported are tar archives, uncompressed or compressed with gzip or zstd (.tar, .tar.gz, .tar.zst)"
 
+_WHITEOUT = ".wh."
+"""Prefix of the names by which a layer of a container image marks files of lower layers as removed."""
+
 _NAME_LIMIT = 1024  # characters; longer names are rejected without further checks
 
 _PADDING_LIMIT = 1 << 20
@@ -142,6 +145,11 @@ def _path(header: _EntryHeader) -> str:
         check_path(path)
     except ValueError as error:
         raise BadArchiveError(f"an entry has an invalid name: {error}") from error
+    if path.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in path:
+        raise BadArchiveError(
+            f"{shown(path)} is a whiteout, which removes files of another layer: the archive is a layer of a container "
+            "image, not a whole pack"
+        )
     return path
 
 

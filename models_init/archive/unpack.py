@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.archive.scan import limits_of, scan
 from models_init.archive.spool import Spool, SpoolReader, SpoolWriter, spans
+from models_init.archive.tar_headers import shown
 from models_init.archive.tree_writer import TreeWriter
 from models_init.core.digests import digest_of
 from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from models_init.archive.scan import ScanResult
     from models_init.archive.spool import Part
+    from models_init.formats.manifest import Manifest
     from models_init.fs.page_cache import PageCachePolicy
     from models_init.transfer.fetcher import Fetcher
     from models_init.volume.layout import Volume
@@ -153,6 +155,8 @@ class ArchiveInstall:
             self._spool.clear()
             raise _archive_error(self.published, result.fault)
         derived = result.builder.derived(content, self.published.digest)
+        if self.published.original:
+            return self._stage_recompressed(tree, derived, self.published.original)
         document = encode(derived)
         if len(document) > MANIFEST_LIMIT:
             self._spool.clear()
@@ -161,12 +165,37 @@ class ArchiveInstall:
                 f"the list of its files would have {human_size(len(document))}, more than {human_size(MANIFEST_LIMIT)}",
             )
         found = Resolved(derived, digest_of(document))
-        staging = self.volume.staging_path(content.ref, found.digest)
         self.volume.keep_manifest(content.ref, found.digest, document)
+        self._move(tree, found)
+        return found
+
+    def _stage_recompressed(self, tree: Path, found: Manifest, original: Manifest) -> Resolved:
+        """Move a tree whose files match the published manifest to its staging path; the manifest is stored already.
+
+        Raises `WrongBytesError`: a file differs.
+        """
+        differing = _contents(found).symmetric_difference(_contents(original))
+        if differing:
+            self._spool.clear()
+            raise WrongBytesError(
+                f"{original.ref}: {shown(min(differing)[0])} differs from the pack's manifest, in an image that was "
+                "compressed again; the publisher must push the image again"
+            )
+        result = Resolved(original, self.published.digest)
+        self._move(tree, result)
+        return result
+
+    def _move(self, tree: Path, found: Resolved) -> None:
+        staging = self.volume.staging_path(found.manifest.ref, found.digest)
         with volume_errors(staging):
             self.volume.remove_atomically(staging)
             os.rename(tree, staging)
-        return found
+
+
+def _contents(content: Manifest) -> set[tuple[str, str, bool]]:
+    """Return path, digest and executable bit of all files; directories have an empty digest."""
+    files = {(file.path, file.digest, file.executable) for file in content.files}
+    return files | {(path, "", False) for path in content.directories}
 
 
 def _archive_error(published: Resolved, why: str) -> ArchiveError:

@@ -283,10 +283,15 @@ def _check_schema(content: object, ref: PackRef) -> None:
 
 
 class Resolved(NamedTuple):
-    """A manifest and the digest of its document."""
+    """A manifest and the digest of its document.
+
+    If the source has the archive only compressed again, `manifest` describes that as an opaque archive, and `original`
+    is the published manifest, which the unpacked files must match.
+    """
 
     manifest: Manifest
     digest: str
+    original: Manifest | None = None
 
 
 def resolved(document: bytes, ref: PackRef) -> Resolved:
@@ -306,6 +311,23 @@ def published(document: bytes, ref: PackRef) -> Resolved:
             "publisher must publish what `models-pack describe` wrote"
         )
     return found
+
+
+def recompressed(published: Resolved, archive: Archive) -> Resolved:
+    """Return how to install a pack whose archive the source has only as `archive`, the same files compressed again.
+
+    Raises `ManifestError`: the published archive is opaque, so that its digest alone identifies its content.
+    """
+    original = published.manifest
+    if original.plain:
+        raise ManifestError(
+            f"the source has the archive of {original.ref} only compressed again, so that its digest cannot be "
+            "checked; copy the published image with a tool that keeps its layers, such as skopeo or oras"
+        )
+    plain = OpaqueArchive(original.size, len(original.files) + len(original.all_directories()))
+    return Resolved(
+        replace(original, archive=archive, files=(), directories=(), plain=plain), published.digest, original
+    )
 
 
 def origin(derived: Manifest) -> Resolved:

@@ -122,6 +122,16 @@ class Installation:
             self.unstored.append((ref, resolved.digest, document))  # stored once the plan is feasible
         else:
             await self.context.workers.run(store, ref, resolved.digest, document)
+        if archive := self.context.source.recompressed(resolved.manifest.archive_key):
+            self.context.observer.event(
+                "recompressed",
+                level="warning",
+                pack=ref.name,
+                version=ref.version,
+                text="the source has this archive compressed again, so it is fetched as a whole; copy images with a "
+                "tool that keeps their layers, such as skopeo or oras",
+            )
+            return manifest.recompressed(resolved, archive)
         return resolved
 
     async def _install_pack(self, pack: PackPlan, fetcher: Fetcher) -> str | WrongBytesError | ArchiveError:

@@ -129,6 +129,9 @@ class AzureSource:
             if not marker:
                 return sorted(names)
 
+    def recompressed(self, _key: str) -> None:
+        """See `Source.recompressed`: archives are stored as they were published."""
+
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
         """See `Source.unavailable_reason`: a container never omits parts of an archive on purpose."""
         return ""

@@ -60,6 +60,9 @@ class BundleSource:
     def bypass_caches(self, _key: str) -> None:
         """See `Source.bypass_caches`: there are none."""
 
+    def recompressed(self, _key: str) -> None:
+        """See `Source.recompressed`: archives are stored as they were published."""
+
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`; empty as long as the bundle is not open."""
         return self._bundle.unavailable_reason(key, start, stop) if self._bundle else ""

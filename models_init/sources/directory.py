@@ -59,6 +59,9 @@ class DirectorySource:
     def bypass_caches(self, _key: str) -> None:
         """See `Source.bypass_caches`: there are none."""
 
+    def recompressed(self, _key: str) -> None:
+        """See `Source.recompressed`: archives are stored as they were published."""
+
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
         """See `Source.unavailable_reason`: a directory never omits parts of an archive on purpose."""
         return ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from models_init.formats.manifest import Archive
     from models_init.sources.source import Sink, Source
 
 
@@ -38,6 +39,10 @@ class LazySource:
     def bypass_caches(self, key: str) -> None:
         """See `Source.bypass_caches`."""
         self._opened().bypass_caches(key)
+
+    def recompressed(self, key: str) -> Archive | None:
+        """See `Source.recompressed`."""
+        return self._opened().recompressed(key)
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`; empty as long as the source is not open."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from models_init.formats.manifest import Archive
 
 
 class Sink(Protocol):
@@ -48,6 +51,12 @@ class Source(Protocol):
 
     def bypass_caches(self, key: str, /) -> None:
         """Make all further requests for the object bypass caches on the way, because it had a wrong byte."""
+
+    def recompressed(self, key: str, /) -> Archive | None:
+        """Return the archive that the source has instead of `key`: the same tar stream, compressed differently.
+
+        None if the source has `key` itself. Call it after the manifest was read.
+        """
 
     def unavailable_reason(self, key: str, start: int, stop: int, /) -> str:
         """Return why the source cannot serve this range although it has the manifest; "" if it can or does not know."""

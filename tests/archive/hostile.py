@@ -110,6 +110,12 @@ _STREAMS = [
     ("file in place of a directory", file(b"d/a") + file(b"d", b"x"), "'d' is both a directory and a file"),
     ("directory in place of a file", GOOD + file(b"good/", kind=b"5"), "'good' occurs twice in the archive"),
     # -- kinds
+    (
+        "whiteout",
+        file(b"conf/.wh.old.conf", b"") + END,
+        "'conf/.wh.old.conf' is a whiteout, which removes files of another",
+    ),
+    ("opaque directory", file(b".wh..wh..opq", b"") + END, "'.wh..wh..opq' is a whiteout"),
     ("symbolic link", _link(b"2"), "'link' is a symbolic link"),
     ("hard link", _link(b"1", b"good"), "'link' is a hard link"),
     ("character device", block(b"null", kind=b"3"), "'null' is a character device"),

@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from models_init.core.events import NullObserver
 from models_init.publish.pack.version_directory import VersionDirectory
@@ -14,9 +15,10 @@ from models_init.publish.upload.registry import PushOptions, push_all
 from models_init.sources.oci.registry import RegistryAccess
 from models_init.sources.wrappers.retry import RetryPolicy
 from tests import services
+from tests.archive.archives import file
 from tests.registry.tools import Tool, busybox_root, containerd, podman
-from tests.services.registry import serve
-from tests.site import COMMON, DUTCH
+from tests.services.registry import plain, serve
+from tests.site import COMMON, DUTCH, NEWER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +96,55 @@ def test_copy_by_podman_in_the_same_registry_is_installed(
     site = registry_site.but(MODELS_URL=f"oci://{published.host}/podman")
     assert site.run().code == 0
     assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def test_copy_that_podman_has_compressed_again_is_installed(
+    published: Registry, packs: Packs, registry_site: Site, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The archive is fetched as a whole, its files are checked by the manifest, and later upgrades reuse its chunks."""
+    with serve(tmp_path_factory.mktemp("mirror")) as mirror, podman(tmp_path, published.host, mirror.host) as tool:
+        _repush(tool, published, mirror, "--compression-format", "gzip")
+        site = registry_site.but(MODELS_URL=f"oci://{mirror.host}/podman")
+        assert site.run("--check").code == 0
+        done = site.run("--json")
+        assert done.code == 0
+        assert done.err.count("recompressed") == 2
+        assert packs.differences(site, COMMON, DUTCH) == []
+        assert site.run("--verify").code == 0
+        assert "nothing to do" in site.run().out
+        largest = max(packs.manifest(COMMON).files, key=lambda entry: entry.size)
+        (site.active("common") / largest.path).write_bytes(b"damaged")
+        repaired = site.run("--repair")
+        assert repaired.code == 21
+        assert "only compressed again" in repaired.fault
+        upgraded = site.run("--json", REALTIME_LANGUAGE_VERSION=NEWER.version, MODELS_URL=packs.url)
+        assert upgraded.json["bytes_fetched"] < 0.2 * packs.manifest(NEWER).archive.size
+
+
+@pytest.mark.parametrize("change", ["content", "additional file", "truncated"])
+def test_copy_with_other_files_is_refused(
+    packs: Packs, registry_site: Site, tmp_path_factory: pytest.TempPathFactory, change: str
+) -> None:
+    """A layer that was compressed again has another digest than the archive: the manifest decides about each file."""
+    directory = packs.directory / COMMON.name / COMMON.version
+    stream = bytearray(plain((directory / "pack.tar.zst").read_bytes()))
+    if change == "content":
+        stream[len(stream) // 2] ^= 1
+    elif change == "additional file":
+        stream[-1024:] = file(b"more", b"bytes") + bytes(1024)
+    else:
+        del stream[-5000:]
+    documents = {"manifest.json": (directory / "manifest.json").read_bytes()}
+    with serve(tmp_path_factory.mktemp("changed")) as registry:
+        layer = zstandard.compress(bytes(stream), 3)
+        registry.push(f"models/{COMMON.name}", COMMON.version, documents, layer)
+        dutch = packs.directory / DUTCH.name / DUTCH.version
+        documents = {"manifest.json": (dutch / "manifest.json").read_bytes()}
+        registry.push(f"models/{DUTCH.name}", DUTCH.version, documents, (dutch / "pack.tar.zst").read_bytes())
+        done = registry_site.run(MODELS_URL=f"oci://{registry.host}/models")
+    assert done.code in (10, 30)
+    assert "common 2026.04: " in done.fault
+    assert not (registry_site.volume / "current").exists()
 
 
 def _repush(tool: Tool, origin: Registry, target: Registry, *options: str) -> None:

@@ -147,6 +147,9 @@ class FakeSource:
         """See `Source.bypass_caches`."""
         self.uncached.append(key)
 
+    def recompressed(self, _key: str) -> None:
+        """See `Source.recompressed`."""
+
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
         """See `Source.unavailable_reason`."""
         return ""

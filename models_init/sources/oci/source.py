@@ -24,6 +24,7 @@ from models_init.core.errors import (
 )
 from models_init.core.pack_ref import PackRef
 from models_init.formats import oci
+from models_init.formats.manifest import Archive
 from models_init.sources.http.ranges import check_range
 from models_init.sources.oci.metadata_layer import LAYER_LIMIT, DeclaredArchive, declared_archive, read_metadata
 from models_init.sources.oci.registry import Registry, RegistryAccess, Request
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from models_init.formats.oci import Descriptor, ImageManifest
     from models_init.sources.source import Sink
 
+_RECOMPRESSED = "recompressed-pack.tar"
+"""The key's last part for an archive that another tool has compressed again."""
+
 _PAGE_LIMIT = 8 << 20  # bytes of one page of a list
 _PAGES = 1000
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
@@ -41,11 +45,15 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class _Image(NamedTuple):
-    """A published pack: its manifest and signature by file name, and the layer with its archive."""
+    """A published pack: its manifest and signature by file name, and the layer with its archive.
+
+    `is_exact` is False if the layer is not the archive that the manifest names, but has been compressed again.
+    """
 
     documents: dict[str, bytes]
     declared: DeclaredArchive
     archive: Descriptor | None
+    is_exact: bool
 
 
 class OciSource:
@@ -106,6 +114,14 @@ class OciSource:
         """See `Source.bypass_caches`."""
         self._uncached.add(key)
 
+    def recompressed(self, key: str) -> Archive | None:
+        """See `Source.recompressed`: tools that push an image again may compress its layers again."""
+        ref, file = _parts(key)
+        image = self._images.get(ref)
+        if not image or not image.archive or image.is_exact or file != image.declared.file:
+            return None
+        return Archive(_RECOMPRESSED, image.archive.size, image.archive.digest)
+
     def unavailable_reason(self, _key: str, _start: int, _stop: int) -> str:
         """See `Source.unavailable_reason`: a registry never omits parts of a layer on purpose."""
         return ""
@@ -139,7 +155,8 @@ class OciSource:
         declared = declared_archive(documents)
         others = image.layers[1:]
         exact = next((layer for layer in others if layer.digest == declared.digest), None)
-        return _Image(documents, declared, exact or next(iter(others), None))
+        is_exact = exact is not None or not declared.digest
+        return _Image(documents, declared, exact or next(iter(others), None), is_exact)
 
     async def _resolve(self, ref: PackRef) -> ImageManifest:
         """Return the image manifest of a tag; of an index, the image for this platform."""
@@ -203,8 +220,13 @@ class OciSource:
         )
 
     def _layer(self, image: _Image, file: str, key: str) -> Descriptor:
-        if not image.archive or file != image.declared.file:
+        if not image.archive or file not in (_RECOMPRESSED, image.declared.file):
             raise NotFoundError(f"{self.name} has no {key}")
+        if file != _RECOMPRESSED and not image.is_exact:
+            raise NotFoundError(
+                f"{self.name} has {key} only compressed again, so that parts of it cannot be fetched; copy the "
+                "published image with a tool that keeps its layers, such as skopeo or oras"
+            )
         return image.archive
 
     async def _tags(self, pack: str) -> list[str]:

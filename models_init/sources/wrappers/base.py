@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from models_init.formats.manifest import Archive
     from models_init.sources.source import Sink, Source
 
 
@@ -34,6 +35,10 @@ class SourceWrapper:
     def bypass_caches(self, key: str) -> None:
         """See `Source.bypass_caches`."""
         self._inner.bypass_caches(key)
+
+    def recompressed(self, key: str) -> Archive | None:
+        """See `Source.recompressed`."""
+        return self._inner.recompressed(key)
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
         """See `Source.unavailable_reason`."""
