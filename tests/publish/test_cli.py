@@ -192,6 +192,26 @@ def test_json_result_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["packs"][0]["sound"] is True
 
 
+def test_json_failure_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the exit code, the error and its remedy; the line on standard error stays."""
+    message = "the directory nosuch does not exist; name the directory with the models"
+    assert main(build_arguments(Path("nosuch"), tmp_path, "--json")) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"models-pack: error: {message}\n"
+    remedy = "name the directory with the models"
+    assert json.loads(printed.out) == {"exit_code": 2, "error": message, "remedy": remedy}
+
+    assert main(["check", "--json", "--unknown"]) == 2
+    failed = json.loads(capsys.readouterr().out)
+    assert (failed["exit_code"], failed["remedy"]) == (2, "see models-pack check --help")
+
+    archive_of(pack(tmp_path, FILES)).write_bytes(b"wrong")
+    assert main(["check", str(tmp_path), "--json"]) == 30
+    failed = json.loads(capsys.readouterr().out)
+    assert (failed["exit_code"], failed["packs"][0]["sound"]) == (30, False)
+    assert failed["error"].startswith(f"{failed['packs'][0]['fault_count']} faults in nl-nl/2026.04: ")
+
+
 def test_check_exits_with_most_severe_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad, worse = (pack(tmp_path, FILES, ref) for ref in map(_ref, ("common", "nl-nl", "en-us")))
     bad.manifest.write_bytes(b"{}")

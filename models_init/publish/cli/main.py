@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 from argparse import ArgumentParser
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from models_init import __version__
 from models_init.core.errors import EXIT_INTERRUPTED, UsageError
 from models_init.core.signals import StoppedError, raise_on_signals
-from models_init.output import console
+from models_init.output import console, failure
 from models_init.publish.cli.commands import build, bundle, check, compare, describe, inspect, keygen, sign, upload
 from models_init.publish.cli.report import PROGRAM, notice
 
@@ -24,15 +25,29 @@ COMMANDS: tuple[Subcommand, ...] = (build, describe, check, keygen, sign, upload
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit code; report an error as one line on standard error."""
+    """Run one subcommand and return the exit code.
+
+    An error is reported as one line on standard error, and with `--json` as an object on standard output, too.
+    """
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         with _stoppable():
             return _run(build_parser().parse_args(argv))
     except StoppedError as stopped:
-        notice(f"{'interrupted' if stopped.exit_code == EXIT_INTERRUPTED else 'terminated'}; run again")
+        how = "interrupted" if stopped.exit_code == EXIT_INTERRUPTED else "terminated"
+        _print_failure({"exit_code": stopped.exit_code, "error": how, "remedy": "run again"}, as_json=as_json)
+        notice(f"{how}; run again")
         return stopped.exit_code
-    except Exception as error:  # noqa: BLE001 - the outermost level: any unexpected error is reported as a bug
+    except Exception as unexpected:  # noqa: BLE001 - the outermost level: any unexpected error is reported as a bug
+        error = failure.expected(unexpected)
+        _print_failure(failure.failure_content(error), as_json=as_json)
         return console.fault(error, program=PROGRAM)
+
+
+def _print_failure(content: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        with suppress(UsageError):  # stdout cannot be written; stderr and the exit code report the failure
+            console.result(content, as_json=True)
 
 
 def _run(arguments: Namespace) -> int:
@@ -44,6 +59,7 @@ def _run(arguments: Namespace) -> int:
     for warning in report.warnings:
         notice(f"warning: {warning}")
     facts = report.facts | ({"warnings": list(report.warnings)} if report.warnings else {})
+    facts |= failure.failure_content(report.error) if report.error else {}
     console.result(facts if arguments.json else report.text, as_json=arguments.json)
     return console.fault(report.error, program=PROGRAM) if report.error else 0
 
