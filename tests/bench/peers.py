@@ -1,6 +1,6 @@
 """The programs that are compared: models_init, and each peer as its manual recommends for the same result.
 
-Every peer checks what it brought: aria2, curl and rclone by sha256sum, casync and zchunk by the digests in their index;
+Every peer verifies its result: aria2, curl and rclone by sha256sum, casync and zchunk by the digests in their index;
 rsync compares sizes and times, or with `-c` digests.
 """
 

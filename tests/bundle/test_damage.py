@@ -246,7 +246,7 @@ _PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda directory: shutil.copy(directory / "site.tar.002", directory / "site.tar.006"),
         "site.tar.006 does not belong to the bundle, which has 5 parts",
     ),
-    "another bundle beside it": (
+    "next to another bundle": (
         lambda directory: shutil.copy(directory / "site.tar.002", directory / "other.tar.001"),
         "has parts of several bundles (other.tar, site.tar.*)",
     ),

@@ -57,7 +57,7 @@ def delivery_directory(whole: Path, parts: Path, tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("location", ["whole", "parts", "beside"])
+@pytest.mark.parametrize("location", ["whole", "parts", "next to script"])
 def test_models_option_installs_packs_without_docker(
     tools: Path, delivery_directory: Path, packs: Packs, location: str
 ) -> None:
@@ -65,7 +65,7 @@ def test_models_option_installs_packs_without_docker(
     named = {
         "whole": ["--bundle", delivery_directory / "site.tar"],
         "parts": ["--bundle", delivery_directory / "parts/site.tar.001"],
-        "beside": [],
+        "next to script": [],
     }
     volume = delivery_directory / "models"
     done = _run(tools, "--models", volume, *named[location], script=delivery_directory / "install.sh")

@@ -66,7 +66,7 @@ def test_concatenated_parts_are_ordinary_tar(whole: Path, parts: Path, packs: Pa
         assert one.getnames() == other.getnames()
         archive = one.extractfile(_ARCHIVE)
         assert archive
-        digest = hashlib.file_digest(archive, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants getbuffer
+        digest = hashlib.file_digest(archive, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed requires getbuffer
     assert f"sha256:{digest}" == packs.manifest(DUTCH).archive.digest
 
 

@@ -109,8 +109,8 @@ def test_dereference_follows_links_inside_directory(tmp_path: Path) -> None:
 
 def test_dereference_refuses_outside_broken_and_circular_links(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"sub/file": b""})
-    write(tmp_path / "src-beside", {"file": b""})
-    (directory / "out").symlink_to(tmp_path / "src-beside/file")
+    write(tmp_path / "src-other", {"file": b""})
+    (directory / "out").symlink_to(tmp_path / "src-other/file")
     (directory / "nowhere").symlink_to("missing")
     (directory / "self").symlink_to("self")
     (directory / "sub/up").symlink_to("..")

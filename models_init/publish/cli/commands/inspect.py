@@ -63,7 +63,7 @@ def _text(found: BundleInspection) -> str:
         else "complete: installs on an empty volume"
     )
     packs = [
-        (pack.ref.name, pack.ref.version, human_size(pack.archive_size), _carried(pack), pack.signed_by or "nobody")
+        (pack.ref.name, pack.ref.version, human_size(pack.archive_size), _carried(pack), pack.signed_by or "unsigned")
         for pack in found.packs
     ]
     lines = [
