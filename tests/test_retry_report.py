@@ -51,7 +51,7 @@ def test_outage_is_reported_at_intervals_with_time_left(
     }
     assert sum(int(str(facts["failures"])) for _, facts in lines) == 81
     assert lines[-1][1]["left_seconds"] == 240.0
-    assert (last, facts) == ("recovered", {"host": "models.example", "outage_seconds": pytest.approx(60.8, abs=0.1)})
+    assert (last, facts) == ("recovered", {"source": "models.example", "outage_seconds": pytest.approx(60.8, abs=0.1)})
 
 
 def test_each_host_has_its_own_interval(report: RetryReport, observer: Recorder) -> None:

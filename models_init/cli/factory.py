@@ -23,6 +23,7 @@ from models_init.sources.wrappers.retry import RetryingProbe, RetryingSource, Re
 from models_init.sources.wrappers.straggler import StragglerSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from models_init.cli.settings import Settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from models_init.core.events import Observer
     from models_init.install.trust import SignaturePolicy
     from models_init.sources.azure import ContainerAccess
+    from models_init.sources.http.request_log import RequestRecord
     from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
@@ -90,7 +92,9 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
 
     _warn_of_ignored_entries(settings, observer)
     renewal = TokenRefresh(settings.token_seconds, report_refusal) if settings.token_file else None
-    transport = TransportOptions(settings.idle_seconds, settings.ca_file, _receive_buffer(settings))
+    transport = TransportOptions(
+        settings.idle_seconds, settings.ca_file, _receive_buffer(settings), _request_log(settings, observer)
+    )
     read_token = None if settings.anonymous else settings.read_token
     return ContainerAccess(settings.url, settings.prefix, read_token, transport, renewal)
 
@@ -98,10 +102,34 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
 def _registry_access(settings: Settings, observer: Observer) -> RegistryAccess:
     """Return the access to the registry for an install; warn about entries of NO_PROXY that cannot match."""
     _warn_of_ignored_entries(settings, observer)
-    return registry_access(settings, _receive_buffer(settings))
+    return registry_access(settings, _receive_buffer(settings), _request_log(settings, observer))
 
 
-def registry_access(settings: Settings, receive_buffer: int = 0) -> RegistryAccess:
+def _request_log(settings: Settings, observer: Observer) -> Callable[[RequestRecord], None] | None:
+    """Return a function that logs a request at level debug, or None at any other level."""
+    if settings.log_level != "debug":
+        return None
+
+    def log(record: RequestRecord) -> None:
+        facts = {"range": record.requested_range, "error": record.error}
+        observer.event(
+            "request",
+            level="debug",
+            method=record.method,
+            url=record.url,
+            status=record.status,
+            received_bytes=record.received,
+            took_seconds=round(record.seconds, 3),
+            connection=record.connection,
+            **{name: text for name, text in facts.items() if text},
+        )
+
+    return log
+
+
+def registry_access(
+    settings: Settings, receive_buffer: int = 0, on_request: Callable[[RequestRecord], None] | None = None
+) -> RegistryAccess:
     """Return the access to the registry: with the user of the settings, else with that of a credential file."""
     from models_init.sources.http.client import TransportOptions
     from models_init.sources.oci.credential_files import RegistryCredentials, find_credentials
@@ -115,7 +143,7 @@ def registry_access(settings: Settings, receive_buffer: int = 0) -> RegistryAcce
             return RegistryCredentials(settings.registry_user, password, "", origin)
         return find_credentials(urlsplit(url).netloc, repository, os.environ)
 
-    transport = TransportOptions(settings.idle_seconds, settings.ca_file, receive_buffer)
+    transport = TransportOptions(settings.idle_seconds, settings.ca_file, receive_buffer, on_request)
     return RegistryAccess(url, prefix, read_credentials, transport)
 
 

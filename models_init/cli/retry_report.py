@@ -64,7 +64,7 @@ class RetryReport:
         outage, now = self._outages[host], self._clock()
         outage.is_over = True
         if now - outage.began >= _OUTAGE:
-            self._observer.event("recovered", host=host, outage_seconds=round(now - outage.began, 1))
+            self._observer.event("recovered", source=host, outage_seconds=round(now - outage.began, 1))
             del self._outages[host]
 
 

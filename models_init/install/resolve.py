@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError, HiddenError, ManifestError, ModelsInitError, NotFoundError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from models_init.install.trust import SignaturePolicy
     from models_init.sources.source import Source
     from models_init.volume.layout import Volume
+
+
+_LIST_SECONDS = 10.0  # a list only adds advice to an error, so it is not worth minutes of retries
 
 
 async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -> bytes:
@@ -43,9 +47,10 @@ def installed(volume: Volume, ref: PackRef) -> Resolved:
 async def _not_found_error(source: Source, ref: PackRef, error: NotFoundError) -> NotFoundError:
     """Return an error that lists the available versions or packs if the source can list them."""
     try:
-        versions = await source.names(ref.name)
-        packs = [] if versions else await source.names("")
-    except ModelsInitError:
+        async with asyncio.timeout(_LIST_SECONDS):
+            versions = await source.names(ref.name)
+            packs = [] if versions else await source.names("")
+    except (ModelsInitError, TimeoutError):
         return NotFoundError(f"{ref} is not at {source.name} ({error}); check its name and version")
     if ref.version in versions:
         return NotFoundError(f"{ref} has no manifest: its publishing is not finished; run again later, or set another")

@@ -52,9 +52,9 @@ class DirectorySource:
         except (FileNotFoundError, NotADirectoryError) as error:
             if directory and self._directory.is_dir():
                 return []
-            raise _translated(error, self._directory) from error
+            raise self._translated(error, self._directory) from error
         except OSError as error:
-            raise _translated(error, self._directory / directory) from error
+            raise self._translated(error, self._directory / directory) from error
 
     def bypass_caches(self, _key: str) -> None:
         """See `Source.bypass_caches`: there are none."""
@@ -78,7 +78,7 @@ class DirectorySource:
             with os.fdopen(_opened(self._directory / key), "rb") as file:
                 content = file.read(limit + 1)
         except OSError as error:
-            raise _translated(error, self._directory / key) from error
+            raise self._translated(error, self._directory / key) from error
         if len(content) > limit:
             raise SourceError(
                 f"{self._directory / key} is larger than {limit} bytes; check that it is a pack of models-pack"
@@ -91,7 +91,7 @@ class DirectorySource:
             descriptor = _opened(path)
             size = os.fstat(descriptor).st_size
         except OSError as error:
-            raise _translated(error, path) from error
+            raise self._translated(error, path) from error
         if not 0 <= start < stop <= size:
             os.close(descriptor)
             raise SourceError(
@@ -104,12 +104,24 @@ class DirectorySource:
         try:
             count = os.preadv(descriptor, [buffer], offset)
         except OSError as error:
-            raise _translated(error, self._directory / key) from error
+            raise self._translated(error, self._directory / key) from error
         if count == 0:
             raise UnavailableError(
                 f"{self._directory / key} became shorter while it was read; copy the pack into the directory again"
             )
         return count
+
+    def _translated(self, error: OSError, path: Path) -> ModelsInitError:
+        """Return the exception for an error about `path`. A missing top directory is an error of its own."""
+        if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+            if not self._directory.is_dir():
+                return SourceError(
+                    f"the directory {self._directory} does not exist; mount the disk or share, or correct MODELS_URL"
+                )
+            return NotFoundError(f"{path} does not exist")
+        if isinstance(error, PermissionError):
+            return AccessError(f"{path} cannot be read: {error.strerror}; give the running user read permission")
+        return UnavailableError(f"{path} cannot be read: {error.strerror}; check the disk or the mount")
 
 
 def _opened(path: Path) -> int:
@@ -125,11 +137,3 @@ def _opened(path: Path) -> int:
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise SourceError(f"{path} is not a regular file; copy the pack into the directory again")
-
-
-def _translated(error: OSError, path: Path) -> ModelsInitError:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
-        return NotFoundError(f"{path} does not exist")
-    if isinstance(error, PermissionError):
-        return AccessError(f"{path} cannot be read: {error.strerror}; give the running user read permission")
-    return UnavailableError(f"{path} cannot be read: {error.strerror}; check the disk or the mount")

@@ -319,9 +319,9 @@ async def test_transient_error_is_retried(site: Site, packs: Packs) -> None:
 
 
 def test_missing_source_directory_is_reported(site: Site) -> None:
-    """An unmounted share is exit code 21."""
+    """An unmounted share is exit code 20."""
     found = check(site, MODELS_URL="file:///nowhere/packs")
-    assert (found.code, found.named("failed")) == (21, ["source"])
+    assert (found.code, found.named("failed")) == (20, ["source"])
 
 
 # -- the packs

@@ -11,6 +11,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
@@ -23,13 +24,16 @@ from models_init.core.errors import SourceError
 from models_init.sources.http.errors import head_error, network_error, proxy_status_error
 from models_init.sources.http.origin import Origin, Route, web_address
 from models_init.sources.http.proxies import proxy_for
+from models_init.sources.http.request_log import LOCAL_PORT, RequestTimer
 from models_init.sources.http.response import Response
 from models_init.sources.http.tls import client_context, describe_connection
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from io import BytesIO
+
+    from models_init.sources.http.request_log import RequestRecord
 
 CONNECT_LIMIT = 15.0
 """Maximum seconds to establish a connection: TCP, TLS, and the proxy's response to CONNECT."""
@@ -49,11 +53,13 @@ class TransportOptions:
     A connection that delivers almost no bytes for `idle_limit` is closed. `ca_file` is the file of the trusted
     certificates, or empty for those of the system. `receive_buffer` limits the bytes that the kernel and aiohttp buffer
     for a connection; 0 means their defaults. Without this limit, a rate-limited transfer would begin with a burst.
+    `on_request` is called at the end of each request.
     """
 
     idle_limit: float = 30.0
     ca_file: str = ""
     receive_buffer: int = 0
+    on_request: Callable[[RequestRecord], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,7 @@ class HttpClient:
     async def _send(self, request: _Request, first: Origin) -> Response:
         """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
         session, route = self._open_session(), self._route(request.url)
+        timer = self._timer(request)
         try:
             async with asyncio.timeout(CONNECT_LIMIT + self._options.idle_limit):  # covers a head that arrives slowly
                 response = await session.request(
@@ -163,14 +170,27 @@ class HttpClient:
                     ssl=self._context() if route.has_tls else True,
                 )
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: the host name is invalid in DNS
-            raise network_error(error, route) from None
+            translated = network_error(error, route)
+            if timer:
+                timer.ended(0, 0, 0, str(translated))
+            raise translated from None
         if unclear := head_error(response, route):
             response.close()
             raise unclear
         if response.status == 407 and route.proxy:
             response.close()
             raise proxy_status_error(407, route)
-        return Response(response, route.origin, self._options.idle_limit, is_elsewhere=route.origin != first)
+        answer = Response(response, route.origin, self._options.idle_limit, is_elsewhere=route.origin != first)
+        if timer:
+            answer.on_release = partial(timer.ended, connection=LOCAL_PORT.get())
+        return answer
+
+    def _timer(self, request: _Request) -> RequestTimer | None:
+        """Return a timer for the request if requests are logged."""
+        if not self._options.on_request:
+            return None
+        clock, requested_range = asyncio.get_running_loop().time, request.headers.get("Range", "")
+        return RequestTimer(self._options.on_request, clock, request.method, request.url, requested_range, clock())
 
     def _open_session(self) -> aiohttp.ClientSession:
         if not self._session:
@@ -233,6 +253,8 @@ class _Connector(aiohttp.TCPConnector):
         while (protocol := connection.protocol) and protocol.should_close:
             connection.close()
             connection = await super().connect(*arguments, **options)
+        if connection.transport and (address := connection.transport.get_extra_info("sockname")):
+            LOCAL_PORT.set(address[1])
         self.last_tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None
         return connection
 

@@ -13,6 +13,8 @@ from models_init.sources.http.errors import body_error
 from models_init.sources.http.origin import web_address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models_init.sources.http.origin import Origin
     from models_init.sources.source import Sink
 
@@ -34,6 +36,9 @@ class Response:
         self._low_speed = _LowSpeedDetector(idle_limit)
         self._unread = memoryview(b"")
         self._is_elsewhere = is_elsewhere
+        self._received = 0
+        self.on_release: Callable[[int, int], None] | None = None
+        """Called once, with the status and the number of received bytes of the body."""
 
     @property
     def status(self) -> int:
@@ -113,6 +118,9 @@ class Response:
 
     def release(self) -> None:
         """Return the connection to the pool, or close it if the body was not read to its end."""
+        if self.on_release:
+            self.on_release(self.status, self._received)
+            self.on_release = None
         if self._response.content.at_eof() or not self._response.connection:
             self._response.release()
         else:
@@ -137,6 +145,7 @@ class Response:
                     block, _ = await content.readchunk()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # aiohttp: RuntimeError("Connection closed.")
             raise body_error(error, self._origin.name) from None
+        self._received += len(block)
         if self._low_speed.is_slow(len(block), loop.time() - began):
             raise UnavailableError(f"{self._origin.name} sends almost no bytes; check the network")
         return block
