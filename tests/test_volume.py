@@ -16,9 +16,9 @@ from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import SCHEMA, Archive, File, Manifest
 from models_init.formats.release import Release, release_of
 from models_init.fs.capabilities import NameRules
+from models_init.install.volume_checks import check_names
 from models_init.volume.activation import Switch
 from models_init.volume.layout import UNLIMITED, Volume
-from models_init.volume.name_check import check_names
 
 if TYPE_CHECKING:
     from pathlib import Path

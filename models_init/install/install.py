@@ -13,9 +13,9 @@ from models_init.core.workers import each
 from models_init.formats import manifest
 from models_init.formats.release import release_of
 from models_init.install import assemble, resolve
+from models_init.install.volume_checks import check_names
 from models_init.transfer.plan import PackSurvey, Plan, check_compatibility, make_plan
 from models_init.volume.activation import Switch
-from models_init.volume.name_check import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

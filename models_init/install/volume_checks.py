@@ -10,6 +10,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from models_init.core.errors import NotWritableError
+from models_init.core.names import changing_names, colliding_names, same_path_error
 from models_init.fs import capabilities
 from models_init.fs.files import temp_path
 from models_init.fs.os_errors import volume_errors
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from models_init.formats.manifest import Manifest
     from models_init.install.check_report import CheckReport
     from models_init.volume.layout import Volume
 
@@ -38,6 +41,26 @@ def inspect(volume: Volume, found: CheckReport) -> None:
     for check in CHECKS[1:]:
         if found.failed("volume"):
             found.skip(check, "the volume cannot be written")
+
+
+def check_names(volume: Volume, manifest: Manifest) -> None:
+    """Raise `NotWritableError` if two names of the pack are the same on the volume, or one is listed differently.
+
+    The volume is tested only if the pack has a name that could be affected, and if it is writable. Blocks: for worker
+    threads.
+    """
+    paths = [*manifest.all_directories(), *(file.path for file in manifest.files)]
+    affected = next(changing_names([manifest.version, *paths]), None)
+    rules = volume.name_rules() if affected else None
+    if not rules:
+        return
+    for one, other in colliding_names(paths, case=rules.ignores_case, form=rules.ignores_form):
+        raise same_path_error(str(volume.root), str(manifest.ref), one, other)
+    if not rules.keeps_names:
+        raise NotWritableError(
+            f"{volume.root} cannot hold {manifest.ref}: this file system lists {affected!a} under another name; use "
+            "one for MODELS_DIR that keeps upper and lower case and Unicode normal forms"
+        )
 
 
 def _named(volume: Volume) -> str:
