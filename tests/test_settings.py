@@ -366,6 +366,14 @@ def test_missing_token_suggests_anonymous_access_only_for_other_servers(
     assert ("MODELS_ANONYMOUS=yes" in str(missing.value)) == is_mentioned
 
 
+def test_unreadable_files_are_reported_together_with_other_faults() -> None:
+    """One run of the program shows all that has to be corrected."""
+    files = {"MODELS_CA_FILE": "/nosuch/ca.pem", "MODELS_SAS_TOKEN_FILE": "/nosuch/token"}
+    found = faults(MODELS_MEMORY="much", **files)
+    assert [fault.partition("=")[0] for fault in found] == ["MODELS_MEMORY", *files]
+    assert found[1].startswith("MODELS_CA_FILE=/nosuch/ca.pem cannot be read: No such file or directory; set it to")
+
+
 def test_file_url_is_decoded_to_a_directory() -> None:
     """Other URLs have no directory."""
     assert local_directory("file:///mnt/my%20packs") == Path("/mnt/my packs")

@@ -90,6 +90,7 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
             text=f"waiting {settings.token_seconds:.0f} s for a newer token in {settings.token_file}",
         )
 
+    _check_files(settings)
     _warn_of_ignored_entries(settings, observer)
     renewal = TokenRefresh(settings.token_seconds, report_refusal) if settings.token_file else None
     transport = TransportOptions(
@@ -97,6 +98,22 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     )
     read_token = None if settings.anonymous else settings.read_token
     return ContainerAccess(settings.url, settings.prefix, read_token, transport, renewal)
+
+
+def _check_files(settings: Settings) -> None:
+    """Raise one `UsageError` for both the token and the CA file, before any connection."""
+    if not settings.ca_file:
+        return
+    from models_init.sources.http.tls import client_context
+
+    faults: list[str] = []
+    for read in (lambda: settings.anonymous or settings.read_token(), lambda: client_context(settings.ca_file)):
+        try:
+            read()
+        except UsageError as error:
+            faults += error.faults
+    if faults:
+        raise UsageError(*faults)
 
 
 def _registry_access(settings: Settings, observer: Observer) -> RegistryAccess:

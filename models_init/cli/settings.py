@@ -233,11 +233,15 @@ def _read_file(variable: str, path: str, content: str) -> str:
     try:
         return decode_text(Path(path).read_bytes()).strip()
     except (OSError, ValueError) as error:  # ValueError: not UTF-8 or UTF-16, or a path with a NUL
-        reason = getattr(error, "strerror", "") or "it is not text"
-        raise UsageError(
-            f"{variable}={escaped(path)} cannot be read: {reason}; name the file that contains the {content}, and let "
-            f"user {os.geteuid()} read it"
-        ) from error
+        raise UsageError(_unreadable(variable, path, content, error)) from error
+
+
+def _unreadable(variable: str, path: str, content: str, error: Exception) -> str:
+    reason = getattr(error, "strerror", "") or "it is not text"
+    return (
+        f"{variable}={escaped(path)} cannot be read: {reason}; set it to the file that contains the {content}, and let "
+        f"user {os.geteuid()} read it"
+    )
 
 
 # -- values derived from the declarations
@@ -292,6 +296,8 @@ def read(environment: Mapping[str, str], *, with_packs: bool) -> Settings:
     if with_packs:
         faults += [*_missing(settings, invalid), *_duplicates(settings)]
     faults += _contradictions(settings)
+    if faults:
+        faults += _unreadable_files(settings)
     packs = _packs(settings) if with_packs else ()
     return settings.model_copy(update={"packs": packs, "faults": tuple(dict.fromkeys(map(redact, faults)))})
 
@@ -357,6 +363,24 @@ def _packs(settings: Settings) -> tuple[PackRef, ...]:
 def _languages_with_versions(settings: Settings) -> list[tuple[str, str]]:
     languages = settings.languages or settings.language
     return [(name, version or settings.language_version) for name, version in languages]
+
+
+def _unreadable_files(settings: Settings) -> Iterator[str]:
+    """Return a fault for each named file that cannot be read, so that it is reported together with other faults.
+
+    Alone it is an error only when the file is needed: a start with nothing to do needs none of them.
+    """
+    files = {
+        "MODELS_CA_FILE": (settings.ca_file, "CA certificates to trust"),
+        "MODELS_SAS_TOKEN_FILE": (settings.token_file, "token"),
+        "MODELS_PUBLIC_KEY_FILE": (settings.public_key_file, "publisher's public keys"),
+    }
+    for variable, (path, content) in files.items():
+        try:
+            with open(path or os.devnull, "rb"):
+                pass
+        except (OSError, ValueError) as error:
+            yield _unreadable(variable, path, content, error)
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
