@@ -49,6 +49,16 @@ def test_packs_are_installed_upgraded_and_verified(registry_site: Site, cloud: C
     assert leaks(installed.out + installed.err) == []
 
 
+def test_secrets_appear_in_no_output_and_no_file(registry_site: Site, cloud: Cloud) -> None:
+    """Neither the password nor a token nor a signed URL, also where a request fails."""
+    site = registry_site.but(**pull_from(cloud), MODELS_LOG_LEVEL="debug")
+    texts = [text for done in (site.run(REALTIME_LANGUAGES="fy-nl"), site.run()) for text in (done.out, done.err)]
+    texts += [path.read_text() for path in site.volume.rglob("*.json")]
+    assert len(texts) > 6
+    assert cloud.counts["tokens"] > 2
+    assert [text for text in texts if cloud_registry.PASSWORD in text or leaks(text)] == []
+
+
 def test_one_token_and_one_link_serve_all_connections(registry_site: Site, cloud: Cloud) -> None:
     site = registry_site.but(**pull_from(cloud), MODELS_CONNECTIONS="16")
     assert site.run().code == 0
