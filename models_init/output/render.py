@@ -130,18 +130,22 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         rows += [(ref.name, ref.version, _known_size(total), _incomplete(done, total)) for ref, done, total in staged]
         lines += ["", table(rows, ("PACK", "VERSION", "SIZE", "STATE"))]
     if releases:
-        shown = [
-            (
-                "*" if current and release.id == current.id else "",
-                release.id,
-                release.created,
-                ", ".join(str(pack.ref) for pack in release.packs),
-                release.source,
-            )
-            for release in releases
-        ]
-        lines += ["", table(shown, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))]
+        lines += ["", _releases_table(releases, current)]
     return content, "\n".join(lines)
+
+
+def _releases_table(releases: Sequence[Release], current: Release | None) -> str:
+    rows = [
+        (
+            "*" if current and release.id == current.id else "",
+            release.id,
+            release.created,
+            ", ".join(str(pack.ref) for pack in release.packs),
+            release.source,
+        )
+        for release in releases
+    ]
+    return table(rows, ("", "RELEASE", "INSTALLED", "PACKS", "FROM"))
 
 
 def engine_license(record: LicenseRecord, now: str) -> tuple[dict[str, Any], str]:

@@ -55,6 +55,10 @@ def configure(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="the site that the bundle is for; only shown by `inspect`",
     )
+    _add_extra_files(parser)
+
+
+def _add_extra_files(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--image",
         action="append",
