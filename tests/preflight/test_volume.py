@@ -31,7 +31,7 @@ def installed(site: Site) -> Site:
 
 
 def test_missing_volume_is_judged_by_its_parent(site: Site) -> None:
-    """The volume is reported as one that will be made, and nothing is made, not even in its parent directory."""
+    """The report says that the volume will be created; nothing is created, not even in its parent directory."""
     found = check(site)
     assert (found.code, found.states["volume"]) == (0, "ok")
     assert found.text("volume").startswith(f"{site.volume} (will be created): files can be created")
@@ -40,7 +40,7 @@ def test_missing_volume_is_judged_by_its_parent(site: Site) -> None:
 
 
 def test_installed_volume_is_not_changed(installed: Site) -> None:
-    """If everything is installed, nothing is to be fetched, and not even the time of a file changes."""
+    """If all packs are installed, there is nothing to fetch, and not even the time of a file changes."""
     found = check(installed)
     assert found.code == 0
     assert found.text("pack nl-nl").endswith(", installed")
