@@ -221,7 +221,7 @@ def test_derived_manifest_is_rejected_from_source(own_packs: Packs, installed: S
     shutil.copy(installed.volume / "manifests/nl-nl/2026.04.json", own_packs.directory / "nl-nl/2026.04/manifest.json")
     done = Site(tmp_path / "other", own_packs.environment).run()
     assert done.code == 10
-    assert "is one that a site wrote for itself" in done.fault
+    assert "is one that a site wrote when it extracted an opaque archive" in done.fault
 
 
 # -- what is installed

@@ -43,7 +43,7 @@ def test_incompatible_versions_are_refused_before_download(site: LifecycleSite, 
     refused = vendor.run(*filter(None, [action]))
     assert refused.code == INCOMPATIBLE
     assert "nl-nl 2 works with common 2 or 3" in refused.err
-    assert "names 1" in refused.err
+    assert "asks for 1" in refused.err
     assert site.active == OLD
 
 
