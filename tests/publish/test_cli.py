@@ -142,7 +142,7 @@ def test_missing_package_is_reported_with_its_extra(tmp_path: Path, command: str
         [sys.executable, "-c", _WITHOUT_EXTRA, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     message = (
-        f"models-pack: error: `models-pack {command}` needs a package that is not installed ({package}): "
+        f"models-pack: error: `models-pack {command}` needs a package that is not installed: {package}; "
         "run pip install 'models-init[publish]', then run it again\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)

@@ -67,7 +67,7 @@ def _run(arguments: Namespace) -> int:
 def _missing_package(command: str, error: ModuleNotFoundError) -> str:
     package = (error.name or "a package").partition(".")[0]
     return (
-        f"`{PROGRAM} {command}` needs a package that is not installed ({package}): "
+        f"`{PROGRAM} {command}` needs a package that is not installed: {package}; "
         "run pip install 'models-init[publish]', then run it again"
     )
 
