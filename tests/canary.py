@@ -7,10 +7,12 @@ the place and never repeat the token.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
 import subprocess
+import tarfile
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -104,8 +106,17 @@ class Canary:
             self.look(f"{path}, a link", os.readlink(path))
         elif stat.S_ISREG(status.st_mode) and (status.st_size < _LARGE or path.suffix in _ALWAYS):
             content = path.read_bytes()
+            if path.name.endswith(".tar.gz"):
+                self._look_at_archive(path, content)
             if not _INPUT.fullmatch(content) and not path.name.startswith(".env"):
                 self.look(str(path), content, made_up_alone=b"\0" in content[:_HEAD])
+
+    def _look_at_archive(self, path: Path, content: bytes) -> None:
+        """Look at each file of a compressed archive, such as a support bundle."""
+        with suppress(tarfile.TarError, EOFError), tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for entry in archive:
+                if entry.size < _LARGE and (file := archive.extractfile(entry)):
+                    self.look(f"{path}, {entry.name}", file.read())
 
 
 def _current_test() -> str:

@@ -56,7 +56,7 @@ Documentation: docs/operations.md, docs/troubleshooting.md in the repository
 
 _ACTIONS = (
     *("plan", "check", "status", "verify", "repair", "rollback", "activate"),
-    *("prune", "hold", "receipt", "render_overlay", "generate"),
+    *("prune", "hold", "receipt", "support", "render_overlay", "generate"),
 )
 FORMATS = ("man", "bash", "zsh", "fish")
 _PREVIOUS = ""  # value of `--rollback` without a release
@@ -66,15 +66,16 @@ _PREVIOUS = ""  # value of `--rollback` without a release
 class Command:
     """The parsed command line.
 
-    `action` is "install" if no action's flag is given. `release` is empty if none is named; for "receipt" it is the
-    output file, for "generate" the format. `values` are the texts of the settings by variable: flags take precedence
-    over the environment.
+    `action` is "install" if no action's flag is given. `release` is empty if none is named; for "receipt" and "support"
+    it is the output file, for "generate" the format. `values` are the texts of the settings by variable: flags take
+    precedence over the environment.
     """
 
     action: str
     release: str
     keep: int
     dry_run: bool
+    with_stdin: bool
     as_json: bool
     program: tuple[str, ...]
     values: Mapping[str, str]
@@ -107,6 +108,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
         release=parsed[action] if isinstance(parsed.get(action), str) else "",
         keep=1 if parsed["keep"] is None else parsed["keep"],
         dry_run=parsed["dry_run"],
+        with_stdin=parsed["with_stdin"],
         as_json=parsed["json"],
         program=tuple(parsed["program"]),
         values={**environment, **{name: text for name, text in given.items() if text is not None}},
@@ -121,6 +123,8 @@ def _require(parsed: Mapping[str, Any], action: str, unknown: Sequence[str], par
         raise UsageError(f"unknown argument {word!a}{_advice(word, parser)}")
     if action != "prune" and (parsed["keep"] is not None or parsed["dry_run"]):
         raise UsageError("--keep and --dry-run belong to --prune; see --help")
+    if action != "support" and parsed["with_stdin"]:
+        raise UsageError("--with-stdin belongs to --support; see --help")
 
 
 def _advice(word: str, parser: argparse.ArgumentParser) -> str:
@@ -143,6 +147,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_actions(parser)
     parser.add_argument("--keep", type=_count, metavar="N", help="with --prune: releases to keep for rollback [1]")
     parser.add_argument("--dry-run", action="store_true", help="with --prune: remove nothing, report what would be")
+    parser.add_argument(
+        "--with-stdin", action="store_true", help="with --support: add what deploy/compose/support.sh writes to stdin"
+    )
     parser.add_argument("--json", action="store_true", help="print the result, or the error, as one JSON object")
     for short, long, level, text in (
         ("-q", "--quiet", "warning", "log only warnings and errors, without progress"),
@@ -174,6 +181,9 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--receipt", metavar="FILE", help="write a list of the installed packs for the vendor; - for stdout"
+    )
+    group.add_argument(
+        "--support", metavar="FILE", help="write an archive that describes this site, without secrets; - for stdout"
     )
     group.add_argument(
         "--render-overlay", action="store_true", help="print a compose overlay with one engine for each language"

@@ -15,13 +15,16 @@ from models_init.cli.up_to_date import nothing_to_do
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.signals import StoppedError, raise_on_signals
-from models_init.output import console, failure
+from models_init.output import console, failure, run_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models_init.cli.arguments import Command
     from models_init.cli.result import Result
+
+_LOGGED = ("install", "repair", "prune", "rollback", "activate")  # actions that change the volume
+_LENIENT = ("check", "support")  # actions that report invalid settings instead of ending with them
 
 
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -37,6 +40,8 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         output = _Output(settings, as_json=command.as_json)
         output.warn_of_misspelled_variables(environment)
         _require_valid(settings, command)
+        if settings.keep_logs and command.action in _LOGGED and not command.dry_run:
+            run_log.start(settings.directory, command.action)
         return output.result(_act(command, settings))
     except StoppedError as stopped:
         return (output or _early_output(argv, environment)).stopped(stopped)
@@ -69,11 +74,14 @@ class _Output(NamedTuple):
         for text in result.warnings:
             self.note("license", {"level": "warning", "text": text})
         content = result.content | ({"exit_code": result.exit_code} if result.exit_code else {})
-        console.result(content if as_json else result.text, as_json=as_json)
+        if not result.is_written:
+            console.result(content if as_json else result.text, as_json=as_json)
+        run_log.end("ended", {"exit_code": result.exit_code, "result": result.content})
         return result.exit_code
 
     def failed(self, error: BaseException) -> int:
         """Report an error."""
+        failure.log_to_volume(error)
         failure.write_termination_log(error, self.settings.termination_log)
         self._failure_object(failure.failure_content(error))
         return console.fault(error, log_format=self.settings.log_format, level=self.settings.log_level)
@@ -81,6 +89,7 @@ class _Output(NamedTuple):
     def stopped(self, stopped: StoppedError) -> int:
         """Report that a signal has ended the run."""
         remedy = "run again to continue; verified data is kept"
+        run_log.end("stopped", {"signal": str(stopped), "exit_code": stopped.exit_code})
         self._failure_object({"exit_code": stopped.exit_code, "error": f"stopped by {stopped}", "remedy": remedy})
         self.note("stopped", {"signal": str(stopped), "text": remedy})
         return stopped.exit_code
@@ -97,8 +106,8 @@ def _early_output(argv: Sequence[str], environment: Mapping[str, str]) -> _Outpu
 
 
 def _require_valid(settings: Settings, command: Command) -> None:
-    """Raise `UsageError` for the faults of the settings, which `--check` reports as part of its result."""
-    if settings.faults and command.action != "check":
+    """Raise `UsageError` for the faults of the settings, which `--check` and `--support` include in their result."""
+    if settings.faults and command.action not in _LENIENT:
         raise UsageError(*settings.faults)
 
 
@@ -106,7 +115,7 @@ def _names_packs(command: Command) -> bool:
     """Return True if the environment must name packs; optional for pruning."""
     if command.action == "prune":
         return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
-    return command.action in {"install", "plan", "check", "render_overlay"}
+    return command.action in {"install", "plan", "check", "support", "render_overlay"}
 
 
 class _Action(Protocol):
@@ -122,5 +131,6 @@ def _act(command: Command, settings: Settings) -> Result:
         require_licenses(settings)
         if done := nothing_to_do(settings):
             return done
+    run_log.event("running", {"packs": list(map(str, settings.packs))})
     action = cast("_Action", import_module(f"models_init.cli.commands.{command.action}"))
     return action.run(command, settings)

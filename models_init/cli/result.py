@@ -17,6 +17,7 @@ class Result:
 
     `warnings` are logged to stderr before the output. `is_document`: the text is a file of its own, such as a compose
     overlay, and becomes JSON only with `--json`.
+    `warnings` are logged to stderr before the output. `is_written` is True if the action has written to stdout itself.
     """
 
     content: dict[str, Any]
@@ -24,6 +25,7 @@ class Result:
     exit_code: int = EXIT_OK
     warnings: tuple[str, ...] = ()
     is_document: bool = False
+    is_written: bool = False
 
 
 def installed_content(release: Release) -> dict[str, Any]:

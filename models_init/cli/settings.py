@@ -169,6 +169,9 @@ class Settings(BaseModel):
     log_level: Annotated[str, PlainValidator(values.choice("debug", "info", "warning", "error"))] = _setting(
         "MODELS_LOG_LEVEL", "--log-level", "info", "lowest level to log: debug, info, warning or error"
     )
+    keep_logs: Annotated[bool, PlainValidator(values.yes_no)] = _setting(
+        "MODELS_KEEP_LOGS", "--keep-logs", "yes", "no: do not keep the logs of the last five runs on the volume"
+    )
     termination_log: _File = _setting(
         "MODELS_TERMINATION_LOG",
         "--termination-log",

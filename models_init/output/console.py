@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from models_init.core.errors import EXIT_BUG, UsageError
 from models_init.core.redaction import redact
+from models_init.output import run_log
 from models_init.output.failure import exit_code_of, faults_of, remedy_of
 from models_init.output.progress import BarReporter, EventLogger, Heartbeat, LineReporter
 from models_init.output.stream_writer import StreamWriter
@@ -137,6 +138,7 @@ class _StderrCapture(TextIOBase):
     def write(self, text: str) -> int:
         *complete, self._rest = (self._rest + text).split("\n")
         for line in filter(str.strip, complete):
+            run_log.event("stderr", {"level": "warning", "text": line})
             self._event_logger.write("stderr", {"level": "warning", "text": line})
         return len(text)
 

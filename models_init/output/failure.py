@@ -10,6 +10,7 @@ from models_init.core.redaction import redact
 from models_init.core.thread_limits import no_threads
 from models_init.core.threads import is_refused_thread
 from models_init.core.units import one_line
+from models_init.output import run_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,16 @@ def failure_content(error: BaseException) -> dict[str, object]:
 def expected(error: BaseException) -> BaseException:
     """Return the error to report instead of this one: a refused thread is a limit of the machine and not a bug."""
     return no_threads() if is_refused_thread(error) else error
+
+
+def log_to_volume(error: BaseException) -> None:
+    """Write an error to the log on the volume, with the traceback of a bug."""
+    facts: dict[str, object] = {"level": "error", "exit_code": exit_code_of(error), "error": list(faults_of(error))}
+    if not isinstance(error, ModelsInitError):
+        from traceback import format_exception  # noqa: PLC0415 - for a bug only
+
+        facts["traceback"] = "".join(format_exception(error))
+    run_log.end("failed", facts)
 
 
 def write_termination_log(error: BaseException, path: str) -> None:

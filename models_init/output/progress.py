@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models_init.core.threads import start_thread
+from models_init.output import run_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,7 @@ class EventLogger:
     def event(self, name: str, **facts: object) -> None:
         """Log an event of the work; see `log_format` for facts with a special meaning."""
         self.last = name, facts.get("host")
+        run_log.event(name, facts)
         self.write(name, facts)
 
     def write(self, name: str, facts: dict[str, object]) -> None:

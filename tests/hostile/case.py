@@ -99,6 +99,7 @@ class HostileSetup:
             "MODELS_URL": self.source.as_uri(),
             "MODELS_DIR": str(self.volume),
             "MODELS_RETRY_SECONDS": "0.1",
+            "MODELS_KEEP_LOGS": "no",
         }
 
     def create(self) -> None:

@@ -58,6 +58,7 @@ class SamplePacks:
             "MODELS_URL": self.directory.as_uri(),
             "REALTIME_LANGUAGES": ",".join(languages),
             "REALTIME_COMMON_VERSION": versions[COMMON.name],
+            "MODELS_KEEP_LOGS": "no",  # a thread writes them, in no fixed order with the changes that are stopped at
             **variables,
         }
 

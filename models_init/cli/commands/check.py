@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,11 @@ def run(_command: Command, settings: Settings) -> Result:
     return run_observed(partial(check, settings), settings)
 
 
-async def check(settings: Settings, observer: Observer) -> Result:
-    """Report whether an install would work, and everything that would prevent it."""
+async def check(settings: Settings, observer: Observer, limit: float | None = None) -> Result:
+    """Report whether an install would work, and everything that would prevent it.
+
+    After `limit` seconds, the checks that have not ended are left out.
+    """
     settings, key_faults = _without_bad_keys(_with_short_timeouts(settings))
     packs_known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     source_known = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
@@ -37,7 +41,12 @@ async def check(settings: Settings, observer: Observer) -> Result:
         ignored = ignored_no_proxy_entries(settings) if source_known else ()
         preflight = Preflight(settings.packs if packs_known else (), context, probe)
         licenses = license_report(settings)
-        report = await preflight.run(settings.faults, key_faults, ignored, licenses)
+        try:
+            async with asyncio.timeout(limit):
+                await preflight.run(settings.faults, key_faults, ignored, licenses)
+        except TimeoutError:
+            preflight.report.found.warn("time limit", f"the check was ended after {limit:g} s; run it alone")
+        report = preflight.report
     content, text = render.checked(report)
     return Result(content | license_content(licenses), text, exit_code=report.found.exit_code)
 

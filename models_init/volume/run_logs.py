@@ -1,0 +1,54 @@
+"""Keep the logs of the last runs on the volume: one file of JSON lines for each run, below `logs/`.
+
+A removed container takes its log with it; the volume stays. The files are advisory only: nothing reads them but people.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEPT_RUNS = 5
+
+SIZE_LIMIT = 1 << 20
+"""Maximum size of one log in bytes."""
+
+_SUFFIX = ".jsonl"
+
+
+def create(root: Path) -> int:
+    """Create the log of this run, remove all but the newest `KEPT_RUNS`, and return a descriptor.
+
+    Raises `OSError`: the volume does not exist or cannot be written, or `logs` is not a directory.
+    """
+    with suppress(FileExistsError):
+        os.mkdir(root / "logs", 0o755)
+    directory = os.open(root / "logs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        name = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}-{os.getpid()}{_SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o644, dir_fd=directory)
+        for old in _names(os.listdir(directory))[:-KEPT_RUNS]:
+            with suppress(OSError):  # a concurrent run was faster
+                os.unlink(old, dir_fd=directory)
+        return descriptor
+    finally:
+        os.close(directory)
+
+
+def recent(root: Path) -> list[Path]:
+    """Return the logs of the last runs, oldest first; none if there is no such directory."""
+    directory = root / "logs"
+    try:
+        return [directory / name for name in _names(os.listdir(directory)) if not (directory / name).is_symlink()]
+    except OSError:
+        return []
+
+
+def _names(found: list[str]) -> list[str]:
+    return sorted(name for name in found if name.endswith(_SUFFIX))
