@@ -110,7 +110,7 @@ def test_no_volume(site: Site, archive: Path) -> None:
 
 def test_read_only_volume(site: Site, archive: Path) -> None:
     site.run()
-    found = support(site, archive, read_only(site.volume))
+    found = support(site, archive, read_only(site.volume), REALTIME_LANGUAGE_VERSION="2026.07")
     assert found.json("volume.json")["read_only"] is True
     assert "Read-only file system" in found.failed_checks["volume"]
 
