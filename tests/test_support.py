@@ -243,7 +243,8 @@ def test_archive_on_stdout_with_texts_of_the_host(site: Site) -> None:
         f"==> logs-api.txt <==\nGET /models?{SECRET}\nAuthorization: Bearer abcdefghijklmnopqrstuvwx\n{KEY}"
     )
     command = [sys.executable, "-m", "models_init", "--support", "-", "--with-stdin"]
-    done = subprocess.run(command, input=sent.encode(), env=site._environment(), capture_output=True, check=False)
+    environment = {"PATH": os.environ["PATH"], "MODELS_DIR": str(site.volume), **site.environment}
+    done = subprocess.run(command, input=sent.encode(), env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     found = unpacked(done.stdout)
     assert found["host/compose-ps.txt"] == "api running\n"
@@ -268,7 +269,7 @@ def test_with_stdin_needs_support(site: Site) -> None:
 
 
 def test_archive_stays_below_its_limit() -> None:
-    members = [bundle.Member(f"{number}.txt", "random", os.urandom(300_000).hex()) for number in range(30)]
+    members = [bundle.SupportMember(f"{number}.txt", "random", os.urandom(300_000).hex()) for number in range(30)]
     data = bundle.pack(members, [])
     assert 1_000_000 < len(data) < 5_000_000
     assert "characters before this were left out" in unpacked(data)["0.txt"]

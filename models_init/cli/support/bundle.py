@@ -37,7 +37,7 @@ What could not be collected is listed in not-collected.txt. docs/support.md lead
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SupportMember:
     """A file of the archive: its name, one line for the README, and its content."""
 
     name: str
@@ -56,11 +56,11 @@ def cleaned(text: str) -> str:
     return "".join(redact(line) for line in text.splitlines(keepends=True))
 
 
-def pack(members: Iterable[Member], failures: Sequence[str]) -> bytes:
+def pack(members: Iterable[SupportMember], failures: Sequence[str]) -> bytes:
     """Return the archive. `failures` has one line for each thing that could not be collected."""
     found = list(members)
     missed = "".join(f"{line}\n" for line in failures) or "everything was collected\n"
-    found.append(Member("not-collected.txt", "what could not be collected, and why", missed))
+    found.append(SupportMember("not-collected.txt", "what could not be collected, and why", missed))
     width = max(len(member.name) for member in found)
     table = "\n".join(f"{member.name:<{width}}  {member.description}" for member in found)
     readme = _README.format(mark=MARK, members=table)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from models_init.cli.support.bundle import Member, json_text
+from models_init.cli.support.bundle import SupportMember, json_text
 from models_init.core.units import one_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _LEAST_SECONDS = 0.2  # for each function, even if the time for all is over: mos
 class Collector:
     """Collects members. `failures` has a line for each that failed; `unfinished` is True if a thread still runs."""
 
-    members: list[Member] = field(default_factory=list)
+    members: list[SupportMember] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     unfinished: bool = False
     _end: float = field(default_factory=lambda: monotonic() + ALL_SECONDS)
@@ -40,11 +40,11 @@ class Collector:
             self._fail(name, description, f"{type(task.error).__name__}: {one_line(task.error)}")
         else:
             text = task.result if isinstance(task.result, str) else json_text(task.result)
-            self.members.append(Member(name, description, text))
+            self.members.append(SupportMember(name, description, text))
 
     def _fail(self, name: str, description: str, reason: str) -> None:
         self.failures.append(f"{name}: {reason}")
-        self.members.append(Member(name, description, json_text({"not_collected": reason})))
+        self.members.append(SupportMember(name, description, json_text({"not_collected": reason})))
 
 
 class _Task(threading.Thread):
