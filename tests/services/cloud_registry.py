@@ -17,6 +17,7 @@ import http.client
 import json
 import re
 import secrets
+import sys
 import threading
 import time
 from collections import Counter
@@ -102,8 +103,7 @@ def serve(
     cloud = Cloud(registry, token_seconds, link_seconds, anonymous=anonymous)
     servers = []
     for handler in (_Front, _DataHost):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type(handler.__name__, (handler,), {"cloud": cloud}))
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), type(handler.__name__, (handler,), {"cloud": cloud}))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         servers.append(server)
     cloud.port, cloud.data_port = (server.server_address[1] for server in servers)
@@ -113,6 +113,15 @@ def serve(
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print no traceback for a client that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
