@@ -1,8 +1,8 @@
-"""Compiles every module that the program can import, Python's own too, into the directory of `-X pycache_prefix`.
+"""Compile every module that the program can import, also Python's own, into the directory of `-X pycache_prefix`.
 
-The public Python images hold no compiled modules, and the root of an init container is read-only: without this, each
-start compiles anew, half a second with nothing to do and two seconds with work. The files hold no time and are never
-checked against their source, so the same sources give the same bytes.
+Public Python images contain no compiled modules, and the root of an init container is read-only: without this, each
+start would compile them, which takes half a second with nothing to do and two seconds with work. The files contain no
+time and are never compared with their source, so the same sources give the same bytes.
 """
 
 from __future__ import annotations

@@ -938,7 +938,7 @@ def _run_on_terminal(site: Site) -> tuple[str, dict[str, Any]]:
     termios.tcsetwinsize(terminal, (24, 100))
     with open(terminal, "w") as stderr, site.start("--json", stderr=stderr) as process:
         stderr.close()
-        shown = _read_all(controller)
+        shown = re.sub(r"\x1b\[[0-9]*[A-Zm]", "", _read_all(controller))  # without colors and moves of the cursor
         out, _ = process.communicate(timeout=60)
     result = json.loads(out)
     assert (process.returncode, result["activated"]) == (0, True)

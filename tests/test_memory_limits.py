@@ -47,7 +47,7 @@ def limit(tmp_path: Path, groups: str, files: Mapping[str, str]) -> int | None:
         ),
         pytest.param("5:memory:/\n", {"memory/memory.limit_in_bytes": _NONE_V1}, None, id="v1, none"),
         pytest.param(
-            "5:hugetlb,memory:/a\n0::/a\n", {"memory/a/memory.limit_in_bytes": "9\n"}, 9, id="v1 beside an empty v2"
+            "5:hugetlb,memory:/a\n0::/a\n", {"memory/a/memory.limit_in_bytes": "9\n"}, 9, id="v1 and an empty v2"
         ),
         pytest.param("1:name=systemd:/a:b\n0::/a:b\n", {"a:b/memory.max": "8\n"}, 8, id="a colon in the name"),
         pytest.param("0::/a\n", {"a/memory.max": "rubbish\n", "memory.max": "\n"}, None, id="unreadable numbers"),

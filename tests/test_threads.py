@@ -76,7 +76,7 @@ def test_limit_of_the_user_is_named(site: Site, packs: Packs) -> None:
     done = site.but(**packs.environment).run(through=limited(56_001, 1))
     assert done.code == 2
     assert done.fault == (
-        "no further thread can be started: user 56001 may have 1 processes and threads, and 1 exist; raise the limit "
+        "no further thread can be started: user 56001 may have 1 processes and threads, and has 1; raise the limit "
         "nproc (ulimit -u, docker run --ulimit nproc=1024)"
     )
 
@@ -87,5 +87,5 @@ def test_limit_of_the_control_group_is_named(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "pids.current").write_text("15\n")
     monkeypatch.setattr(thread_limits, "group_files", lambda *_: [Path(os.devnull), tmp_path / "pids.max"])
     assert str(thread_limits.no_threads()).startswith(
-        "no further thread can be started: the control group allows 16 processes and threads, and 15 exist; raise "
+        "no further thread can be started: the control group may have 16 processes and threads, and has 15; raise "
     )

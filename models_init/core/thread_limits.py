@@ -32,13 +32,13 @@ def _reached_limits() -> Iterator[str]:
         limit, used = number(file), number(file.with_name("pids.current"))
         if limit is not None and used is not None and limit - used <= _CLOSE:
             yield (
-                f"the control group allows {limit} processes and threads, and {used} exist; raise pids_limit in the "
+                f"the control group may have {limit} processes and threads, and has {used}; raise pids_limit in the "
                 "compose file (docker run --pids-limit, podPidsLimit of the kubelet)"
             )
     limit, used = resource.getrlimit(resource.RLIMIT_NPROC)[0], _threads_of_user()
     if limit != resource.RLIM_INFINITY and limit - used <= _CLOSE:
         yield (
-            f"user {os.getuid()} may have {limit} processes and threads, and {used} exist; raise the limit nproc "
+            f"user {os.getuid()} may have {limit} processes and threads, and has {used}; raise the limit nproc "
             "(ulimit -u, docker run --ulimit nproc=1024)"
         )
     if _status(Path("/proc/self"), "Seccomp") == "2":

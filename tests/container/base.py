@@ -1,7 +1,7 @@
 """Build the root file system that replaces the public images, because tests use no registry.
 
 Debian's packages, nginx among them, with a Python of this machine under /usr/local, as in the public Python image;
-where there is none that could be copied, Debian's own. Kept outside the checkout, for it takes a minute.
+Debian's own if none can be copied. Kept outside the checkout, because building it takes a minute.
 """
 
 from __future__ import annotations

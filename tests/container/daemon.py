@@ -62,7 +62,7 @@ class Docker:
         more: Mapping[str, str] | None = None,
         stderr: int = subprocess.STDOUT,
     ) -> subprocess.Popen[str]:
-        """Start `docker ARGUMENTS`, with `more` variables; standard error goes into `stdout` unless told otherwise."""
+        """Start `docker ARGUMENTS`, with `more` variables; standard error goes into `stdout` by default."""
         return subprocess.Popen(
             [self.program, *arguments], text=True, cwd=cwd, env=self.environment | dict(more or {}),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
@@ -110,7 +110,7 @@ def engine() -> Iterator[Docker]:
     """Run an engine, with overlay2 if the file system supports it."""
     services.require_root()
     daemon, docker = program("dockerd"), program("docker")
-    directory = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, for the socket's sake
+    directory = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, as sockets require
     try:
         with contextlib.ExitStack() as stack:
             yield stack.enter_context(_started(daemon, Docker(docker, directory)))

@@ -82,11 +82,11 @@ def test_engine_does_not_start_if_init_fails(site: ContainerSite, stocked: Azuri
     assert set(listed) == {f"{INIT}: exited (22)", f"{ENGINE}: created (0)", "api: running (0)"}
     assert re.search("models-init: error: .*expired", site.log()[-1])
     assert site.container()["RestartCount"] == 0
-    told = [json.dumps(site.container(service)) for service in (INIT, ENGINE)]
-    told += [site.compose("config"), *site.log(), done.text]
+    outputs = [json.dumps(site.container(service)) for service in (INIT, ENGINE)]
+    outputs += [site.compose("config"), *site.log(), done.text]
     signature = token.partition("sig=")[2]
     assert signature
-    assert [text for text in told if signature in text] == []
+    assert [text for text in outputs if signature in text] == []
 
 
 def test_second_up_needs_neither_network_nor_token(

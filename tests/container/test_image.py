@@ -14,6 +14,7 @@ import models_init
 from tests import services
 from tests.container import base, images
 from tests.signing.vendor import KEY, OTHER, build_signed_packs
+from tests.tokens import token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +34,21 @@ def test_image_runs_confined(docker: Docker, image: str) -> None:
     assert docker.run("run", *_CONFINED, image, "--version", stderr=subprocess.DEVNULL) == (
         f"models-init {models_init.__version__}"
     )
+
+
+def test_limit_on_processes_is_explained(docker: Docker, image: str) -> None:
+    """Where the limit allows no thread, the message names the limit; with a few threads a run continues."""
+    settings = {
+        "REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE_VERSION": "1", "REALTIME_COMMON_VERSION": "1",
+        "MODELS_URL": "http://127.0.0.1:9/account/container", "MODELS_RETRY_SECONDS": "0.01",
+        "MODELS_SAS_TOKEN": token(), "MODELS_LOG_LEVEL": "error",
+    }  # fmt: skip
+    variables = [f"--env={name}={value}" for name, value in settings.items()]
+    none = docker.try_run("run", "--rm", "--network=none", "--pids-limit=1", *variables, image)
+    assert none.code == 2, none.text
+    assert "no further thread can be started: the control group may have 1 processes and threads" in none.text
+    few = docker.try_run("run", "--rm", "--network=none", "--pids-limit=8", *variables, image)
+    assert few.code == 20, few.text
 
 
 def test_termination_log_is_written_in_a_confined_container(docker: Docker, image: str, tmp_path: Path) -> None:

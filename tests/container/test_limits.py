@@ -92,7 +92,7 @@ def test_install_resumes_after_stop_and_kill_within_memory(
 
     up = in_the_midst(site, gigabyte, spans=8)
     began = time.monotonic()
-    site.docker.run("stop", "--time=2", name)  # whatever takes longer is killed, and ends with 137
+    site.docker.run("stop", "--time=2", name)  # after 2 s it would be killed, and end with 137
     figure(f"docker stop took {time.monotonic() - began:.2f} s")
     assert site.container()["State"]["ExitCode"] == 143
     assert outcome(up) == f'service "{INIT}" didn\'t complete successfully: exit 143'
