@@ -37,7 +37,7 @@ def test_image_runs_confined(docker: Docker, image: str) -> None:
 
 
 def test_limit_on_processes_is_explained(docker: Docker, image: str) -> None:
-    """Where the limit allows no thread, the message names the limit; with a few threads a run continues."""
+    """Without any thread, the message names the limit; with a few threads a run continues."""
     settings = {
         "REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE_VERSION": "1", "REALTIME_COMMON_VERSION": "1",
         "MODELS_URL": "http://127.0.0.1:9/account/container", "MODELS_RETRY_SECONDS": "0.01",
