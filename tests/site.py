@@ -54,12 +54,12 @@ class Done:
 
     @property
     def faults(self) -> list[str]:
-        """The error messages; they are the last lines of stderr, and standard output is empty."""
+        """The error messages, the last lines of stderr; standard output is empty, or has the error with `--json`."""
         lines = self.err.splitlines()
         faults = [line.removeprefix(_FAULT) for line in lines if line.startswith(_FAULT)]
         assert [line for line in lines[-len(faults) :] if not line.startswith(_FAULT)] == []
         assert "Traceback" not in self.err
-        assert self.out == ""
+        assert self.out == "" or self.json["error"], "with --json, the result is the error"
         return faults
 
     @property

@@ -1,4 +1,4 @@
-"""A token that will expire before the fetch ends is told of, once, as soon as the rate is known."""
+"""A token that will expire before the fetch ends is reported once, as soon as the rate is known."""
 
 from __future__ import annotations
 

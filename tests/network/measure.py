@@ -66,7 +66,7 @@ class FaultMeasurement:
         if case is not CRAWL:
             outcome = self._tidy(await run_case(self._stock, case, self._volume, always=True))
             cost = f", {self._more(outcome)}, {outcome.seconds - self._seconds:.1f} s"
-            every = _verdict(outcome) + (cost if outcome.done.code == 0 else f": {_told(outcome, case)}")
+            every = _verdict(outcome) + (cost if outcome.done.code == 0 else f": {_message(outcome, case)}")
         return _row(case.title, few, more, lost, every)
 
     async def at_random(self, share: float) -> str:
@@ -107,7 +107,7 @@ def _verdict(outcome: TrialResult) -> str:
     return f"exit {outcome.done.code}" if outcome.done.code else "survived"
 
 
-def _told(outcome: TrialResult, case: NetworkCase) -> str:
+def _message(outcome: TrialResult, case: NetworkCase) -> str:
     """Return the part of the message that identifies this fault, or all of it."""
     line = outcome.done.err.splitlines()[-1]
     found = re.search(case.words, line)

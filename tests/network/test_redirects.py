@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.services.faulty import Seen
 
 
-def _told(seen: list[Seen]) -> str:
+def _all_text(seen: list[Seen]) -> str:
     """Return everything in the requests, decoded."""
     return unquote(unquote("\n".join(f"{each.path} {each.query} {each.headers}" for each in seen)))
 
@@ -36,8 +36,8 @@ async def test_redirect_target_receives_no_token(published: PublishedPacks, volu
     assert (outcome.done.code, outcome.differences) == (0, []), outcome.done.err
     assert all(seen.signed for seen in proxy.seen)
     assert len(other.seen) == len(proxy.seen) > 4
-    assert parse_qs(token)["sig"][0] not in _told(other.seen)
-    assert "sig=" not in _told(other.seen)
+    assert parse_qs(token)["sig"][0] not in _all_text(other.seen)
+    assert "sig=" not in _all_text(other.seen)
 
 
 async def test_redirect_target_that_requires_token_receives_none(published: PublishedPacks, volume: Path) -> None:
@@ -50,7 +50,7 @@ async def test_redirect_target_that_requires_token_receives_none(published: Publ
     assert outcome.done.code == 20, outcome.done.err
     assert "which answered 403: a token is sent to" in outcome.done.fault
     assert len(other.seen) > 0
-    assert "sig=" not in _told(other.seen)
+    assert "sig=" not in _all_text(other.seen)
 
 
 async def test_install_rejects_redirect_from_https_to_http(

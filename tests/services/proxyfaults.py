@@ -37,9 +37,9 @@ def fault(name: str, value: str = "", **limits: Any) -> ProxyFault:
     return ProxyFault(name, value, CATALOGUE[name][1], **limits)
 
 
-def _named(name: str, told: str) -> Callable[[Act], Act]:
+def _named(name: str, description: str) -> Callable[[Act], Act]:
     def enter(act: Act) -> Act:
-        CATALOGUE[name] = (told, act)
+        CATALOGUE[name] = (description, act)
         return act
 
     return enter

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = "\n".join(f"  {name:<12} {told}" for name, (told, _) in CATALOGUE.items())
+    names = "\n".join(f"  {name:<12} {description}" for name, (description, _) in CATALOGUE.items())
     parser = argparse.ArgumentParser(
         prog="scripts/fault-proxy",
         description="Passes HTTP requests on to a server and spoils some of the answers.",

@@ -148,15 +148,15 @@ async def test_command_line_proxy_runs_until_interrupted() -> None:
         origin = (await process.stdout.readline()).split()[-1].decode()
         got = await asyncio.to_thread(fetch, f"{origin}/models/{_KEY}?sig=secret", _RANGE)
         process.send_signal(signal.SIGTERM)
-        told = (await process.communicate())[0].decode()
+        output = (await process.communicate())[0].decode()
     assert got.status == 500
-    assert told.splitlines()[0] == f"500 on GET /models/{_KEY} bytes=1000-1999"
-    assert [line.split() for line in told.splitlines()[1:]] == [told.splitlines()[1].split(), ["500", "1"]]
-    assert "secret" not in told
+    assert output.splitlines()[0] == f"500 on GET /models/{_KEY} bytes=1000-1999"
+    assert [line.split() for line in output.splitlines()[1:]] == [output.splitlines()[1].split(), ["500", "1"]]
+    assert "secret" not in output
 
 
 def test_every_fault_has_a_description() -> None:
     """Every fault has a help text, and an unknown name is refused with the list of faults."""
-    assert all(told for told, _ in CATALOGUE.values())
+    assert all(output for output, _ in CATALOGUE.values())
     with pytest.raises(ValueError, match="there is no fault 'none'"):
         fault("none")

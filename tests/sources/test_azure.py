@@ -71,7 +71,7 @@ class RangeResult:
     data: bytes
     error: Exception | None = None
 
-    def told(self) -> str:
+    def error_text(self) -> str:
         """Return everything that a program might print of the error."""
         assert self.error
         return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
@@ -495,7 +495,7 @@ async def test_misleading_response_is_rejected(fault: Fault, kind: type[ModelsIn
         assert type(got.error) is kind
         assert _DATA[_START:_STOP].startswith(got.data)
         assert len(got.data) < _STOP - _START
-        assert not leaks(got.told())
+        assert not leaks(got.error_text())
         again = await fetched(source)
         assert (again.error, again.data) == (None, _DATA[_START:_STOP]), "the source can be used after the fault"
 
@@ -770,7 +770,7 @@ async def test_token_appears_in_no_error_or_log(caplog: pytest.LogCaptureFixture
     """The token is in no message, repr or traceback of any error, and in no log at debug level, including asyncio's."""
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(enabled=True)
-    told: list[str] = []
+    texts: list[str] = []
     faults: Sequence[Fault] = [
         *(expired(times=1), not_public(times=1), refused(400, "InvalidInput", times=1), throttled()),
         *(redirect("http://127.0.0.1:1/?sig=x", times=1), Raw(), WholeObject(), OtherRange(later=1)),
@@ -778,13 +778,13 @@ async def test_token_appears_in_no_error_or_log(caplog: pytest.LogCaptureFixture
     ]
     async with FaultyServer({_KEY: _DATA}, faults) as server, opened(server.url, idle_limit=0.05) as source:
         while (got := await fetched(source)).error is not None:
-            told.append(got.told())
-        told += [repr(source), str(source), source.name, repr(SasToken.make(token()))]
+            texts.append(got.error_text())
+        texts += [repr(source), str(source), source.name, repr(SasToken.make(token()))]
     async with opened(f"http://127.0.0.1:{free_port()}/models") as source:
-        told.append((await fetched(source)).told())
+        texts.append((await fetched(source)).error_text())
     repeated = 2  # by aiohttp itself, once where a connection ends before its response
-    assert len(told) == sum(fault.times for fault in faults) - repeated + 4 + 1
-    assert not [text for text in told if leaks(text)]
+    assert len(texts) == sum(fault.times for fault in faults) - repeated + 4 + 1
+    assert not [text for text in texts if leaks(text)]
     assert not leaks("\n".join(f"{record.name} {record.getMessage()} {record.exc_text}" for record in caplog.records))
 
 

@@ -483,8 +483,8 @@ async def test_https_request_uses_connect_through_proxy(
     [asked] = proxy.seen
     assert (asked.method, asked.path, asked.headers["host"], server.connections) == ("CONNECT", address, address, 1)
     expected = {"": None, "us%40er:p%3Ass@": b"us@er:p:ss", "user@": b"user:"}[userinfo]
-    told = asked.headers.get("proxy-authorization")
-    assert told == (expected and f"Basic {base64.b64encode(expected).decode()}")
+    credentials = asked.headers.get("proxy-authorization")
+    assert credentials == (expected and f"Basic {base64.b64encode(expected).decode()}")
     assert not leaks(f"{asked}")
 
 
