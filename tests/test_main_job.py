@@ -469,9 +469,9 @@ def test_unknown_version_is_reported_without_permission_to_list(site: Site, pack
 
 
 def test_missing_source_directory_is_reported(site: Site, tmp_path: Path) -> None:
-    """Exit code 21; the message names the directory."""
+    """Exit code 20, as for a bundle that does not exist; the message names the directory."""
     done = site.run(MODELS_URL=f"file://{tmp_path}/none")
-    assert done.code == 21
+    assert done.code == 20
     assert f"{tmp_path}/none" in done.fault
 
 
