@@ -132,7 +132,7 @@ def test_upgrade_rollback_and_prune(site: ContainerSite, stocked: Azurite) -> No
     assert ask(site)["packs"]["nl-nl"] == "2026.07"
     assert archives(stocked, asked) == set()
 
-    assert site.run_init("--rollback").startswith(f"release {first} (common 2026.04, nl-nl 2026.04) is current")
+    assert site.run_init("--rollback").startswith(f"rolled back to release {first} (common 2026.04, nl-nl 2026.04); ")
     site.compose("up", "--detach")
     assert site.log()[-1].startswith("ROLLED BACK: ")
     site.compose("restart", ENGINE)
