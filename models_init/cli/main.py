@@ -12,6 +12,7 @@ from models_init.cli.licenses import require_licenses
 from models_init.cli.misspelled import misspelled_variables
 from models_init.cli.settings import Settings, read
 from models_init.cli.up_to_date import nothing_to_do
+from models_init.core.collector import collector_paused
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.signals import StoppedError, raise_on_signals
@@ -132,5 +133,6 @@ def _act(command: Command, settings: Settings) -> Result:
         if done := nothing_to_do(settings):
             return done
     run_log.event("running", {"packs": list(map(str, settings.packs))})
-    action = cast("_Action", import_module(f"models_init.cli.commands.{command.action}"))
+    with collector_paused():
+        action = cast("_Action", import_module(f"models_init.cli.commands.{command.action}"))
     return action.run(command, settings)

@@ -11,6 +11,7 @@ from models_init.cli.factory import source_of, token_expires, trust_of
 from models_init.cli.retry_report import RetryReport, SourceRetries
 from models_init.cli.token_expiry import TokenExpiryMonitor
 from models_init.core import memory_limits
+from models_init.core.collector import collector_paused
 from models_init.core.errors import LockedError, UnavailableError
 from models_init.core.event_loop import run
 from models_init.core.workers import Workers
@@ -44,7 +45,8 @@ async def open_context(settings: Settings, observer: Observer, retries: RetryRep
     trust = trust_of(settings, observer)
     connections = ConnectionLimiter(settings.connections)
     observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))
-    source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections))
+    with collector_paused():  # imports the HTTP client
+        source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections))
     workers = Workers()
     asyncio.get_running_loop().set_default_executor(workers.io)
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from models_init.core.collector import collector_paused
 from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError, UnsupportedError
 from models_init.core.pack_ref import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
@@ -239,9 +240,10 @@ def parse(document: bytes, ref: PackRef) -> Manifest:
     """
     try:
         _check_kind(document[:64].lstrip())
-        content = load(document, _make_early)
-        _check_schema(content, ref)
-        manifest = _MANIFEST.validate_python(content)
+        with collector_paused():
+            content = load(document, _make_early)
+            _check_schema(content, ref)
+            manifest = _MANIFEST.validate_python(content)
     except ValueError as error:
         raise ManifestError(
             f"the manifest of {ref} cannot be used: {flaw(error)}; the publisher must publish it again"

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from models_init.core import memory_limits
-from models_init.fs.files import await_write_back, begin_write_back
+from models_init.fs.files import await_write_back, begin_write_back, sync_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SMALL = 64 << 10
-"""Bytes; a smaller range is ignored to save system calls: 100,000 files of a few KiB are some hundred MiB."""
+"""Bytes; smaller ranges are not tracked one by one, to save system calls: 100,000 files of a few KiB are some hundred
+MiB."""
+
+_SMALL_TOTAL = 128 << 20
+"""Bytes of small ranges after which the file system is synced, so that the sync before publishing has little to write:
+with 350 MiB of small files it takes 0.06 instead of 0.3 seconds, in which nothing else happens."""
 
 
 class PageCachePolicy(Protocol):
@@ -30,6 +35,12 @@ class PageCachePolicy(Protocol):
         """Report that `size` bytes of a file from `start` were written or read.
 
         `descriptor` is an open descriptor of the file, or -1. May wait for a slow disk. Raises `OSError`.
+        """
+
+    def passed_small(self, root: str, size: int) -> None:
+        """Report that `size` bytes were written below `root` in ranges of less than `SMALL` bytes.
+
+        May wait for a slow disk. Raises `OSError`.
         """
 
     def complete(self, root: str) -> None:
@@ -42,6 +53,9 @@ class NoPageCachePolicy:
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:
         """Do nothing."""
 
+    def passed_small(self, root: str, size: int) -> None:
+        """Do nothing."""
+
     def complete(self, root: str) -> None:
         """Do nothing."""
 
@@ -52,7 +66,7 @@ class BoundedPageCache:
     def __init__(self, size: int) -> None:
         self.size = size
         self._pieces: deque[_CachedRange] = deque()
-        self._staying = self._total = 0
+        self._staying = self._total = self._small = 0
         self._guard = threading.Lock()
 
     @classmethod
@@ -71,6 +85,15 @@ class BoundedPageCache:
             piece.begin()
         for old in self._crowded_out_by(piece):
             old.let_go()
+
+    def passed_small(self, root: str, size: int) -> None:
+        """See `PageCachePolicy.passed_small`. Sync the file system from time to time, in the calling thread."""
+        with self._guard:
+            self._small += size
+            if is_due := self._small >= _SMALL_TOTAL:
+                self._small = 0
+        if is_due:
+            sync_file_system(root)
 
     def complete(self, root: str) -> None:
         """See `PageCachePolicy.complete`.

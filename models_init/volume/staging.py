@@ -140,7 +140,7 @@ class Staging:
 
         Blocks: for worker threads.
         """
-        wrong = []
+        wrong, small = [], 0
         with volume_errors(self.root):
             for placement in batch.placements:
                 chunk = placement.chunk
@@ -149,7 +149,10 @@ class Staging:
                 except chunk_io.WrongChunkError as error:
                     wrong.append(WrongChunk(placement, str(error)))
                 else:
-                    chunk_io.write(self._root, placement, plain, self._pages.passed if chunk.size >= SMALL else None)
+                    is_small = chunk.size < SMALL
+                    chunk_io.write(self._root, placement, plain, None if is_small else self._pages.passed)
+                    small += is_small * chunk.size
+            self._pages.passed_small(self._root, small)
         return wrong
 
     def is_as_prepared(self) -> bool:
