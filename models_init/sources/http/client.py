@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
 
-import aiohttp
 from yarl import URL
 
 from models_init import __version__
 from models_init.core.errors import SourceError
+from models_init.sources.http.aiohttp_import import aiohttp
 from models_init.sources.http.errors import head_error, network_error, proxy_status_error
 from models_init.sources.http.origin import Origin, Route, web_address
 from models_init.sources.http.proxies import proxy_for

@@ -10,9 +10,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from models_init.core.errors import ModelsInitError, SourceError, UnavailableError
+from models_init.sources.http.aiohttp_import import aiohttp
 
 if TYPE_CHECKING:
     from models_init.sources.http.origin import Route

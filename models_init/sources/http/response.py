@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from models_init.core.errors import SourceError, UnavailableError
+from models_init.sources.http.aiohttp_import import aiohttp
 from models_init.sources.http.dates import http_date, retry_seconds
 from models_init.sources.http.errors import body_error
 from models_init.sources.http.origin import web_address
