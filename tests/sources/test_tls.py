@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -288,3 +289,16 @@ def test_ca_file_without_read_permission_is_reported(certificates: Certificates,
             client_context(str(path))
     finally:
         os.seteuid(0)
+
+
+def test_importing_aiohttp_loads_no_certificates_and_keeps_the_environment() -> None:
+    """Its default context then trusts nothing; this program passes its own to every connection."""
+    script = """
+import os, ssl
+os.environ["SSL_CERT_FILE"] = "/kept"
+from models_init.sources.http.aiohttp_import import aiohttp
+assert os.environ.pop("SSL_CERT_FILE") == "/kept"
+print(aiohttp.connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == ("", "0\n")
