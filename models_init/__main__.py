@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from models_init.core.collector import collector_paused
-from models_init.core.utf8_mode import require_utf8
+from models_init.runtime.collector import collector_paused
+from models_init.runtime.utf8_mode import require_utf8
 
 with collector_paused():
     from models_init.cli.main import main as run

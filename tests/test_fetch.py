@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import AccessError, ModelsInitError, NoSpaceError, UnavailableError, WrongBytesError
-from models_init.core.workers import Workers, each
+from models_init.runtime.workers import Workers, each
 from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.ranges import BATCH_SIZE, GAP, spans

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.core.memory_limits import BASE, FLOOR, MIB, buffer_bytes, limit_bytes
+from models_init.runtime.memory_limits import BASE, FLOOR, MIB, buffer_bytes, limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

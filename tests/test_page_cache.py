@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models_init.core.memory_limits import MIB, available_bytes, cache_share
 from models_init.fs import files
 from models_init.fs.page_cache import SMALL, BoundedPageCache, NoPageCachePolicy
+from models_init.runtime.memory_limits import MIB, available_bytes, cache_share
 from tests.services import missing
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.core.event_loop import run
-from models_init.core.signals import StoppedError
+from models_init.runtime.event_loop import run
+from models_init.runtime.signals import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ _LIMIT = 2.0  # seconds
 _PROGRAM = """
 import asyncio, os, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
-from models_init.core.event_loop import run
-from models_init.core.signals import StoppedError, raise_on_signals
+from models_init.runtime.event_loop import run
+from models_init.runtime.signals import StoppedError, raise_on_signals
 
 def say(text):
     print(text, flush=True)

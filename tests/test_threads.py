@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.core import thread_limits
+from models_init.runtime import thread_limits
 from tests import services
 from tests.site import COMMON, DUTCH
 

@@ -70,7 +70,7 @@ def test_restart_in_utf8_mode_keeps_process_id_and_arguments(locales: Path) -> N
     """Process 1 of a container must stay process 1, and a signal reach the program."""
     code = (
         "import os, sys; first = os.environ.setdefault('FIRST', str(os.getpid()));"
-        "from models_init.core.utf8_mode import require_utf8; require_utf8();"
+        "from models_init.runtime.utf8_mode import require_utf8; require_utf8();"
         "print(first == str(os.getpid()), sys.getfilesystemencoding(), sys.argv[1:])"
     )
     done = _run(_environment(locales, "nl_NL"), "-W", "error", "-c", code, "a b", "--flag")

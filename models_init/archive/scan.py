@@ -10,8 +10,8 @@ from models_init.archive.errors import BadArchiveError
 from models_init.archive.manifest_builder import ManifestBuilder
 from models_init.archive.tar_reader import ENTRIES_LIMIT, Limits, read
 from models_init.core.digests import digest_text
-from models_init.core.thread_pools import thread_pool
 from models_init.formats.manifest import MIB
+from models_init.runtime.thread_pools import thread_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -14,13 +14,13 @@ from models_init.archive.tar_headers import shown
 from models_init.archive.tree_writer import TreeWriter
 from models_init.core.digests import digest_of
 from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
-from models_init.core.thread_pools import thread_pool
 from models_init.core.units import human_size
-from models_init.core.workers import unwrap_group
 from models_init.formats import manifest
 from models_init.formats.manifest import MANIFEST_LIMIT, OpaqueArchive, Resolved, encode
 from models_init.fs.files import disk_usage, temp_path
 from models_init.fs.os_errors import volume_errors
+from models_init.runtime.thread_pools import thread_pool
+from models_init.runtime.workers import unwrap_group
 from models_init.volume import lock
 from models_init.volume.layout import manifest_path_of, spool_path_of
 

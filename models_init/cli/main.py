@@ -12,11 +12,11 @@ from models_init.cli.licenses import require_licenses
 from models_init.cli.misspelled import misspelled_variables
 from models_init.cli.settings import Settings, read
 from models_init.cli.up_to_date import nothing_to_do
-from models_init.core.collector import collector_paused
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
-from models_init.core.signals import StoppedError, raise_on_signals
 from models_init.output import console, failure, run_log
+from models_init.runtime.collector import collector_paused
+from models_init.runtime.signals import StoppedError, raise_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from models_init.cli.factory import source_of, token_expires, trust_of
 from models_init.cli.retry_report import RetryReport, SourceRetries
 from models_init.cli.token_expiry import TokenExpiryMonitor
-from models_init.core import memory_limits
-from models_init.core.collector import collector_paused
 from models_init.core.errors import LockedError, UnavailableError
-from models_init.core.event_loop import run
-from models_init.core.workers import Workers
 from models_init.install.context import InstallContext
 from models_init.output import console
+from models_init.runtime import memory_limits
+from models_init.runtime.collector import collector_paused
+from models_init.runtime.event_loop import run
+from models_init.runtime.workers import Workers
 from models_init.sources.open_source import host_of
 from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.volume.copied_links import require_replaceable

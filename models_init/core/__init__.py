@@ -1,4 +1,4 @@
-"""Modules that every package may use: errors, pack names, events, units, redaction, signals, threads.
+"""Modules that every package may use: errors, pack names, events, units, digests, redaction.
 
 This package imports no other package of models_init, does not access a volume and does not use a network.
 """

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from models_init.core.collector import collector_paused
 from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError, UnsupportedError
 from models_init.core.pack_ref import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
 from models_init.formats.documents import FORBID_UNKNOWN, flaw, load, shortened
+from models_init.runtime.collector import collector_paused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

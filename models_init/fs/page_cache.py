@@ -13,8 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from models_init.core import memory_limits
 from models_init.fs.files import await_write_back, begin_write_back, sync_file_system
+from models_init.runtime import memory_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

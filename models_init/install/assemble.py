@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import ManifestError, NoSpaceError, NotFoundError, VolumeError, WrongBytesError
 from models_init.core.units import human_size
-from models_init.core.workers import each, unwrap_group
 from models_init.formats import manifest
 from models_init.install.reuse_local import reuse_local
+from models_init.runtime.workers import each, unwrap_group
 from models_init.transfer.plan import PackSurvey
 from models_init.transfer.ranges import portions, spans
 from models_init.transfer.reuse import ReuseSearch

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from models_init import __version__
 from models_init.core.errors import ArchiveError, WrongBytesError
-from models_init.core.workers import each
 from models_init.formats import manifest
 from models_init.formats.release import release_of
 from models_init.install import assemble, resolve
 from models_init.install.volume_checks import check_names
+from models_init.runtime.workers import each
 from models_init.transfer.plan import PackSurvey, Plan, check_compatibility, make_plan
 from models_init.volume.activation import Switch
 

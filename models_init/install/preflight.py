@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import AccessError, ModelsInitError, UsageError, VolumeError
 from models_init.core.units import human_rate, human_size, human_time
-from models_init.core.workers import each
 from models_init.formats.manifest import MIB
 from models_init.install import assemble, volume_checks
 from models_init.install.check_report import CheckReport
 from models_init.install.install import Installation
+from models_init.runtime.workers import each
 from models_init.sources.sas import GET_A_TOKEN
 from models_init.transfer.plan import check_compatibility
 from models_init.transfer.ranges import spans

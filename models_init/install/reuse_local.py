@@ -16,8 +16,8 @@ from models_init.transfer.reuse import Copy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from models_init.core.workers import Workers
     from models_init.formats.manifest import Placement
+    from models_init.runtime.workers import Workers
     from models_init.transfer.plan import PackPlan
     from models_init.transfer.reuse import Link
     from models_init.volume.staging import Staging

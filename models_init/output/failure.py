@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import EXIT_BUG, ModelsInitError
 from models_init.core.redaction import redact
-from models_init.core.thread_limits import no_threads
-from models_init.core.threads import is_refused_thread
 from models_init.core.units import one_line
 from models_init.output import run_log
+from models_init.runtime.thread_limits import no_threads
+from models_init.runtime.threads import is_refused_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from models_init.core.threads import start_thread
 from models_init.output import run_log
+from models_init.runtime.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TextIO
 
 from models_init.core.redaction import redact
-from models_init.core.threads import start_thread
+from models_init.runtime.threads import start_thread
 
 PENDING = 1000
 """Largest number of pieces of text that wait for a slow reader; further ones are dropped and counted."""

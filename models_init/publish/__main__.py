@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from models_init.core.utf8_mode import require_utf8
 from models_init.publish.cli.main import main as run
+from models_init.runtime.utf8_mode import require_utf8
 
 
 def main() -> int:

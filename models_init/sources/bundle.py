@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from models_init.core.digests import digest_of
 from models_init.core.errors import NotFoundError, SourceError, UnavailableError, UsageError, WrongBytesError
 from models_init.core.units import human_size
-from models_init.core.workers import ended
 from models_init.formats import bundle_index
+from models_init.runtime.workers import ended
 from models_init.sources.multipart import MultipartFile, missing_parts, part_name, parts_of
 
 if TYPE_CHECKING:

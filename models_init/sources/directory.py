@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
-from models_init.core.workers import ended
+from models_init.runtime.workers import ended
 
 if TYPE_CHECKING:
     from pathlib import Path

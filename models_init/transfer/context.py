@@ -9,7 +9,7 @@ from models_init.transfer.fetcher import Buffers, Fetcher
 
 if TYPE_CHECKING:
     from models_init.core.events import Observer
-    from models_init.core.workers import Workers
+    from models_init.runtime.workers import Workers
     from models_init.sources.source import Source
     from models_init.transfer.concurrency import ConnectionLimiter
 

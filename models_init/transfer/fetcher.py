@@ -14,15 +14,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from models_init.core.errors import WrongBytesError
-from models_init.core.workers import unwrap_group
+from models_init.runtime.workers import unwrap_group
 from models_init.transfer.ranges import Batch, Span, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from models_init.core.events import Observer
-    from models_init.core.workers import Workers
     from models_init.formats.manifest import Manifest, Placement
+    from models_init.runtime.workers import Workers
     from models_init.sources.source import Source
     from models_init.transfer.concurrency import ConnectionLimiter
     from models_init.transfer.ranges import WrongChunk

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError
 from models_init.core.file_modes import DIRECTORY_MODE
-from models_init.core.workers import each
 from models_init.formats import manifest
 from models_init.fs.os_errors import volume_errors
+from models_init.runtime.workers import each
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import portions
 from models_init.volume.activation import Switch
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from models_init.core.events import Observer
     from models_init.core.pack_ref import PackRef
-    from models_init.core.workers import Workers
     from models_init.formats.manifest import File, Manifest, Placement
     from models_init.formats.release import InstalledPack, Release
+    from models_init.runtime.workers import Workers
     from models_init.volume.layout import Volume
 
 _NEEDS_BYTES = {"missing", "type", "size", "bytes"}

@@ -20,10 +20,10 @@ from models_init.archive.tree_writer import TreeWriter
 from models_init.archive.unpack import ArchiveInstall
 from models_init.core.digests import digest_of
 from models_init.core.errors import AccessError, ArchiveError, NoSpaceError, SourceError, VolumeError, WrongBytesError
-from models_init.core.workers import Workers
 from models_init.formats.manifest import OpaqueArchive, Resolved, encode, parse
 from models_init.fs.files import disk_usage
 from models_init.fs.page_cache import NoPageCachePolicy
+from models_init.runtime.workers import Workers
 from models_init.transfer.concurrency import ConnectionLimiter
 from models_init.transfer.fetcher import Buffers, Fetcher
 from models_init.transfer.ranges import BATCH_SIZE

@@ -15,10 +15,10 @@ from models_init.cli.commands.install import install
 from models_init.cli.settings import load
 from models_init.core.errors import ModelsInitError, SourceError, WrongBytesError
 from models_init.core.events import NullObserver
-from models_init.core.workers import Workers
 from models_init.formats import bundle_index
 from models_init.publish.bundle.layout import layout_of
 from models_init.publish.inspection.inspect_bundle import inspect
+from models_init.runtime.workers import Workers
 from models_init.sources.bundle import Bundle
 from tests.bundle import media, vendor
 from tests.bundle.test_install import untouched

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from models_init.core.errors import LockedError, NoSpaceError, NotWritableError, UsageError
 from models_init.core.events import NullObserver
-from models_init.core.parallel import in_order, workers
 from models_init.formats.manifest import MIB, check_path, placements
 from models_init.publish.pack import tar_stream
 from models_init.publish.pack.build import BuildOptions, build
@@ -28,6 +27,7 @@ from models_init.publish.pack.pieces import FillerFrame
 from models_init.publish.pack.slicing import FILLER_LIMIT, pieces
 from models_init.publish.pack.source_tree import Directory, SourceFile, SourceTree, scan
 from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory
+from models_init.runtime.parallel import in_order, workers
 from models_init.transfer import chunk_io
 from tests import samples
 from tests.publish.packs import KIB, REF, archive_of, built, pack, sha256, stream_of, write

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from models_init import __version__
-from models_init.core import memory_limits
 from models_init.core.redaction import MARK, register
+from models_init.runtime import memory_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from models_init.core.digests import digest_of
 from models_init.core.errors import NotFoundError, UsageError
-from models_init.core.workers import each
 from models_init.formats import bundle_index, manifest
 from models_init.formats.bundle_index import BundledPack, Contents, ReceiptPacks
 from models_init.formats.documents import flaw
@@ -15,6 +14,7 @@ from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATUR
 from models_init.install.resolve import fetch_document
 from models_init.publish.bundle.delta import ByteRange, missing_ranges
 from models_init.publish.bundle.layout import Layout, PlannedMember, lay_out
+from models_init.runtime.workers import each
 from models_init.transfer.plan import check_compatibility
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from models_init.core.workers import Workers
     from models_init.formats.bundle_index import Contents, Member
     from models_init.formats.manifest import Manifest
     from models_init.publish.bundle.contents import BundlePlan
+    from models_init.runtime.workers import Workers
     from models_init.transfer.context import Context
     from models_init.transfer.fetcher import Fetcher
     from models_init.transfer.ranges import Batch, WrongChunk

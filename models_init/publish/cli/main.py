@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from models_init import __version__
 from models_init.core.errors import EXIT_INTERRUPTED, UsageError
-from models_init.core.signals import StoppedError, raise_on_signals
 from models_init.output import console, failure
 from models_init.publish.cli.commands import build, bundle, check, compare, describe, inspect, keygen, sign, upload
 from models_init.publish.cli.report import PROGRAM, notice
+from models_init.runtime.signals import StoppedError, raise_on_signals
 
 if TYPE_CHECKING:
     from argparse import Namespace

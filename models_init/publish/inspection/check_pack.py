@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from models_init.core.digests import digest_text
 from models_init.core.errors import ManifestError, ModelsInitError, SignatureError, WrongBytesError
-from models_init.core.parallel import cores, in_order, workers
 from models_init.publish.inspection import check_tar
 from models_init.publish.pack.describe import archive_faults
 from models_init.publish.signing.sign import signer
+from models_init.runtime.parallel import cores, in_order, workers
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import batches
 

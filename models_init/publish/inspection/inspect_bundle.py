@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import ManifestError
 from models_init.core.pack_ref import PackRef
-from models_init.core.workers import each
 from models_init.formats import bundle_index, manifest
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from models_init.formats.minisign import Signature
 from models_init.publish.bundle.layout import layout_of
 from models_init.publish.bundle.member import BundleMember, member_digest
 from models_init.publish.pack.tar_stream import padded
+from models_init.runtime.workers import each
 from models_init.sources.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models_init.core.events import Observer
-    from models_init.core.workers import Workers
     from models_init.formats.bundle_index import BundledPack, Contents, Member
     from models_init.formats.manifest import Manifest
+    from models_init.runtime.workers import Workers
     from models_init.transfer.ranges import Batch
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from models_init.core.digests import digest_text
 from models_init.core.errors import UsageError
-from models_init.core.parallel import cores, in_order, workers
 from models_init.core.units import human_size
 from models_init.formats.manifest import (
     EMPTY_DIGEST,
@@ -28,6 +27,7 @@ from models_init.publish.pack.drafts import draft, publish, sync, translate_os_e
 from models_init.publish.pack.pieces import Slice
 from models_init.publish.pack.slicing import batches, blocks, pieces
 from models_init.publish.pack.version_directory import ARCHIVE_NAME, VersionDirectory, new_directory
+from models_init.runtime.parallel import cores, in_order, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

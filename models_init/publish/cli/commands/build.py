@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
-from models_init.core.parallel import cores
 from models_init.core.units import count, human_size
 from models_init.publish.cli.arguments import add_pack, between, chunk_size, pack_ref, requirements
 from models_init.publish.cli.progress import bar
@@ -17,6 +16,7 @@ from models_init.publish.cli.report import Report
 from models_init.publish.pack.build import CHUNK_SIZE, LEVEL, BuildOptions, BuildResult, build
 from models_init.publish.pack.name_warnings import name_warnings
 from models_init.publish.pack.source_tree import ScanOptions, scan
+from models_init.runtime.parallel import cores
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
-from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.units import human_size, some
 from models_init.publish.cli.arguments import large_size
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
+from models_init.runtime import event_loop
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -105,12 +105,12 @@ async def make_bundle(
     """Make the bundle of the packs in `settings`; return its plan and what was written."""
     from models_init.cli.factory import source_of, trust_of
     from models_init.cli.retry_report import RetryReport, SourceRetries
-    from models_init.core import memory_limits
-    from models_init.core.workers import Workers
     from models_init.publish.bundle.contents import BundleRequest, plan_bundle
     from models_init.publish.bundle.images import spooled
     from models_init.publish.bundle.site_files import ExtraFiles, build_site_files
     from models_init.publish.bundle.writer import write_bundle
+    from models_init.runtime import memory_limits
+    from models_init.runtime.workers import Workers
     from models_init.sources.open_source import host_of
     from models_init.transfer.concurrency import ConnectionLimiter
     from models_init.transfer.context import Context

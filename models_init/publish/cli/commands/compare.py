@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
-from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.core.units import count, human_size, human_time, table
@@ -15,6 +14,7 @@ from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, publishe
 from models_init.publish.cli.report import Report
 from models_init.publish.inspection.compare_packs import LINE_RATES, Difference, compare
 from models_init.publish.pack.version_directory import VersionDirectory
+from models_init.runtime import event_loop
 from models_init.sources.open_source import is_registry
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.core import event_loop
 from models_init.core.errors import WrongBytesError
 from models_init.core.units import count, human_size, table
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
+from models_init.runtime import event_loop
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -42,8 +42,8 @@ def run(arguments: Namespace) -> Report:
 
 
 async def _inspect(path: Path, observer: Observer) -> BundleInspection:
-    from models_init.core.workers import Workers
     from models_init.publish.inspection.inspect_bundle import inspect
+    from models_init.runtime.workers import Workers
 
     workers = Workers()
     try:

@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING
 
 from models_init.cli.settings import load
-from models_init.core import event_loop
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.core.units import human_size
@@ -19,6 +18,7 @@ from models_init.publish.cli.arguments import add_directory_of_packs, between
 from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report, notice
 from models_init.publish.pack.version_directory import VersionDirectory, find
+from models_init.runtime import event_loop
 from models_init.sources.open_source import is_registry, is_remote
 
 if TYPE_CHECKING:

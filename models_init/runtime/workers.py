@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from models_init.core.errors import first_error
-from models_init.core.thread_pools import startable, thread_pool
+from models_init.runtime.thread_pools import startable, thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator

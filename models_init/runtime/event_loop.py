@@ -9,8 +9,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from models_init.core.signals import EXIT_CODES, StoppedError
-from models_init.core.threads import is_refused_thread
+from models_init.runtime.signals import EXIT_CODES, StoppedError
+from models_init.runtime.threads import is_refused_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

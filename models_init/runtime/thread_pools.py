@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 
-from models_init.core.thread_limits import no_threads
-from models_init.core.threads import is_refused_thread
+from models_init.runtime.thread_limits import no_threads
+from models_init.runtime.threads import is_refused_thread
 
 _ATTEMPTS, _PAUSE = 3, 0.01  # seconds: a thread that has ended counts for the limit until the kernel has removed it
 

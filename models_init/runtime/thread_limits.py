@@ -11,8 +11,8 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.core.control_groups import group_files, lines, number
 from models_init.core.errors import UsageError
+from models_init.runtime.control_groups import group_files, lines, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from models_init.core.thread_pools import thread_pool
+from models_init.runtime.thread_pools import thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models_init.core.control_groups import PROCESS, ROOT, group_files, lines, number
+from models_init.runtime.control_groups import PROCESS, ROOT, group_files, lines, number
 
 MIB = 1 << 20
 
