@@ -15,7 +15,7 @@ from models_init.cli.settings import SETTINGS, Settings, load
 from models_init.core.errors import NoSuchReleaseError, UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.formats.release import Release, parse, release_of
-from models_init.sources.sas import SasToken
+from models_init.sources.azure.sas import SasToken
 from models_init.volume.activation import Switch
 from models_init.volume.layout import Volume
 from tests.manifests import digest

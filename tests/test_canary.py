@@ -41,7 +41,7 @@ _ECHO = Answer(Reply(400, _HEADERS, f"<Error><Code>{CANARY}</Code></Error>".enco
 
 _BUGS = """
 import asyncio, logging, os, sys, threading, urllib.parse, warnings
-from models_init.sources import azure
+from models_init.sources.azure import source as azure
 
 def fail(text):
     raise RuntimeError(text)

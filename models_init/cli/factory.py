@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from models_init.core.errors import UsageError
 from models_init.install.trust import AcceptUnsigned, RequireSignature
+from models_init.sources.azure.sas import SasToken
 from models_init.sources.http.proxies import unusable_no_proxy_entries
 from models_init.sources.open_source import (
     SourceAccess,
@@ -17,7 +18,6 @@ from models_init.sources.open_source import (
     open_source,
     registry_address,
 )
-from models_init.sources.sas import SasToken
 from models_init.sources.wrappers.rate_limit import RateLimitedSource
 from models_init.sources.wrappers.retry import RetryingProbe, RetryingSource, RetryPolicy
 from models_init.sources.wrappers.straggler import StragglerSource
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models_init.core.errors import AccessError
     from models_init.core.events import Observer
     from models_init.install.trust import SignaturePolicy
-    from models_init.sources.azure import ContainerAccess
+    from models_init.sources.azure.source import ContainerAccess
     from models_init.sources.http.request_log import RequestRecord
     from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.probe import EndpointProbe
@@ -79,7 +79,7 @@ def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:
 
 def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     """Return the access to the container for an install; warn about entries of NO_PROXY that cannot match."""
-    from models_init.sources.azure import ContainerAccess, TokenRefresh
+    from models_init.sources.azure.source import ContainerAccess, TokenRefresh
     from models_init.sources.http.client import TransportOptions
 
     def report_refusal(refusal: AccessError) -> None:
@@ -176,7 +176,7 @@ def _warn_of_ignored_entries(settings: Settings, observer: Observer) -> None:
 
 def _probe_access(settings: Settings) -> ContainerAccess:
     """Return the access to the container for a check."""
-    from models_init.sources.azure import ContainerAccess
+    from models_init.sources.azure.source import ContainerAccess
     from models_init.sources.http.client import TransportOptions
 
     transport = TransportOptions(settings.idle_seconds, settings.ca_file)

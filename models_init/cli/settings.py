@@ -15,8 +15,8 @@ from models_init.core.pack_ref import PackRef
 from models_init.core.redaction import redact, register
 from models_init.core.text_encoding import decode_text, escaped
 from models_init.formats.minisign import PublicKey, public_keys
+from models_init.sources.azure.sas import SasToken
 from models_init.sources.open_source import checked_url, is_azure, lacks_container, sends_unencrypted
-from models_init.sources.sas import SasToken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -16,7 +16,7 @@ from models_init.install import assemble, volume_checks
 from models_init.install.check_report import CheckReport
 from models_init.install.install import Installation
 from models_init.runtime.workers import each
-from models_init.sources.sas import GET_A_TOKEN
+from models_init.sources.azure.sas import GET_A_TOKEN
 from models_init.transfer.plan import check_compatibility
 from models_init.transfer.ranges import spans
 from models_init.volume.activation import Switch

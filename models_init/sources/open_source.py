@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models_init.sources.azure import ContainerAccess
+    from models_init.sources.azure.source import ContainerAccess
     from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.probe import EndpointProbe
     from models_init.sources.source import Source
@@ -148,13 +148,13 @@ def open_probe(url: str, source: Source, access: SourceAccess) -> EndpointProbe:
         from models_init.sources.oci.source import OciProbe
 
         return OciProbe(access.registry())
-    from models_init.sources.azure import AzureProbe
+    from models_init.sources.azure.source import AzureProbe
 
     return AzureProbe(access.container())
 
 
 def _container(access: ContainerAccess) -> Source:
-    from models_init.sources.azure import AzureSource
+    from models_init.sources.azure.source import AzureSource
 
     return AzureSource(access)
 

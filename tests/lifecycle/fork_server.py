@@ -36,7 +36,7 @@ U = TypeVar("U")
 KILLED = -9
 _FLOCK = 73  # on x86-64
 _THIRD_PARTIES = ("asyncio", "structlog", "tenacity", "tqdm", "zstandard")
-_NOT_NEEDED = tuple(f"models_init.{name}" for name in ("__main__", "publish", "sources.azure", "sources.http"))
+_NOT_NEEDED = tuple(f"models_init.{name}" for name in ("__main__", "publish", "sources.azure.source", "sources.http"))
 
 
 @dataclass(frozen=True)

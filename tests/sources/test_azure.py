@@ -24,9 +24,9 @@ from models_init.core.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.azure import AzureSource, ContainerAccess, TokenRefresh
+from models_init.sources.azure.sas import SasToken
+from models_init.sources.azure.source import AzureSource, ContainerAccess, TokenRefresh
 from models_init.sources.http.client import TransportOptions
-from models_init.sources.sas import SasToken
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from tests.services import free_port
 from tests.services.faults import (

@@ -18,10 +18,10 @@ from models_init.core.errors import (
     SourceError,
     UnavailableError,
 )
-from models_init.sources.azure_error_codes import CODES
-from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
+from models_init.sources.azure.error_codes import CODES
+from models_init.sources.azure.errors import Client, ErrorResponse, error_for, redirect_error, unavailable
+from models_init.sources.azure.sas import SasToken
 from models_init.sources.http.dates import http_date
-from models_init.sources.sas import SasToken
 from tests.tokens import leaks, token
 
 SITE = Client("acc.blob.core.windows.net", "https://acc.blob.core.windows.net/models", "MODELS_URL", "r and l")

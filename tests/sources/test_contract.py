@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
-from models_init.sources.azure import AzureSource, ContainerAccess
+from models_init.sources.azure.source import AzureSource, ContainerAccess
 from models_init.sources.bundle import BundleSource
 from models_init.sources.directory import DirectorySource
 from models_init.sources.http.client import TransportOptions

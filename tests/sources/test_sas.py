@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from models_init.sources.sas import SasToken
+from models_init.sources.azure.sas import SasToken
 from tests.tokens import CANARY, leaks, token
 
 _NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -22,12 +22,12 @@ from azure.storage.blob.aio import ContainerClient
 
 from models_init import __version__
 from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
-from models_init.sources.azure_error_codes import CODES
-from models_init.sources.azure_errors import Client, ErrorResponse, error_for
+from models_init.sources.azure.error_codes import CODES
+from models_init.sources.azure.errors import Client, ErrorResponse, error_for
+from models_init.sources.azure.sas import GET_A_TOKEN, SasToken
 from models_init.sources.http.origin import Origin
 from models_init.sources.http.proxies import proxy_for
 from models_init.sources.http.tls import client_context
-from models_init.sources.sas import GET_A_TOKEN, SasToken
 from models_init.sources.wrappers.retry import call_with_retry
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from models_init.core.errors import (
     UnavailableError,
     WrongBytesError,
 )
-from models_init.sources.sas import GET_A_TOKEN
+from models_init.sources.azure.sas import GET_A_TOKEN
 
 _NEW_TOKEN = f"{GET_A_TOKEN} and run again"
 _PROXY = "check {setting}, and whether a proxy changes requests"

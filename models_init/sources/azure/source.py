@@ -22,11 +22,11 @@ from models_init.core.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.azure_errors import Client, ErrorResponse, error_for, redirect_error, unavailable
+from models_init.sources.azure.errors import Client, ErrorResponse, error_for, redirect_error, unavailable
+from models_init.sources.azure.sas import GET_A_TOKEN, SasToken
 from models_init.sources.http.client import ANONYMOUS, Credentials, HttpClient, TransportOptions
 from models_init.sources.http.ranges import check_range
 from models_init.sources.probe import Credential, ProbeResult
-from models_init.sources.sas import GET_A_TOKEN, SasToken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import AccessError, ModelsInitError, SourceError, UnavailableError
-from models_init.sources.azure_error_codes import CODES, MISMATCH, OTHER_STATUS, SERVER_ERROR, STATUSES
+from models_init.sources.azure.error_codes import CODES, MISMATCH, OTHER_STATUS, SERVER_ERROR, STATUSES
 from models_init.sources.http.dates import http_date, retry_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models_init.sources.azure_error_codes import ErrorMeaning
-    from models_init.sources.sas import SasToken
+    from models_init.sources.azure.error_codes import ErrorMeaning
+    from models_init.sources.azure.sas import SasToken
 
 _TRANSIENT = (408, 429)
 
