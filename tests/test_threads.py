@@ -61,7 +61,7 @@ def test_start_with_nothing_to_do_needs_no_thread(site: Site, packs: Packs) -> N
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("count", [4, 7, 12, 20])
+@pytest.mark.parametrize("count", [5, 7, 12, 20])
 def test_install_works_with_few_threads(site: Site, packs: Packs, count: int) -> None:
     """With a low limit on threads an install uses fewer of them, and is complete."""
     services.require_root()
