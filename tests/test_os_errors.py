@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +54,29 @@ def test_error_without_path_names_the_given_one() -> None:
     full = "the volume is full at /models/packs: No space left"
     with pytest.raises(NoSpaceError, match=full), volume_errors("/models/packs"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_used_up_quota_is_named() -> None:
+    text = message(errno.EDQUOT, "/models/packs")
+    assert text.startswith("the quota of the volume is used up at /models/packs: Disk quota exceeded; raise the quota")
+
+
+def test_lack_of_inodes_is_distinguished_from_lack_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "missing/file"
+    assert message(errno.ENOSPC, missing).startswith("the volume is full")
+    free = os.statvfs(tmp_path)
+    fields = {name: getattr(free, name) for name in dir(free) if name.startswith("f_")}
+    used_up = SimpleNamespace(**fields | {"f_files": 100, "f_favail": 0, "f_bavail": 10})
+    monkeypatch.setattr(os, "statvfs", lambda _path: used_up)
+    assert message(errno.ENOSPC, missing).startswith(f"the volume has no inodes left at {missing}: No space left")
+
+
+def test_too_long_path_asks_for_a_shorter_one_and_is_shortened() -> None:
+    long = "/models/" + "x" * 5000
+    text = message(errno.ENAMETOOLONG, long)
+    assert text.startswith("…xxx")
+    assert "File name too long (5008 bytes); set MODELS_DIR to a shorter path" in text
+    assert len(text) < 500
 
 
 @pytest.mark.parametrize(

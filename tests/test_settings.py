@@ -238,6 +238,8 @@ def test_valid_setting_is_parsed(variable: str, text: str, attribute: str, value
         ("MODELS_URL", "https://[::1/models", "Invalid IPv6 URL"),
         ("MODELS_URL", "https://host/my models", "is not a container URL such as"),
         ("MODELS_URL", "https://host/c#frag", "must not hold a token"),
+        ("MODELS_URL", "file:///media/disk#1", "has a ? or # that is not percent-encoded; give the path alone"),
+        ("MODELS_URL", "file:///media/new?/packs", "has a ? or # that is not percent-encoded; give the path alone"),
         ("MODELS_URL", "http://host/models", "would send the token unencrypted"),
         ("MODELS_URL", "http://127.0.0.1.evil.example/models", "would send the token unencrypted"),
         ("MODELS_URL", "http://localhost.evil.example/models", "would send the token unencrypted"),

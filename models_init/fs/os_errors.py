@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import NoSpaceError, NotWritableError, VolumeError
@@ -12,9 +13,9 @@ from models_init.fs.files import visible_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SHOWN = 300  # characters of a path that is too long
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -29,11 +30,14 @@ def volume_errors(path: str | Path) -> Iterator[None]:
 
 def _translated(error: OSError, where: str) -> VolumeError:
     if error.errno in _FULL:
-        return NoSpaceError(
-            f"the volume is full at {where}: {error.strerror}; free some space or run with --prune, then run again"
-        )
+        return _full(error, where)
     if error.errno in _FORBIDDEN:
         return NotWritableError(f"{where} cannot be written: {error.strerror}; {_remedy(error)}")
+    if error.errno == errno.ENAMETOOLONG:
+        return NotWritableError(
+            f"{_end(where)} cannot be created: {error.strerror} ({len(os.fsencode(where))} bytes); set MODELS_DIR to a "
+            "shorter path, or to a file system that allows names of 255 bytes"
+        )
     if error.errno == errno.ELOOP:
         return NotWritableError(
             f"{where} is a symbolic link, and nothing is written through it: the volume's own files and "
@@ -45,6 +49,38 @@ def _translated(error: OSError, where: str) -> VolumeError:
             "mounted below it"
         )
     return VolumeError(f"{where} failed: {error.strerror or error}; check the disk, then run again")
+
+
+def _full(error: OSError, where: str) -> NoSpaceError:
+    """Return the error for a limit: bytes, inodes, or a quota, which `df` does not show."""
+    if error.errno == errno.EDQUOT:
+        return NoSpaceError(
+            f"the quota of the volume is used up at {where}: {error.strerror}; raise the quota of this user, "
+            "project or subvolume, which df does not show, or run with --prune, then run again"
+        )
+    if error.errno == errno.ENOSPC and _lacks_inodes(where):
+        return NoSpaceError(
+            f"the volume has no inodes left at {where}: {error.strerror}; remove files, which df -i counts, or run "
+            "with --prune, then run again"
+        )
+    return NoSpaceError(
+        f"the volume is full at {where}: {error.strerror}; free some space or run with --prune, then run again"
+    )
+
+
+def _lacks_inodes(path: str) -> bool:
+    """Return True if the file system of the path, which need not exist, counts inodes and has bytes but no inode."""
+    existing = next((place for place in (path, *map(str, Path(path).parents)) if os.path.exists(place)), "/")
+    try:
+        status = os.statvfs(existing)
+    except OSError:
+        return False
+    return status.f_files > 0 and status.f_favail == 0 and status.f_bavail > 0
+
+
+def _end(path: str) -> str:
+    """Return the path, or its last characters if it is very long."""
+    return path if len(path) <= _SHOWN else f"…{path[-_SHOWN:]}"
 
 
 def _remedy(error: OSError) -> str:

@@ -33,6 +33,7 @@ CHECKS = ("volume", "links", "modes", "lock")
 def inspect(volume: Volume, found: CheckReport) -> None:
     """Test the operations of an install on a volume, without touching existing files. Blocks: for worker threads."""
     with found.guarding("volume"), volume_errors(volume.root), _temporary_directory(volume) as directory:
+        volume.check_parts()
         capabilities.change(directory)
         found.ok("volume", f"{_named(volume)}: files can be created, synced, renamed and removed")
         for check, test in (("links", _test_links), ("modes", _test_modes), ("lock", _test_lock)):

@@ -37,6 +37,8 @@ def checked_url(text: str) -> str:
     url = urlsplit(text)
     if url.scheme == "oci":
         return _checked_registry(text)
+    if url.scheme == "file" and (url.query or url.fragment):
+        raise ValueError("has a ? or # that is not percent-encoded; give the path alone, such as /DIRECTORY")
     if url.query or url.fragment or url.password:
         raise ValueError("must not hold a token: put what follows the '?' into MODELS_SAS_TOKEN")
     if url.scheme == "file" and url.path.startswith("/") and url.netloc in {"", "localhost"}:

@@ -249,8 +249,16 @@ class Volume(AtomicChanges):
         """
         for directory in self.parts():
             make_directory(directory)
-            if directory.lstat().st_dev != self.root.stat().st_dev:
-                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(directory))
+            self._require_one_file_system(directory)
+
+    def check_parts(self) -> None:
+        """Raise `OSError` if a directory below the root is on another file system."""
+        for directory in filter(os.path.isdir, self.parts()):
+            self._require_one_file_system(directory)
+
+    def _require_one_file_system(self, directory: Path) -> None:
+        if directory.lstat().st_dev != self.root.stat().st_dev:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(directory))
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
         """Store the manifest next to the pack's staging directory."""

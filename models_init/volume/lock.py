@@ -37,6 +37,19 @@ def flock(descriptor: int, operation: int) -> bool:
     return True
 
 
+def flock_if_possible(descriptor: int, operation: int) -> bool:
+    """Do the same, and return True also if the lock server of a network file system does not answer (ENOLCK).
+
+    Not for leases: they are locks of others, which may exist on the server. Raises `OSError`.
+    """
+    try:
+        return flock(descriptor, operation)
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        return True
+
+
 def lease(record: Path) -> int:
     """Take a shared lock on a release's record; wait for a prune that is about to remove the release.
 
@@ -62,7 +75,10 @@ def locking_works(path: Path) -> bool:
     """
     descriptors = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for _ in range(2)]
     try:
-        return [flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) for descriptor in descriptors] == [True, False]
+        return [flock_if_possible(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) for descriptor in descriptors] == [
+            True,
+            False,
+        ]
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -79,7 +95,7 @@ def is_exclusive(path: Path) -> bool:
         except FileNotFoundError:
             return False
         try:
-            return not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return not flock_if_possible(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         finally:
             os.close(descriptor)
 
@@ -98,7 +114,7 @@ class Lock:
         """Take the lock without waiting; return False if another process holds it. Raises `VolumeError`."""
         with volume_errors(self._path):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            if not flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not flock_if_possible(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 os.close(descriptor)
                 return False
             self._descriptor = descriptor
@@ -120,7 +136,7 @@ class Lock:
         except OSError:
             return False
         try:
-            return not flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return not flock_if_possible(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         finally:
             os.close(descriptor)
 

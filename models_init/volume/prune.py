@@ -89,10 +89,20 @@ def _without_lease(volume: Volume, release_id: str) -> Iterator[bool]:
     try:
         with suppress(FileNotFoundError):
             descriptor = os.open(volume.record_path(release_id), os.O_RDWR | os.O_CLOEXEC)  # NFS: needs write access
-        yield descriptor < 0 or flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor < 0 or _is_free(descriptor)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _is_free(record: int) -> bool:
+    """Lock the record of a release; return False if a reader has a lease, or the lock server does not answer."""
+    try:
+        return flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        return False
 
 
 def _path(volume: Volume, verdict: RetentionDecision) -> Path:

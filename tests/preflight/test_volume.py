@@ -113,6 +113,22 @@ def test_ineffective_lock_is_a_warning(there: Site) -> None:
     assert "locks do not work" in found.text("lock")
 
 
+@pytest.mark.parametrize("error", ["ENOSYS", "EOPNOTSUPP", "ENOLCK"])
+def test_missing_locks_are_a_warning(there: Site, error: str) -> None:
+    found = check(there, failing("flock", f"error={error}"))
+    assert (found.code, found.named("warning")) == (0, ["lock"])
+    assert there.run(through=failing("flock", f"error={error}")).code == 0
+    assert there.run("--prune", through=failing("flock", f"error={error}")).code == 0
+
+
+@pytest.mark.parametrize("part", ["staging", "packs"])
+def test_second_file_system_below_volume_is_reported(there: Site, part: str) -> None:
+    (there.volume / part).mkdir()
+    found = check(there, in_tmpfs(there.volume / part, "size=1g"))
+    assert (found.code, found.states["volume"]) == (43, "failed")
+    assert "MODELS_DIR must be one file system" in found.text("volume")
+
+
 def test_concurrent_run_is_a_warning(there: Site) -> None:
     """An install would wait for it: a warning with its description."""
     lock = there.volume / ".lock"
