@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import aiohttp
 from tests import services
 from tests.container.site import ENGINE, LANGUAGES
 from tests.container.test_compose import ask
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,11 +35,19 @@ def judge(configuration: str, file: Path) -> None:
     assert (judged.returncode, judged.stderr.count("successful"), "warn" in judged.stderr) == (0, 1, False), judged
 
 
+def listens(address: str) -> bool:
+    """Return True if a server accepts connections at `address`."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as connection:
+        return connection.connect_ex((host, int(port))) == 0
+
+
 async def say(address: str, path: str) -> dict[str, Any]:
-    """Open a WebSocket, send a message, return the answer."""
-    async with aiohttp.ClientSession() as session, session.ws_connect(f"ws://{address}{path}") as socket:
-        await socket.send_str("hallo")
-        answer: dict[str, Any] = await socket.receive_json(timeout=10)
+    """Open a WebSocket, as soon as the gateway listens, send a message, return the answer."""
+    await eventually(lambda: listens(address), f"a server at {address}")
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"ws://{address}{path}") as web_socket:
+        await web_socket.send_str("hallo")
+        answer: dict[str, Any] = await web_socket.receive_json(timeout=10)
         return answer
 
 
