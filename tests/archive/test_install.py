@@ -212,7 +212,8 @@ def test_invalid_archive_is_reported_in_one_line(own_packs: Packs, tmp_path: Pat
     assert hostile.words in done.fault
     assert done.fault.endswith("the publisher must repack it and check it with `models-pack describe`")
     assert {path for path in tmp_path.iterdir() if path != site.volume} == outside
-    assert sorted(path.name for path in site.volume.iterdir()) == [".lock", "manifests", "packs", "releases", "staging"]
+    left = sorted(path.name for path in site.volume.iterdir())
+    assert left == [".lock", "logs", "manifests", "packs", "releases", "staging"]
     assert [path.suffix for path in (site.volume / "staging").rglob("*") if path.is_file()] == [".json"]
     assert not (site.volume / "packs/nl-nl").exists()
 
