@@ -172,7 +172,9 @@ async def test_proxy_without_connection_to_server_is_transient(
 ) -> None:
     """For an unused port or an unknown name squid answers 503 or 500, which is retried."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
-    with pytest.raises(UnavailableError, match=rf"the proxy cannot connect to {host}:[0-9]+ at present: it answered 50[03]"):
+    with pytest.raises(
+        UnavailableError, match=rf"the proxy cannot connect to {host}:[0-9]+ at present: it answered 50[03]"
+    ):
         await fetch_via(f"https://{host}:{services.free_port()}/object")
 
 
