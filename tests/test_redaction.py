@@ -214,3 +214,14 @@ def test_redaction_takes_linear_time(first: str, again: str) -> None:
     start = time.process_time()
     redact(first + again * 20_000)
     assert time.process_time() - start < 2
+
+
+def test_one_of_many_secrets_is_redacted_in_every_spelling() -> None:
+    """A registry gives new secrets during the whole run; each is found, also with encoded letters."""
+    secrets = Secrets()
+    made = [f"signature/{number:04}+{'abcdefgh' * 3}==" for number in range(40)]
+    for secret in made:
+        secrets.add(secret)
+    encoded = "".join(f"%{ord(letter):02x}" for letter in made[39])
+    for written in (made[0], quote(made[20], safe=""), quote(quote(made[21], safe=""), safe=""), encoded):
+        assert secrets.redact(f"36 % of {written}; 100%") == f"36 % of {MARK}; 100%"
