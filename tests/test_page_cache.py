@@ -83,6 +83,16 @@ def test_small_ranges_are_ignored(tree: Path) -> None:
     assert stay(tree)[0]
 
 
+def test_small_ranges_are_synced_from_time_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system is synced once for every 128 MiB of them, however they are reported."""
+    synced: list[str] = []
+    monkeypatch.setattr("models_init.fs.page_cache.sync_file_system", synced.append)
+    policy = BoundedPageCache(MIB)
+    for _ in range(300):
+        policy.passed_small(str(tmp_path), MIB)
+    assert synced == [str(tmp_path)] * 2
+
+
 def test_missing_file_is_ignored(tree: Path) -> None:
     share = BoundedPageCache(0)
     share.passed(str(tree / "none"), 0, MIB)
