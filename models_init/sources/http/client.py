@@ -12,6 +12,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
@@ -80,6 +81,15 @@ class Credentials:
 ANONYMOUS = Credentials()
 
 
+class HttpRequest(NamedTuple):
+    """A request. `url` is percent-encoded; `headers` are sent to every origin, so credentials do not belong there."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: BytesIO | bytes | None = None
+
+
 class HttpClient:
     """A client for the server of `base`. Its connections belong to one event loop and are kept between requests."""
 
@@ -122,26 +132,20 @@ class HttpClient:
             SourceError: a certificate is not trusted, a proxy refuses, or a redirect must not be followed.
             UsageError: the proxy's address or the CA file is invalid.
         """
-        return await self.send("GET", url, headers, credentials, follow_redirects=follow_redirects)
+        request = HttpRequest("GET", url, headers or {})
+        return await self.send(request, credentials, follow_redirects=follow_redirects)
 
-    async def send(  # noqa: PLR0913 - the parts of a request
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        credentials: Credentials = ANONYMOUS,
-        *,
-        body: BytesIO | bytes | None = None,
-        follow_redirects: bool = True,
+    async def send(
+        self, request: HttpRequest, credentials: Credentials = ANONYMOUS, *, follow_redirects: bool = True
     ) -> Response:
         """Send a request of any method, as `get` does. Redirects are followed only without a body."""
-        first, target = Origin.of(url), _with_query(url, credentials.query)
+        first, target = Origin.of(request.url), _with_query(request.url, credentials.query)
         for _ in range(_REDIRECT_LIMIT + 1):
             private = dict(credentials.headers) if Origin.of(target) == first else {}
-            response = await self._send(_Request(method, target, {**(headers or {}), **private}, body), first)
+            response = await self._send(request._replace(url=target, headers={**request.headers, **private}), first)
             location = response.header("Location")
             is_final = response.status not in _REDIRECTS or not location or not follow_redirects
-            if is_final or body is not None:
+            if is_final or request.body is not None:
                 return response
             response.release()
             target = _redirected(target, location, first, credentials.query)
@@ -154,7 +158,7 @@ class HttpClient:
             await self._connector.wait_closed()
             self._session = None
 
-    async def _send(self, request: _Request, first: Origin) -> Response:
+    async def _send(self, request: HttpRequest, first: Origin) -> Response:
         """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
         session, route = self._open_session(), self._route(request.url)
         timer = self._timer(request)
@@ -185,7 +189,7 @@ class HttpClient:
             answer.on_release = partial(timer.ended, connection=LOCAL_PORT.get())
         return answer
 
-    def _timer(self, request: _Request) -> RequestTimer | None:
+    def _timer(self, request: HttpRequest) -> RequestTimer | None:
         """Return a timer for the request if requests are logged."""
         if not self._options.on_request:
             return None
@@ -223,15 +227,6 @@ class HttpClient:
         if not self._trusted:
             self._trusted = client_context(self._options.ca_file)
         return self._trusted
-
-
-class _Request(NamedTuple):
-    """One request, without the redirects that may follow."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: BytesIO | bytes | None
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from models_init.core.errors import SourceError, UnavailableError
-from models_init.sources.http.client import ANONYMOUS, Credentials, HttpClient, TransportOptions
+from models_init.sources.http.client import ANONYMOUS, Credentials, HttpClient, HttpRequest, TransportOptions
 from models_init.sources.http.dates import http_date
 from models_init.sources.http.origin import Origin
 from models_init.sources.oci.challenges import parse_challenge
@@ -214,9 +214,8 @@ class Registry:
             used = self._authorizer.current(scope)
             is_own = Origin.of(url) == Origin.of(self._base)  # not a data host at which an upload continues
             authorization = Credentials(headers=(("Authorization", used),)) if used and is_own else ANONYMOUS
-            response = await self._http.send(
-                method, url, headers, authorization, body=body() if body else None, follow_redirects=follow_redirects
-            )
+            sent = HttpRequest(method, url, headers or {}, body() if body else None)
+            response = await self._http.send(sent, authorization, follow_redirects=follow_redirects)
             challenge = parse_challenge(response.header("WWW-Authenticate"))
             if response.elsewhere or not self._may_renew(request.scope, response.status, used, challenge):
                 return response

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from models_init.core.errors import AccessError, ModelsInitError, SourceError, UnavailableError
 from models_init.core.redaction import register
-from models_init.sources.http.client import ANONYMOUS, Credentials
+from models_init.sources.http.client import ANONYMOUS, Credentials, HttpRequest
 from models_init.sources.http.origin import Origin, web_address
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Authorizer:
             }
             body = urlencode(form).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = await self._http.send("POST", realm, headers, body=body)
+            response = await self._http.send(HttpRequest("POST", realm, headers, body))
         else:
             user = Credentials(headers=(("Authorization", credentials.basic()),)) if credentials else ANONYMOUS
             response = await self._http.get(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}", None, user)
