@@ -212,11 +212,12 @@ async def test_push_with_token_service_and_expiring_tokens(
     tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload_registry, "PIECE", 100)
-    with cloud_registry.serve(registry, token_seconds=0.05) as cloud:
+    with cloud_registry.serve(registry, token_uses=4) as cloud:
         access = RegistryAccess(f"http://{cloud.host}", "models/tokens", lambda _: PUSH)
         options = PushOptions(RetryPolicy(attempts=3))
         (result,) = await push_all([pack(tmp_path, FILES)], access, options, NullObserver())
         assert result.fresh
+        assert cloud.counts["tokens"] > 3
         pull = RegistryCredentials(cloud_registry.PULL, cloud_registry.PASSWORD)
         denied = RegistryAccess(f"http://{cloud.host}", "models/other", lambda _: pull)
         with pytest.raises(AccessError, match="may not push to the repository models/other/nl-nl"):

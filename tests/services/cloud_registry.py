@@ -51,6 +51,8 @@ class Cloud:
     data_port: int = 0
     identity: str = field(default_factory=lambda: f"identity-{secrets.token_hex(16)}", repr=False)
     anonymous: bool = False
+    token_uses: int = 0
+    uses: Counter[str] = field(default_factory=Counter)
 
     @property
     def host(self) -> str:
@@ -79,7 +81,8 @@ class Cloud:
         if not body or not hmac.compare_digest(signature, hmac.new(self.key, body.encode(), "sha256").hexdigest()):
             return None
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        if claims["exp"] < time.time():
+        self.uses[token] += 1
+        if claims["exp"] < time.time() or 0 < self.token_uses < self.uses[token]:
             return None
         return any(name == repository and set(action.split(",")) <= set(acts) for name, acts in claims["access"])
 
@@ -97,10 +100,18 @@ def _may(user: str, repository: str, action: str) -> bool:
 
 @contextlib.contextmanager
 def serve(
-    registry: Registry, *, token_seconds: float = 300.0, link_seconds: float = 300.0, anonymous: bool = False
+    registry: Registry,
+    *,
+    token_seconds: float = 300.0,
+    link_seconds: float = 300.0,
+    anonymous: bool = False,
+    token_uses: int = 0,
 ) -> Iterator[Cloud]:
-    """Run the registry and its data host until the block is left."""
-    cloud = Cloud(registry, token_seconds, link_seconds, anonymous=anonymous)
+    """Run the registry and its data host until the block is left.
+
+    With `token_uses`, a token expires after that many requests.
+    """
+    cloud = Cloud(registry, token_seconds, link_seconds, anonymous=anonymous, token_uses=token_uses)
     servers = []
     for handler in (_Front, _DataHost):
         server = _Server(("127.0.0.1", 0), type(handler.__name__, (handler,), {"cloud": cloud}))
