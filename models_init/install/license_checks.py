@@ -237,7 +237,7 @@ def _damage(content: bytes, platform_document: bytes) -> str:
 
 
 def _is_converted(content: bytes) -> bool:
-    """Return True if every line end is CRLF: of a text, or so many in a binary file that it is no coincidence."""
+    """Return True if all line ends are CRLF; a binary file must have at least `_SHORTEST_BINARY` of them."""
     line_ends = content.count(b"\n")
     if not line_ends or line_ends != content.count(b"\r\n"):
         return False
@@ -283,6 +283,6 @@ def _read_problem(path: Path, error: OSError, variable: str) -> str:
 
 
 def _inside(path: Path) -> str:
-    """Return a remark if somebody has copied the license into the directory that docker created."""
+    """Return a remark if the license was copied into the directory that docker created in its place."""
     copied = path / path.name
     return f" ({copied} is probably the file)" if copied.is_file() else ""

@@ -260,7 +260,7 @@ _DOCUMENTS = [
     ),
     HostileCase("ten million brackets", "too many values for its size", raw(lambda _: b'{"x":' + b"[" * 10_000_000)),
     HostileCase("a hundred thousand brackets", "it is nested too deeply", raw(lambda _: b'{"x":' + b"[" * 100_000)),
-    HostileCase("a field that nobody knows", "unknown field `post_install`", said("post_install", to="rm -rf /")),
+    HostileCase("unknown field", "unknown field `post_install`", said("post_install", to="rm -rf /")),
     HostileCase(
         "a file that is a link", "unknown field `files[0].target`", said("files", 0, "target", to="/etc/passwd")
     ),

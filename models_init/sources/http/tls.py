@@ -61,7 +61,7 @@ def client_context(ca_file: str) -> ssl.SSLContext:
     data = _read(ca_file) if ca_file else b""
     try:
         context = ssl.create_default_context(**_anchors(ca_file, data)) if ca_file else ssl.create_default_context()
-    except (OSError, ValueError):  # OpenSSL's errors are OSErrors, and say only that there is no certificate
+    except (OSError, ValueError):  # OpenSSL raises OSError, without the reason
         raise _fault(ca_file, *_diagnosis(data, shlex.quote(ca_file))) from None
     context.verify_flags = _VERIFY_FLAGS
     return context
