@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from tests.network.trial import PublishedPacks
 
 
-async def test_outage_is_reported_by_few_lines_and_its_end_by_one(large: PublishedPacks, volume: Path) -> None:
-    """Forty closed connections cause one line per interval, which says how long the run will retry."""
+async def test_outage_is_reported_by_few_lines_and_so_is_its_end(large: PublishedPacks, volume: Path) -> None:
+    """Forty closed connections cause one line per interval, which says how long the run will retry.
+
+    A request that succeeds between two failures ends an outage, so that a slow machine can see several.
+    """
     outage = fault("hangup", on=ARCHIVES, times=80, after=8 << 20)  # aiohttp itself repeats each request once
     async with FaultProxy(large.container.origin, outage) as proxy:
         outcome = await run(large, proxy, volume)
@@ -25,4 +28,4 @@ async def test_outage_is_reported_by_few_lines_and_its_end_by_one(large: Publish
     lines = [line for line in outcome.done.err.splitlines() if " retrying " in line]
     assert 1 <= len(lines) <= 1 + outcome.seconds / 15
     assert all("left=" in line and "host=127.0.0.1:" in line for line in lines)
-    assert outcome.done.steps.count("recovered") == 1
+    assert 1 <= outcome.done.steps.count("recovered") <= len(lines)
