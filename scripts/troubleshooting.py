@@ -217,11 +217,20 @@ def _events(module: Module) -> Iterator[Message]:
     """Yield the log events: name, level and facts."""
     for call in ast.walk(module.tree):
         match call:
-            case ast.Call(func=ast.Attribute(attr="event" | "note"), args=[ast.Constant(value=str(name)), *_]):
-                facts = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+            case ast.Call(func=ast.Attribute(attr="event" | "note"), args=[ast.Constant(value=str(name)), *others]):
+                facts = _facts(call, others)
                 level = facts.pop("level", None)
                 shown = str(level.value) if isinstance(level, ast.Constant) else "info"
                 yield Message("events", module.name, " ".join([shown, name, *(f"{fact}=…" for fact in facts)]))
+
+
+def _facts(call: ast.Call, others: list[ast.expr]) -> dict[str, ast.expr]:
+    """Return the facts of an event: the keywords, or the dictionary that follows the name."""
+    for other in others:
+        if isinstance(other, ast.Dict):
+            pairs = zip(other.keys, other.values, strict=True)
+            return {str(key.value): value for key, value in pairs if isinstance(key, ast.Constant)}
+    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
 
 
 def _is_help(module: Module, node: ast.AST) -> bool:

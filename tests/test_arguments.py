@@ -29,7 +29,12 @@ def generated(form: str) -> str:
         (["--langauges=nl-nl"], "unknown argument '--langauges=nl-nl'; did you mean --languages?"),
         (["--xyzzy"], "unknown argument '--xyzzy'; see --help"),
         (["--plan", "nl\u2011nl"], r"unknown argument 'nl\u2011nl'; see --help"),
-        (["--hold", "current"], "--hold needs a program to run; write it like --hold current -- asr-server"),
+        (
+            ["--wait", "soon"],
+            "argument --wait: 'soon' is not a whole number of seconds from 0 to 604800; see --help",
+        ),
+        (["--wait", "-1"], "argument --wait: '-1' is not a whole number of seconds from 0 to 604800; see --help"),
+        (["--stage", "--wait"], "argument --wait: not allowed with argument --stage; see --help"),
         (["--keep", "3"], "--keep and --dry-run belong to --prune; see --help"),
         (["--status", "--dry-run"], "--keep and --dry-run belong to --prune; see --help"),
     ],
@@ -44,6 +49,22 @@ def test_mistake_is_reported_with_a_suggestion(arguments: list[str], message: st
 def test_program_of_hold_keeps_its_own_flags() -> None:
     """Everything after `--` belongs to the program."""
     assert parse(["--hold", "current", "--", "asr-server", "--port", "1"], {}).program == ("asr-server", "--port", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action", "release", "program"),
+    [
+        (["--hold"], "hold", "", ()),
+        (["--hold", "--", "asr-server"], "hold", "", ("asr-server",)),
+        (["--hold", "current"], "hold", "current", ()),
+        (["--wait"], "wait", "7200", ()),
+        (["--wait", "0"], "wait", "0", ()),
+        (["--stage"], "stage", "", ()),
+    ],
+)
+def test_optional_value_of_an_action(arguments: list[str], action: str, release: str, program: tuple[str, ...]) -> None:
+    command = parse(arguments, {})
+    assert (command.action, command.release, command.program) == (action, release, program)
 
 
 @pytest.mark.parametrize(

@@ -48,18 +48,20 @@ exit codes:
   23   not licensed: license.json or license.dat
   30   wrong bytes from the source, again after a retry
   40   volume: fault         41   volume: no space     42   volume: locked
-  43   volume: not writable  44   no such release      45   damaged
+  43   volume: not writable  44   not installed        45   damaged
   130  interrupted           143  terminated; verified data is kept
 
 Documentation: docs/operations.md, docs/troubleshooting.md in the repository
 """
 
 _ACTIONS = (
-    *("plan", "check", "status", "verify", "repair", "rollback", "activate"),
-    *("prune", "hold", "receipt", "support", "render_overlay", "generate"),
+    *("stage", "plan", "check", "status", "verify", "repair", "rollback", "activate"),
+    *("prune", "wait", "hold", "receipt", "support", "render_overlay", "generate"),
 )
+_LONGEST_WAIT = 7 * 24 * 3600
 FORMATS = ("man", "bash", "zsh", "fish")
-_PREVIOUS = ""  # value of `--rollback` without a release
+_UNNAMED = ""  # value of `--rollback`, `--hold` and others without a release
+_WAIT_SECONDS = "7200"  # value of `--wait` without a time: as long as a rollout may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Command:
     """The parsed command line.
 
     `action` is "install" if no action's flag is given. `release` is empty if none is named; for "receipt" and "support"
-    it is the output file, for "generate" the format. `values` are the texts of the settings by variable: flags take
-    precedence over the environment.
+    it is the output file, for "generate" the format, for "wait" the number of seconds. `values` are the texts of the
+    settings by variable: flags take precedence over the environment.
     """
 
     action: str
@@ -117,8 +119,6 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
 
 def _require(parsed: Mapping[str, Any], action: str, unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Raise `UsageError` for arguments that do not exist or do not belong to the action."""
-    if action == "hold" and not parsed["program"]:
-        raise UsageError("--hold needs a program to run; write it like --hold current -- asr-server")
     for word in unknown or (() if action == "hold" else parsed["program"]):
         raise UsageError(f"unknown argument {word!a}{_advice(word, parser)}")
     if action != "prune" and (parsed["keep"] is not None or parsed["dry_run"]):
@@ -166,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("actions (without one: install)").add_mutually_exclusive_group()
+    group.add_argument("--stage", action="store_true", help="install the packs without activating them")
     group.add_argument("--plan", action="store_true", help="report what an install would download, reuse and write")
     group.add_argument("--check", action="store_true", help="report whether an install would work; change nothing")
     group.add_argument("--status", action="store_true", help="report what is installed, current and incomplete")
@@ -177,7 +178,18 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "--prune", action="store_true", help="remove what neither the current release nor a rollback needs"
     )
     group.add_argument(
-        "--hold", metavar="RELEASE", help="run a program whose release --prune keeps: --hold current -- PROGRAM"
+        "--wait",
+        nargs="?",
+        const=_WAIT_SECONDS,
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"wait until the packs of the environment are installed [{_WAIT_SECONDS}]; changes nothing",
+    )
+    _add_release(
+        group,
+        "--hold",
+        "keep --prune from removing a release [the packs of the environment] until SIGTERM, or while a program runs: "
+        "--hold current -- PROGRAM",
     )
     group.add_argument(
         "--receipt", metavar="FILE", help="write a list of the installed packs for the vendor; - for stdout"
@@ -197,7 +209,7 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_release(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -> None:
-    group.add_argument(flag, nargs="?", const=_PREVIOUS, metavar="RELEASE", help=text)
+    group.add_argument(flag, nargs="?", const=_UNNAMED, metavar="RELEASE", help=text)
 
 
 def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None, text: str) -> None:
@@ -207,6 +219,12 @@ def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None
     else:
         entry = f"{variable}: {text}\n(no flag, because the list of processes would show it)"
         group.description = "\n".join(filter(None, [group.description, entry]))
+
+
+def _seconds(text: str) -> str:
+    if not text.isdecimal() or int(text) > _LONGEST_WAIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of seconds from 0 to {_LONGEST_WAIT}")
+    return text
 
 
 def _count(text: str) -> int:

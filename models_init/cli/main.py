@@ -11,7 +11,7 @@ from models_init.cli import arguments
 from models_init.cli.licenses import require_licenses
 from models_init.cli.misspelled import misspelled_variables
 from models_init.cli.settings import Settings, read
-from models_init.cli.up_to_date import nothing_to_do
+from models_init.cli.up_to_date import nothing_to_do, nothing_to_stage
 from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.output import console, failure, run_log
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.result import Result
 
-_LOGGED = ("install", "repair", "prune", "rollback", "activate")  # actions that change the volume
+_LOGGED = ("install", "stage", "repair", "prune", "rollback", "activate")  # actions that change the volume
+_NOTHING_TO_DO = {"install": nothing_to_do, "stage": nothing_to_stage}
 _LENIENT = ("check", "support")  # actions that report invalid settings instead of ending with them
 
 
@@ -116,7 +117,9 @@ def _names_packs(command: Command) -> bool:
     """Return True if the environment must name packs; optional for pruning."""
     if command.action == "prune":
         return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
-    return command.action in {"install", "plan", "check", "support", "render_overlay"}
+    if command.action == "hold":
+        return not command.release
+    return command.action in {"install", "stage", "wait", "plan", "check", "support", "render_overlay"}
 
 
 class _Action(Protocol):
@@ -128,9 +131,9 @@ class _Action(Protocol):
 
 def _act(command: Command, settings: Settings) -> Result:
     """Run the module of the action; it is imported only here because a run with nothing to do needs none."""
-    if command.action == "install":
+    if check := _NOTHING_TO_DO.get(command.action):
         require_licenses(settings)
-        if done := nothing_to_do(settings):
+        if done := check(settings):
             return done
     run_log.event("running", {"packs": list(map(str, settings.packs))})
     with collector_paused():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from models_init.core.errors import EXIT_OK
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from models_init.formats.release import Release
 
 
@@ -30,9 +32,14 @@ class Result:
 
 def installed_content(release: Release) -> dict[str, Any]:
     """Return a result's content: the current release, and counters of 0."""
+    return unchanged_content(release.id, release.versions)
+
+
+def unchanged_content(release_id: str | None, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of a result that changed nothing: a release, if there is one, and its packs."""
     return {
-        "release": release.id,
-        "packs": release.versions,
+        "release": release_id,
+        "packs": versions,
         "bytes_fetched": 0,
         "bytes_reused": 0,
         "bytes_written": 0,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models_init.cli.licenses import license_content, record_license, require_licenses
-from models_init.cli.result import Result, installed_content
+from models_init.cli.result import Result, installed_content, unchanged_content
+from models_init.core.errors import VolumeError
 from models_init.volume.activation import Switch
 from models_init.volume.layout import Volume
+from models_init.volume.lease import leased_packs
 
 if TYPE_CHECKING:
     from models_init.cli.settings import Settings
+    from models_init.formats.release import Release
 
 
 def nothing_to_do(settings: Settings) -> Result | None:
@@ -37,3 +42,27 @@ def nothing_to_do(settings: Settings) -> Result | None:
     licenses = require_licenses(settings)
     warnings = filter(None, [*licenses.warnings, record_license(settings, licenses)])
     return Result(content | license_content(licenses), text, warnings=tuple(warnings))
+
+
+def nothing_to_stage(settings: Settings) -> Result | None:
+    """Return the result if the volume holds the wanted packs; None if there is work.
+
+    Opens no socket and needs no token. The history notes that the set was staged again, so that a prune keeps it; on a
+    read-only volume it does not, and neither is a release recorded.
+    """
+    volume = Volume(settings.directory)
+    with suppress(VolumeError), leased_packs(volume, settings.packs):
+        release = next((release for release in volume.releases() if release.holds(settings.packs)), None)
+        if release or not os.access(volume.root, os.W_OK, effective_ids=True):
+            return _staged_before(settings, release)
+    return None
+
+
+def _staged_before(settings: Settings, release: Release | None) -> Result:
+    volume, packs = Volume(settings.directory), settings.packs
+    if release:
+        Switch(volume).note_staged(release)
+    licenses = require_licenses(settings)
+    content = unchanged_content(release.id if release else None, {ref.name: ref.version for ref in packs})
+    text = f"nothing to do: {', '.join(map(str, packs))} are installed on {volume.root}"
+    return Result(content | license_content(licenses), text, warnings=tuple(licenses.warnings))

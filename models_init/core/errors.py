@@ -20,6 +20,7 @@
         ├── LockedError        42   locked by another run
         ├── NotWritableError   43   not a directory, read-only, or another user's
         ├── NoSuchReleaseError 44   no installed release has this name
+        ├── NotInstalledError  44   the packs that the environment names are not installed
         └── DamagedError       45   installed files differ from the published ones
 
 `str(error)` is one line for the operator: what failed, why, what to do. It never contains a token.
@@ -177,6 +178,12 @@ class NotWritableError(VolumeError):
 
 class NoSuchReleaseError(VolumeError):
     """The release is not installed on the volume."""
+
+    exit_code = 44
+
+
+class NotInstalledError(VolumeError):
+    """The packs that the environment names are not installed on the volume."""
 
     exit_code = 44
 

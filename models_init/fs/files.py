@@ -213,6 +213,15 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def is_empty(directory: Path) -> bool:
+    """Return True for a directory without entries; False for anything else. Raises `OSError`."""
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def disk_usage(directory: Path) -> tuple[int, int]:
     """Return the bytes and inodes that a tree occupies on the disk. Files that disappear meanwhile are not counted."""
     size = count = 0

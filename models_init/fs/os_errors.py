@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from models_init.core.errors import NoSpaceError, NotWritableError, VolumeError
 from models_init.fs.files import visible_path
@@ -20,19 +20,19 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def volume_errors(path: str | Path) -> Iterator[None]:
+def volume_errors(path: str | Path, doing: Literal["read", "written"] = "written") -> Iterator[None]:
     """Translate an `OSError` of the block into a `VolumeError`; `path` is named if the error has no file name."""
     try:
         yield
     except OSError as error:
-        raise _translated(error, _subject(error) or str(path)) from error
+        raise _translated(error, _subject(error) or str(path), doing) from error
 
 
-def _translated(error: OSError, where: str) -> VolumeError:
+def _translated(error: OSError, where: str, doing: str) -> VolumeError:
     if error.errno in _FULL:
         return _full(error, where)
     if error.errno in _FORBIDDEN:
-        return NotWritableError(f"{where} cannot be written: {error.strerror}; {_remedy(error)}")
+        return NotWritableError(f"{where} cannot be {doing}: {error.strerror}; {_remedy(error)}")
     if error.errno == errno.ENAMETOOLONG:
         return NotWritableError(
             f"{_end(where)} cannot be created: {error.strerror} ({len(os.fsencode(where))} bytes); set MODELS_DIR to a "

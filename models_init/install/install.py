@@ -16,6 +16,7 @@ from models_init.install.volume_checks import check_names
 from models_init.runtime.workers import each
 from models_init.transfer.plan import PackSurvey, Plan, check_compatibility, make_plan
 from models_init.volume.activation import Switch
+from models_init.volume.pack_places import require_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,12 +68,25 @@ class Installation:
         return await self._resolve(ref, _store_nothing)
 
     async def run(self) -> InstallReport:
-        """Run the install; the volume must be prepared and locked.
+        """Install and activate the packs; the volume must be prepared and locked.
 
         Raises the error that ends the install. Everything verified until then is kept, and the next run continues from
         there.
         """
+        report = await self._install(Switch.install)
+        self.context.observer.event("activated", release=report.release.id, packs=_refs(report.release))
+        return report
+
+    async def stage(self) -> InstallReport:
+        """Install the packs in the same way, and record their release without activating it."""
+        report = await self._install(Switch.stage)
+        self.context.observer.event("staged", release=report.release.id, packs=_refs(report.release))
+        return report
+
+    async def _install(self, record: Callable[[Switch, Release], None]) -> InstallReport:
+        """Install the packs; `record` records their release on the volume."""
         volume, observer = self.context.volume, self.context.observer
+        await self.context.workers.run(require_places, volume, self.wanted)
         plan = await self._plan(volume.keep_manifest)
         while self.unstored:
             await self.context.workers.run(volume.keep_manifest, *self.unstored.pop())
@@ -92,7 +106,7 @@ class Installation:
             if not isinstance(result, str):
                 raise result
             digests[pack.manifest.ref] = result
-        return await self._activate(plan, digests, fetcher)
+        return await self._finish(plan, digests, fetcher, record)
 
     async def _plan(self, store: StoreManifest) -> Plan:
         installed = [ref for ref in self.wanted if self.context.volume.is_installed(ref)]
@@ -156,15 +170,20 @@ class Installation:
         self.context.observer.event("published", pack=ref.name, version=ref.version, bytes=found.manifest.size)
         return found.digest
 
-    async def _activate(self, plan: Plan, digests: Mapping[PackRef, str], fetcher: Fetcher) -> InstallReport:
+    async def _finish(
+        self,
+        plan: Plan,
+        digests: Mapping[PackRef, str],
+        fetcher: Fetcher,
+        record: Callable[[Switch, Release], None],
+    ) -> InstallReport:
         release = release_of(
             digests,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             source=self.context.source.name,
             program=f"models_init {__version__}",
         )
-        await self.context.workers.run(Switch(self.context.volume).install, release)
-        self.context.observer.event("activated", release=release.id, packs=[pack.ref for pack in release.packs])
+        await self.context.workers.run(record, Switch(self.context.volume), release)
         return InstallReport(
             release=release,
             bytes_fetched=fetcher.traffic.fetched,
@@ -172,6 +191,10 @@ class Installation:
             bytes_written=fetcher.traffic.written + fetcher.traffic.copied + fetcher.traffic.unpacked,
             seconds=round(monotonic() - self.began, 3),
         )
+
+
+def _refs(release: Release) -> list[PackRef]:
+    return [pack.ref for pack in release.packs]
 
 
 def _store_nothing(_ref: PackRef, _digest: str, _document: bytes) -> None:

@@ -20,6 +20,7 @@ from models_init.sources.azure.sas import GET_A_TOKEN
 from models_init.transfer.plan import check_compatibility
 from models_init.transfer.ranges import spans
 from models_init.volume.activation import Switch
+from models_init.volume.pack_places import require_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -192,6 +193,7 @@ class Preflight:
                     if not self._probe or self._found.failed(check):
                         return f"the check of the {check} failed"
             resolved = await self._installation.look_up(ref)
+            await self._context.workers.run(require_places, self._context.volume, [ref])
             await self._fetch_last_byte(resolved)
         except ModelsInitError as error:
             return error

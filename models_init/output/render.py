@@ -34,10 +34,14 @@ def _known_size(size: int | None) -> str:
     return "?" if size is None else human_size(size)
 
 
+def share(done: int, total: int | None) -> str:
+    """Return the share of a staged pack that is stored, e.g. `36 %`, rounded down; empty if that is unknown."""
+    return f"{min(100, 100 * done // total)} %" if total else ""
+
+
 def _incomplete(done: int, total: int | None) -> str:
-    """Describe a staged pack, e.g. `incomplete, 36 % (543 MiB)`; the share is rounded down."""
-    share = f", {min(100, 100 * done // total)} %" if total else ""
-    return f"incomplete{share} ({human_size(done)})"
+    """Describe a staged pack, e.g. `incomplete, 36 % (543 MiB)`."""
+    return f"{', '.join(filter(None, ['incomplete', share(done, total)]))} ({human_size(done)})"
 
 
 _REPAIRS = {"extra": "removed", "mode": "mode set"}
@@ -206,8 +210,17 @@ def _verdict(report: PreflightReport) -> str:
 
 def installed(report: InstallReport, retries: int) -> str:
     """Render the result of an install as one line."""
+    return f"release {report.release} is current: {_transfer(report, retries)}"
+
+
+def staged(report: InstallReport, retries: int) -> str:
+    """Render the result of an install without activation as one line."""
+    return f"release {report.release} is staged: {_transfer(report, retries)}; run without an action to activate it"
+
+
+def _transfer(report: InstallReport, retries: int) -> str:
     return (
-        f"release {report.release} is current: {human_size(report.bytes_fetched)} fetched, "
+        f"{human_size(report.bytes_fetched)} fetched, "
         f"{human_size(report.bytes_reused)} reused, {human_size(report.bytes_written)} written "
         f"in {human_time(report.seconds)}, {retries} retries"
     )

@@ -29,3 +29,9 @@ def raise_on_signals() -> None:
 
     for number in EXIT_CODES:
         signal.signal(number, stop)
+
+
+def wait_for_signal() -> str:
+    """Wait for SIGINT or SIGTERM, which do not raise `StoppedError` from here on; return the signal's name."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_CODES)
+    return signal.Signals(signal.sigwait(EXIT_CODES)).name

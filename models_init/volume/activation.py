@@ -1,15 +1,14 @@
 """Activate releases, roll back, and record both.
 
-Two files next to the link `current` are advisory only: `releases/.history` (one line for each activation) records which
-release was current before, and `releases/.rolled-back.json` (a copy of a release's record) records the release from
-which the operator rolled back.
+Two files next to the link `current` are advisory only: `releases/.history` (`volume.history`) records which release was
+current before, and `releases/.rolled-back.json` (a copy of a release's record) the release from which the operator
+rolled back.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError, NoSuchReleaseError
@@ -17,6 +16,7 @@ from models_init.formats import release as releases
 from models_init.fs.files import make_link, sync_path, temp_path, write_file
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.copied_links import require_link, require_replaceable
+from models_init.volume.history import BACK, STAGED, History
 from models_init.volume.lock import lease
 
 if TYPE_CHECKING:
@@ -28,16 +28,12 @@ if TYPE_CHECKING:
     from models_init.volume.layout import Volume
 
 
-_BACK = "back-to"
-"""Prefix in the history for a release that the operator rolled back to."""
-
-
 class Switch:
     """Switches `volume` from one release to another, each time by a single rename."""
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
-        self._history = volume.root / "releases" / ".history"
+        self._history = History(volume.root / "releases" / ".history")
         self._rollback_record = volume.root / "releases" / ".rolled-back.json"
 
     def rolled_back(self, wanted: Iterable[PackRef]) -> Release | None:
@@ -65,9 +61,27 @@ class Switch:
         with volume_errors(self._volume.root):
             self._build(release)
             self._switch_current(release)
-            self._append_history(release.id)
+            self._history.append(release.id)
             if self._rollback_record.exists():
                 self._volume.remove_atomically(self._rollback_record)
+
+    def stage(self, release: Release) -> None:
+        """Record a newly installed release without activating it; pruning keeps it for a time (`volume.retention`)."""
+        with volume_errors(self._volume.root):
+            self._build(release)
+        self.note_staged(release)
+
+    def note_staged(self, release: Release) -> None:
+        """Note in the history that the release was staged, unless it was the last one; on a read-only volume not."""
+        if next(reversed(self.staged()), "") != release.id:
+            with suppress(OSError):
+                self._history.append(release.id, STAGED)
+
+    def staged(self) -> dict[str, float]:
+        """Return the releases that were staged and are neither current nor activated since, with the time."""
+        staged = self._history.staged()
+        staged.pop(self._volume.current_name(), None)
+        return staged
 
     def activate(self, release: Release, *, back: bool) -> None:
         """Activate a release on the operator's request; later runs keep it.
@@ -77,12 +91,14 @@ class Switch:
         """
         with volume_errors(self._volume.root):
             self._volume.make_parts()
-            lease_descriptor = lease(self._volume.record_path(release.id))  # a prune keeps the release meanwhile
+            lease_descriptor = lease(
+                self._volume.record_path(release.id), f"release {release.id}"
+            )  # a prune keeps the release meanwhile
             try:
                 self._record_rollback(release)
                 self._build(release)
                 self._switch_current(release)
-                self._append_history(f"{_BACK} {release.id}" if back else release.id)
+                self._history.append(release.id, BACK if back else "")
                 self._drop_rollback_record(release)
             finally:
                 os.close(lease_descriptor)
@@ -126,23 +142,16 @@ class Switch:
         """Return the ids in order of installation or activation, oldest first; a reactivated release moves to the end.
 
         Releases without a history entry, after a crash, count as older than the rest; only the current one counts as
-        newest.
+        newest. Releases that were only staged are left out.
         """
-        entries, current = self._history_entries(), self._volume.current_name()
-        trail = [release.id for release in self._volume.releases() if release.id not in {*entries, current}]
+        entries, current = self._history.installed(), self._volume.current_name()
+        known = {*entries, *self._history.never_activated(), current}
+        trail = [release.id for release in self._volume.releases() if release.id not in known]
         for name in [*entries, *({current} - {*entries, ""})]:
             if name in trail:
                 del trail[trail.index(name) :]
             trail.append(name)
         return trail
-
-    def _history_entries(self) -> list[str]:
-        """Return the ids of installed or activated releases; torn lines name no release and are harmless."""
-        try:
-            lines = self._history.read_text("utf-8", "replace").splitlines()
-        except OSError:
-            return []
-        return [words[-1] for line in lines if (words := line.split()) and words[-2:-1] != [_BACK]]
 
     def _record_rollback(self, chosen: Release) -> None:
         """Record the release being left before switching; if the run crashes in between, the record is ignored."""
@@ -228,18 +237,6 @@ class Switch:
     def _point_current_to(self, release_id: str) -> None:
         require_replaceable(self._volume)
         self._volume.replace_link(self._volume.root / "current", f"releases/{release_id}")
-
-    def _append_history(self, what: str) -> None:
-        line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n"
-        if self._history.is_symlink():  # do not append to the file that it points to
-            os.unlink(self._history)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._history, flags, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def links_of(release: Release) -> dict[str, str]:

@@ -20,9 +20,10 @@ from models_init.fs import capabilities
 from models_init.fs.files import exchange, make_directory, sync_file_system, sync_path
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.atomic import PARTS, AtomicChanges
+from models_init.volume.pack_content import has_content, is_placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from models_init.formats.release import Release
@@ -185,9 +186,16 @@ class Volume(AtomicChanges):
         return [self.staging / name for name in _names(self.staging) if name.startswith(".")]
 
     def is_installed(self, ref: PackRef) -> bool:
-        """Return True if the pack's directory and its manifest have their public names."""
-        with volume_errors(self.root):
-            return self.pack_path(ref).is_dir() and self.manifest_path(ref).is_file()
+        """Return True if the pack's directory, with content, and its manifest have their public names."""
+        with volume_errors(self.root, "read"):
+            return self.manifest_path(ref).is_file() and self._has_content(ref)
+
+    def missing(self, packs: Iterable[PackRef]) -> list[PackRef]:
+        """Return those of the packs that are not installed."""
+        return [ref for ref in packs if not self.is_installed(ref)]
+
+    def _has_content(self, ref: PackRef) -> bool:
+        return has_content(self.pack_path(ref), self.manifest_path(ref), ref)
 
     def free(self) -> tuple[int, int]:
         """Return the bytes and inodes available to the running user; `UNLIMITED` if they are not counted.
@@ -282,13 +290,13 @@ class Volume(AtomicChanges):
                 sync_path(path.parent.parent)
             if not self.is_installed(ref):
                 # A concurrent run may publish it, too; staging may then contain a third run's incomplete tree.
-                if os.path.lexists(pack) and not self.is_installed(ref):
+                if os.path.lexists(pack) and not is_placeholder(pack) and not self.is_installed(ref):
                     if not is_whole():  # the manifest would make the wrong tree a pack
                         raise _removed_from_staging(ref)
                     self._replace_tree(staging, pack)
                 self._rename(manifest_path_of(staging), self.manifest_path(ref))
-                if self.manifest_path(ref).is_file() and not pack.is_dir() and is_whole():
-                    self._rename_directory(staging, pack)
+                if self.manifest_path(ref).is_file() and not self._has_content(ref) and is_whole():
+                    self._rename_directory(staging, pack)  # also replaces an empty directory
             if not self.is_installed(ref):
                 raise _removed_from_staging(ref)
             self.remove_staged(staging)

@@ -50,11 +50,11 @@ def flock_if_possible(descriptor: int, operation: int) -> bool:
         return True
 
 
-def lease(record: Path) -> int:
-    """Take a shared lock on a release's record; wait for a prune that is about to remove the release.
+def lease(record: Path, subject: str) -> int:
+    """Take a shared lock on the record of a release, or on the manifest of an installed pack.
 
-    Returns a descriptor; the lease ends when it is closed. Raises `NoSuchReleaseError`: the record is missing or cannot
-    be locked.
+    Waits for a prune that is about to remove the subject. Returns a descriptor; the lease ends when it is closed.
+    Raises `NoSuchReleaseError`: the file is missing or cannot be locked.
     """
     try:
         descriptor = os.open(record, os.O_RDONLY | os.O_CLOEXEC)
@@ -65,7 +65,7 @@ def lease(record: Path) -> int:
         pass
     except OSError as error:
         raise NoSuchReleaseError(f"{record} cannot be opened and locked: {error.strerror}") from error
-    raise NoSuchReleaseError(f"release {record.parent.name} was pruned just now; choose another one")
+    raise NoSuchReleaseError(f"{subject} was pruned just now; install it again, or choose another one")
 
 
 def locking_works(path: Path) -> bool:

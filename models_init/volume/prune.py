@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError
@@ -22,7 +22,7 @@ from models_init.volume.lock import flock
 from models_init.volume.retention import RetentionDecision, VolumeInventory, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from models_init.volume.layout import Volume
@@ -46,25 +46,30 @@ def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_
     if volume.current_name() and not volume.current():
         raise DamagedError("the current release is incomplete; run without an action to repair it, then prune")
     with volume_errors(volume.root):
-        with ExitStack() as leases:  # kept until the releases are removed; an activation waits for that
-            in_use = {name for name in volume.release_names() if not leases.enter_context(_without_lease(volume, name))}
-            verdicts = decide(_inventory(volume, wanted, in_use), keep)
+        with ExitStack() as leases:  # kept until everything is hidden; an activation waits for that
+
+            def is_in_use(path: Path) -> bool:
+                return not leases.enter_context(_without_lease(path))
+
+            in_use = {name for name in volume.release_names() if is_in_use(volume.record_path(name))}
+            packs_in_use = {ref for ref in volume.manifests() if is_in_use(volume.manifest_path(ref))}
+            inventory = replace(_inventory(volume, wanted), in_use=in_use, packs_in_use=packs_in_use)
+            verdicts = decide(inventory, keep)
             freed_space = FreedSpaceCounter()
             freed = [
                 0 if verdict.stays else sum(map(freed_space.remove, _paths(volume, verdict))) for verdict in verdicts
             ]
             removals = [verdict for verdict in verdicts if not verdict.stays and not dry_run]
-            releases = [
-                _hide_release(volume, str(verdict.subject)) for verdict in removals if verdict.kind == "release"
-            ]
-        for unused in releases:  # a file that is open cannot be removed on NFS and FUSE
-            _remove_all(unused)
+            hidden = [path for verdict in removals for path in _hide_public(volume, verdict)]
+        for path in hidden:  # a file that is open cannot be removed on NFS and FUSE
+            remove_tree(path)
         for verdict in removals:
             _remove(volume, verdict)
     return [PrunedItem(verdict, size) for verdict, size in zip(verdicts, freed, strict=True)]
 
 
-def _inventory(volume: Volume, wanted: Collection[PackRef] | None, in_use: Collection[str]) -> VolumeInventory:
+def _inventory(volume: Volume, wanted: Collection[PackRef] | None) -> VolumeInventory:
+    """Return the content of the volume, without the leases."""
     now, switch = time.time(), Switch(volume)
     complete = {release.id: {pack.ref for pack in release.packs} for release in switch.in_order()}
     rolled_back_from = switch.rolled_back_from() if wanted is None else switch.rolled_back(wanted)
@@ -72,23 +77,24 @@ def _inventory(volume: Volume, wanted: Collection[PackRef] | None, in_use: Colle
         current=volume.current_name() or None,
         releases=complete,
         unfinished=[name for name in volume.release_names() if name not in complete],
-        in_use=in_use,
+        in_use=(),
         wanted=wanted,
         packs=volume.pack_directories(),
         manifests=volume.manifests(),
         staged=volume.staged(),
         leftovers=[(path, now - _changed(path)) for path in volume.leftovers()],
         rolled_back_from=rolled_back_from.id if rolled_back_from else None,
+        not_activated={name: now - time for name, time in switch.staged().items() if name in complete},
     )
 
 
 @contextmanager
-def _without_lease(volume: Volume, release_id: str) -> Iterator[bool]:
-    """Yield True if no reader holds a lease on the release; new leases are then blocked within the block."""
+def _without_lease(path: Path) -> Iterator[bool]:
+    """Yield True if no reader holds a lease by this record or manifest; new ones are blocked within the block."""
     descriptor = -1
     try:
-        with suppress(FileNotFoundError):
-            descriptor = os.open(volume.record_path(release_id), os.O_RDWR | os.O_CLOEXEC)  # NFS: needs write access
+        with suppress(FileNotFoundError, IsADirectoryError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS: needs write access
         yield descriptor < 0 or _is_free(descriptor)
     finally:
         if descriptor >= 0:
@@ -96,7 +102,7 @@ def _without_lease(volume: Volume, release_id: str) -> Iterator[bool]:
 
 
 def _is_free(record: int) -> bool:
-    """Lock the record of a release; return False if a reader has a lease, or the lock server does not answer."""
+    """Lock a record or manifest; return False if a reader has a lease, or the lock server does not answer."""
     try:
         return flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -122,28 +128,33 @@ def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
     return [path, manifest_path_of(path), spool_path_of(path)] if verdict.kind == "staging" else [path]
 
 
-def _remove(volume: Volume, verdict: RetentionDecision) -> None:
+def _hide_public(volume: Volume, verdict: RetentionDecision) -> list[Path]:
+    """Take away the public name of a release, pack or manifest; return the paths to remove."""
     path = _path(volume, verdict)
     match verdict.kind, verdict.subject:
-        case "leftover", _:
-            remove_tree(path)
-        case "staging", _:
-            volume.remove_staged(path)
+        case "release", str(name):
+            return _take_away(volume, path, volume.record_path(name), lambda: volume.current_name() == name)
         case "pack", PackRef() as ref:
-            _remove_all(_take_away(volume, path, volume.manifest_path(ref), lambda: _is_in_a_release(volume, ref)))
-            volume.remove_empty_directory(path.parent)
+            return _take_away(volume, path, volume.manifest_path(ref), lambda: _is_in_a_release(volume, ref))
         case "manifest", PackRef() as ref:
-            _remove_all(_take_away(volume, path, path, lambda: volume.pack_path(ref).is_dir()))
+            return _take_away(volume, path, path, lambda: volume.pack_path(ref).is_dir())
+    return []
+
+
+def _remove(volume: Volume, verdict: RetentionDecision) -> None:
+    """Remove what has no public name, and directories that are empty now."""
+    path = _path(volume, verdict)
+    match verdict.kind:
+        case "leftover":
+            remove_tree(path)
+        case "staging":
+            volume.remove_staged(path)
+        case "pack" | "manifest":
             volume.remove_empty_directory(path.parent)
 
 
 def _is_in_a_release(volume: Volume, ref: PackRef) -> bool:
     return any(pack.ref == ref for release in volume.recorded() for pack in release.packs)
-
-
-def _hide_release(volume: Volume, name: str) -> list[Path]:
-    path, record = volume.release_path(name), volume.record_path(name)
-    return _take_away(volume, path, record, lambda: volume.current_name() == name)
 
 
 def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[], bool]) -> list[Path]:
@@ -179,11 +190,6 @@ def _hide(path: Path, record: Path, trash: Path) -> Path:
             os.rename(record, trash)
     sync_path(public.parent)
     return public
-
-
-def _remove_all(paths: Iterable[Path]) -> None:
-    for path in paths:
-        remove_tree(path)
 
 
 def _changed(path: Path) -> float:

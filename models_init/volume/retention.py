@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 YOUNG = 60.0
 """Seconds for which a temporary name is kept: without working locks, another run may be using it."""
 
+STAGED_KEPT = 7 * 24 * 3600.0
+"""Seconds for which a staged release is kept. The last ones are kept longer: one more than are kept for rollback."""
+
 ROLLED_BACK = "was rolled back; kept so that --activate can return to it"
 
 
@@ -22,9 +25,10 @@ class VolumeInventory:
     """The content of a volume.
 
     `releases` maps the id of each complete release to its packs, in rollback order; `rolled_back_from` is the release
-    that the operator rolled back from; `unfinished` are incomplete releases; `in_use` are releases held by readers;
-    `wanted` are the packs that the environment names, None if it names none; `leftovers` are temporary files with their
-    ages in seconds.
+    that the operator rolled back from; `unfinished` are incomplete releases; `in_use` are releases, and `packs_in_use`
+    packs, on which readers hold a lease; `wanted` are the packs that the environment names, None if it names none;
+    `leftovers` are temporary files with their ages in seconds. `not_activated` are releases that were staged and not
+    activated since, with the seconds since then, the last one at the end.
     """
 
     current: str | None
@@ -37,6 +41,8 @@ class VolumeInventory:
     staged: Sequence[tuple[PackRef, Path]]
     leftovers: Sequence[tuple[Path, float]]
     rolled_back_from: str | None = None
+    packs_in_use: Collection[PackRef] = ()
+    not_activated: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,14 @@ def _releases(inventory: VolumeInventory, keep: int) -> Iterator[RetentionDecisi
     order = list(inventory.releases)
     at = order.index(inventory.current) if inventory.current in order else len(order)
     for_rollback = set([*order[at + 1 :], *order[:at]][-keep:] if keep else ())
+    staged = set(_kept_staged(inventory, keep))
     for name in inventory.releases:
         if name == inventory.current:
             yield RetentionDecision("release", name, True, "is current", name)
         elif name in inventory.in_use:
             yield RetentionDecision("release", name, True, "is in use by a reader", name)
+        elif name in staged:
+            yield RetentionDecision("release", name, True, "was staged and is not activated yet", name)
         elif name == inventory.rolled_back_from:
             yield RetentionDecision("release", name, True, ROLLED_BACK, name)
         elif name in for_rollback:
@@ -89,6 +98,16 @@ def _releases(inventory: VolumeInventory, keep: int) -> Iterator[RetentionDecisi
         )
 
 
+def _kept_staged(inventory: VolumeInventory, keep: int) -> Iterator[str]:
+    """Yield the staged releases to keep.
+
+    Where readers use packs and not `current`, no release is ever activated, and the last but one staged is the target
+    of a rollback.
+    """
+    yield from [*inventory.not_activated][-keep - 1 :]
+    yield from (name for name, age in inventory.not_activated.items() if age < STAGED_KEPT)
+
+
 def _packs(inventory: VolumeInventory, kept: Collection[str]) -> Iterator[RetentionDecision]:
     users: dict[PackRef, str] = {}
     for name, refs in inventory.releases.items():
@@ -97,6 +116,8 @@ def _packs(inventory: VolumeInventory, kept: Collection[str]) -> Iterator[Retent
     for ref in inventory.packs:
         if ref in users:
             yield RetentionDecision("pack", str(ref), True, f"belongs to release {users[ref]}", ref)
+        elif ref in inventory.packs_in_use:
+            yield RetentionDecision("pack", str(ref), True, "is in use by a reader", ref)
         elif inventory.wanted and ref in inventory.wanted:
             yield RetentionDecision("pack", str(ref), True, "is named by the environment", ref)
         else:

@@ -120,7 +120,6 @@ def test_held_program_gets_arguments_environment_and_input(three_releases: Lifec
     ("arguments", "code"),
     [
         (("--hold", "ffffffffffff", "--", "true"), NO_SUCH_RELEASE),
-        (("--hold", "current"), USAGE),
         (("--hold", "current", "--", "/no/such/program"), USAGE),
     ],
 )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
     from models_init.core.events import Observer
+    from models_init.install.context import InstallContext
+    from models_init.install.install import InstallReport
+    from models_init.install.license_checks import LicenseReport
 
 
 def run(_command: Command, settings: Settings) -> Result:
@@ -26,30 +29,43 @@ def run(_command: Command, settings: Settings) -> Result:
 
 async def install(settings: Settings, observer: Observer) -> Result:
     """Install and activate the packs that the environment names."""
-    licenses = require_licenses(settings)
-    for text in licenses.warnings:
-        observer.event("license", level="warning", text=text)
-    retries = RetryReport(observer)
+    licenses, retries = report_licenses(settings, observer), RetryReport(observer)
     async with open_context(settings, observer, retries) as context, locked(context, "install", settings.lock_seconds):
         if done := nothing_to_do(settings):  # another run, which held the lock, has installed it
             return done
-        if not context.volume.hard_links:
-            observer.event(
-                "no_hard_links",
-                level="warning",
-                text="this file system refuses hard links, so an upgrade copies what did not change; "
-                "a local file system or NFS for MODELS_DIR saves that room",
-            )
+        warn_without_hard_links(context)
         report = await Installation(settings.packs, context).run()
         if rotated := record_license(settings, licenses):
             observer.event("license_changed", level="warning", text=rotated)
-    content = installed_content(report.release) | {
+    content = report_content(report, retries.count) | {"activated": True} | license_content(licenses)
+    return Result(content, render.installed(report, retries.count))
+
+
+def report_licenses(settings: Settings, observer: Observer) -> LicenseReport:
+    """Check the licenses, and report their warnings. Raises `LicenseError`."""
+    licenses = require_licenses(settings)
+    for text in licenses.warnings:
+        observer.event("license", level="warning", text=text)
+    return licenses
+
+
+def warn_without_hard_links(context: InstallContext) -> None:
+    """Report a file system on which versions cannot share files."""
+    if not context.volume.hard_links:
+        context.observer.event(
+            "no_hard_links",
+            level="warning",
+            text="this file system refuses hard links, so an upgrade copies what did not change; "
+            "a local file system or NFS for MODELS_DIR saves that room",
+        )
+
+
+def report_content(report: InstallReport, retries: int) -> dict[str, object]:
+    """Return the release and the counters of an install as an object for programs."""
+    return installed_content(report.release) | {
         "bytes_fetched": report.bytes_fetched,
         "bytes_reused": report.bytes_reused,
         "bytes_written": report.bytes_written,
         "seconds": report.seconds,
-        "retries": retries.count,
-        "activated": True,
-        **license_content(licenses),
+        "retries": retries,
     }
-    return Result(content, render.installed(report, retries.count))

@@ -1,0 +1,1 @@
+"""Kubernetes: what kubelet does to a volume, and the flags that a pod uses."""
