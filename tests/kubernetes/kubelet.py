@@ -1,4 +1,4 @@
-"""What kubelet does to a volume before a container starts, re-enacted: directories for subPath, and fsGroup.
+"""Re-enact the changes that kubelet makes to a volume before a container starts: directories for subPath, fsGroup.
 
 The functions follow kubelet's source, github.com/kubernetes/kubernetes:
 

@@ -50,8 +50,12 @@ def _report(settings: Settings, volume: Volume, missing: Sequence[PackRef], left
             if ref in staged and (done := share(*staging_progress(staged[ref], ref))):
                 text = f"{ref} ({done})"
         shown.append(text)
-    facts = {"missing": shown, "at_most_seconds": round(left)}
-    console.note("waiting_for_packs", facts, log_format=settings.log_format, level=settings.log_level)
+    console.note(
+        "waiting_for_packs",
+        {"missing": shown, "at_most_seconds": round(left)},
+        log_format=settings.log_format,
+        level=settings.log_level,
+    )
 
 
 def _not_installed(volume: Volume, missing: Sequence[PackRef], limit: float) -> NotInstalledError:
