@@ -8,11 +8,9 @@ from urllib.parse import urlsplit
 
 from models_init.core.errors import UsageError
 from models_init.install.trust import AcceptUnsigned, RequireSignature
-from models_init.sources.azure.sas import SasToken
 from models_init.sources.http.proxies import unusable_no_proxy_entries
 from models_init.sources.open_source import (
     SourceAccess,
-    is_registry,
     is_remote,
     open_probe,
     open_source,
@@ -24,7 +22,6 @@ from models_init.sources.wrappers.straggler import StragglerSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from models_init.cli.settings import Settings
     from models_init.core.errors import AccessError
@@ -60,16 +57,6 @@ def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
     """Return the signature policy of the settings. Raises `UsageError`."""
     keys = settings.read_public_keys()
     return RequireSignature(keys, observer) if keys else AcceptUnsigned()
-
-
-def token_expires(settings: Settings) -> datetime | None:
-    """Return the expiry time of the newest token, or None if there is no token or no such time."""
-    if settings.anonymous or not is_remote(settings.url) or is_registry(settings.url):
-        return None
-    try:
-        return SasToken.make(settings.read_token()).expires
-    except UsageError:
-        return None
 
 
 def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:

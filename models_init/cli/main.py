@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
-from models_init.cli import arguments
+from models_init.cli import arguments, metrics
 from models_init.cli.licenses import require_licenses
 from models_init.cli.misspelled import misspelled_variables
 from models_init.cli.settings import Settings, read
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from models_init.cli.result import Result
 
 _LOGGED = ("install", "stage", "repair", "prune", "rollback", "activate")  # actions that change the volume
+_MEASURED = (*_LOGGED, "check", "verify")  # actions that write metrics
 _NOTHING_TO_DO = {"install": nothing_to_do, "stage": nothing_to_stage}
 _LENIENT = ("check", "support")  # actions that report invalid settings instead of ending with them
 
@@ -40,6 +41,8 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
         command = arguments.parse(argv, environment)
         settings = read(command.values, with_packs=_names_packs(command))
         output = _Output(settings, as_json=command.as_json)
+        if settings.metrics_file and command.action in _MEASURED and not command.dry_run:
+            metrics.start(settings, command.action)
         output.warn_of_misspelled_variables(environment)
         _require_valid(settings, command)
         if settings.keep_logs and command.action in _LOGGED and not command.dry_run:
@@ -78,11 +81,13 @@ class _Output(NamedTuple):
         content = result.content | ({"exit_code": result.exit_code} if result.exit_code else {})
         if not result.is_written:
             console.result(content if as_json else result.text, as_json=as_json)
+        self._write_metrics(result.exit_code, result.content)
         run_log.end("ended", {"exit_code": result.exit_code, "result": result.content})
         return result.exit_code
 
     def failed(self, error: BaseException) -> int:
         """Report an error."""
+        self._write_metrics(failure.exit_code_of(error), {})
         failure.log_to_volume(error)
         failure.write_termination_log(error, self.settings.termination_log)
         self._failure_object(failure.failure_content(error))
@@ -91,10 +96,20 @@ class _Output(NamedTuple):
     def stopped(self, stopped: StoppedError) -> int:
         """Report that a signal has ended the run."""
         remedy = "run again to continue; verified data is kept"
+        self._write_metrics(stopped.exit_code, {})
         run_log.end("stopped", {"signal": str(stopped), "exit_code": stopped.exit_code})
         self._failure_object({"exit_code": stopped.exit_code, "error": f"stopped by {stopped}", "remedy": remedy})
         self.note("stopped", {"signal": str(stopped), "text": remedy})
         return stopped.exit_code
+
+    def _write_metrics(self, exit_code: int, content: Mapping[str, object]) -> None:
+        """Write the metrics of the run; a failure to do so is a warning."""
+        if reason := metrics.end(exit_code, content):
+            text = (
+                f"MODELS_METRICS_FILE={self.settings.metrics_file} cannot be written: {reason}; "
+                f"let user {os.geteuid()} write to its directory"
+            )
+            self.note("metrics_not_written", {"level": "warning", "text": text})
 
     def _failure_object(self, content: dict[str, object]) -> None:
         if self.as_json or self.settings.log_format == "json":

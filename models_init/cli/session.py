@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models_init.cli.factory import source_of, token_expires, trust_of
+from models_init.cli import metrics
+from models_init.cli.factory import source_of, trust_of
 from models_init.cli.retry_report import RetryReport, SourceRetries
-from models_init.cli.token_expiry import TokenExpiryMonitor
+from models_init.cli.token_expiry import TokenExpiryMonitor, token_expires
 from models_init.core.errors import LockedError, UnavailableError
 from models_init.install.context import InstallContext
 from models_init.output import console
@@ -36,12 +37,13 @@ _LOCK_PAUSE = 0.2  # seconds between two attempts to take a lock that another ru
 def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]], settings: Settings) -> Result:
     """Run an action on an event loop, with a bar or log lines on stderr."""
     with console.watching(log_format=settings.log_format, level=settings.log_level) as observer:
-        return run(partial(action, observer))
+        return run(partial(action, metrics.observed(observer)))
 
 
 @asynccontextmanager
 async def open_context(settings: Settings, observer: Observer, retries: RetryReport) -> AsyncIterator[InstallContext]:
     """Open the source and the threads that `settings` describe; close them at the end of the block."""
+    metrics.count_retries(retries)
     trust = trust_of(settings, observer)
     connections = ConnectionLimiter(settings.connections)
     observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))

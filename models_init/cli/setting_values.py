@@ -83,6 +83,15 @@ def file_path(text: str) -> str:
     return text
 
 
+def metrics_file(text: str) -> str:
+    """Return the absolute path of a .prom file as text, or an empty text."""
+    if text and not text.endswith(".prom"):
+        raise ValueError(
+            "is not the path of a .prom file, and node_exporter reads no other; let the name end with .prom"
+        )
+    return file_path(text)
+
+
 def prefix(text: str) -> str:
     """Return a prefix that is empty or ends with a slash."""
     text = text.strip("/")

@@ -178,6 +178,12 @@ class Settings(BaseModel):
         "",
         "also write the cause of a failure to this file; Kubernetes shows /dev/termination-log",
     )
+    metrics_file: Annotated[str, PlainValidator(values.metrics_file)] = _setting(
+        "MODELS_METRICS_FILE",
+        "--metrics-file",
+        "",
+        "write the metrics of each run to this .prom file, for node_exporter's textfile collector",
+    )
 
     packs: tuple[PackRef, ...] = ()
     """The packs that the environment names, sorted; empty without `with_packs`."""

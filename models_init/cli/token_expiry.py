@@ -1,4 +1,4 @@
-"""Warn if the token will expire before the fetch ends (observer decorator)."""
+"""Know when the token expires, and warn if that is before the fetch ends (observer decorator)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from models_init.core.errors import UsageError
+from models_init.sources.azure.sas import SasToken
+from models_init.sources.open_source import is_registry, is_remote
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from models_init.cli.settings import Settings
     from models_init.core.events import Observer
 
 _FIRST_CHECK, _CHECK_INTERVAL = 3.0, 10.0  # seconds; an earlier rate is that of the slow start
+
+
+def token_expires(settings: Settings) -> datetime | None:
+    """Return the expiry time of the newest token, or None if there is no token or no such time."""
+    if settings.anonymous or not is_remote(settings.url) or is_registry(settings.url):
+        return None
+    try:
+        return SasToken.make(settings.read_token()).expires
+    except UsageError:
+        return None
 
 
 class TokenExpiryMonitor:

@@ -299,7 +299,7 @@ async def test_invalid_manifest_is_not_published(tmp_path: Path, fresh: Azurite)
     directory.manifest.write_bytes(b"{}")
     with pytest.raises(ManifestError):
         await published(directory, at(fresh))
-    assert fresh.requests() == [("PUT", "", 201)]
+    assert [request[:3] for request in fresh.requests()] == [("PUT", "", 201)]
 
 
 async def test_invalid_pack_prevents_all_uploads_and_progress_has_one_total(tmp_path: Path, fresh: Azurite) -> None:

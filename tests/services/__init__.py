@@ -29,6 +29,7 @@ _PACKAGES = {
     "umount": "util-linux",
     "nginx": "nginx-light",
     "node": "nodejs",
+    "promtool": "prometheus",
     "squid": "squid-openssl",
     "unshare": "util-linux",
 }

@@ -59,12 +59,13 @@ _numbers = itertools.count(1)
 class Request(NamedTuple):
     """A request that the service has answered; `path` is relative to the container and has no query.
 
-    `status` is 0 if the client disconnected before the response.
+    `status` is 0 if the client disconnected before the response; `sent` is the size of the body in bytes.
     """
 
     method: str
     path: str
     status: int
+    sent: int = 0
 
 
 @dataclass(frozen=True)
@@ -304,5 +305,5 @@ def _parsed(line: str, prefix: str) -> Request | None:
     path = unquote(urlsplit(target).path)
     if path != prefix and not path.startswith(prefix + "/"):
         return None
-    status = outcome.split(" ")[0]
-    return Request(method, path[len(prefix) + 1 :], int(status) if status.isdecimal() else 0)
+    status, sent = (int(text) if text.isdecimal() else 0 for text in outcome.split(" ")[:2])
+    return Request(method, path[len(prefix) + 1 :], status, sent)

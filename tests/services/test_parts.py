@@ -147,7 +147,7 @@ def test_requests_are_counted(azurite: Azurite) -> None:
     one, other = azurite.fresh_container(), azurite.fresh_container()
     other.put("a b", b"x")
     fetch(f"{one.container_url}/a%20b?{one.sas()}")
-    assert [tuple(request) for request in one.requests()] == [("PUT", "", 201), ("GET", "a b", 404)]
+    assert [request[:3] for request in one.requests()] == [("PUT", "", 201), ("GET", "a b", 404)]
 
 
 def test_azurite_supports_tls(azurite_tls: Azurite) -> None:
