@@ -11,6 +11,7 @@ from models_init.install.trust import AcceptUnsigned, RequireSignature
 from models_init.sources.http.proxies import unusable_no_proxy_entries
 from models_init.sources.open_source import (
     SourceAccess,
+    is_loopback,
     is_remote,
     open_probe,
     open_source,
@@ -139,7 +140,7 @@ def registry_access(
     from models_init.sources.oci.credential_files import RegistryCredentials, find_credentials
     from models_init.sources.oci.registry import RegistryAccess
 
-    url, prefix = registry_address(settings.url, allow_http=settings.allow_http)
+    url, prefix = registry_address(settings.url)
 
     def read_credentials(repository: str) -> RegistryCredentials | None:
         if settings.registry_user:
@@ -148,7 +149,8 @@ def registry_access(
         return find_credentials(urlsplit(url).netloc, repository, os.environ)
 
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, receive_buffer, on_request)
-    return RegistryAccess(url, prefix, read_credentials, transport)
+    allow_http = settings.allow_http or is_loopback(settings.url)
+    return RegistryAccess(url, prefix, read_credentials, transport, allow_http)
 
 
 def _warn_of_ignored_entries(settings: Settings, observer: Observer) -> None:

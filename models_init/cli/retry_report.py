@@ -70,15 +70,15 @@ class RetryReport:
 
 @dataclass(frozen=True, slots=True)
 class SourceRetries:
-    """Passes the retries of the source at `host` to the report, and overload to the limiter of connections."""
+    """Passes the retries of requests to `host` to the report, and overload to the limiter of connections, if any."""
 
     host: str
     report: RetryReport
-    connections: ConnectionLimiter
+    connections: ConnectionLimiter | None = None
 
     def retrying(self, retry: Retry) -> None:
         """See `RetryObserver.retrying`."""
-        if retry.error.overloaded:
+        if retry.error.overloaded and self.connections:
             self.connections.overloaded()
         self.report.retrying(self.host, retry)
 

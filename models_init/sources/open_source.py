@@ -90,17 +90,18 @@ def is_azure(url: str) -> bool:
 def sends_unencrypted(url: str) -> bool:
     """Return True if the URL itself demands a connection without encryption to another machine."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and not _LOOPBACK.match(parts.netloc)
+    return parts.scheme == "http" and not is_loopback(url)
 
 
-def registry_address(url: str, *, allow_http: bool) -> tuple[str, str]:
-    """Return the web address of the registry of an `oci://` URL, and the prefix of its repositories.
-
-    It is plain http on loopback, and on other hosts if `allow_http` is true.
-    """
+def registry_address(url: str) -> tuple[str, str]:
+    """Return the https address of the registry of an `oci://` URL, and the prefix of its repositories."""
     parts = urlsplit(url)
-    scheme = "http" if allow_http or _LOOPBACK.match(parts.netloc) else "https"
-    return f"{scheme}://{parts.netloc}", parts.path.strip("/")
+    return f"https://{parts.netloc}", parts.path.strip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Return True if the URL names this machine, by `localhost` or an address."""
+    return bool(_LOOPBACK.match(urlsplit(url).netloc))
 
 
 def local_directory(url: str) -> Path | None:

@@ -11,7 +11,7 @@ import pytest
 
 from models_init.core.errors import SourceError, UnavailableError
 from models_init.publish.upload.container import UploadTarget, opened
-from models_init.sources.wrappers.retry import RetryPolicy
+from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests import services
 from tests.bench.servers import nginx
 from tests.eventually import eventually
@@ -322,7 +322,9 @@ async def test_upload_uses_same_proxy(
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{squid.USERINFO}@127.0.0.1:{port}")
     monkeypatch.setenv("NO_PROXY", exempt)
     before = len(proxy.tunnels())
-    target = UploadTarget(fresh.container_url, fresh.sas("rw"), RetryPolicy(attempts=1), str(certificates.authority))
+    target = UploadTarget(
+        fresh.container_url, fresh.sas("rw"), Retrier(RetryPolicy(attempts=1)), str(certificates.authority)
+    )
     async with opened(target) as container:
         await container.put("a/b", _DATA, "text/plain")
     assert fresh.get("a/b") == _DATA

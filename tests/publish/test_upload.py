@@ -27,7 +27,7 @@ from models_init.formats.manifest import MIB
 from models_init.publish.upload.container import ConflictError, Container, UploadTarget, opened
 from models_init.publish.upload.published_version import UploadResult
 from models_init.publish.upload.upload import BLOCK_COUNT, BLOCK_SIZE, UploadOptions, block_size, upload_packs
-from models_init.sources.wrappers.retry import RetryPolicy
+from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests.clock import FakeClock
 from tests.publish.observers import CountingObserver
 from tests.publish.packs import archive_of, pack, sha256
@@ -55,7 +55,7 @@ def target(
     url: str, token: str = TOKEN, *, attempts: int = 1, clock: FakeClock | None = None, ca_file: str = ""
 ) -> UploadTarget:
     clock = clock or FakeClock()
-    return UploadTarget(url, token, RetryPolicy(attempts=attempts, sleep=clock.sleep, clock=clock), ca_file)
+    return UploadTarget(url, token, Retrier(RetryPolicy(attempts=attempts, sleep=clock.sleep, clock=clock)), ca_file)
 
 
 def at(azurite: Azurite, permissions: str = "rw") -> UploadTarget:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from models_init.core.pack_ref import PackRef
     from tests.services.cloud_registry import Cloud
     from tests.services.registry import Registry
     from tests.site import Packs
@@ -26,10 +27,7 @@ PREFIX = "models"
 def open_registry(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Iterator[Registry]:
     """Run a registry that needs no password, with all packs; nobody changes them."""
     with registry.serve(tmp_path_factory.mktemp("open-registry")) as served:
-        for ref in packs.trees:
-            directory = packs.directory / ref.name / ref.version
-            documents = {MANIFEST_NAME: (directory / MANIFEST_NAME).read_bytes()}
-            served.push(f"{PREFIX}/{ref.name}", ref.version, documents, (directory / ARCHIVE_NAME).read_bytes())
+        push_packs(served, packs, *packs.trees)
         yield served
 
 
@@ -45,6 +43,14 @@ def registry_site(tmp_path: Path, packs: Packs) -> Site:
     """Prepare an empty volume, and an environment that names two packs, and no source yet."""
     variables = {**packs.environment, "MODELS_URL": "", "MODELS_RETRY_SECONDS": "5", "HOME": str(tmp_path)}
     return Site(tmp_path / "models", variables)
+
+
+def push_packs(served: Registry, packs: Packs, *refs: PackRef) -> None:
+    """Store packs in a registry, below `PREFIX`."""
+    for ref in refs:
+        directory = packs.directory / ref.name / ref.version
+        documents = {MANIFEST_NAME: (directory / MANIFEST_NAME).read_bytes()}
+        served.push(f"{PREFIX}/{ref.name}", ref.version, documents, (directory / ARCHIVE_NAME).read_bytes())
 
 
 def pull_from(cloud: Cloud, user: str = cloud_registry.PULL, password: str = cloud_registry.PASSWORD) -> dict[str, str]:

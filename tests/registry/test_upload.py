@@ -16,10 +16,11 @@ from models_init.formats import oci
 from models_init.publish.cli.main import main
 from models_init.publish.upload import registry as upload_registry
 from models_init.publish.upload.registry import PushOptions, push_all
+from models_init.sources.http.response import Response
 from models_init.sources.oci.credential_files import RegistryCredentials
 from models_init.sources.oci.registry import Registry as RegistryClient
 from models_init.sources.oci.registry import RegistryAccess
-from models_init.sources.wrappers.retry import RetryPolicy
+from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests.publish.packs import REF, archive_of, pack
 from tests.registry.conftest import PREFIX
 from tests.services import cloud_registry
@@ -52,9 +53,9 @@ def prefix(tmp_path: Path) -> str:
 
 
 async def _push(directory: VersionDirectory, registry: Registry, prefix: str, **options: Any) -> UploadResult:
-    retry = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.01)
+    retrier = Retrier(RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.01))
     access = RegistryAccess(f"http://{registry.host}", prefix)
-    (result,) = await push_all([directory], access, PushOptions(retry, **options), NullObserver())
+    (result,) = await push_all([directory], access, PushOptions(retrier, **options), NullObserver())
     return result
 
 
@@ -167,6 +168,28 @@ async def test_piece_whose_response_is_lost_is_sent_again(
     assert registry.blob_path(digest).read_bytes() == archive_of(directory).read_bytes()
 
 
+async def test_location_on_another_host_is_not_written_down(
+    tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be signed, and thus a secret; an interrupted upload then begins again."""
+    directory = pack(tmp_path, FILES)
+    written: list[list[Path]] = []
+    send = RegistryClient.send
+
+    def looking(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> Any:
+        if request.method == "PATCH":
+            written.append(list(directory.path.glob(".*.upload")))
+        return send(self, request, expected)
+
+    monkeypatch.setattr(RegistryClient, "send", looking)
+    await _push(directory, registry, f"{prefix}/own")
+    header = Response.header
+    # the same registry by another name, and so another origin
+    monkeypatch.setattr(Response, "header", lambda self, name: header(self, name).replace("127.0.0.1", "localhost"))
+    await _push(directory, registry, f"{prefix}/other")
+    assert [len(files) for files in written] == [1, 0]
+
+
 async def test_archive_is_mounted_from_another_prefix(tmp_path: Path, registry: Registry, prefix: str) -> None:
     directory = pack(tmp_path, FILES)
     await _push(directory, registry, prefix)
@@ -189,7 +212,7 @@ async def test_name_that_registries_reject_is_reported_before_anything_is_sent(
     fine, wrong = pack(tmp_path, FILES), pack(tmp_path, FILES, ref)
     access = RegistryAccess(f"http://{registry.host}", prefix)
     with pytest.raises(UsageError, match=words):
-        await push_all([fine, wrong], access, PushOptions(RetryPolicy()), NullObserver())
+        await push_all([fine, wrong], access, PushOptions(Retrier(RetryPolicy())), NullObserver())
     assert registry.call("GET", f"/v2/{prefix}/nl-nl/tags/list")[0] == 404
 
 
@@ -214,7 +237,7 @@ async def test_push_with_token_service_and_expiring_tokens(
     monkeypatch.setattr(upload_registry, "PIECE", 100)
     with cloud_registry.serve(registry, token_uses=4) as cloud:
         access = RegistryAccess(f"http://{cloud.host}", "models/tokens", lambda _: PUSH)
-        options = PushOptions(RetryPolicy(attempts=3))
+        options = PushOptions(Retrier(RetryPolicy(attempts=3)))
         (result,) = await push_all([pack(tmp_path, FILES)], access, options, NullObserver())
         assert result.fresh
         assert cloud.counts["tokens"] > 3

@@ -52,6 +52,7 @@ class Cloud:
     identity: str = field(default_factory=lambda: f"identity-{secrets.token_hex(16)}", repr=False)
     anonymous: bool = False
     token_uses: int = 0
+    link_uses: int = 0
     uses: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -106,12 +107,15 @@ def serve(
     link_seconds: float = 300.0,
     anonymous: bool = False,
     token_uses: int = 0,
+    link_uses: int = 0,
 ) -> Iterator[Cloud]:
     """Run the registry and its data host until the block is left.
 
-    With `token_uses`, a token expires after that many requests.
+    With `token_uses`, a token expires after that many requests; with `link_uses`, a signed URL does.
     """
-    cloud = Cloud(registry, token_seconds, link_seconds, anonymous=anonymous, token_uses=token_uses)
+    cloud = Cloud(
+        registry, token_seconds, link_seconds, anonymous=anonymous, token_uses=token_uses, link_uses=link_uses
+    )
     servers = []
     for handler in (_Front, _DataHost):
         server = _Server(("127.0.0.1", 0), type(handler.__name__, (handler,), {"cloud": cloud}))
@@ -210,9 +214,9 @@ class _Front(_Handler):
         self.answer(status, json.dumps({"errors": [{"code": code, "message": "no"}]}).encode(), **headers)
 
     def _redirect(self, name: str) -> None:
-        path, until = f"/c/{name}", int((time.time() + self.cloud.link_seconds) * 1000)
+        path, until = f"/c/{name}", f"{int((time.time() + self.cloud.link_seconds) * 1000)}-{secrets.token_hex(4)}"
         signed = self.cloud.sign(f"{path}{until}")
-        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until / 1000))
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.cloud.link_seconds))
         self.answer(307, Location=f"http://localhost:{self.cloud.data_port}{path}?se={expires}&t={until}&sig={signed}")
 
     def _forward(self, data: bytes) -> None:
@@ -243,7 +247,9 @@ class _DataHost(_Handler):
             return
         until = query.get("t", "0")
         right = hmac.new(self.cloud.key, f"{parts.path}{until}".encode(), "sha256").hexdigest()
-        if query.get("sig") != right or int(until) / 1000 < time.time():
+        self.cloud.uses[right] += 1
+        is_used_up = 0 < self.cloud.link_uses < self.cloud.uses[right]
+        if query.get("sig") != right or int(until.partition("-")[0]) / 1000 < time.time() or is_used_up:
             self.cloud.counts["dead links"] += 1
             self.answer(403, b"<Error><Code>AuthenticationFailed</Code></Error>")
             return
@@ -267,4 +273,5 @@ class _DataHost(_Handler):
             file.seek(start)
             while start < stop and (piece := file.read(min(_PIECE, stop - start))):
                 self.wfile.write(piece)
+                self.cloud.counts["bytes"] += len(piece)
                 start += len(piece)

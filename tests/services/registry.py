@@ -1,4 +1,4 @@
-"""Run a real container registry on loopback: docker-registry, with or without HTTP Basic.
+"""Run a real container registry on loopback: docker-registry, with or without HTTP Basic and TLS.
 
 with serve(directory, password=True) as registry:
     registry.push("models/nl-nl", "2026.04", {"manifest.json": b"..."}, archive)
@@ -10,6 +10,7 @@ import base64
 import contextlib
 import io
 import json
+import ssl
 import subprocess
 import tarfile
 import urllib.request
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tests.services.certificates import Certificates
+
 USER, PASSWORD = "user", "correct-horse-battery"
 _HASH = "$2b$04$4DTTqJtdt4C4W3aiMaao0uq81.kKgF0GH7PPp3Z5WPk66np14s5Je"  # bcrypt of the password
 
@@ -38,9 +41,10 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {directory}/data}}
   delete: {{enabled: true}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "127.0.0.1:{port}"{tls}}}
 {auth}
 """
+_TLS = ", tls: {{certificate: {certificate}, key: {key}}}"
 _AUTH = "auth: {{htpasswd: {{realm: test, path: {directory}/htpasswd}}}}"
 
 
@@ -51,6 +55,7 @@ class Registry:
     port: int
     directory: Path
     password: str = field(repr=False)
+    certificates: Certificates | None = None
 
     @property
     def host(self) -> str:
@@ -66,14 +71,17 @@ class Registry:
         self, method: str, path: str, data: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Send a request; return status, headers and body."""
-        url = path if "://" in path else f"http://{self.host}{path}"
+        url = path if "://" in path else f"{'https' if self.certificates else 'http'}://{self.host}{path}"
         request = urllib.request.Request(url, data, method=method)
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         if self.password:
             encoded = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
             request.add_header("Authorization", f"Basic {encoded}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        context = ssl.create_default_context(cafile=self.certificates.authority) if self.certificates else None
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
         try:
             with opener.open(request, timeout=60) as response:
                 return response.status, dict(response.headers), response.read()
@@ -145,16 +153,20 @@ def metadata_layer(documents: Mapping[str, bytes]) -> bytes:
 
 
 @contextlib.contextmanager
-def serve(directory: Path, *, password: bool = False) -> Iterator[Registry]:
-    """Run docker-registry until the block is left. With `password`, every request needs `USER` and `PASSWORD`."""
+def serve(directory: Path, *, password: bool = False, certificates: Certificates | None = None) -> Iterator[Registry]:
+    """Run docker-registry until the block is left.
+
+    With `password`, every request needs `USER` and `PASSWORD`; with `certificates`, it speaks TLS only.
+    """
     program = services.require_tool("docker-registry")
     port = services.free_port()
     (directory / "htpasswd").write_text(f"{USER}:{_HASH}\n")
     auth = _AUTH.format(directory=directory) if password else ""
-    (directory / "registry.yml").write_text(_CONFIG.format(directory=directory, port=port, auth=auth))
+    tls = _TLS.format(certificate=certificates.certificate, key=certificates.key) if certificates else ""
+    (directory / "registry.yml").write_text(_CONFIG.format(directory=directory, port=port, auth=auth, tls=tls))
     with (directory / "registry.log").open("w") as log:
         process = subprocess.Popen([program, "serve", str(directory / "registry.yml")], stdout=log, stderr=log)
-    registry = Registry(port, directory, PASSWORD if password else "")
+    registry = Registry(port, directory, PASSWORD if password else "", certificates)
     try:
         eventually_sync(lambda: process.poll() is not None or _answers(registry), "the registry")
         assert process.poll() is None, (directory / "registry.log").read_text()

@@ -15,7 +15,7 @@ from models_init.core.errors import (
     UsageError,
     WrongBytesError,
 )
-from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
+from models_init.sources.wrappers.retry import Retrier, RetryingSource, RetryPolicy
 from tests.eventually import eventually
 from tests.sources.collecting_sink import Collected
 from tests.sources.fake import FOREVER, Broken, FakeSource, SourceFault
@@ -272,6 +272,23 @@ async def test_recovery_is_reported_once_at_first_success_or_byte(clock: RetryLo
     await source.get_range(_KEY, 0, len(_DATA), Collected(advance))
     (_, recovery) = clock.recoveries
     assert recovery - began < 5.0 < clock.now - began
+
+
+async def test_calls_share_an_outage_and_report_its_end_once(clock: RetryLog) -> None:
+    """For requests that no source sends, such as those of an upload."""
+    retrier = Retrier(RetryPolicy(sleep=clock.sleep, clock=clock), clock)
+    answers = [_DOWN, _DOWN, None]
+
+    async def call() -> None:
+        if answer := answers.pop(0):
+            raise answer
+
+    await retrier.call(call)
+    assert [retry.error for retry in clock.reported] == [_DOWN, _DOWN]
+    assert clock.recoveries == [clock.now]
+    answers.append(None)
+    await retrier.call(call)
+    assert len(clock.recoveries) == 1
 
 
 async def test_wait_can_be_cancelled() -> None:

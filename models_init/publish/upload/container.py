@@ -28,12 +28,11 @@ from models_init.sources.azure.sas import GET_A_TOKEN, SasToken
 from models_init.sources.http.origin import Origin
 from models_init.sources.http.proxies import proxy_for
 from models_init.sources.http.tls import client_context
-from models_init.sources.wrappers.retry import call_with_retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from models_init.sources.wrappers.retry import RetryPolicy
+    from models_init.sources.wrappers.retry import Retrier
 
 T = TypeVar("T")
 
@@ -54,11 +53,11 @@ class ConflictError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UploadTarget:
-    """The upload destination: the container's URL, the token's text, the retry policy, and a CA file."""
+    """The upload destination: the container's URL, the token's text, the retries, and a CA file."""
 
     url: str
     token: str
-    retry_policy: RetryPolicy
+    retrier: Retrier
     ca_file: str = ""
 
 
@@ -100,19 +99,19 @@ async def opened(target: UploadTarget) -> AsyncIterator[Container]:
             user_agent=f"models_init/{__version__}",
         )
         async with client:
-            yield Container(client, token, target.retry_policy)
+            yield Container(client, token, target.retrier)
 
 
 class Container:
     """Reads and conditional writes of blobs.
 
-    Methods retry as `retry_policy` allows. They raise only this project's errors and `ConflictError`.
+    Methods retry as `retrier` does. They raise only this project's errors and `ConflictError`.
     """
 
-    def __init__(self, client: ContainerClient, token: SasToken, retry_policy: RetryPolicy) -> None:
+    def __init__(self, client: ContainerClient, token: SasToken, retrier: Retrier) -> None:
         self._client = client
         self._token = token
-        self._retry_policy = retry_policy
+        self._retrier = retrier
 
     @property
     def url(self) -> str:
@@ -195,7 +194,7 @@ class Container:
             with self._translated():
                 return await call()
 
-        return await call_with_retry(attempt, self._retry_policy)
+        return await self._retrier.call(attempt)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -237,7 +236,7 @@ class Container:
         if isinstance(inner, aiohttp.ClientConnectorDNSError):
             return UnavailableError(f"the name of {self._host} cannot be resolved; check --url, DNS and the proxy")
         if isinstance(inner, aiohttp.ClientConnectorError):
-            reason = inner.strerror or "no connection"
+            reason = os.strerror(inner.os_error.errno) if inner.os_error.errno else "no connection"
             return UnavailableError(f"{self._host} cannot be reached: {reason}; check the network")
         if isinstance(error, ServiceResponseTimeoutError) or isinstance(inner, TimeoutError):
             return UnavailableError(f"{self._host} did not answer in time; check the network")

@@ -22,10 +22,10 @@ from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIG
 from models_init.formats.minisign import SIGNATURE_LIMIT
 from models_init.publish.upload.image import PackImage, check_names, make_image
 from models_init.publish.upload.published_version import UploadResult
+from models_init.sources.http.origin import Origin
 from models_init.sources.oci.registry import Registry, Request
 from models_init.sources.oci.source import OciSource
 from models_init.sources.oci.tokens import Scope
-from models_init.sources.wrappers.retry import call_with_retry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from models_init.publish.pack.version_directory import VersionDirectory
     from models_init.sources.http.response import Response
     from models_init.sources.oci.registry import RegistryAccess
-    from models_init.sources.wrappers.retry import RetryPolicy
+    from models_init.sources.wrappers.retry import Retrier
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class _Answer(NamedTuple):
 class PushOptions:
     """Options for publishing: `mount_from` is another prefix of the same registry whose blobs may be mounted."""
 
-    retry: RetryPolicy
+    retrier: Retrier
     mount_from: str = ""
     replace_signatures: bool = False
 
@@ -190,7 +190,7 @@ class _Push:
             async with self._registry.send(request) as response:
                 return self._location(response), start + len(data)
 
-        return await call_with_retry(attempt, self._options.retry)
+        return await self._options.retrier.call(attempt)
 
     async def _continued(self, location: str) -> tuple[str, int]:
         """Return where a broken upload continues: at its beginning if the registry cannot continue it."""
@@ -217,7 +217,12 @@ class _Push:
         return "", 0
 
     def _remember(self, location: str) -> None:
-        """Write down where the upload continues; without the file, an interrupted upload begins again."""
+        """Write down where the upload continues; without the file, an interrupted upload begins again.
+
+        A URL of another host is not written down, because it may be signed and thus a secret.
+        """
+        if Origin.of(location) != Origin.of(self._registry.base):
+            return
         record = {"registry": self._record_key, "digest": self._image.archive.digest, "location": location}
         with suppress(OSError):
             descriptor = os.open(self._upload_record, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -226,7 +231,7 @@ class _Push:
 
     @property
     def _record_key(self) -> str:
-        return f"{self._access.url}/{self._repository}"
+        return f"{self._access.host}/{self._repository}"
 
     async def _small_blob(self, data: bytes) -> None:
         digest = digest_of(data)
@@ -266,17 +271,17 @@ class _Push:
         async def attempt() -> _Answer:
             async with self._registry.send(request, frozenset(expected)) as response:
                 location, digest = response.header("Location"), response.header("Docker-Content-Digest")
-                absolute = urljoin(f"{self._access.url}/", location) if location else ""
+                absolute = urljoin(f"{self._registry.base}/", location) if location else ""
                 return _Answer(response.status, absolute, digest)
 
         return await self._retried(attempt)
 
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await call_with_retry(call, self._options.retry)
+        return await self._options.retrier.call(call)
 
     def _location(self, response: Response, default: str = "") -> str:
         """Return the absolute URL at which an upload continues, exactly as the registry wrote it."""
         location = response.header("Location") or default
         if not location:
             raise UnavailableError(f"{response.host} did not say where the upload continues; run again later")
-        return urljoin(f"{self._access.url}/", location)
+        return urljoin(f"{self._registry.base}/", location)

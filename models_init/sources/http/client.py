@@ -91,10 +91,13 @@ class HttpRequest(NamedTuple):
 
 
 class HttpClient:
-    """A client for the server of `base`. Its connections belong to one event loop and are kept between requests."""
+    """A client for the server of `base`. Its connections belong to one event loop and are kept between requests.
+
+    `base` may change between requests: it only matters for `host` and `connection_summary`.
+    """
 
     def __init__(self, base: str, options: TransportOptions) -> None:
-        self._base = base
+        self.base = base
         self._options = options
         self._routes: dict[Origin, Route] = {}
         self._trusted: ssl.SSLContext | None = None
@@ -104,12 +107,12 @@ class HttpClient:
     @property
     def host(self) -> str:
         """Name and port of the server, for messages."""
-        return Origin.of(self._base).name
+        return Origin.of(self.base).name
 
     @property
     def connection_summary(self) -> str:
         """Describe the last connection: its proxy, its TLS version, and the trusted certificates."""
-        route = self._route(self._base)
+        route = self._route(self.base)
         through = f"through the proxy {Origin.of(route.proxy).name}" if route.proxy else "directly"
         tls = self._connector.last_tls if self._connector and route.origin.scheme == "https" else None
         return f"{through}, {describe_connection(tls, self._options.ca_file) if tls else 'without encryption'}"

@@ -16,6 +16,11 @@ from models_init.sources.http.aiohttp_import import aiohttp
 if TYPE_CHECKING:
     from models_init.sources.http.origin import Route
 
+
+class NotTlsError(SourceError):
+    """The server accepts connections, but does not answer as a TLS server."""
+
+
 _NOT_HTTP = "answered with something other than HTTP; check MODELS_URL and the proxy"
 
 
@@ -81,7 +86,7 @@ def _connect_error(error: OSError, route: Route, via: str) -> ModelsInitError:
     host = route.origin.name
     match error:
         case ssl.SSLError():
-            return SourceError(f"{host} does not answer as a TLS server; check MODELS_URL and the proxy")
+            return NotTlsError(f"{host} does not answer as a TLS server; check MODELS_URL and the proxy")
         case TimeoutError() | ConnectionResetError() | ConnectionAbortedError():
             return body_error(error, via)
         case _ if route.proxy:

@@ -16,6 +16,7 @@ from models_init.sources.http.origin import Origin
 from models_init.sources.oci.challenges import parse_challenge
 from models_init.sources.oci.errors import error_for, read_error, unavailable
 from models_init.sources.oci.links import BlobLink, make_link
+from models_init.sources.oci.scheme import SchemeChoice
 from models_init.sources.oci.tokens import Authorizer, Scope
 from models_init.sources.probe import ProbeResult
 
@@ -57,13 +58,15 @@ def _anonymous(_repository: str) -> RegistryCredentials | None:
 class RegistryAccess:
     """Access to a registry: its URL (`https://HOST`), the prefix of its repositories, and the credentials for one.
 
-    `read_credentials` takes the name of a repository and is called whenever a token is needed.
+    `read_credentials` takes the name of a repository and is called whenever a token is needed. With `allow_http`, plain
+    http is used if the server does not speak TLS.
     """
 
     url: str
     prefix: str = ""
     read_credentials: Callable[[str], RegistryCredentials | None] = _anonymous
     transport: TransportOptions = field(default_factory=TransportOptions)
+    allow_http: bool = False
 
     @property
     def host(self) -> str:
@@ -79,9 +82,9 @@ class Registry:
     """A client of the registry at `access.url`."""
 
     def __init__(self, access: RegistryAccess) -> None:
-        self._base = access.url
         self._http = HttpClient(access.url, access.transport)
-        self._authorizer = Authorizer(self._http, access.url, access.read_credentials)
+        self._scheme = SchemeChoice(self._http, allow_http=access.allow_http)
+        self._authorizer = Authorizer(self._http, access.read_credentials)
         self._links: dict[str, BlobLink] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._direct: set[str] = set()  # blobs that the registry sends itself
@@ -91,6 +94,11 @@ class Registry:
         """Name and port of the registry, for messages."""
         return self._http.host
 
+    @property
+    def base(self) -> str:
+        """The URL of the registry; its scheme is known after the first request."""
+        return self._http.base
+
     async def close(self) -> None:
         """Close all connections."""
         await self._http.close()
@@ -98,7 +106,8 @@ class Registry:
     async def ping(self) -> ProbeResult:
         """Request the base of the API without credentials, and close all connections."""
         try:
-            response = await self._http.get(f"{self._base}/v2/")
+            await self._scheme.make()
+            response = await self._http.get(f"{self.base}/v2/")
             response.release()
             if response.status in (408, 429) or response.status >= 500:
                 raise unavailable(await read_error(response))
@@ -116,7 +125,7 @@ class Registry:
         try:
             if response.status >= 400 and response.status not in expected:
                 error = await read_error(response)
-                what = request.path.partition("?")[0].removeprefix(self._base).removeprefix("/v2/")
+                what = request.path.partition("?")[0].removeprefix(self.base).removeprefix("/v2/")
                 raise error_for(error, request.scope, what, anonymous=not self._authorizer.current(request.scope))
             yield response
         finally:
@@ -175,7 +184,7 @@ class Registry:
             target = response.location
             response.release()
             self._check_target(target)
-            if Origin.of(target) == Origin.of(self._base):
+            if Origin.of(target) == Origin.of(self.base):
                 return BlobLink("", 0.0), await self._authorized(request._replace(path=target))
             link = self._links[request.path] = make_link(target)
             return link, None
@@ -184,7 +193,7 @@ class Registry:
         """Raise `SourceError`: the target of a redirect is not a web address, or leaves TLS."""
         if not target:
             raise SourceError(f"{self.host} redirects to something that is not a web address; check MODELS_URL")
-        if urlsplit(self._base).scheme == "https" and urlsplit(target).scheme != "https":
+        if urlsplit(self.base).scheme == "https" and urlsplit(target).scheme != "https":
             raise SourceError(
                 f"{self.host} redirects to http://{Origin.of(target).name}, without encryption; ask the registry's "
                 "operator to change it to https"
@@ -207,12 +216,13 @@ class Registry:
 
         A token that another request has renewed meanwhile does not count.
         """
+        await self._scheme.make()
         method, path, scope, headers, body = request
-        url = path if "://" in path else self._base + path
+        url = path if "://" in path else self.base + path
         is_fresh = False
         while True:
             used = self._authorizer.current(scope)
-            is_own = Origin.of(url) == Origin.of(self._base)  # not a data host at which an upload continues
+            is_own = Origin.of(url) == Origin.of(self.base)  # not a data host at which an upload continues
             authorization = Credentials(headers=(("Authorization", used),)) if used and is_own else ANONYMOUS
             sent = HttpRequest(method, url, headers or {}, body() if body else None)
             response = await self._http.send(sent, authorization, follow_redirects=follow_redirects)

@@ -42,11 +42,8 @@ class Scope(NamedTuple):
 class Authorizer:
     """Keeps one authorization for each scope; `read_credentials` is called at each renewal."""
 
-    def __init__(
-        self, http: HttpClient, base: str, read_credentials: Callable[[str], RegistryCredentials | None]
-    ) -> None:
+    def __init__(self, http: HttpClient, read_credentials: Callable[[str], RegistryCredentials | None]) -> None:
         self._http = http
-        self._base = base
         self._read_credentials = read_credentials
         self._current: dict[Scope, str] = {}
         self._challenges: dict[Scope, Challenge] = {}
@@ -116,7 +113,7 @@ class Authorizer:
         realm = web_address(challenge.realm)
         if not realm:
             raise SourceError(f"{self._http.host} names a token service that is not a web address; check MODELS_URL")
-        if urlsplit(self._base).scheme == "https" and urlsplit(realm).scheme != "https":
+        if urlsplit(self._http.base).scheme == "https" and urlsplit(realm).scheme != "https":
             raise SourceError(
                 f"{self._http.host} names the token service http://{Origin.of(realm).name}, without encryption; ask "
                 "the registry's operator to change it to https"

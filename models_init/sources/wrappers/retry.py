@@ -86,15 +86,33 @@ class NullRetryObserver:
         """Do nothing."""
 
 
+class _Outage:
+    """Passes retries on, and the first success after them; shared by all requests to one host."""
+
+    def __init__(self, observer: RetryObserver) -> None:
+        self._observer = observer
+        self._failing = False
+
+    def retrying(self, retry: Retry) -> None:
+        """See `RetryObserver.retrying`."""
+        self._failing = True
+        self._observer.retrying(retry)
+
+    def recovered(self) -> None:
+        """See `RetryObserver.recovered`."""
+        if self._failing:
+            self._failing = False
+            self._observer.recovered()
+
+
 class RetryingSource(SourceWrapper):
     """Retries requests to `inner` within the limits of `policy`."""
 
     def __init__(self, inner: Source, policy: RetryPolicy, observer: RetryObserver) -> None:
         super().__init__(inner)
         self._policy = policy
-        self._observer = observer
+        self._outage = _Outage(observer)
         self._answered = False
-        self._failing = False
 
     async def read(self, key: str, limit: int) -> bytes:
         """See `Source.read`."""
@@ -129,15 +147,12 @@ class RetryingSource(SourceWrapper):
     def retrying(self, retry: Retry) -> None:
         """See `RetryObserver.retrying`."""
         self._answered = self._answered or retry.error.overloaded
-        self._failing = True
-        self._observer.retrying(retry)
+        self._outage.retrying(retry)
 
     def recovered(self) -> None:
         """See `RetryObserver.recovered`."""
         self._answered = True
-        if self._failing:
-            self._failing = False
-            self._observer.recovered()
+        self._outage.recovered()
 
 
 class _CountingSink(SinkWrapper):
@@ -161,20 +176,29 @@ class RetryingProbe:
 
     def __init__(self, inner: EndpointProbe, policy: RetryPolicy) -> None:
         self._inner = inner
-        self._policy = policy
+        self._retrier = Retrier(policy)
 
     async def ping(self) -> ProbeResult:
         """See `EndpointProbe.ping`."""
-        return await call_with_retry(self._inner.ping, self._policy)
+        return await self._retrier.call(self._inner.ping)
 
     def credential(self) -> Credential | None:
         """See `EndpointProbe.credential`."""
         return self._inner.credential()
 
 
-async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:
-    """Call until it does not raise `UnavailableError`, by the same rules; for calls that do not involve a source."""
-    return await _RetryLoop(policy, NullRetryObserver()).run(lambda _: call())
+class Retrier:
+    """Retries calls to one host by the same rules; for calls that do not involve a source."""
+
+    def __init__(self, policy: RetryPolicy, observer: RetryObserver | None = None) -> None:
+        self._policy = policy
+        self._outage = _Outage(observer or NullRetryObserver())
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until it does not raise `UnavailableError`."""
+        result = await _RetryLoop(self._policy, self._outage).run(lambda _: call())
+        self._outage.recovered()
+        return result
 
 
 class _RetryLoop:

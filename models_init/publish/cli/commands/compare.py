@@ -48,8 +48,9 @@ def _document(text: str) -> tuple[bytes, PackRef]:
 async def _pulled(text: str) -> tuple[bytes, PackRef]:
     """Read a manifest from a registry. Raises `UsageError`: the text does not name a pack and a version."""
     from models_init.cli.factory import source_of
-    from models_init.core.events import NullObserver
-    from models_init.sources.wrappers.retry import NullRetryObserver
+    from models_init.cli.retry_report import RetryReport, SourceRetries
+    from models_init.publish.cli.progress import WarningObserver
+    from models_init.sources.open_source import host_of
 
     url, _, last = text.rpartition("/")
     name, _, version = last.partition(":")
@@ -58,7 +59,8 @@ async def _pulled(text: str) -> tuple[bytes, PackRef]:
     except ValueError as error:
         raise UsageError(f"{text} does not name a pack: {error}; write oci://HOST/PREFIX/NAME:VERSION") from None
     settings = load({**os.environ, "MODELS_URL": url}, with_packs=False)
-    source = source_of(settings, NullObserver(), NullRetryObserver())
+    observer = WarningObserver()
+    source = source_of(settings, observer, SourceRetries(host_of(url), RetryReport(observer)))
     try:
         return await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT), ref
     finally:

@@ -19,13 +19,15 @@ from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report, notice
 from models_init.publish.pack.version_directory import VersionDirectory, find
 from models_init.runtime import event_loop
-from models_init.sources.open_source import is_registry, is_remote
+from models_init.sources.open_source import host_of, is_registry, is_remote
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from models_init.cli.settings import Settings
+    from models_init.core.events import Observer
     from models_init.publish.upload.published_version import UploadResult
+    from models_init.sources.wrappers.retry import Retrier
 
 NAME = "upload"
 HELP = "publish packs in a blob container or a registry"
@@ -95,30 +97,36 @@ async def _upload(found: list[VersionDirectory], settings: Settings, arguments: 
         return await _push(found, settings, arguments)
     from models_init.publish.upload.container import UploadTarget, opened
     from models_init.publish.upload.upload import UploadOptions, upload_packs
-    from models_init.sources.wrappers.retry import RetryPolicy
 
     token = settings.read_token()
     register(token)
     options = UploadOptions(
         settings.prefix, arguments.connections, arguments.replace_unfinished, arguments.replace_signatures
     )
-    target = UploadTarget(settings.url, token, RetryPolicy(seconds=settings.retry_seconds), settings.ca_file)
-    async with opened(target) as container:
-        notice(f"uploading to {container.url}/{settings.prefix}")
-        with bar("upload") as observer:
+    notice(f"uploading to {settings.url}/{settings.prefix}")
+    with bar("upload") as observer:
+        target = UploadTarget(settings.url, token, _retrier(settings, observer), settings.ca_file)
+        async with opened(target) as container:
             return await upload_packs(found, container, options, observer)
 
 
 async def _push(found: list[VersionDirectory], settings: Settings, arguments: Namespace) -> list[UploadResult]:
     from models_init.cli.factory import registry_access
     from models_init.publish.upload.registry import PushOptions, push_all
-    from models_init.sources.wrappers.retry import RetryPolicy
 
-    retry = RetryPolicy(seconds=settings.retry_seconds)
-    options = PushOptions(retry, arguments.mount_from, arguments.replace_signatures)
     notice(f"uploading to {settings.url}")
     with bar("upload") as observer:
+        options = PushOptions(_retrier(settings, observer), arguments.mount_from, arguments.replace_signatures)
         return await push_all(found, registry_access(settings), options, observer)
+
+
+def _retrier(settings: Settings, observer: Observer) -> Retrier:
+    """Return the retries of an upload, which are reported as those of an install."""
+    from models_init.cli.retry_report import RetryReport, SourceRetries
+    from models_init.sources.wrappers.retry import Retrier, RetryPolicy
+
+    retries = SourceRetries(host_of(settings.url), RetryReport(observer))
+    return Retrier(RetryPolicy(seconds=settings.retry_seconds), retries)
 
 
 def _line(version: UploadResult) -> str:
