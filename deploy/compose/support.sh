@@ -7,7 +7,7 @@
 # All output of docker goes through the program in the image, which removes secrets; nothing else is written to the disk.
 set -eu
 
-service=realtime-models-init
+service=$(docker compose config --services 2>/dev/null | grep -xE -m 1 'realtime-models-init|asr-models-init' || echo realtime-models-init)
 file=${1:-models-init-support.tar.gz}
 
 section() {

@@ -106,10 +106,10 @@ def require_compose(docker: str) -> None:
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[Docker]:
-    """Run an engine, with overlay2 if the file system supports it."""
+def engine(daemon: str = "") -> Iterator[Docker]:
+    """Run an engine, with overlay2 if the file system supports it; `daemon` is another dockerd than Debian's."""
     services.require_root()
-    daemon, docker = program("dockerd"), program("docker")
+    daemon, docker = daemon or program("dockerd"), program("docker")
     directory = Path(tempfile.mkdtemp(prefix="dockerd-"))  # a short path, as sockets require
     try:
         with contextlib.ExitStack() as stack:

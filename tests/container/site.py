@@ -28,6 +28,10 @@ HOST_NETWORK = "docker-compose.host.yml"
 NO_NETWORK = "docker-compose.offline.yml"
 TIGHT = "docker-compose.tight.yml"
 
+LEGACY = "docker-compose.realtime.yml"
+LEGACY_HOST_NETWORK = "docker-compose.legacy-host.yml"
+LEGACY_INITS = ("asr-models-init", "asr-common-init")
+
 _COMPOSE = ROOT / "deploy/compose"
 _FIXTURES = Path(__file__).parent / "fixtures"
 _IMAGES = {
@@ -36,6 +40,13 @@ _IMAGES = {
     "MODELS_INIT_TAG": "dev",
     "REALTIME_GATEWAY_IMAGE": BASE,
 }
+FIRST = {
+    "REALTIME_LANGUAGES": "nl-nl",
+    "REALTIME_LANGUAGE": "nl-nl",
+    "REALTIME_LANGUAGE_VERSION": "2026.04",
+    "REALTIME_COMMON_VERSION": "2026.04",
+}
+"""The settings of the first Dutch release."""
 
 
 @dataclass
@@ -74,10 +85,8 @@ class ContainerSite:
 
     def use(self, bucket: Azurite, token: str | None = None, **settings: str) -> None:
         """Point the env file at a bucket; without settings, at the first Dutch release."""
-        first = {"REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE": "nl-nl"}
-        first |= {"REALTIME_LANGUAGE_VERSION": "2026.04", "REALTIME_COMMON_VERSION": "2026.04"}
         token = bucket.sas() if token is None else token
-        self.set(**first | {"MODELS_URL": bucket.container_url, "MODELS_SAS_TOKEN": token} | settings)
+        self.set(**FIRST | {"MODELS_URL": bucket.container_url, "MODELS_SAS_TOKEN": token} | settings)
 
     def command(self, *arguments: str) -> list[str]:
         """Return the arguments of `docker compose ARGUMENTS`, as a customer types them."""

@@ -15,7 +15,7 @@ from models_init.cli.compose_overlay import overlay
 from models_init.cli.settings import SETTINGS, load
 from tests.container.daemon import program, require_compose
 from tests.container.images import ROOT
-from tests.container.site import BUCKET, ENGINE, INIT, LANGUAGES, ONPREM, SECRET
+from tests.container.site import BUCKET, ENGINE, INIT, LANGUAGES, LEGACY, LEGACY_INITS, ONPREM, SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +41,11 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def config(directory: Path, *overlays: str, env_file: str = _EXAMPLE) -> dict[str, Any]:
+def config(directory: Path, *overlays: str, env_file: str = _EXAMPLE, first: str = BUCKET) -> dict[str, Any]:
     """Return the configuration that compose derives from the files, without this process's environment."""
     docker = program("docker")
     require_compose(docker)
-    files = [word for file in (ONPREM, BUCKET, *overlays) for word in ("-f", file)]
+    files = [word for file in (ONPREM, first, *overlays) for word in ("-f", file)]
     command = [docker, "compose", *files, "--env-file", env_file, "config", "--format", "json"]
     done = subprocess.run(command, cwd=directory, env={"PATH": "/usr/bin"}, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -63,6 +63,29 @@ def test_each_combination_of_files_is_valid(directory: Path, overlays: tuple[str
         assert services[name]["depends_on"][INIT]["condition"] == "service_completed_successfully"
     environment = services[INIT]["environment"]
     assert ("MODELS_SAS_TOKEN_FILE" in environment) == (SECRET in overlays)
+
+
+def test_legacy_overlay_differs_only_in_its_two_services_and_their_source(directory: Path) -> None:
+    """Both services are that of the other overlay, with another source and a longer wait for the lock."""
+    bucket, legacy = config(directory)["services"], config(directory, first=LEGACY)["services"]
+    assert legacy.keys() == bucket.keys() - {INIT} | set(LEGACY_INITS)
+    changes = {"MODELS_URL": "oci://scriptixrt.azurecr.io/asr", "MODELS_LOCK_SECONDS": "86400"}
+    wanted = {**bucket[INIT], "environment": {**bucket[INIT]["environment"], **changes}}
+    assert [legacy[name] for name in LEGACY_INITS] == [wanted, wanted]
+    waits = legacy[ENGINE].pop("depends_on")
+    assert {name: waits[name]["condition"] for name in waits} == dict.fromkeys(
+        LEGACY_INITS, "service_completed_successfully"
+    )
+    assert legacy[ENGINE] == {name: value for name, value in bucket[ENGINE].items() if name != "depends_on"}
+
+
+def test_legacy_overlay_accepts_another_source(directory: Path) -> None:
+    (directory / ".env").write_text("MODELS_URL=oci://mirror.example/models\nREALTIME_REGISTRY=other.example/asr\n")
+    environment = config(directory, env_file=".env", first=LEGACY)["services"][LEGACY_INITS[0]]["environment"]
+    assert environment["MODELS_URL"] == "oci://mirror.example/models"
+    (directory / ".env").write_text("REALTIME_REGISTRY=other.example/asr\n")
+    environment = config(directory, env_file=".env", first=LEGACY)["services"][LEGACY_INITS[1]]["environment"]
+    assert environment["MODELS_URL"] == "oci://other.example/asr"
 
 
 def test_init_is_confined_and_not_restarted(directory: Path) -> None:
