@@ -13,7 +13,7 @@ from models_init.core.events import NullObserver
 from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.publish.upload.registry import PushOptions, push_all
 from models_init.sources.oci.registry import RegistryAccess
-from models_init.sources.wrappers.retry import RetryPolicy
+from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests import services
 from tests.archive.archives import file
 from tests.registry.tools import Tool, busybox_root, containerd, podman
@@ -34,7 +34,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Iterato
     directories = [VersionDirectory(packs.directory / ref.name / ref.version) for ref in (COMMON, DUTCH)]
     with serve(tmp_path_factory.mktemp("published")) as registry:
         access = RegistryAccess(f"http://{registry.host}", "models")
-        asyncio.run(push_all(directories, access, PushOptions(RetryPolicy(attempts=3)), NullObserver()))
+        asyncio.run(push_all(directories, access, PushOptions(Retrier(RetryPolicy(attempts=3))), NullObserver()))
         yield registry
 
 
