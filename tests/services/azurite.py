@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
@@ -27,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 from azure.storage.blob import ContainerClient, ContentSettings, generate_blob_sas, generate_container_sas
 
+from tests.services.cached import cached, run
 from tests.tokens import real
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from tests.services.certificates import Certificates
 
 _NPM_FILES = Path(__file__).parent / "azurite-npm"
-_CACHE = Path(__file__).parents[2] / ".cache"
 _START_SECONDS = 60
 
 _KEEPER_SCRIPT = """
@@ -228,15 +227,13 @@ class AccessLog:
 
 
 def install(npm: str = "npm") -> Path:
-    """Return the directory with the Azurite version of the lock file; the first call installs it, under a file lock."""
-    lock = (_NPM_FILES / "package-lock.json").read_bytes()
-    home = _CACHE / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
-    _CACHE.mkdir(exist_ok=True)
-    with (_CACHE / "azurite.lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if not home.exists():
-            _install(npm, home)
-    return home
+    """Return the directory with the Azurite version of the lock file; the first call installs it."""
+
+    def fill(home: Path) -> None:
+        shutil.copytree(_NPM_FILES, home, dirs_exist_ok=True)
+        run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=home)
+
+    return cached("azurite", (_NPM_FILES / "package-lock.json").read_bytes(), fill)
 
 
 @contextlib.contextmanager
@@ -277,18 +274,6 @@ def _running(command: list[str], environment: dict[str, str]) -> Iterator[Access
             assert process.stdin
             process.stdin.close()
             log.join()
-
-
-def _install(npm: str, home: Path) -> None:
-    for old in _CACHE.glob("azurite-*"):
-        shutil.rmtree(old)
-    aside = home.with_name(f"azurite-new-{os.getpid()}")
-    shutil.copytree(_NPM_FILES, aside)
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run(command, cwd=aside, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"npm ci could not install Azurite:\n{done.stdout}{done.stderr}")
-    aside.rename(home)
 
 
 def _from_now(seconds: float) -> datetime:

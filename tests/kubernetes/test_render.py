@@ -1,0 +1,111 @@
+"""Both versions of helm render each value set to the same valid objects, and refuse invalid values."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from models_init.cli.arguments import parse as parse_arguments
+from models_init.cli.settings import SETTINGS
+from tests.kubernetes.chart import CHART, NAMED, ROOT, VALUE_SETS, all_containers, parse, pods
+from tests.kubernetes.pod_security import violations
+from tests.kubernetes.references import broken_references
+from tests.services import chart_tools
+from tests.services.kubernetes_api.object_rules import object_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kubernetes.chart import Object
+    from tests.services.chart_tools import Helm
+
+_each_value_set = pytest.mark.parametrize("name", [values.stem for values in VALUE_SETS])
+_OURS = re.compile(r"(MODELS|REALTIME|WHISPER|PLATFORM)_")
+_OLDEST = "1.29"
+_EXCEPTIONS = ROOT / "tests/kubernetes/checkov.yaml"
+_IMAGE = r"[\w.-]+(:\d+)?/(?P<repository>[\w/-]+)(?P<version>:[\w.-]+|@sha256:[0-9a-f]{64})"
+
+
+def _objects(rendered: dict[str, Path], name: str) -> list[Object]:
+    return parse(rendered[name].read_text())
+
+
+def test_there_are_ten_value_sets() -> None:
+    assert len(VALUE_SETS) >= 10
+
+
+@pytest.mark.parametrize("values", VALUE_SETS, ids=lambda values: values.stem)
+def test_chart_passes_the_strict_lint(helm: Helm, values: Path) -> None:
+    assert "1 chart(s) linted, 0 chart(s) failed" in helm.run("lint", "--strict", CHART, "--values", values)
+
+
+@pytest.mark.parametrize("values", VALUE_SETS, ids=lambda values: values.stem)
+def test_helm4_renders_the_same_bytes_as_helm3(helms: dict[int, Helm], rendered: dict[str, Path], values: Path) -> None:
+    assert helms[4].run("template", *NAMED, "--values", values) == rendered[values.stem].read_text()
+
+
+def test_all_objects_fit_the_schemas_of_each_version(rendered: dict[str, Path]) -> None:
+    """Unknown fields are errors, from the oldest version that the chart supports to the newest that the tool knows."""
+    versions = chart_tools.validated_versions()
+    supported = versions[versions.index(_OLDEST) :]
+    assert len(supported) >= 9
+    done = chart_tools.validate(supported, list(rendered.values()))
+    assert done.code == 0, done.out + done.err
+
+
+@_each_value_set
+def test_objects_keep_the_rules_of_the_api_server(rendered: dict[str, Path], name: str) -> None:
+    assert list(chain.from_iterable(map(object_errors, _objects(rendered, name)))) == []
+
+
+@_each_value_set
+def test_references_between_objects_lead_somewhere(rendered: dict[str, Path], name: str) -> None:
+    """A name that is not rendered is one that the operator has given."""
+    values = (CHART / "ci" / f"{name}.yaml").read_text() + (CHART / "values.yaml").read_text()
+    assert list(broken_references(_objects(rendered, name), set(re.findall(r"[\w.-]+", values)))) == []
+
+
+@_each_value_set
+def test_pods_are_restricted_except_those_on_a_directory_of_the_node(rendered: dict[str, Path], name: str) -> None:
+    """The exceptions are the volume itself, and the container that storage.takeOwnership adds."""
+    for owner, spec in pods(_objects(rendered, name)).items():
+        allowed = {"volume models: hostPath"} if "hostpath" in name or "daemonset" in name else set()
+        found = {line for line in violations(spec) if not line.startswith("take-ownership: ")}
+        assert found <= allowed, owner
+        assert spec["automountServiceAccountToken"] is False, owner
+
+
+@_each_value_set
+def test_images_are_the_products_own_in_a_fixed_version(rendered: dict[str, Path], name: str) -> None:
+    """The gateway's nginx is the exception; nothing else is pulled, not even to wait, test or prune."""
+    for place, container in all_containers(_objects(rendered, name)).items():
+        image = re.fullmatch(_IMAGE, container["image"])
+        assert image, f"{place}: {container['image']}"
+        allowed = {"library/nginx"} if place.endswith("gateway/nginx") else {"asr/models-init", "asr/server"}
+        assert image["repository"] in allowed, f"{place}: {container['image']}"
+        assert image["version"] not in (":latest", ":stable", ":mainline"), f"{place}: {container['image']}"
+
+
+@_each_value_set
+def test_variables_and_arguments_are_those_of_the_program(rendered: dict[str, Path], name: str) -> None:
+    known = {setting.variable for setting in SETTINGS}
+    for place, container in all_containers(_objects(rendered, name)).items():
+        variables = {variable["name"] for variable in container.get("env", [])}
+        assert {variable for variable in variables if _OURS.match(variable)} <= known, place
+        if "models-init" in container["image"] and "command" not in container:
+            parse_arguments(container.get("args", []), {})
+
+
+def test_checkov_reports_only_what_is_justified(rendered: dict[str, Path]) -> None:
+    """Each exception has its reason on the same line, and each is needed: checkov reports exactly these checks."""
+    exceptions = re.findall(r"^  - (CKV2?_K8S_\d+) # .{20,}$", _EXCEPTIONS.read_text(), re.MULTILINE)
+    assert exceptions == yaml.safe_load(_EXCEPTIONS.read_text())["skip-check"]
+    directory = next(iter(rendered.values())).parent
+    done = chart_tools.checkov("--framework", "kubernetes", "--directory", directory, "--compact", "--quiet")
+    assert re.search(r"Passed checks: \d{4}", done.out), done.out + done.err
+    found = set(re.findall(r"^Check: (\w+):", done.out, re.MULTILINE))
+    assert found == set(exceptions), done.out

@@ -1,0 +1,1 @@
+"""A fake Kubernetes API server in memory, on which real helm installs, upgrades, rolls back and uninstalls."""
