@@ -1,7 +1,7 @@
 """The programs that are compared: models_init, and each peer as its manual recommends for the same result.
 
-Every peer verifies its result: aria2, curl and rclone by sha256sum, casync and zchunk by the digests in their index;
-rsync compares sizes and times, or with `-c` digests.
+Every peer verifies its result: aria2, curl and rclone by sha256sum, casync and zchunk by the digests in their index,
+skopeo and oras by the digests of the layers; rsync compares sizes and times, or with `-c` digests.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ARIA2, CURL, RCLONE, CASYNC, ZCHUNK, RSYNC, RSYNC_C = (
     "rsync",
     "rsync -c",
 )
+SKOPEO, ORAS = "skopeo copy; tar", "oras pull; tar"
 _TOKEN = "sv=2024-11-04&se=2099-01-01T00%3A00%3A00Z&sr=c&sp=rl&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D"
 
 
@@ -37,7 +38,8 @@ class Transfer:
     """An install to measure: a version of a dataset from the server at `origin` into the empty `directory`.
 
     `container` is the URL for models_init if it is a blob container; `query` is added to the URLs of the peers; `old`
-    is an installed tree, `old_zck` the file that it came from. Only models_init installs several `packs`.
+    is an installed tree, `old_zck` the file that it came from; `registry` is the host of a container registry with the
+    packs. Only models_init installs several `packs`.
     """
 
     files: DatasetFiles
@@ -50,6 +52,7 @@ class Transfer:
     old: Path | None = None
     old_zck: Path | None = None
     rsync: str = ""
+    registry: str = ""
     packs: tuple[str, ...] = (PACK,)
 
     @property
@@ -57,6 +60,11 @@ class Transfer:
         """The URL of the archive."""
         base = self.container or f"{self.origin}/models"
         return f"{base}/{PACK}/{self.version}/pack.tar.zst{'?' if self.query else ''}{self.query}"
+
+    @property
+    def image(self) -> str:
+        """The reference of the image in the registry."""
+        return f"{self.registry}/models/{PACK}:{self.version}"
 
     @property
     def out(self) -> Path:
@@ -99,7 +107,9 @@ class ProgramCopy:
             "REALTIME_LANGUAGES": ",".join(case.packs),
             "REALTIME_LANGUAGE_VERSION": case.version,
             "REALTIME_COMMON_VERSION": COMMON.version,
-            "MODELS_URL": case.container or f"{case.origin}/models",
+            "MODELS_URL": f"oci://{case.registry}/models"
+            if case.registry
+            else case.container or f"{case.origin}/models",
             "MODELS_PREFIX": "/",
             "MODELS_DIR": str(case.directory / "volume"),
             "MODELS_SAS_TOKEN": case.query or _TOKEN,
@@ -173,6 +183,19 @@ def rsync(case: Transfer, *options: str) -> PeerCommand:
     return _script(_quoted("rsync", "-a", "--stats", *options, *link, f"{case.rsync}/{case.version}/", "tree/"))
 
 
+def skopeo(case: Transfer) -> PeerCommand:
+    """Copy the layers into a directory, then tar."""
+    copy = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{case.image}", "dir:image"]
+    layer = f"image/{case.files.digest(case.version)}"
+    return _script(f"{_quoted(*copy)}; mkdir tree; tar --zstd -xf {layer} -C tree")
+
+
+def oras(case: Transfer) -> PeerCommand:
+    """Pull the files, then tar."""
+    pull = ["oras", "pull", "--plain-http", case.image]
+    return _script(f"{_quoted(*pull)}; mkdir tree; tar --zstd -xf pack.tar.zst -C tree")
+
+
 PEERS = {
     peer.name: peer
     for peer in (
@@ -183,6 +206,8 @@ PEERS = {
         Contender(ZCHUNK, zchunk, ("zckdl", "unzck", "tar")),
         Contender(RSYNC, rsync, ("rsync",)),
         Contender(RSYNC_C, lambda case: rsync(case, "-c"), ("rsync",)),
+        Contender(SKOPEO, skopeo, ("skopeo", "tar", "zstd")),
+        Contender(ORAS, oras, ("oras", "tar", "zstd")),
     )
 }
 

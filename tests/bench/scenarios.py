@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,11 +17,30 @@ from functools import partial
 from string import ascii_lowercase
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from models_init.core.events import NullObserver
 from models_init.formats.manifest import MIB
+from models_init.publish.pack.version_directory import VersionDirectory
+from models_init.publish.upload.registry import PushOptions, push_all
+from models_init.sources.oci.registry import RegistryAccess
+from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests.bench import peers, servers, tools, trees
 from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
 from tests.bench.datasets import COMMON, PACK, Dataset, DatasetFiles
-from tests.bench.peers import ARIA2, CASYNC, CURL, OURS, PEERS, RCLONE, RSYNC, RSYNC_C, ZCHUNK, Contender, Transfer
+from tests.bench.peers import (
+    ARIA2,
+    CASYNC,
+    CURL,
+    ORAS,
+    OURS,
+    PEERS,
+    RCLONE,
+    RSYNC,
+    RSYNC_C,
+    SKOPEO,
+    ZCHUNK,
+    Contender,
+    Transfer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -164,6 +184,33 @@ def azurite(bench: Bench, row: Row) -> None:
 
 def _from_azurite(files: DatasetFiles, url: str, token: str, directory: Path) -> Transfer:
     return Transfer(files, directory, "", container=url, query=token)
+
+
+def registry(bench: Bench, row: Row) -> None:
+    """First install from a container registry, compared with skopeo and oras."""
+    from tests.services import registry as part  # noqa: PLC0415 - only this scenario needs a registry
+
+    if lacking := tools.absent(["docker-registry"]):
+        row.skipped["docker-registry"] = tools.remedy(lacking)
+        return
+    for dataset in (small(bench), large(bench)):
+        files = dataset.stocked(bench.work, foreign=False)
+        with bench.directory(on_disk=True) as directory, part.serve(directory) as served:
+            asyncio.run(_publish(files, served.host))
+            contest = Contest(dataset.name, partial(_from_registry, files, served.host))
+            compete(bench, row, contest, [bench.program.contender(), PEERS[SKOPEO], PEERS[ORAS]])
+
+
+async def _publish(files: DatasetFiles, host: str) -> None:
+    """Publish the first version and the common pack in a registry."""
+    common = files.site / "models" / COMMON.name / COMMON.version
+    found = [VersionDirectory(files.archive().parent), VersionDirectory(common)]
+    access = RegistryAccess(f"http://{host}", "models")
+    await push_all(found, access, PushOptions(Retrier(RetryPolicy(attempts=1))), NullObserver())
+
+
+def _from_registry(files: DatasetFiles, host: str, directory: Path) -> Transfer:
+    return Transfer(files, directory, "", registry=host)
 
 
 # -- on a line
@@ -524,6 +571,7 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "first-http": first_http,
     "first-tls": first_tls,
     "azurite": azurite,
+    "registry": registry,
     "disk": disk,
     "line": line,
     "upgrade": upgrade,

@@ -65,6 +65,10 @@ def verdicts(rows: Mapping[str, Runs]) -> list[Verdict]:
             found += _compared(
                 rows.get("first-http", []), case, limit, _wall, (f"first install, http, {case}: time over {label}", 1.5)
             )
+    for case in _cases(rows, "registry"):
+        best = best_peer(rows["registry"], case)
+        label = f"first install from a registry, {case}: time over the better of skopeo and oras ({best})"
+        found += _compared(rows["registry"], case, best, _wall, (label, 0.5))
     found += _on_lines(rows)
     for case in _cases(rows, "first-http"):
         found += _compared(

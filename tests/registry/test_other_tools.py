@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +17,13 @@ from models_init.sources.oci.registry import RegistryAccess
 from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests import services
 from tests.archive.archives import file
-from tests.registry.tools import Tool, busybox_root, containerd, podman
+from tests.container.daemon import Docker, engine
+from tests.registry.tools import Tool, busybox_root, containerd, podman, require_docker_26, require_oras
 from tests.services.registry import plain, serve
 from tests.site import COMMON, DUTCH, NEWER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.services.registry import Registry
@@ -75,16 +77,93 @@ def test_containerd_mounts_the_image(published: Registry, packs: Packs, tmp_path
     assert found == _digests(packs)
 
 
-def test_copy_by_skopeo_is_installed_and_upgraded_by_chunks(
-    published: Registry, packs: Packs, registry_site: Site, tmp_path: Path
+def test_oras_pulls_the_files_of_the_pack(published: Registry, packs: Packs, tmp_path: Path) -> None:
+    oras, out = Tool((require_oras(),), tmp_path), tmp_path / "out"
+    oras.run("pull", "--plain-http", "--output", str(out), _reference(published))
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.tar", "pack.tar.zst"]
+    published_files = packs.directory / DUTCH.name / DUTCH.version
+    assert (out / "pack.tar.zst").read_bytes() == (published_files / "pack.tar.zst").read_bytes()
+    with tarfile.open(out / "manifest.tar") as tar:
+        manifest = tar.extractfile(".models-init/manifest.json")
+        assert manifest
+        assert manifest.read() == (published_files / "manifest.json").read_bytes()
+
+
+def test_skopeo_pulls_the_layers_of_the_pack(published: Registry, packs: Packs, tmp_path: Path) -> None:
+    skopeo, out = Tool((services.require_tool("skopeo"),), tmp_path), tmp_path / "out"
+    skopeo.run("copy", "-q", "--src-tls-verify=false", f"docker://{_reference(published)}", f"dir:{out}")
+    archive = packs.directory / DUTCH.name / DUTCH.version / "pack.tar.zst"
+    layer = out / packs.manifest(DUTCH).archive.digest.removeprefix("sha256:")
+    assert layer.read_bytes() == archive.read_bytes()
+
+
+def _copy_by_skopeo(tmp_path: Path, origin: str, copy: str) -> None:
+    options = ("copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false")
+    Tool((services.require_tool("skopeo"),), tmp_path).run(*options, f"docker://{origin}", f"docker://{copy}")
+
+
+def _copy_by_oras(tmp_path: Path, origin: str, copy: str) -> None:
+    Tool((require_oras(),), tmp_path).run("copy", "--from-plain-http", "--to-plain-http", origin, copy)
+
+
+@pytest.mark.parametrize("copy", [_copy_by_skopeo, _copy_by_oras], ids=["skopeo", "oras"])
+def test_copy_with_the_published_layers_is_installed_by_chunks(  # noqa: PLR0917 - fixtures
+    copy: Callable[[Path, str, str], None],
+    published: Registry,
+    packs: Packs,
+    registry_site: Site,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    skopeo = Tool((services.require_tool("skopeo"),), tmp_path)
-    for ref in (COMMON, DUTCH):
-        names = (f"docker://{published.host}/{prefix}/{ref.name}:{ref.version}" for prefix in ("models", "skopeo"))
-        skopeo.run("copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", *names)
-    site = registry_site.but(MODELS_URL=f"oci://{published.host}/skopeo")
-    assert site.run().code == 0
+    with serve(tmp_path_factory.mktemp("mirror")) as mirror:
+        for ref in (COMMON, DUTCH):
+            names = (f"{host}/models/{ref.name}:{ref.version}" for host in (published.host, mirror.host))
+            copy(tmp_path, *names)
+        site = registry_site.but(MODELS_URL=f"oci://{mirror.host}/models")
+        done = site.run()
+    assert done.code == 0
+    assert "recompressed" not in done.err
     assert packs.differences(site, COMMON, DUTCH) == []
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Docker]:
+    """Run an engine that can read layers compressed with zstd, which Debian 12's cannot."""
+    with engine(require_docker_26()) as docker:
+        yield docker
+
+
+def test_copy_by_docker_in_the_same_registry_is_installed_by_chunks(
+    published: Registry, packs: Packs, registry_site: Site, docker: Docker
+) -> None:
+    """Docker keeps the layers that the registry has, and writes a media type of gzip for them."""
+    for ref in (COMMON, DUTCH):
+        _repush_by_docker(docker, f"{published.host}/models/{ref.name}:{ref.version}", f"{published.host}/docker")
+    site = registry_site.but(MODELS_URL=f"oci://{published.host}/docker")
+    done = site.run()
+    assert done.code == 0
+    assert "recompressed" not in done.err
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def test_copy_by_docker_in_another_registry_is_installed(
+    published: Registry, packs: Packs, registry_site: Site, docker: Docker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Docker compresses the layers again, with gzip."""
+    with serve(tmp_path_factory.mktemp("mirror")) as mirror:
+        for ref in (COMMON, DUTCH):
+            _repush_by_docker(docker, f"{published.host}/models/{ref.name}:{ref.version}", f"{mirror.host}/docker")
+        site = registry_site.but(MODELS_URL=f"oci://{mirror.host}/docker")
+        done = site.run()
+    assert done.code == 0
+    assert done.err.count("recompressed") == 2
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+def _repush_by_docker(docker: Docker, name: str, prefix: str) -> None:
+    copy = f"{prefix}/{name.rpartition('/')[2]}"
+    for command in (("pull", "--quiet", name), ("tag", name, copy), ("push", "--quiet", copy), ("rmi", name, copy)):
+        docker.run(*command)
 
 
 def test_copy_by_podman_in_the_same_registry_is_installed(

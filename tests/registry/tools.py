@@ -1,4 +1,4 @@
-"""podman and containerd, each with directories of its own; at the end nothing of them is left."""
+"""Other programs that use registries: podman and containerd, each with directories of its own, oras and docker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests import services
@@ -15,9 +16,9 @@ from tests.eventually import eventually_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _LIMIT = 120
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ class Tool:
         )
         assert done.returncode == 0, f"{self.command[0]} {' '.join(arguments)}: {done.stderr}"
         return done.stdout
+
+
+def require_oras() -> str:
+    """Return the path of oras, which Debian has from version 13 on."""
+    return shutil.which("oras") or services.missing("no oras", "as root on Debian, run .ci/install-docker")
+
+
+def require_docker_26() -> str:
+    """Return the path of a dockerd of version 26 or later."""
+    path = _ROOT / ".cache/docker-26/usr/sbin/dockerd"
+    return str(path) if path.exists() else services.missing("no docker 26", "as root on Debian, run .ci/install-docker")
 
 
 @contextlib.contextmanager
