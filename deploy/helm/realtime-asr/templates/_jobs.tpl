@@ -73,11 +73,11 @@ template:
 {{- end }}
 
 {{/*
-A container that removes the versions that no set in use, no lease and no rollback needs. Each set of a language counts as
-one release on the volume, so prune.keep is multiplied by their number. Argument: root, language (optional).
+A container that removes the versions that no set in use, no lease and no rollback needs. --keep N keeps the N + 1 sets
+that were staged last; each language has its own, so their number is multiplied. Argument: root, language (optional).
 */}}
 {{- define "asr.pruneContainer" -}}
 {{- $sets := ternary 1 (len .root.Values.languages) (not (empty .language)) -}}
-{{- $keep := add 1 .root.Values.prune.keep | mul $sets | toString -}}
+{{- $keep := sub (add1 .root.Values.prune.keep | mul $sets) 1 | toString -}}
 {{- include "asr.modelsInit" (dict "root" .root "env" (include "asr.allSetsEnv" .) "name" "models-init" "args" (list "--prune" "--keep" $keep) "writes" true) -}}
 {{- end }}
