@@ -20,6 +20,9 @@
 {{- if and (eq $storage.type "claim") (not (has "ReadWriteMany" $storage.claim.accessModes)) (not $storage.claim.singleNode) -}}
 {{- $faults = append $faults "storage.claim.accessModes has no ReadWriteMany, but several pods use the claim, during an upgrade at least; use a class with ReadWriteMany, or storage.type=claimPerPod, or, if the cluster has a single node, storage.claim.singleNode=true" -}}
 {{- end -}}
+{{- if and $storage.takeOwnership (not (and .Values.podSecurityContext.runAsUser .Values.podSecurityContext.runAsGroup)) -}}
+{{- $faults = append $faults "storage.takeOwnership needs podSecurityContext.runAsUser and runAsGroup, to whom it gives the volume; set them" -}}
+{{- end -}}
 {{- if and (eq $staging.mode "job") (ne $storage.type "claim") -}}
 {{- $faults = append $faults (printf "staging.mode=job installs on one claim for all pods, but storage.type is %s; use storage.type=claim or staging.mode=init" $storage.type) -}}
 {{- end -}}
