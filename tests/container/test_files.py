@@ -138,14 +138,6 @@ def test_each_variable_of_the_files_is_in_the_example() -> None:
     assert asked - set(re.findall(r"(?m)^([A-Z_]+)=", (_DIRECTORY / _EXAMPLE).read_text())) == set()
 
 
-def test_kubernetes_examples_use_existing_settings() -> None:
-    """They name settings of the program, and one of the engine."""
-    texts = [path.read_text() for path in (ROOT / "deploy/kubernetes").glob("*.yaml")]
-    used = {name for text in texts for name in re.findall(r"name: ([A-Z_]+), value", text)}
-    assert "MODELS_TERMINATION_LOG" in used
-    assert used - {setting.variable for setting in SETTINGS} == set()
-
-
 def test_token_in_a_secret_is_not_in_the_configuration(directory: Path) -> None:
     """Also if the env file still contains the token."""
     (directory / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
