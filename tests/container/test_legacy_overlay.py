@@ -14,9 +14,11 @@ from models_init.formats.manifest import MANIFEST_NAME
 from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from tests.container.site import ENGINE, FIRST, LEGACY, LEGACY_HOST_NETWORK, LEGACY_INITS, ONPREM
 from tests.container.test_compose import ask
+from tests.container.test_support import support
 from tests.publish.packs import built
 from tests.samples import MIB, Shape, write_tree
 from tests.services import cloud_registry, registry
+from tests.tokens import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,8 +110,12 @@ def test_token_without_the_language_is_the_last_line_of_the_log(
         figure(f"{service} with a token that lacks the language: the cause is logged {took:.2f} s after the start")
         assert took < 60  # retries would take MODELS_RETRY_SECONDS, 300 s
     assert legacy_site.container(ENGINE)["State"]["Status"] == "created"
-    shown = json.dumps([legacy_site.log(service) for service in LEGACY_INITS])
+    collected = support(legacy_site)
+    assert {f"host/logs-{service}.txt" for service in LEGACY_INITS} <= collected.keys()
+    shown = "".join(collected.values()) + json.dumps([legacy_site.log(service) for service in LEGACY_INITS])
+    assert "the pull token does not include fy-nl" in collected["host/logs-asr-models-init.txt"]
     assert cloud_registry.PASSWORD not in shown
+    assert leaks(shown) == []
 
 
 def _moment(text: str) -> float:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from tests.services.azurite import Azurite
 
 
-def test_script_adds_what_the_host_knows(site: ContainerSite, stocked: Azurite) -> None:
-    token = real(stocked.sas())
-    site.use(stocked, token)
-    site.compose("up", "--detach")
+def support(site: ContainerSite) -> dict[str, str]:
+    """Run support.sh as docs/support.md says; return the members of the archive."""
     variables = {"COMPOSE_FILE": ":".join(site.files), "COMPOSE_ENV_FILES": ".env.onprem"}
     environment = site.docker.environment | variables | {"COMPOSE_PROJECT_NAME": site.project}
     done = subprocess.run(
@@ -27,7 +25,14 @@ def test_script_adds_what_the_host_knows(site: ContainerSite, stocked: Azurite) 
     path = site.directory / "s.tar.gz"
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"s.tar.gz: {path.stat().st_size} bytes; contains no secrets\n"
-    found = unpacked(path.read_bytes())
+    return unpacked(path.read_bytes())
+
+
+def test_script_adds_what_the_host_knows(site: ContainerSite, stocked: Azurite) -> None:
+    token = real(stocked.sas())
+    site.use(stocked, token)
+    site.compose("up", "--detach")
+    found = support(site)
     assert {f"host/logs-{name}.txt" for name in (INIT, "asr-server", "api")} <= {*found}
     assert "License is valid: stand-in" in found["host/logs-asr-server.txt"]
     assert INIT in found["host/compose-ps.txt"]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from models_init.core.errors import SourceError, UnavailableError
 from models_init.sources.http.client import ANONYMOUS, Credentials, HttpClient, HttpRequest, TransportOptions
 from models_init.sources.http.dates import http_date
+from models_init.sources.http.errors import NotTlsError
 from models_init.sources.http.origin import Origin
 from models_init.sources.oci.challenges import parse_challenge
 from models_init.sources.oci.errors import error_for, read_error, unavailable
@@ -225,7 +226,10 @@ class Registry:
             is_own = Origin.of(url) == Origin.of(self.base)  # not a data host at which an upload continues
             authorization = Credentials(headers=(("Authorization", used),)) if used and is_own else ANONYMOUS
             sent = HttpRequest(method, url, headers or {}, body() if body else None)
-            response = await self._http.send(sent, authorization, follow_redirects=follow_redirects)
+            try:
+                response = await self._http.send(sent, authorization, follow_redirects=follow_redirects)
+            except NotTlsError as error:
+                raise self._scheme.explained(error) from None
             challenge = parse_challenge(response.header("WWW-Authenticate"))
             if response.elsewhere or not self._may_renew(request.scope, response.status, used, challenge):
                 return response

@@ -25,6 +25,7 @@ class SchemeChoice:
 
     def __init__(self, http: HttpClient, *, allow_http: bool) -> None:
         self._http = http
+        self._allow_http = allow_http
         self._is_made = not allow_http or Origin.of(http.base).scheme == "http"
         self._making = asyncio.Lock()
 
@@ -34,6 +35,14 @@ class SchemeChoice:
             if not self._is_made:
                 await self._decide()
                 self._is_made = True
+
+    def explained(self, error: NotTlsError) -> NotTlsError:
+        """Return the exception for a failed request, which names the setting if plain http is not allowed."""
+        if self._allow_http:
+            return error
+        return NotTlsError(
+            f"{error}, or set MODELS_ALLOW_HTTP=yes if the registry has no TLS and the network is trusted"
+        )
 
     async def _decide(self) -> None:
         try:
