@@ -45,7 +45,6 @@ class Conditions:
     link_seconds: float = 3.0
     rate: str = "40MB"
     kills: int = 20
-    kill_rate: str = "100MB"
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,18 @@ def with_expiry(site: Site, packs: Packs, cloud: Cloud, rate: str) -> InstallFig
     return _figures(_pulling(site, cloud).but(MODELS_MAX_RATE=rate), packs, cloud)
 
 
-def with_kills(site: Site, packs: Packs, cloud: Cloud, conditions: Conditions) -> InstallFigures:
+def with_kills(site: Site, packs: Packs, cloud: Cloud, kills: int) -> InstallFigures:
     """Kill the install again and again, evenly over the archive, then let it finish."""
     before, size = cloud.counts["bytes"], packs.manifest(DUTCH).archive.size
-    site = _pulling(site, cloud).but(MODELS_MAX_RATE=conditions.kill_rate)
-    for number in range(1, conditions.kills + 1):
-        _kill(site, cloud, before + size * number // (conditions.kills + 1))
+    site = _pulling(site, cloud)
+    for number in range(1, kills + 1):
+        _kill(site, cloud, before + size * number // (kills + 1))
     return _figures(site, packs, cloud, before)
 
 
 def _kill(site: Site, cloud: Cloud, enough: int) -> None:
     """Start an install, and kill it when the data host has sent that many bytes."""
-    with site.start() as process:
+    with cloud.paused(at=enough), site.start() as process:
         eventually_sync(lambda: process.poll() is not None or cloud.counts["bytes"] >= enough, "a part")
         assert process.poll() is None, "the install has ended before it was killed"
         process.kill()
@@ -164,7 +163,7 @@ def main() -> None:
             _print(f"tokens of {conditions.token_seconds:g} s, links of {conditions.link_seconds:g} s", figures)
             shutil.rmtree(directory / "two")
             with serve() as cloud:
-                figures = with_kills(Site(directory / "three", packs.environment), packs, cloud, conditions)
+                figures = with_kills(Site(directory / "three", packs.environment), packs, cloud, conditions.kills)
             _print(f"the same with {conditions.kills} kills", figures)
 
 

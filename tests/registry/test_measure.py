@@ -8,7 +8,6 @@ import pytest
 
 from tests import upgrades
 from tests.registry import measure
-from tests.registry.measure import Conditions
 from tests.services import cloud_registry, registry
 from tests.site import DUTCH, Packs, Site
 
@@ -55,8 +54,7 @@ def test_install_that_is_killed_repeatedly_fetches_little_twice(
     weights: Packs, served: Registry, tmp_path: Path
 ) -> None:
     """A kill loses at most what was in flight."""
-    conditions = Conditions(kills=3, kill_rate="8MB")
     with cloud_registry.serve(served) as cloud:
-        figures = measure.with_kills(Site(tmp_path / "models", weights.environment), weights, cloud, conditions)
+        figures = measure.with_kills(Site(tmp_path / "models", weights.environment), weights, cloud, kills=3)
     assert (figures.differences, figures.authorizations) == ([], 0)
     assert figures.sent < 3 * weights.manifest(DUTCH).archive.size

@@ -15,6 +15,7 @@ import contextlib
 import hmac
 import http.client
 import json
+import math
 import re
 import secrets
 import sys
@@ -54,6 +55,19 @@ class Cloud:
     token_uses: int = 0
     link_uses: int = 0
     uses: Counter[str] = field(default_factory=Counter)
+    paused_at: float = math.inf
+    resumed: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def paused(self, at: int) -> Iterator[None]:
+        """Let the data host send no more once it has sent `at` bytes, until the block is left."""
+        self.paused_at = at
+        self.resumed.clear()
+        try:
+            yield
+        finally:
+            self.paused_at = math.inf
+            self.resumed.set()
 
     @property
     def host(self) -> str:
@@ -272,6 +286,8 @@ class _DataHost(_Handler):
         with path.open("rb") as file, contextlib.suppress(OSError):
             file.seek(start)
             while start < stop and (piece := file.read(min(_PIECE, stop - start))):
+                if self.cloud.counts["bytes"] >= self.cloud.paused_at:
+                    self.cloud.resumed.wait()
                 self.wfile.write(piece)
                 self.cloud.counts["bytes"] += len(piece)
                 start += len(piece)
