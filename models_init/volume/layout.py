@@ -17,7 +17,7 @@ from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats import release as releases
 from models_init.fs import capabilities
-from models_init.fs.files import exchange, make_directory, sync_file_system, sync_path
+from models_init.fs.files import exchange, make_directory, sync_file_system, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.atomic import PARTS, AtomicChanges
 from models_init.volume.pack_content import has_content, is_placeholder
@@ -265,8 +265,17 @@ class Volume(AtomicChanges):
             self._require_one_file_system(directory)
 
     def _require_one_file_system(self, directory: Path) -> None:
-        if directory.lstat().st_dev != self.root.stat().st_dev:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(directory))
+        """Raise `OSError` if nothing can be renamed into the directory, because it is a mount of its own.
+
+        Renaming a file that does not exist tests this without changing anything: the mounts are compared first, so that
+        two mounts of one file system are noticed, too.
+        """
+        try:
+            os.rename(temp_path(self.root, "probe"), temp_path(directory, "probe"))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(directory)) from error
 
     def keep_manifest(self, ref: PackRef, digest: str, document: bytes) -> None:
         """Store the manifest next to the pack's staging directory."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError
 from models_init.core.pack_ref import PackRef
-from models_init.fs.files import FreedSpaceCounter, sync_path, temp_path
+from models_init.fs.files import FreedSpaceCounter, is_empty, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.activation import Switch
 from models_init.volume.atomic import remove_tree
@@ -131,6 +131,10 @@ def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
 def _hide_public(volume: Volume, verdict: RetentionDecision) -> list[Path]:
     """Take away the public name of a release, pack or manifest; return the paths to remove."""
     path = _path(volume, verdict)
+    with suppress(OSError):  # another user's directory could not be renamed
+        if is_empty(path):
+            path.rmdir()
+            return []
     match verdict.kind, verdict.subject:
         case "release", str(name):
             return _take_away(volume, path, volume.record_path(name), lambda: volume.current_name() == name)

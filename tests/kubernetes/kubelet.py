@@ -12,15 +12,22 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import NamedTuple
 
 from tests.services import require_root, require_tool
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 USER = 10001
 """The user and group of the image, and the fsGroup of the chart."""
+
+
+class Mount(NamedTuple):
+    """A bind mount of a file or directory; `target` is below /mnt."""
+
+    source: Path
+    target: str
+    read_only: bool = False
 
 
 def make_sub_path(volume: Path, sub_path: str) -> None:
@@ -43,25 +50,48 @@ def set_ownership(volume: Path, group: int = USER) -> None:
                 os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | mask)
 
 
-def in_container(*mounts: tuple[Path, Path], read_only: bool = False, group: int = USER) -> list[str]:
-    """Run a command as the image's user without privileges, with (source, target) bind mounts of its own.
+def in_container(*mounts: Mount) -> list[str]:
+    """Return a prefix that runs a command in a container: as the image's user, without privileges, on a read-only root.
 
-    The root file system is read-only except for the mounts, which are so, too, with `read_only`.
+    It runs in a mount namespace of its own, in which /mnt holds the mounts and nothing else.
     """
     require_root()
-    options = ",bind,ro" if read_only else ",bind"
-    binds = [f'mount --bind "{source}" "{target}" && mount -o remount{options} "{target}"' for source, target in mounts]
-    script = " && ".join([*binds, *_READ_ONLY_ROOT, 'exec "$@"'])
-    privileges = [f"--reuid={USER}", f"--regid={group}", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
-    command = [require_tool("unshare"), "--mount", "sh", "-c", script, "sh"]
-    return [*command, require_tool("setpriv"), *privileges, "--no-new-privs"]
-
-
-_READ_ONLY_ROOT = ["mount -o remount,bind,ro /"]
+    script = ["mount -t tmpfs -o mode=755 tmpfs /mnt", *map(_bind, mounts), *_interpreter_for_everyone(), *_SEAL]
+    user = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+    return [
+        *(require_tool("unshare"), "--mount", "sh", "-e", "-c", "\n".join([*script, 'exec "$@"']), "sh"),
+        *(require_tool("setpriv"), *user, "--no-new-privs"),
+    ]
 
 
 def without_network(*, pid_1: bool = False) -> list[str]:
-    """Run a command in a network namespace without any interface that is up; with `pid_1` as process 1 of its own."""
+    """Return a prefix that runs a command without any network interface, with `pid_1` as process 1 of a namespace."""
     require_root()
     processes = ["--pid", "--fork", "--kill-child", "--mount-proc"] if pid_1 else []
     return [require_tool("unshare"), "--net", *processes]
+
+
+_SEAL = ["mount -o remount,ro /mnt", "mount -o remount,bind,ro /"]
+
+
+def _bind(mount: Mount) -> str:
+    make = "mkdir -p" if mount.source.is_dir() else "touch"
+    command = f'{make} "{mount.target}"\nmount --bind "{mount.source}" "{mount.target}"'
+    return f'{command}\nmount -o remount,bind,ro "{mount.target}"' if mount.read_only else command
+
+
+def _interpreter_for_everyone() -> list[str]:
+    """Return commands that make the interpreter readable to all users, as it is in the image.
+
+    A directory above it that is closed to others, such as /root, is covered by one that has nothing else.
+    """
+    needed = {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, os.getcwd())}
+    closed = {path: above for path in sorted(needed) if (above := _closed_above(path))}
+    saves = [f'mkdir /mnt/.{n}\nmount --bind "{path}" /mnt/.{n}' for n, path in enumerate(closed)]
+    covers = [f'mount -t tmpfs -o mode=755 tmpfs "{above}"' for above in sorted({*closed.values()})]
+    restores = [f'mkdir -p "{path}"\nmount --bind /mnt/.{n} "{path}"' for n, path in enumerate(closed)]
+    return [*saves, *covers, *restores]
+
+
+def _closed_above(path: Path) -> Path | None:
+    return next((above for above in reversed(path.parents) if not above.stat().st_mode & stat.S_IXOTH), None)
