@@ -31,7 +31,11 @@ def raise_on_signals() -> None:
         signal.signal(number, stop)
 
 
-def wait_for_signal() -> str:
-    """Wait for SIGINT or SIGTERM, which do not raise `StoppedError` from here on; return the signal's name."""
+def keep_signals_pending() -> None:
+    """Let SIGINT and SIGTERM wait for `wait_for_signal` from here on, instead of raising `StoppedError`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_CODES)
+
+
+def wait_for_signal() -> str:
+    """Wait for SIGINT or SIGTERM; return its name."""
     return signal.Signals(signal.sigwait(EXIT_CODES)).name

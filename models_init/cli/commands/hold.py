@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result
 from models_init.output import console
-from models_init.runtime.signals import wait_for_signal
+from models_init.runtime.signals import keep_signals_pending, wait_for_signal
 from models_init.volume.activation import installed_release
 from models_init.volume.layout import Volume
 from models_init.volume.lease import exec_with_lease, leased_packs, leased_release
@@ -27,6 +27,7 @@ def run(command: Command, settings: Settings) -> Result:
     with lease as descriptors:
         if command.program:
             exec_with_lease(descriptors, command.program)
+        keep_signals_pending()  # whoever reads the next line may send one
         console.note("holding", {"packs": packs}, log_format=settings.log_format, level=settings.log_level)
         ended_by = wait_for_signal()
     content = {"packs": {ref.name: ref.version for ref in packs}, "signal": ended_by}
