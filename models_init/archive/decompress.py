@@ -25,17 +25,18 @@ class Readable(Protocol):
         """Return at most `size` of the next bytes; fewer if no more are available yet."""
 
 
-def opened(archive: Readable) -> Readable:
+def opened(archive: Readable, window_limit: int = WINDOW_LIMIT) -> Readable:
     """Return the tar stream of an archive; the compression is detected from the first bytes, not from the name.
 
-    Reading from it raises `BadArchiveError` if the archive is damaged or truncated.
+    `window_limit` is the largest window in bytes that a zstd frame may request. Reading from the result raises
+    `BadArchiveError` if the archive is damaged or truncated.
     """
     source = _PeekableStream(archive)
     head = source.peek(4)
     if head[:2] == _GZIP:
         return _Gzip(source)
     if head == MAGIC or head[1:] == SKIPPABLE:
-        return _Zstd(source)
+        return _Zstd(source, window_limit)
     return source
 
 
@@ -61,12 +62,12 @@ class _PeekableStream:
 class _Zstd:
     """Decompresses any number of consecutive frames: archives built by models-pack have one for each chunk."""
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Readable, window_limit: int) -> None:
         import zstandard  # noqa: PLC0415 - not every archive needs it
 
-        decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=window_limit)
         self._error = zstandard.ZstdError
-        checked = cast("IO[bytes]", _FrameChecker(source))
+        checked = cast("IO[bytes]", _FrameChecker(source, window_limit))
         self._reader = decompressor.stream_reader(checked, read_size=PIECE, read_across_frames=True)
 
     def read(self, size: int, /) -> bytes:
@@ -79,9 +80,9 @@ class _Zstd:
 class _FrameChecker:
     """Checks frame boundaries in the bytes that the decompressor reads."""
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Readable, window_limit: int) -> None:
         self._source = source
-        self._parser = FrameParser()
+        self._parser = FrameParser(window_limit)
 
     def read(self, size: int, /) -> bytes:
         piece = self._source.read(size)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from models_init.archive.tar_reader import TarEntry
+    from models_init.formats.ordinary_image import OrdinaryImage
 
 CHUNK_SIZE = MIB
 """Decompressed bytes of a chunk: the same as in `models-pack build`, so that a later version built with it shares
@@ -21,7 +22,7 @@ chunks."""
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-class _FileRecord(NamedTuple):
+class FileRecord(NamedTuple):
     """One file; digests are stored as bytes, which take a third of the memory of their text."""
 
     path: str
@@ -61,23 +62,48 @@ class _ChunkHasher:
         self._chunk, self._room = hashlib.sha256(), CHUNK_SIZE
 
 
+class FileHasher:
+    """Hashes a file while its content passes through."""
+
+    def __init__(self, entry: TarEntry) -> None:
+        self._entry = entry
+        self._chunks = _ChunkHasher(entry.size)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the content."""
+        for piece in self._entry.content:
+            self._chunks.add(piece)
+            yield piece
+
+    def record(self) -> FileRecord:
+        """Return the record of the file, whose content has been read."""
+        entry, chunks = self._entry, self._chunks
+        return FileRecord(entry.path, entry.size, entry.executable, chunks.whole, bytes(chunks.chunks))
+
+
 class ManifestBuilder:
     """Records entries in the order of the archive."""
 
     def __init__(self) -> None:
-        self._files: list[_FileRecord] = []
+        self._files: list[FileRecord] = []
         self._directories: list[str] = []
 
     def record(self, entry: TarEntry) -> Iterator[memoryview]:
         """Record an entry while passing its content through."""
         if entry.is_directory:
-            self._directories.append(entry.path)
+            self.add_directory(entry.path)
             return
-        hasher = _ChunkHasher(entry.size)
-        for piece in entry.content:
-            hasher.add(piece)
-            yield piece
-        self._files.append(_FileRecord(entry.path, entry.size, entry.executable, hasher.whole, bytes(hasher.chunks)))
+        hasher = FileHasher(entry)
+        yield from hasher.pieces()
+        self.add_file(hasher.record())
+
+    def add_file(self, record: FileRecord) -> None:
+        """Record a file that has been hashed already."""
+        self._files.append(record)
+
+    def add_directory(self, path: str) -> None:
+        """Record a directory."""
+        self._directories.append(path)
 
     @property
     def size(self) -> int:
@@ -103,18 +129,21 @@ class ManifestBuilder:
             if declared not in (None, found):
                 raise BadArchiveError(f"it contains {found} {what}, not {declared} as its manifest states")
 
-    def derived(self, published: Manifest, digest: str) -> Manifest:
-        """Return the derived manifest, given the published manifest and the digest of its document."""
+    def derived(self, published: Manifest, digest: str, image: OrdinaryImage | None = None) -> Manifest:
+        """Return the derived manifest, given the published manifest and the digest of its document.
+
+        `image` describes the content of the layers if the archive is an ordinary image.
+        """
         implied = _directories({*(file.path for file in self._files), *self._directories})
         return replace(
             published,
             files=tuple(_described(self._files)),
             directories=tuple(sorted(set(self._directories) - implied)),
-            plain=OpaqueArchive(self.size, self.entries, digest),
+            plain=OpaqueArchive(self.size, self.entries, digest, image),
         )
 
 
-def _described(files: list[_FileRecord]) -> Iterator[File]:
+def _described(files: list[FileRecord]) -> Iterator[File]:
     """Yield the files sorted by path, with consecutive chunk offsets."""
     offset = 0
     for file in sorted(files):

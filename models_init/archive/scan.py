@@ -19,27 +19,34 @@ if TYPE_CHECKING:
     from models_init.archive.decompress import Readable
     from models_init.archive.tree_writer import TreeWriter
     from models_init.formats.manifest import Archive, OpaqueArchive
+    from models_init.formats.ordinary_image import OrdinaryImage
 
 RATIO = 64
 """Largest accepted ratio of unpacked to archive size if the manifest does not state the unpacked size. Text, which
 compresses best of the contents of models, grows eightfold from `zstd -19`; archive bombs start at a thousandfold."""
 
-_FREE_GROWTH = 64 * MIB
+FREE_GROWTH = 64 * MIB
 """Bytes that even a tiny archive may unpack to, for example a directory of empty files or of zeros."""
 
 
 class ScanResult(NamedTuple):
-    """The archive's digest, its content, and the reason why it is not a valid pack (empty if it is valid)."""
+    """The archive's digest, its content, and the reason why it is not a valid pack (empty if it is valid).
+
+    For an ordinary image, `image` describes the content of the layers, and `wrong` are the numbers of those whose
+    digest is wrong; the digest is that of the image's manifest, or empty if any layer is wrong.
+    """
 
     digest: str
     builder: ManifestBuilder
     fault: str
+    image: OrdinaryImage | None = None
+    wrong: frozenset[int] = frozenset()
 
 
 def limits_of(archive: Archive, declared: OpaqueArchive) -> Limits:
     """Return the limits for reading: those in the manifest, or else a size relative to the archive's size."""
     return Limits(
-        archive.size * RATIO + _FREE_GROWTH if declared.size is None else declared.size,
+        archive.size * RATIO + FREE_GROWTH if declared.size is None else declared.size,
         ENTRIES_LIMIT if declared.entries is None else min(declared.entries, ENTRIES_LIMIT),
     )
 
@@ -51,7 +58,7 @@ def scan(archive: Readable, limits: Limits, declared: OpaqueArchive, tree: TreeW
     archive raises except `BadArchiveError`.
     """
     builder, fault = ManifestBuilder(), ""
-    with _HashingReader(archive) as hashed:
+    with HashingReader(archive) as hashed:
         try:
             for entry in read(hashed, limits):
                 content = builder.record(entry)
@@ -69,7 +76,7 @@ def scan(archive: Readable, limits: Limits, declared: OpaqueArchive, tree: TreeW
         return ScanResult(hashed.digest(), builder, fault)
 
 
-class _HashingReader:
+class HashingReader:
     """Hashes the data in a second thread while the caller processes it: both take about the same time."""
 
     def __init__(self, inner: Readable) -> None:
@@ -85,6 +92,7 @@ class _HashingReader:
         self._executor.shutdown()
 
     def read(self, size: int, /) -> bytes:
+        """See `Readable.read`."""
         data = self._inner.read(size)
         self._wait()
         if data:
@@ -92,6 +100,7 @@ class _HashingReader:
         return data
 
     def digest(self) -> str:
+        """Return the digest of everything that has been read."""
         self._wait()
         return digest_text(self._hash)
 

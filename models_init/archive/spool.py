@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import time
+from bisect import bisect_right
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from models_init.transfer.ranges import BATCH_SIZE, SPAN_SIZE, Batch, Span
 from models_init.volume.retention import YOUNG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from models_init.formats.manifest import Manifest
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """Bytes `start` to `stop` of the archive."""
+    """Bytes `start` to `stop` of the archive, all in one section of it."""
 
     number: int
     start: int
     stop: int
+    section: int = 0
 
     @property
     def size(self) -> int:
@@ -40,17 +42,29 @@ class Part(NamedTuple):
 
 
 class Spool:
-    """The directory `root` with the parts of an archive of `size` bytes; `pages` is called for all file data."""
+    """The directory `root` with the parts of an archive; `pages` is called for all file data.
 
-    def __init__(self, root: Path, size: int, pages: PageCachePolicy) -> None:
+    `sections` are the sizes in bytes of the pieces that have digests of their own: the layers of an image, or the whole
+    archive. Those whose numbers are in `unneeded` are not stored.
+    """
+
+    def __init__(
+        self, root: Path, sections: Sequence[int], pages: PageCachePolicy, unneeded: Container[int] = ()
+    ) -> None:
         self.root = root
-        self.size = size
+        self._sections = sections
         self._pages = pages
+        self._unneeded = unneeded
 
     def parts(self) -> Iterator[Part]:
         """Yield all parts, in order."""
-        for number, start in enumerate(range(0, self.size, SPAN_SIZE)):
-            yield Part(number, start, min(start + SPAN_SIZE, self.size))
+        number = begin = 0
+        for section, size in enumerate(self._sections):
+            for start in range(begin, begin + size, SPAN_SIZE):
+                if section not in self._unneeded:
+                    yield Part(number, start, min(start + SPAN_SIZE, begin + size), section)
+                number += 1
+            begin += size
 
     def missing(self) -> list[Part]:
         """Return the parts that are not stored yet."""
@@ -104,6 +118,16 @@ class Spool:
         with volume_errors(self.root), suppress(FileNotFoundError):
             shutil.rmtree(self.root)
 
+    def remove(self, sections: Container[int]) -> None:
+        """Remove the parts of these sections, and the directory if they are all."""
+        if all(number in sections for number in range(len(self._sections))):
+            self.clear()
+            return
+        with volume_errors(self.root):
+            for part in self.parts():
+                if part.section in sections:
+                    self.path(part).unlink(missing_ok=True)
+
     def _has(self, part: Part) -> bool:
         path = self.path(part)
         return path.is_file() and not path.is_symlink() and path.stat().st_size == part.size
@@ -119,17 +143,17 @@ class SpoolWriter:
         self.manifest = manifest
         self._spool = spool
         self._on_part = on_part
+        self._parts = list(spool.parts())
         self._begun: dict[int, tuple[Path, int]] = {}
         self._lock = threading.Lock()
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """See `FetchTarget.write`; returns no wrong chunks because nothing can be verified yet."""
-        start = batch.start - batch.start % SPAN_SIZE
-        part = Part(start // SPAN_SIZE, start, min(start + SPAN_SIZE, self._spool.size))
+        part = self._parts[bisect_right(self._parts, batch.start, key=lambda part: part.start) - 1]
         with self._lock:
             draft, left = self._begun.get(part.number) or (self._spool.draft(), part.size)
             self._begun[part.number] = draft, left
-        self._spool.write(draft, batch.start - start, data)
+        self._spool.write(draft, batch.start - part.start, data)
         with self._lock:
             left = self._begun[part.number][1] - len(data)
             self._begun[part.number] = draft, left

@@ -10,6 +10,7 @@ from models_init.archive.errors import BadArchiveError
 BLOCK = 512
 
 REGULAR, OLD_REGULAR, DIRECTORY, LONG_NAME, PAX, PAX_GLOBAL = b"0", b"\0", b"5", b"L", b"x", b"g"
+HARD_LINK, SYMBOLIC_LINK, LONG_LINK = b"1", b"2", b"K"
 
 _REFUSED = {
     b"1": "a hard link",
@@ -27,7 +28,8 @@ _REFUSED = {
     b"V": "a tar volume label",
     b"X": "a Solaris extended header",
 }
-_LINKS = {b"1", b"2", b"K"}
+_LINKS = {HARD_LINK, SYMBOLIC_LINK, LONG_LINK}
+_SPECIAL = {b"3", b"4", b"6"}
 _KNOWN = {REGULAR, OLD_REGULAR, DIRECTORY, LONG_NAME, PAX, PAX_GLOBAL}
 
 _POSIX, _GNU, _OLD = b"ustar\x0000", b"ustar  \0", bytes(8)
@@ -56,15 +58,16 @@ LINK_REMEDY = "store files instead of links: create the archive with `tar --dere
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header block: kind of entry, name as stored, size of the following content, executable bit.
+    """A header block: kind of entry, name as stored, size of the following content, executable bit, target of a link.
 
-    The name may be truncated anywhere, even within a character, if an extended header contains the full name.
+    Name and target may be truncated anywhere, even within a character, if an extended header contains the full text.
     """
 
     kind: bytes
     name: bytes
     size: int
     executable: bool
+    target: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,14 @@ class PaxFields:
 
     path: str | None = None
     size: int | None = None
+    linkpath: str | None = None
 
 
-def parse(block: bytes) -> Header:
+def parse(block: bytes, *, in_layer: bool = False) -> Header:
     """Parse a header block.
 
-    Raises `BadArchiveError`: the block is not the header of a file, a directory or an extended header.
+    Raises `BadArchiveError`: the block is not the header of a file, a directory or an extended header, or, in a layer
+    of a container image, of a link, a device or a fifo.
     """
     if not has_checksum(block):
         raise BadArchiveError("a block is not a tar header: its checksum is wrong")
@@ -86,17 +91,23 @@ def parse(block: bytes) -> Header:
     name = _until_nul(block[:100])
     if magic == _POSIX and (prefix := _until_nul(block[345:500])):
         name = prefix + b"/" + name
-    if kind in _REFUSED:
+    if kind in _REFUSED and not (in_layer and kind in _LINKS | _SPECIAL):
         remedy = LINK_REMEDY if kind in _LINKS else "a pack has regular files and directories only"
         raise BadArchiveError(f"{shown(name)} is {_REFUSED[kind]}; {remedy}")
-    if kind not in _KNOWN:
+    if kind not in _KNOWN | _REFUSED.keys():
         raise BadArchiveError(f"{shown(name)} has the unknown entry type {kind!r}")
     if magic not in (_POSIX, _GNU, _OLD):
         raise BadArchiveError(f"{shown(name)} has a header in an unknown tar format ({magic!r})")
     if magic != _POSIX and any(block[345:500]):
         raise BadArchiveError(f"{shown(name)} has data in the prefix field, which only POSIX headers have")
     mode = _number(block[100:108], name, "mode")
-    return Header(kind, name, _number(block[124:136], name, "size"), bool(mode & 0o100))
+    target = _until_nul(block[157:257]) if kind in _LINKS else b""
+    return Header(kind, name, _number(block[124:136], name, "size"), bool(mode & 0o100), target)
+
+
+def kind_name(kind: bytes) -> str:
+    """Return what an entry is that a pack cannot contain, with an article."""
+    return _REFUSED[kind]
 
 
 def has_checksum(block: bytes) -> bool:
@@ -115,8 +126,11 @@ def long_name(data: bytes) -> str:
     return text(name)
 
 
-def pax(data: bytes, *, is_global: bool) -> PaxFields:
-    """Parse the records of a pax header; a global one (`is_global`) must not contain relevant fields."""
+def pax(data: bytes, *, is_global: bool, in_layer: bool = False) -> PaxFields:
+    """Parse the records of a pax header; a global one (`is_global`) must not contain relevant fields.
+
+    Only a layer of a container image may describe links.
+    """
     found: dict[str, str] = {}
     at = 0
     while at < len(data):
@@ -127,10 +141,12 @@ def pax(data: bytes, *, is_global: bool) -> PaxFields:
         key = text(match[2])
         if key in found:
             raise BadArchiveError(f"a pax header contains the keyword {shown(key)} twice")
+        if key == "linkpath" and not in_layer:
+            raise BadArchiveError(f"a pax header describes a link (linkpath); {LINK_REMEDY}")
         found[key] = _pax_value(key, data[match.end() : stop - 1], is_global=is_global)
         at = stop
     size = found.get("size")
-    return PaxFields(found.get("path"), None if size is None else _pax_size(size))
+    return PaxFields(found.get("path"), None if size is None else _pax_size(size), found.get("linkpath"))
 
 
 def _pax_value(key: str, value: bytes, *, is_global: bool) -> str:
@@ -141,9 +157,7 @@ def _pax_value(key: str, value: bytes, *, is_global: bool) -> str:
         return ""
     if key.startswith("GNU.sparse.") or key == "SCHILY.realsize":
         raise BadArchiveError(f"a pax header describes a sparse file ({shown(key)}); pack without --sparse")
-    if key == "linkpath":
-        raise BadArchiveError(f"a pax header describes a link (linkpath); {LINK_REMEDY}")
-    if key not in ("path", "size"):
+    if key not in ("path", "size", "linkpath"):
         raise BadArchiveError(f"a pax header contains the unsupported keyword {shown(key)}")
     if is_global:
         raise BadArchiveError(f"a global pax header sets the {key} of all later entries")
@@ -162,10 +176,10 @@ def shown(name: str | bytes, limit: int = 100) -> str:
     return repr(name if len(name) <= limit else name[:limit] + "…")
 
 
-def text(data: bytes) -> str:
-    """Decode a name. Raises `BadArchiveError`: it is not UTF-8."""
+def text(data: bytes, errors: str = "strict") -> str:
+    """Decode a name. Raises `BadArchiveError`: it is not UTF-8 and `errors` is `strict`."""
     try:
-        return data.decode()
+        return data.decode(errors=errors)
     except UnicodeDecodeError as error:
         raise BadArchiveError(f"the name {shown(data)} is not UTF-8") from error
 

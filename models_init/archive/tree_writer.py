@@ -29,7 +29,10 @@ _PASSED = 4 * MIB  # bytes written between two calls of the page cache policy
 
 
 class TreeWriter:
-    """A new tree at `root` for one archive, whose names the reader has already checked."""
+    """A new tree at `root` for one archive, whose names the reader has already checked.
+
+    The layers of an image are written one over the other, so that entries are also removed.
+    """
 
     def __init__(self, root: Path, pages: PageCachePolicy) -> None:
         self._root = str(root)
@@ -57,6 +60,28 @@ class TreeWriter:
                 self._write(descriptor, path, content)
             finally:
                 os.close(descriptor)
+
+    def link(self, source: str, path: str) -> None:
+        """Give the content of the file `source` a second name: as a hard link, or as a copy if that is impossible."""
+        with volume_errors(self._root), self._collisions():
+            self._make_directory(path.rpartition("/")[0])
+            try:
+                os.link(f"{self._root}/{source}", f"{self._root}/{path}", follow_symlinks=False)
+            except FileExistsError:
+                raise
+            except OSError:  # no hard links on this file system, or too many of one file
+                shutil.copy(f"{self._root}/{source}", f"{self._root}/{path}")
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file."""
+        with volume_errors(self._root):
+            os.unlink(f"{self._root}/{path}")
+
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory."""
+        with volume_errors(self._root):
+            os.rmdir(f"{self._root}/{path}")
+            self._directories.discard(path)
 
     @contextmanager
     def _collisions(self) -> Iterator[None]:

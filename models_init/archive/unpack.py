@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from models_init.archive.image.layer_reuse import InstalledLayer, find_layers
+from models_init.archive.image.scan import ImageArchive, scan_image
+from models_init.archive.image.tree import ChangedFileError
 from models_init.archive.scan import limits_of, scan
 from models_init.archive.spool import Spool, SpoolReader, SpoolWriter, spans
 from models_init.archive.tar_headers import shown
@@ -17,6 +20,7 @@ from models_init.core.errors import ArchiveError, ManifestError, WrongBytesError
 from models_init.core.units import human_size
 from models_init.formats import manifest
 from models_init.formats.manifest import MANIFEST_LIMIT, OpaqueArchive, Resolved, encode
+from models_init.formats.ordinary_image import path_parts
 from models_init.fs.files import disk_usage, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.runtime.thread_pools import thread_pool
@@ -25,6 +29,7 @@ from models_init.volume import lock
 from models_init.volume.layout import manifest_path_of, spool_path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Container
     from pathlib import Path
 
     from models_init.archive.scan import ScanResult
@@ -36,11 +41,15 @@ if TYPE_CHECKING:
 
 
 class SpoolUsage(NamedTuple):
-    """The remains of an earlier run for an opaque archive: stored bytes of the archive, and total disk usage."""
+    """The remains of an earlier run for an opaque archive: stored bytes of the archive, and total disk usage.
+
+    `installed_bytes` are the bytes of layers whose content is in installed packs.
+    """
 
     spooled_bytes: int
     disk_bytes: int
     disk_inodes: int
+    installed_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,46 +62,90 @@ class ArchiveInstall:
 
     def staged(self) -> SpoolUsage:
         """Return the usage by remains of earlier runs. Blocks: for worker threads."""
-        spool = self._spool
+        spool = self._spool(self._installed_layers())
+        needed = sum(part.size for part in spool.parts())
         missing = sum(part.size for part in spool.missing())
         usages = [disk_usage(path) for path in (spool.root, *self._unpublished())]
-        return SpoolUsage(spool.size - missing, sum(size for size, _ in usages), sum(inodes for _, inodes in usages))
+        size, inodes = (sum(figures) for figures in zip(*usages, strict=True))
+        return SpoolUsage(needed - missing, size, inodes, self.published.manifest.archive.size - needed)
 
     async def fetch_and_unpack(self, fetcher: Fetcher) -> Resolved:
         """Create the tree in staging, and its derived manifest, under which the volume will know the pack.
 
-        Parts stored by an earlier run are reused; if the whole archive is then wrong, all parts are fetched again.
-        Nothing leaves the spool until the whole archive is verified. Raises `WrongBytesError`: the archive is wrong a
-        second time. Raises `ArchiveError`: the archive is the published one, but not a valid pack. Raises the errors of
-        the source and the volume.
+        Parts stored by an earlier run are reused; if the archive is then wrong, its parts are fetched again, or those
+        of its wrong layers. Nothing leaves the spool until the whole archive is verified. Raises `WrongBytesError`: the
+        archive is wrong a second time. Raises `ArchiveError`: the archive is the published one, but not a valid pack.
+        Raises the errors of the source and the volume.
         """
         workers, archive = fetcher.workers, self.published.manifest.archive
-        for retry in (False, True):
-            if retry:
-                fetcher.observer.event("fetching_again", level="warning", archive=archive.file, bytes=archive.size)
-                fetcher.observer.expect(archive.size, str(self.published.manifest.ref))
-                fetcher.source.bypass_caches(self.published.manifest.archive_key)
+        installed = await workers.run(self._installed_layers)
+        self._report_installed(fetcher, installed)
+        is_retry = False
+        while True:
             await workers.run(self._clean_up)
-            tree = temp_path(self._spool.root, "tree")
-            result = await self._fetch_and_scan(fetcher, tree)
+            tree = temp_path(self._root, "tree")
+            try:
+                result = await self._fetch_and_scan(fetcher, tree, installed)
+            except ChangedFileError:
+                self._fetch_again(fetcher, installed)
+                installed = {}
+                continue
             if result.digest == archive.digest:
                 return await workers.run(self._stage_tree, tree, result)
-            await workers.run(self._spool.clear)
+            wrong = result.wrong or frozenset({0})
+            await workers.run(self._spool(installed).remove, wrong)
+            if is_retry:
+                break
+            is_retry = True
+            self._fetch_again(fetcher, wrong)
+            fetcher.source.bypass_caches(self.published.manifest.archive_key)
         raise WrongBytesError(
-            f"{self.published.manifest.ref}: the SHA-256 of the archive {archive.file} is wrong, also after "
+            f"{self.published.manifest.ref}: the SHA-256 of {self._named(min(wrong))} is wrong, also after "
             f"fetching it again; {fetcher.source.repair_hint(self.published.manifest.archive_key, 0)}"
         )
 
-    @property
-    def _spool(self) -> Spool:
+    def _report_installed(self, fetcher: Fetcher, installed: Collection[int]) -> None:
+        if installed:
+            ref = self.published.manifest.ref
+            size = sum(self._sections[number] for number in installed)
+            fetcher.observer.event(
+                "layers_reused", pack=ref.name, version=ref.version, layers=len(installed), bytes=size
+            )
+
+    def _fetch_again(self, fetcher: Fetcher, sections: Collection[int]) -> None:
+        """Report that these sections of the archive are fetched in addition to what was planned."""
+        content, size = self.published.manifest, sum(self._sections[number] for number in sections)
+        fetcher.observer.event("fetching_again", level="warning", archive=content.archive.file, bytes=size)
+        fetcher.observer.expect(size, str(content.ref))
+
+    def _named(self, section: int) -> str:
+        """Return the name of the archive, or of a layer of the image, for messages."""
         content = self.published.manifest
-        root = spool_path_of(self.volume.staging_path(content.ref, self.published.digest))
-        return Spool(root, content.archive.size, self.pages)
+        if not content.image:
+            return f"the archive {content.archive.file}"
+        return f"layer {section + 1} of {len(content.image.layers)} ({content.image.layers[section].digest})"
+
+    @property
+    def _sections(self) -> list[int]:
+        content = self.published.manifest
+        return [layer.size for layer in content.image.layers] if content.image else [content.archive.size]
+
+    def _installed_layers(self) -> dict[int, InstalledLayer]:
+        """Return the layers that need not be fetched, by number. Blocks: for worker threads."""
+        content = self.published.manifest
+        return find_layers(self.volume, content.pack, content.image) if content.image else {}
+
+    @property
+    def _root(self) -> Path:
+        return spool_path_of(self.volume.staging_path(self.published.manifest.ref, self.published.digest))
+
+    def _spool(self, installed: Container[int] = ()) -> Spool:
+        return Spool(self._root, self._sections, self.pages, installed)
 
     def _clean_up(self) -> None:
         """Create the spool; remove unfinished files of killed runs, unless a concurrent run may be using them."""
         locked = lock.is_exclusive(self.volume.root / ".lock")
-        self._spool.prepare(locked=locked)
+        self._spool().prepare(locked=locked)
         if locked:
             for path in self._unpublished():
                 self.volume.remove_staged(path)
@@ -109,9 +162,9 @@ class ArchiveInstall:
             return False
         return content.plain is not None and content.plain.derived_from == self.published.digest
 
-    async def _fetch_and_scan(self, fetcher: Fetcher, tree: Path) -> ScanResult:
+    async def _fetch_and_scan(self, fetcher: Fetcher, tree: Path, installed: dict[int, InstalledLayer]) -> ScanResult:
         """Fetch the missing parts; unpack the parts at the same time, as far as they are stored."""
-        loop, spool, pack = asyncio.get_running_loop(), self._spool, str(self.published.manifest.ref)
+        loop, spool, pack = asyncio.get_running_loop(), self._spool(installed), str(self.published.manifest.ref)
         missing = await fetcher.workers.run(spool.missing)
         reader = SpoolReader(spool)
         reader.mark_stored(*set(spool.parts()).difference(missing))
@@ -122,24 +175,27 @@ class ArchiveInstall:
 
         thread = thread_pool(1, "unpack")  # not a worker: it waits for workers
 
-        async def unpack() -> ScanResult:
-            return await loop.run_in_executor(thread, self._unpack, reader, tree)
+        async def unpack(fetching: asyncio.Task[None]) -> ScanResult:
+            result = await loop.run_in_executor(thread, self._unpack, reader, tree, installed)
+            if result.fault:
+                fetching.cancel()  # the rest cannot make it valid
+            return result
 
         try:
             with unwrap_group():
                 async with asyncio.TaskGroup() as group:
-                    unpacking = group.create_task(unpack())
-                    await fetcher.fetch_spans(SpoolWriter(spool, self.published.manifest, on_part), spans(missing))
+                    target = SpoolWriter(spool, self.published.manifest, on_part)
+                    fetching = group.create_task(fetcher.fetch_spans(target, spans(missing)))
+                    unpacking = group.create_task(unpack(fetching))
         finally:
             reader.stop()
             await loop.run_in_executor(None, thread.shutdown)
         return unpacking.result()
 
-    def _unpack(self, reader: SpoolReader, root: Path) -> ScanResult:
-        content, tree = self.published.manifest, TreeWriter(root, self.pages)
-        declared = content.plain or OpaqueArchive()
+    def _unpack(self, reader: SpoolReader, root: Path, installed: dict[int, InstalledLayer]) -> ScanResult:
+        tree = TreeWriter(root, self.pages)
         try:
-            result = scan(reader, limits_of(content.archive, declared), declared, tree)
+            result = self._scan(reader, tree, installed)
         except BaseException:
             tree.discard()
             raise
@@ -148,25 +204,33 @@ class ArchiveInstall:
         tree.complete()
         return result
 
+    def _scan(self, reader: SpoolReader, tree: TreeWriter, installed: dict[int, InstalledLayer]) -> ScanResult:
+        content = self.published.manifest
+        declared = content.plain or OpaqueArchive()
+        if content.image:
+            return scan_image(reader, ImageArchive(content.archive, declared, content.image, installed), tree)
+        return scan(reader, limits_of(content.archive, declared), declared, tree)
+
     def _stage_tree(self, tree: Path, result: ScanResult) -> Resolved:
         """Move the tree of a verified archive to its staging path and store its manifest next to it."""
         content = self.published.manifest
         if result.fault:
-            self._spool.clear()
+            self._spool().clear()
             raise _archive_error(self.published, result.fault)
-        derived = result.builder.derived(content, self.published.digest)
+        derived = result.builder.derived(content, self.published.digest, result.image)
         if self.published.original:
             return self._stage_recompressed(tree, derived, self.published.original)
         document = encode(derived)
         if len(document) > MANIFEST_LIMIT:
-            self._spool.clear()
+            self._spool().clear()
             raise _archive_error(
                 self.published,
                 f"the list of its files would have {human_size(len(document))}, more than {human_size(MANIFEST_LIMIT)}",
             )
         found = Resolved(derived, digest_of(document))
         self.volume.keep_manifest(content.ref, found.digest, document)
-        self._move(tree, found)
+        inside = path_parts(result.image.root)[len(result.image.base()) :] if result.image else ()
+        self._move(tree.joinpath(*inside), found)
         return found
 
     def _stage_recompressed(self, tree: Path, found: Manifest, original: Manifest) -> Resolved:
@@ -176,7 +240,7 @@ class ArchiveInstall:
         """
         differing = _contents(found).symmetric_difference(_contents(original))
         if differing:
-            self._spool.clear()
+            self._spool().clear()
             raise WrongBytesError(
                 f"{original.ref}: {shown(min(differing)[0])} differs from the pack's manifest, in an image that was "
                 "compressed again; the publisher must push the image again"
@@ -200,6 +264,11 @@ def _contents(content: Manifest) -> set[tuple[str, str, bool]]:
 
 def _archive_error(published: Resolved, why: str) -> ArchiveError:
     content = published.manifest
+    if content.image:
+        return ArchiveError(
+            f"{content.ref}: the image cannot be used: {why}; set MODELS_IMAGE_PATH if the pack is in another "
+            "directory of it, or ask the publisher for a pack that `models-pack upload` has published"
+        )
     return ArchiveError(
         f"{content.ref}: the archive {content.archive.file} cannot be used: {why}; the publisher must repack "
         "it and check it with `models-pack describe`"

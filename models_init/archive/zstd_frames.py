@@ -22,6 +22,10 @@ WINDOW_LIMIT = 8 << 20
 """Largest window in bytes that a frame may request: RFC 8878 (3.1.1.1.2) recommends that every reader supports it, and
 `zstd -19` uses it. `--ultra` and `--long` use up to 2 GiB, which an init container does not have."""
 
+LAYER_WINDOW_LIMIT = 128 << 20
+"""Largest window in bytes for layers of container images, which their publisher did not make for this program: skopeo
+uses 32 MiB from level 10 on, and `zstd --long` 128 MiB."""
+
 _ID_SIZES, _CONTENT_SIZES = (0, 1, 2, 4), (0, 2, 4, 8)
 _REPEATED, _RESERVED = 1, 3  # kinds of blocks
 
@@ -29,7 +33,8 @@ _REPEATED, _RESERVED = 1, 3  # kinds of blocks
 class FrameParser:
     """Parses a stream that is fed piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_limit: int = WINDOW_LIMIT) -> None:
+        self._window_limit = window_limit
         self._inside = False
         self._buffer = bytearray()
         self._steps = self._parse()
@@ -77,7 +82,7 @@ class FrameParser:
         content = yield _CONTENT_SIZES[flags >> 6] or single
         if any(dictionary):
             raise BadArchiveError("a zstd frame requires a dictionary, which is not supported")
-        _check_window(_window_size(window[0]) if window else _content_size(content))
+        _check_window(_window_size(window[0]) if window else _content_size(content), self._window_limit)
         last = False
         while not last:
             header = int.from_bytes((yield 3), "little")
@@ -101,9 +106,9 @@ def _content_size(field: bytes) -> int:
     return int.from_bytes(field, "little") + (256 if len(field) == 2 else 0)
 
 
-def _check_window(size: int) -> None:
-    if size > WINDOW_LIMIT:
+def _check_window(size: int, limit: int) -> None:
+    if size > limit:
         raise BadArchiveError(
-            f"a zstd frame requires a window of {size >> 20} MiB, more than {WINDOW_LIMIT >> 20} MiB; compress "
+            f"a zstd frame requires a window of {size >> 20} MiB, more than {limit >> 20} MiB; compress "
             "it with at most `zstd -19`, without --long or --ultra"
         )

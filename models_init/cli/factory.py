@@ -150,7 +150,7 @@ def registry_access(
 
     transport = TransportOptions(settings.idle_seconds, settings.ca_file, receive_buffer, on_request)
     allow_http = settings.allow_http or is_loopback(settings.url)
-    return RegistryAccess(url, prefix, read_credentials, transport, allow_http)
+    return RegistryAccess(url, prefix, read_credentials, transport, allow_http, settings.image_path)
 
 
 def _warn_of_ignored_entries(settings: Settings, observer: Observer) -> None:

@@ -92,6 +92,16 @@ def metrics_file(text: str) -> str:
     return file_path(text)
 
 
+def image_path(text: str) -> str:
+    """Return an absolute path in an image, in which `{pack}` may stand for the name of a pack, or an empty text."""
+    path = file_path(text)
+    if ".." in path.split("/"):
+        raise ValueError("leads upwards; write it without ..")
+    if re.search(r"[{}]", path.replace("{pack}", "")):
+        raise ValueError("contains a placeholder other than {pack}, the name of the pack")
+    return f"/{path.strip('/')}" if path else ""
+
+
 def prefix(text: str) -> str:
     """Return a prefix that is empty or ends with a slash."""
     text = text.strip("/")

@@ -100,6 +100,12 @@ class Settings(BaseModel):
         "",
         "file with the password of that user; read again when it is refused",
     )
+    image_path: Annotated[str, PlainValidator(values.image_path)] = _setting(
+        "MODELS_IMAGE_PATH",
+        "--image-path",
+        "",
+        "directory of a pack in an ordinary image, e.g. /opt/{pack}; by default /models/{pack}, else /models",
+    )
     public_keys: Annotated[tuple[PublicKey, ...], PlainValidator(values.minisign_keys)] = _setting(
         "MODELS_PUBLIC_KEY",
         "--public-key",

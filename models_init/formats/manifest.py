@@ -18,6 +18,7 @@ from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError, UnsupportedError
 from models_init.core.pack_ref import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
 from models_init.formats.documents import FORBID_UNKNOWN, flaw, load, shortened
+from models_init.formats.ordinary_image import OrdinaryImage  # noqa: TC001 - pydantic evaluates the annotation
 from models_init.runtime.collector import collector_paused
 
 if TYPE_CHECKING:
@@ -151,11 +152,23 @@ class OpaqueArchive:
     may omit both, and lists no files. A site that has unpacked the archive derives a manifest that lists them, with the
     digest of the published manifest in `derived_from`. There, a chunk's offset is that in the concatenation of all
     files in order.
+
+    `image` describes the layers if the archive is an ordinary container image: each layer has a digest, and that of the
+    archive is the digest of the image's manifest.
     """
 
     size: Size | None = None
     entries: Size | None = None
     derived_from: _ManifestDigest | None = None
+    image: OrdinaryImage | None = None
+
+    def __post_init__(self) -> None:
+        if (
+            self.image
+            and not self.derived_from
+            and (self.image.root or any(each.entries for each in self.image.layers))
+        ):
+            raise ValueError("its image lists entries, which only a site can know after extraction")
 
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
@@ -183,6 +196,11 @@ class Manifest:
             _check_plain(self, self.plain)
         else:
             _check_extents(self.files, self.archive.size)
+
+    @property
+    def image(self) -> OrdinaryImage | None:
+        """The layers if the archive is an ordinary container image."""
+        return self.plain.image if self.plain else None
 
     @property
     def ref(self) -> PackRef:
@@ -339,7 +357,11 @@ def origin(derived: Manifest) -> Resolved:
     """
     if derived.plain is None or derived.plain.derived_from is None:
         raise ValueError(f"the manifest of {derived.ref} is not derived")
-    plain = OpaqueArchive(derived.plain.size, derived.plain.entries)
+    image = derived.plain.image
+    if image:
+        layers = tuple(replace(layer, entries=None) for layer in image.layers)
+        image = replace(image, layers=layers, root="")
+    plain = OpaqueArchive(derived.plain.size, derived.plain.entries, image=image)
     return Resolved(replace(derived, files=(), directories=(), plain=plain), derived.plain.derived_from)
 
 
@@ -429,6 +451,8 @@ def _check_requirements(pack: str, requires: tuple[Requirement, ...]) -> None:
 
 
 def _check_plain(manifest: Manifest, plain: OpaqueArchive) -> None:
+    if plain.image and sum(layer.size for layer in plain.image.layers) != manifest.archive.size:
+        raise ValueError("the sizes of its layers differ from the size of its archive")
     if plain.derived_from is None:
         if manifest.files or manifest.directories:
             raise ValueError("its archive is opaque, and it lists files, which only a site can know after extraction")

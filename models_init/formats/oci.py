@@ -22,6 +22,7 @@ IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 LAYER_TAR_ZSTD = f"{LAYER_TAR}+zstd"
 ARTIFACT_TYPE = "application/vnd.models-init.pack.v1"
@@ -52,6 +53,10 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _IGNORE_UNKNOWN = ConfigDict(extra="ignore", defer_build=True)
 _SIZE_LIMIT = 2**53 - 1
 
+_LAYER_TYPES = {
+    *(f"{LAYER_TAR}{suffix}" for suffix in ("", "+gzip", "+zstd")),
+    *(f"application/vnd.docker.image.rootfs.diff.tar{suffix}" for suffix in ("", ".gzip", ".zstd")),
+}
 _FOREIGN_LAYER = ("application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.")
 _OTHER_CONTENT = re.compile(r"helm|cncf\.model|kitops|docker\.ai|ollama|gguf|cosign|in-toto", re.IGNORECASE)
 
@@ -177,6 +182,17 @@ def parse_config(document: bytes, image: ImageManifest, what: str) -> ImageConfi
         raise ManifestError(f"{what} cannot be used: {flaw(error)}; the publisher must push it again") from error
 
 
+def check_layers(image: ImageManifest, what: str) -> None:
+    """Raise `UnsupportedError` if the layers of an ordinary image are not tar archives.
+
+    The media types of published packs are not checked, because tools change them.
+    """
+    for layer in image.layers:
+        if layer.mediaType not in _LAYER_TYPES:
+            kind = shortened(layer.mediaType, 80) or "none"
+            raise _unsupported(what, f"an image with a layer of an unknown media type ({kind})")
+
+
 def select_platform(index: ImageIndex, architecture: str, what: str) -> Descriptor:
     """Return the image for Linux on `architecture`, else the only image that has a known platform.
 
@@ -206,6 +222,13 @@ def _check_kinds(content: dict[str, Any], what: str) -> None:
             )
         if _OTHER_CONTENT.search(kind):
             raise _unsupported(what, f"not a container image ({shortened(kind, 80)})")
+    config = parts[0].get("mediaType", "") if isinstance(parts[0], dict) else ""
+    if config not in (IMAGE_CONFIG, DOCKER_CONFIG):
+        kind = shortened(str(content.get("artifactType", "") or config), 80) or "without a media type"
+        raise _unsupported(what, f"not a container image ({kind})")
+    for digest in (str(part.get("digest", "")) for part in parts if isinstance(part, dict)):
+        if ":" in digest and not digest.startswith("sha256:"):
+            raise _unsupported(what, f"an image with a digest other than sha256 ({shortened(digest, 40)})")
 
 
 def _unsupported(what: str, kind: str) -> UnsupportedError:

@@ -186,6 +186,7 @@ async def _survey_pack(context: InstallContext, pack: Resolved, search: ReuseSea
             staged_bytes=staged.disk_bytes,
             staged_inodes=staged.disk_inodes,
             spooled_bytes=staged.spooled_bytes,
+            installed_bytes=staged.installed_bytes,
         )
     staged_bytes, staged_inodes = await context.workers.run(context.staging(pack).allocated)
     return PackSurvey(

@@ -22,8 +22,8 @@ class PackSurvey:
     """The content that the volume already holds of one pack.
 
     `reuse` lists where chunks that are not in staging may be found, and which chunks are then still missing;
-    `staged_bytes` and `staged_inodes` are the disk usage of staging; `spooled_bytes` are bytes of an opaque archive
-    that need not be fetched.
+    `staged_bytes` and `staged_inodes` are the disk usage of staging; `spooled_bytes` are stored bytes of an opaque
+    archive, and `installed_bytes` those whose content is in installed packs: neither need be fetched.
     """
 
     resolved: Resolved
@@ -32,6 +32,7 @@ class PackSurvey:
     staged_bytes: int = 0
     staged_inodes: int = 0
     spooled_bytes: int = 0
+    installed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,8 @@ def _plan_pack(fact: PackSurvey) -> PackPlan:
         return PackPlan(fact.resolved, True, (), (), (), 0, 0)
     manifest, reuse = fact.resolved.manifest, fact.reuse
     if manifest.plain and not manifest.is_derived:
-        return _plan_archive(fact, manifest.archive.size, manifest.size, manifest.plain.entries or 0)
+        needed = manifest.archive.size - fact.installed_bytes
+        return _plan_archive(fact, needed, manifest.size, manifest.plain.entries or 0)
     linked = {link.file.path for link in reuse.links}
     own = [file for file in manifest.files if file.path not in linked]
     size = sum(-(-file.size // BLOCK) * BLOCK for file in own)

@@ -66,7 +66,12 @@ def test_link_is_used_until_it_expires(query: str, is_usable: bool) -> None:  # 
         ({"schemaVersion": 1, "fsLayers": []}, UnsupportedError, "schema 1"),
         ({"layers": []}, ManifestError, "no layers"),
         ({"manifests": [], "layers": []}, ManifestError, "both layers and manifests"),
-        ({"layers": [{"mediaType": oci.LAYER_TAR, "digest": "md5:abc", "size": 1}]}, ManifestError, "digest"),
+        (
+            {"layers": [{"mediaType": oci.LAYER_TAR, "digest": "sha512:abc", "size": 1}]},
+            UnsupportedError,
+            r"a digest other than sha256 \(sha512:abc\)",
+        ),
+        ({"layers": [{"mediaType": oci.LAYER_TAR, "digest": "sha256:../x", "size": 1}]}, ManifestError, "digest"),
         ({"layers": [{"mediaType": oci.LAYER_TAR, "digest": _DIGEST, "size": -1}]}, ManifestError, "size"),
         ({"layers": [{"mediaType": f"{oci.LAYER_TAR}+gzip+encrypted"}]}, UnsupportedError, "encrypted layer"),
         (
@@ -81,6 +86,11 @@ def test_link_is_used_until_it_expires(query: str, is_usable: bool) -> None:  # 
         ),
         ({"layers": [{"mediaType": "application/vnd.docker.ai.gguf.v3"}]}, UnsupportedError, "not a container image"),
         ({"artifactType": "application/vnd.cncf.model.manifest.v1+json"}, UnsupportedError, "not a container image"),
+        (
+            {"config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": _DIGEST, "size": 2}},
+            UnsupportedError,
+            r"not a container image \(application/vnd.oci.empty.v1\+json\)",
+        ),
     ],
 )
 def test_unusable_image_manifest_is_reported(content: dict[str, Any], error: type[ManifestError], words: str) -> None:
@@ -89,6 +99,26 @@ def test_unusable_image_manifest_is_reported(content: dict[str, Any], error: typ
     with pytest.raises(error, match=words) as refused:
         oci.parse_manifest(json.dumps(document).encode(), "reg.example/nl-nl:1")
     assert str(refused.value).startswith("reg.example/nl-nl:1")
+
+
+def test_layer_of_unknown_media_type_is_reported() -> None:
+    layer = {"mediaType": "application/octet-stream", "digest": _DIGEST, "size": 1}
+    document = {"schemaVersion": 2, "config": {**layer, "mediaType": oci.IMAGE_CONFIG}, "layers": [layer]}
+    image = oci.parse_manifest(json.dumps(document).encode(), "reg.example/nl-nl:1")
+    assert isinstance(image, oci.ImageManifest)
+    with pytest.raises(UnsupportedError, match=r"a layer of an unknown media type \(application/octet-stream\)"):
+        oci.check_layers(image, "reg.example/nl-nl:1")
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_configuration_of_other_layers_is_reported(count: int) -> None:
+    layer = {"mediaType": oci.LAYER_TAR, "digest": _DIGEST, "size": 1}
+    document = {"schemaVersion": 2, "config": {**layer, "mediaType": oci.IMAGE_CONFIG}, "layers": [layer]}
+    image = oci.parse_manifest(json.dumps(document).encode(), "reg.example/nl-nl:1")
+    assert isinstance(image, oci.ImageManifest)
+    config = json.dumps({"rootfs": {"type": "layers", "diff_ids": [_DIGEST] * count}}).encode()
+    with pytest.raises(ManifestError, match=f"its configuration names {count} layers, its manifest 1"):
+        oci.parse_config(config, image, "reg.example/nl-nl:1")
 
 
 def _index(*platforms: tuple[str, str]) -> oci.ImageIndex:

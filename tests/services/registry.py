@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import io
 import json
 import ssl
@@ -27,7 +28,7 @@ from tests import services
 from tests.eventually import eventually_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.services.certificates import Certificates
@@ -108,6 +109,30 @@ class Registry:
         assert status == 201, body
         return digest_of(document)
 
+    def push_image(self, repository: str, tag: str, layers: Sequence[Layer]) -> str:
+        """Store an ordinary image; return the manifest's digest."""
+        config = json.dumps(
+            {
+                "architecture": "amd64",
+                "os": "linux",
+                "rootfs": {"type": "layers", "diff_ids": [digest_of(layer.plain) for layer in layers]},
+            }
+        ).encode()
+        blobs = [
+            {"mediaType": layer.media_type, "digest": self.put_blob(repository, layer.blob), "size": len(layer.blob)}
+            for layer in layers
+        ]
+        return self._put_image(repository, tag, config, blobs)
+
+    def _put_image(self, repository: str, tag: str, config: bytes, layers: Sequence[Mapping[str, object]]) -> str:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": oci.IMAGE_MANIFEST,
+            "config": {"mediaType": oci.IMAGE_CONFIG, "digest": self.put_blob(repository, config), "size": len(config)},
+            "layers": layers,
+        }
+        return self.put_manifest(repository, tag, json.dumps(manifest).encode())
+
     def push(self, repository: str, tag: str, documents: Mapping[str, bytes], archive: bytes | None = None) -> str:
         """Store a pack as `models-pack upload` does, without checking it; return the manifest's digest.
 
@@ -124,13 +149,21 @@ class Registry:
             {"mediaType": oci.LAYER_TAR, "digest": self.put_blob(repository, layer), "size": len(layer)}
             for layer in layers
         ]
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": oci.IMAGE_MANIFEST,
-            "config": {"mediaType": oci.IMAGE_CONFIG, "digest": self.put_blob(repository, config), "size": len(config)},
-            "layers": blobs,
-        }
-        return self.put_manifest(repository, tag, json.dumps(manifest).encode())
+        return self._put_image(repository, tag, config, blobs)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of an image, as it is stored; `plain` is its tar stream."""
+
+    blob: bytes
+    plain: bytes
+    media_type: str = oci.LAYER_TAR
+
+    @classmethod
+    def gzip(cls, plain: bytes, level: int = 6) -> Layer:
+        """Return a layer that is compressed with gzip."""
+        return cls(gzip.compress(plain, level, mtime=0), plain, f"{oci.LAYER_TAR}+gzip")
 
 
 def plain(archive: bytes) -> bytes:

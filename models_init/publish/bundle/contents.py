@@ -126,6 +126,11 @@ async def plan_bundle(request: BundleRequest, source: Source, trust: SignaturePo
         manifest.published(document, ref).manifest for document, ref in zip(documents, request.packs, strict=True)
     ]
     check_compatibility(wanted)
+    if images := [str(each.ref) for each in wanted if each.image]:
+        raise UsageError(
+            f"a bundle cannot contain the ordinary image of {', '.join(images)}; build the pack with `models-pack "
+            "build` and publish it with `models-pack upload`"
+        )
     signatures = await each(lambda ref: _signature(source, ref), request.packs)
     site_manifests, unknown = await _site_manifests(request.receipt, source)
     packs = tuple(

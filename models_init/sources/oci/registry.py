@@ -60,7 +60,8 @@ class RegistryAccess:
     """Access to a registry: its URL (`https://HOST`), the prefix of its repositories, and the credentials for one.
 
     `read_credentials` takes the name of a repository and is called whenever a token is needed. With `allow_http`, plain
-    http is used if the server does not speak TLS.
+    http is used if the server does not speak TLS. `image_path` is the directory of a pack in an ordinary image, with
+    `{pack}` for the pack's name; empty for the default.
     """
 
     url: str
@@ -68,6 +69,7 @@ class RegistryAccess:
     read_credentials: Callable[[str], RegistryCredentials | None] = _anonymous
     transport: TransportOptions = field(default_factory=TransportOptions)
     allow_http: bool = False
+    image_path: str = ""
 
     @property
     def host(self) -> str:
@@ -77,6 +79,11 @@ class RegistryAccess:
     def repository(self, pack: str) -> str:
         """Return the repository of a pack."""
         return f"{self.prefix}/{pack}" if self.prefix else pack
+
+    def image_paths(self, pack: str) -> tuple[str, ...]:
+        """Return the directories of an ordinary image in which a pack is looked for, in this order."""
+        paths = (self.image_path,) if self.image_path else ("/models/{pack}", "/models")
+        return tuple(path.replace("{pack}", pack) for path in paths)
 
 
 class Registry:

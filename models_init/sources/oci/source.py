@@ -24,15 +24,24 @@ from models_init.core.errors import (
 )
 from models_init.core.pack_ref import PackRef
 from models_init.formats import oci
-from models_init.formats.manifest import Archive
+from models_init.formats.manifest import MANIFEST_NAME, Archive
+from models_init.formats.oci import Descriptor
 from models_init.sources.http.ranges import check_range
 from models_init.sources.oci.metadata_layer import LAYER_LIMIT, DeclaredArchive, declared_archive, read_metadata
+from models_init.sources.oci.ordinary_image import (
+    ResolvedImage,
+    archive_name,
+    blob_ranges,
+    describe,
+    image_digest,
+)
 from models_init.sources.oci.registry import Registry, RegistryAccess, Request
 from models_init.sources.oci.tokens import Scope
 from models_init.sources.probe import Credential, ProbeResult
 
 if TYPE_CHECKING:
-    from models_init.formats.oci import Descriptor, ImageManifest
+    from models_init.formats.oci import ImageConfig, ImageManifest
+    from models_init.sources.oci.ordinary_image import BlobRange
     from models_init.sources.source import Sink
 
 _RECOMPRESSED = "recompressed-pack.tar"
@@ -62,7 +71,8 @@ class OciSource:
     def __init__(self, access: RegistryAccess) -> None:
         self._access = access
         self._registry = Registry(access)
-        self._manifests: dict[PackRef, ImageManifest] = {}
+        self._manifests: dict[PackRef, ResolvedImage] = {}
+        self._by_digest: dict[str, ImageManifest] = {}
         self._images: dict[PackRef, _Image] = {}
         self._uncached: set[str] = set()
         self._opening: defaultdict[PackRef, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -85,14 +95,20 @@ class OciSource:
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        ref, file = _parts(key)
-        layer = self._layer(await self._image(ref), file, key)
-        if not 0 <= start < stop <= layer.size:
-            raise SourceError(f"{key} has {layer.size} bytes, {start} to {stop} are not a range of it")
-        repository, headers = self._access.repository(ref.name), {"Range": f"bytes={start}-{stop - 1}"}
+        ref, _ = _parts(key)
+        blobs = await self._blobs(key)
+        size = sum(blob.size for blob in blobs)
+        if not 0 <= start < stop <= size:
+            raise SourceError(f"{key} has {size} bytes, {start} to {stop} are not a range of it")
+        for wanted in blob_ranges(blobs, start, stop):
+            await self._get_blob_range(self._access.repository(ref.name), wanted, key, sink)
+
+    async def _get_blob_range(self, repository: str, wanted: BlobRange, key: str, sink: Sink) -> None:
+        blob, start, stop = wanted
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
         if key in self._uncached:
             headers["Cache-Control"] = "no-cache"
-        async with self._registry.blob(repository, layer.digest, headers) as response:
+        async with self._registry.blob(repository, blob.digest, headers) as response:
             check_range(response, key, start, stop)
             if await response.read_into(sink, stop - start) < stop - start:
                 raise UnavailableError(f"{response.host} ended its answer for {key} too early")
@@ -144,13 +160,11 @@ class OciSource:
     async def _open(self, ref: PackRef) -> _Image:
         if ref not in self._manifests:
             self._manifests[ref] = await self._resolve(ref)
-        image, what = self._manifests[ref], self._shown(ref)
+        image, what = self._manifests[ref].content, self._shown(ref)
         config = oci.parse_config(await self._blob(ref, image.config, oci.DOCUMENT_LIMIT), image, what)
         if not config.is_pack():
-            raise UnsupportedError(
-                f"{what} is an image that `models-pack upload` has not published: it lacks the label {oci.PACK_LABEL}; "
-                "ask the publisher for such an image"
-            )
+            oci.check_layers(image, what)
+            return self._ordinary_image(ref, self._manifests[ref], config)
         documents = read_metadata(await self._blob(ref, image.layers[0], LAYER_LIMIT), config.rootfs.diff_ids[0], what)
         declared = declared_archive(documents)
         others = image.layers[1:]
@@ -158,20 +172,48 @@ class OciSource:
         is_exact = exact is not None or not declared.digest
         return _Image(documents, declared, exact or next(iter(others), None), is_exact)
 
-    async def _resolve(self, ref: PackRef) -> ImageManifest:
+    def _ordinary_image(self, ref: PackRef, image: ResolvedImage, config: ImageConfig) -> _Image:
+        """Return an image that `models-pack upload` has not published, with a manifest that describes its layers."""
+        self._by_digest[image.digest] = image.content
+        archive = Descriptor(image.digest, image.size)
+        documents = {MANIFEST_NAME: describe(ref, image, config, self._access.image_paths(ref.name))}
+        return _Image(documents, DeclaredArchive(archive_name(image), image.digest), archive, is_exact=True)
+
+    async def _blobs(self, key: str) -> tuple[Descriptor, ...]:
+        """Return the blobs of which the archive consists: one, or all layers of an ordinary image."""
+        ref, file = _parts(key)
+        digest = image_digest(file)
+        if not digest:
+            return (self._layer(await self._image(ref), file, key),)
+        async with self._opening[ref]:
+            if digest not in self._by_digest:
+                parsed = oci.parse_manifest(await self._manifest_by_digest(ref, digest), self._shown(ref))
+                if isinstance(parsed, oci.ImageIndex):
+                    raise NotFoundError(f"{self.name} has no {key}")
+                self._by_digest[digest] = parsed
+        return self._by_digest[digest].layers
+
+    async def _resolve(self, ref: PackRef) -> ResolvedImage:
         """Return the image manifest of a tag; of an index, the image for this platform."""
         document = await self._manifest(ref, ref.version)
         parsed = oci.parse_manifest(document, self._shown(ref))
         if isinstance(parsed, oci.ImageIndex):
             machine = platform.machine()
             chosen = oci.select_platform(parsed, _ARCHITECTURES.get(machine, machine), self._shown(ref))
-            document = await self._manifest(ref, chosen.digest)
-            if digest_of(document) != chosen.digest:
-                raise WrongBytesError(f"the manifest of {self._shown(ref)} has the wrong digest; push it again")
+            document = await self._manifest_by_digest(ref, chosen.digest)
             parsed = oci.parse_manifest(document, self._shown(ref))
         if isinstance(parsed, oci.ImageIndex):
             raise UnsupportedError(f"{self._shown(ref)} is an index of indexes; ask the publisher for an image")
-        return parsed
+        return ResolvedImage(parsed, digest_of(document))
+
+    async def _manifest_by_digest(self, ref: PackRef, digest: str) -> bytes:
+        document = await self._manifest(ref, digest)
+        if digest_of(document) != digest:
+            raise WrongBytesError(
+                f"the manifest {digest} of {self._shown(ref)} has other bytes than its digest says; the publisher must "
+                "push the image again"
+            )
+        return document
 
     async def _manifest(self, ref: PackRef, reference: str) -> bytes:
         repository = self._access.repository(ref.name)

@@ -1,0 +1,106 @@
+"""Find layers of an image whose content is in installed packs, so that they need not be fetched.
+
+The digest of a layer's tar stream (`diff_id`) identifies it, also after tools have compressed it again.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.archive.image.layer_reader import Kind, LayerItem
+from models_init.archive.image.tree import ChangedFileError
+from models_init.core.errors import ManifestError
+from models_init.formats import manifest
+from models_init.formats.manifest import MIB
+from models_init.formats.ordinary_image import path_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from models_init.formats.manifest import File, Manifest
+    from models_init.formats.ordinary_image import LayerEntry, OrdinaryImage
+    from models_init.volume.layout import Volume
+
+_KINDS = {
+    "directory": Kind.DIRECTORY,
+    "link": Kind.SYMBOLIC_LINK,
+    "whiteout": Kind.WHITEOUT,
+    "opaque": Kind.OPAQUE,
+}
+
+
+class InstalledLayer(NamedTuple):
+    """A layer whose files are those of an installed pack, by their path in the image."""
+
+    directory: Path
+    entries: tuple[LayerEntry, ...]
+    files: dict[str, File]
+
+    def items(self) -> Iterator[LayerItem]:
+        """Yield the entries of the layer, in its order."""
+        for entry in self.entries:
+            parts = path_parts(entry.name)
+            if entry.kind != "file":
+                yield LayerItem(_KINDS[entry.kind], parts, entry.target)
+            elif entry.hidden_by:
+                yield LayerItem(Kind.HIDDEN, parts, entry.hidden_by)
+            else:
+                file = self.files[entry.name]
+                content = self._content(file)
+                yield LayerItem(Kind.FILE, parts, "", file.size, file.executable, content, file.digest)
+
+    def _content(self, file: File) -> Iterator[memoryview]:
+        """Yield the bytes of a file. Raises `ChangedFileError`: it cannot be read."""
+        try:
+            descriptor = os.open(self.directory / file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise ChangedFileError(file.path) from error
+        left = file.size
+        try:
+            while left and (data := _read(descriptor, min(left, MIB))):
+                left -= len(data)
+                yield memoryview(data)
+        finally:
+            os.close(descriptor)
+
+
+def find_layers(volume: Volume, ref_name: str, image: OrdinaryImage) -> dict[int, InstalledLayer]:
+    """Return the layers of `image` that installed packs contain, by number. Blocks: for worker threads."""
+    found: dict[int, InstalledLayer] = {}
+    above = {layer.diff_id for layer in image.layers}
+    for tree in volume.seed_trees({ref_name}):
+        content: Manifest | None = None
+        with suppress(OSError, ManifestError):
+            content = manifest.parse(tree.manifest.read_bytes(), tree.ref) if tree.complete else None
+        if content and content.image and content.image.base() == image.base():
+            files = _by_image_path(content, content.image.root)
+            known = {layer.diff_id: layer for layer in content.image.layers}
+            for number, layer in enumerate(image.layers):
+                entries = known[layer.diff_id].entries if layer.diff_id in known else None
+                hiding = {upper.diff_id for upper in image.layers[number + 1 :]} & above
+                if number not in found and entries is not None and _is_complete(entries, files, hiding):
+                    found[number] = InstalledLayer(tree.root, entries, files)
+    return found
+
+
+def _by_image_path(content: Manifest, root: str) -> dict[str, File]:
+    return {f"{root}/{file.path}" if root else file.path: file for file in content.files}
+
+
+def _is_complete(entries: tuple[LayerEntry, ...], files: dict[str, File], hiding: Collection[str]) -> bool:
+    """Return True if each file of a layer is installed, or hidden by another layer of the new image, too."""
+    return all(
+        ".." not in path_parts(entry.name)
+        and (entry.kind != "file" or (entry.hidden_by in hiding if entry.hidden_by else entry.name in files))
+        for entry in entries
+    )
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    try:
+        return os.read(descriptor, size)
+    except OSError as error:
+        raise ChangedFileError(str(error)) from error

@@ -1,0 +1,166 @@
+"""Find the pack in an image whose layers have been applied, and replace its links by what they lead to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from models_init.archive.errors import BadArchiveError
+from models_init.archive.image.layer_reader import Kind
+from models_init.archive.image.layer_records import NOT_IN_PACK
+from models_init.archive.tar_headers import shown
+from models_init.archive.tar_reader import TarEntry
+from models_init.formats.manifest import check_path
+from models_init.formats.ordinary_image import path_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from models_init.archive.image.tree import ImageTree, Node
+    from models_init.archive.manifest_builder import ManifestBuilder
+
+_LINKS_LIMIT = 40  # links on the way to one entry, as in Linux
+
+
+class _Place(NamedTuple):
+    """An entry and its path in the image."""
+
+    node: Node
+    parts: tuple[str, ...]
+
+
+def complete(tree: ImageTree, builder: ManifestBuilder, others: Collection[str]) -> str:
+    """Record the pack's files and directories in `builder`; return its directory in the image.
+
+    `others` are names at the top of the image, for the message. Raises `BadArchiveError`: there is no pack, or it
+    contains something other than files, directories and links to them. Raises `VolumeError`.
+    """
+    root = _find_root(tree, others)
+    _Completion(tree, root, builder).run()
+    for node in _files_outside(tree.root, root.node):
+        if node.entry:
+            node.entry.hidden_by = NOT_IN_PACK
+    return "/".join(root.parts)
+
+
+def _find_root(tree: ImageTree, others: Collection[str]) -> _Place:
+    """Return the first directory of the image's paths that contains something."""
+    for path in tree.image.paths:
+        parts = path_parts(path)
+        for depth in range(1, len(parts) + 1):
+            node = tree.find(parts[:depth])
+            if node and node.children is None:
+                raise BadArchiveError(
+                    f"{tree.layer_name(node.layer)}: {shown('/'.join(parts[:depth]))} is {node.description}, not a "
+                    "directory"
+                )
+        if (node := tree.find(parts)) and node.children:
+            return _Place(node, parts)
+    top = ", ".join(shown(name, 40) for name in sorted({*others, *(tree.root.children or ())})) or "nothing"
+    raise BadArchiveError(f"it contains nothing below {' or '.join(tree.image.paths)}; at its top are {top}")
+
+
+def _files_outside(node: Node, root: Node) -> Iterator[Node]:
+    """Yield the files that are not below `root`."""
+    pending = [node]
+    while pending:
+        node = pending.pop()
+        if node.file:
+            yield node
+        pending += [child for child in (node.children or {}).values() if child is not root]
+
+
+class _Completion:
+    """Walks through the pack; where a link leads to a directory, also through that, under the link's name."""
+
+    def __init__(self, tree: ImageTree, root: _Place, builder: ManifestBuilder) -> None:
+        self._tree = tree
+        self._root = root
+        self._builder = builder
+        self._size = self._entries = 0
+
+    def run(self) -> None:
+        """Record everything."""
+        self._walk(self._root, "", (self._root.node,))
+
+    def _walk(self, directory: _Place, path: str, open_: tuple[Node, ...]) -> None:
+        """Record the entries of a directory at `path` of the pack; `open_` are the directories that contain it."""
+        for name, child in sorted((directory.node.children or {}).items()):
+            place = _Place(child, (*directory.parts, name))
+            self._add(place, f"{path}/{name}" if path else name, open_)
+
+    def _add(self, place: _Place, path: str, open_: tuple[Node, ...]) -> None:
+        node, link = place.node, None
+        if node.kind == Kind.SYMBOLIC_LINK:
+            link, place = place, self._target(place)
+            node = place.node
+        is_copy = place.parts != (*self._root.parts, *path_parts(path))
+        if is_copy:
+            self._check_copy(place, path, link, open_)
+        if node.file:
+            self._count(path, node.file.size)
+            if is_copy:
+                self._tree.writer.link(node.file.path, self._path(path))
+            self._builder.add_file(node.file._replace(path=path))
+        elif node.children is not None:
+            self._count(path, 0)
+            if is_copy:
+                self._tree.writer.add(TarEntry(self._path(path), True, 0, False, iter(())), iter(()))
+            self._builder.add_directory(path)
+            self._walk(place, path, (*open_, node))
+        else:
+            raise self._refused(place, f"is {node.description}; a pack consists of files and directories")
+
+    def _path(self, path: str) -> str:
+        """Return the path on the volume of an entry of the pack."""
+        return self._tree.path((*self._root.parts, path))
+
+    def _count(self, path: str, size: int) -> None:
+        """Raise `BadArchiveError` if the copies for links exceed a limit."""
+        self._size += size
+        self._entries += 1
+        limits = self._tree.limits
+        if self._size > limits.size or self._entries > limits.entries:
+            raise BadArchiveError(
+                f"with the copies for its links, up to {shown(path)}, it exceeds the limit of {limits.size} bytes or "
+                f"{limits.entries} files and directories"
+            )
+
+    def _check_copy(self, place: _Place, path: str, link: _Place | None, open_: tuple[Node, ...]) -> None:
+        if place.node in open_:
+            raise self._refused(link or place, "is a symbolic link to a directory that contains it")
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise self._refused(link or place, f"leads to an invalid name: {error}") from error
+
+    def _target(self, link: _Place) -> _Place:
+        """Follow a link as Linux does, in the image. Raises `BadArchiveError`: it does not lead into the pack."""
+        (node, at), links = link, 0
+        names: list[str] = []
+        while node.kind == Kind.SYMBOLIC_LINK or names:
+            if node.kind == Kind.SYMBOLIC_LINK:
+                links += 1
+                if links > _LINKS_LIMIT:
+                    raise self._refused(link, f"{_leads(link)}, over more than {_LINKS_LIMIT} links")
+                at = () if node.target.startswith("/") else at[:-1]
+                names += reversed(node.target.split("/"))
+            name = names.pop()
+            at = at[:-1] if name == ".." else at if name in ("", ".") else (*at, name)
+            found = self._tree.find(at)
+            if found is None:
+                break
+            node = found
+        if at[: len(self._root.parts)] != self._root.parts:
+            raise self._refused(
+                link, f"{_leads(link)}, out of the directory of the pack, /{'/'.join(self._root.parts)}"
+            )
+        if found is None:
+            raise self._refused(link, f"{_leads(link)}, which does not exist")
+        return _Place(node, at)
+
+    def _refused(self, place: _Place, why: str) -> BadArchiveError:
+        return BadArchiveError(f"{self._tree.layer_name(place.node.layer)}: {shown('/'.join(place.parts))} {why}")
+
+
+def _leads(link: _Place) -> str:
+    return f"is a symbolic link to {shown(link.node.target)}"

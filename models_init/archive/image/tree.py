@@ -1,0 +1,250 @@
+"""Apply the layers of an image one after the other, the lowest first, to a tree on the volume.
+
+Files and directories are written at once; symbolic links are only recorded, and `links` replaces them when all
+layers have been applied. Only then are entries refused that a pack cannot contain: an upper layer may remove them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_init.archive.errors import BadArchiveError
+from models_init.archive.image.layer_reader import Kind
+from models_init.archive.image.layer_records import LayerRecords, RecordedEntry
+from models_init.archive.manifest_builder import FileHasher
+from models_init.archive.tar_headers import shown
+from models_init.archive.tar_reader import TarEntry
+from models_init.formats.ordinary_image import path_parts
+
+if TYPE_CHECKING:
+    from models_init.archive.image.layer_reader import LayerItem
+    from models_init.archive.manifest_builder import FileRecord
+    from models_init.archive.tar_reader import Limits
+    from models_init.archive.tree_writer import TreeWriter
+    from models_init.formats.ordinary_image import OrdinaryImage
+
+
+class ChangedFileError(Exception):
+    """A file of an installed pack, which was used instead of a layer, has other content than its manifest says."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """An entry of the image; `layer` is the number of the last layer that contains it.
+
+    `children` is None except for directories; `file` describes a file, with its path on the volume; `target` is that of
+    a symbolic link, or says what an entry of the kind `OTHER` is.
+    """
+
+    kind: Kind
+    layer: int
+    target: str = ""
+    file: FileRecord | None = None
+    children: dict[str, Node] | None = None
+    entry: RecordedEntry | None = None
+
+    @property
+    def description(self) -> str:
+        """What the entry is, with an article."""
+        match self.kind:
+            case Kind.DIRECTORY:
+                return "a directory"
+            case Kind.SYMBOLIC_LINK:
+                return f"a symbolic link to {shown(self.target)}"
+            case Kind.FILE:
+                return "a file"
+            case _:
+                return self.target
+
+
+class ImageTree:
+    """The image at, above and below its directory `base`, whose content is written to `writer`."""
+
+    def __init__(self, image: OrdinaryImage, writer: TreeWriter, limits: Limits) -> None:
+        self.image = image
+        self.base = image.base()
+        self.writer = writer
+        self.limits = limits
+        self.records = LayerRecords(image.layers)
+        self.root = Node(Kind.DIRECTORY, -1, children={})
+        self._layer = -1
+        self._entries = self._size = 0
+
+    def begin_layer(self) -> None:
+        """Begin with the next layer."""
+        self._layer += 1
+
+    def add(self, item: LayerItem) -> None:
+        """Apply an entry of the current layer.
+
+        Raises `BadArchiveError`: it contradicts another one or exceeds a limit. Raises `VolumeError`. Raises
+        `ChangedFileError`: the content of a file has not the digest that the entry requires.
+        """
+        self._count(item.parts, item.size)
+        match item.kind:
+            case Kind.WHITEOUT:
+                self._record(item.parts, "whiteout")
+                self._remove_lower(self._directory(item.parts[:-1], item), item.parts)
+            case Kind.OPAQUE:
+                self._record(item.parts, "opaque")
+                self._empty(self._directory(item.parts, item), item.parts)
+            case Kind.HIDDEN:
+                self._record(item.parts, "file").hidden_by = item.target
+            case Kind.DIRECTORY:
+                self._add_directory(item)
+            case _:
+                self._add_leaf(item)
+
+    def find(self, parts: tuple[str, ...]) -> Node | None:
+        """Return the entry at a path, without following links; None if there is none."""
+        node: Node | None = self.root
+        for name in parts:
+            node = node.children.get(name) if node and node.children is not None else None
+        return node
+
+    def path(self, parts: tuple[str, ...]) -> str:
+        """Return the path on the volume of an entry below `base`."""
+        return "/".join(parts[len(self.base) :])
+
+    def is_inside(self, parts: tuple[str, ...]) -> bool:
+        """Return True if the path is below `base`."""
+        return len(parts) > len(self.base) and parts[: len(self.base)] == self.base
+
+    def layer_name(self, number: int) -> str:
+        """Return the number and the digest of a layer, for messages."""
+        return f"layer {number + 1} of {len(self.image.layers)} ({self.image.layers[number].digest[:19]}…)"
+
+    def _count(self, parts: tuple[str, ...], size: int = 0) -> None:
+        """Count an entry, also one that an upper layer removes. Raises `BadArchiveError`: it exceeds a limit."""
+        self._entries += 1
+        self._size += size
+        if self._size > self.limits.size:
+            limit = f"{self.limits.size} bytes for all files"
+        elif self._entries > self.limits.entries:
+            limit = f"{self.limits.entries} files, directories and whiteouts"
+        else:
+            return
+        raise BadArchiveError(f"with {shown('/'.join(parts))} it exceeds the limit of {limit}")
+
+    def _record(self, parts: tuple[str, ...], kind: str, target: str = "") -> RecordedEntry:
+        return self.records.add(self._layer, RecordedEntry("/".join(parts), kind, target))  # type: ignore[arg-type]
+
+    def _directory(self, parts: tuple[str, ...], item: LayerItem) -> Node:
+        """Return a directory, which is created if it does not exist. Raises `BadArchiveError`: it is something else."""
+        node = self.root
+        for depth, name in enumerate(parts, 1):
+            children = node.children if node.children is not None else {}
+            child = children.get(name)
+            if child is None:
+                self._count(parts)
+                child = self._make_directory(node, parts[:depth])
+            if child.children is None:
+                raise BadArchiveError(f"{item.name} is below {shown('/'.join(parts[:depth]))}, {child.description}")
+            node = child
+        return node
+
+    def _make_directory(self, parent: Node, parts: tuple[str, ...]) -> Node:
+        node = Node(Kind.DIRECTORY, self._layer, children={}, entry=self._record(parts, "directory"))
+        if self.is_inside(parts):
+            self.writer.add(TarEntry(self.path(parts), True, 0, False, iter(())), iter(()))
+        _children(parent)[parts[-1]] = node
+        return node
+
+    def _add_directory(self, item: LayerItem) -> None:
+        if not item.parts:
+            return
+        parent = self._directory(item.parts[:-1], item)
+        existing = _children(parent).get(item.parts[-1])
+        if existing and existing.children is not None:
+            existing.layer = self._layer
+            self._record(item.parts, "directory")
+            return
+        self._remove_lower(parent, item.parts)
+        self._require_free(parent, item)
+        self._make_directory(parent, item.parts)
+
+    def _add_leaf(self, item: LayerItem) -> None:
+        parent = self._directory(item.parts[:-1], item)
+        self._remove_lower(parent, item.parts)
+        self._require_free(parent, item)
+        node = self._leaf(item)
+        match node.kind:
+            case Kind.FILE:
+                node.entry = self._record(item.parts, "file")
+            case Kind.SYMBOLIC_LINK:
+                node.entry = self._record(item.parts, "link", node.target)
+            case _:
+                self.records.drop(self._layer)
+        _children(parent)[item.parts[-1]] = node
+
+    def _require_free(self, parent: Node, item: LayerItem) -> None:
+        """Raise `BadArchiveError` if the current layer already contains another entry of this name."""
+        if existing := _children(parent).get(item.parts[-1]):
+            what = "is also a directory" if existing.children is not None else "occurs twice"
+            raise BadArchiveError(f"{item.name} {what} in the layer")
+
+    def _leaf(self, item: LayerItem) -> Node:
+        if item.kind == Kind.HARD_LINK:
+            return self._hard_link(item)
+        if item.kind != Kind.FILE:
+            return Node(item.kind, self._layer, item.target)
+        if not self.is_inside(item.parts):
+            return Node(Kind.OTHER, self._layer, "a file")
+        entry = TarEntry(self.path(item.parts), False, item.size, item.executable, item.content)
+        hasher = FileHasher(entry)
+        self.writer.add(entry, hasher.pieces())
+        record = hasher.record()
+        if item.digest and item.digest != f"sha256:{record.digest.hex()}":
+            raise ChangedFileError(item.name)
+        return Node(Kind.FILE, self._layer, file=record)
+
+    def _hard_link(self, item: LayerItem) -> Node:
+        """Return the entry for a second name of an entry of this layer, or of a lower one."""
+        parts = path_parts(item.target)
+        is_inside = self.is_inside(parts) and ".." not in parts
+        found = self.find(parts) if is_inside else None
+        if found and found.kind == Kind.SYMBOLIC_LINK:
+            return Node(Kind.SYMBOLIC_LINK, self._layer, found.target)
+        if not found or not found.file or not self.is_inside(item.parts):
+            where = "does not exist" if is_inside else f"is not below /{'/'.join(self.base)}"
+            reason = found.description if found else where
+            return Node(Kind.OTHER, self._layer, f"a hard link to {shown(item.target)}, which {_clause(reason)}")
+        path = self.path(item.parts)
+        self._count(item.parts, found.file.size)
+        self.writer.link(found.file.path, path)
+        return Node(Kind.FILE, self._layer, file=found.file._replace(path=path))
+
+    def _empty(self, directory: Node, parts: tuple[str, ...]) -> None:
+        """Remove what lower layers have put into a directory."""
+        for name in list(_children(directory)):
+            self._remove_lower(directory, (*parts, name))
+
+    def _remove_lower(self, parent: Node, parts: tuple[str, ...]) -> None:
+        """Remove an entry, with everything below it, as far as it is of lower layers."""
+        node = _children(parent).get(parts[-1])
+        if node is None:
+            return
+        if node.children is not None:
+            self._empty(node, parts)
+            if node.children:
+                return
+        if node.layer == self._layer:
+            return
+        if node.entry:
+            node.entry.hidden_by = self.image.layers[self._layer].diff_id
+        if self.is_inside(parts) and node.file:
+            self.writer.remove_file(node.file.path)
+        elif self.is_inside(parts) and node.children is not None:
+            self.writer.remove_directory(self.path(parts))
+        del _children(parent)[parts[-1]]
+
+
+def _children(directory: Node) -> dict[str, Node]:
+    if directory.children is None:
+        raise TypeError("the entry is not a directory")
+    return directory.children
+
+
+def _clause(reason: str) -> str:
+    return f"is {reason}" if reason.startswith(("a ", "an ")) else reason
