@@ -46,7 +46,7 @@ class Node:
 
     @property
     def description(self) -> str:
-        """What the entry is, with an article."""
+        """The kind of the entry, with an article, for messages."""
         match self.kind:
             case Kind.DIRECTORY:
                 return "a directory"
