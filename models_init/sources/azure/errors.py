@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from models_init.sources.azure.sas import SasToken
 
 _TRANSIENT = (408, 429)
+_NO_ORIGIN = (502, 504)
+_SITE_CACHE = "models-cache"
+"""The name by which the site cache of deploy/cache introduces itself in the header `Via`."""
 
 _TOLERATED_SKEW = 120.0
 """Seconds by which clocks may differ before a message mentions it."""
@@ -45,7 +48,8 @@ class ErrorResponse:
     """A response of status 400 or above.
 
     `code` is the service's error code; `detail` is the `AuthenticationErrorDetail` of the body; `path` is that of the
-    request; `date` is the service's time; `retry_after` is in seconds. All but the status may be empty or None.
+    request; `date` is the service's time; `retry_after` is in seconds; `via` names the caches and proxies on the way.
+    All but the status may be empty or None.
     """
 
     status: int
@@ -54,6 +58,7 @@ class ErrorResponse:
     path: str = ""
     date: datetime | None = None
     retry_after: float | None = None
+    via: str = ""
 
     @classmethod
     def of(
@@ -65,7 +70,7 @@ class ErrorResponse:
         """
         date = http_date(header("Date"))
         retry_after = retry_seconds(header("Retry-After"), date)
-        return cls(status, header("x-ms-error-code") or code, detail, path, date, retry_after)
+        return cls(status, header("x-ms-error-code") or code, detail, path, date, retry_after, header("Via"))
 
     @property
     def meaning(self) -> ErrorMeaning:
@@ -79,6 +84,11 @@ class ErrorResponse:
         """True if the same request may succeed later."""
         return self.meaning.error is UnavailableError
 
+    @property
+    def is_from_site_cache(self) -> bool:
+        """True if the response came through a site cache, which has a token of its own."""
+        return _SITE_CACHE in self.via
+
     def by(self, host: str) -> str:
         """Describe the response in one clause, for messages."""
         return f"{host} answered {self.status} {self.code}".rstrip()
@@ -89,6 +99,12 @@ def error_for(response: ErrorResponse, client: Client, token: SasToken | None) -
     meaning, said = response.meaning, response.by(client.host)
     if meaning.error is UnavailableError:
         return unavailable(response, client.host)
+    if meaning.error is AccessError and not token and response.is_from_site_cache:
+        return AccessError(
+            f"the origin of the site cache {client.host} denies access ({said}); put a valid SAS token into the token "
+            "file of that cache",
+            new_token_helps=False,
+        )
     if meaning.error is AccessError and not token:
         return AccessError(
             f"{client.host} denies access without a token ({said}); set MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE "
@@ -111,8 +127,11 @@ def error_for(response: ErrorResponse, client: Client, token: SasToken | None) -
 
 def unavailable(response: ErrorResponse, host: str) -> UnavailableError:
     """Return the exception for a transient response."""
+    cause = "it is overloaded or down; run again later"
+    if response.is_from_site_cache and response.status in _NO_ORIGIN:
+        cause = "this site cache does not reach its origin; look into the cache's log, then run again"
     return UnavailableError(
-        f"{response.by(host)}: it is overloaded or down; run again later",
+        f"{response.by(host)}: {cause}",
         retry_after=response.retry_after,
         overloaded=response.status in (429, 503),
     )
