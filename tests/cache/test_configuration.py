@@ -1,4 +1,4 @@
-"""What start.sh refuses, and what nginx forwards, logs and serves."""
+"""Tests of start.sh and nginx.conf: refused settings, forwarded requests, logs, a new token."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_wrong_slice_is_replaced_for_everyone_by_one_run(tmp_path: Path, origin:
 
 
 async def test_warm_cache_serves_installs_while_origin_is_down(tmp_path: Path, origin: Azurite, served: Packs) -> None:
-    """What the cache does not have is reported as the origin's failure."""
+    """Missing slices are reported as the origin's failure."""
     async with FaultProxy(origin.origin) as proxy:
         url = proxy.url(origin.container_url)
         with site_cache.serve(url, origin.sas(), changes=_MANIFESTS_STALE_SOON) as cache:
