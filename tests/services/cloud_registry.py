@@ -83,7 +83,7 @@ class Cloud:
     def token(self, user: str, scopes: list[str]) -> str:
         """Return a token for the granted part of the scopes."""
         access = [
-            [name, [act for act in acts.split(",") if _may(user, name, act)]] for name, acts in map(_split, scopes)
+            [name, [act for act in acts.split(",") if may(user, name, act)]] for name, acts in map(scope_parts, scopes)
         ]
         claims = {"exp": time.time() + self.token_seconds, "access": access}
         body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
@@ -102,12 +102,14 @@ class Cloud:
         return any(name == repository and set(action.split(",")) <= set(acts) for name, acts in claims["access"])
 
 
-def _split(scope: str) -> tuple[str, str]:
+def scope_parts(scope: str) -> tuple[str, str]:
+    """Return the repository and the actions of a scope."""
     name, _, actions = scope.partition(":")[2].rpartition(":")
     return name, actions
 
 
-def _may(user: str, repository: str, action: str) -> bool:
+def may(user: str, repository: str, action: str) -> bool:
+    """Return True if a user may do this in a repository."""
     if user == PUSH:
         return True
     return repository.startswith("models/") and repository != DENIED and action in ("pull", "metadata_read")
@@ -132,7 +134,7 @@ def serve(
     )
     servers = []
     for handler in (_Front, _DataHost):
-        server = _Server(("127.0.0.1", 0), type(handler.__name__, (handler,), {"cloud": cloud}))
+        server = QuietServer(("127.0.0.1", 0), type(handler.__name__, (handler,), {"cloud": cloud}))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         servers.append(server)
     cloud.port, cloud.data_port = (server.server_address[1] for server in servers)
@@ -144,7 +146,9 @@ def serve(
             server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """Prints nothing about clients that have gone."""
+
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.services.certificates import Certificates
+    from tests.services.token_service import TokenService
 
 USER, PASSWORD = "user", "correct-horse-battery"
 _HASH = "$2b$04$4DTTqJtdt4C4W3aiMaao0uq81.kKgF0GH7PPp3Z5WPk66np14s5Je"  # bcrypt of the password
@@ -186,15 +187,24 @@ def metadata_layer(documents: Mapping[str, bytes]) -> bytes:
 
 
 @contextlib.contextmanager
-def serve(directory: Path, *, password: bool = False, certificates: Certificates | None = None) -> Iterator[Registry]:
+def serve(
+    directory: Path,
+    *,
+    password: bool = False,
+    certificates: Certificates | None = None,
+    tokens: TokenService | None = None,
+) -> Iterator[Registry]:
     """Run docker-registry until the block is left.
 
-    With `password`, every request needs `USER` and `PASSWORD`; with `certificates`, it speaks TLS only.
+    With `password`, every request needs `USER` and `PASSWORD`; with `tokens`, a token of that service. With
+    `certificates`, it speaks TLS only.
     """
     program = services.require_tool("docker-registry")
     port = services.free_port()
     (directory / "htpasswd").write_text(f"{USER}:{_HASH}\n")
     auth = _AUTH.format(directory=directory) if password else ""
+    if tokens:
+        auth = tokens.registry_configuration
     tls = _TLS.format(certificate=certificates.certificate, key=certificates.key) if certificates else ""
     (directory / "registry.yml").write_text(_CONFIG.format(directory=directory, port=port, auth=auth, tls=tls))
     with (directory / "registry.log").open("w") as log:
@@ -211,6 +221,6 @@ def serve(directory: Path, *, password: bool = False, certificates: Certificates
 
 def _answers(registry: Registry) -> bool:
     try:
-        return registry.call("GET", "/v2/")[0] == 200
+        return registry.call("GET", "/v2/")[0] in (200, 401)
     except OSError:
         return False

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import AccessError, ModelsInitError, NotFoundError, SourceError, UnavailableError
+from models_init.sources.oci.challenges import parse_challenge
 
 if TYPE_CHECKING:
     from models_init.sources.http.response import Response
@@ -22,12 +23,16 @@ _DENIALS = {"DENIED", "UNAUTHORIZED"}
 
 
 class RegistryError(NamedTuple):
-    """A response of status 400 or above; `code` is the registry's error code, or empty."""
+    """A response of status 400 or above; `code` is the registry's error code, or empty.
+
+    `refusal` is the error of the authentication challenge, such as `invalid_token`, or empty.
+    """
 
     status: int
     code: str
     host: str
     retry_after: float | None
+    refusal: str = ""
 
     @property
     def is_denial(self) -> bool:
@@ -49,7 +54,10 @@ async def read_error(response: Response) -> RegistryError:
     with suppress(ModelsInitError, ValueError, RecursionError, LookupError, TypeError):
         found = json.loads(await response.body(_ERROR_LIMIT, "an error"))["errors"][0]["code"]
         code = found if _CODE.match(found) else ""
-    return RegistryError(response.status, code, response.host, response.retry_after)
+    challenge = parse_challenge(response.header("WWW-Authenticate"))
+    return RegistryError(
+        response.status, code, response.host, response.retry_after, challenge.error if challenge else ""
+    )
 
 
 def error_for(error: RegistryError, scope: Scope, what: str, *, anonymous: bool) -> ModelsInitError:
@@ -67,6 +75,11 @@ def error_for(error: RegistryError, scope: Scope, what: str, *, anonymous: bool)
 
 def access_error(error: RegistryError, scope: Scope, *, anonymous: bool) -> AccessError:
     """Return the exception for a denied scope: it names the repository, the pack and what to ask the vendor for."""
+    if error.refusal == "invalid_token":
+        return AccessError(
+            f"{error.host} refuses the token that its token service has just issued ({error}); ask the registry's "
+            "operator to compare the clocks and the keys of both"
+        )
     if not scope.repository:
         return AccessError(f"{error}: the pull token does not include the list of repositories")
     if "push" in scope.action:
