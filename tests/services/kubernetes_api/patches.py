@@ -52,7 +52,7 @@ def strategic_merge_patch(target: Tree, patch: Tree, path: tuple[str, ...] = ())
         directive, _, field = name.partition("/")
         if directive == "$setElementOrder":
             _order(merged.get(field, []), value, _merge_key((*path, field)))
-        elif field:
+        elif name.startswith("$") and name != "$retainKeys":
             raise ValueError(f"the directive {name} is not known here")
     return merged
 
