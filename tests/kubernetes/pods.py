@@ -24,7 +24,10 @@ _MODELS, _PACKS = "/mnt/models", "/mnt/packs"
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod whose containers name `version` of the Dutch pack; `volume` is the volume's directory on the node."""
+    """A pod whose containers name `version` of the Dutch pack; `volume` is the directory of the volume on the node.
+
+    With `offline` the source is a container on the internet, for which there is no token; there is never a network.
+    """
 
     volume: Path
     packs: Packs
@@ -67,7 +70,7 @@ class Pod:
         environment = {
             **self.packs.environment,
             "REALTIME_LANGUAGE_VERSION": self.version,
-            "MODELS_URL": "file:///mnt/none" if self.offline else f"file://{_PACKS}",
+            "MODELS_URL": "" if self.offline else f"file://{_PACKS}",
             **self.variables,
         }
         return Site(Path(_MODELS), environment)
