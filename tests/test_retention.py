@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models_init.core.pack_ref import PackRef
-from models_init.volume.retention import YOUNG, VolumeInventory, decide
+from models_init.volume.retention import STAGED_KEPT, YOUNG, VolumeInventory, decide
 
 
 def ref(version: str, name: str = "nl-nl") -> PackRef:
@@ -49,6 +50,31 @@ def test_keep_more_than_installed_keeps_all() -> None:
 
 def test_leased_release_stays_with_its_packs() -> None:
     assert going(replace(VOLUME, in_use={"a"})) == set()
+
+
+def test_leased_pack_stays_without_its_release() -> None:
+    """Its manifest stays, too."""
+    assert going(replace(VOLUME, packs_in_use={ref("1")})) == {("release", "a")}
+
+
+@pytest.mark.parametrize(
+    ("ages", "keep", "removed"),
+    [
+        ({"a": STAGED_KEPT + 3, "b": STAGED_KEPT + 2}, 0, {"a"}),
+        ({"a": STAGED_KEPT + 3, "b": STAGED_KEPT + 2}, 1, set()),
+        ({"b": STAGED_KEPT + 3, "a": STAGED_KEPT + 2}, 0, {"b"}),
+        ({"a": STAGED_KEPT - 1, "b": 0.0}, 0, set()),
+        ({"a": -60.0, "b": 0.0}, 0, set()),
+        ({}, 0, {"a", "b"}),
+    ],
+    ids=["last", "one more", "order", "a week", "clock set back", "none"],
+)
+def test_staged_release_stays_for_a_week_or_as_one_of_the_last(
+    ages: dict[str, float], keep: int, removed: set[str]
+) -> None:
+    """One more than the releases that are kept for rollback: it is the target where nothing is ever activated."""
+    found = going(replace(VOLUME, not_activated=ages), keep)
+    assert {name for kind, name in found if kind == "release"} == removed
 
 
 def test_pack_named_by_environment_stays_without_release() -> None:

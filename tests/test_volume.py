@@ -13,7 +13,7 @@ import pytest
 from models_init.core.digests import digest_of
 from models_init.core.errors import NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
-from models_init.formats.manifest import SCHEMA, Archive, File, Manifest
+from models_init.formats.manifest import SCHEMA, Archive, File, Manifest, encode
 from models_init.formats.release import Release, release_of
 from models_init.fs.capabilities import NameRules
 from models_init.install.volume_checks import check_names
@@ -107,6 +107,29 @@ def test_publish_moves_tree_and_manifest_from_staging(volume: Volume) -> None:
     assert (volume.pack_path(_DUTCH) / "file").read_text() == "nl-nl 1"
     assert volume.manifest_path(_DUTCH).read_bytes() == _DOCUMENT
     assert (volume.staged(), volume.leftovers(), os.listdir(volume.staging / "nl-nl")) == ([], [], [])
+
+
+@pytest.mark.parametrize("manifest_exists", [False, True])
+def test_publish_replaces_an_empty_directory(volume: Volume, manifest_exists: bool) -> None:  # noqa: FBT001 - parametrized
+    """It may appear at any time: before the publish, or between the renames of the manifest and the tree."""
+    stage(volume, _DUTCH)
+    volume.pack_path(_DUTCH).mkdir(parents=True)
+    if manifest_exists:
+        volume.manifest_path(_DUTCH).parent.mkdir()
+        volume.manifest_path(_DUTCH).write_bytes(_DOCUMENT)
+    assert not volume.is_installed(_DUTCH)
+    volume.publish(_DUTCH, _DIGEST)
+    assert volume.is_installed(_DUTCH)
+    assert (volume.pack_path(_DUTCH) / "file").read_text() == "nl-nl 1"
+    assert (volume.staged(), volume.leftovers()) == ([], [])
+
+
+def test_pack_without_files_is_installed_as_an_empty_directory(volume: Volume) -> None:
+    empty = Manifest(SCHEMA, _DUTCH.name, _DUTCH.version, Archive("pack.tar.zst", 1, _DIGEST), (), ())
+    volume.pack_path(_DUTCH).mkdir(parents=True)
+    volume.manifest_path(_DUTCH).parent.mkdir()
+    volume.manifest_path(_DUTCH).write_bytes(encode(empty))
+    assert volume.is_installed(_DUTCH)
 
 
 def test_publish_of_published_pack_succeeds(volume: Volume) -> None:
