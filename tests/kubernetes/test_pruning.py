@@ -14,6 +14,8 @@ from tests.kubernetes.chart import CHART, NAMED, all_containers, parse
 from tests.site import NOWHERE, Site, build_packs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.kubernetes.chart import Object
     from tests.services.chart_tools import Helm
     from tests.site import Done, Packs
@@ -41,10 +43,12 @@ class Claim:
     helm: Helm
     site: Site
 
-    def containers(self, version: str) -> dict[str, Object]:
-        """Render the chart with one version for all languages; return the containers."""
+    def containers(self, version: str, ahead: str = "") -> dict[str, Object]:
+        """Render the chart with one version for all languages, and one that is staged ahead; return the containers."""
         values = ("languages.en-us.replicas=1", "prune.enabled=true", "staging.mode=job")
         versions = f"packs.languageVersion={version},packs.commonVersion={_COMMON}"
+        if ahead:
+            versions += f",staging.ahead[0].packs.languageVersion={ahead}"
         minimal = CHART / "ci/minimal-values.yaml"
         options = ("--set", ",".join(values), "--set-string", versions)
         return all_containers(parse(self.helm.run("template", *NAMED, "--values", minimal, *options)))
@@ -63,11 +67,13 @@ class Claim:
         assert len(jobs) == len(_LANGUAGES)
         return [self.run(job, **settings) for job in jobs]
 
-    def prune(self, version: str) -> None:
+    def prune(self, version: str, ahead: str = "") -> None:
         """Run the CronJob, so long after staging that only its rules keep an earlier set."""
         history = self.site.volume / "releases/.history"
         history.write_text(re.sub(r"(?m)^\S+", "2026-01-01T00:00:00+00:00", history.read_text()))
-        (job,) = [container for name, container in self.containers(version).items() if name.startswith("CronJob/")]
+        (job,) = [
+            container for name, container in self.containers(version, ahead).items() if name.startswith("CronJob/")
+        ]
         self.run(job)
 
     def versions(self, language: str) -> set[str]:
@@ -100,3 +106,14 @@ def test_set_in_use_after_a_rollback_and_the_one_before_are_kept(pruned: Claim) 
     pruned.prune(_PREVIOUS)
     for language in _LANGUAGES:
         assert pruned.versions(language) == {_PREVIOUS, _CURRENT}
+
+
+def test_set_staged_ahead_does_not_displace_the_earlier_one(
+    helms: dict[int, Helm], packs: Packs, tmp_path: Path
+) -> None:
+    claim = Claim(helms[3], Site(tmp_path / "models", {"MODELS_URL": packs.url}))
+    for version in (_OLD, _PREVIOUS, _CURRENT):
+        claim.stage(version)
+    claim.prune(_PREVIOUS, ahead=_CURRENT)
+    for language in _LANGUAGES:
+        assert claim.versions(language) == {_OLD, _PREVIOUS, _CURRENT}

@@ -74,10 +74,16 @@ template:
 
 {{/*
 A container that removes the versions that no set in use, no lease and no rollback needs. --keep N keeps the N + 1 sets
-that were staged last; each language has its own, so their number is multiplied. Argument: root, language (optional).
+that were staged last: of each language the one in use and prune.keep earlier ones, and those staged ahead.
+Argument: root, language (optional).
 */}}
 {{- define "asr.pruneContainer" -}}
-{{- $sets := ternary 1 (len .root.Values.languages) (not (empty .language)) -}}
-{{- $keep := sub (add1 .root.Values.prune.keep | mul $sets) 1 | toString -}}
-{{- include "asr.modelsInit" (dict "root" .root "env" (include "asr.allSetsEnv" .) "name" "models-init" "args" (list "--prune" "--keep" $keep) "writes" true) -}}
+{{- $kept := -1 -}}
+{{- range include "asr.currentSets" .root | fromJsonArray -}}
+{{- if has $.language (list nil .language) -}}{{- $kept = add $kept 1 $.root.Values.prune.keep -}}{{- end -}}
+{{- end -}}
+{{- range include "asr.aheadSets" .root | fromJsonArray -}}
+{{- if has $.language (list nil .language) -}}{{- $kept = add1 $kept -}}{{- end -}}
+{{- end -}}
+{{- include "asr.modelsInit" (dict "root" .root "env" (include "asr.allSetsEnv" .) "name" "models-init" "args" (list "--prune" "--keep" (toString $kept)) "writes" true) -}}
 {{- end }}
