@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from tests.site import Done, Packs, Site
 
 _RESULT_KEYS = [
-    "release", "packs", "bytes_fetched", "bytes_reused", "bytes_written", "seconds", "retries", "activated",
+    "release", "packs", "bytes_fetched", "bytes_by_source", "bytes_reused", "bytes_written", "seconds", "retries",
+    "activated",
 ]  # fmt: skip
 _ID = re.compile(r"[0-9a-f]{12}")
 _HEAVY = {"azure", "asyncio", "structlog", "aiohttp", "tqdm", "ssl", "zstandard", "tenacity"}
@@ -58,6 +59,11 @@ def installed(site: Site) -> Site:
 
 
 # -- installing
+
+
+def _source_name(site: Site) -> str:
+    url = site.environment["MODELS_URL"]
+    return url if url.startswith("file:") else f"{url}/realtime/"
 
 
 def test_install_gives_published_trees(either: Site, packs: Packs) -> None:
@@ -84,6 +90,7 @@ def test_json_result_has_documented_keys(either: Site, packs: Packs) -> None:
         "release": os.readlink(either.volume / "current").removeprefix("releases/"),
         "packs": {"common": "2026.04", "nl-nl": "2026.04"},
         "bytes_fetched": done.json["bytes_fetched"],
+        "bytes_by_source": {_source_name(either): done.json["bytes_fetched"]},
         "bytes_reused": 0,
         "bytes_written": size,
         "seconds": done.json["seconds"],
@@ -175,6 +182,7 @@ def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
         "release": os.readlink(installed.volume / "current").removeprefix("releases/"),
         "packs": {"common": "2026.04", "nl-nl": "2026.04"},
         "bytes_fetched": 0,
+        "bytes_by_source": {},
         "bytes_reused": 0,
         "bytes_written": 0,
         "seconds": 0.0,
@@ -238,6 +246,7 @@ def test_plan_as_json_has_all_figures_and_changes_nothing(either: Site, packs: P
     fetched = {ref.pack: sum(c.length for f in ref.files for c in f.chunks) for ref in (common, dutch)}
     assert plan == {
         "source": plan["source"],
+        "mirrors": [],
         "current": None,
         "activates": {"common": "2026.04", "nl-nl": "2026.04"},
         "packs": {
@@ -596,6 +605,7 @@ def test_wrong_chunk_is_retried_once_and_named(site: Site, packs: Packs) -> None
     place = f"the chunk at {chunk.offset} of pack.tar.zst ({chosen.path}, byte {at})"
     assert f"nl-nl 2026.04: {place} is wrong, also after a second download" in failed.fault
     assert fixed.json["bytes_fetched"] == chunk.length
+    assert list(fixed.json["bytes_by_source"].values()) == [chunk.length]
     assert packs.differences(site, COMMON, DUTCH) == []
 
 

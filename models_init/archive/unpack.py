@@ -6,6 +6,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.archive.image.layer_reuse import InstalledLayer, find_layers
@@ -73,14 +74,14 @@ class ArchiveInstall:
         """Create the tree in staging, and its derived manifest, under which the volume will know the pack.
 
         Parts stored by an earlier run are reused; if the archive is then wrong, its parts are fetched again, or those
-        of its wrong layers. Nothing leaves the spool until the whole archive is verified. Raises `WrongBytesError`: the
-        archive is wrong a second time. Raises `ArchiveError`: the archive is the published one, but not a valid pack.
-        Raises the errors of the source and the volume.
+        of its wrong layers, from each server that the source has. Nothing leaves the spool until the whole archive is
+        verified. Raises `WrongBytesError`: the archive is wrong again. Raises `ArchiveError`: the archive is the
+        published one, but not a valid pack. Raises the errors of the source and the volume.
         """
         workers, archive = fetcher.workers, self.published.manifest.archive
         installed = await workers.run(self._installed_layers)
         self._report_installed(fetcher, installed)
-        is_retry = False
+        past_caches = False
         while True:
             await workers.run(self._clean_up)
             tree = temp_path(self._root, "tree")
@@ -94,11 +95,11 @@ class ArchiveInstall:
                 return await workers.run(self._stage_tree, tree, result)
             wrong = result.wrong or frozenset({0})
             await workers.run(self._spool(installed).remove, wrong)
-            if is_retry:
-                break
-            is_retry = True
+            if not self._report_wrong(fetcher, wrong):
+                if past_caches:
+                    break
+                past_caches = True
             self._fetch_again(fetcher, wrong)
-            fetcher.source.bypass_caches(self.published.manifest.archive_key)
         raise WrongBytesError(
             f"{self.published.manifest.ref}: the SHA-256 of {self._named(min(wrong))} is wrong, also after "
             f"fetching it again; {fetcher.source.repair_hint(self.published.manifest.archive_key, 0)}"
@@ -111,6 +112,17 @@ class ArchiveInstall:
             fetcher.observer.event(
                 "layers_reused", pack=ref.name, version=ref.version, layers=len(installed), bytes=size
             )
+
+    def _report_wrong(self, fetcher: Fetcher, sections: Collection[int]) -> bool:
+        """Report wrong sections to the source; return True if it reads them from another server next time."""
+        content, ends = self.published.manifest, [*accumulate(self._sections)]
+        other_server = False
+        for number in sections:
+            start, reason = ends[number] - self._sections[number], f"the SHA-256 of {self._named(number)} is wrong"
+            other_server |= fetcher.source.report_wrong(
+                content.archive_key, start, ends[number], f"it sent wrong bytes of {content.ref}: {reason}"
+            )
+        return other_server
 
     def _fetch_again(self, fetcher: Fetcher, sections: Collection[int]) -> None:
         """Report that these sections of the archive are fetched in addition to what was planned."""

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from models_init.cli.mirrors import checked_mirrors, open_mirrors
 from models_init.core.errors import UsageError
 from models_init.install.trust import AcceptUnsigned, RequireSignature
 from models_init.sources.http.proxies import unusable_no_proxy_entries
@@ -17,6 +18,8 @@ from models_init.sources.open_source import (
     open_source,
     registry_address,
 )
+from models_init.sources.wrappers.metered import MeteredSource
+from models_init.sources.wrappers.mirrors import MirroredSource
 from models_init.sources.wrappers.rate_limit import RateLimitedSource
 from models_init.sources.wrappers.retry import RetryingProbe, RetryingSource, RetryPolicy
 from models_init.sources.wrappers.straggler import StragglerSource
@@ -27,8 +30,10 @@ if TYPE_CHECKING:
     from models_init.cli.settings import Settings
     from models_init.core.errors import AccessError
     from models_init.core.events import Observer
+    from models_init.install.mirror_checks import CheckedMirror
     from models_init.install.trust import SignaturePolicy
     from models_init.sources.azure.source import ContainerAccess
+    from models_init.sources.http.client import TransportOptions
     from models_init.sources.http.request_log import RequestRecord
     from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.probe import EndpointProbe
@@ -36,13 +41,22 @@ if TYPE_CHECKING:
     from models_init.sources.wrappers.retry import RetryObserver
 
 
-def source_of(settings: Settings, observer: Observer, retries: RetryObserver) -> Source:
-    """Return the source named by MODELS_URL, opened on first use; `retries` is informed of retries."""
+def source_of(settings: Settings, observer: Observer, retries: RetryObserver, received: dict[str, int]) -> Source:
+    """Return the source named by MODELS_URL, after its mirrors, each opened on first use.
+
+    `retries` is informed of retries, except those of mirrors. The bytes of archives that arrive are added to
+    `received`, by the name of their source.
+    """
     access = SourceAccess(lambda: _access(settings, observer), lambda: _registry_access(settings, observer))
-    source: Source = StragglerSource(open_source(settings.url, settings.prefix, access))
-    if settings.max_rate:
-        source = RateLimitedSource(source, settings.max_rate)
-    return RetryingSource(source, RetryPolicy(seconds=settings.retry_seconds), retries)
+    mirrors = [
+        MeteredSource(mirror, received) for mirror in open_mirrors(settings, lambda: _transport(settings, observer))
+    ]
+    origin = StragglerSource(open_source(settings.url, settings.prefix, access))
+    policy = RetryPolicy(seconds=settings.retry_seconds)
+    source: Source = MeteredSource(RetryingSource(origin, policy, retries), received)
+    if mirrors:
+        source = MirroredSource(source, mirrors, observer, is_signed=settings.requires_signatures)
+    return RateLimitedSource(source, settings.max_rate) if settings.max_rate else source
 
 
 def probe_of(settings: Settings, source: Source) -> EndpointProbe:
@@ -54,6 +68,11 @@ def probe_of(settings: Settings, source: Source) -> EndpointProbe:
     return RetryingProbe(probe, RetryPolicy(attempts=3, seconds=settings.retry_seconds))
 
 
+def mirrors_to_check(settings: Settings) -> list[CheckedMirror]:
+    """Return the mirrors for a check."""
+    return checked_mirrors(settings, lambda: _transport(settings))
+
+
 def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
     """Return the signature policy of the settings. Raises `UsageError`."""
     keys = settings.read_public_keys()
@@ -61,14 +80,13 @@ def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
 
 
 def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:
-    """Return the entries of NO_PROXY that cannot match any server; none if the source is local."""
-    return unusable_no_proxy_entries(os.environ) if is_remote(settings.url) else ()
+    """Return the entries of NO_PROXY that cannot match any server; none if all sources are local."""
+    return unusable_no_proxy_entries(os.environ) if any(map(is_remote, (settings.url, *settings.mirrors))) else ()
 
 
 def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     """Return the access to the container for an install; warn about entries of NO_PROXY that cannot match."""
     from models_init.sources.azure.source import ContainerAccess, TokenRefresh
-    from models_init.sources.http.client import TransportOptions
 
     def report_refusal(refusal: AccessError) -> None:
         observer.event(
@@ -81,11 +99,19 @@ def _access(settings: Settings, observer: Observer) -> ContainerAccess:
     _check_files(settings)
     _warn_of_ignored_entries(settings, observer)
     renewal = TokenRefresh(settings.token_seconds, report_refusal) if settings.token_file else None
-    transport = TransportOptions(
+    read_token = None if settings.anonymous else settings.read_token
+    return ContainerAccess(settings.url, settings.prefix, read_token, _transport(settings, observer), renewal)
+
+
+def _transport(settings: Settings, observer: Observer | None = None) -> TransportOptions:
+    """Return the options for connections; requests are logged if there is an observer."""
+    from models_init.sources.http.client import TransportOptions
+
+    if not observer:
+        return TransportOptions(settings.idle_seconds, settings.ca_file)
+    return TransportOptions(
         settings.idle_seconds, settings.ca_file, _receive_buffer(settings), _request_log(settings, observer)
     )
-    read_token = None if settings.anonymous else settings.read_token
-    return ContainerAccess(settings.url, settings.prefix, read_token, transport, renewal)
 
 
 def _check_files(settings: Settings) -> None:
@@ -107,7 +133,7 @@ def _check_files(settings: Settings) -> None:
 def _registry_access(settings: Settings, observer: Observer) -> RegistryAccess:
     """Return the access to the registry for an install; warn about entries of NO_PROXY that cannot match."""
     _warn_of_ignored_entries(settings, observer)
-    return registry_access(settings, _receive_buffer(settings), _request_log(settings, observer))
+    return registry_access(settings, _transport(settings, observer))
 
 
 def _request_log(settings: Settings, observer: Observer) -> Callable[[RequestRecord], None] | None:
@@ -132,11 +158,8 @@ def _request_log(settings: Settings, observer: Observer) -> Callable[[RequestRec
     return log
 
 
-def registry_access(
-    settings: Settings, receive_buffer: int = 0, on_request: Callable[[RequestRecord], None] | None = None
-) -> RegistryAccess:
+def registry_access(settings: Settings, transport: TransportOptions | None = None) -> RegistryAccess:
     """Return the access to the registry: with the user of the settings, else with that of a credential file."""
-    from models_init.sources.http.client import TransportOptions
     from models_init.sources.oci.credential_files import RegistryCredentials, find_credentials
     from models_init.sources.oci.registry import RegistryAccess
 
@@ -148,8 +171,8 @@ def registry_access(
             return RegistryCredentials(settings.registry_user, password, "", origin)
         return find_credentials(urlsplit(url).netloc, repository, os.environ)
 
-    transport = TransportOptions(settings.idle_seconds, settings.ca_file, receive_buffer, on_request)
     allow_http = settings.allow_http or is_loopback(settings.url)
+    transport = transport or _transport(settings)
     return RegistryAccess(url, prefix, read_credentials, transport, allow_http, settings.image_path)
 
 
@@ -166,11 +189,9 @@ def _warn_of_ignored_entries(settings: Settings, observer: Observer) -> None:
 def _probe_access(settings: Settings) -> ContainerAccess:
     """Return the access to the container for a check."""
     from models_init.sources.azure.source import ContainerAccess
-    from models_init.sources.http.client import TransportOptions
 
-    transport = TransportOptions(settings.idle_seconds, settings.ca_file)
     read_token = None if settings.anonymous else settings.read_token
-    return ContainerAccess(settings.url, settings.prefix, read_token, transport)
+    return ContainerAccess(settings.url, settings.prefix, read_token, _transport(settings))
 
 
 def _receive_buffer(settings: Settings) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -78,15 +79,22 @@ class RunRecorder:
         for phase, seconds in self._seconds.items():
             yield Sample("run_phase_seconds", seconds, labels | {"phase": phase})
         yield Sample("run_retries", self.retries.count if self.retries else 0, labels)
-        if "bytes_fetched" in content:
-            yield Sample(
-                "run_fetched_bytes", content["bytes_fetched"], labels | {"source": host_of(self._settings.url)}
-            )
+        for source, size in self._fetched_bytes(content).items():
+            yield Sample("run_fetched_bytes", size, labels | {"source": source})
         for name, metric in _COUNTERS.items():
             if name in content:
                 yield Sample(metric, content[name], labels)
         if "damages" in content:
             yield Sample("run_damages", len(content["damages"]), labels)
+
+    def _fetched_bytes(self, content: Mapping[str, Any]) -> Mapping[str, int]:
+        """Return the received bytes by the host of their source; 0 for the origin if nothing was fetched."""
+        if "bytes_by_source" not in content:
+            return {}
+        received = Counter({host_of(self._settings.url): 0})
+        for name, size in content["bytes_by_source"].items():
+            received[host_of(name)] += size
+        return received
 
 
 def _of_site(settings: Settings) -> Iterator[Sample]:

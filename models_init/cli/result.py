@@ -41,6 +41,7 @@ def unchanged_content(release_id: str | None, versions: Mapping[str, str]) -> di
         "release": release_id,
         "packs": versions,
         "bytes_fetched": 0,
+        "bytes_by_source": {},
         "bytes_reused": 0,
         "bytes_written": 0,
         "seconds": 0.0,

@@ -48,13 +48,15 @@ async def open_context(settings: Settings, observer: Observer, retries: RetryRep
     connections = ConnectionLimiter(settings.connections)
     observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))
     with collector_paused():  # imports the HTTP client
-        source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections))
+        received: dict[str, int] = {}
+        source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections), received)
     workers = Workers()
     asyncio.get_running_loop().set_default_executor(workers.io)
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         async with _time_limit(settings.total_seconds):
-            yield InstallContext(source, workers, observer, connections, buffers, Volume(settings.directory), trust)
+            volume = Volume(settings.directory)
+            yield InstallContext(source, workers, observer, connections, buffers, volume, trust, received)
     finally:
         await source.close()
         workers.close()

@@ -16,7 +16,7 @@ from models_init.core.redaction import redact, register
 from models_init.core.text_encoding import decode_text, escaped
 from models_init.formats.minisign import PublicKey, public_keys
 from models_init.sources.azure.sas import SasToken
-from models_init.sources.open_source import checked_url, is_azure, lacks_container, sends_unencrypted
+from models_init.sources.open_source import checked_mirrors, checked_url, is_azure, lacks_container, sends_unencrypted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -124,6 +124,12 @@ class Settings(BaseModel):
         "https://scriptixmodels.blob.core.windows.net/models",
         "container URL, registry oci://HOST/PREFIX, file:///DIRECTORY, or a bundle: /PATH/site.tar",
     )
+    mirrors: Annotated[tuple[str, ...], PlainValidator(checked_mirrors)] = _setting(
+        "MODELS_MIRRORS",
+        "--mirrors",
+        "",
+        "sources to try before MODELS_URL, in this order, separated by commas; they get no token and are not trusted",
+    )
     prefix: Annotated[str, PlainValidator(values.prefix)] = _setting(
         "MODELS_PREFIX", "--prefix", "realtime/", "directory of the packs inside the container; / for none"
     )
@@ -209,6 +215,11 @@ class Settings(BaseModel):
         register(text)
         register(token)
         return token
+
+    @property
+    def requires_signatures(self) -> bool:
+        """Return True if a public key is set, so that manifests may come from any source."""
+        return bool(self.public_keys or self.public_key_file)
 
     def read_registry_password(self) -> tuple[str, str]:
         """Return the password of the registry's user and the variable it is from; its file is read at each call.
@@ -407,6 +418,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"MODELS_URL={settings.url} names no container; add its name, or set MODELS_ANONYMOUS=yes for a web server "
             "that needs no token"
         )
+    if settings.url.rstrip("/") in {mirror.rstrip("/") for mirror in settings.mirrors}:
+        yield "MODELS_MIRRORS names MODELS_URL, too, which is tried after the mirrors anyway; remove it there"
     if settings.anonymous and (settings.token or settings.token_file):
         yield "MODELS_ANONYMOUS=yes contradicts the SAS token that is set; remove one of them"
     if (settings.registry_password or settings.registry_password_file) and not settings.registry_user:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import EXIT_OK, ModelsInitError
@@ -64,6 +64,15 @@ class CheckReport:
             self._found[check] = [Finding(check, WARNING, f"not needed now, but {fault}") for fault in error.faults]
         else:
             self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in error.faults]
+
+    def downgrade(self, check: str, reason: str) -> None:
+        """Report a failure as a warning, because `reason`."""
+        self._found[check] = [
+            replace(finding, state=WARNING, text=f"{reason}, but {finding.text}", exit_code=EXIT_OK)
+            if finding.state == FAILED
+            else finding
+            for finding in self._found[check]
+        ]
 
     def failed(self, check: str) -> bool:
         """Return True if the check failed, even if a run does not need it."""

@@ -10,6 +10,7 @@ from models_init.transfer.context import Context
 from models_init.volume.staging import Staging
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from models_init.formats.manifest import Resolved
@@ -27,12 +28,21 @@ _LEAST_MEMORY = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class InstallContext(Context):
-    """A transfer context with the volume and the signature policy."""
+    """A transfer context with the volume and the signature policy.
+
+    `bytes_by_source` counts the bytes of archives that have arrived, by the name of their source.
+    """
 
     volume: Volume
     trust: SignaturePolicy
+    bytes_by_source: Mapping[str, int]
     pages: PageCachePolicy = field(default_factory=BoundedPageCache.of_this_machine)
     _stagings: dict[Path, Staging] = field(default_factory=dict)
+
+    @property
+    def mirrors(self) -> list[str]:
+        """Return the names of the mirrors, in their order."""
+        return [name for name in self.bytes_by_source if name != self.source.name]
 
     def staging(self, pack: Resolved) -> Staging:
         """Return the pack's staging directory; the same object each time, because it keeps state."""

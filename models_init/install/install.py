@@ -40,6 +40,7 @@ class InstallReport:
 
     release: Release
     bytes_fetched: int
+    bytes_by_source: dict[str, int]
     bytes_reused: int
     bytes_written: int
     seconds: float
@@ -92,8 +93,10 @@ class Installation:
             await self.context.workers.run(volume.keep_manifest, *self.unstored.pop())
         assemble.check_space(plan, *volume.free())
         if plan.fetch_bytes:
-            source = self.context.source.name
-            observer.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, source=source)
+            sources: dict[str, object] = {"source": self.context.source.name}
+            if mirrors := self.context.mirrors:
+                sources["mirrors"] = mirrors
+            observer.event("fetching", bytes=plan.fetch_bytes, reused_bytes=plan.reused_bytes, **sources)
             for pack in plan.packs:
                 if pack.fetch_bytes:
                     observer.expect(pack.fetch_bytes, str(pack.manifest.ref))
@@ -187,6 +190,7 @@ class Installation:
         return InstallReport(
             release=release,
             bytes_fetched=fetcher.traffic.fetched,
+            bytes_by_source=dict(self.context.bytes_by_source),
             bytes_reused=plan.known_size - fetcher.traffic.written,
             bytes_written=fetcher.traffic.written + fetcher.traffic.copied + fetcher.traffic.unpacked,
             seconds=round(monotonic() - self.began, 3),

@@ -15,6 +15,7 @@ from models_init.formats.manifest import MIB
 from models_init.install import assemble, volume_checks
 from models_init.install.check_report import CheckReport
 from models_init.install.install import Installation
+from models_init.install.mirror_checks import check_mirrors
 from models_init.runtime.workers import each
 from models_init.sources.azure.sas import GET_A_TOKEN
 from models_init.transfer.plan import check_compatibility
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from models_init.formats.release import Release
     from models_init.install.context import InstallContext
     from models_init.install.license_checks import LicenseReport
-    from models_init.sources.probe import Credential, EndpointProbe, ProbeResult
+    from models_init.install.mirror_checks import CheckedSources
+    from models_init.sources.probe import Credential, ProbeResult
     from models_init.transfer.plan import PackPlan, Plan
 
 _SAMPLE = 8 * MIB
@@ -72,14 +74,15 @@ class PreflightReport:
 
 
 class Preflight:
-    """Checks the conditions for an install of the packs `wanted`; `probe` is None if the source is unknown."""
+    """Checks the conditions for an install of the packs `wanted` from these sources."""
 
-    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, probe: EndpointProbe | None) -> None:
+    def __init__(self, wanted: Sequence[PackRef], context: InstallContext, sources: CheckedSources) -> None:
         self.report = PreflightReport(context.source.name, str(context.volume.root))
         self._found = self.report.found
         self._wanted = wanted
         self._context = context
-        self._probe = probe
+        self._sources = sources
+        self._probe = sources.probe
         self._installation = Installation(wanted, context)
         self._credential: Credential | None = None
         self._packs: list[Resolved] = []
@@ -110,6 +113,7 @@ class Preflight:
         self._check_clock(result)
         self._check_token()
         await self._check_packs()
+        await self._check_mirrors()
         self._check_set()
         await self._check_plan()
         self._check_space()
@@ -189,7 +193,7 @@ class Preflight:
         """Return the pack's manifest, or the error, or the reason why the check is skipped."""
         try:
             if not self._context.volume.is_installed(ref):
-                for check in ("source", "token"):
+                for check in () if self._sources.may_replace_origin else ("source", "token"):
                     if not self._probe or self._found.failed(check):
                         return f"the check of the {check} failed"
             resolved = await self._installation.look_up(ref)
@@ -222,6 +226,13 @@ class Preflight:
                 self._packs.append(outcome)
                 where = "installed" if self._context.volume.is_installed(ref) else "published"
                 self._found.ok(check, f"{ref.version}, {human_size(outcome.manifest.size)}, {where}")
+
+    async def _check_mirrors(self) -> None:
+        """Check the mirrors. Failures of the origin are warnings if all packs were found without it."""
+        to_fetch = [pack for pack in self._packs if not self._context.volume.is_installed(pack.manifest.ref)]
+        await check_mirrors(self._sources.mirrors, to_fetch, self._found)
+        for check in _FOR_FETCHING if self._sources.may_replace_origin and self._all_known else ():
+            self._found.downgrade(check, "not needed, because the mirrors have all packs")
 
     @property
     def _all_known(self) -> bool:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import DamagedError, HiddenError, ManifestError, ModelsInitError, NotFoundError
+from models_init.core.errors import (
+    DamagedError,
+    HiddenError,
+    ManifestError,
+    ModelsInitError,
+    NotFoundError,
+    SignatureError,
+)
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, resolved
 
 if TYPE_CHECKING:
@@ -26,14 +33,22 @@ async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -
 
     Raises `NotFoundError`, listing the available versions or packs; `SignatureError`; the source's errors.
     """
-    try:
-        document = await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
-    except HiddenError:
-        raise
-    except NotFoundError as error:
-        raise await _not_found_error(source, ref, error) from error
-    await trust.check(source, ref, document)
-    return document
+    key = f"{ref.name}/{ref.version}/{MANIFEST_NAME}"
+    while True:
+        try:
+            document = await source.read(key, MANIFEST_LIMIT)
+        except HiddenError:
+            raise
+        except NotFoundError as error:
+            raise await _not_found_error(source, ref, error) from error
+        try:
+            await trust.check(source, ref, document)
+        except SignatureError as error:
+            cause = str(error).rpartition("; ")[0]  # without the remedy: the next server may have the right manifest
+            if not source.report_wrong(key, 0, len(document), cause):
+                raise
+        else:
+            return document
 
 
 def installed(volume: Volume, ref: PackRef) -> Resolved:

@@ -14,7 +14,7 @@ from models_init.volume.retention import ROLLED_BACK
 from models_init.volume.staging import staging_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.release import Release
@@ -48,12 +48,14 @@ _REPAIRS = {"extra": "removed", "mode": "mode set"}
 """What a repair does about a kind of damage, if it does not restore an entry."""
 
 
-def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]:
-    """Render a plan as an object and a table."""
+def plan(found: Plan, volume: Volume, sources: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Render a plan as an object and a table; `sources` are the mirrors and the origin, in their order."""
+    *mirrors, source = sources
     free_bytes, free_inodes = volume.free()
     current, lack = volume.current(), lack_of_space(found, free_bytes, free_inodes)
     content = {
         "source": source,
+        "mirrors": mirrors,
         "current": current.id if current else None,
         "activates": {pack.manifest.pack: pack.manifest.version for pack in found.packs},
         "packs": {pack.manifest.pack: _pack(pack) for pack in found.packs},
@@ -77,6 +79,7 @@ def plan(found: Plan, volume: Volume, source: str) -> tuple[dict[str, Any], str]
         for pack in found.packs
     ]
     lines = [
+        *(f"mirror   {mirror}" for mirror in mirrors),
         f"source   {source}",
         f"volume   {volume.root}: {human_size(found.needed_bytes)} needed, {human_size(free_bytes)} free",
         f"current  {current or 'none'}",
@@ -220,10 +223,16 @@ def staged(report: InstallReport, retries: int) -> str:
 
 def _transfer(report: InstallReport, retries: int) -> str:
     return (
-        f"{human_size(report.bytes_fetched)} fetched, "
+        f"{human_size(report.bytes_fetched)} fetched{_shares(report.bytes_by_source)}, "
         f"{human_size(report.bytes_reused)} reused, {human_size(report.bytes_written)} written "
         f"in {human_time(report.seconds)}, {retries} retries"
     )
+
+
+def _shares(by_source: Mapping[str, int]) -> str:
+    """Describe the bytes from each source, in the order in which they are tried; empty for a single source."""
+    shares = ", ".join(f"{human_size(size)} from {name}" for name, size in by_source.items())
+    return f" ({shares})" if len(by_source) > 1 else ""
 
 
 def state(found: ReleaseState) -> tuple[dict[str, Any], str]:

@@ -57,8 +57,9 @@ class BundleSource:
         prefix = f"{directory.rstrip('/')}/" if directory else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in opened.objects if key.startswith(prefix)})
 
-    def bypass_caches(self, _key: str) -> None:
-        """See `Source.bypass_caches`: there are none."""
+    def report_wrong(self, _key: str, _start: int, _stop: int, _reason: str) -> bool:
+        """See `Source.report_wrong`: there are no caches."""
+        return False
 
     def recompressed(self, _key: str) -> None:
         """See `Source.recompressed`: archives are stored as they were published."""

@@ -56,8 +56,9 @@ class DirectorySource:
         except OSError as error:
             raise self._translated(error, self._directory / directory) from error
 
-    def bypass_caches(self, _key: str) -> None:
-        """See `Source.bypass_caches`: there are none."""
+    def report_wrong(self, _key: str, _start: int, _stop: int, _reason: str) -> bool:
+        """See `Source.report_wrong`: there are no caches."""
+        return False
 
     def recompressed(self, _key: str) -> None:
         """See `Source.recompressed`: archives are stored as they were published."""

@@ -18,6 +18,7 @@ class LazySource:
         self._name = name
         self._make = make
         self._source: Source | None = None
+        self._wrong: list[tuple[str, int, int, str]] = []
 
     @property
     def name(self) -> str:
@@ -36,9 +37,12 @@ class LazySource:
         """See `Source.names`."""
         return await self._opened().names(directory)
 
-    def bypass_caches(self, key: str) -> None:
-        """See `Source.bypass_caches`."""
-        self._opened().bypass_caches(key)
+    def report_wrong(self, key: str, start: int, stop: int, reason: str) -> bool:
+        """See `Source.report_wrong`; kept for later as long as the source is not open."""
+        if self._source:
+            return self._source.report_wrong(key, start, stop, reason)
+        self._wrong.append((key, start, stop, reason))
+        return False
 
     def recompressed(self, key: str) -> Archive | None:
         """See `Source.recompressed`."""
@@ -60,4 +64,6 @@ class LazySource:
     def _opened(self) -> Source:
         if not self._source:
             self._source = self._make()
+            for report in self._wrong:
+                self._source.report_wrong(*report)
         return self._source

@@ -6,6 +6,7 @@ No other module looks at the form of a URL.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -50,6 +51,21 @@ def checked_url(text: str) -> str:
             "oci://HOST/PREFIX, file:///DIRECTORY, or a bundle such as /PATH/site.tar"
         )
     return text
+
+
+def checked_mirrors(text: str) -> tuple[str, ...]:
+    """Return the URLs of mirrors, separated by commas or blanks, without duplicates. Raises `ValueError`."""
+    return tuple(dict.fromkeys(map(_checked_mirror, re.split(r"[\s,]+", text.strip(", \t\r\n"))))) if text else ()
+
+
+def _checked_mirror(text: str) -> str:
+    url, has_query, _ = text.partition("?")
+    if has_query and not url.startswith(("/", "file:")):
+        raise ValueError(f": a mirror gets no token: remove what follows the '?' of {url}")
+    try:
+        return checked_url(text)
+    except ValueError as error:
+        raise ValueError(f": {url} {error}") from None
 
 
 def _checked_registry(text: str) -> str:
@@ -121,15 +137,18 @@ def host_of(url: str) -> str:
     return str(path) if path else urlsplit(url).netloc.rpartition("@")[2]
 
 
+def source_name(url: str, prefix: str) -> str:
+    """Return the name that the source at `url` has, without opening it."""
+    return url if is_registry(url) or not is_remote(url) else f"{url.rstrip('/')}/{prefix}"
+
+
 def open_source(url: str, prefix: str, access: SourceAccess) -> Source:
     """Return the source at `url`. A container or a registry is opened on first use, with the result of `access`."""
     path = local_directory(url)
     if not path:
         from models_init.sources.lazy import LazySource
 
-        if is_registry(url):
-            return LazySource(url, lambda: _registry(access.registry()))
-        return LazySource(f"{url.rstrip('/')}/{prefix}", lambda: _container(access.container()))
+        return LazySource(source_name(url, prefix), partial(_open_remote, url, access))
     from models_init.sources.multipart import is_bundle
 
     if is_bundle(path):
@@ -156,13 +175,11 @@ def open_probe(url: str, source: Source, access: SourceAccess) -> EndpointProbe:
     return AzureProbe(access.container())
 
 
-def _container(access: ContainerAccess) -> Source:
+def _open_remote(url: str, access: SourceAccess) -> Source:
+    if is_registry(url):
+        from models_init.sources.oci.source import OciSource
+
+        return OciSource(access.registry())
     from models_init.sources.azure.source import AzureSource
 
-    return AzureSource(access)
-
-
-def _registry(access: RegistryAccess) -> Source:
-    from models_init.sources.oci.source import OciSource
-
-    return OciSource(access)
+    return AzureSource(access.container())

@@ -49,8 +49,12 @@ class Source(Protocol):
         Raises `AccessError`: listing is not permitted.
         """
 
-    def bypass_caches(self, key: str, /) -> None:
-        """Make all further requests for the object bypass caches on the way, because it had a wrong byte."""
+    def report_wrong(self, key: str, start: int, stop: int, reason: str, /) -> bool:
+        """Report wrong bytes of the object, so that further requests for it bypass caches on the way.
+
+        `reason` is a clause for people. Return True if the next request for these bytes goes to another server, so that
+        it is worth a further attempt.
+        """
 
     def recompressed(self, key: str, /) -> Archive | None:
         """Return the archive that the source has instead of `key`: the same tar stream, compressed differently.

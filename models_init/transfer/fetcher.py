@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from models_init.core.errors import WrongBytesError
 from models_init.runtime.workers import unwrap_group
@@ -124,17 +124,26 @@ class _PackFetch:
 
     async def fetch_span(self, span: Span, group: asyncio.TaskGroup) -> None:
         """Fetch one span; start a task that retries each wrong chunk."""
-        for bad in await self._fetch_batches(span):
-            group.create_task(self._retry_chunk(bad.placement))
+        for rejected in await self._fetch_batches(span):
+            group.create_task(self._retry_chunk(rejected))
 
-    async def _retry_chunk(self, placement: Placement) -> None:
-        """Fetch a wrong chunk again, past any cache: the network, and not the publisher, may have altered it."""
-        self._fetcher.source.bypass_caches(self._key)
+    async def _retry_chunk(self, rejected: _RejectedChunk) -> None:
+        """Fetch a wrong chunk from each other server, and once past any cache.
+
+        The network or a mirror, and not the publisher, may have altered it.
+        """
+        placement, past_caches = rejected.wrong.placement, False
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
-        async with self._fetcher.connections:
-            self.lost += await self._fetch_batches(Span(start, stop, (Batch(start, stop, (placement,)),)))
+        while rejected.other_server or not past_caches:
+            past_caches = past_caches or not rejected.other_server
+            async with self._fetcher.connections:
+                found = await self._fetch_batches(Span(start, stop, (Batch(start, stop, (placement,)),)))
+            if not found:
+                return
+            (rejected,) = found
+        self.lost.append(rejected.wrong)
 
-    async def _fetch_batches(self, span: Span) -> list[WrongChunk]:
+    async def _fetch_batches(self, span: Span) -> list[_RejectedChunk]:
         """Fetch one span into a buffer, batch by batch; return the wrong chunks."""
         fetcher = self._fetcher
         buffer = await fetcher.buffers.borrow()
@@ -143,7 +152,7 @@ class _PackFetch:
             await fetcher.source.get_range(self._key, span.start, span.stop, receiver)
         finally:
             fetcher.buffers.give_back(buffer)
-        return receiver.wrong
+        return receiver.rejected
 
     def failure_message(self) -> str:
         """Return the error text: the first wrong chunk, its position and the remedy."""
@@ -158,21 +167,29 @@ class _PackFetch:
         )
 
 
+class _RejectedChunk(NamedTuple):
+    """A wrong chunk; `other_server` is True if the source reads it from another server next time."""
+
+    wrong: WrongChunk
+    other_server: bool
+
+
 class _Receiver:
     """A sink for one span: stores each batch once the buffer holds it; drops the bytes between batches.
 
-    `wrong` lists the chunks that did not verify.
+    `rejected` lists the chunks that did not verify. They are reported to the source at once.
     """
 
     def __init__(self, span: Span, buffer: memoryview, fetcher: Fetcher, target: FetchTarget) -> None:
         self._buffer = buffer
         self._fetcher = fetcher
         self._target = target
+        self._key = target.manifest.archive_key
         self._pack = str(target.manifest.ref)
         self._position = span.start
         self._batches = iter(span.batches)
         self._batch = next(self._batches)
-        self.wrong: list[WrongChunk] = []
+        self.rejected: list[_RejectedChunk] = []
 
     def get_buffer(self) -> memoryview:
         """See `Sink.get_buffer`."""
@@ -199,4 +216,10 @@ class _Receiver:
         right = [placement.chunk for placement in batch.placements if id(placement) not in bad]
         written, verified = sum(chunk.size for chunk in right), sum(chunk.length for chunk in right)
         self._fetcher.count(written=written, verified=verified, pack=self._pack)
-        self.wrong += wrong
+        self.rejected += [_RejectedChunk(chunk, self._report(chunk)) for chunk in wrong]
+
+    def _report(self, wrong: WrongChunk) -> bool:
+        """Report a wrong chunk to the source; return True if that reads it from another server next time."""
+        chunk = wrong.placement.chunk
+        reason = f"it sent a wrong chunk of {self._pack}: {wrong.reason}"
+        return self._fetcher.source.report_wrong(self._key, chunk.offset, chunk.offset + chunk.length, reason)

@@ -143,9 +143,10 @@ class FakeSource:
         prefix = f"{directory}/" if directory else ""
         return sorted({key[len(prefix) :].split("/")[0] for key in self.objects if key.startswith(prefix)})
 
-    def bypass_caches(self, key: str) -> None:
-        """See `Source.bypass_caches`."""
+    def report_wrong(self, key: str, _start: int, _stop: int, _reason: str) -> bool:
+        """See `Source.report_wrong`."""
         self.uncached.append(key)
+        return False
 
     def recompressed(self, _key: str) -> None:
         """See `Source.recompressed`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.errors import ModelsInitError, NoSpaceError, NotFoundError, SourceError, UnavailableError
+from models_init.core.events import NullObserver
 from models_init.sources.azure.source import AzureSource, ContainerAccess
 from models_init.sources.bundle import BundleSource
 from models_init.sources.directory import DirectorySource
@@ -20,6 +21,8 @@ from models_init.sources.lazy import LazySource
 from models_init.sources.oci.credential_files import RegistryCredentials
 from models_init.sources.oci.registry import RegistryAccess
 from models_init.sources.oci.source import OciSource
+from models_init.sources.wrappers.metered import MeteredSource
+from models_init.sources.wrappers.mirrors import MirroredSource
 from models_init.sources.wrappers.retry import NullRetryObserver, Retry, RetryingSource, RetryPolicy
 from tests.bundle import media
 from tests.eventually import eventually
@@ -29,7 +32,7 @@ from tests.services.registry import PASSWORD as REGISTRY_PASSWORD
 from tests.services.registry import USER as REGISTRY_USER
 from tests.services.registry import serve as serve_registry
 from tests.sources.collecting_sink import Collected
-from tests.sources.fake import Broken, FakeSource
+from tests.sources.fake import FOREVER, Broken, FakeSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -65,6 +68,13 @@ class _NoRetries(NullRetryObserver):
     def retrying(self, retry: Retry) -> None:
         """Fail."""
         raise AssertionError(f"{retry.error} was retried after {retry.wait} s")
+
+
+def _mirrored() -> MeteredSource:
+    """Return a source whose first mirror breaks off, and whose second one lacks an object."""
+    broken = FakeSource(OBJECTS, Broken(UnavailableError("broken off"), at=123_456, times=FOREVER))
+    incomplete = FakeSource({_PACK: OBJECTS[_PACK]})
+    return MeteredSource(MirroredSource(FakeSource(OBJECTS), [broken, incomplete], NullObserver(), is_signed=True), {})
 
 
 def _retrying(inner: Source) -> RetryingSource:
@@ -137,7 +147,7 @@ def _azure(container: Azurite) -> AzureSource:
 @pytest.fixture(
     params=[
         *("fake", "directory", "bundle", "bundle in parts", "azure", "azure over TLS", "retrying", "deferred"),
-        *("registry", "registry with redirects"),
+        *("registry", "registry with redirects", "mirrored"),
     ]
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Source]:  # noqa: PLR0911 - one for each kind
@@ -156,6 +166,8 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Source]:  # noqa: PLR09
             return partial(_oci, need("registry").host, REGISTRY_USER, REGISTRY_PASSWORD)
         case "registry with redirects":
             return partial(_oci, need("cloud").host, cloud_registry.PUSH, cloud_registry.PASSWORD)
+        case "mirrored":
+            return _mirrored
         case "retrying":
             return lambda: _retrying(FakeSource(OBJECTS))
         case "deferred":

@@ -6,13 +6,14 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models_init.cli.factory import ignored_no_proxy_entries, probe_of
+from models_init.cli.factory import ignored_no_proxy_entries, mirrors_to_check, probe_of
 from models_init.cli.licenses import license_content, license_report
 from models_init.cli.result import Result
 from models_init.cli.retry_report import RetryReport
 from models_init.cli.session import open_context, run_observed
 from models_init.core.errors import UsageError
 from models_init.core.events import NullObserver, Observer
+from models_init.install.mirror_checks import CheckedSources
 from models_init.install.preflight import Preflight
 from models_init.output import render
 
@@ -39,7 +40,8 @@ async def check(settings: Settings, observer: Observer, limit: float | None = No
     async with open_context(settings, NullObserver(), RetryReport(observer)) as context:
         probe = probe_of(settings, context.source) if source_known else None
         ignored = ignored_no_proxy_entries(settings) if source_known else ()
-        preflight = Preflight(settings.packs if packs_known else (), context, probe)
+        sources = CheckedSources(probe, mirrors_to_check(settings), settings.requires_signatures)
+        preflight = Preflight(settings.packs if packs_known else (), context, sources)
         licenses = license_report(settings)
         try:
             async with asyncio.timeout(limit):

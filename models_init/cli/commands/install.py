@@ -64,6 +64,7 @@ def report_content(report: InstallReport, retries: int) -> dict[str, object]:
     """Return the release and the counters of an install as an object for programs."""
     return installed_content(report.release) | {
         "bytes_fetched": report.bytes_fetched,
+        "bytes_by_source": report.bytes_by_source,
         "bytes_reused": report.bytes_reused,
         "bytes_written": report.bytes_written,
         "seconds": report.seconds,

@@ -26,4 +26,4 @@ async def plan(settings: Settings, observer: Observer) -> Result:
     """Report the steps of an install."""
     async with open_context(settings, observer, RetryReport(observer)) as context:
         found = await Installation(settings.packs, context).plan()
-        return Result(*render.plan(found, context.volume, context.source.name))
+        return Result(*render.plan(found, context.volume, [*context.mirrors, context.source.name]))

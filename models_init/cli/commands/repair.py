@@ -30,4 +30,5 @@ async def repair(settings: Settings, observer: Observer, name: str) -> Result:
         locked(context, "repair", settings.lock_seconds),
     ):
         repaired = await repair_release(context, installed_release(context.volume, name))
-    return Result(*render.repaired(repaired))
+    content, text = render.repaired(repaired)
+    return Result(content | {"bytes_by_source": dict(context.bytes_by_source)}, text)

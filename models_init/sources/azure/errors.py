@@ -106,11 +106,7 @@ def error_for(response: ErrorResponse, client: Client, token: SasToken | None) -
             new_token_helps=False,
         )
     if meaning.error is AccessError and not token:
-        return AccessError(
-            f"{client.host} denies access without a token ({said}); set MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE "
-            "instead of MODELS_ANONYMOUS, or allow anonymous access there",
-            new_token_helps=False,
-        )
+        return _denied_without_token(client, said)
     names = {
         "path": response.path or "the blob",
         "container": client.container,
@@ -123,6 +119,15 @@ def error_for(response: ErrorResponse, client: Client, token: SasToken | None) -
         reason = (_token_reason(response, token) if meaning.new_token_helps else "") or cause
         return AccessError(f"{reason} ({said}); {remedy}", new_token_helps=meaning.new_token_helps)
     return meaning.error(f"{said}: {cause}; {remedy}")
+
+
+def _denied_without_token(client: Client, said: str) -> AccessError:
+    remedy = (
+        "set MODELS_SAS_TOKEN or MODELS_SAS_TOKEN_FILE instead of MODELS_ANONYMOUS, or allow anonymous access there"
+    )
+    if client.setting == "MODELS_MIRRORS":
+        remedy = "a mirror gets no token: allow anonymous access there, or remove it from MODELS_MIRRORS"
+    return AccessError(f"{client.host} denies access without a token ({said}); {remedy}", new_token_helps=False)
 
 
 def unavailable(response: ErrorResponse, host: str) -> UnavailableError:

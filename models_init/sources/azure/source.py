@@ -57,7 +57,7 @@ class ContainerAccess:
     """Access to a container. `read_token` returns the text of the newest token each time it is called.
 
     Without `read_token`, requests have no token. Without `renewal`, a refused token is a permanent error unless a newer
-    one is available immediately.
+    one is available immediately. `setting` is the setting that holds the URL, for messages.
     """
 
     url: str
@@ -65,6 +65,7 @@ class ContainerAccess:
     read_token: Callable[[], str] | None
     transport: TransportOptions = field(default_factory=TransportOptions)
     renewal: TokenRefresh | None = None
+    setting: str = "MODELS_URL"
 
 
 class AzureSource:
@@ -136,9 +137,10 @@ class AzureSource:
         """See `Source.unavailable_reason`: a container never omits parts of an archive on purpose."""
         return ""
 
-    def bypass_caches(self, key: str) -> None:
-        """See `Source.bypass_caches`."""
+    def report_wrong(self, key: str, _start: int, _stop: int, _reason: str) -> bool:
+        """See `Source.report_wrong`."""
         self._uncached.add(key)
+        return False
 
     def repair_hint(self, key: str, _start: int) -> str:
         """See `Source.repair_hint`."""
@@ -223,7 +225,7 @@ class AzureSource:
 
     async def _status_error(self, response: Response, used: SasToken | None) -> ModelsInitError:
         """Return the exception for a status of 400 or above."""
-        client = Client(self._http.host, self._base, "MODELS_URL", "r and l")
+        client = Client(self._http.host, self._base, self._access.setting, "r and l")
         if response.elsewhere:  # the token was not sent there, so it is not the reason
             refusal = ErrorResponse.of(response.status, response.header)
             return redirect_error(refusal, client, response.elsewhere, has_token=bool(used))

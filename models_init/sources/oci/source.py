@@ -126,9 +126,10 @@ class OciSource:
             case _:
                 return []
 
-    def bypass_caches(self, key: str) -> None:
-        """See `Source.bypass_caches`."""
+    def report_wrong(self, key: str, _start: int, _stop: int, _reason: str) -> bool:
+        """See `Source.report_wrong`."""
         self._uncached.add(key)
+        return False
 
     def recompressed(self, key: str) -> Archive | None:
         """See `Source.recompressed`: tools that push an image again may compress its layers again."""

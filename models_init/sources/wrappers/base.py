@@ -32,9 +32,9 @@ class SourceWrapper:
         """See `Source.names`."""
         return await self._inner.names(directory)
 
-    def bypass_caches(self, key: str) -> None:
-        """See `Source.bypass_caches`."""
-        self._inner.bypass_caches(key)
+    def report_wrong(self, key: str, start: int, stop: int, reason: str) -> bool:
+        """See `Source.report_wrong`."""
+        return self._inner.report_wrong(key, start, stop, reason)
 
     def recompressed(self, key: str) -> Archive | None:
         """See `Source.recompressed`."""

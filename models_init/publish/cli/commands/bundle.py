@@ -117,7 +117,7 @@ async def make_bundle(
 
     connections = ConnectionLimiter(settings.connections)
     retries = SourceRetries(host_of(settings.url), RetryReport(observer), connections)
-    source, workers = source_of(settings, observer, retries), Workers()
+    source, workers = source_of(settings, observer, retries, {}), Workers()
     buffers = memory_limits.buffer_bytes(settings.memory, memory_limits.limit_bytes())
     try:
         with spooled(arguments.image, arguments.out) as images:

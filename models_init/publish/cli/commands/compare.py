@@ -58,9 +58,9 @@ async def _pulled(text: str) -> tuple[bytes, PackRef]:
         ref = PackRef.make(name, version)
     except ValueError as error:
         raise UsageError(f"{text} does not name a pack: {error}; write oci://HOST/PREFIX/NAME:VERSION") from None
-    settings = load({**os.environ, "MODELS_URL": url}, with_packs=False)
+    settings = load({**os.environ, "MODELS_URL": url, "MODELS_MIRRORS": ""}, with_packs=False)
     observer = WarningObserver()
-    source = source_of(settings, observer, SourceRetries(host_of(url), RetryReport(observer)))
+    source = source_of(settings, observer, SourceRetries(host_of(url), RetryReport(observer)), {})
     try:
         return await source.read(f"{ref.name}/{ref.version}/{MANIFEST_NAME}", MANIFEST_LIMIT), ref
     finally:

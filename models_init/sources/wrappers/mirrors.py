@@ -1,0 +1,250 @@
+"""Read from mirrors before the origin, and from the next source where one fails (source decorator).
+
+Mirrors are not trusted. Ranges are verified by the caller, who reports wrong ones; documents are read from mirrors only
+if the caller verifies their signatures. A mirror that fails or sends wrong bytes is not used again, except for one
+request past its caches, which replaces the wrong bytes in a cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from models_init.core.errors import ModelsInitError, NotFoundError, UnavailableError
+from models_init.formats.manifest import MANIFEST_NAME
+from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.core.events import Observer
+    from models_init.formats.manifest import Archive
+    from models_init.sources.source import Sink, Source
+
+_FAILURES = 3  # in a row, after which a mirror is given up
+_PAUSE = 0.2  # seconds after a failure
+_REPORTS = 2  # of the same wrong bytes that may be a mirror's: the first answer, and the one past its caches
+
+
+class MirroredSource(SourceWrapper):
+    """Reads ranges from `mirrors`, in order, before `origin`; documents too if `is_signed`.
+
+    Without signatures, documents are read from the origin only. A range that breaks off continues at the next source.
+    """
+
+    def __init__(self, origin: Source, mirrors: Sequence[Source], observer: Observer, *, is_signed: bool) -> None:
+        super().__init__(origin)
+        self._mirrors = [_Mirror(mirror) for mirror in mirrors]
+        self._observer = observer
+        self._is_signed = is_signed
+        self._read_from: dict[str, _Mirror] = {}  # by the key of a document
+        self._past_caches: dict[tuple[str, int, int], _Mirror] = {}  # mirrors to ask once more for wrong bytes
+        self._lacking: set[tuple[str, str]] = set()  # mirror and directory of packs that were reported as missing
+
+    async def read(self, key: str, limit: int) -> bytes:
+        """See `Source.read`."""
+        self._read_from.pop(key, None)
+        for mirror in self._mirrors if self._is_signed else ():
+            if mirror.has(key):
+                try:
+                    document = await mirror.source.read(key, limit)
+                except ModelsInitError as error:
+                    self._failed(mirror, key, error)
+                    continue
+                self._read_from[key] = mirror
+                return document
+        return await super().read(key, limit)
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        """See `Source.get_range`."""
+        position = start
+        if mirror := self._past_caches.pop((key, start, stop), None):
+            position = await self._request(mirror, key, (position, stop), sink)
+        for mirror in self._mirrors:
+            while position < stop and mirror.has(key, position, stop):
+                position = await self._request_on_trial(mirror, key, (position, stop), sink)
+        if position < stop or position == start:
+            await super().get_range(key, position, stop, sink)
+
+    def report_wrong(self, key: str, start: int, stop: int, reason: str) -> bool:
+        """See `Source.report_wrong`. Every mirror that sent some of these bytes is given up."""
+        if mirror := self._read_from.pop(key, None):
+            self._drop(mirror, reason)
+            return True
+        suspects = [mirror for mirror in self._mirrors if mirror.is_suspect(key, start, stop)]
+        for mirror in suspects:
+            if not mirror.is_dropped:
+                mirror.source.report_wrong(key, start, stop, reason)
+                self._past_caches[key, start, stop] = mirror
+                self._drop(mirror, reason)
+        return bool(suspects) or super().report_wrong(key, start, stop, reason)
+
+    def recompressed(self, key: str) -> Archive | None:
+        """See `Source.recompressed`."""
+        mirror = self._read_from.get(f"{key.rpartition('/')[0]}/{MANIFEST_NAME}")
+        return mirror.source.recompressed(key) if mirror else super().recompressed(key)
+
+    async def close(self) -> None:
+        """Close all sources."""
+        for source in (*(mirror.source for mirror in self._mirrors), self._inner):
+            await source.close()
+
+    async def _request_on_trial(self, mirror: _Mirror, key: str, rest: tuple[int, int], sink: Sink) -> int:
+        """Request a range as `_request` does, but one at a time until the mirror has sent a complete one."""
+        if mirror.is_proven:
+            return await self._request(mirror, key, rest, sink)
+        async with mirror.trial:
+            return await self._request(mirror, key, rest, sink) if mirror.needs_trial(key, *rest) else rest[0]
+
+    async def _request(self, mirror: _Mirror, key: str, rest: tuple[int, int], sink: Sink) -> int:
+        """Copy a range from a mirror; return the end of what it sent. Raises the errors of the sink."""
+        part = mirror.begin(key, *rest, sink)
+        try:
+            await part.task
+            mirror.is_proven, mirror.failures = True, 0
+        except asyncio.CancelledError:
+            if not part.is_abandoned or _is_cancelled():
+                raise
+        except _AbandonedError:
+            pass
+        except ModelsInitError as error:
+            if part.has_failed:
+                raise
+            if mirror.may_recover(error):
+                await asyncio.sleep(_PAUSE)
+            else:
+                self._failed(mirror, key, error)
+        finally:
+            mirror.running.discard(part)
+        return part.position
+
+    def _failed(self, mirror: _Mirror, key: str, error: ModelsInitError) -> None:
+        """Give up a mirror after an error; one that only lacks an object remains in use for others."""
+        if isinstance(error, NotFoundError):
+            mirror.missing.add(key)
+            self._report_lacking(mirror, key.rpartition("/")[0])
+        else:
+            self._drop(mirror, str(error).replace("MODELS_URL", "MODELS_MIRRORS"))
+
+    def _report_lacking(self, mirror: _Mirror, directory: str) -> None:
+        if (mirror.source.name, directory) not in self._lacking:
+            self._lacking.add((mirror.source.name, directory))
+            pack, _, version = directory.partition("/")
+            self._observer.event(
+                "mirror_lacks_pack",
+                level="warning",
+                mirror=mirror.source.name,
+                pack=pack,
+                version=version,
+                text="the pack is fetched from the next source",
+            )
+
+    def _drop(self, mirror: _Mirror, reason: str) -> None:
+        if not mirror.is_dropped:
+            mirror.drop()
+            self._observer.event(
+                "mirror_dropped",
+                level="warning",
+                mirror=mirror.source.name,
+                error=reason,
+                text="the run continues without this mirror",
+            )
+
+
+class _Mirror:
+    """The state of a mirror: `missing` are the keys of objects that it lacks, `running` the ranges being received."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.missing: set[str] = set()
+        self.is_proven = self.is_dropped = False
+        self.failures = 0  # since the last complete range
+        self.trial = asyncio.Lock()
+        self.running: set[_Part] = set()
+        self._parts: defaultdict[str, list[_Part]] = defaultdict(list)
+        self._reports: Counter[tuple[str, int, int]] = Counter()
+
+    def has(self, key: str, start: int = 0, stop: int = 0) -> bool:
+        """Return False if it is known that the mirror cannot send these bytes."""
+        if self.is_dropped or key in self.missing:
+            return False
+        return start == stop or not self.source.unavailable_reason(key, start, stop)
+
+    def needs_trial(self, key: str, start: int, stop: int) -> bool:
+        """Return True if the mirror may send this range and has not sent a complete one yet."""
+        return not self.is_proven and self.has(key, start, stop)
+
+    def may_recover(self, error: ModelsInitError) -> bool:
+        """Count a failed request; return True if it is worth another one.
+
+        A mirror that has not sent a complete range is not, nor is an overloaded one: there are other sources.
+        """
+        self.failures += 1
+        is_transient = isinstance(error, UnavailableError) and not error.overloaded
+        return is_transient and self.is_proven and self.failures < _FAILURES
+
+    def begin(self, key: str, start: int, stop: int, sink: Sink) -> _Part:
+        """Start to receive a range."""
+        part = _Part(sink, start)
+        part.task = asyncio.create_task(self.source.get_range(key, start, stop, part))
+        self._parts[key].append(part)
+        if not self.is_dropped:
+            self.running.add(part)
+        return part
+
+    def is_suspect(self, key: str, start: int, stop: int) -> bool:
+        """Return True if wrong bytes may be this mirror's; False for bytes that were reported more than twice."""
+        if not any(part.start < stop and start < part.position for part in self._parts[key]):
+            return False
+        self._reports[key, start, stop] += 1
+        return self._reports[key, start, stop] <= _REPORTS
+
+    def drop(self) -> None:
+        """Stop using the mirror, and all ranges that are being received from it."""
+        self.is_dropped = True
+        for part in self.running:
+            part.abandon()
+
+
+class _AbandonedError(Exception):
+    """A range was given up because its mirror is no longer used; internal."""
+
+
+class _Part(SinkWrapper):
+    """A range that a mirror sends from `start` on, up to `position` so far.
+
+    It is received in a task of its own, because the caller's task goes on when the mirror is given up.
+    """
+
+    task: asyncio.Task[None]
+
+    def __init__(self, inner: Sink, start: int) -> None:
+        super().__init__(inner)
+        self.start = self.position = start
+        self.is_abandoned = self.has_failed = self._is_busy = False
+
+    async def buffer_updated(self, count: int) -> None:
+        """See `Sink.buffer_updated`. Raises `_AbandonedError` if the mirror was given up."""
+        self.position += count
+        self._is_busy = True
+        try:
+            await super().buffer_updated(count)
+        except BaseException:
+            self.has_failed = True
+            raise
+        finally:
+            self._is_busy = False
+        if self.is_abandoned:
+            raise _AbandonedError
+
+    def abandon(self) -> None:
+        """Stop receiving: at once, or when the sink has accepted what it is processing."""
+        self.is_abandoned = True
+        if not self._is_busy:
+            self.task.cancel()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
