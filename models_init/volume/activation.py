@@ -75,6 +75,8 @@ class Switch:
         """Note in the history that the release was staged, unless it was the last one; on a read-only volume not."""
         if next(reversed(self.staged()), "") != release.id:
             with suppress(OSError):
+                if shorter := self._history.shortened():
+                    self._volume.replace(self._history.path, shorter)
                 self._history.append(release.id, STAGED)
 
     def staged(self) -> dict[str, float]:

@@ -13,6 +13,9 @@ BACK, STAGED = "back-to", "staged"
 """Kinds of lines: for a release that the operator rolled back to, and for one that was not activated."""
 
 
+_LONG = 1000  # lines; every start of a pod may add one
+
+
 class Entry(NamedTuple):
     """A line of the history: `kind` is empty for an installation or activation."""
 
@@ -25,12 +28,12 @@ class History:
     """The history file of a volume."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def entries(self) -> list[Entry]:
         """Return the lines, oldest first; torn lines name no release and are harmless."""
         try:
-            lines = self._path.read_text("utf-8", "replace").splitlines()
+            lines = self.path.read_text("utf-8", "replace").splitlines()
         except OSError:
             return []
         return [_entry(words) for line in lines if (words := line.split())]
@@ -53,18 +56,31 @@ class History:
         entries = self.entries()
         return {entry.release for entry in entries} - {entry.release for entry in entries if entry.kind != STAGED}
 
+    def shortened(self) -> bytes | None:
+        """Return the content without superseded stagings if there are many lines; None if the file may stay."""
+        entries = self.entries()
+        if len(entries) < _LONG:
+            return None
+        last = {entry.release: at for at, entry in enumerate(entries) if entry.kind == STAGED}
+        kept = (entry for at, entry in enumerate(entries) if entry.kind != STAGED or last[entry.release] == at)
+        return "".join(map(_line, kept)).encode()
+
     def append(self, release_id: str, kind: str = "") -> None:
         """Add a line durably. Raises `OSError`."""
-        line = " ".join(filter(None, [datetime.now(UTC).isoformat(timespec="seconds"), kind, release_id]))
-        if self._path.is_symlink():  # do not append to the file that it points to
-            os.unlink(self._path)
+        line = _line(Entry(datetime.now(UTC).isoformat(timespec="seconds"), kind, release_id))
+        if self.path.is_symlink():  # do not append to the file that it points to
+            os.unlink(self.path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o644)
+        descriptor = os.open(self.path, flags, 0o644)
         try:
-            os.write(descriptor, f"{line}\n".encode())
+            os.write(descriptor, line.encode())
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _line(entry: Entry) -> str:
+    return " ".join(filter(None, entry)) + "\n"
 
 
 def _entry(words: list[str]) -> Entry:

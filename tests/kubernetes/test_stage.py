@@ -145,6 +145,19 @@ def test_set_that_is_staged_again_counts_as_the_last_one(site: Site) -> None:
     assert (site.volume / "releases/.history").read_text().count(STAGED) == 3
 
 
+def test_history_of_many_starts_stays_short(staged: Site) -> None:
+    """Each start of a pod stages a set; of their lines only the last of each set counts."""
+    history = staged.volume / "releases/.history"
+    activation, staging = history.read_text().splitlines(keepends=True)
+    older = staging.replace(staging.split()[-1], "0123456789ab")
+    history.write_text(activation + (staging + older) * 600)
+    assert newer(staged, "--stage").code == 0
+    lines = history.read_text().splitlines(keepends=True)
+    assert lines[:3] == [activation, staging, older]
+    assert [line.split()[1:] for line in lines[3:]] == [staging.split()[1:]]
+    assert list(Switch(Volume(staged.volume)).staged()) == ["0123456789ab", staging.split()[-1]]
+
+
 def test_lost_history_loses_only_the_retention(staged: Site) -> None:
     (staged.volume / "releases/.history").unlink()
     assert staged.run("--wait", "0").code == 0
