@@ -186,12 +186,25 @@ async def test_waits_grow_exponentially_with_full_jitter(clock: RetryLog) -> Non
         assert 0.8 * ceiling < max(waits) <= ceiling
 
 
-async def test_wait_is_at_least_retry_after(clock: RetryLog) -> None:
-    """No wait is shorter than the service's Retry-After, even above the longest wait of the policy."""
-    inner = FakeSource({_KEY: _DATA}, broken(error=UnavailableError("busy", retry_after=45.0), times=2), broken())
-    assert await patient(clock, inner).read(_KEY, len(_DATA)) == _DATA
-    assert clock.waits[:2] == [45.0, 45.0]
-    assert clock.waits[2] <= 2.0
+async def test_jitter_is_added_to_retry_after(clock: RetryLog) -> None:
+    """No wait is shorter than the service's Retry-After, even above the longest wait of the policy, or the same."""
+    for overloaded in (False, True):
+        clock.waits.clear()
+        busy = UnavailableError("busy", retry_after=45.0, overloaded=overloaded)
+        inner = FakeSource({_KEY: _DATA}, broken(error=busy, times=2), broken())
+        assert await patient(clock, inner).read(_KEY, len(_DATA)) == _DATA
+        first, second, third = clock.waits
+        assert 45.0 < first <= 135.0
+        assert 45.0 < second <= 67.5
+        assert third <= 2.0
+
+
+async def test_jitter_ends_before_the_request_is_given_up(clock: RetryLog) -> None:
+    """A Retry-After within the time limit is always waited for, whatever the jitter."""
+    for _ in range(20):
+        busy = UnavailableError("busy", retry_after=290.0, overloaded=True)
+        assert await patient(clock, FakeSource({_KEY: _DATA}, broken(error=busy))).read(_KEY, len(_DATA)) == _DATA
+    assert all(290.0 <= wait < 300.0 for wait in clock.waits)
 
 
 async def test_retry_after_beyond_time_limit_ends_retries(clock: RetryLog) -> None:

@@ -1,16 +1,16 @@
 """Retry requests that fail transiently (source decorator).
 
-Only `UnavailableError` is retried. Waits grow exponentially with full jitter
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) and are never shorter than the service's
-`Retry-After`. A broken range is resumed where it broke off. Received bytes count as success: attempts and time are
-counted from the last progress, not from the beginning.
+Only `UnavailableError` is retried. `backoff` computes the waits; all requests to an overloaded source wait at one
+`gate`. A broken range is resumed where it broke off. Received bytes count as success: attempts and time are counted
+from the last progress, not from the beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -20,11 +20,12 @@ from tenacity import (
     retry_if_exception_type,
     stop_after_attempt,
     stop_before_delay,
-    wait_random_exponential,
 )
 
 from models_init.core.errors import UnavailableError
+from models_init.sources.wrappers.backoff import Backoff
 from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
+from models_init.sources.wrappers.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 _SUFFICIENT = 64 << 10
 """Bytes that reset the time limit. A source that sends only a byte now and then does not count as working."""
+
+_PAUSE_FACTOR = 4.0
+"""By which the pauses of an overloaded source grow: they reach the longest one after a few refusals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,19 @@ class RetryPolicy:
     first_seconds: float = 60.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
+    pause: tuple[float, float] = (4.0, 45.0)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = monotonic
+    uniform: Callable[[float, float], float] = random.uniform
+
+    def backoff(self) -> Backoff:
+        """Return the waits of a single request."""
+        return Backoff(self.first_wait, self.longest_wait, uniform=self.uniform)
+
+    def gate(self) -> Gate:
+        """Return a new gate for the requests of one run to one source; `pause` has its first and longest wait."""
+        first, longest = self.pause
+        return Gate(Backoff(first, longest, _PAUSE_FACTOR, self.uniform), self.clock, self.sleep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,7 @@ class RetryingSource(SourceWrapper):
     def __init__(self, inner: Source, policy: RetryPolicy, observer: RetryObserver) -> None:
         super().__init__(inner)
         self._policy = policy
+        self._gate = policy.gate()
         self._outage = _Outage(observer)
         self._answered = False
 
@@ -138,9 +154,7 @@ class RetryingSource(SourceWrapper):
         return await self._retried(lambda _: self._inner.names(directory))
 
     async def _retried(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
-        first, seconds = self._policy.first_seconds, self._policy.seconds
-        policy = self._policy if self._answered else replace(self._policy, seconds=min(first, seconds))
-        result = await _RetryLoop(policy, self).run(call)
+        result = await _RetryLoop(self._policy, self._gate, self, has_answered=self._answered).run(call)
         self.recovered()
         return result
 
@@ -192,11 +206,12 @@ class Retrier:
 
     def __init__(self, policy: RetryPolicy, observer: RetryObserver | None = None) -> None:
         self._policy = policy
+        self._gate = policy.gate()
         self._outage = _Outage(observer or NullRetryObserver())
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until it does not raise `UnavailableError`."""
-        result = await _RetryLoop(self._policy, self._outage).run(lambda _: call())
+        result = await _RetryLoop(self._policy, self._gate, self._outage, has_answered=True).run(lambda _: call())
         self._outage.recovered()
         return result
 
@@ -204,17 +219,17 @@ class Retrier:
 class _RetryLoop:
     """The attempts of one request.
 
-    tenacity's strategies decide about stopping and waiting, given the attempts and the time since the last progress
-    instead of since the first attempt. They have no side effects: the counters change only when an attempt begins and
-    when bytes arrive.
+    tenacity runs the attempts and decides when to give up, given the attempts and the time since the last progress
+    instead of since the first attempt. The counters change only when an attempt begins and when bytes arrive.
     """
 
-    def __init__(self, policy: RetryPolicy, observer: RetryObserver) -> None:
+    def __init__(self, policy: RetryPolicy, gate: Gate, observer: RetryObserver, *, has_answered: bool) -> None:
         self._policy = policy
+        self._seconds = policy.seconds if has_answered else min(policy.first_seconds, policy.seconds)
         self.clock = policy.clock
+        self._gate = gate
         self._observer = observer
-        self._backoff = wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
-        self._limit = stop_after_attempt(policy.attempts) | stop_before_delay(policy.seconds)
+        self._backoff = policy.backoff()
         self._attempt = 1
         self._attempts_before = 0  # attempts that had ended when bytes last arrived
         self._received = 0  # since the last progress
@@ -232,9 +247,27 @@ class _RetryLoop:
         )
 
         async def attempt() -> T:  # tenacity awaits only coroutine functions
-            return await call(self)
+            return await self._admitted(call)
 
         return await retrying(attempt)
+
+    async def _admitted(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
+        """Make one attempt when the gate admits it."""
+        arrived = self.clock()
+        await self._gate.enter()
+        if self._attempt == 1:  # the source did not fail this request while it waited for others
+            self._last_progress += self.clock() - arrived
+        try:
+            result = await call(self)
+        except UnavailableError as error:
+            if error.overloaded:
+                self._gate.refused(error.retry_after or 0.0, self._left(error))
+            raise
+        else:
+            self._gate.succeeded()
+            return result
+        finally:
+            self._gate.leave()
 
     def progress(self, count: int, busy: float) -> None:
         """Record received bytes, and the seconds that the sink took, which do not count against the source."""
@@ -243,16 +276,21 @@ class _RetryLoop:
         self._last_progress += busy
         if self._received >= _SUFFICIENT:
             self._received, self._last_progress = 0, self.clock()
+            self._gate.answered()
         self._observer.recovered()
 
     def _begin(self, state: RetryCallState) -> None:
         self._attempt = state.attempt_number
 
     def _wait(self, state: RetryCallState) -> float:
-        return max(self._backoff(self._since_progress(state)), _error(state).retry_after or 0.0)
+        error, failures = _error(state), self._attempt - self._attempts_before
+        if error.overloaded:
+            return max(self._backoff.wait(failures), self._gate.closed_for())
+        return self._backoff.wait(failures, error.retry_after or 0.0, self._left(error))
 
     def _stop(self, state: RetryCallState) -> bool:
-        return self._limit(self._since_progress(state))
+        limit = stop_after_attempt(self._policy.attempts) | stop_before_delay(self._time_limit(_error(state)))
+        return limit(self._since_progress(state))
 
     def _since_progress(self, state: RetryCallState) -> RetryCallState:
         """Return a copy whose attempts and time are counted from the last progress.
@@ -261,12 +299,24 @@ class _RetryLoop:
         """
         since = copy(state)
         since.attempt_number -= self._attempts_before
-        since.start_time, since.outcome_timestamp = self._last_progress, self.clock()
+        since.start_time, since.outcome_timestamp = self._progress_before(_error(state)), self.clock()
         return since
 
+    def _progress_before(self, error: UnavailableError) -> float:
+        """Return the time of the last progress: that of any request if the service is overloaded, else of this one."""
+        return max(self._last_progress, self._gate.answered_at) if error.overloaded else self._last_progress
+
+    def _left(self, error: UnavailableError) -> float:
+        """Return the seconds until the request is given up."""
+        return self._time_limit(error) - (self.clock() - self._progress_before(error))
+
+    def _time_limit(self, error: UnavailableError) -> float:
+        """Return the longest time without progress: a service that reports overload has answered."""
+        return self._policy.seconds if error.overloaded else self._seconds
+
     def _report(self, state: RetryCallState) -> None:
-        left = self._policy.seconds - (self.clock() - self._last_progress)
-        self._observer.retrying(Retry(_error(state), state.upcoming_sleep, left))
+        error = _error(state)
+        self._observer.retrying(Retry(error, state.upcoming_sleep, self._left(error)))
 
 
 def _error(state: RetryCallState) -> UnavailableError:

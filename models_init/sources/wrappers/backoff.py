@@ -1,0 +1,43 @@
+"""Compute the wait before a retry: random, so that many runs do not return at the same moment.
+
+Without a `Retry-After` the wait is exponential with full jitter
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). A `Retry-After` is waited for completely,
+and the jitter is added to it: a service that sends the same value to a thousand clients would otherwise get all of them
+back at once.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_DOUBLINGS = 32  # far beyond any `longest`
+_FIRST_SPREAD, _LATER_SPREAD = 2.0, 0.5
+"""Jitter as a multiple of `Retry-After`. The first refusal often comes to many clients in the same second, so that they
+have to be spread widely; later ones come to each at another time (simulated with `scripts/simulate-fleet`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits whose range begins at `first` seconds and is multiplied by `factor` with each failure, up to `longest`."""
+
+    first: float
+    longest: float
+    factor: float = 2.0
+    uniform: Callable[[float, float], float] = random.uniform
+
+    def wait(self, failures: int, retry_after: float = 0.0, left: float = math.inf) -> float:
+        """Return the seconds to wait after this many failures in a row.
+
+        Jitter that is added to `retry_after` ends within the `left` seconds after which the request is given up.
+        """
+        window = min(self.longest, self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS))
+        if retry_after > 0:
+            spread = retry_after * (_FIRST_SPREAD if failures == 1 else _LATER_SPREAD)
+            window = min(max(window, spread), max(0.0, left - retry_after))
+        return retry_after + self.uniform(0.0, window)

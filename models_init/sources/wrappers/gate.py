@@ -1,0 +1,96 @@
+"""Send fewer requests to an overloaded service: one gate for all requests of a run to one source.
+
+A service that refuses requests (429, 503) refuses all connections of a run, and those of other sites. If each of them
+retried by itself, the retries alone could exceed the service's limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from models_init.sources.wrappers.backoff import Backoff
+
+_CALM = 16
+"""Successful requests without a refusal after which twice as many are admitted, and the next closing is shorter. In a
+fleet that exceeds the service's limit, waits therefore grow until few requests are refused, whatever the number of
+sites."""
+
+
+class Gate:
+    """Admits the requests of one run.
+
+    It is open until a request is refused. Then it admits half as many requests at once as were running. When the only
+    running request is refused, it closes for the service's `Retry-After` and a random time; then one request probes
+    while the others wait. Successes admit more of them, until none waits.
+    """
+
+    def __init__(self, backoff: Backoff, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._backoff = backoff
+        self._clock = clock
+        self._sleep = sleep
+        self._running = 0
+        self._most = math.inf  # requests that may run at once
+        self._opens_at = -math.inf
+        self._closings = 0  # less one for each `_CALM` successes since
+        self._successes = 0  # since the last refusal
+        self._waiting: list[asyncio.Future[None]] = []
+        self.answered_at = -math.inf
+        """Time of the last byte or response to any request."""
+
+    async def enter(self) -> None:
+        """Wait until a request may be sent; `leave` must be called when it has ended."""
+        while True:
+            if (wait := self.closed_for()) > 0:
+                await self._sleep(wait)
+            elif self._running >= self._most:
+                await self._until_change()
+            else:
+                break
+        self._running += 1
+
+    def leave(self) -> None:
+        """Record that a request has ended."""
+        self._running -= 1
+        self._wake()
+
+    def answered(self) -> None:
+        """Record that the service sent bytes."""
+        self.answered_at = self._clock()
+
+    def succeeded(self) -> None:
+        """Record that a request succeeded."""
+        self.answered()
+        self._successes += 1
+        if self._successes % _CALM == 0:
+            self._closings = max(0, self._closings - 1)
+            self._most = 2 * self._most if self._waiting else math.inf
+            self._wake()
+
+    def refused(self, retry_after: float, left: float) -> None:
+        """Record that the service refused a running request, which is given up after `left` seconds."""
+        others = self._running - 1
+        self._successes = 0
+        self._most = max(1, min(self._most, others // 2))
+        if not others and not self.closed_for():
+            self._closings += 1
+            self._opens_at = self._clock() + self._backoff.wait(self._closings, retry_after, left)
+
+    def closed_for(self) -> float:
+        """Return the seconds until the gate opens, 0 if it is open."""
+        return max(0.0, self._opens_at - self._clock())
+
+    async def _until_change(self) -> None:
+        change = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)

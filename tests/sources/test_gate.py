@@ -1,0 +1,162 @@
+"""The gate of an overloaded source: how many requests it admits, and when; no test waits in real time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.core.errors import UnavailableError
+from models_init.sources.wrappers.backoff import Backoff
+from models_init.sources.wrappers.gate import Gate
+from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
+from tests.clock import FakeClock
+from tests.fleet.loop import run_simulated
+from tests.sources.collecting_sink import Collected
+from tests.sources.fake import FOREVER, Broken, FakeSource
+from tests.sources.retry_log import RetryLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_init.sources.source import Sink
+
+_DATA = bytes(300_000)
+_BUSY = UnavailableError("busy", retry_after=20.0, overloaded=True)
+
+
+def longest(_low: float, high: float) -> float:
+    """Return the longest wait instead of a random one."""
+    return high
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def gate(clock: FakeClock) -> Gate:
+    return Gate(Backoff(4.0, 60.0, 4.0, longest), clock, clock.sleep)
+
+
+async def entered(gate: Gate, count: int) -> int:
+    """Let this many requests try to enter; return the number of those that did."""
+    tasks = [asyncio.create_task(gate.enter()) for _ in range(count)]
+    await asyncio.sleep(0.0)
+    inside = sum(task.done() for task in tasks)
+    for task in tasks:
+        task.cancel()
+    return inside
+
+
+async def test_open_gate_admits_all(gate: Gate) -> None:
+    assert await entered(gate, 64) == 64
+
+
+async def test_refusal_halves_running_requests(gate: Gate, clock: FakeClock) -> None:
+    """With others in progress, the service does answer: the gate stays open for half as many."""
+    assert await entered(gate, 17) == 17
+    gate.refused(20.0, 300.0)
+    gate.leave()
+    assert gate.closed_for() == 0.0
+    for _ in range(9):
+        assert await entered(gate, 1) == 0
+        gate.succeeded()
+        gate.leave()
+    assert await entered(gate, 8) == 1
+    assert clock.waits == []
+
+
+async def test_gate_closes_when_only_request_is_refused(gate: Gate, clock: FakeClock) -> None:
+    """It opens after Retry-After and the jitter, for one request; a success does not admit the others at once."""
+    await gate.enter()
+    gate.refused(20.0, 300.0)
+    gate.leave()
+    began = clock.now
+    tasks = [asyncio.create_task(gate.enter()) for _ in range(16)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert clock.now - began == 20.0 + 2 * 20.0
+    assert sum(task.done() for task in tasks) == 1
+    gate.succeeded()
+    gate.leave()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert sum(task.done() for task in tasks) == 2
+    for task in tasks:
+        task.cancel()
+
+
+async def test_pauses_grow_without_retry_after_and_shrink_after_successes(gate: Gate, clock: FakeClock) -> None:
+    async def pause() -> float:
+        await gate.enter()
+        gate.refused(0.0, 300.0)
+        gate.leave()
+        wait = gate.closed_for()
+        clock.now += wait
+        return wait
+
+    assert [await pause() for _ in range(4)] == [4.0, 16.0, 60.0, 60.0]
+    for _ in range(32):
+        await gate.enter()
+        gate.succeeded()
+        gate.leave()
+    assert await pause() == 60.0
+    for _ in range(64):
+        await gate.enter()
+        gate.succeeded()
+        gate.leave()
+    assert await pause() == 4.0
+
+
+@pytest.mark.parametrize("style", [(0.0, 4.0), (10.0, 30.0), (30.0, 90.0)], ids=["none", "10-s", "30-s"])
+def test_refused_run_sends_one_request_at_a_time(style: tuple[float, float]) -> None:
+    """Sixteen connections that are all refused become one probe for each pause, until the source answers."""
+    retry_after, longest_pause = style
+
+    async def refused_connections() -> tuple[Sequence[float], int]:
+        loop, log = asyncio.get_running_loop(), RetryLog()
+        busy = UnavailableError("busy", retry_after=retry_after, overloaded=True)
+        inner = _TimedSource({"pack": _DATA}, Broken(busy, times=16 + 2))
+        source = RetryingSource(inner, RetryPolicy(clock=loop.time), log)
+        await asyncio.gather(*(source.get_range("pack", 0, 1000, Collected()) for _ in range(16)))
+        return inner.times, inner.most_at_once
+
+    times, most_at_once = run_simulated(refused_connections())
+    assert times[:16] == [0.0] * 16
+    assert min(times[16:]) >= retry_after
+    assert times[16] <= longest_pause
+    assert len({*times[16:19]}) == 3
+    assert most_at_once == 1
+    assert len(times) == 16 + 2 + 16
+
+
+def test_run_is_given_up_when_no_request_is_answered() -> None:
+    """The time limit is that of the source: requests that wait at the gate do not extend it."""
+
+    async def refused_forever() -> float:
+        loop = asyncio.get_running_loop()
+        inner = FakeSource({"pack": _DATA}, Broken(_BUSY, times=FOREVER))
+        source = RetryingSource(inner, RetryPolicy(clock=loop.time), RetryLog())
+        calls = [source.read("pack", len(_DATA)) for _ in range(8)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert results == [_BUSY] * 8
+        return loop.time()
+
+    assert 200.0 < run_simulated(refused_forever()) < 600.0
+
+
+class _TimedSource(FakeSource):
+    """Records the time of each request; `most_at_once` is counted after the first 16."""
+
+    def __init__(self, objects: dict[str, bytes], *faults: Broken) -> None:
+        super().__init__(objects, *faults)
+        self.times: list[float] = []
+
+    async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
+        self.times.append(asyncio.get_running_loop().time())
+        if len(self.times) == 17:
+            self.most_at_once = 0
+        await super().get_range(key, start, stop, sink)
