@@ -9,7 +9,7 @@ import sys
 from models_init.formats.manifest import MIB
 from tests.fleet.report import as_json, as_text
 from tests.fleet.service import ServiceLimits
-from tests.fleet.simulation import Fleet, simulate
+from tests.fleet.simulation import SimulatedFleet, simulate
 from tests.fleet.source import Faults
 
 _BIT = 1 / 8  # bytes
@@ -22,10 +22,10 @@ def main() -> None:
     sys.stdout.write(f"{json.dumps(as_json(outcome)) if options.json else as_text(outcome)}\n")
 
 
-def fleet_of(options: argparse.Namespace) -> Fleet:
+def fleet_of(options: argparse.Namespace) -> SimulatedFleet:
     """Return the fleet that the options describe."""
     begin, end = options.outage
-    return Fleet(
+    return SimulatedFleet(
         sites=options.sites,
         machines=options.machines,
         size=int(options.size * MIB),

@@ -14,7 +14,7 @@ from models_init.install.start_delay import start_delay
 from tests.fleet.loop import run_simulated
 from tests.fleet.machine import Machine
 from tests.fleet.service import Line, ServiceLimits, SimulatedService, Traffic
-from tests.fleet.source import CachedSource, Faults, SimulatedSource, SiteCache
+from tests.fleet.source import CachedSource, Faults, SimulatedSource, SimulatedCache
 from tests.manifests import manifest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SLOW = 10  # times slower is the line of a slow site
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class SimulatedFleet:
     """The options of a simulation: sizes in bytes, rates in bytes per second, times in seconds, shares from 0 to 1.
 
     All machines start within `window`. Those of one site share its line, and a cache if `cache` is true. `mirrors` is
@@ -55,7 +55,7 @@ class Fleet:
 class Outcome:
     """A finished simulation: the results of all machines, the traffic of the origin, and the bytes a machine needs."""
 
-    fleet: Fleet
+    fleet: SimulatedFleet
     machines: list[MachineResult]
     traffic: Traffic
     needed: int
@@ -84,12 +84,12 @@ class Outcome:
         return Counter(code for machine in self.machines for code in machine.codes)
 
 
-def simulate(fleet: Fleet) -> Outcome:
+def simulate(fleet: SimulatedFleet) -> Outcome:
     """Run the simulation. The same options give the same outcome."""
     return run_simulated(_simulate(fleet))
 
 
-async def _simulate(fleet: Fleet) -> Outcome:
+async def _simulate(fleet: SimulatedFleet) -> Outcome:
     world = _World(fleet, asyncio.get_running_loop())
     machines = [world.run_machine(*place) for place in world.places()]
     results = await asyncio.gather(*machines)
@@ -101,7 +101,7 @@ async def _simulate(fleet: Fleet) -> Outcome:
 class _World:
     """The services, and the pack that all machines install."""
 
-    def __init__(self, fleet: Fleet, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, fleet: SimulatedFleet, loop: asyncio.AbstractEventLoop) -> None:
         self._fleet = fleet
         self._loop = loop
         self.origin = SimulatedService(fleet.limits, loop.time, fleet.faults.outage)
@@ -109,17 +109,17 @@ class _World:
         self._pack: Manifest = manifest({"model.bin": [(_CHUNK, _CHUNK)] * max(1, fleet.size // _CHUNK)})
         self.needed = changed_chunks(self._pack, fleet.changed, random.Random(fleet.seed))
 
-    def places(self) -> list[tuple[int, int, Line, SiteCache | None]]:
+    def places(self) -> list[tuple[int, int, Line, SimulatedCache | None]]:
         """Return number of the site, number of the machine, line and cache for each machine."""
         fleet, places = self._fleet, []
         for site in range(fleet.sites):
             rate = fleet.line / (_SLOW if site < fleet.slow_sites * fleet.sites else 1)
             line = Line(rate, fleet.connection, self._loop)
-            cache = SiteCache() if fleet.cache else None
+            cache = SimulatedCache() if fleet.cache else None
             places += [(site, machine, line, cache) for machine in range(fleet.machines)]
         return places
 
-    async def run_machine(self, site: int, machine: int, line: Line, cache: SiteCache | None) -> MachineResult:
+    async def run_machine(self, site: int, machine: int, line: Line, cache: SimulatedCache | None) -> MachineResult:
         fleet, name = self._fleet, f"{self._fleet.seed} {site} {machine}"
         chance = random.Random(name)
         services = [self.origin, *self._mirrors]

@@ -98,7 +98,7 @@ class SimulatedSource:
         """Do nothing."""
 
 
-class SiteCache:
+class SimulatedCache:
     """The slices that a site's cache has, or is fetching."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class SiteCache:
 class CachedSource(SourceWrapper):
     """A source behind a site's cache, which fetches a missing slice once and passes on refusals."""
 
-    def __init__(self, direct: SimulatedSource, cache: SiteCache) -> None:
+    def __init__(self, direct: SimulatedSource, cache: SimulatedCache) -> None:
         super().__init__(direct)
         self._direct = direct
         self._cache = cache
