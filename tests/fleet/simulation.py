@@ -14,7 +14,7 @@ from models_init.install.start_delay import start_delay
 from tests.fleet.loop import run_simulated
 from tests.fleet.machine import Machine
 from tests.fleet.service import Line, ServiceLimits, SimulatedService, Traffic
-from tests.fleet.source import CachedSource, Faults, SimulatedSource, SimulatedCache
+from tests.fleet.source import CachedSource, Faults, SimulatedCache, SimulatedSource
 from tests.manifests import manifest
 
 if TYPE_CHECKING:
