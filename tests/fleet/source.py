@@ -79,8 +79,9 @@ class SimulatedSource:
         """See `Source.names`."""
         return []
 
-    def bypass_caches(self, _key: str) -> None:
-        """See `Source.bypass_caches`."""
+    def report_wrong(self, _key: str, _start: int, _stop: int, _reason: str) -> bool:
+        """See `Source.report_wrong`."""
+        return False
 
     def recompressed(self, _key: str) -> Archive | None:
         """See `Source.recompressed`."""
