@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -126,6 +128,16 @@ def test_executable_bit_is_kept(tmp_path: Path) -> None:
     stream = [layer(regular("models/nl-nl/run", b"#!", 0o700), hard("models/nl-nl/too", "models/nl-nl/run"))]
     unpacked(stream, tmp_path / "tree")
     assert [(tmp_path / "tree/nl-nl" / name).stat().st_mode & 0o777 for name in ("run", "too")] == [0o755, 0o755]
+
+
+def test_hard_link_becomes_a_copy_where_the_volume_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    upper = layer(regular("models/nl-nl/run", b"#!", 0o755), hard("models/nl-nl/too", "models/nl-nl/run"))
+    assert unpacked([upper], tmp_path / "tree") == {"run": b"#!", "too": b"#!"}
+    assert (tmp_path / "tree/nl-nl/too").stat().st_mode & 0o777 == 0o755
 
 
 def _zstd(window_log: int) -> Callable[[bytes], bytes]:

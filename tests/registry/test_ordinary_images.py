@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -9,15 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.core.errors import UsageError
 from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_NAME
+from models_init.install.trust import AcceptUnsigned
+from models_init.publish.bundle.contents import BundleRequest, plan_bundle
 from models_init.publish.pack.version_directory import ARCHIVE_NAME
+from models_init.sources.oci.registry import RegistryAccess
+from models_init.sources.oci.source import OciSource
 from tests.archive.archives import file
 from tests.archive.images import directory, layer, link, regular
 from tests.registry import builders
+from tests.registry.conftest import pull_from
 from tests.registry.tools import podman
+from tests.services import cloud_registry
 from tests.services.registry import Layer, serve
-from tests.site import COMMON, NEWER
+from tests.site import COMMON, DUTCH, NEWER
+from tests.tokens import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +247,33 @@ def test_image_of_an_index_is_installed(image_site: Site, mirror: Registry) -> N
     mirror.put_manifest(repository, "2026.04", json.dumps(index).encode(), oci.IMAGE_INDEX)
     assert image_site.run().code == 0
     assert _files(image_site) == ["final"]
+
+
+def test_secrets_appear_in_no_output_and_no_file(
+    registry_site: Site, packs: Packs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither the password nor a token nor the URL of a data host, also where an image is refused."""
+    with serve(tmp_path_factory.mktemp("secrets")) as registry, cloud_registry.serve(registry) as cloud:
+        site = _site(registry_site, registry, packs, "models").but(**pull_from(cloud), MODELS_LOG_LEVEL="debug")
+        registry.push_image("models/nl-nl", "2026.04", [Layer.gzip(plain) for plain in (_MODELS, _top("old"))])
+        registry.push_image("models/nl-nl", "2026.07", [Layer.gzip(layer(link("models/nl-nl/a", "/etc/passwd")))])
+        runs = [site.run(), site.run(REALTIME_LANGUAGE_VERSION=NEWER.version)]
+        counts = cloud.counts
+    assert [done.code for done in runs] == [0, 10]
+    texts = [text for done in runs for text in (done.out, done.err)]
+    texts += [path.read_text() for path in site.volume.rglob("*.json*")]
+    assert len(texts) > 7
+    assert [text for text in texts if cloud_registry.PASSWORD in text or leaks(text)] == []
+    assert counts["ranges"] > 2
+    assert counts["authorization at the data host"] == 0
+
+
+def test_image_is_not_put_into_a_bundle(image_site: Site, mirror: Registry) -> None:
+    mirror.push_image(_repository(image_site), "2026.04", [Layer.gzip(_MODELS)])
+    source = OciSource(RegistryAccess(f"http://{mirror.host}", _repository(image_site).rpartition("/")[0]))
+    request = BundleRequest((DUTCH,), "site", {}, 0, None, (), ())
+    with pytest.raises(UsageError, match="a bundle cannot contain the ordinary image of nl-nl"):
+        asyncio.run(plan_bundle(request, source, AcceptUnsigned()))
 
 
 def test_other_directory_of_the_image_is_installed(image_site: Site, mirror: Registry) -> None:

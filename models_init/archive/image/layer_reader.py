@@ -29,7 +29,10 @@ _NAME_LIMIT = 4096  # characters: PATH_MAX of Linux; longer names are rejected w
 
 
 class Kind(Enum):
-    """The kind of an entry. `OTHER` is one that a pack cannot contain, `HIDDEN` a file that an upper layer hides."""
+    """The kind of an entry.
+
+    `OTHER` is an entry that a pack cannot contain, `HIDDEN` a file that an upper layer will remove.
+    """
 
     FILE = auto()
     DIRECTORY = auto()
@@ -46,9 +49,8 @@ class LayerItem:
     """An entry of a layer; `parts` is its path in the image.
 
     A whiteout has the path of the entry that it hides, an opaque marker that of its directory. `target` is that of a
-    link, or says what an entry of the kind `OTHER` is, or which layer hides a file. `digest` is that which the content
-    of a file must have; empty if the digest of the whole layer is verified. `content` can be read until the next entry
-    is requested.
+    link, or says what an entry of the kind `OTHER` is. `digest` is that which the content of a file must have; empty
+    if the digest of the whole layer is verified. `content` can be read until the next entry is requested.
     """
 
     kind: Kind

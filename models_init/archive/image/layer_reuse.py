@@ -46,7 +46,7 @@ class InstalledLayer(NamedTuple):
             if entry.kind != "file":
                 yield LayerItem(_KINDS[entry.kind], parts, entry.target)
             elif entry.hidden_by:
-                yield LayerItem(Kind.HIDDEN, parts, entry.hidden_by)
+                yield LayerItem(Kind.HIDDEN, parts)
             else:
                 file = self.files[entry.name]
                 content = self._content(file)
@@ -70,7 +70,6 @@ class InstalledLayer(NamedTuple):
 def find_layers(volume: Volume, ref_name: str, image: OrdinaryImage) -> dict[int, InstalledLayer]:
     """Return the layers of `image` that installed packs contain, by number. Blocks: for worker threads."""
     found: dict[int, InstalledLayer] = {}
-    above = {layer.diff_id for layer in image.layers}
     for tree in volume.seed_trees({ref_name}):
         content: Manifest | None = None
         with suppress(OSError, ManifestError):
@@ -80,7 +79,7 @@ def find_layers(volume: Volume, ref_name: str, image: OrdinaryImage) -> dict[int
             known = {layer.diff_id: layer for layer in content.image.layers}
             for number, layer in enumerate(image.layers):
                 entries = known[layer.diff_id].entries if layer.diff_id in known else None
-                hiding = {upper.diff_id for upper in image.layers[number + 1 :]} & above
+                hiding = {upper.diff_id for upper in image.layers[number + 1 :]}
                 if number not in found and entries is not None and _is_complete(entries, files, hiding):
                     found[number] = InstalledLayer(tree.root, entries, files)
     return found

@@ -89,8 +89,6 @@ class ImageTree:
             case Kind.OPAQUE:
                 self._record(item.parts, "opaque")
                 self._empty(self._directory(item.parts, item), item.parts)
-            case Kind.HIDDEN:
-                self._record(item.parts, "file").hidden_by = item.target
             case Kind.DIRECTORY:
                 self._add_directory(item)
             case _:
@@ -170,7 +168,7 @@ class ImageTree:
         self._require_free(parent, item)
         node = self._leaf(item)
         match node.kind:
-            case Kind.FILE:
+            case Kind.FILE | Kind.HIDDEN:
                 node.entry = self._record(item.parts, "file")
             case Kind.SYMBOLIC_LINK:
                 node.entry = self._record(item.parts, "link", node.target)
@@ -187,6 +185,8 @@ class ImageTree:
     def _leaf(self, item: LayerItem) -> Node:
         if item.kind == Kind.HARD_LINK:
             return self._hard_link(item)
+        if item.kind == Kind.HIDDEN:
+            return Node(Kind.HIDDEN, self._layer, "a file of a layer that was not fetched")
         if item.kind != Kind.FILE:
             return Node(item.kind, self._layer, item.target)
         if not self.is_inside(item.parts):
