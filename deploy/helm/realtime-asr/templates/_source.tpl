@@ -23,6 +23,14 @@ a new token reach a running pod. The kubelet takes up to two minutes for that, h
 - name: MODELS_PREFIX
   value: {{ . | quote }}
 {{- end }}
+{{- with .mirrors }}
+- name: MODELS_MIRRORS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .registry.imagePath }}
+- name: MODELS_IMAGE_PATH
+  value: {{ . | quote }}
+{{- end }}
 {{- if eq $kind "azure" }}
 - name: MODELS_SAS_TOKEN_FILE
   value: /run/secrets/models-sas/token
