@@ -66,11 +66,11 @@ def test_each_combination_of_files_is_valid(directory: Path, overlays: tuple[str
 
 
 def test_legacy_overlay_differs_only_in_its_two_services_and_their_source(directory: Path) -> None:
-    """Both services are that of the other overlay, with another source and a longer wait for the lock."""
+    """Both are that of the other overlay, with another source, a longer wait for the lock, and more memory."""
     bucket, legacy = config(directory)["services"], config(directory, first=LEGACY)["services"]
     assert legacy.keys() == bucket.keys() - {INIT} | set(LEGACY_INITS)
     changes = {"MODELS_URL": "oci://scriptixrt.azurecr.io/asr", "MODELS_LOCK_SECONDS": "86400"}
-    wanted = {**bucket[INIT], "environment": {**bucket[INIT]["environment"], **changes}}
+    wanted = {**bucket[INIT], "environment": {**bucket[INIT]["environment"], **changes}, "mem_limit": str(320 << 20)}
     assert [legacy[name] for name in LEGACY_INITS] == [wanted, wanted]
     waits = legacy[ENGINE].pop("depends_on")
     assert {name: waits[name]["condition"] for name in waits} == dict.fromkeys(

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from models_init.core.pack_ref import PackRef
+from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.publish.pack.version_directory import ARCHIVE_NAME
+from tests.archive.images import directory, layer, regular
 from tests.container.site import ENGINE, FIRST, LEGACY, LEGACY_HOST_NETWORK, LEGACY_INITS, ONPREM
 from tests.container.test_compose import ask
 from tests.container.test_support import support
 from tests.publish.packs import built
 from tests.samples import MIB, Shape, write_tree
 from tests.services import cloud_registry, registry
+from tests.services.registry import Layer
 from tests.tokens import leaks
 
 if TYPE_CHECKING:
@@ -33,11 +38,11 @@ _SMALL = Shape(texts=12, weights=(3 * MIB,), dense=(2 * MIB + 1,))
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Run a registry with two packs, which needs a pull token and redirects to a data host."""
-    directory = tmp_path_factory.mktemp("packs")
+    vendor = tmp_path_factory.mktemp("packs")
     with registry.serve(tmp_path_factory.mktemp("registry")) as served:
         for ref in _PACKS:
-            built(write_tree(directory / "trees" / ref.name, _SMALL, ref.name), directory / "out", ref, level=1)
-            version = directory / "out" / ref.name / ref.version
+            built(write_tree(vendor / "trees" / ref.name, _SMALL, ref.name), vendor / "out", ref, level=1)
+            version = vendor / "out" / ref.name / ref.version
             documents = {MANIFEST_NAME: (version / MANIFEST_NAME).read_bytes()}
             served.push(f"models/{ref.name}", ref.version, documents, (version / ARCHIVE_NAME).read_bytes())
         with cloud_registry.serve(served) as front:
@@ -88,6 +93,23 @@ def test_services_run_in_any_order(legacy_site: ContainerSite, order: tuple[str,
         assert _exit_code(legacy_site, service) == 0
         assert {path.name for path in (legacy_site.volume / "current").iterdir()} >= {"nl-nl", "common"}
     assert any(line.startswith("nothing to do: release ") for line in legacy_site.log(order[1]))
+
+
+def test_ordinary_images_are_installed_within_the_memory_limit(legacy_site: ContainerSite, cloud: Cloud) -> None:
+    """The layer of the language has the largest zstd window that is accepted, and is larger than that."""
+    weights = random.Random("weights").randbytes(34 * MIB) * 4
+    plain = layer(directory("models"), directory("models/nl-nl"), regular("models/nl-nl/final.weights", weights))
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=27, enable_ldm=True)
+    blob = zstandard.ZstdCompressor(compression_params=parameters).compress(plain)
+    cloud.registry.push_image("models/legacy/nl-nl", "2026.04", [Layer(blob, plain, oci.LAYER_TAR_ZSTD)])
+    common = layer(directory("models"), directory("models/common"), regular("models/common/phones.txt", b"a b\n"))
+    cloud.registry.push_image("models/legacy/common", "2026.04", [Layer.gzip(common)])
+
+    legacy_site.set(MODELS_URL=f"oci://{cloud.host}/models/legacy")
+    legacy_site.compose("up", "--detach")
+    assert [_exit_code(legacy_site, service) for service in LEGACY_INITS] == [0, 0]
+    assert ask(legacy_site)["packs"] == {"nl-nl": "2026.04", "common": "2026.04"}
+    assert (legacy_site.volume / "current/nl-nl/final.weights").read_bytes() == weights
 
 
 def test_token_without_the_language_is_the_last_line_of_the_log(
