@@ -1,0 +1,43 @@
+"""The chart agrees with the program, and its names are valid for every release."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import yaml
+
+from models_init import __version__
+from models_init.cli.compose_overlay import configuration
+from tests.kubernetes.chart import CHART, parse
+
+if TYPE_CHECKING:
+    from tests.services.chart_tools import Helm
+
+_LONGEST = {"CronJob": 52, "StatefulSet": 52}
+"""Longest names of kinds whose controllers append something for pods and labels; 63 for all others."""
+_OF_DOCKER = re.compile(r"resolver |set \$engine |proxy_pass |listen ")
+
+
+def test_default_image_is_that_of_this_version() -> None:
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+
+
+def test_longest_release_name_gives_valid_names(helm: Helm) -> None:
+    release = "a-release-name-of-fifty-three-characters-in-lower-case"[:53].rstrip("-")
+    values = CHART / "ci/k3s-values.yaml"
+    longest = "languages.abc-defgh-ijklm.replicas=1"
+    objects = parse(helm.run("template", release, CHART, "--values", values, "--set", longest))
+    names = [(thing["kind"], thing["metadata"]["name"]) for thing in objects]
+    assert len(set(names)) == len(names)
+    for kind, name in names:
+        assert len(name) <= _LONGEST.get(kind, 63), f"{kind} {name}"
+        assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name), f"{kind} {name}"
+
+
+def test_gateway_has_the_directives_of_the_gateway_of_compose() -> None:
+    """Only what names the engines differs: Docker's addresses change, those of Services do not."""
+    ours = {line.strip() for line in (CHART / "files/gateway.conf").read_text().splitlines()}
+    routes = re.compile(r"location |rewrite |return 404 ")
+    theirs = {line.strip() for line in configuration(["nl-nl"]).splitlines() if not routes.search(line)}
+    assert {line for line in theirs - ours if not _OF_DOCKER.match(line) and not line.startswith("#")} == set()
