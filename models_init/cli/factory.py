@@ -13,6 +13,7 @@ from models_init.sources.http.proxies import unusable_no_proxy_entries
 from models_init.sources.open_source import (
     SourceAccess,
     is_loopback,
+    is_registry,
     is_remote,
     open_probe,
     open_source,
@@ -77,6 +78,13 @@ def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
     """Return the signature policy of the settings. Raises `UsageError`."""
     keys = settings.read_public_keys()
     return RequireSignature(keys, observer) if keys else AcceptUnsigned()
+
+
+def require_usable_token(settings: Settings) -> None:
+    """Raise the errors of the token and of the CA file that are known without a network; mirrors may need neither."""
+    if is_remote(settings.url) and not is_registry(settings.url) and not settings.mirrors:
+        _check_files(settings)
+        _probe_access(settings).usable_token()
 
 
 def ignored_no_proxy_entries(settings: Settings) -> tuple[str, ...]:

@@ -166,6 +166,13 @@ class Settings(BaseModel):
         "60",
         "when a token that worked is refused, wait this long for a newer one in MODELS_SAS_TOKEN_FILE",
     )
+    start_spread: Annotated[float, PlainValidator(values.seconds_or_none)] = _setting(
+        "MODELS_START_SPREAD",
+        "--start-spread",
+        "",
+        "before a download wait up to this long, a time that differs from site to site, so that many sites do not "
+        "start at once",
+    )
     total_seconds: Annotated[float, PlainValidator(values.seconds_or_none)] = _setting(
         "MODELS_TOTAL_SECONDS",
         "--total-seconds",

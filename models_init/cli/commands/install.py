@@ -9,6 +9,7 @@ from models_init.cli.licenses import license_content, record_license, require_li
 from models_init.cli.result import Result, installed_content
 from models_init.cli.retry_report import RetryReport
 from models_init.cli.session import locked, open_context, run_observed
+from models_init.cli.start_spread import wait_for_start
 from models_init.cli.up_to_date import nothing_to_do
 from models_init.install.install import Installation
 from models_init.output import render
@@ -30,6 +31,7 @@ def run(_command: Command, settings: Settings) -> Result:
 async def install(settings: Settings, observer: Observer) -> Result:
     """Install and activate the packs that the environment names."""
     licenses, retries = report_licenses(settings, observer), RetryReport(observer)
+    await wait_for_start(settings, observer)
     async with open_context(settings, observer, retries) as context, locked(context, "install", settings.lock_seconds):
         if done := nothing_to_do(settings):  # another run, which held the lock, has installed it
             return done

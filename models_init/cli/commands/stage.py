@@ -10,6 +10,7 @@ from models_init.cli.licenses import license_content
 from models_init.cli.result import Result
 from models_init.cli.retry_report import RetryReport
 from models_init.cli.session import locked, open_context, run_observed
+from models_init.cli.start_spread import wait_for_start
 from models_init.cli.up_to_date import nothing_to_stage
 from models_init.install.install import Installation
 from models_init.output import render
@@ -28,6 +29,7 @@ def run(_command: Command, settings: Settings) -> Result:
 async def stage(settings: Settings, observer: Observer) -> Result:
     """Install the packs as a release that is not activated."""
     licenses, retries = report_licenses(settings, observer), RetryReport(observer)
+    await wait_for_start(settings, observer)
     async with open_context(settings, observer, retries) as context, locked(context, "stage", settings.lock_seconds):
         if done := nothing_to_stage(settings):  # another run, which held the lock, has staged it
             return done

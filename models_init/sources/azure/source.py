@@ -67,6 +67,16 @@ class ContainerAccess:
     renewal: TokenRefresh | None = None
     setting: str = "MODELS_URL"
 
+    def usable_token(self) -> SasToken | None:
+        """Return the token, None if there is to be none.
+
+        Raises `AccessError` if no service would accept it, and the errors of `read_token`.
+        """
+        token = SasToken.make(self.read_token()) if self.read_token else None
+        if token and (flaw := token.flaw(urlsplit(self.url).scheme)):
+            raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
+        return token
+
 
 class AzureSource:
     """The blobs of `access.url` whose names begin with `access.prefix`; their keys are the names without the prefix."""
@@ -75,15 +85,13 @@ class AzureSource:
         self._access = access
         self._base = access.url.rstrip("/")
         self._http = HttpClient(self._base, access.transport)
-        self._token = SasToken.make(access.read_token()) if access.read_token else None
+        self._token = access.usable_token()
         self._etags: dict[str, str] = {}
         self._uncached: set[str] = set()  # keys that are requested with `Cache-Control: no-cache`
         self._caches: dict[str, str] = {}  # the cache that sent the latest range of a key, for messages
         self._accepted: SasToken | None = None  # the latest token that the service accepted
         self._not_renewed: SasToken | None = None  # the token for which no replacement came in time
         self._renewing = asyncio.Lock()
-        if self._token and (flaw := self._token.flaw(self._scheme)):
-            raise AccessError(f"the SAS token {flaw}; {GET_A_TOKEN} and run again")
 
     @property
     def name(self) -> str:
