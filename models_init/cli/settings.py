@@ -149,7 +149,7 @@ class Settings(BaseModel):
         "MODELS_CA_FILE", "--ca-file", "", "file with the CA certificates to trust, instead of the system's"
     )
     allow_http: Annotated[bool, PlainValidator(values.yes_no)] = _setting(
-        "MODELS_ALLOW_HTTP", "--allow-http", "no", "yes: allow http:// to other machines"
+        "MODELS_ALLOW_HTTP", "--allow-http", "no", "yes: allow http:// to other machines, and registries without TLS"
     )
     idle_seconds: _Seconds = _setting(
         "MODELS_IDLE_SECONDS", "--idle-seconds", "30", "give up a connection after this long without data"

@@ -97,6 +97,12 @@ async def test_plain_http_is_used_only_if_it_is_allowed(open_registry: Registry)
         await _read(RegistryAccess(url, PREFIX))
 
 
+def test_check_reports_a_connection_without_encryption(registry_site: Site, open_registry: Registry) -> None:
+    done = registry_site.run("--check", MODELS_URL=f"oci://{open_registry.host}/{PREFIX}")
+    assert done.code == 0
+    assert "directly, without encryption" in done.out
+
+
 @contextmanager
 def _wiretap(port: int) -> Iterator[tuple[int, bytearray]]:
     """Forward connections to a port, and yield the port to connect to and everything that clients send."""
