@@ -101,6 +101,7 @@ def test_env_example_has_every_setting_with_its_default() -> None:
     lines = re.findall(r"(?m)^# (.+)\n([A-Z_]+)=(.*)$", (_DIRECTORY / _EXAMPLE).read_text())
     example = {variable: (comment, value) for comment, variable, value in lines}
     declared = {setting.variable: setting for setting in SETTINGS}
+    assert len(example) == len(lines), "a setting has two lines"
     assert declared.keys() - example.keys() == _EXCLUDED.keys()
     for variable in declared.keys() & example.keys():
         (comment, value), default = example[variable], declared[variable].default
