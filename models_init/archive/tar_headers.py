@@ -116,20 +116,20 @@ def has_checksum(block: bytes) -> bool:
     return stored is not None and int(stored[1], 8) == sum(block) - sum(block[148:156]) + 8 * 0x20
 
 
-def long_name(data: bytes) -> str:
-    """Parse the content of a GNU long name: one name followed by zeros."""
+def long_name(data: bytes, errors: str = "strict") -> str:
+    """Parse the content of a GNU long name: one name followed by zeros. Raises the error of `text`."""
     name = _until_nul(data)
     if len(name) == len(data):  # some readers continue to the next zero, into the padding of the block
         raise BadArchiveError(f"the GNU long name {shown(name)} is not terminated by a zero byte")
     if any(data[len(name) :]):
         raise BadArchiveError(f"the GNU long name {shown(name)} has data after its terminating zero byte")
-    return text(name)
+    return text(name, errors)
 
 
 def pax(data: bytes, *, is_global: bool, in_layer: bool = False) -> PaxFields:
     """Parse the records of a pax header; a global one (`is_global`) must not contain relevant fields.
 
-    Only a layer of a container image may describe links.
+    Only a layer of a container image may describe links, and have keywords of other vendors.
     """
     found: dict[str, str] = {}
     at = 0
@@ -143,7 +143,8 @@ def pax(data: bytes, *, is_global: bool, in_layer: bool = False) -> PaxFields:
             raise BadArchiveError(f"a pax header contains the keyword {shown(key)} twice")
         if key == "linkpath" and not in_layer:
             raise BadArchiveError(f"a pax header describes a link (linkpath); {LINK_REMEDY}")
-        found[key] = _pax_value(key, data[match.end() : stop - 1], is_global=is_global)
+        is_ignored = in_layer and "." in key and not _is_sparse(key)
+        found[key] = "" if is_ignored else _pax_value(key, data[match.end() : stop - 1], is_global=is_global)
         at = stop
     size = found.get("size")
     return PaxFields(found.get("path"), None if size is None else _pax_size(size), found.get("linkpath"))
@@ -155,13 +156,17 @@ def _pax_value(key: str, value: bytes, *, is_global: bool) -> str:
         return ""
     if key == "hdrcharset" and value == _UTF8_NAMES:
         return ""
-    if key.startswith("GNU.sparse.") or key == "SCHILY.realsize":
+    if _is_sparse(key):
         raise BadArchiveError(f"a pax header describes a sparse file ({shown(key)}); pack without --sparse")
     if key not in ("path", "size", "linkpath"):
         raise BadArchiveError(f"a pax header contains the unsupported keyword {shown(key)}")
     if is_global:
         raise BadArchiveError(f"a global pax header sets the {key} of all later entries")
     return text(value)
+
+
+def _is_sparse(key: str) -> bool:
+    return key.startswith("GNU.sparse.") or key in ("SCHILY.realsize", "SUN.holesdata")
 
 
 def _pax_size(digits: str) -> int:

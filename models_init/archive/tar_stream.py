@@ -40,6 +40,7 @@ def next_header(stream: TarStream, *, in_layer: bool = False) -> EntryHeader | N
 
     In a layer of a container image (`in_layer`) the entry may also be a link, a device or a fifo.
     """
+    errors = "surrogateescape" if in_layer else "strict"
     long: dict[bytes, str] = {}
     fields: PaxFields | None = None
     while block := stream.header(extended=bool(long) or fields is not None):
@@ -50,11 +51,11 @@ def next_header(stream: TarStream, *, in_layer: bool = False) -> EntryHeader | N
             case tar_headers.PAX if fields is None:
                 fields = tar_headers.pax(stream.small(header), is_global=False, in_layer=in_layer)
             case tar_headers.LONG_NAME | tar_headers.LONG_LINK if header.kind not in long:
-                long[header.kind] = tar_headers.long_name(stream.small(header))
+                long[header.kind] = tar_headers.long_name(stream.small(header), errors)
             case tar_headers.PAX | tar_headers.LONG_NAME | tar_headers.LONG_LINK:
                 raise BadArchiveError(f"{shown(header.name)} is a second extended header of its type for one entry")
             case _:
-                return _merged(header, long, fields or PaxFields(), "surrogateescape" if in_layer else "strict")
+                return _merged(header, long, fields or PaxFields(), errors)
     return None
 
 

@@ -95,6 +95,9 @@ _ABOVE = (directory("models"), directory("models/nl-nl"))
             id="pax name",
         ),
         pytest.param((directory("dev"), file(b"dev/null", kind=b"3"), file(b"\xff\xfe")), {}, id="other entries"),
+        pytest.param((regular(".wh..wh.plnk/12.34"), directory(".wh..wh.orph")), {}, id="records of aufs at the top"),
+        pytest.param((pax({b"APK-TOOLS.checksum.SHA1": b"0"}) + file(b"lib/libc"),), {}, id="keyword of a vendor"),
+        pytest.param((long_name(b"opt/\xff") + file(b"x", magic=GNU),), {}, id="GNU name that is not UTF-8"),
     ],
 )
 def test_upper_layer_is_applied(tmp_path: Path, upper: tuple[bytes, ...], expected: dict[str, object]) -> None:
@@ -260,7 +263,7 @@ HOSTILE = {
     ),
     "whiteout without a name": ((regular("models/nl-nl/.wh."),), "is a whiteout without a name"),
     "whiteout of the parent": ((regular("models/nl-nl/.wh..."),), "is a whiteout without a name"),
-    "file below a whiteout": ((regular("models/nl-nl/.wh.d/x"),), "is below a whiteout"),
+    "file below a whiteout": ((regular("models/nl-nl/.wh.d/x"),), "is an entry below a whiteout"),
     "record of aufs": ((regular("models/nl-nl/.wh..wh.plnk"),), "is a record of the file system aufs"),
     "file without a name": ((regular("./"),), "is that of the top directory"),
 }

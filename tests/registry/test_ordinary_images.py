@@ -49,6 +49,7 @@ _LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # not
 _PUSHES = {
     "buildah-gzip": (),
     "buildah-zstd": ("--format=oci", "--compression-format=zstd"),
+    "buildah-chunked": ("--format=oci", "--compression-format=zstd:chunked"),
     "buildah-tar": ("--format=v2s2", "--disable-compression"),
 }
 
@@ -218,6 +219,18 @@ def test_repair_uses_the_installed_image_although_its_tag_was_moved(image_site: 
     assert (image_site.active("nl-nl") / "version").read_text() == "old"
 
 
+def test_repair_reports_that_the_installed_image_was_deleted(image_site: Site, mirror: Registry) -> None:
+    repository = _repository(image_site)
+    digest = mirror.push_image(repository, "2026.04", [Layer(plain, plain) for plain in (_MODELS, _top("old"))])
+    assert image_site.run().code == 0
+    assert mirror.call("DELETE", f"/v2/{repository}/manifests/{digest}")[0] == 202
+    mirror.push_image(repository, "2026.04", [Layer(plain, plain) for plain in (_MODELS, _top("moved"))])
+    (image_site.active("nl-nl") / "version").write_bytes(b"bad")
+    done = image_site.run("--repair")
+    assert done.code == 21
+    assert f"{mirror.host} no longer has the image {digest} of nl-nl 2026.04; install another version" in done.fault
+
+
 def test_unsigned_image_is_refused_if_signatures_are_required(image_site: Site, mirror: Registry) -> None:
     mirror.push_image(_repository(image_site), "2026.04", [Layer(_MODELS, _MODELS)])
     done = image_site.run(MODELS_PUBLIC_KEY="RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")
@@ -225,11 +238,15 @@ def test_unsigned_image_is_refused_if_signatures_are_required(image_site: Site, 
 
 
 def test_image_is_checked_planned_installed_and_verified(image_site: Site, mirror: Registry) -> None:
-    layers = [Layer.gzip(plain) for plain in (_MODELS, _top("old"))]
+    """All packs may be ordinary images."""
+    layers = [Layer.gzip(plain) for plain in (_BASE, _MODELS, _top("old"))]
     mirror.push_image(_repository(image_site), "2026.04", layers)
+    common = [Layer.gzip(plain) for plain in (_BASE, layer(regular("models/common/shared", b"shared")))]
+    mirror.push_image(_repository(image_site).replace("nl-nl", "common"), COMMON.version, common)
     assert image_site.run("--check").code == 0
     assert image_site.run("--plan", "--json").json["bytes_to_fetch"] > sum(len(layer.blob) for layer in layers)
     assert image_site.run().code == 0
+    assert (image_site.active("common") / "shared").read_bytes() == b"shared"
     assert image_site.run("--verify").code == 0
     assert "nothing to do" in image_site.run().out
 

@@ -122,14 +122,18 @@ def _item(header: EntryHeader, content: Iterator[memoryview]) -> LayerItem:
 
 
 def _marker(parts: tuple[str, ...]) -> LayerItem:
-    """Return the whiteout or the opaque marker with this path. Raises `BadArchiveError`: it is invalid."""
+    """Return the whiteout or the opaque marker with this path.
+
+    Old versions of docker wrote records of the file system aufs with such names, at the top of the image. Raises
+    `BadArchiveError`: the marker has no name.
+    """
     *parents, name = parts
     if any(parent.startswith(_WHITEOUT) for parent in parents):
-        raise BadArchiveError(f"{shown('/'.join(parts))} is below a whiteout")
+        return LayerItem(Kind.OTHER, parts, "an entry below a whiteout")
     if name == _OPAQUE:
         return LayerItem(Kind.OPAQUE, tuple(parents))
     if name.startswith(_RESERVED):
-        return LayerItem(Kind.OTHER, parts, "a record of the file system aufs, which only old versions of docker wrote")
+        return LayerItem(Kind.OTHER, parts, "a record of the file system aufs")
     hidden = name.removeprefix(_WHITEOUT)
     if hidden in ("", ".", ".."):
         raise BadArchiveError(f"{shown('/'.join(parts))} is a whiteout without a name")

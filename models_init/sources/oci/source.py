@@ -6,9 +6,7 @@ A tag is resolved once; everything else is requested by digest, so that a range 
 from __future__ import annotations
 
 import asyncio
-import json
 import platform
-import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +25,7 @@ from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_NAME, Archive
 from models_init.formats.oci import Descriptor
 from models_init.sources.http.ranges import check_range
+from models_init.sources.oci.lists import RegistryLists
 from models_init.sources.oci.metadata_layer import LAYER_LIMIT, DeclaredArchive, declared_archive, read_metadata
 from models_init.sources.oci.ordinary_image import (
     ResolvedImage,
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 _RECOMPRESSED = "recompressed-pack.tar"
 """The key's last part for an archive that another tool has compressed again."""
 
-_PAGE_LIMIT = 8 << 20  # bytes of one page of a list
-_PAGES = 1000
-_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -71,6 +67,7 @@ class OciSource:
     def __init__(self, access: RegistryAccess) -> None:
         self._access = access
         self._registry = Registry(access)
+        self._lists = RegistryLists(access, self._registry)
         self._manifests: dict[PackRef, ResolvedImage] = {}
         self._by_digest: dict[str, ImageManifest] = {}
         self._images: dict[PackRef, _Image] = {}
@@ -118,9 +115,9 @@ class OciSource:
         parts = directory.rstrip("/").split("/") if directory else []
         match parts:
             case []:
-                return await self._packs()
+                return await self._lists.packs()
             case [pack]:
-                return await self._tags(pack) if oci.is_repository(pack) else []
+                return await self._lists.versions(pack) or [] if oci.is_repository(pack) else []
             case [pack, version]:
                 return await self._files(pack, version)
             case _:
@@ -188,7 +185,7 @@ class OciSource:
             return (self._layer(await self._image(ref), file, key),)
         async with self._opening[ref]:
             if digest not in self._by_digest:
-                parsed = oci.parse_manifest(await self._manifest_by_digest(ref, digest), self._shown(ref))
+                parsed = oci.parse_manifest(await self._installed_image(ref, digest), self._shown(ref))
                 if isinstance(parsed, oci.ImageIndex):
                     raise NotFoundError(f"{self.name} has no {key}")
                 self._by_digest[digest] = parsed
@@ -206,6 +203,18 @@ class OciSource:
         if isinstance(parsed, oci.ImageIndex):
             raise UnsupportedError(f"{self._shown(ref)} is an index of indexes; ask the publisher for an image")
         return ResolvedImage(parsed, digest_of(document))
+
+    async def _installed_image(self, ref: PackRef, digest: str) -> bytes:
+        """Return the manifest of an image that was installed, although its tag may name another image now."""
+        try:
+            return await self._manifest_by_digest(ref, digest)
+        except HiddenError:
+            raise
+        except NotFoundError:
+            raise NotFoundError(
+                f"{self._registry.host} no longer has the image {digest} of {ref}; install another version, or ask the "
+                "publisher to push that image again"
+            ) from None
 
     async def _manifest_by_digest(self, ref: PackRef, digest: str) -> bytes:
         document = await self._manifest(ref, digest)
@@ -236,7 +245,7 @@ class OciSource:
     async def _not_found_error(self, repository: str, ref: PackRef, error: NotFoundError) -> NotFoundError:
         """Return a `HiddenError` if the registry does not know the repository, else `error`."""
         try:
-            if await self._pages(f"/v2/{repository}/tags/list", Scope(repository, _TAGS), "tags") is not None:
+            if await self._lists.versions(ref.name) is not None:
                 return error
         except AccessError:
             return error
@@ -272,17 +281,6 @@ class OciSource:
             )
         return image.archive
 
-    async def _tags(self, pack: str) -> list[str]:
-        repository = self._access.repository(pack)
-        tags = await self._pages(f"/v2/{repository}/tags/list", Scope(repository, _TAGS), "tags")
-        return sorted(tag for tag in set(tags or ()) if _is_version(pack, tag))
-
-    async def _packs(self) -> list[str]:
-        prefix = f"{self._access.prefix}/" if self._access.prefix else ""
-        found = await self._pages("/v2/_catalog", Scope(""), "repositories")
-        names = {name.removeprefix(prefix) for name in found or () if name.startswith(prefix)}
-        return sorted(name for name in names if "/" not in name)
-
     async def _files(self, pack: str, version: str) -> list[str]:
         try:
             image = await self._image(PackRef(pack, version))
@@ -290,29 +288,8 @@ class OciSource:
             return []
         return sorted([*image.documents, *([image.declared.file] if image.archive else [])])
 
-    async def _pages(self, path: str, scope: Scope, field: str) -> list[str] | None:
-        """Return all entries of a list that has pages, or None if the registry does not know the repository."""
-        found: list[str] = []
-        for _ in range(_PAGES):
-            try:
-                async with self._registry.send(Request("GET", path, scope)) as response:
-                    page = json.loads(await response.body(_PAGE_LIMIT, "a list"))
-                    link = _NEXT.search(response.header("Link"))
-                found += [name for name in page[field] or () if isinstance(name, str)]
-            except NotFoundError:
-                return None
-            except (ValueError, RecursionError, LookupError, TypeError):
-                raise UnavailableError(f"{self._registry.host} answered with a list that is not readable") from None
-            if not link or not link[1].startswith("/v2/"):
-                break
-            path = link[1]
-        return found
-
     def _shown(self, ref: PackRef) -> str:
         return f"{self._access.host}/{self._access.repository(ref.name)}:{ref.version}"
-
-
-_TAGS = "pull,metadata_read"  # Azure's registry lists tags only for tokens with its own permission `metadata_read`
 
 
 class OciProbe:
@@ -346,14 +323,3 @@ def _limited(data: bytes, limit: int, key: str) -> bytes:
     if len(data) > limit:
         raise SourceError(f"{key} has {len(data)} bytes, more than {limit}: it cannot be right")
     return data
-
-
-def _is_version(pack: str, tag: str) -> bool:
-    """Return True unless the tag is one that tools set (`latest`, signatures such as `sha256-<hex>.sig`)."""
-    if tag == "latest" or re.match(r"sha256-[0-9a-f]{64}", tag):
-        return False
-    try:
-        PackRef.make(pack, tag)
-    except ValueError:
-        return False
-    return True
