@@ -156,8 +156,7 @@ license: with the licenses.
       drop: [ALL]
       add: [CHOWN]
   resources:
-    requests: { cpu: 10m, memory: 16Mi }
-    limits: { memory: 32Mi }
+    {{- toYaml .Values.lease.resources | nindent 4 }}
   volumeMounts:
     - name: models
       mountPath: /models
