@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DIRECTORY = ROOT / "deploy/kubernetes"
-_NAMES = ("minimal", "job", "k3s")
+_NAMES = ("minimal", "job")
 _HEADER = """\
 # Written by scripts/kubernetes-examples: the chart realtime-asr with ci/{name}-values.yaml.
 # docs/deploy-kubernetes.md describes how to use it. Change at least the versions and the names of the Secrets.

@@ -5,6 +5,24 @@
 {{- end -}}
 {{- end }}
 
+{{/* The ports of source, mirrors and proxy, and those that the values add, as a JSON array. Argument: root. */}}
+{{- define "asr.sourcePorts" -}}
+{{- $ports := list -}}
+{{- with .Values.source -}}
+{{- range concat (list (default "https://default" .url)) .mirrors (compact (list .proxy.HTTPS_PROXY .proxy.HTTP_PROXY)) -}}
+{{- $url := ternary . (printf "http://%s" .) (contains "://" .) | urlParse -}}
+{{- if $url.host -}}
+{{- $named := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | int -}}
+{{- $ports = append $ports (default (ternary 80 443 (eq $url.scheme "http")) $named) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.networkPolicy.source.ports -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- uniq $ports | toJson -}}
+{{- end }}
+
 {{/*
 The environment of a container that installs packs. Secrets are mounted as directories, never by subPath: only then does
 a new token reach a running pod. The kubelet takes up to two minutes for that, hence MODELS_TOKEN_SECONDS.
