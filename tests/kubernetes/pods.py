@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from tests.kubernetes.kubelet import USER, Mount, in_container, without_network
 from tests.site import COMMON, DUTCH, Done, Site
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator, Mapping
 
     from models_init.core.pack_ref import PackRef
@@ -88,6 +88,12 @@ def node_volume(directory: Path, owner: int = USER, mode: int = 0o755) -> Path:
     os.chown(directory, owner, owner or USER)
     directory.chmod(mode)
     return directory
+
+
+def copy_volume(volume: Path, copy: Path) -> Path:
+    """Copy a volume with owners, times and links: faster than another install."""
+    subprocess.run(["cp", "-a", volume, copy], check=True)
+    return copy
 
 
 def names_of(directory: Path) -> list[str]:

@@ -10,24 +10,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kubernetes.pods import Pod, names_of, node_volume
+from tests.kubernetes.kubelet import USER
+from tests.kubernetes.pods import Pod, copy_volume, names_of
 from tests.services import require_root, require_tool
-from tests.site import DUTCH, NEWER
+from tests.site import DUTCH, NEWER, Site
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from tests.site import Packs, Site
+    from tests.site import Packs
 
 NOT_INSTALLED = 44
 
 
-@pytest.fixture
-def two_sets(site: Site) -> Site:
+@pytest.fixture(scope="module")
+def prepared(packs: Packs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install two sets, of which `--prune --keep 0` removes the first."""
+    site = Site(tmp_path_factory.mktemp("two-sets") / "models", packs.environment)
     for version in (DUTCH.version, NEWER.version):
         assert site.run(REALTIME_LANGUAGE_VERSION=version).code == 0
+    return site.volume
+
+
+@pytest.fixture
+def two_sets(site: Site, prepared: Path) -> Site:
+    copy_volume(prepared, site.volume)
     return site
 
 
@@ -113,12 +121,12 @@ def test_packs_that_are_not_installed_cannot_be_held(site: Site) -> None:
     assert not site.volume.exists()
 
 
-def test_process_1_of_a_container_ends_at_sigterm(tmp_path: Path, packs: Packs) -> None:
+def test_process_1_of_a_container_ends_at_sigterm(tmp_path: Path, packs: Packs, prepared: Path) -> None:
     """As another user, on a read-only mount, without a network or token; a lease on the same inodes as the node's."""
     require_root()
-    pod = Pod(node_volume(tmp_path / "models"), packs)
-    for version in (DUTCH.version, NEWER.version):
-        assert pod.but(version=version).run().code == 0
+    pod = Pod(copy_volume(prepared, tmp_path / "models"), packs)
+    for path in (pod.volume, *pod.volume.rglob("*")):
+        os.chown(path, USER, USER, follow_symlinks=False)
     sidecar = pod.but(read_only=True, offline=True, variables={"MODELS_LOG_FORMAT": "json"})
     newer = pod.but(version=NEWER.version)
     with sidecar.started("--hold", pid_1=True) as process:

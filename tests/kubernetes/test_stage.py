@@ -11,23 +11,31 @@ from models_init.volume.activation import Switch
 from models_init.volume.history import STAGED
 from models_init.volume.layout import Volume
 from tests import license_files
-from tests.kubernetes.pods import names_of
-from tests.site import NEWER, NOWHERE
+from tests.kubernetes.pods import copy_volume, names_of
+from tests.site import NEWER, NOWHERE, Site
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.site import Done, Packs, Site
+    from tests.site import Done, Packs
 
 NOT_WRITABLE, NO_SUCH_RELEASE = 43, 44
 
 
-@pytest.fixture
-def staged(site: Site) -> Site:
-    """Install a set, then stage a newer one; the environment still names the first."""
+@pytest.fixture(scope="module")
+def prepared(packs: Packs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install a set, then stage a newer one."""
+    site = Site(tmp_path_factory.mktemp("staged") / "models", packs.environment)
     assert site.run().code == 0
     done = site.run("--stage", "--json", REALTIME_LANGUAGE_VERSION=NEWER.version)
     assert (done.code, done.json["activated"]) == (0, False)
+    return site.volume
+
+
+@pytest.fixture
+def staged(site: Site, prepared: Path) -> Site:
+    """A site where the newer set is staged; the environment still names the other one, which is current."""
+    copy_volume(prepared, site.volume)
     return site
 
 

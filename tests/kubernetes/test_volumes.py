@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kubernetes.kubelet import USER, Mount, in_container, make_sub_path, set_ownership
-from tests.kubernetes.pods import BOTH, Pod, names_of, node_volume
+from tests.kubernetes.pods import BOTH, Pod, copy_volume, names_of, node_volume
 from tests.services import require_root
 from tests.site import COMMON, DUTCH, NEWER
 
@@ -37,6 +37,20 @@ def pod(tmp_path: Path, packs: Packs) -> Pod:
     return Pod(node_volume(tmp_path / "models"), packs)
 
 
+@pytest.fixture(scope="module")
+def prepared(packs: Packs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the set by a pod with an empty volume."""
+    first = Pod(node_volume(tmp_path_factory.mktemp("installed") / "models"), packs)
+    assert first.run().code == 0
+    return first.volume
+
+
+@pytest.fixture
+def installed(prepared: Path, tmp_path: Path, packs: Packs) -> Pod:
+    """A pod on a volume with the set."""
+    return Pod(copy_volume(prepared, tmp_path / "models"), packs)
+
+
 def on_volume(pod: Pod, owner: int, mode: int) -> Pod:
     os.chown(pod.volume, owner, USER)
     pod.volume.chmod(mode)
@@ -52,9 +66,8 @@ def listed(*mounts: Mount) -> list[str]:
 # -- subPath: makeMounts, doBindSubPath
 
 
-def test_engine_reads_its_pack_by_sub_path(pod: Pod) -> None:
-    assert pod.run("--stage").code == 0
-    assert listed(pod.sub_path(DUTCH), pod.sub_path(COMMON)) == names_of(pod.packs.trees[DUTCH])
+def test_engine_reads_its_pack_by_sub_path(installed: Pod) -> None:
+    assert listed(installed.sub_path(DUTCH), installed.sub_path(COMMON)) == names_of(installed.packs.trees[DUTCH])
 
 
 def test_volume_in_a_sub_path_of_a_larger_one(pod: Pod) -> None:
@@ -97,15 +110,16 @@ def test_early_directory_on_a_shared_volume_is_replaced(pod: Pod, owner: int, mo
 
 @pytest.mark.parametrize("mode", [0o755, CLOSED], ids=["0755", "0700"])
 @pytest.mark.parametrize("action", [(), ("--stage",)], ids=["install", "stage"])
-def test_early_directory_next_to_another_version_is_replaced(pod: Pod, mode: int, action: tuple[str, ...]) -> None:
+def test_early_directory_next_to_another_version_is_replaced(
+    installed: Pod, mode: int, action: tuple[str, ...]
+) -> None:
     """Its parent directory belongs to the program, which an earlier version has created."""
-    on_volume(pod, USER, mode)
-    assert pod.run().code == 0
-    make_sub_path(pod.volume, "packs/nl-nl/2026.07")
-    newer = pod.but(version="2026.07")
+    on_volume(installed, USER, mode)
+    make_sub_path(installed.volume, "packs/nl-nl/2026.07")
+    newer = installed.but(version="2026.07")
     assert newer.run("--wait", "0").code == NOT_INSTALLED
     assert newer.run(*action).code == 0
-    assert pod.is_whole(NEWER)
+    assert installed.is_whole(NEWER)
     assert newer.run("--wait", "0").code == 0
 
 
@@ -123,26 +137,24 @@ def test_early_directory_in_a_foreign_parent_is_named_before_the_download(pod: P
     assert pod.run().code == 0
 
 
-def test_foreign_directory_with_packs_is_named_with_another_remedy(pod: Pod) -> None:
+def test_foreign_directory_with_packs_is_named_with_another_remedy(installed: Pod) -> None:
     """Nothing that has files is to be removed."""
-    assert pod.run().code == 0
-    os.chown(pod.volume / "packs/nl-nl", 0, 0)
-    refused = pod.but(version="2026.07").run()
+    os.chown(installed.volume / "packs/nl-nl", 0, 0)
+    refused = installed.but(version="2026.07").run()
     assert refused.code == NOT_WRITABLE
     assert "give it to user 10001 with `chown -R 10001 /mnt/models/packs/nl-nl`" in refused.fault
 
 
-def test_empty_directory_in_the_place_of_a_lost_pack_is_not_an_installed_pack(pod: Pod) -> None:
+def test_empty_directory_in_the_place_of_a_lost_pack_is_not_an_installed_pack(installed: Pod) -> None:
     """The manifest is still there, as after a prune that was killed, and kubelet creates the directory again."""
-    assert pod.run().code == 0
-    shutil.rmtree(pod.pack(DUTCH))
-    make_sub_path(pod.volume, "packs/nl-nl/2026.04")
+    shutil.rmtree(installed.pack(DUTCH))
+    make_sub_path(installed.volume, "packs/nl-nl/2026.04")
     for action in (("--wait", "0"), ("--hold",)):
-        refused = pod.run(*action)
+        refused = installed.run(*action)
         assert refused.code == NOT_INSTALLED
         assert "lacks nl-nl 2026.04" in refused.fault
-    assert pod.run().code == 0
-    assert pod.is_whole(DUTCH)
+    assert installed.run().code == 0
+    assert installed.is_whole(DUTCH)
 
 
 def test_early_mount_stays_empty_and_a_later_one_has_the_pack(pod: Pod) -> None:
@@ -161,11 +173,10 @@ def test_early_mount_stays_empty_and_a_later_one_has_the_pack(pod: Pod) -> None:
     assert listed(pod.sub_path(DUTCH)) == names_of(pod.packs.trees[DUTCH])
 
 
-def test_early_directory_is_pruned(pod: Pod) -> None:
-    assert pod.run().code == 0
-    make_sub_path(pod.volume, "packs/nl-nl/2026.09")
-    assert pod.run("--prune").code == 0
-    assert names_of(pod.volume / "packs/nl-nl") == ["2026.04"]
+def test_early_directory_is_pruned(installed: Pod) -> None:
+    make_sub_path(installed.volume, "packs/nl-nl/2026.09")
+    assert installed.run("--prune").code == 0
+    assert names_of(installed.volume / "packs/nl-nl") == ["2026.04"]
 
 
 # -- fsGroup: SetVolumeOwnership
@@ -207,21 +218,19 @@ def test_install_writes_only_to_its_volume_and_the_termination_log(pod: Pod, tmp
 
 
 @pytest.mark.parametrize("action", [(), ("--stage",), ("--wait", "0"), ("--verify",)])
-def test_read_only_volume_with_the_set_needs_no_change(pod: Pod, action: tuple[str, ...]) -> None:
-    assert pod.run().code == 0
-    assert pod.but(read_only=True, offline=True).run(*action).code == 0
+def test_read_only_volume_with_the_set_needs_no_change(installed: Pod, action: tuple[str, ...]) -> None:
+    assert installed.but(read_only=True, offline=True).run(*action).code == 0
 
 
 @pytest.mark.parametrize("action", [(), ("--stage",)])
-def test_read_only_volume_without_the_set_is_reported(pod: Pod, action: tuple[str, ...]) -> None:
+def test_read_only_volume_without_the_set_is_reported(installed: Pod, action: tuple[str, ...]) -> None:
     """The message names a directory of the volume, also if all packs are installed but not active."""
-    assert pod.run().code == 0
-    other = pod.but(version="2026.07", read_only=True)
+    other = installed.but(version="2026.07", read_only=True)
     refused = other.run(*action)
     assert refused.code == NOT_WRITABLE
     assert refused.fault.startswith("/mnt/models")
     assert refused.fault.endswith("Read-only file system; mount the volume read-write")
-    assert pod.but(version="2026.07").run("--stage").code == 0
+    assert installed.but(version="2026.07").run("--stage").code == 0
     activation = other.run()
     assert activation.code == NOT_WRITABLE
     assert activation.fault.startswith("/mnt/models")
@@ -241,9 +250,8 @@ def test_host_path_of_root_is_reported_and_works_with_its_ownership_changed(pod:
     assert pod.is_whole(DUTCH)
 
 
-def test_each_pack_of_the_set_is_readable_for_another_user(pod: Pod) -> None:
+def test_each_pack_of_the_set_is_readable_for_another_user(installed: Pod) -> None:
     """An engine image may have a user of its own."""
-    assert pod.run("--stage").code == 0
     for ref in BOTH:
-        for path in (pod.pack(ref), *pod.pack(ref).rglob("*")):
+        for path in (installed.pack(ref), *installed.pack(ref).rglob("*")):
             assert path.stat().st_mode & 0o005 >= (0o005 if path.is_dir() else 0o004)

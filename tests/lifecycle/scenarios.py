@@ -200,6 +200,13 @@ def _unpacked_and_damaged(volume: Path, samples: SamplePacks) -> None:
     (pack / "conf/new.conf").chmod(0o600)
 
 
+def _with_an_empty_directory(volume: Path, samples: SamplePacks) -> None:
+    """An empty directory in the place of a pack, as kubelet creates for a mount by subPath."""
+    _upgraded(volume, samples)
+    shutil.rmtree(volume / "packs/nl-nl/2")
+    (volume / "packs/nl-nl/2").mkdir()
+
+
 def _without_manifest(volume: Path, samples: SamplePacks) -> None:
     _upgraded(volume, samples)
     (volume / "manifests/nl-nl/2.json").unlink()
@@ -211,6 +218,7 @@ SCENARIOS = {
         Scenario("install", _empty, OLD, None, OLD),
         Scenario("install again after a kill", _half, OLD, None, OLD),
         Scenario("upgrade", _old, NEW, OLD, NEW),
+        Scenario("stage", _old, NEW, OLD, OLD, ("--stage",)),
         Scenario("install a plain archive", _empty, UNPACKED, None, UNPACKED),
         Scenario("roll back", _upgraded, NEW, NEW, OLD, ("--rollback",)),
         Scenario("activate", _rolled_back, NEW, OLD, NEW, ("--activate", GOAL)),
@@ -228,6 +236,7 @@ SCENARIOS = {
         ),
         Scenario("repair where a pack is gone", _without_pack, NEW, NEW, NEW, ("--repair",), damaged=True),
         Scenario("install where a pack is gone", _without_pack, NEW, NEW, NEW, (), damaged=True),
+        Scenario("install over an empty directory", _with_an_empty_directory, NEW, NEW, NEW, (), damaged=True),
         Scenario(
             "install where a manifest is gone", _without_manifest, NEW, NEW, NEW, (), damaged=True, leaves_staging=True
         ),
