@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.services.azurite import Azurite
     from tests.services.faultproxy import Exchange
-    from tests.services.faulty import Server
+    from tests.services.faulty import Seen, Server, ServerConnection
     from tests.site import Done
 
 _SIZE = 64 * MIB  # of the large archive, in eight ranges
@@ -35,10 +35,9 @@ _RATE = 6e6  # bytes per second on a connection to a mirror
 
 @dataclass(frozen=True)
 class MirroredPacks:
-    """Packs in a real container; `stale` are packs of other content under the same versions."""
+    """Packs in a real container."""
 
     packs: Packs
-    stale: Packs
     container: Azurite
 
     @property
@@ -107,7 +106,13 @@ def _build(directory: Path, seed: str, size: int) -> Packs:
 def published(azurite: Azurite, ground: Path) -> MirroredPacks:
     """Publish a pack of 64 MiB in a container."""
     packs = _build(ground / "mirrors", "mirrors", _SIZE)
-    return MirroredPacks(packs, _build(ground / "stale", "stale", _SIZE + MIB), stocked(azurite, packs))
+    return MirroredPacks(packs, stocked(azurite, packs))
+
+
+@pytest.fixture(scope="module")
+def stale(ground: Path) -> Packs:
+    """Build packs of other content under the same versions."""
+    return _build(ground / "stale", "stale", _SIZE + MIB)
 
 
 def _site(published: MirroredPacks, origin: FaultProxy, volume: Path, *mirrors: str, **variables: str) -> Site:
@@ -134,23 +139,19 @@ def _proxied(published: MirroredPacks, case: MirrorCase) -> FaultProxy:
     return FaultProxy(published.container.origin, broken, sign=published.container.sas(), seed=case.title)
 
 
-async def _trial(
-    published: MirroredPacks, mirror: FaultProxy | FaultyServer, volume: Path, *further: str, **variables: str
-) -> Trial:
-    """Install with this mirror and `further` ones after it, and count the bytes."""
-    async with AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(FaultProxy(published.container.origin))
-        await stack.enter_async_context(mirror)
-        url = mirror.url if isinstance(mirror, FaultyServer) else mirror.url(published.container.container_url)
-        site = _site(published, origin, volume, url, *further, **variables)
+async def _trial(published: MirroredPacks, mirror: FaultProxy, volume: Path, **variables: str) -> Trial:
+    """Install with this mirror, and count the bytes."""
+    async with FaultProxy(published.container.origin) as origin, mirror:
+        url = mirror.url(published.container.container_url)
+        site = _site(published, origin, volume, url, **variables)
         done = await asyncio.to_thread(site.run, "--json")
         differences = await asyncio.to_thread(published.packs.differences, site, COMMON, DUTCH)
         await asyncio.to_thread(shutil.rmtree, volume, ignore_errors=True)
-        assert done.code == 0, done.err
-        by_source = done.json["bytes_by_source"]
-        assert sum(by_source.values()) == done.json["bytes_fetched"]
-        name = f"{url}/realtime/"
-        return Trial(done, differences, mirror, name, origin.carried + mirror.carried, by_source[name])
+    assert done.code == 0, done.err
+    by_source = done.json["bytes_by_source"]
+    assert sum(by_source.values()) == done.json["bytes_fetched"]
+    name = f"{url}/realtime/"
+    return Trial(done, differences, mirror, name, origin.carried + mirror.carried, by_source[name])
 
 
 @pytest.fixture(scope="module")
@@ -183,15 +184,59 @@ def test_install_succeeds_with_mirror_that(
     The token is never sent to the mirror, and without a public key no manifest is read from it.
     """
     trial = trials[case.title]
+    if case.words:
+        _assert_dropped(trial, published, case.words)
+    else:
+        assert (trial.warnings, trial.differences) == ([], [])
+        assert trial.from_mirror == trial.done.json["bytes_fetched"]
+
+
+def _assert_dropped(trial: Trial, published: MirroredPacks, words: str) -> None:
+    """Assert that a run gave its mirror up, reported it in one line, and installed everything from the origin."""
     assert trial.differences == []
     assert trial.carried <= (1 + _MOST_WASTED) * published.archives + _HEADS
     assert not any(seen.signed for seen in trial.mirror.seen)
-    assert not any(seen.key.endswith(".json") for seen in trial.mirror.seen)
-    if not case.words:
-        assert trial.warnings == []
-        assert trial.from_mirror == trial.done.json["bytes_fetched"]
-    else:
-        (line,) = trial.warnings
-        assert f" mirror_dropped mirror={trial.name} " in line
-        assert re.search(case.words, line), line
-        assert "the run continues without this mirror" in line
+    assert not any(seen.path.endswith(".json") for seen in trial.mirror.seen)
+    (line,) = trial.warnings
+    assert f" mirror_dropped mirror={trial.name} " in line
+    assert re.search(words, line), line
+    assert "the run continues without this mirror" in line
+
+
+async def test_install_succeeds_with_mirror_that_dies_during_the_run(published: MirroredPacks, volume: Path) -> None:
+    """Its open connections are closed after 24 MiB, and new ones are refused; the rest comes from the origin."""
+
+    class Dying(FaultProxy):
+        async def answer(self, seen: Seen, line: ServerConnection) -> None:
+            line.rate = _RATE
+            await super().answer(seen, line)
+
+        async def count(self, size: int) -> None:
+            await super().count(size)
+            if self.carried > 24 * MIB and self._server.is_serving():
+                self._server.close()
+                for line in self._lines.values():
+                    line.reset()
+
+    mirror = Dying(published.container.origin, sign=published.container.sas())
+    trial = await _trial(published, mirror, volume)
+    _assert_dropped(trial, published, "closed the connection before the end|cannot be reached")
+    assert 20 * MIB < trial.from_mirror < 32 * MIB
+
+
+async def test_install_succeeds_with_mirror_that_has_other_packs_of_the_version(
+    published: MirroredPacks, stale: Packs, volume: Path
+) -> None:
+    """Its manifests, which fit its archives, are not read; every chunk of it is wrong."""
+    async with FaultyServer(stale.objects()) as server:
+        _, act = CATALOGUE["latency"]
+
+        async def at_rate(exchange: Exchange, _value: str) -> None:
+            exchange.line.rate = _RATE
+            await act(exchange, "0")
+
+        mirror = FaultProxy(server.origin, ProxyFault("rate", "", at_rate))
+        place = urlsplit(published.container.container_url).path.removeprefix("/models").lstrip("/")
+        server.objects = {f"{place}/{key}": data for key, data in server.objects.items()}
+        trial = await _trial(published, mirror, volume)
+    _assert_dropped(trial, published, "it sent a wrong chunk of")

@@ -1,0 +1,254 @@
+"""The order in which a mirrored source asks its mirrors and its origin, and when it gives a mirror up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models_init.core.errors import (
+    AccessError,
+    ModelsInitError,
+    NoSpaceError,
+    NotFoundError,
+    SourceError,
+    UnavailableError,
+)
+from models_init.sources.wrappers.mirrors import MirroredSource
+from tests.eventually import eventually
+from tests.recorder import Recorder
+from tests.sources.collecting_sink import Collected
+from tests.sources.fake import FOREVER, Broken, FakeSource, Flipped
+
+if TYPE_CHECKING:
+    from tests.sources.fake import SourceFault
+
+_KEY, _MANIFEST, _SIGNATURE = "nl-nl/1/pack.tar.zst", "nl-nl/1/manifest.json", "nl-nl/1/manifest.json.minisig"
+_SIZE = 1_000_000
+_DATA = random.Random("mirrors").randbytes(_SIZE)
+_OBJECTS = {_KEY: _DATA, _MANIFEST: b"{}", _SIGNATURE: b"signature"}
+
+
+class NamedFake(FakeSource):
+    """A fake with a name of its own."""
+
+    def __init__(self, name: str, *faults: SourceFault) -> None:
+        super().__init__(_OBJECTS, *faults)
+        self.name = name
+
+
+class Mirrored:
+    """A source with mirrors, everything to observe it, and the events in short form."""
+
+    def __init__(self, *mirrors: NamedFake, is_signed: bool = False) -> None:
+        self.origin, self.mirrors, self.observer = NamedFake("origin"), mirrors, Recorder()
+        self.source = MirroredSource(self.origin, mirrors, self.observer, is_signed=is_signed)
+
+    async def fetched(self, start: int = 0, stop: int = _SIZE) -> bytes:
+        """Fetch a range."""
+        sink = Collected()
+        await self.source.get_range(_KEY, start, stop, sink)
+        return bytes(sink.data)
+
+    @property
+    def asked(self) -> list[list[tuple[int, int]]]:
+        """The ranges that each mirror and the origin were asked for."""
+        return [source.ranges() for source in (*self.mirrors, self.origin)]
+
+    @property
+    def dropped(self) -> list[object]:
+        """The names of mirrors that were reported as given up, in order."""
+        return [facts["mirror"] for name, facts in self.observer.events if name == "mirror_dropped"]
+
+
+async def test_first_mirror_serves_all_ranges() -> None:
+    mirrored = Mirrored(NamedFake("one"), NamedFake("two"))
+    assert await mirrored.fetched(5, 900_000) == _DATA[5:900_000]
+    assert mirrored.asked == [[(5, 900_000)], [], []]
+    assert mirrored.observer.events == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("down"),
+        UnavailableError("busy", retry_after=30, overloaded=True),
+        AccessError("denied"),
+        SourceError("x"),
+    ],
+    ids=repr,
+)
+async def test_range_continues_at_next_source_where_mirror_broke_off(error: ModelsInitError) -> None:
+    """No byte is requested twice, and the mirror, which has not sent a complete range, is not asked again."""
+    mirrored = Mirrored(NamedFake("one", Broken(error, at=300_000)))
+    assert await mirrored.fetched() == _DATA
+    assert mirrored.asked == [[(0, _SIZE)], [(300_000, _SIZE)]]
+    assert await mirrored.fetched(7, 70) == _DATA[7:70]
+    assert mirrored.asked == [[(0, _SIZE)], [(300_000, _SIZE), (7, 70)]]
+    assert mirrored.dropped == ["one"]
+    assert mirrored.observer.events[0][1]["error"] == str(error)
+
+
+async def test_error_after_last_byte_of_mirror_requests_nothing_more() -> None:
+    mirrored = Mirrored(NamedFake("one", Broken(UnavailableError("late"), at=_SIZE)))
+    assert await mirrored.fetched() == _DATA
+    assert mirrored.asked == [[(0, _SIZE)], []]
+
+
+async def test_proven_mirror_is_asked_again_after_single_failure() -> None:
+    """A range that breaks off once continues at the same mirror from there; after three in a row at the next source."""
+    mirrored = Mirrored(NamedFake("one", Broken(UnavailableError("reset"), at=100_000, after=1)))
+    assert await mirrored.fetched(0, 10) == _DATA[:10]
+    assert await mirrored.fetched() == _DATA
+    assert mirrored.asked == [[(0, 10), (0, _SIZE), (100_000, _SIZE)], []]
+    assert mirrored.observer.events == []
+    mirrored.mirrors[0].script(Broken(UnavailableError("reset"), at=100_000, times=FOREVER))
+    assert await mirrored.fetched() == _DATA
+    assert mirrored.asked[0][3:] == [(0, _SIZE), (100_000, _SIZE), (200_000, _SIZE)]
+    assert mirrored.asked[1] == [(300_000, _SIZE)]
+    assert mirrored.dropped == ["one"]
+
+
+async def test_missing_object_is_reported_once_and_mirror_stays_in_use() -> None:
+    one = NamedFake("one")
+    del one.objects[_KEY]
+    one.objects["common/1/pack.tar.zst"] = b"other"
+    mirrored = Mirrored(one)
+    assert [await mirrored.fetched(), await mirrored.fetched(5, 6)] == [_DATA, _DATA[5:6]]
+    assert one.ranges() == [(0, _SIZE)]
+    facts = {"level": "warning", "mirror": "one", "pack": "nl-nl", "version": "1"}
+    assert mirrored.observer.events == [
+        ("mirror_lacks_pack", {**facts, "text": "the pack is fetched from the next source"})
+    ]
+    sink = Collected()
+    await mirrored.source.get_range("common/1/pack.tar.zst", 0, 5, sink)
+    assert sink.data == b"other"
+
+
+async def test_mirror_that_has_sent_one_range_gets_several_at_once() -> None:
+    one = NamedFake("one")
+    mirrored = Mirrored(one)
+    ranges = [(start, start + 100_000) for start in range(0, _SIZE, 100_000)]
+    pieces = await asyncio.gather(*(mirrored.fetched(*range_) for range_ in ranges))
+    assert b"".join(pieces) == _DATA
+    assert one.ranges() == ranges
+    assert one.most_at_once > 1
+
+
+async def test_broken_mirror_gets_one_of_many_concurrent_ranges() -> None:
+    one = NamedFake("one", Broken(UnavailableError("down"), times=FOREVER))
+    mirrored = Mirrored(one)
+    ranges = [(start, start + 100_000) for start in range(0, _SIZE, 100_000)]
+    assert b"".join(await asyncio.gather(*(mirrored.fetched(*range_) for range_ in ranges))) == _DATA
+    assert one.ranges() == ranges[:1]
+    assert mirrored.dropped == ["one"]
+
+
+async def test_running_ranges_of_dropped_mirror_continue_at_origin() -> None:
+    """Ranges that wait for data from a mirror stop when it is given up, even if their data would never come."""
+    stalled = asyncio.Event()
+
+    class Stalling(NamedFake):
+        async def get_range(self, key: str, start: int, stop: int, sink: Collected) -> None:  # type: ignore[override] # a sink of these tests
+            await super().get_range(key, start, min(stop, start + 60_000), sink)
+            if start:
+                await stalled.wait()
+
+    one = Stalling("one")
+    mirrored = Mirrored(one)
+    await mirrored.fetched(0, 60_000)
+    waiting = [asyncio.create_task(mirrored.fetched(start, start + 90_000)) for start in (100_000, 200_000, 300_000)]
+    await eventually(lambda: len(one.ranges()) == 4, "all ranges being requested")
+    assert mirrored.source.report_wrong(_KEY, 10, 20, "it sent a wrong chunk")
+    assert await asyncio.gather(*waiting) == [_DATA[start : start + 90_000] for start in (100_000, 200_000, 300_000)]
+    assert sorted(start for start, _ in mirrored.origin.ranges()) == [160_000, 260_000, 360_000]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_wrong_bytes_are_requested_past_caches_then_from_next_sources() -> None:
+    """The order is: the mirror once more past its caches, the next mirror likewise, the origin, the origin again."""
+    one, two = (NamedFake(name, Flipped(at=50, times=FOREVER)) for name in ("one", "two"))
+    mirrored = Mirrored(one, two)
+    answers = [await mirrored.fetched(0, 100)]
+    elsewhere = []
+    for _ in range(5):
+        elsewhere.append(mirrored.source.report_wrong(_KEY, 0, 100, "it sent a wrong chunk"))
+        answers.append(await mirrored.fetched(0, 100))
+    assert elsewhere == [True, True, True, True, False]
+    assert [answer == _DATA[:100] for answer in answers] == [False, False, False, False, True, True]
+    assert mirrored.asked == [[(0, 100)] * 2, [(0, 100)] * 2, [(0, 100)] * 2]
+    assert (one.uncached, two.uncached, mirrored.origin.uncached) == ([_KEY], [_KEY], [_KEY])
+    assert mirrored.dropped == ["one", "two"]
+
+
+async def test_wrong_bytes_of_origin_are_not_attributed_to_mirror() -> None:
+    """A mirror that sent other bytes of the object stays in use."""
+    mirrored = Mirrored(NamedFake("one"))
+    await mirrored.fetched(0, 1000)
+    assert mirrored.source.report_wrong(_KEY, 1000, 2000, "wrong") is False
+    assert mirrored.dropped == []
+    assert mirrored.source.report_wrong(_KEY, 999, 2000, "wrong") is True
+    assert mirrored.dropped == ["one"]
+
+
+@pytest.mark.parametrize(
+    "error", [NoSpaceError("full"), NotFoundError("not the mirror's"), OSError("broken")], ids=repr
+)
+async def test_error_of_sink_is_not_attributed_to_mirror(error: Exception) -> None:
+    def fail(_piece: bytes) -> None:
+        raise error
+
+    mirrored = Mirrored(NamedFake("one"))
+    with pytest.raises(type(error)) as raised:
+        await mirrored.source.get_range(_KEY, 0, _SIZE, Collected(fail))
+    assert raised.value is error
+    assert mirrored.observer.events == []
+    assert mirrored.origin.calls == []
+
+
+async def test_documents_are_read_from_origin_only_without_signatures() -> None:
+    mirrored = Mirrored(NamedFake("one"))
+    mirrored.mirrors[0].objects[_MANIFEST] = b"forged"
+    assert await mirrored.source.read(_MANIFEST, 100) == b"{}"
+    assert mirrored.mirrors[0].calls == []
+
+
+async def test_signed_documents_are_read_from_first_mirror_that_has_them() -> None:
+    one, two = NamedFake("one"), NamedFake("two")
+    del one.objects[_MANIFEST]
+    mirrored = Mirrored(one, two, is_signed=True)
+    assert await mirrored.source.read(_MANIFEST, 100) == b"{}"
+    assert [len(source.calls) for source in (one, two, mirrored.origin)] == [1, 1, 0]
+    assert mirrored.observer.names == ["mirror_lacks_pack"]
+
+
+async def test_rejected_document_is_read_from_next_source() -> None:
+    """Each mirror whose document is reported is given up; a report about the origin's changes nothing."""
+    mirrored = Mirrored(NamedFake("one"), NamedFake("two"), is_signed=True)
+    for expected in (True, True, False):
+        await mirrored.source.read(_MANIFEST, 100)
+        assert mirrored.source.report_wrong(_MANIFEST, 0, 2, "not signed") is expected
+    assert mirrored.dropped == ["one", "two"]
+
+
+async def test_failing_mirror_is_reported_with_its_own_setting() -> None:
+    """A remedy that names MODELS_URL is about the mirror."""
+    error = UnavailableError("the host name m.example cannot be resolved; check MODELS_URL, DNS and the proxy")
+    mirrored = Mirrored(NamedFake("one", Broken(error)))
+    await mirrored.fetched()
+    assert str(mirrored.observer.events[0][1]["error"]).endswith("check MODELS_MIRRORS, DNS and the proxy")
+
+
+async def test_cancelled_range_leaves_no_task() -> None:
+    mirrored = Mirrored(NamedFake("one"))
+    sink = Collected(size=1000)
+    task = asyncio.create_task(mirrored.source.get_range(_KEY, 0, _SIZE, sink))
+    await eventually(lambda: sink.data, "the first bytes")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert mirrored.observer.events == []
+    assert mirrored.origin.calls == []
