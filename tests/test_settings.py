@@ -197,6 +197,8 @@ def test_empty_value_counts_as_unset() -> None:
         ("MODELS_URL", "file:///mnt/packs", "url", "file:///mnt/packs"),
         ("MODELS_URL", "file://localhost/mnt/packs", "url", "file://localhost/mnt/packs"),
         ("MODELS_URL", "/mnt/my packs", "url", "file:///mnt/my%20packs"),
+        ("MODELS_MIRRORS", "/mnt/packs", "mirrors", ("file:///mnt/packs",)),
+        ("MODELS_MIRRORS", "http://a , oci://b/c/\nhttp://a", "mirrors", ("http://a", "oci://b/c")),
         ("MODELS_PREFIX", "/", "prefix", ""),
         ("MODELS_PREFIX", "a/b", "prefix", "a/b/"),
         ("MODELS_PREFIX", "/a/", "prefix", "a/"),
@@ -243,6 +245,9 @@ def test_valid_setting_is_parsed(variable: str, text: str, attribute: str, value
         ("MODELS_URL", "http://host/models", "would send the token unencrypted"),
         ("MODELS_URL", "http://127.0.0.1.evil.example/models", "would send the token unencrypted"),
         ("MODELS_URL", "http://localhost.evil.example/models", "would send the token unencrypted"),
+        ("MODELS_MIRRORS", "ftp://host/models", ": ftp://host/models is not a container URL such as"),
+        ("MODELS_MIRRORS", "https://a.example/c oci://b.example/Models", ": oci://b.example/Models is not the address"),
+        ("MODELS_MIRRORS", "file://packs/2026", ": file://packs/2026 is not a container URL such as"),
         ("MODELS_CONNECTIONS", "0", "is not a whole number from 1 to 64"),
         ("MODELS_CONNECTIONS", "65", "is not a whole number from 1 to 64"),
         ("MODELS_CONNECTIONS", "many", "is not a whole number from 1 to 64"),
@@ -269,7 +274,7 @@ def test_valid_setting_is_parsed(variable: str, text: str, attribute: str, value
 def test_invalid_setting_is_reported(variable: str, text: str, words: str) -> None:
     """The fault is one line that begins with the variable and the value, and says what is expected."""
     (fault,) = faults(**{variable: text})
-    assert fault.startswith(f"{variable}={escaped(text)} ")
+    assert fault.startswith((f"{variable}={escaped(text)} ", f"{variable}={escaped(text)}: "))
     assert words in fault
 
 
@@ -351,6 +356,20 @@ def test_anonymous_source_needs_neither_path_nor_token() -> None:
     assert contradiction == "MODELS_ANONYMOUS=yes contradicts the SAS token that is set; remove one of them"
     (risk,) = faults(MODELS_URL="http://mirror.example", MODELS_ANONYMOUS="yes")
     assert "would fetch packs unencrypted; use https, or set MODELS_ALLOW_HTTP=yes" in risk
+
+
+def test_mirrors_may_use_http_and_must_not_repeat_the_origin() -> None:
+    """They get no token, so that a network which others can read is no risk to it."""
+    assert settings(MODELS_MIRRORS="http://cache.example:8080").mirrors == ("http://cache.example:8080",)
+    (repeated,) = faults(MODELS_URL="https://a.example/c", MODELS_MIRRORS="https://b.example https://a.example/c/")
+    assert repeated.startswith("MODELS_MIRRORS names MODELS_URL, too")
+
+
+@pytest.mark.parametrize("url", ["https://host/c?{}", "http://host?{}", "https://user:{}@host/c", "oci://host/c?{}"])
+def test_token_in_mirror_is_rejected_and_not_shown(url: str) -> None:
+    (fault,) = faults(MODELS_MIRRORS=url.format(token().replace("&", "%26") if "@" in url else token()))
+    assert fault.endswith("must hold neither token nor password: mirrors are read without a token")
+    assert not leaks(fault)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from models_init.core.redaction import redact
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,13 +61,17 @@ def checked_mirrors(text: str) -> tuple[str, ...]:
 
 
 def _checked_mirror(text: str) -> str:
-    url, has_query, _ = text.partition("?")
-    if has_query and not url.startswith(("/", "file:")):
-        raise ValueError(f": a mirror gets no token: remove what follows the '?' of {url}")
     try:
+        _check_without_secret(text)
         return checked_url(text)
     except ValueError as error:
-        raise ValueError(f": {url} {error}") from None
+        raise ValueError(f": {redact(text)} {error}") from None
+
+
+def _check_without_secret(text: str) -> None:
+    url = urlsplit(text)
+    if url.scheme in {"https", "http", "oci"} and (url.query or url.password):
+        raise ValueError("must hold neither token nor password: mirrors are read without a token")
 
 
 def _checked_registry(text: str) -> str:
