@@ -206,7 +206,7 @@ def _assert_dropped(trial: Trial, published: MirroredPacks, words: str) -> None:
 async def test_install_succeeds_with_mirror_that_dies_during_the_run(published: MirroredPacks, volume: Path) -> None:
     """Its open connections are closed after 24 MiB, and new ones are refused; the rest comes from the origin."""
 
-    class Dying(FaultProxy):
+    class DyingMirror(FaultProxy):
         async def answer(self, seen: Seen, line: ServerConnection) -> None:
             line.rate = _RATE
             await super().answer(seen, line)
@@ -218,7 +218,7 @@ async def test_install_succeeds_with_mirror_that_dies_during_the_run(published: 
                 for line in self._lines.values():
                     line.reset()
 
-    mirror = Dying(published.container.origin, sign=published.container.sas())
+    mirror = DyingMirror(published.container.origin, sign=published.container.sas())
     trial = await _trial(published, mirror, volume)
     _assert_dropped(trial, published, "closed the connection before the end|cannot be reached")
     assert 20 * MIB < trial.from_mirror < 32 * MIB
