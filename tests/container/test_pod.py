@@ -1,0 +1,234 @@
+"""The chart's pod in podman, with the real image and Azurite: install, new token, lease, failures, SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from models_init.formats.manifest import parse as parse_manifest
+from tests.container import images
+from tests.container.podman import ChartPod, KubeletSecret, podman
+from tests.eventually import eventually_sync
+from tests.kubernetes.chart import CHART, RELEASE, parse
+from tests.kubernetes.kubelet import USER
+from tests.services.chart_tools import Helm, install_helm
+from tests.services.kubernetes_api.object_rules import pod_template
+from tests.site import COMMON, DUTCH, NEWER, manifest_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from models_init.core.pack_ref import PackRef
+    from tests.container.daemon import Docker
+    from tests.container.podman import Podman
+    from tests.services.azurite import Azurite, Request
+
+_SLOW = {
+    "extraEnv": [{"name": "MODELS_MAX_RATE", "value": "600KB"}, {"name": "MODELS_CONNECTIONS", "value": "1"}],
+}  # so that the second request is sent eight seconds after the first
+_SERVER = f"{images.REGISTRY}/server:dev"
+
+
+@pytest.fixture(scope="module")
+def engine(docker: Docker, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    """Podman with the image and the replacement of asr-server."""
+    images.build_stand_in(docker, image)
+    archive = tmp_path_factory.mktemp("images") / "images.tar"
+    docker.run("save", "--output", str(archive), image, _SERVER)
+    with podman() as tool:
+        tool.run("load", "--quiet", "--input", str(archive))
+        archive.unlink()
+        yield tool
+
+
+@pytest.fixture(scope="module")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Return helm 3, which renders the pods."""
+    return Helm(install_helm()[3], tmp_path_factory.mktemp("helm"))
+
+
+class Namespace:
+    """A release of the chart with one language, whose pods share the volume and the Secrets of a directory."""
+
+    def __init__(self, engine: Podman, helm: Helm, directory: Path, bucket: Azurite) -> None:
+        self._engine, self._helm, self._bucket, self._directory = engine, helm, bucket, directory
+        self.volume = directory / "models"
+        self.volume.mkdir()
+        os.chown(self.volume, 0, USER)
+        self.volume.chmod(0o2775)  # root's, and writable for fsGroup
+        self.token = KubeletSecret(directory / "models-sas", token=bucket.sas())
+        KubeletSecret(directory / "license", **{"license.dat": "a license\n"})
+        self._pods: list[ChartPod] = []
+
+    def pod(self, kind: str = "Deployment", **values: Any) -> ChartPod:
+        """Return the first pod of a kind that the chart renders with these values."""
+        text = self._helm.run("template", RELEASE, CHART, "--values", self._written(self._values(values)))
+        template = next(pod_template(thing) for thing in parse(text) if thing["kind"] == kind)
+        assert template
+        pod = ChartPod(self._engine, self._directory, f"pod{len(self._pods)}-{kind.lower()}", template)
+        self._pods.append(pod)
+        return pod
+
+    def forget_times(self) -> None:
+        """Let the history say that everything was installed long ago."""
+        history = self.volume / "releases/.history"
+        history.write_text(re.sub(r"(?m)^\S+", "2026-01-01T00:00:00+00:00", history.read_text()))
+
+    def close(self) -> None:
+        """Remove all pods."""
+        for pod in self._pods:
+            pod.remove()
+
+    def _values(self, changes: dict[str, Any]) -> dict[str, Any]:
+        registry, _, repository = images.REGISTRY.partition("/")
+        our_image = {"registry": registry, "tag": "dev"}
+        values: dict[str, Any] = {
+            "languages": {"nl-nl": {}},
+            "packs": {"languageVersion": "2026.04", "commonVersion": "2026.04"},
+            "source": {"url": self._bucket.container_url, "sas": {"existingSecret": "models-sas"}},
+            "license": {"engine": {"existingSecret": "asr-license"}},
+            "modelsInit": {"image": our_image | {"repository": f"{repository}/models-init"}},
+            "engine": {"image": our_image | {"repository": f"{repository}/server"}},
+        }
+        for name, value in changes.items():
+            values[name] = {**values[name], **value} if name in ("modelsInit", "engine") else value
+        return values
+
+    def _written(self, values: dict[str, Any]) -> Path:
+        path = self._directory / "values.json"
+        path.write_text(json.dumps(values))
+        return path
+
+
+@pytest.fixture
+def namespace(engine: Podman, helm: Helm, stocked: Azurite, tmp_path: Path) -> Iterator[Namespace]:
+    """A release without pods."""
+    namespace = Namespace(engine, helm, tmp_path, stocked)
+    try:
+        yield namespace
+    finally:
+        namespace.close()
+
+
+def _installed(pod: ChartPod) -> None:
+    text, code = pod.played()
+    assert code == 0, text + pod.log("models-init")
+
+
+def _completed(pod: ChartPod) -> None:
+    """Run the pod of a Job to its end."""
+    _installed(pod)
+    assert pod.exit_code("models-init") == 0, pod.log("models-init")
+
+
+def _digests(pod: ChartPod) -> dict[str, str]:
+    """Hash the packs as the engine sees them."""
+    lines = pod.execute("asr-server", "sh", "-c", "cd /models/current && find . -type f -exec sha256sum {} +")
+    pairs = (line.split(maxsplit=1) for line in lines.splitlines())
+    return {path.removeprefix("./"): f"sha256:{digest}" for digest, path in pairs}
+
+
+def _published(bucket: Azurite, *refs: PackRef) -> dict[str, str]:
+    manifests = (parse_manifest(bucket.get(manifest_key(ref)), ref) for ref in refs)
+    return {f"{manifest.pack}/{file.path}": file.digest for manifest in manifests for file in manifest.files}
+
+
+def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed(
+    namespace: Namespace, stocked: Azurite
+) -> None:
+    """The token expires during the install; a new one arrives as kubelet delivers it, and the same run continues."""
+    pod = namespace.pod(modelsInit=_SLOW)
+    namespace.token.update(token=stocked.sas(expires_in=6))
+    with pod.start() as playing:
+        eventually_sync(lambda: "token_refused" in pod.log("models-init"), "the end of the token")
+        assert pod.state("asr-server")["Status"] == "created"
+        namespace.token.update(token=stocked.sas())
+        assert playing.wait() == 0, pod.log("models-init")
+    assert pod.state("models-init")["ExitCode"] == 0
+    assert pod.log("models-init").count("token_refused") == 1
+    eventually_sync(lambda: "License is valid" in pod.log("asr-server"), "the engine's start")
+    assert _digests(pod) == _published(stocked, COMMON, DUTCH)
+    for path in ("/file", "/models/current/nl-nl/file", "/config/file"):
+        assert "Read-only file system" in pod.try_execute("asr-server", "touch", path)
+    assert pod.execute("asr-server", "id", "-u").strip() == str(USER)
+
+
+def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stocked: Azurite) -> None:
+    """`podman stop` kills after two seconds, which would be the exit code 137."""
+    pod = namespace.pod()
+    _installed(pod)
+    eventually_sync(lambda: '"event": "holding"' in pod.log("lease"), "the lease")
+    newer = {"languageVersion": NEWER.version, "commonVersion": COMMON.version}
+    _completed(namespace.pod("Job", staging={"mode": "job"}, languages={"en-us": {}}))
+    _completed(namespace.pod("Job", staging={"mode": "job"}, packs=newer))
+    namespace.forget_times()
+
+    pruned = namespace.pod("CronJob", packs=newer, prune={"enabled": True, "keep": 0})
+    _completed(pruned)
+    assert "is in use by a reader" in pruned.log("models-init")
+    assert _digests(pod) == _published(stocked, COMMON, DUTCH)
+
+    pod.stop("lease")
+    assert pod.state("lease")["ExitCode"] == 0, pod.log("lease")
+    pruned = namespace.pod("CronJob", packs=newer, prune={"enabled": True, "keep": 0})
+    _completed(pruned)
+    assert not (namespace.volume / "packs/nl-nl/2026.04").exists(), pruned.log("models-init")
+    assert (namespace.volume / "packs/nl-nl/2026.07").exists()
+
+
+def test_engine_waits_without_token_and_source_for_what_a_job_installs(namespace: Namespace, stocked: Azurite) -> None:
+    pod = namespace.pod(staging={"mode": "job"})
+    assert "models-sas" not in str(pod.template)
+    with pod.start() as playing:
+        eventually_sync(lambda: "waiting" in pod.log("models-init"), "the wait")
+        _completed(namespace.pod("Job", staging={"mode": "job"}))
+        assert playing.wait() == 0, pod.log("models-init")
+    assert _digests(pod) == _published(stocked, COMMON, DUTCH)
+
+
+_FAILURES = {
+    "expired token": (22, r"the SAS token expired at .*; put a valid token into .*"),
+    "no Secret": (2, r"MODELS_SAS_TOKEN_FILE=\S+ cannot be read: No such file or directory; set it to .*"),
+    "no such version": (21, r"nl-nl 2026.99 does not exist; versions of nl-nl are: 2026.04, 2026.07.*"),
+}
+
+
+@pytest.mark.parametrize("cause", _FAILURES)
+def test_failed_init_container_leaves_cause_and_remedy_as_termination_message(
+    namespace: Namespace, stocked: Azurite, cause: str
+) -> None:
+    """The engine does not start."""
+    version = "2026.99" if cause == "no such version" else "2026.04"
+    if cause == "expired token":
+        namespace.token.update(token=stocked.sas(expires_in=-60, starts_in=-120))
+    elif cause == "no Secret":
+        namespace.token.remove()
+    pod = namespace.pod(packs={"languageVersion": version, "commonVersion": COMMON.version})
+    assert pod.played()[1] != 0
+    code, message = _FAILURES[cause]
+    assert pod.state("models-init")["ExitCode"] == code
+    assert re.fullmatch(message, pod.termination_message("models-init").strip())
+    assert pod.state("asr-server")["Status"] == "created"
+
+
+def test_install_that_sigterm_ends_is_continued_by_the_next_pod(namespace: Namespace, stocked: Azurite) -> None:
+    """It ends within two seconds, after which `podman stop` would kill it (137)."""
+    pod = namespace.pod(modelsInit=_SLOW)
+    before = len(stocked.requests())
+    with pod.start() as playing:
+        eventually_sync(lambda: _fetched(stocked.requests()[before:]), "the first answer")
+        pod.stop("models-init")
+        assert playing.wait() != 0
+    assert pod.state("models-init")["ExitCode"] == 143
+    again = namespace.pod()
+    _installed(again)
+    assert json.loads(again.log("models-init").splitlines()[-1])["bytes_reused"] > 0
+
+
+def _fetched(requests: list[Request]) -> int:
+    return sum(request.path.endswith("pack.tar.zst") and request.status == 206 for request in requests)
