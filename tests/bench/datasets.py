@@ -48,9 +48,9 @@ class Dataset:
     changes: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     pack: str = PACK
 
-    def stocked(self, shelf: Path, *, foreign: bool) -> DatasetFiles:
+    def stocked(self, work: Path, *, foreign: bool) -> DatasetFiles:
         """Make missing files; with `foreign` also the formats of peers whose tools are installed."""
-        files = DatasetFiles(shelf / f"{self.name}-{_recipe(self)}", self.pack)
+        files = DatasetFiles(work / f"{self.name}-{_recipe(self)}", self.pack)
         _once(files.directory / "trees" / FIRST, self._write)
         for version, change in self.changes.items():
             _once(files.directory / "trees" / version, partial(_changed, files, change))

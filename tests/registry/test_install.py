@@ -15,6 +15,7 @@ from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from models_init.sources.oci.credential_files import RegistryCredentials
 from models_init.sources.oci.registry import RegistryAccess
 from models_init.sources.oci.source import OciSource
+from tests.eventually import eventually_sync
 from tests.registry.conftest import PREFIX, pull_from, push_packs
 from tests.services import cloud_registry
 from tests.services.registry import PASSWORD, USER, serve
@@ -181,12 +182,13 @@ def test_basic_authentication_with_a_password_file(
 
 
 def test_killed_install_is_resumed(registry_site: Site, cloud: Cloud, packs: Packs) -> None:
-    site = registry_site.but(**pull_from(cloud), MODELS_MAX_RATE="6MB")
-    with site.start() as process:
-        while not any(path.stat().st_size for path in site.volume.glob("staging/nl-nl/*/**/*") if path.is_file()):
-            assert process.poll() is None
+    site, size = registry_site.but(**pull_from(cloud)), packs.manifest(DUTCH).archive.size
+    with cloud.paused(at=size // 2), site.start() as process:
+        eventually_sync(lambda: process.poll() is not None or cloud.counts["bytes"] >= size // 2, "half of the archive")
+        assert process.poll() is None
         process.kill()
-    done = site.run("--json", MODELS_MAX_RATE="")
+        process.communicate()
+    done = site.run("--json")
     assert done.code == 0
     assert packs.differences(site, COMMON, DUTCH) == []
 

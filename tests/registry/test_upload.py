@@ -247,7 +247,7 @@ async def test_push_with_token_service_and_expiring_tokens(
             await push_all([pack(tmp_path / "other", FILES)], denied, options, NullObserver())
 
 
-def test_command_line_publishes_what_a_site_installs(  # noqa: PLR0917 - fixtures
+def test_uploaded_packs_are_installed_by_a_site(  # noqa: PLR0917 - fixtures
     registry_site: Site,
     packs: Packs,
     registry: Registry,
