@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from models_init import __version__
@@ -41,3 +42,22 @@ def test_gateway_has_the_directives_of_the_gateway_of_compose() -> None:
     routes = re.compile(r"location |rewrite |return 404 ")
     theirs = {line.strip() for line in configuration(["nl-nl"]).splitlines() if not routes.search(line)}
     assert {line for line in theirs - ours if not _OF_DOCKER.match(line) and not line.startswith("#")} == set()
+
+
+_SOURCES = [
+    ("source.url=https://models.example/x", {443}),
+    ("source.url=http://cache:8080/models,source.anonymous=true", {8080}),
+    ("source.url=oci://registry.example:5000/models", {5000}),
+    ("source.url=http://mirror.example/x,source.mirrors={https://mirror.example:8443/x}", {80, 8443}),
+    ("source.proxy.HTTPS_PROXY=proxy.example:3128,source.proxy.NO_PROXY=.example", {443, 3128}),
+    ("networkPolicy.source.ports={444}", {443, 444}),
+]
+
+
+@pytest.mark.parametrize(("values", "ports"), _SOURCES, ids=[values for values, _ in _SOURCES])
+def test_network_policy_admits_the_ports_of_the_source(helms: dict[int, Helm], values: str, ports: set[int]) -> None:
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--show-only", "templates/networkpolicy.yaml")
+    engine = parse(helms[3].run("template", "asr", CHART, *minimal, "--set", values))[0]
+    dns, source = engine["spec"]["egress"]
+    assert {entry["port"] for entry in dns["ports"]} == {53}
+    assert {entry["port"] for entry in source["ports"]} == ports

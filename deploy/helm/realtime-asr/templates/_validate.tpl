@@ -46,7 +46,7 @@
 {{- $faults = append $faults "source.bundle.path is not set; set it to the name of the bundle on the volume" -}}
 {{- end -}}
 {{- if and .registry.existingSecret (not (hasPrefix "oci://" .url)) -}}
-{{- $faults = append $faults "source.registry.existingSecret is set, but source.url is no registry; set it to oci://HOST/PREFIX" -}}
+{{- $faults = append $faults "source.registry.existingSecret is set, but source.url does not name a registry; set it to oci://HOST/PREFIX" -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.license.platform -}}
