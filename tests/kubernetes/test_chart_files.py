@@ -10,9 +10,11 @@ import yaml
 
 from models_init import __version__
 from models_init.cli.compose_overlay import configuration
-from tests.kubernetes.chart import CHART, parse
+from tests.kubernetes.chart import CHART, ROOT, parse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.services.chart_tools import Helm
 
 _LONGEST = {"CronJob": 52, "StatefulSet": 52}
@@ -42,6 +44,25 @@ def test_gateway_has_the_directives_of_the_gateway_of_compose() -> None:
     routes = re.compile(r"location |rewrite |return 404 ")
     theirs = {line.strip() for line in configuration(["nl-nl"]).splitlines() if not routes.search(line)}
     assert {line for line in theirs - ours if not _OF_DOCKER.match(line) and not line.startswith("#")} == set()
+
+
+_PAGES = (CHART / "README.md", ROOT / "docs/deploy-kubernetes.md")
+
+
+def _examples() -> list[str]:
+    """Return the values in the documentation: each block of YAML whose keys are those of the chart."""
+    known = yaml.safe_load((CHART / "values.yaml").read_text()).keys()
+    blocks = [block for page in _PAGES for block in re.findall(r"(?ms)^```yaml\n(.*?)^```", page.read_text())]
+    return [block for block in blocks if yaml.safe_load(block).keys() <= known]
+
+
+def test_values_in_the_documentation_are_accepted(helms: dict[int, Helm], tmp_path: Path) -> None:
+    examples = _examples()
+    assert len(examples) >= 3
+    for number, example in enumerate(examples):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(example)
+        helms[3].run("template", "asr", CHART, "--values", CHART / "ci/minimal-values.yaml", "--values", file)
 
 
 _SOURCES = [
