@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from models_init.core.errors import NoSpaceError, NotWritableError, VolumeError
 from models_init.fs.files import visible_path
@@ -20,19 +20,24 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def volume_errors(path: str | Path, doing: Literal["read", "written"] = "written") -> Iterator[None]:
-    """Translate an `OSError` of the block into a `VolumeError`; `path` is named if the error has no file name."""
+def volume_errors(path: str | Path, *, reading: bool = False) -> Iterator[None]:
+    """Translate an `OSError` of the block into a `VolumeError`; `path` is named if the error has no file name.
+
+    With `reading` the block does not write, and the message says so.
+    """
     try:
         yield
     except OSError as error:
-        raise _translated(error, _subject(error) or str(path), doing) from error
+        raise _translated(error, _subject(error) or str(path), reading=reading) from error
 
 
-def _translated(error: OSError, where: str, doing: str) -> VolumeError:
+def _translated(error: OSError, where: str, *, reading: bool) -> VolumeError:
     if error.errno in _FULL:
         return _full(error, where)
     if error.errno in _FORBIDDEN:
-        return NotWritableError(f"{where} cannot be {doing}: {error.strerror}; {_remedy(error)}")
+        return NotWritableError(
+            f"{where} cannot be {'read' if reading else 'written'}: {error.strerror}; {_remedy(error)}"
+        )
     if error.errno == errno.ENAMETOOLONG:
         return NotWritableError(
             f"{_end(where)} cannot be created: {error.strerror} ({len(os.fsencode(where))} bytes); set MODELS_DIR to a "

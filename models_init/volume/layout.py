@@ -187,7 +187,7 @@ class Volume(AtomicChanges):
 
     def is_installed(self, ref: PackRef) -> bool:
         """Return True if the pack's directory, with content, and its manifest have their public names."""
-        with volume_errors(self.root, "read"):
+        with volume_errors(self.root, reading=True):
             return self.manifest_path(ref).is_file() and self._has_content(ref)
 
     def missing(self, packs: Iterable[PackRef]) -> list[PackRef]:
