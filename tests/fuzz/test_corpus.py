@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CORPUS = Path(__file__).parent / "corpus"
-_NAMES = ("manifest", "chunk", "archive")
+_NAMES = ("manifest", "chunk", "archive", "layer")
 _FILES, _BYTES = 200, 500 << 10  # of all corpora together, so that a clone stays small
 
 

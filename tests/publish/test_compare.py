@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.formats.manifest import encode
+from models_init.formats.manifest import OpaqueArchive, encode
+from models_init.formats.ordinary_image import ImageLayer, OrdinaryImage
 from models_init.publish.cli.main import main
 from models_init.publish.inspection.compare_packs import compare
-from tests.manifests import manifest
+from tests.manifests import digest, manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,24 @@ def test_unrelated_pack_is_fetched_completely() -> None:
     new = replace(new, files=tuple(replace(file) for file in new.files))
     found = compare(OLD, new, 0)
     assert (found.bytes_fetched, found.bytes_new, found.requests) == (400, 600, 2)
+
+
+def test_layers_of_the_old_image_are_not_fetched() -> None:
+    """The digest of the tar stream decides, not that of the blob, which may be compressed again."""
+    first, second = (
+        OrdinaryImage(
+            (ImageLayer(digest(top), 20 << 20, digest(1)), ImageLayer(digest(top + 1), 3000, digest(top))), ("/",)
+        )
+        for top in (10, 20)
+    )
+    old, new = (
+        replace(OLD, files=(), archive=replace(OLD.archive, size=(20 << 20) + 3000), plain=OpaqueArchive(image=image))
+        for image in (first, second)
+    )
+    found = compare(old, new, 700)
+    assert (found.bytes_fetched, found.requests) == (700 + 3000, 2)
+    unrelated = compare(OLD, new, 700)
+    assert (unrelated.bytes_fetched, unrelated.requests) == (700 + (20 << 20) + 3000, 1 + 3 + 1)
 
 
 def test_megabyte_takes_eight_seconds_at_one_mbit() -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _WHITEOUT, _OPAQUE, _RESERVED = ".wh.", ".wh..wh..opq", ".wh..wh."
 
+SHOWN_NAMES = 10
+"""Largest number of names at the top of an image in a message."""
+
 _NAME_LIMIT = 4096  # characters: PATH_MAX of Linux; longer names are rejected without further checks
 
 
@@ -85,7 +88,7 @@ class LayerReader:
             if item.parts[: len(self._base)] == self._base[: len(item.parts)]:
                 self._check_name(item)
                 yield item
-            elif len(self.others) < _SHOWN_NAMES:
+            elif len(self.others) < SHOWN_NAMES:
                 self.others.add(item.parts[0])
             for _ in content:  # skip the rest that the caller has not read
                 pass
@@ -99,9 +102,6 @@ class LayerReader:
                 check_path(inner)
             except ValueError as error:
                 raise BadArchiveError(f"an entry has an invalid name: {error}") from error
-
-
-_SHOWN_NAMES = 20
 
 
 def _item(header: EntryHeader, content: Iterator[memoryview]) -> LayerItem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.archive.errors import BadArchiveError
-from models_init.archive.image.layer_reader import Kind
+from models_init.archive.image.layer_reader import SHOWN_NAMES, Kind
 from models_init.archive.image.layer_records import NOT_IN_PACK
 from models_init.archive.tar_headers import shown
 from models_init.archive.tar_reader import TarEntry
@@ -55,7 +55,8 @@ def _find_root(tree: ImageTree, others: Collection[str]) -> _Place:
                 )
         if (node := tree.find(parts)) and node.children:
             return _Place(node, parts)
-    top = ", ".join(shown(name, 40) for name in sorted({*others, *(tree.root.children or ())})) or "nothing"
+    names = sorted({*others, *(tree.root.children or ())})[:SHOWN_NAMES]
+    top = ", ".join(shown(name, 40) for name in names) or "nothing"
     raise BadArchiveError(f"it contains nothing below {' or '.join(tree.image.paths)}; at its top are {top}")
 
 

@@ -37,7 +37,9 @@ class Difference:
 def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
     """Plan the upgrade as a site that has installed `old`; `document_bytes` is the size of the new manifest."""
     if new.plain:
-        return Difference(old, new, 0, 0, 0, new.size, document_bytes + new.archive.size, 1 + _parts(new.archive.size))
+        sections = _changed_sections(old, new)
+        requests = 1 + sum(map(_parts, sections))
+        return Difference(old, new, 0, 0, 0, new.size, document_bytes + sum(sections), requests)
     search = ReuseSearch(new, ())
     search.look("", old, whole=True)
     found = search.found()
@@ -54,6 +56,14 @@ def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
     )
 
 
+def _changed_sections(old: Manifest, new: Manifest) -> list[int]:
+    """Return the sizes in bytes of what is fetched of an opaque archive: all of it, or the new layers of an image."""
+    if not new.image:
+        return [new.archive.size]
+    known = {layer.diff_id for layer in old.image.layers} if old.image else set()
+    return [layer.size for layer in new.image.layers if layer.diff_id not in known]
+
+
 def _parts(size: int) -> int:
-    """Return the number of ranges in which an opaque archive is fetched; none of it can be reused."""
+    """Return the number of ranges in which a section of an opaque archive is fetched."""
     return -(-size // SPAN_SIZE)
