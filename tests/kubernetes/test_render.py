@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from models_init.cli.arguments import parse as parse_arguments
-from models_init.cli.settings import SETTINGS
+from models_init.cli.settings import SETTINGS, load
 from tests.kubernetes.chart import CHART, NAMED, ROOT, VALUE_SETS, all_containers, parse, pods
 from tests.kubernetes.pod_security import violations
 from tests.kubernetes.references import broken_references
@@ -20,6 +20,7 @@ from tests.services.kubernetes_api.object_rules import object_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models_init.cli.settings import Settings
     from tests.kubernetes.chart import Object
     from tests.services.chart_tools import Helm
 
@@ -91,13 +92,43 @@ def test_images_are_the_products_own_in_a_fixed_version(rendered: dict[str, Path
 
 
 @_each_value_set
-def test_variables_and_arguments_are_those_of_the_program(rendered: dict[str, Path], name: str) -> None:
+def test_program_accepts_the_arguments_and_variables_of_each_container(rendered: dict[str, Path], name: str) -> None:
+    """And it knows each variable that begins like one of its own."""
     known = {setting.variable for setting in SETTINGS}
     for place, container in all_containers(_objects(rendered, name)).items():
-        variables = {variable["name"] for variable in container.get("env", [])}
-        assert {variable for variable in variables if _OURS.match(variable)} <= known, place
-        if "models-init" in container["image"] and "command" not in container:
-            parse_arguments(container.get("args", []), {})
+        assert {variable for variable in _environment(container) if _OURS.match(variable)} <= known, place
+        if _is_ours(container):
+            assert _settings(container).packs, place
+
+
+@_each_value_set
+def test_engine_mounts_exactly_the_packs_that_its_init_container_and_its_lease_name(
+    rendered: dict[str, Path], name: str
+) -> None:
+    engines = [
+        spec for spec in pods(_objects(rendered, name)).values() if spec["containers"][0]["name"] == "asr-server"
+    ]
+    assert engines
+    for spec in engines:
+        mounts = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "models"]
+        assert all(mount["readOnly"] for mount in mounts)
+        assert all(mount["mountPath"] == f"/models/current/{mount['subPath'].split('/')[1]}" for mount in mounts)
+        mounted = {mount["subPath"] for mount in mounts}
+        for container in filter(_is_ours, spec["initContainers"]):
+            assert {f"packs/{pack.name}/{pack.version}" for pack in _settings(container).packs} == mounted, name
+
+
+def _is_ours(container: Object) -> bool:
+    return "models-init" in container["image"] and "command" not in container
+
+
+def _environment(container: Object) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container.get("env", [])}
+
+
+def _settings(container: Object) -> Settings:
+    """Read the settings as the program does. Raises `UsageError`."""
+    return load(parse_arguments(container["args"], _environment(container)).values, with_packs=True)
 
 
 def test_checkov_reports_only_what_is_justified(rendered: dict[str, Path]) -> None:
