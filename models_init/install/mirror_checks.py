@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import ModelsInitError, NotFoundError
 from models_init.runtime.workers import each
+from models_init.sources.mirror_errors import mirror_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +54,7 @@ async def _check(mirror: CheckedMirror, packs: Sequence[Resolved]) -> tuple[bool
         way = (await mirror.probe.ping()).way
         lacking = [str(pack.manifest.ref) for pack in packs if not await _has(mirror.source, pack)]
     except ModelsInitError as error:
-        reason = str(error).replace("MODELS_URL", "MODELS_MIRRORS")
-        return False, f"{reason}; an install would continue without this mirror"
+        return False, f"{mirror_error_text(error)}; an install would continue without this mirror"
     finally:
         await mirror.source.close()
     if lacking:

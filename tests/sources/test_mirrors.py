@@ -241,6 +241,21 @@ async def test_failing_mirror_is_reported_with_its_own_setting() -> None:
     assert str(mirrored.observer.events[0][1]["error"]).endswith("check MODELS_MIRRORS, DNS and the proxy")
 
 
+async def test_gap_of_a_mirror_is_read_from_the_next_source_without_warning() -> None:
+    """A bundle without some chunks is still used for the others."""
+
+    class Partial(NamedFake):
+        def unavailable_reason(self, _key: str, start: int, stop: int) -> str:
+            return "made without it" if self.calls and start < 500_000 < stop else ""
+
+    mirrored = Mirrored(Partial("one", Broken(NotFoundError("not in it"))))
+    assert await mirrored.fetched() == _DATA
+    assert await mirrored.fetched(600_000, 700_000) == _DATA[600_000:700_000]
+    assert await mirrored.fetched(400_000, 600_000) == _DATA[400_000:600_000]
+    assert mirrored.asked == [[(0, _SIZE), (600_000, 700_000)], [(0, _SIZE), (400_000, 600_000)]]
+    assert mirrored.observer.events == []
+
+
 async def test_cancelled_range_leaves_no_task() -> None:
     mirrored = Mirrored(NamedFake("one"))
     sink = Collected(size=1000)

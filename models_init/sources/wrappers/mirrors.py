@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import ModelsInitError, NotFoundError, UnavailableError
 from models_init.formats.manifest import MANIFEST_NAME
+from models_init.sources.mirror_errors import mirror_error_text
 from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
 
 if TYPE_CHECKING:
@@ -113,11 +115,11 @@ class MirroredSource(SourceWrapper):
                 raise
             if mirror.may_recover(error):
                 await asyncio.sleep(_PAUSE)
-            else:
+            elif mirror.has(key, *rest):  # False for a gap of a bundle, which is known once the bundle is open
                 self._failed(mirror, key, error)
         finally:
             mirror.running.discard(part)
-        return part.position
+        return part.sent.stop
 
     def _failed(self, mirror: _Mirror, key: str, error: ModelsInitError) -> None:
         """Give up a mirror after an error; one that only lacks an object remains in use for others."""
@@ -125,7 +127,7 @@ class MirroredSource(SourceWrapper):
             mirror.missing.add(key)
             self._report_lacking(mirror, key.rpartition("/")[0])
         else:
-            self._drop(mirror, str(error).replace("MODELS_URL", "MODELS_MIRRORS"))
+            self._drop(mirror, mirror_error_text(error))
 
     def _report_lacking(self, mirror: _Mirror, directory: str) -> None:
         if (mirror.source.name, directory) not in self._lacking:
@@ -162,7 +164,7 @@ class _Mirror:
         self.failures = 0  # since the last complete range
         self.trial = asyncio.Lock()
         self.running: set[_Part] = set()
-        self._parts: defaultdict[str, list[_Part]] = defaultdict(list)
+        self._sent: defaultdict[str, list[_SentRange]] = defaultdict(list)
         self._reports: Counter[tuple[str, int, int]] = Counter()
 
     def has(self, key: str, start: int = 0, stop: int = 0) -> bool:
@@ -186,16 +188,16 @@ class _Mirror:
 
     def begin(self, key: str, start: int, stop: int, sink: Sink) -> _Part:
         """Start to receive a range."""
-        part = _Part(sink, start)
+        part = _Part(sink, _SentRange(start, start))
         part.task = asyncio.create_task(self.source.get_range(key, start, stop, part))
-        self._parts[key].append(part)
+        self._sent[key].append(part.sent)
         if not self.is_dropped:
             self.running.add(part)
         return part
 
     def is_suspect(self, key: str, start: int, stop: int) -> bool:
         """Return True if wrong bytes may be this mirror's; False for bytes that were reported more than twice."""
-        if not any(part.start < stop and start < part.position for part in self._parts[key]):
+        if not any(sent.start < stop and start < sent.stop for sent in self._sent[key]):
             return False
         self._reports[key, start, stop] += 1
         return self._reports[key, start, stop] <= _REPORTS
@@ -211,22 +213,30 @@ class _AbandonedError(Exception):
     """A range was given up because its mirror is no longer used; internal."""
 
 
+@dataclass(slots=True)
+class _SentRange:
+    """The bytes `start` to `stop` (exclusive) of an object, which a mirror has sent."""
+
+    start: int
+    stop: int
+
+
 class _Part(SinkWrapper):
-    """A range that a mirror sends from `start` on, up to `position` so far.
+    """A range that is being received; `sent` is what has arrived of it.
 
     It is received in a task of its own, because the caller's task goes on when the mirror is given up.
     """
 
     task: asyncio.Task[None]
 
-    def __init__(self, inner: Sink, start: int) -> None:
+    def __init__(self, inner: Sink, sent: _SentRange) -> None:
         super().__init__(inner)
-        self.start = self.position = start
+        self.sent = sent
         self.is_abandoned = self.has_failed = self._is_busy = False
 
     async def buffer_updated(self, count: int) -> None:
         """See `Sink.buffer_updated`. Raises `_AbandonedError` if the mirror was given up."""
-        self.position += count
+        self.sent.stop += count
         self._is_busy = True
         try:
             await super().buffer_updated(count)
