@@ -209,6 +209,26 @@ def test_wrong_layer_is_fetched_again_and_named(image_site: Site, mirror: Regist
     assert image_site.run().code == 0
 
 
+def test_layers_come_from_a_mirror_and_wrong_ones_from_the_origin(
+    image_site: Site, mirror: Registry, tmp_path: Path
+) -> None:
+    layers, repository = [Layer(plain, plain) for plain in (_MODELS, _top("old"))], _repository(image_site)
+    (tmp_path / "second").mkdir()
+    with serve(tmp_path / "second") as second:
+        for registry in (mirror, second):
+            registry.push_image(repository, "2026.04", layers)
+        name = f"oci://{second.host}/{repository.removesuffix('/nl-nl')}"
+        good = image_site.but(MODELS_DIR=f"{image_site.volume}-2").run("--json", MODELS_MIRRORS=name)
+        assert good.json["bytes_by_source"][name] == sum(len(layer.blob) for layer in layers)
+        path = second.blob_path(f"sha256:{hashlib.sha256(_MODELS).hexdigest()}")
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        done = image_site.run("--json", MODELS_MIRRORS=name)
+    assert done.code == 0, done.err
+    assert "it sent wrong bytes of nl-nl 2026.04: the SHA-256 of layer 1 of 2" in done.err
+    assert done.json["bytes_by_source"][image_site.environment["MODELS_URL"]] >= len(layers[0].blob)
+    assert _files(image_site) == ["final", "latest", "removed", "version"]
+
+
 def test_repair_uses_the_installed_image_although_its_tag_was_moved(image_site: Site, mirror: Registry) -> None:
     repository = _repository(image_site)
     mirror.push_image(repository, "2026.04", [Layer(plain, plain) for plain in (_MODELS, _top("old"))])
