@@ -70,6 +70,14 @@ class Cluster:
         found = (thing for key, thing in self.api.store.objects.items() if (thing["kind"], key.name) == (kind, name))
         return str(next(found)["metadata"]["uid"])
 
+    def delete(self, kind: str) -> None:
+        """Delete all objects of a kind, as with `kubectl delete --cascade=orphan`."""
+        for key, thing in list(self.api.store.objects.items()):
+            if thing["kind"] == kind:
+                self.api.store.delete(key)
+        self.api.changes()
+        self.rendered = {name: thing for name, thing in self.rendered.items() if thing["kind"] != kind}
+
     def _deploy(self, action: str, values: dict[str, Any]) -> list[str]:
         file = self.directory / "values.json"
         file.write_text(json.dumps(values))

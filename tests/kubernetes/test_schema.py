@@ -87,6 +87,7 @@ _REFUSED: dict[str, dict[str, Any]] = {
     "languages.nl-nl": {"languages": {"nl-nl": {"versoin": "2026.07"}}},
     "languages": {"languages": {"NL_nl": {}}},
     "engine.image.tag": {"engine": {"image": {"tag": 1.28}}},
+    "modelsInit.image.tag": {"modelsInit": {"image": {"tag": "latest"}}},
     "storage.type": {"storage": {"type": "pvc"}},
     "source.url": {"source": {"url": "models.example/container"}},
 }

@@ -195,6 +195,17 @@ def test_helm_refuses_to_roll_back_to_a_claim_that_it_kept(release: Cluster) -> 
     assert release.api.changes() == []
 
 
+def test_size_of_claims_per_pod_changes_after_the_stateful_sets_are_deleted(release: Cluster) -> None:
+    """As docs/deploy-kubernetes.md describes it; the pods and their claims stay meanwhile."""
+    release.install(_stored("claimPerPod"))
+    larger = _stored("claimPerPod") | {"storage": {"type": "claimPerPod", "claimPerPod": {"size": "40Gi"}}}
+    with pytest.raises(AssertionError, match=r"updates to statefulset spec for fields other than .* are forbidden"):
+        release.upgrade(larger)
+    release.api.refusals.clear()
+    release.delete("StatefulSet")
+    release.upgrade(larger)
+
+
 def test_staging_by_jobs_can_follow_and_precede_other_ways(release: Cluster) -> None:
     release.install(_stored("claim"))
     release.upgrade(_VALUES)
