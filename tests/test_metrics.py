@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from models_init.output import metrics
 from models_init.output.metrics import METRICS, PREFIX, Sample
+from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from tests.services import require_tool
 from tests.site import COMMON, DUTCH, NEWER, NOWHERE, in_container
 from tests.tokens import leaks, token
@@ -94,7 +96,8 @@ def test_start_with_nothing_to_do_is_reported(measured: Site, file: Path) -> Non
 def test_failed_run_reports_exit_code_and_keeps_last_success(measured: Site, file: Path) -> None:
     measured.run()
     before = samples(file)
-    done = measured.run(MODELS_URL=NOWHERE, REALTIME_LANGUAGE_VERSION=NEWER.version, MODELS_SAS_TOKEN=token())
+    newer = measured.but(REALTIME_LANGUAGE_VERSION=NEWER.version)
+    done = newer.run(MODELS_URL=NOWHERE, MODELS_SAS_TOKEN=token(), MODELS_RETRY_SECONDS="1")
     after = samples(file)
     assert done.code
     assert after['run_exit_code{action="install"}'] == done.code
@@ -102,6 +105,19 @@ def test_failed_run_reports_exit_code_and_keeps_last_success(measured: Site, fil
     assert after[success] == before[success]
     assert after['run_timestamp_seconds{action="install"}'] > before['run_timestamp_seconds{action="install"}']
     check(file)
+
+
+def test_failed_install_reports_the_bytes_that_it_has_fetched(
+    measured: Site, packs: Packs, file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(packs.directory, tmp_path / "damaged")
+    archive = tmp_path / "damaged" / DUTCH.name / DUTCH.version / ARCHIVE_NAME
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    assert measured.run(MODELS_URL=(tmp_path / "damaged").as_uri()).code == 30
+    source = f'run_fetched_bytes{{action="install",source="{tmp_path}/damaged"}}'
+    assert samples(file)[source] > len(data) / 2
 
 
 def test_invalid_setting_is_reported_as_exit_code_2(measured: Site, file: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _PHASES = {
     "waiting": "lock",
+    "start_delayed": "delay",
     "resolved": "plan",
     "checking_staging": "plan",
     "fetching": "fetch",
@@ -51,6 +52,7 @@ class RunRecorder:
 
     def __init__(self, settings: Settings, action: str) -> None:
         self.retries: RetryReport | None = None
+        self.received: Mapping[str, int] = {}
         self._settings = settings
         self._action = action
         self._began = self._phase_began = time.monotonic()
@@ -79,7 +81,7 @@ class RunRecorder:
         for phase, seconds in self._seconds.items():
             yield Sample("run_phase_seconds", seconds, labels | {"phase": phase})
         yield Sample("run_retries", self.retries.count if self.retries else 0, labels)
-        for source, size in self._fetched_bytes(content).items():
+        for source, size in self._received_by_host().items():
             yield Sample("run_fetched_bytes", size, labels | {"source": source})
         for name, metric in _COUNTERS.items():
             if name in content:
@@ -87,12 +89,10 @@ class RunRecorder:
         if "damages" in content:
             yield Sample("run_damages", len(content["damages"]), labels)
 
-    def _fetched_bytes(self, content: Mapping[str, Any]) -> Mapping[str, int]:
+    def _received_by_host(self) -> Mapping[str, int]:
         """Return the received bytes by the host of their source; 0 for the origin if nothing was fetched."""
-        if "bytes_by_source" not in content:
-            return {}
         received = Counter({host_of(self._settings.url): 0})
-        for name, size in content["bytes_by_source"].items():
+        for name, size in self.received.items():
             received[host_of(name)] += size
         return received
 
@@ -145,10 +145,10 @@ def observed(observer: Observer) -> Observer:
     return PhaseObserver(observer, _recorder) if _recorder else observer
 
 
-def count_retries(retries: RetryReport) -> None:
-    """Include the retries of this report."""
+def count_transfer(retries: RetryReport, received: Mapping[str, int]) -> None:
+    """Include these retries and received bytes by source, as they are at the end of the run."""
     if _recorder:
-        _recorder.retries = retries
+        _recorder.retries, _recorder.received = retries, received
 
 
 def end(exit_code: int, content: Mapping[str, Any]) -> str:

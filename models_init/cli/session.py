@@ -43,12 +43,12 @@ def run_observed(action: Callable[[Observer], Coroutine[object, object, Result]]
 @asynccontextmanager
 async def open_context(settings: Settings, observer: Observer, retries: RetryReport) -> AsyncIterator[InstallContext]:
     """Open the source and the threads that `settings` describe; close them at the end of the block."""
-    metrics.count_retries(retries)
     trust = trust_of(settings, observer)
     connections = ConnectionLimiter(settings.connections)
     observer = TokenExpiryMonitor(observer, lambda: token_expires(settings))
     with collector_paused():  # imports the HTTP client
         received: dict[str, int] = {}
+        metrics.count_transfer(retries, received)
         source = source_of(settings, observer, SourceRetries(host_of(settings.url), retries, connections), received)
     workers = Workers()
     asyncio.get_running_loop().set_default_executor(workers.io)
