@@ -60,18 +60,20 @@ def source_of(settings: Settings, observer: Observer, retries: RetryObserver, re
     return RateLimitedSource(source, settings.max_rate) if settings.max_rate else source
 
 
-def probe_of(settings: Settings, source: Source) -> EndpointProbe:
+def probe_of(settings: Settings, source: Source, observer: Observer) -> EndpointProbe:
     """Return a probe of the source named by MODELS_URL, limited to a few attempts."""
-    access = SourceAccess(lambda: _probe_access(settings), lambda: registry_access(settings))
+    access = SourceAccess(
+        lambda: _probe_access(settings, observer), lambda: registry_access(settings, _transport(settings, observer))
+    )
     probe = open_probe(settings.url, source, access)
     if not is_remote(settings.url):
         return probe
     return RetryingProbe(probe, RetryPolicy(attempts=3, seconds=settings.retry_seconds))
 
 
-def mirrors_to_check(settings: Settings) -> list[CheckedMirror]:
+def mirrors_to_check(settings: Settings, observer: Observer) -> list[CheckedMirror]:
     """Return the mirrors for a check."""
-    return checked_mirrors(settings, lambda: _transport(settings))
+    return checked_mirrors(settings, lambda: _transport(settings, observer))
 
 
 def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
@@ -194,12 +196,12 @@ def _warn_of_ignored_entries(settings: Settings, observer: Observer) -> None:
         )
 
 
-def _probe_access(settings: Settings) -> ContainerAccess:
+def _probe_access(settings: Settings, observer: Observer | None = None) -> ContainerAccess:
     """Return the access to the container for a check."""
     from models_init.sources.azure.source import ContainerAccess
 
     read_token = None if settings.anonymous else settings.read_token
-    return ContainerAccess(settings.url, settings.prefix, read_token, _transport(settings))
+    return ContainerAccess(settings.url, settings.prefix, read_token, _transport(settings, observer))
 
 
 def _receive_buffer(settings: Settings) -> int:

@@ -46,6 +46,21 @@ async def test_each_request_is_logged_at_debug_level_without_token(published: Pu
     assert "sig=" not in outcome.done.err
 
 
+async def test_check_logs_each_request_at_debug_level(published: PublishedPacks, volume: Path) -> None:
+    """Also those of the probe, which come before the first manifest; there are no other events."""
+    async with FaultProxy(published.container.origin) as proxy:
+        site = published.site(proxy, volume, MODELS_LOG_LEVEL="debug", MODELS_LOG_FORMAT="json")
+        done = await asyncio.to_thread(site.run, "--check")
+        assert done.code == 0, done.out
+        logged = _requests(done.err)
+        assert sorted((event["url"], event["status"]) for event in logged) == sorted(
+            (f"{proxy.origin}{seen.path}", seen.status) for seen in proxy.seen
+        )
+        assert len(logged) == len(done.err.splitlines())
+        quiet = await asyncio.to_thread(site.run, "--check", MODELS_LOG_LEVEL="info")
+    assert quiet.err == ""
+
+
 async def test_requests_are_not_logged_at_info_level(published: PublishedPacks, volume: Path) -> None:
     """A pack of some GB needs thousands of requests."""
     async with FaultProxy(published.container.origin) as proxy:

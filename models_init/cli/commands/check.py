@@ -37,10 +37,11 @@ async def check(settings: Settings, observer: Observer, limit: float | None = No
     settings, key_faults = _without_bad_keys(_with_short_timeouts(settings))
     packs_known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
     source_known = not any(fault.startswith("MODELS_URL=") for fault in settings.faults)
-    async with open_context(settings, NullObserver(), RetryReport(observer)) as context:
-        probe = probe_of(settings, context.source) if source_known else None
+    requests = _RequestLog(observer)
+    async with open_context(settings, requests, RetryReport(observer)) as context:
+        probe = probe_of(settings, context.source, requests) if source_known else None
         ignored = ignored_no_proxy_entries(settings) if source_known else ()
-        sources = CheckedSources(probe, mirrors_to_check(settings), settings.requires_signatures)
+        sources = CheckedSources(probe, mirrors_to_check(settings, requests), settings.requires_signatures)
         preflight = Preflight(settings.packs if packs_known else (), context, sources)
         licenses = license_report(settings)
         try:
@@ -51,6 +52,18 @@ async def check(settings: Settings, observer: Observer, limit: float | None = No
         report = preflight.report
     content, text = render.checked(report)
     return Result(content | license_content(licenses), text, exit_code=report.found.exit_code)
+
+
+class _RequestLog(NullObserver):
+    """Passes on the events of requests, which exist at level debug only; the report has everything else."""
+
+    def __init__(self, inner: Observer) -> None:
+        self._inner = inner
+
+    def event(self, name: str, **facts: object) -> None:
+        """See `Observer.event`."""
+        if name == "request":
+            self._inner.event(name, **facts)
 
 
 def _with_short_timeouts(settings: Settings) -> Settings:
