@@ -123,6 +123,13 @@ def test_generated_text_is_valid(form: str, command: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("flag", ["wait", "hold", "rollback"])
+def test_completions_do_not_require_an_optional_value(flag: str) -> None:
+    assert f"-l {flag} -d" in generated("fish")
+    (line,) = (line for line in generated("zsh").splitlines() if f"'--{flag}[" in line)
+    assert "]::" in line
+
+
 def test_bash_completes_a_flag() -> None:
     """`models-init --rol<TAB>` completes to the action."""
     script = f"{generated('bash')}\nCOMP_WORDS=(models-init --rol); COMP_CWORD=1; _models_init; echo ${{COMPREPLY[@]}}"

@@ -60,7 +60,8 @@ complete -o filenames -F _models_init models-init"""
 def _zsh(_parser: argparse.ArgumentParser, options: list[argparse.Action]) -> str:
     lines = []
     for option in options:
-        argument = f":{option.metavar or 'value'}:_files" if _value(option) else ""
+        separator = "::" if _is_optional(option) else ":"
+        argument = f"{separator}{option.metavar or 'value'}:_files" if _value(option) else ""
         lines += [f"    '{flag}[{_zsh_text(_help(option))}]{argument}'" for flag in option.option_strings]
     return "\n".join(["#compdef models-init", "_arguments \\", " \\\n".join(lines)])
 
@@ -73,14 +74,20 @@ def _fish_lines(options: list[argparse.Action]) -> Iterator[str]:
     for option in options:
         flags = " ".join(f"-l {flag[2:]}" if flag[:2] == "--" else f"-s {flag[1:]}" for flag in option.option_strings)
         text = _help(option).replace("\\", r"\\").replace("'", r"\'")
-        yield f"complete -c models-init {flags}{' -r' if _value(option) else ''} -d '{text}'"
+        required = " -r" if _value(option) and not _is_optional(option) else ""
+        yield f"complete -c models-init {flags}{required} -d '{text}'"
+
+
+def _is_optional(option: argparse.Action) -> bool:
+    """Return True if the option may have a value, but needs none."""
+    return option.nargs == "?"
 
 
 def _value(option: argparse.Action) -> str:
     """Return the placeholder of an option's value, or an empty string."""
     if option.nargs == 0:
         return ""
-    return f"[{option.metavar}]" if option.nargs == "?" else str(option.metavar)
+    return f"[{option.metavar}]" if _is_optional(option) else str(option.metavar)
 
 
 def _help(option: argparse.Action) -> str:
