@@ -351,6 +351,7 @@ def test_status_as_json_lists_releases_and_packs(installed: Site, packs: Packs) 
                 "packs": {"common": "2026.04", "nl-nl": version},
                 "created": known["created"],
                 "source": packs.url,
+                "staged": False,
             }
             for release, version, known in zip([first, second], ["2026.04", "2026.07"], status["releases"], strict=True)
         ],

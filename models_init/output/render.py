@@ -10,11 +10,12 @@ from models_init.core.units import count, human_size, human_time, one_line, tabl
 from models_init.formats import manifest
 from models_init.install.assemble import lack_of_space
 from models_init.install.check_report import FAILED, WARNING
+from models_init.volume.activation import Switch
 from models_init.volume.retention import ROLLED_BACK
 from models_init.volume.staging import staging_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.release import Release
@@ -107,7 +108,7 @@ def _next_steps(found: Plan, current: Release | None) -> str:
 
 def status(volume: Volume) -> tuple[dict[str, Any], str]:
     """Render the content of the volume as an object and tables."""
-    current, releases = volume.current(), volume.releases()
+    current, releases, staged_releases = volume.current(), volume.releases(), Switch(volume).staged()
     active = {pack.ref for pack in current.packs} if current else set()
     free_bytes, _ = volume.free()
     packs = [(ref, _size(volume, ref), "current" if ref in active else "installed") for ref in volume.packs()]
@@ -117,7 +118,13 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         "disk_bytes_free": free_bytes,
         "current": current.id if current else None,
         "releases": [
-            {"release": release.id, "packs": release.versions, "created": release.created, "source": release.source}
+            {
+                "release": release.id,
+                "packs": release.versions,
+                "created": release.created,
+                "source": release.source,
+                "staged": release.id in staged_releases,
+            }
             for release in releases
         ],
         "packs": [
@@ -137,14 +144,15 @@ def status(volume: Volume) -> tuple[dict[str, Any], str]:
         rows += [(ref.name, ref.version, _known_size(total), _incomplete(done, total)) for ref, done, total in staged]
         lines += ["", table(rows, ("PACK", "VERSION", "SIZE", "STATE"))]
     if releases:
-        lines += ["", _releases_table(releases, current)]
+        lines += ["", _releases_table(releases, current, staged_releases)]
     return content, "\n".join(lines)
 
 
-def _releases_table(releases: Sequence[Release], current: Release | None) -> str:
+def _releases_table(releases: Sequence[Release], current: Release | None, staged_ids: Collection[str]) -> str:
+    """Return a table of the releases; the current one has an asterisk."""
     rows = [
         (
-            "*" if current and release.id == current.id else "",
+            "*" if current and release.id == current.id else "staged" if release.id in staged_ids else "",
             release.id,
             release.created,
             ", ".join(str(pack.ref) for pack in release.packs),

@@ -54,6 +54,15 @@ def test_stage_leaves_current_as_it_is(staged: Site, packs: Packs) -> None:
     assert packs.differences(staged, *(ref for ref in packs.trees if ref != NEWER)) == []
 
 
+def test_status_shows_which_release_is_staged(staged: Site) -> None:
+    shown = staged.run("--status").out
+    old, new = _release(staged, "2026.04"), _release(staged, "2026.07")
+    assert f"\n*       {old} " in shown
+    assert f"\nstaged  {new} " in shown
+    releases = staged.run("--status", "--json").json["releases"]
+    assert {item["release"]: item["staged"] for item in releases} == {old: False, new: True}
+
+
 def test_stage_on_an_empty_volume_activates_nothing(site: Site) -> None:
     done = site.run("--stage")
     assert done.code == 0
