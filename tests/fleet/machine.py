@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from models_init.core.errors import ModelsInitError
 from models_init.core.events import NullObserver
 from models_init.formats.manifest import MIB
+from models_init.sources.wrappers.mirrors import MirroredSource
 from models_init.sources.wrappers.retry import RetryingSource, RetryPolicy
 from models_init.sources.wrappers.straggler import StragglerSource
 from models_init.transfer.concurrency import ConnectionLimiter
@@ -91,6 +92,7 @@ class Machine:
         self._connections = connections
         self._chance = chance
         self._staging = _Staging(manifest)
+        self.mirrors: Sequence[Source] = ()
         self.result = MachineResult()
 
     @staticmethod
@@ -114,7 +116,9 @@ class Machine:
         connections = ConnectionLimiter(self._connections, loop.time, lambda: 0.0)
         policy = RetryPolicy(clock=loop.time, uniform=self._chance.uniform)
         retries = _RetryCounter(connections)
-        source = RetryingSource(StragglerSource(self._source, loop.time), policy, retries)
+        source: Source = RetryingSource(StragglerSource(self._source, loop.time), policy, retries)
+        if self.mirrors:
+            source = MirroredSource(source, self.mirrors, NullObserver(), is_signed=False)
         fetcher = Fetcher(source, cast("Workers", _Worker()), NullObserver(), connections, _SharedBuffer(1, 0))
         missing = [one for one in self._needed if one.chunk.offset not in self._staging.stored]
         try:

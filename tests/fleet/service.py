@@ -89,7 +89,7 @@ class SimulatedService:
 
     def _retry_after(self, now: float) -> float | None:
         delay = self._limits.retry_after
-        if self._limits.date:
+        if self._limits.date and delay:
             return (now // delay + 1) * delay - now
         return delay or None
 

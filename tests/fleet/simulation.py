@@ -30,8 +30,8 @@ _SLOW = 10  # times slower is the line of a slow site
 class SimulatedFleet:
     """The options of a simulation: sizes in bytes, rates in bytes per second, times in seconds, shares from 0 to 1.
 
-    All machines start within `window`. Those of one site share its line, and a cache if `cache` is true. `mirrors` is
-    the number of further services that serve archives, each with the egress of the first.
+    All machines start within `window`. Those of one site share its line, and a cache if `cache` is true. Each site has
+    one of `mirrors` as MODELS_MIRRORS, further services with the limits of the first.
     """
 
     sites: int = 1000
@@ -66,7 +66,7 @@ class Outcome:
         """The seconds that a perfect schedule would need, by the tightest of the limits."""
         fleet, limits = self.fleet, self.fleet.limits
         copies = fleet.sites * (1 if fleet.cache else fleet.machines)
-        services = 1 + fleet.mirrors
+        services = max(1, fleet.mirrors)
         lines = 1 if fleet.cache else fleet.machines
         return max(
             copies * self.needed / limits.egress / services,
@@ -122,11 +122,13 @@ class _World:
     async def run_machine(self, site: int, machine: int, line: Line, cache: SimulatedCache | None) -> MachineResult:
         fleet, name = self._fleet, f"{self._fleet.seed} {site} {machine}"
         chance = random.Random(name)
-        services = [self.origin, *self._mirrors]
-        direct = SimulatedSource(self.origin, services[site % len(services)], line, fleet.faults, chance)
+        direct = SimulatedSource(self.origin, line, fleet.faults, chance)
         source = CachedSource(direct, cache) if cache else direct
+        mirrors = self._mirrors[site % len(self._mirrors) :][:1] if self._mirrors else []
         await asyncio.sleep(chance.uniform(0, fleet.window) + start_delay(name, fleet.spread))
-        return await Machine(source, self._pack, self.needed, fleet.connections, chance).install()
+        installer = Machine(source, self._pack, self.needed, fleet.connections, chance)
+        installer.mirrors = [SimulatedSource(mirror, line, Faults(), chance) for mirror in mirrors]
+        return await installer.install()
 
 
 def changed_chunks(pack: Manifest, share: float, chance: random.Random) -> list[Placement]:

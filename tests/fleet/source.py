@@ -39,14 +39,11 @@ class Faults:
 
 
 class SimulatedSource:
-    """Reads manifests from `origin` and archives from `service`, over `line`. Delivers sizes instead of bytes."""
+    """Reads from `service` over `line`. Delivers sizes instead of bytes."""
 
     name = "simulated:"
 
-    def __init__(
-        self, origin: SimulatedService, service: SimulatedService, line: Line, faults: Faults, chance: random.Random
-    ) -> None:
-        self._origin = origin
+    def __init__(self, service: SimulatedService, line: Line, faults: Faults, chance: random.Random) -> None:
         self._service = service
         self._line = line
         self._faults = faults
@@ -55,7 +52,7 @@ class SimulatedSource:
     async def read(self, key: str, _limit: int) -> bytes:
         """See `Source.read`; returns no bytes."""
         await asyncio.sleep(_ROUND_TRIP)
-        self._origin.admit(key, _MANIFEST_SIZE)
+        self._service.admit(key, _MANIFEST_SIZE)
         await self._line.transfer(_MANIFEST_SIZE)
         return b""
 
