@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from models_init.core.file_modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MO
 from models_init.core.names import same_path_error
 from models_init.core.units import human_size
 from models_init.formats.manifest import MIB
-from models_init.fs.files import make_directory, visible_path
+from models_init.fs.files import file_pieces, make_directory, visible_path
 from models_init.fs.os_errors import volume_errors
 from models_init.transfer.plan import SPARE
 
@@ -61,16 +62,36 @@ class TreeWriter:
             finally:
                 os.close(descriptor)
 
-    def link(self, source: str, path: str) -> None:
-        """Give the content of the file `source` a second name: as a hard link, or as a copy if that is impossible."""
+    def link(self, source: str, entry: TarEntry) -> None:
+        """Give the content of the file `source` of the tree a second name: as a hard link, or else as a copy."""
+        if not self._link(f"{self._root}/{source}", entry.path):
+            self.add(entry, file_pieces(f"{self._root}/{source}", entry.size))
+
+    def adopt(self, source: str, entry: TarEntry) -> bool:
+        """Hard-link a file of an installed pack; return False if that is impossible, or its size or mode is another."""
+        mode = EXECUTABLE_MODE if entry.executable else FILE_MODE
+        if not self._link(source, entry.path):
+            return False
+        status = os.lstat(f"{self._root}/{entry.path}")
+        if stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mode & 0o777) == (entry.size, mode):
+            return True
+        self.remove_file(entry.path)
+        return False
+
+    def pieces(self, entry: TarEntry) -> Iterator[memoryview]:
+        """Yield the content of a file of the tree. Raises `OSError`."""
+        return file_pieces(f"{self._root}/{entry.path}", entry.size)
+
+    def _link(self, source: str, path: str) -> bool:
         with volume_errors(self._root), self._collisions():
             self._make_directory(path.rpartition("/")[0])
             try:
-                os.link(f"{self._root}/{source}", f"{self._root}/{path}", follow_symlinks=False)
+                os.link(source, f"{self._root}/{path}", follow_symlinks=False)
             except FileExistsError:
                 raise
-            except OSError:  # no hard links on this file system, or too many of one file
-                shutil.copy(f"{self._root}/{source}", f"{self._root}/{path}")
+            except OSError:  # no hard links on this file system, too many of one file, or no such file
+                return False
+            return True
 
     def remove_file(self, path: str) -> None:
         """Remove a file."""

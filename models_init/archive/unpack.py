@@ -87,9 +87,10 @@ class ArchiveInstall:
             tree = temp_path(self._root, "tree")
             try:
                 result = await self._fetch_and_scan(fetcher, tree, installed)
-            except ChangedFileError:
-                self._fetch_again(fetcher, installed)
-                installed = {}
+            except ChangedFileError as error:
+                changed = installed if error.layer is None else {error.layer}
+                self._fetch_again(fetcher, changed)
+                installed = {number: layer for number, layer in installed.items() if number not in changed}
                 continue
             if result.digest == archive.digest:
                 return await workers.run(self._stage_tree, tree, result)

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def file_pieces(path: str | Path, size: int) -> Iterator[memoryview]:
+    """Yield the first `size` bytes of a file, or all if it has fewer. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while size and (data := os.read(descriptor, min(size, _PIECE))):
+            size -= len(data)
+            yield memoryview(data)
+    finally:
+        os.close(descriptor)
+
+
+_PIECE = 1 << 20  # bytes
+
+
 def sync_path(path: str | Path) -> None:
     """Sync one file or directory to the disk. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

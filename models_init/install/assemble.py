@@ -187,6 +187,7 @@ async def _survey_pack(context: InstallContext, pack: Resolved, search: ReuseSea
             staged_inodes=staged.disk_inodes,
             spooled_bytes=staged.spooled_bytes,
             installed_bytes=staged.installed_bytes,
+            linked_bytes=staged.installed_bytes if context.volume.hard_links else 0,
         )
     staged_bytes, staged_inodes = await context.workers.run(context.staging(pack).allocated)
     return PackSurvey(

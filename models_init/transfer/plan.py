@@ -23,7 +23,8 @@ class PackSurvey:
 
     `reuse` lists where chunks that are not in staging may be found, and which chunks are then still missing;
     `staged_bytes` and `staged_inodes` are the disk usage of staging; `spooled_bytes` are stored bytes of an opaque
-    archive, and `installed_bytes` those whose content is in installed packs: neither need be fetched.
+    archive, and `installed_bytes` those whose content is in installed packs: neither need be fetched. `linked_bytes` of
+    these need no space, because their files are hard-linked.
     """
 
     resolved: Resolved
@@ -33,6 +34,7 @@ class PackSurvey:
     staged_inodes: int = 0
     spooled_bytes: int = 0
     installed_bytes: int = 0
+    linked_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def _plan_pack(fact: PackSurvey) -> PackPlan:
     manifest, reuse = fact.resolved.manifest, fact.reuse
     if manifest.plain and not manifest.is_derived:
         needed = manifest.archive.size - fact.installed_bytes
-        return _plan_archive(fact, needed, manifest.size, manifest.plain.entries or 0)
+        return _plan_archive(fact, needed, manifest.size - fact.linked_bytes, manifest.plain.entries or 0)
     linked = {link.file.path for link in reuse.links}
     own = [file for file in manifest.files if file.path not in linked]
     size = sum(-(-file.size // BLOCK) * BLOCK for file in own)

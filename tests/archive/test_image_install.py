@@ -113,3 +113,5 @@ def test_planned_space_includes_layers_and_files_but_no_installed_layer() -> Non
     assert (fresh.fetch_bytes, fresh.disk_bytes, fresh.needed_bytes) == (size, 2 * size, 2 * size + SPARE)
     reused = make_plan([PackSurvey(published, installed=False, installed_bytes=len(_LOWER))])
     assert (reused.fetch_bytes, reused.disk_bytes) == (len(_UPPER), 2 * size - len(_LOWER))
+    survey = PackSurvey(published, installed=False, installed_bytes=len(_LOWER), linked_bytes=len(_LOWER))
+    assert make_plan([survey]).disk_bytes == 2 * len(_UPPER)

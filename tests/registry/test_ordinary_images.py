@@ -156,6 +156,8 @@ def test_upgrade_fetches_only_changed_layers(image_site: Site, mirror: Registry)
     assert _files(newer) == ["final", "latest", "version"]
     assert (newer.active("nl-nl") / "version").read_text() == "new"
     assert newer.run("--verify").code == 0
+    inodes = {(newer.volume / "packs/nl-nl" / version / "final").stat().st_ino for version in ("2026.04", "2026.07")}
+    assert len(inodes) == 1, "an unchanged file is a hard link"
 
 
 def test_layer_is_fetched_if_a_removed_file_comes_back(image_site: Site, mirror: Registry) -> None:
@@ -235,7 +237,8 @@ def test_repair_uses_the_installed_image_although_its_tag_was_moved(image_site: 
     assert image_site.run().code == 0
     mirror.push_image(repository, "2026.04", [Layer(plain, plain) for plain in (_MODELS, _top("moved"))])
     (image_site.active("nl-nl") / "version").write_bytes(b"bad")
-    assert image_site.run("--repair").code == 0
+    done = image_site.run("--repair", "--json")
+    assert (done.code, done.json["bytes_fetched"]) == (0, len(_top("old"))), "only the layer of the damaged file"
     assert (image_site.active("nl-nl") / "version").read_text() == "old"
 
 

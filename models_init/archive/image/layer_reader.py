@@ -53,7 +53,8 @@ class LayerItem:
 
     A whiteout has the path of the entry that it hides, an opaque marker that of its directory. `target` is that of a
     link, or says what an entry of the kind `OTHER` is. `digest` is that which the content of a file must have; empty
-    if the digest of the whole layer is verified. `content` can be read until the next entry is requested.
+    if the digest of the whole layer is verified. `source` is the path of an installed file with this content. `content`
+    can be read until the next entry is requested.
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class LayerItem:
     executable: bool = False
     content: Iterator[memoryview] = field(default_factory=lambda: iter(()))
     digest: str = ""
+    source: str = ""
 
     @property
     def name(self) -> str:

@@ -5,16 +5,14 @@ The digest of a layer's tar stream (`diff_id`) identifies it, also after tools h
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.archive.image.layer_reader import Kind, LayerItem
-from models_init.archive.image.tree import ChangedFileError
 from models_init.core.errors import ManifestError
 from models_init.formats import manifest
-from models_init.formats.manifest import MIB
 from models_init.formats.ordinary_image import path_parts
+from models_init.fs.files import file_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -49,22 +47,9 @@ class InstalledLayer(NamedTuple):
                 yield LayerItem(Kind.HIDDEN, parts)
             else:
                 file = self.files[entry.name]
-                content = self._content(file)
-                yield LayerItem(Kind.FILE, parts, "", file.size, file.executable, content, file.digest)
-
-    def _content(self, file: File) -> Iterator[memoryview]:
-        """Yield the bytes of a file. Raises `ChangedFileError`: it cannot be read."""
-        try:
-            descriptor = os.open(self.directory / file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise ChangedFileError(file.path) from error
-        left = file.size
-        try:
-            while left and (data := _read(descriptor, min(left, MIB))):
-                left -= len(data)
-                yield memoryview(data)
-        finally:
-            os.close(descriptor)
+                source = str(self.directory / file.path)
+                content = file_pieces(source, file.size)
+                yield LayerItem(Kind.FILE, parts, "", file.size, file.executable, content, file.digest, source)
 
 
 def find_layers(volume: Volume, ref_name: str, image: OrdinaryImage) -> dict[int, InstalledLayer]:
@@ -96,10 +81,3 @@ def _is_complete(entries: tuple[LayerEntry, ...], files: dict[str, File], hiding
         and (entry.kind != "file" or (entry.hidden_by in hiding if entry.hidden_by else entry.name in files))
         for entry in entries
     )
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    try:
-        return os.read(descriptor, size)
-    except OSError as error:
-        raise ChangedFileError(str(error)) from error

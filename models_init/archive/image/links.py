@@ -100,7 +100,8 @@ class _Completion:
         if node.file:
             self._count(path, node.file.size)
             if is_copy:
-                self._tree.writer.link(node.file.path, self._path(path))
+                entry = TarEntry(self._path(path), False, node.file.size, node.file.executable, iter(()))
+                self._tree.writer.link(node.file.path, entry)
             self._builder.add_file(node.file._replace(path=path))
         elif node.children is not None:
             self._count(path, 0)

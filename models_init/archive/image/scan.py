@@ -50,7 +50,7 @@ def scan_image(stream: Readable, image: ImageArchive, writer: TreeWriter) -> Sca
             fault = str(error)
     writer.discard()
     if fault and not scanner.wrong and image.installed:
-        raise ChangedFileError(fault)  # a file that an installed layer lacks may be the reason
+        raise ChangedFileError  # a file that an installed layer lacks may be the reason
     digest = "" if scanner.wrong else image.archive.digest
     return ScanResult(digest, ManifestBuilder(), fault, None, frozenset(scanner.wrong))
 

@@ -6,7 +6,7 @@ layers have been applied. Only then are entries refused that a pack cannot conta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models_init.archive.errors import BadArchiveError
@@ -18,6 +18,8 @@ from models_init.archive.tar_reader import TarEntry
 from models_init.formats.ordinary_image import path_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from models_init.archive.image.layer_reader import LayerItem
     from models_init.archive.manifest_builder import FileRecord
     from models_init.archive.tar_reader import Limits
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
 
 
 class ChangedFileError(Exception):
-    """A file of an installed pack, which was used instead of a layer, has other content than its manifest says."""
+    """A file of an installed pack, which was used instead of a layer, has other content than its manifest says.
+
+    `layer` is the number of the layer; None if any of those that were not fetched may be the reason.
+    """
+
+    def __init__(self, layer: int | None = None) -> None:
+        self.layer = layer
 
 
 @dataclass(slots=True, eq=False)
@@ -192,12 +200,32 @@ class ImageTree:
         if not self.is_inside(item.parts):
             return Node(Kind.OTHER, self._layer, "a file")
         entry = TarEntry(self.path(item.parts), False, item.size, item.executable, item.content)
+        if item.source:
+            return Node(Kind.FILE, self._layer, file=self._adopted(item, entry))
         hasher = FileHasher(entry)
         self.writer.add(entry, hasher.pieces())
+        return Node(Kind.FILE, self._layer, file=hasher.record())
+
+    def _adopted(self, item: LayerItem, entry: TarEntry) -> FileRecord:
+        """Link or copy an installed file, and verify it. Raises `ChangedFileError`."""
+        is_linked = self.writer.adopt(item.source, entry)
+        content = self.writer.pieces(entry) if is_linked else item.content
+        hasher = FileHasher(replace(entry, content=self._readable(content)))
+        if is_linked:
+            for _ in hasher.pieces():
+                pass
+        else:
+            self.writer.add(entry, hasher.pieces())
         record = hasher.record()
-        if item.digest and item.digest != f"sha256:{record.digest.hex()}":
-            raise ChangedFileError(item.name)
-        return Node(Kind.FILE, self._layer, file=record)
+        if item.digest != f"sha256:{record.digest.hex()}":
+            raise ChangedFileError(self._layer)
+        return record
+
+    def _readable(self, content: Iterator[memoryview]) -> Iterator[memoryview]:
+        try:
+            yield from content
+        except OSError as error:
+            raise ChangedFileError(self._layer) from error
 
     def _hard_link(self, item: LayerItem) -> Node:
         """Return the entry for a second name of an entry of this layer, or of a lower one."""
@@ -212,8 +240,9 @@ class ImageTree:
             return Node(Kind.OTHER, self._layer, f"a hard link to {shown(item.target)}, which {_clause(reason)}")
         path = self.path(item.parts)
         self._count(item.parts, found.file.size)
-        self.writer.link(found.file.path, path)
-        return Node(Kind.FILE, self._layer, file=found.file._replace(path=path))
+        record = found.file._replace(path=path)
+        self.writer.link(found.file.path, TarEntry(path, False, record.size, record.executable, iter(())))
+        return Node(Kind.FILE, self._layer, file=record)
 
     def _empty(self, directory: Node, parts: tuple[str, ...]) -> None:
         """Remove what lower layers have put into a directory."""
