@@ -1,6 +1,6 @@
 """Measure what a site cache saves: bytes from the origin for many clients, cold, warm and for an upgrade.
 
-    python -m tests.cache.measure [--clients 8,32] [--slices 1m] [--size MIB] [DIRECTORY]
+    python -m tests.cache.measure [--clients 8,32] [--slices 1m] [--size MIB] [--upgrade few|file] [DIRECTORY]
 
 Clients, cache and Azurite share the cores of this machine, so the seconds are not those of a site.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.core.units import human_size, human_time, table
-from tests import samples
+from tests import samples, upgrades
 from tests.cache import site_cache
 from tests.cache.fleet import Fleet
 from tests.samples import MIB, Shape
@@ -36,10 +36,14 @@ def main() -> None:
     parser.add_argument("--clients", default="8,32", help="numbers of clients")
     parser.add_argument("--slices", default="1m", help="sizes of a slice, as nginx writes them")
     parser.add_argument("--size", type=int, default=64, help="MiB of the language pack")
+    parser.add_argument(
+        "--upgrade", choices=("few", "file"), default="few", help="few changed chunks, or one changed file of ten"
+    )
     parser.add_argument("directory", nargs="?", help="where to work")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="measure-", dir=options.directory) as name:
-        packs = build(Path(name, "vendor"), options.size * MIB)
+        few, size = options.upgrade == "few", options.size * MIB
+        packs = build(Path(name, "vendor"), size) if few else upgrades.build(Path(name, "vendor"), size // 10)
         with azurite.serve(azurite.install()) as service:
             origin = stocked(service, packs)
             numbers = [int(text) for text in options.clients.split(",")]
