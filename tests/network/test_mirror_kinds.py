@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,6 +205,19 @@ def test_damaged_chunk_is_repaired_from_mirror(site: Site, packs: Packs, web: st
     (site.active("nl-nl") / file.path).write_bytes(b"damaged")
     done = site.run("--repair", "--json", MODELS_MIRRORS=web)
     assert done.json["bytes_by_source"][f"{web}/realtime/"] == done.json["bytes_fetched"] > 0
+    assert packs.differences(site, COMMON, DUTCH) == []
+
+
+async def test_bundle_is_made_from_mirror(site: Site, packs: Packs, tmp_path: Path) -> None:
+    """`models-pack bundle` follows the same rules."""
+    bundle = tmp_path / "site.tar"
+    command = [sys.executable, "-m", "models_init.publish", "bundle", "--out", str(bundle)]
+    async with FaultyServer(packs.objects()) as mirror:
+        environment = {**os.environ, **site.environment, "MODELS_MIRRORS": mirror.url}
+        made = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, check=False)
+        assert {seen.key for seen in mirror.seen} == {archive_key(COMMON), archive_key(DUTCH)}
+    assert made.returncode == 0, made.stderr
+    assert site.run(MODELS_URL=str(bundle)).code == 0
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
