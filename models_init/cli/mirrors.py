@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from models_init.sources.oci.registry import RegistryAccess
     from models_init.sources.source import Source
 
-_IDLE_SECONDS = 10.0  # without data before a mirror's connection is given up; MODELS_IDLE_SECONDS if that is shorter
-
 
 def open_mirrors(settings: Settings, make_transport: Callable[[], TransportOptions]) -> list[Source]:
     """Return the mirrors in their order, each opened on first use."""
@@ -55,13 +52,10 @@ def _open(settings: Settings, url: str, make_transport: Callable[[], TransportOp
 def _access(settings: Settings, url: str, make_transport: Callable[[], TransportOptions]) -> SourceAccess:
     """Return the access to a mirror: without a token; to a registry with the user of a credential file for it."""
 
-    def transport() -> TransportOptions:
-        return replace(make_transport(), idle_limit=min(settings.idle_seconds, _IDLE_SECONDS))
-
     def container() -> ContainerAccess:
         from models_init.sources.azure.source import ContainerAccess
 
-        return ContainerAccess(url, settings.prefix, None, transport(), setting="MODELS_MIRRORS")
+        return ContainerAccess(url, settings.prefix, None, make_transport(), setting="MODELS_MIRRORS")
 
     def registry() -> RegistryAccess:
         from models_init.sources.oci.credential_files import RegistryCredentials, find_credentials
@@ -74,6 +68,6 @@ def _access(settings: Settings, url: str, make_transport: Callable[[], Transport
         def read_credentials(repository: str) -> RegistryCredentials | None:
             return find_credentials(host, repository, os.environ)
 
-        return RegistryAccess(address, prefix, read_credentials, transport(), allow_http, settings.image_path)
+        return RegistryAccess(address, prefix, read_credentials, make_transport(), allow_http, settings.image_path)
 
     return SourceAccess(container, registry)
