@@ -153,3 +153,23 @@ def _is_stale(cache: SiteCache, origin: Azurite) -> bool:
     connection.getresponse().read()
     connection.close()
     return "STALE" in cache.accesses()
+
+
+def test_clients_with_the_cache_as_mirror_use_the_origin_when_it_is_down(
+    tmp_path: Path, origin: Azurite, served: Packs
+) -> None:
+    """While it runs, archives come from the cache alone, although the client has a token."""
+    with site_cache.serve(origin.container_url, origin.sas()) as cache:
+        mirror = cache.url(origin.container_url)
+        settings = {"MODELS_MIRRORS": mirror, "MODELS_ANONYMOUS": "", "MODELS_SAS_TOKEN": origin.sas()}
+        fleet = cached_fleet(tmp_path, served, origin, cache, 1)
+        site = fleet.sites[0].but(MODELS_URL=origin.container_url, **settings)
+        through = site.run("--json")
+        assert through.code == 0, through.err
+    fleet.forget()
+    without = site.run("--json")
+    assert without.code == 0, without.err
+    assert served.differences(site, COMMON, DUTCH) == []
+    for done, used in ((through, mirror), (without, origin.container_url)):
+        received = done.json["bytes_by_source"]
+        assert {name for name, size in received.items() if size} == {f"{used}/realtime/"}
