@@ -231,6 +231,29 @@ def test_layers_come_from_a_mirror_and_wrong_ones_from_the_origin(
     assert _files(image_site) == ["final", "latest", "removed", "version"]
 
 
+@pytest.mark.parametrize(
+    ("difference", "code", "words"),
+    [
+        (-1, 30, "the SHA-256 of layer 1 of 1 ("),
+        (1, 20, "nl-nl:2026.04 has 1536 bytes, but bytes 0 to 1537 were requested"),
+    ],
+    ids=["smaller", "larger"],
+)
+def test_layer_of_another_size_is_reported(
+    image_site: Site, mirror: Registry, difference: int, code: int, words: str
+) -> None:
+    """The manifest of the image states another size than the layer has."""
+    repository = _repository(image_site)
+    mirror.push_image(repository, "one", [Layer(_REMOVAL, _REMOVAL)])
+    _, _, document = mirror.call("GET", f"/v2/{repository}/manifests/one", Accept=oci.IMAGE_MANIFEST)
+    content = json.loads(document)
+    content["layers"][0]["size"] += difference
+    mirror.put_manifest(repository, "2026.04", json.dumps(content).encode())
+    done = image_site.run()
+    assert done.code == code
+    assert words in done.fault
+
+
 def test_repair_uses_the_installed_image_although_its_tag_was_moved(image_site: Site, mirror: Registry) -> None:
     repository = _repository(image_site)
     mirror.push_image(repository, "2026.04", [Layer(plain, plain) for plain in (_MODELS, _top("old"))])

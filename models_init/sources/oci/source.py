@@ -92,23 +92,23 @@ class OciSource:
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        ref, _ = _parts(key)
         blobs = await self._blobs(key)
         size = sum(blob.size for blob in blobs)
         if not 0 <= start < stop <= size:
             raise SourceError(f"{key} has {size} bytes, {start} to {stop} are not a range of it")
         for wanted in blob_ranges(blobs, start, stop):
-            await self._get_blob_range(self._access.repository(ref.name), wanted, key, sink)
+            await self._get_blob_range(key, wanted, sink)
 
-    async def _get_blob_range(self, repository: str, wanted: BlobRange, key: str, sink: Sink) -> None:
-        blob, start, stop = wanted
+    async def _get_blob_range(self, key: str, wanted: BlobRange, sink: Sink) -> None:
+        (ref, file), (blob, start, stop) = _parts(key), wanted
+        name = f"layer {blob.digest} of {self._shown(ref)}" if image_digest(file) else key
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         if key in self._uncached:
             headers["Cache-Control"] = "no-cache"
-        async with self._registry.blob(repository, blob.digest, headers) as response:
-            check_range(response, key, start, stop)
+        async with self._registry.blob(self._access.repository(ref.name), blob.digest, headers) as response:
+            check_range(response, name, start, stop)
             if await response.read_into(sink, stop - start) < stop - start:
-                raise UnavailableError(f"{response.host} ended its answer for {key} too early")
+                raise UnavailableError(f"{response.host} ended its answer for {name} too early")
 
     async def names(self, directory: str) -> list[str]:
         """See `Source.names`. The list of all packs needs a permission that pull tokens lack: `AccessError`."""
