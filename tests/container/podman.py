@@ -128,6 +128,12 @@ class ChartPod:
         """Run a command in a container; return its output, also of a failure."""
         return self.podman.try_run("exec", f"{self.name}-{container}", *command).text
 
+    def passes_startup_probe(self, container: str) -> bool:
+        """Run the command of a container's startup probe in it, as a kubelet does."""
+        (found,) = (each for each in containers(self.template["spec"]) if each["name"] == container)
+        command = found["startupProbe"]["exec"]["command"]
+        return self.podman.try_run("exec", f"{self.name}-{container}", *command).code == 0
+
     def stop(self, container: str) -> None:
         """Send SIGTERM to a container, and SIGKILL after two seconds."""
         self.podman.run("stop", "--time=2", f"{self.name}-{container}")

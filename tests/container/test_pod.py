@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from tests.container.podman import ChartPod, KubeletSecret, podman
 from tests.eventually import eventually_sync
 from tests.kubernetes.chart import CHART, RELEASE, parse
 from tests.kubernetes.kubelet import USER
+from tests.registry.conftest import PREFIX, push_packs
+from tests.services import registry
 from tests.services.chart_tools import Helm, install_helm
 from tests.services.kubernetes_api.object_rules import pod_template
 from tests.site import COMMON, DUTCH, NEWER, manifest_key
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from tests.container.daemon import Docker
     from tests.container.podman import Podman
     from tests.services.azurite import Azurite, Request
+    from tests.site import Packs
 
 _SLOW = {
     "extraEnv": [{"name": "MODELS_MAX_RATE", "value": "600KB"}, {"name": "MODELS_CONNECTIONS", "value": "1"}],
@@ -74,6 +78,11 @@ class Namespace:
         self._pods.append(pod)
         return pod
 
+    def give_volume_to_root(self) -> None:
+        """Make the volume one that only root can write."""
+        os.chown(self.volume, 0, 0)
+        self.volume.chmod(0o755)
+
     def forget_times(self) -> None:
         """Let the history say that everything was installed long ago."""
         history = self.volume / "releases/.history"
@@ -85,8 +94,8 @@ class Namespace:
             pod.remove()
 
     def _values(self, changes: dict[str, Any]) -> dict[str, Any]:
-        registry, _, repository = images.REGISTRY.partition("/")
-        our_image = {"registry": registry, "tag": "dev"}
+        host, _, repository = images.REGISTRY.partition("/")
+        our_image = {"registry": host, "tag": "dev"}
         values: dict[str, Any] = {
             "languages": {"nl-nl": {}},
             "packs": {"languageVersion": "2026.04", "commonVersion": "2026.04"},
@@ -115,15 +124,15 @@ def namespace(engine: Podman, helm: Helm, stocked: Azurite, tmp_path: Path) -> I
         namespace.close()
 
 
-def _installed(pod: ChartPod) -> None:
+def _installed(pod: ChartPod, container: str = "models-init") -> None:
     text, code = pod.played()
-    assert code == 0, text + pod.log("models-init")
+    assert code == 0, text + pod.log(container)
 
 
-def _completed(pod: ChartPod) -> None:
-    """Run the pod of a Job to its end."""
-    _installed(pod)
-    assert pod.exit_code("models-init") == 0, pod.log("models-init")
+def _completed(pod: ChartPod, container: str = "models-init") -> None:
+    """Run a pod that ends by itself, as that of a Job does."""
+    _installed(pod, container)
+    assert pod.exit_code(container) == 0, pod.log(container)
 
 
 def _digests(pod: ChartPod) -> dict[str, str]:
@@ -163,6 +172,7 @@ def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stoc
     pod = namespace.pod()
     _installed(pod)
     eventually_sync(lambda: '"event": "holding"' in pod.log("lease"), "the lease")
+    assert pod.passes_startup_probe("lease")
     newer = {"languageVersion": NEWER.version, "commonVersion": COMMON.version}
     _completed(namespace.pod("Job", staging={"mode": "job"}, languages={"en-us": {}}))
     _completed(namespace.pod("Job", staging={"mode": "job"}, packs=newer))
@@ -189,6 +199,45 @@ def test_engine_waits_without_token_and_source_for_what_a_job_installs(namespace
         _completed(namespace.pod("Job", staging={"mode": "job"}))
         assert playing.wait() == 0, pod.log("models-init")
     assert _digests(pod) == _published(stocked, COMMON, DUTCH)
+
+
+def test_daemon_set_installs_into_a_directory_of_the_node_that_it_takes_over(
+    namespace: Namespace, stocked: Azurite
+) -> None:
+    """The directory is root's, as kubelet creates it (DirectoryOrCreate); the pod that takes it over has CHOWN only."""
+    namespace.give_volume_to_root()
+    on_node: dict[str, Any] = {"storage": {"type": "hostPath"}, "staging": {"mode": "daemonSet"}}
+    pod = namespace.pod("DaemonSet", **on_node)
+    assert pod.played()[1] != 0
+    assert pod.state("models-init-nl-nl-0")["ExitCode"] == 43
+    assert "give the volume to user 10001" in pod.termination_message("models-init-nl-nl-0")
+
+    pod = namespace.pod("DaemonSet", **on_node | {"storage": {"type": "hostPath", "takeOwnership": True}})
+    _installed(pod, "models-init-nl-nl-0")
+    eventually_sync(lambda: '"event": "holding"' in pod.log("lease"), "the lease")
+    engine = namespace.pod(**on_node)
+    _installed(engine)
+    assert _digests(engine) == _published(stocked, COMMON, DUTCH)
+
+
+def test_packs_come_from_a_registry_with_a_pull_secret(namespace: Namespace, packs: Packs, tmp_path: Path) -> None:
+    """The Secret has the type kubernetes.io/dockerconfigjson, so that its file is called `.dockerconfigjson`."""
+    (tmp_path / "registry-data").mkdir()
+    with registry.serve(tmp_path / "registry-data", password=True) as server:
+        push_packs(server, packs, COMMON, DUTCH)
+        auth = base64.b64encode(f"{registry.USER}:{registry.PASSWORD}".encode()).decode()
+        credentials = json.dumps({"auths": {server.host: {"auth": auth}}})
+        KubeletSecret(tmp_path / "registry", **{".dockerconfigjson": credentials})
+        source = {"url": f"oci://{server.host}/{PREFIX}", "registry": {"existingSecret": "models-pull"}}
+        pod = namespace.pod(source=source)
+        _installed(pod)
+    assert {path.partition("/")[0] for path in _digests(pod)} == {"common", "nl-nl"}
+
+
+def test_helm_test_checks_that_an_install_would_work(namespace: Namespace) -> None:
+    pod = namespace.pod("Pod")
+    _completed(pod, "check")
+    assert "nl-nl 2026.04" in pod.log("check")
 
 
 _FAILURES = {
