@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from tests.services.azurite import Azurite, Request
     from tests.site import Packs
 
-_SLOW = {
-    "extraEnv": [{"name": "MODELS_MAX_RATE", "value": "600KB"}, {"name": "MODELS_CONNECTIONS", "value": "1"}],
-}  # so that the second request is sent eight seconds after the first
 _SERVER = f"{images.REGISTRY}/server:dev"
 
 
@@ -135,6 +132,12 @@ def _completed(pod: ChartPod, container: str = "models-init") -> None:
     assert pod.exit_code(container) == 0, pod.log(container)
 
 
+def _slow(rate: str) -> dict[str, Any]:
+    """Fetch one pack after the other at this rate."""
+    settings = {"MODELS_MAX_RATE": rate, "MODELS_CONNECTIONS": "1"}
+    return {"extraEnv": [{"name": name, "value": value} for name, value in settings.items()]}
+
+
 def _digests(pod: ChartPod) -> dict[str, str]:
     """Hash the packs as the engine sees them."""
     lines = pod.execute("asr-server", "sh", "-c", "cd /models/current && find . -type f -exec sha256sum {} +")
@@ -150,11 +153,13 @@ def _published(bucket: Azurite, *refs: PackRef) -> dict[str, str]:
 def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed(
     namespace: Namespace, stocked: Azurite
 ) -> None:
-    """The token expires during the install; a new one arrives as kubelet delivers it, and the same run continues."""
-    pod = namespace.pod(modelsInit=_SLOW)
-    namespace.token.update(token=stocked.sas(expires_in=6))
+    """The token is revoked between two requests; the run continues with one that arrives as kubelet delivers it."""
+    namespace.token.update(token=stocked.revocable_sas("site"))
+    pod = namespace.pod(modelsInit=_slow("400KB"))  # a request takes twelve seconds
     with pod.start() as playing:
-        eventually_sync(lambda: "token_refused" in pod.log("models-init"), "the end of the token")
+        eventually_sync(lambda: '"event": "fetching"' in pod.log("models-init"), "the first request")
+        stocked.revoke("site")
+        eventually_sync(lambda: "token_refused" in pod.log("models-init"), "the refusal")
         assert pod.state("asr-server")["Status"] == "created"
         namespace.token.update(token=stocked.sas())
         assert playing.wait() == 0, pod.log("models-init")
@@ -267,7 +272,7 @@ def test_failed_init_container_leaves_cause_and_remedy_as_termination_message(
 
 def test_install_that_sigterm_ends_is_continued_by_the_next_pod(namespace: Namespace, stocked: Azurite) -> None:
     """It ends within two seconds, after which `podman stop` would kill it (137)."""
-    pod = namespace.pod(modelsInit=_SLOW)
+    pod = namespace.pod(modelsInit=_slow("1MB"))
     before = len(stocked.requests())
     with pod.start() as playing:
         eventually_sync(lambda: _fetched(stocked.requests()[before:]), "the first answer")

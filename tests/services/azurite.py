@@ -24,7 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from azure.storage.blob import ContainerClient, ContentSettings, generate_blob_sas, generate_container_sas
+from azure.storage.blob import (
+    AccessPolicy,
+    ContainerClient,
+    ContainerSasPermissions,
+    ContentSettings,
+    generate_blob_sas,
+    generate_container_sas,
+)
 
 from tests.services.cached import cached, run
 from tests.tokens import real
@@ -114,6 +121,24 @@ class Azurite:
             protocol=protocol,
         )
         return real(signed)
+
+    def revocable_sas(self, policy: str) -> str:
+        """Return a service SAS for the container that depends on a stored access policy, which `revoke` ends."""
+        self._set_policy(policy, expires_in=3600)
+        signed = generate_container_sas(
+            account_name=self.account, container_name=self.container, account_key=self.account_key, policy_id=policy
+        )
+        return real(signed)
+
+    def revoke(self, policy: str) -> None:
+        """Refuse all tokens of a stored access policy from now on."""
+        self._set_policy(policy, expires_in=-60)
+
+    def _set_policy(self, policy: str, expires_in: float) -> None:
+        permissions = ContainerSasPermissions(read=True, list=True)
+        access = AccessPolicy(permission=permissions, expiry=_from_now(expires_in), start=_from_now(-3600))
+        with self._client() as client:
+            client.set_container_access_policy({policy: access})
 
     def blob_sas(self, key: str, permissions: str = "r", *, expires_in: float = 3600) -> str:
         """Return a service SAS for one blob, without '?'."""
