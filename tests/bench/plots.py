@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tests.bench.thresholds import Verdict
 
 PLOTS = Path(__file__).parents[2] / "docs" / "plots"
-_OWN, _OTHER, _BAD, _BOUND = "#0072b2", "#b5b5b5", "#d55e00", "#009e73"
-_INK = "#767676"  # contrast of at least 4.2 on white and on the dark background of GitHub
+OWN, OTHER, BAD, BOUND = "#0072b2", "#b5b5b5", "#d55e00", "#009e73"
+INK = "#767676"  # contrast of at least 4.2 on white and on the dark background of GitHub
 _SETTINGS = {
     "svg.hashsalt": "models_init",  # the same figures give the same file
     "svg.fonttype": "none",
@@ -35,16 +35,14 @@ _SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "savefig.transparent": True,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
 
 
 def main() -> None:
     """Draw every plot for which there are results."""
     rows, _ = load(Path(sys.argv[1]))
-    mpl.use("svg")
-    mpl.rcParams.update(_SETTINGS)
-    PLOTS.mkdir(parents=True, exist_ok=True)
+    use_settings()
     _goals(rows)
     for row, what in (
         ("first-http", "First install, http"),
@@ -57,26 +55,33 @@ def main() -> None:
         _growth(rows["growth"])
 
 
+def use_settings() -> None:
+    """Draw as SVG, readable on light and dark backgrounds."""
+    mpl.use("svg")
+    mpl.rcParams.update(_SETTINGS)
+    PLOTS.mkdir(parents=True, exist_ok=True)
+
+
 def _goals(rows: Mapping[str, list[Run]]) -> None:
     """Draw the measured value of each goal as a share of its limit; a bar that ends before the line is a goal met."""
     found = verdicts(rows)[::-1]
     figure, axes = plt.subplots(figsize=(9, 0.28 * len(found) + 1.2))
-    for is_met, color, label in ((True, _OWN, "met"), (False, _BAD, "not met")):
+    for is_met, color, label in ((True, OWN, "met"), (False, BAD, "not met")):
         kept = [verdict for verdict in found if verdict.met == is_met]
         axes.barh(
             [verdict.what for verdict in kept], [_share(verdict)[0] for verdict in kept], color=color, label=label
         )
     shares, errors = [_share(verdict)[0] for verdict in found], [_share(verdict)[1:] for verdict in found]
     axes.errorbar(
-        shares, [verdict.what for verdict in found], xerr=list(zip(*errors, strict=True)), fmt="none", ecolor=_INK,
+        shares, [verdict.what for verdict in found], xerr=list(zip(*errors, strict=True)), fmt="none", ecolor=INK,
         label="middle half of the rounds",
     )  # fmt: skip
-    axes.axvline(1, color=_INK, linewidth=1, linestyle="--", label="goal")
+    axes.axvline(1, color=INK, linewidth=1, linestyle="--", label="goal")
     axes.margins(y=0.01)
     axes.set_xlabel("measured value / goal")
     axes.set_title(f"{sum(verdict.met for verdict in found)} of {len(found)} goals are met")
     axes.legend(loc="lower right", framealpha=0)
-    _keep(figure, "goals")
+    keep(figure, "goals")
 
 
 def _share(verdict: Verdict) -> tuple[float, float, float]:
@@ -105,7 +110,7 @@ def _bars(runs: list[Run], title: str, name: str) -> None:
     ]
     finding = f": models_init takes {min(ratios):.2f} to {max(ratios):.2f} of the time of {ARIA2}" if ratios else ""
     figure.suptitle(title + finding)
-    _keep(figure, name)
+    keep(figure, name)
 
 
 def _medians(runs: list[Run], case: str) -> Iterator[Run]:
@@ -118,7 +123,7 @@ def _medians(runs: list[Run], case: str) -> Iterator[Run]:
 
 def _panel(axes: Any, values: Mapping[str, float]) -> None:
     order = sorted(values, key=lambda one: -values[one])
-    colors = [_OWN if one == OURS else _BOUND if one in (LIMIT, WITH_TRANSFER) else _OTHER for one in order]
+    colors = [OWN if one == OURS else BOUND if one in (LIMIT, WITH_TRANSFER) else OTHER for one in order]
     bars = axes.barh(order, [values[one] for one in order], color=colors)
     axes.bar_label(bars, fmt="%.1f", padding=2)
     axes.margins(x=0.18)
@@ -139,16 +144,16 @@ def _growth(runs: list[Run]) -> None:
         for line, (name, value) in enumerate(figures.items()):
             axes = panels[line][column]
             values = [median(value(run) for run in runs if run.case == f"{kind} {point}") for point in points]
-            axes.loglog(points, values, "o-", color=_OWN, markersize=3)
+            axes.loglog(points, values, "o-", color=OWN, markersize=3)
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
             if name == "peak MiB":
-                axes.axhline(150, color=_BAD, linewidth=1, linestyle="--")
+                axes.axhline(150, color=BAD, linewidth=1, linestyle="--")
             axes.set_ylim(min(values) / 2, max(max(values) * 2, 200 if name == "peak MiB" else 0))
             axes.set_title(f"{name}: {growth(exponent(points, values))}", fontsize=9)
             if line == len(figures) - 1:
                 axes.set_xlabel(label)
-    _keep(figure, "growth")
+    keep(figure, "growth")
 
 
 def growth(slope: float) -> str:
@@ -165,7 +170,8 @@ def exponent(points: list[int], values: list[float]) -> float:
     return linear_regression(xs, ys).slope if len(set(xs)) > 1 else math.nan
 
 
-def _keep(figure: Any, name: str) -> None:
+def keep(figure: Any, name: str) -> None:
+    """Write a figure into `PLOTS`."""
     figure.tight_layout()
     figure.savefig(PLOTS / f"{name}.svg", metadata={"Date": None})
     plt.close(figure)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from models_init.formats.manifest import MIB
 from tests.fleet.report import as_json
@@ -55,7 +57,7 @@ def scenarios() -> dict[str, SimulatedFleet]:
     return found
 
 
-def run_scenario(name: str) -> dict[str, object]:
+def run_scenario(name: str) -> dict[str, Any]:
     """Run one scenario, and keep its figures in `RESULTS`."""
     figures = as_json(simulate(scenarios()[name]))
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,22 @@ def run_scenario(name: str) -> dict[str, object]:
     return figures
 
 
-def results() -> dict[str, dict[str, object]]:
+def results() -> dict[str, dict[str, Any]]:
     """Return the figures that were kept, by the name of the scenario."""
     kept = {name: RESULTS / f"{name}.json" for name in scenarios()}
     return {name: json.loads(path.read_text()) for name, path in kept.items() if path.exists()}
+
+
+def main() -> None:
+    """Run the scenarios that the command line names; without names, list them."""
+    for name in sys.argv[1:]:
+        figures = run_scenario(name)
+        del figures["series"]
+        sys.stdout.write(f"{name}: {json.dumps(figures)}\n")
+        sys.stdout.flush()
+    if not sys.argv[1:]:
+        sys.stdout.writelines(f"{name}\n" for name in scenarios())
+
+
+if __name__ == "__main__":
+    main()

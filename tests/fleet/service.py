@@ -29,20 +29,22 @@ class ServiceLimits:
     date: bool = False
 
 
-class _Bucket:
+class TokenBucket:
     """A token bucket that holds the tokens of one second."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, now: float = 0.0) -> None:
         self._rate = rate
         self._tokens = rate
-        self._at = 0.0
+        self._at = now
 
     def has(self, count: float, now: float) -> bool:
+        """Return True if there are as many tokens at the time `now`, or a full bucket for a larger number."""
         self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
         self._at = now
         return self._tokens >= min(count, self._rate)
 
     def take(self, count: float) -> None:
+        """Take tokens."""
         self._tokens -= count
 
 
@@ -64,9 +66,9 @@ class SimulatedService:
         self._limits = limits
         self._clock = clock
         self._outage = outage
-        self._account = _Bucket(limits.requests)
-        self._egress = _Bucket(limits.egress)
-        self._blobs: dict[str, _Bucket] = {}
+        self._account = TokenBucket(limits.requests)
+        self._egress = TokenBucket(limits.egress)
+        self._blobs: dict[str, TokenBucket] = {}
         self.traffic = Traffic()
 
     def admit(self, key: str, size: int) -> None:
@@ -77,7 +79,7 @@ class SimulatedService:
             raise UnavailableError("the service cannot be reached")
         buckets = {
             self._account: 1,
-            self._blobs.setdefault(key, _Bucket(self._limits.blob_requests)): 1,
+            self._blobs.setdefault(key, TokenBucket(self._limits.blob_requests)): 1,
             self._egress: size,
         }
         if not all(bucket.has(count, now) for bucket, count in buckets.items()):

@@ -7,16 +7,24 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from models_init.core.errors import UnavailableError
 from models_init.formats.manifest import MIB
 from tests.fleet.loop import run_simulated
+from tests.fleet.real import RequestLimit, install_all
 from tests.fleet.report import as_json, as_text, summarize
 from tests.fleet.service import Line, ServiceLimits, SimulatedService
 from tests.fleet.simulation import SimulatedFleet, simulate
 from tests.fleet.source import Faults
+from tests.site import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.site import Packs
 
 _SMALL = SimulatedFleet(sites=10, size=64 * MIB)
 
@@ -133,3 +141,13 @@ def test_command_line_prints_text_or_json() -> None:
     assert content["exits_by_code"] == {"0": 5}
     assert sum(content["series"]["requests"]) > 5
     assert as_text(simulate(SimulatedFleet(sites=5, size=16 * MIB, seed=3))) == text.strip()
+
+
+async def test_real_processes_install_from_a_limited_server(packs: Packs, tmp_path: Path) -> None:
+    """Four processes that get more refusals than answers at first all end with success, and none sends in a loop."""
+    limit = RequestLimit(times=sys.maxsize, rate=4.0, retry_after=1.0)
+    fleet = await install_all(packs, [Site(tmp_path / str(number)) for number in range(4)], limit)
+    assert fleet.codes == {0: 4}
+    assert limit.refused.total() > 0
+    assert limit.offered.total() < 4 * 40
+    assert "4 with 0" in fleet.as_text()
