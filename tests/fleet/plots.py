@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import pyplot as plt  # type: ignore[import-not-found, unused-ignore]
 
 from tests.bench.plots import BAD, BOUND, INK, OTHER, OWN, keep, use_settings
-from tests.fleet.scenarios import SITES, results
+from tests.fleet.report import SITES, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models_init.core.units import human_size
 
 if TYPE_CHECKING:
     from tests.fleet.simulation import Outcome
+
+RESULTS = Path(__file__).parents[2] / ".cache" / "fleet"
+"""The directory of the figures of scenarios, one file for each."""
+
+SITES = (1000, 10_000)
+"""Numbers of machines in the scenarios."""
 
 SETTLED = 60
 """Seconds after which the peak is judged: the first minute shows the burst of the start."""
@@ -119,3 +127,8 @@ def as_text(outcome: Outcome) -> str:
         "wasted": human_size(summary.wasted),
     }
     return "\n".join(f"{name:<20} {value}" for name, value in rows.items())
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """Return the figures that were kept, by the name of the scenario."""
+    return {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from models_init.formats.manifest import MIB
-from tests.fleet.report import as_json
+from tests.fleet.report import RESULTS, SITES, as_json
 from tests.fleet.service import ServiceLimits
 from tests.fleet.simulation import SimulatedFleet, simulate
 
-RESULTS = Path(__file__).parents[2] / ".cache" / "fleet"
-SITES = (1000, 10_000)
 _STYLES = {
     "none": (0.0, False),
     "10 s": (10.0, False),
@@ -63,12 +60,6 @@ def run_scenario(name: str) -> dict[str, Any]:
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(figures))
     return figures
-
-
-def results() -> dict[str, dict[str, Any]]:
-    """Return the figures that were kept, by the name of the scenario."""
-    kept = {name: RESULTS / f"{name}.json" for name in scenarios()}
-    return {name: json.loads(path.read_text()) for name, path in kept.items() if path.exists()}
 
 
 def main() -> None:
