@@ -1,13 +1,15 @@
 """The programs that are compared: models_init, and each peer as its manual recommends for the same result.
 
-Every peer verifies its result: aria2, curl and rclone by sha256sum, casync and zchunk by the digests in their index,
-skopeo and oras by the digests of the layers; rsync compares sizes and times, or with `-c` digests.
+Every peer verifies its result: aria2, AzCopy, the SDK, curl and rclone by sha256sum, casync and zchunk by the digests
+in their index, skopeo and oras by the digests of the layers; rsync compares sizes and times, or with `-c` digests.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench import tools
@@ -15,7 +17,6 @@ from tests.bench.datasets import COMMON, FIRST, PACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from tests.bench.datasets import DatasetFiles
 
@@ -29,7 +30,9 @@ ARIA2, CURL, RCLONE, CASYNC, ZCHUNK, RSYNC, RSYNC_C = (
     "rsync",
     "rsync -c",
 )
+AZCOPY, RCLONE_AZURE, SDK = "AzCopy", "rclone azureblob", "azure-storage-blob"
 SKOPEO, ORAS = "skopeo copy; tar", "oras pull; tar"
+_SDK_DOWNLOAD = Path(__file__).with_name("sdk_download.py")
 _TOKEN = "sv=2024-11-04&se=2099-01-01T00%3A00%3A00Z&sr=c&sp=rl&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D"
 
 
@@ -83,12 +86,13 @@ class PeerCommand:
 
 @dataclass(frozen=True)
 class Contender:
-    """A program that can install a pack; `tools` must be installed."""
+    """A program that can install a pack; `tools` must be installed, and `again` resumes if `make` does not."""
 
     name: str
     make: Callable[[Transfer], PeerCommand]
     tools: tuple[str, ...] = ()
     result: Callable[[Transfer], Path] = lambda case: case.out
+    again: Callable[[Transfer], PeerCommand] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,50 @@ def curl(case: Transfer) -> PeerCommand:
 def rclone(case: Transfer) -> PeerCommand:
     """Sixteen streams, then sha256sum, then tar."""
     base, _, path = case.archive.partition("//")[2].partition("/")
-    trust = ["--ca-cert", case.authority] if case.authority else []
+    return _rclone(case, ["--http-url", f"{case.archive.partition('//')[0]}//{base}", f":http:{path}"])
+
+
+def rclone_azure(case: Transfer) -> PeerCommand:
+    """Sixteen streams by the backend for Azure, then sha256sum, then tar."""
+    name = case.container.rpartition("/")[2]
+    source = f":azureblob:{name}/{PACK}/{case.version}/pack.tar.zst"
+    return _rclone(case, ["--azureblob-sas-url", f"{case.container}?{case.query}", source])
+
+
+def _rclone(case: Transfer, source: list[str]) -> PeerCommand:
+    trust = ["--ca-cert", str(case.authority)] if case.authority else []
     streams = ["--multi-thread-streams=16", "--multi-thread-cutoff=1M", "--config=/dev/null", "-q"]
-    fetch = ["rclone", "copyto", "--http-url", f"{case.archive.partition('//')[0]}//{base}", *streams, *trust]
-    return _script(f"{_quoted(*fetch, f':http:{path}', 'pack.tar.zst')}; {_check_and_unpack(case)}")
+    fetch = _quoted(tools.find("rclone"), "copyto", *streams, *trust, *source, "pack.tar.zst")
+    return _script(f"{fetch}; {_check_and_unpack(case)}")
+
+
+def azcopy(case: Transfer) -> PeerCommand:
+    """As many connections as AzCopy chooses, then sha256sum, then tar."""
+    return _azcopy(case, _quoted("copy", case.archive, "pack.tar.zst", "--from-to=BlobLocal"))
+
+
+def azcopy_again(case: Transfer) -> PeerCommand:
+    """Resume the job that was interrupted, then sha256sum, then tar."""
+    resumed = _quoted("jobs", "resume", f"--source-sas={case.query}")
+    return _azcopy(case, f'{resumed} "$(ls azcopy | grep -m1 -o "^[0-9a-f-]\\{{36\\}}")"')
+
+
+def _azcopy(case: Transfer, words: str) -> PeerCommand:
+    environment = {
+        "AZCOPY_LOG_LOCATION": str(case.directory / "azcopy-logs"),
+        "AZCOPY_JOB_PLAN_LOCATION": str(case.directory / "azcopy"),
+        "AZCOPY_DISABLE_SYSLOG": "true",
+        "SSL_CERT_FILE": str(case.authority or ""),
+    }
+    fetch = f"{_quoted(tools.find('azcopy'))} {words} --output-level=essential --skip-version-check"
+    return replace(_script(f"{fetch}; {_check_and_unpack(case)}"), environment=environment)
+
+
+def sdk(case: Transfer) -> PeerCommand:
+    """Sixteen connections of azure-storage-blob, then sha256sum, then tar."""
+    trust = [case.authority] if case.authority else []
+    fetch = _quoted(sys.executable, _SDK_DOWNLOAD, case.archive, "pack.tar.zst", *trust)
+    return _script(f"{fetch}; {_check_and_unpack(case)}")
 
 
 def casync(case: Transfer) -> PeerCommand:
@@ -202,6 +246,9 @@ PEERS = {
         Contender(ARIA2, aria2, ("aria2c", "sha256sum", "tar", "zstd")),
         Contender(CURL, curl, ("curl", "sha256sum", "tar", "zstd")),
         Contender(RCLONE, rclone, ("rclone", "sha256sum", "tar", "zstd")),
+        Contender(AZCOPY, azcopy, ("azcopy", "sha256sum", "tar", "zstd")),
+        Contender(RCLONE_AZURE, rclone_azure, ("rclone", "sha256sum", "tar", "zstd")),
+        Contender(SDK, sdk, ("sha256sum", "tar", "zstd")),
         Contender(CASYNC, casync, ("casync",)),
         Contender(ZCHUNK, zchunk, ("zckdl", "unzck", "tar")),
         Contender(RSYNC, rsync, ("rsync",)),
@@ -210,6 +257,22 @@ PEERS = {
         Contender(ORAS, oras, ("oras", "tar", "zstd")),
     )
 }
+
+
+def curl_to_file(case: Transfer) -> PeerCommand:
+    """One connection into a file that a second run continues, then sha256sum, then tar."""
+    fetch = _quoted("curl", "-sSf", "-C", "-", "-o", "pack.tar.zst", case.archive)
+    return _script(f"{fetch}; {_check_and_unpack(case)}")
+
+
+RESUMING = {
+    ARIA2: Contender(ARIA2, lambda case: aria2(case, "--continue=true", "--auto-save-interval=1"), PEERS[ARIA2].tools),
+    CURL: Contender("curl -C -", curl_to_file, PEERS[CURL].tools),
+    AZCOPY: replace(PEERS[AZCOPY], again=azcopy_again),
+    RSYNC: Contender("rsync --inplace", lambda case: rsync(case, "--inplace"), PEERS[RSYNC].tools),
+    **{name: PEERS[name] for name in (CASYNC, ZCHUNK)},
+}
+"""The peers that can resume, with the options that this needs."""
 
 
 def nowhere(case: Transfer) -> PeerCommand:

@@ -52,13 +52,13 @@ def _conditions(contents: list[dict[str, Any]]) -> Iterator[str]:
 def _goals(found: Iterable[Verdict]) -> Iterator[str]:
     yield "### Goals"
     yield ""
-    yield "| comparison | goal | measured | middle half | rounds | |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| group | comparison | goal | measured | middle half | rounds | |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for verdict in found:
         low, high = (_rounded(value) for value in verdict.spread)
         spread = f"{low} to {high}" if len(verdict.values) > 1 else ""
         yield (
-            f"| {verdict.what.replace('|', chr(92) + '|')} | ≤ {verdict.most:g}{verdict.unit} "
+            f"| {verdict.group} | {verdict.what.replace('|', chr(92) + '|')} | ≤ {verdict.most:g}{verdict.unit} "
             f"| {_rounded(verdict.median)}{verdict.unit} | {spread} | {len(verdict.values)} "
             f"| {'met' if verdict.met else '**not met**'} |"
         )

@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from string import ascii_lowercase
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from models_init.core.events import NullObserver
 from models_init.formats.manifest import MIB
@@ -23,24 +24,29 @@ from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.publish.upload.registry import PushOptions, push_all
 from models_init.sources.oci.registry import RegistryAccess
 from models_init.sources.wrappers.retry import Retrier, RetryPolicy
+from tests import services
 from tests.bench import peers, servers, tools, trees
 from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
 from tests.bench.datasets import COMMON, PACK, Dataset, DatasetFiles
 from tests.bench.peers import (
     ARIA2,
+    AZCOPY,
     CASYNC,
     CURL,
     ORAS,
     OURS,
     PEERS,
     RCLONE,
+    RCLONE_AZURE,
     RSYNC,
     RSYNC_C,
+    SDK,
     SKOPEO,
     ZCHUNK,
     Contender,
     Transfer,
 )
+from tests.services import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +54,7 @@ if TYPE_CHECKING:
 
     from tests.bench.bench import Bench
     from tests.bench.servers import Nginx
+    from tests.services.azurite import Azurite
 
 GIB = 1 << 30
 _SAVED = 1.5  # seconds after which aria2 has written down what it has
@@ -141,7 +148,7 @@ def _from(files: DatasetFiles, server: Nginx, directory: Path) -> Transfer:
 def _limits(bench: Bench, row: Row, contest: Contest) -> None:
     """Measure the limit: the necessary work on all cores, without and with sending and receiving on these cores."""
     name, server = contest.name, contest.server
-    assert server
+    assert isinstance(server, servers.Nginx)
     for number in range(bench.pairs):
         with bench.directory() as directory:
             case = contest.setting(directory)
@@ -167,23 +174,51 @@ def _limits(bench: Bench, row: Row, contest: Contest) -> None:
 
 
 def azurite(bench: Bench, row: Row) -> None:
-    """First install from Azurite, whose speed is the limit."""
-    from tests.services import azurite as part  # noqa: PLC0415 - the SDK is needed by this row alone
+    """First install from Azurite, without TLS, compared with the clients for Azure."""
+    _azurite(bench, row, tls=False)
+
+
+def azurite_tls(bench: Bench, row: Row) -> None:
+    """First install from Azurite with TLS, compared with the clients for Azure."""
+    _azurite(bench, row, tls=True)
+
+
+def _azurite(bench: Bench, row: Row, *, tls: bool) -> None:
+    with blob_service(bench, row, tls=tls) as service:
+        if service:
+            dataset = Dataset("azurite", trees.Large((bench.scaled(GIB) // 4,) * 4))
+            files = dataset.stocked(bench.work, foreign=False)
+            service.put_tree(files.site / "models")
+            names = (AZCOPY, ARIA2, CURL, RCLONE_AZURE, SDK)
+            asked = [bench.program.contender(), *(PEERS[name] for name in names)]
+            setting = partial(_from_azurite, files, service)
+            compete(bench, row, Contest(dataset.name, setting, servers.BlobTraffic(service)), asked)
+
+
+@contextmanager
+def blob_service(bench: Bench, row: Row, *, tls: bool) -> Iterator[Azurite | None]:
+    """Run Azurite; yield None, and note the remedy, if the machine lacks what it needs."""
+    from tests.services import azurite as part  # noqa: PLC0415 - the SDK is needed by these rows alone
 
     if lacking := tools.absent(["node", "npm"]):
         row.skipped["Azurite"] = tools.remedy(lacking)
+        yield None
         return
-    dataset = Dataset("azurite", trees.Large((bench.scaled(GIB) // 4,) * 2))
-    files = dataset.stocked(bench.work, foreign=False)
-    with part.serve(part.install()) as service:
-        service.put_tree(files.site / "models")
-        setting = partial(_from_azurite, files, service.container_url, service.sas("rl"))
-        asked = [bench.program.contender(), PEERS[ARIA2], PEERS[CURL]]
-        compete(bench, row, Contest(dataset.name, setting), asked)
+    with bench.directory() as directory:
+        issued = certificates.issue(directory) if tls else None
+        with part.serve(part.install(), certificates=issued) as service:
+            yield service
 
 
-def _from_azurite(files: DatasetFiles, url: str, token: str, directory: Path) -> Transfer:
-    return Transfer(files, directory, "", container=url, query=token)
+def _from_azurite(files: DatasetFiles, service: Azurite, directory: Path) -> Transfer:
+    return Transfer(
+        files,
+        directory,
+        "",
+        authority=service.certificate_authority,
+        container=service.container_url,
+        query=service.sas("rl"),
+    )
 
 
 def registry(bench: Bench, row: Row) -> None:
@@ -230,18 +265,38 @@ class NetworkLine:
 def proxied(server: Nginx, line: NetworkLine) -> Iterator[str]:
     """Put a line before a server; yield the origin of its near end."""
     options = ["--rate", str(line.rate), "--round-trip", str(line.round_trip)]
-    with relay(server, *options, "--each", str(line.each), "--throttled", str(line.throttled)) as (origin, _):
-        yield origin
+    with relay(server.port, *options, "--each", str(line.each), "--throttled", str(line.throttled)) as near_end:
+        yield f"http://127.0.0.1:{near_end.port}"
+
+
+class NearEnd(NamedTuple):
+    """The end of a line to which clients connect."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    def await_limit(self) -> None:
+        """Wait until the proxy has sent the bytes that `--only` allows."""
+        self._line()
+
+    def received(self) -> int:
+        """Return the bytes that clients have received."""
+        self.process.send_signal(signal.SIGUSR1)
+        return int(self._line())
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline()
 
 
 @contextmanager
-def relay(server: Nginx, *options: str) -> Iterator[tuple[str, IO[str]]]:
-    """Put a proxy before a server; yield the origin of its near end, and its output."""
-    command = [sys.executable, "-m", "tests.bench.throttling_proxy", "--to", str(server.port), *options]
+def relay(port: int, *options: str) -> Iterator[NearEnd]:
+    """Put a proxy before the server at a port."""
+    command = [sys.executable, "-m", "tests.bench.throttling_proxy", "--to", str(port), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.stdout
+            yield NearEnd(int(process.stdout.readline()), process)
         finally:
             process.kill()
 
@@ -426,7 +481,7 @@ def resume(bench: Bench, row: Row) -> None:
     """Resume after SIGKILL at nine tenths of the archive, on a disk, with sync."""
     dataset = large(bench)
     files = dataset.stocked(bench.work, foreign=False)
-    again = Contender(ARIA2, partial(_aria2_again), PEERS[ARIA2].tools)
+    again = peers.RESUMING[ARIA2]
     with served(bench, files) as server:
         for number, contender in rounds(bench, able(row, [bench.program.contender(), again])):
             with bench.directory(on_disk=True) as directory:
@@ -439,27 +494,91 @@ def resume(bench: Bench, row: Row) -> None:
             enter(bench, row, _run("resume", contender.name, number, figures, sent))
 
 
-def _aria2_again(case: Transfer) -> peers.PeerCommand:
-    return peers.aria2(case, "--continue=true", "--auto-save-interval=1")
-
-
 def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
     """Kill the command and everything it started at nine tenths of the archive."""
     enough = case.files.archive().stat().st_size * 9 // 10
-    with relay(server, "--only", str(enough)) as (origin, output):
+    with relay(server.port, "--only", str(enough)) as near_end:
+        origin = f"http://127.0.0.1:{near_end.port}"
         environment = {name: text.replace(case.origin, origin) for name, text in command.environment.items()}
-        with subprocess.Popen(
-            [part.replace(case.origin, origin) for part in command.arguments],
-            cwd=command.cwd or case.directory,
-            env={**os.environ, **environment},
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            output.readline()
-            time.sleep(_SAVED)
-            os.killpg(process.pid, signal.SIGKILL)
+        arguments = [part.replace(case.origin, origin) for part in command.arguments]
+        _kill_at_limit(replace(command, arguments=arguments, environment=environment), case.directory, near_end)
+
+
+def _kill_at_limit(command: peers.PeerCommand, directory: Path, near_end: NearEnd) -> None:
+    """Run a command until the proxy has sent all that it may send, then kill it and everything that it started."""
+    with subprocess.Popen(
+        command.arguments,
+        cwd=command.cwd or directory,
+        env={**os.environ, **command.environment},
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        near_end.await_limit()
+        time.sleep(_SAVED)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def interrupted(bench: Bench, row: Row) -> None:
+    """Bytes received by an install that is killed at half of the archive and run again, both runs together."""
+    files = upgrades(bench).stocked(bench.work, foreign=True)
+    with served(bench, files) as server:
+        setting = partial(_from_port, files)
+        _interrupted(bench, row, Interruption("nginx", server.port, setting), (ARIA2, CURL, CASYNC, ZCHUNK))
+    if not tools.absent(["rsync"]):
+        with bench.directory() as directory, servers.rsync(files.directory / "trees", directory / "rsync") as url:
+            port = urlsplit(url).port or 0
+            _interrupted(bench, row, Interruption("rsync", port, setting), (RSYNC,))
+    with blob_service(bench, row, tls=False) as service:
+        if service:
+            service.put_tree(files.site / "models")
+            port = urlsplit(service.origin).port or 0
+            setting = partial(_from_azurite_port, files, service)
+            _interrupted(bench, row, Interruption("Azurite", port, setting), (AZCOPY,))
+
+
+class Interruption(NamedTuple):
+    """An install to interrupt: its name, the server's port, and its setup for a proxy's port and a directory."""
+
+    name: str
+    port: int
+    setting: Callable[[int, Path], Transfer]
+
+
+def _interrupted(bench: Bench, row: Row, wanted: Interruption, names: Sequence[str]) -> None:
+    contenders = [peers.RESUMING[name] for name in names]
+    if wanted.name != "rsync":
+        contenders.insert(0, bench.program.contender())
+    for number, contender in rounds(bench, able(row, contenders), min(_FEW, bench.pairs)):
+        with bench.directory() as directory:
+            enter(bench, row, _killed_and_run_again(bench, wanted, contender, directory, number))
+
+
+def _killed_and_run_again(
+    bench: Bench, wanted: Interruption, contender: Contender, directory: Path, number: int
+) -> Run:
+    """Kill a run, run it again through a proxy at the same port, and count the bytes of both."""
+    port = services.free_port()
+    case = wanted.setting(port, directory)
+    size = case.files.archive().stat().st_size
+    with relay(wanted.port, "--port", str(port), "--only", str(size // 2)) as near_end:
+        _kill_at_limit(contender.make(case), directory, near_end)
+        first = near_end.received()
+    with relay(wanted.port, "--port", str(port)) as near_end:
+        figures = bench.measure((contender.again or contender.make)(case), directory)
+        both = first + near_end.received()
+    require_same(contender.name, contender.result(case), case.files.listing())
+    return _run(wanted.name, contender.name, number, figures, both, archive=size, first=first)
+
+
+def _from_port(files: DatasetFiles, port: int, directory: Path) -> Transfer:
+    return Transfer(files, directory, f"http://127.0.0.1:{port}", rsync=f"rsync://127.0.0.1:{port}/trees")
+
+
+def _from_azurite_port(files: DatasetFiles, service: Azurite, port: int, directory: Path) -> Transfer:
+    near_end = replace(service, origin=f"http://127.0.0.1:{port}")
+    return _from_azurite(files, near_end, directory)
 
 
 # -- growth
@@ -571,6 +690,7 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "first-http": first_http,
     "first-tls": first_tls,
     "azurite": azurite,
+    "azurite-tls": azurite_tls,
     "registry": registry,
     "disk": disk,
     "line": line,
@@ -578,6 +698,7 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "inserted": inserted,
     "restart": restart,
     "resume": resume,
+    "interrupted": interrupted,
     "verify": verify,
     "back": back,
     "many": many,

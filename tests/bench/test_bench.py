@@ -72,6 +72,24 @@ def test_verdict_is_median_of_ratios_per_round() -> None:
     assert (verdict.median, verdict.met) == (3.0, True)
 
 
+def test_interrupted_install_is_judged_by_bytes_of_both_runs() -> None:
+    runs = [Run("nginx", "models_init", 0, 1.0, 0.1, 1, sent, {"archive": 1000}) for sent in (1010, 1030, 1015)]
+    (verdict,) = thresholds.verdicts({"interrupted": runs})
+    assert (verdict.median, verdict.met) == (1.015, True)
+
+
+def test_pinned_peers_have_the_compared_versions(tmp_path: Path) -> None:
+    """Debian's rclone is older, and Debian has no AzCopy."""
+    shown = {}
+    for name, arguments in (("azcopy", ["--version"]), ("rclone", ["version", "--config=/dev/null"])):
+        program = tools.find(name) or services.missing(f"no {name}", tools.remedy([name]))
+        environment = {"HOME": str(tmp_path), "AZCOPY_LOG_LOCATION": str(tmp_path)}
+        done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=True)
+        shown[name] = done.stdout.split()[2 if name == "azcopy" else 1]
+    assert shown["azcopy"].startswith("10.32.")
+    assert tuple(map(int, shown["rclone"].removeprefix("v").split(".")[:2])) >= (1, 75)
+
+
 def test_missing_required_tool_is_reported_with_its_package(tmp_path: Path) -> None:
     (tmp_path / "curl").symlink_to(tools.find("curl") or services.require_tool("curl"))
     script = "import tests.bench.tools as t; t._SYSTEM_DIRECTORIES = ''; import tests.bench.__main__ as m; m.main()"

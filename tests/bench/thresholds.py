@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-from tests.bench.peers import ARIA2, CASYNC, CURL, OURS, PEERS
+from tests.bench.peers import ARIA2, AZCOPY, CASYNC, CURL, OURS, PEERS, RSYNC_C
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tests.bench.bench import Run
 
@@ -19,14 +19,24 @@ BARE = "python3 -c 'import json'"
 LIMIT, WITH_TRANSFER = "the limit", "with the transfer"
 MIB = 1 << 20
 
-PEAK_LARGE, PEAK_MANY = 120, 224
+PEAK_LARGE, PEAK_MANY = 90, 224
 """Limits in MiB of the peak memory of an install: of a large pack, and of 100,000 files."""
+
+INSTALL, CPU, LINE, UPGRADE, OTHER = (
+    "Time of a first install",
+    "CPU time of a first install",
+    "On a line",
+    "Upgrade and resumption",
+    "Memory, restart and verification",
+)
+"""The groups of goals, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A row of the table: the comparison `what`, its values in each round, and the limit `most` of their median."""
+    """A goal: its group, the comparison `what`, its values in each round, and the limit `most` of their median."""
 
+    group: str
     what: str
     values: tuple[float, ...]
     most: float
@@ -52,79 +62,83 @@ class Verdict:
 
 
 def verdicts(rows: Mapping[str, Runs]) -> list[Verdict]:
-    """Return the verdicts on all goals for which there are results."""
-    found: list[Verdict] = []
-    for row, label, most_aria2, most_curl in (("first-http", "http", 0.45, 0.58), ("first-tls", "TLS", 0.50, 0.58)):
-        for peer, most in ((ARIA2, most_aria2), (CURL, most_curl)):
-            for case in _cases(rows, row):
-                found += _compared(
-                    rows.get(row, []), case, peer, _wall, (f"first install, {label}, {case}: time over {peer}", most)
-                )
-    for limit, label in ((LIMIT, "the limit"), (WITH_TRANSFER, "the limit with the transfer")):
-        for case in _cases(rows, "first-http"):
-            found += _compared(
-                rows.get("first-http", []), case, limit, _wall, (f"first install, http, {case}: time over {label}", 1.5)
-            )
+    """Return the verdicts on all goals for which there are results, group by group."""
+    return [*_of_installs(rows), *_of_cpu(rows), *_on_lines(rows), *_of_upgrades(rows), *_of_the_rest(rows)]
+
+
+def _of_installs(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
+    azure = (("azurite", "from Azurite", AZCOPY, 0.33), ("azurite-tls", "from Azurite with TLS", AZCOPY, 0.33))
+    nginx = (
+        ("first-http", "http", ARIA2, 0.38),
+        ("first-http", "http", CURL, 0.48),
+        ("first-tls", "TLS", ARIA2, 0.42),
+        ("first-tls", "TLS", CURL, 0.55),
+        ("first-http", "http", WITH_TRANSFER, 1.5),
+    )
+    for row, label, peer, most in (*azure, *nginx):
+        for case in _cases(rows, row):
+            name = "" if row.startswith("azurite") else f", {case}"
+            yield from _compared(rows[row], case, peer, _wall, (INSTALL, f"{label}{name}: time over {peer}", most))
     for case in _cases(rows, "registry"):
         best = best_peer(rows["registry"], case)
-        label = f"first install from a registry, {case}: time over the better of skopeo and oras ({best})"
-        found += _compared(rows["registry"], case, best, _wall, (label, 0.5))
-    found += _on_lines(rows)
-    for case in _cases(rows, "first-http"):
-        found += _compared(
-            rows.get("first-http", []), case, ARIA2, _cpu, (f"first install, http, {case}: CPU time over {ARIA2}", 0.8)
-        )
-    return found + _of_upgrades(rows) + _of_the_rest(rows)
+        label = f"from a registry, {case}: time over the better of skopeo and oras ({best})"
+        yield from _compared(rows["registry"], case, best, _wall, (INSTALL, label, 0.5))
+    label = "100,000 small files: time over tar from a local file"
+    yield from _compared(rows.get("many", []), "many", "tar", _wall, (INSTALL, label, 1.3))
 
 
-def _on_lines(rows: Mapping[str, Runs]) -> list[Verdict]:
-    found = []
+def _of_cpu(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
+    for row, label, peer, most in (
+        ("azurite", "from Azurite", AZCOPY, 0.33),
+        ("azurite-tls", "from Azurite with TLS", AZCOPY, 0.33),
+        ("first-http", "http", ARIA2, 0.6),
+    ):
+        for case in _cases(rows, row):
+            name = "" if row.startswith("azurite") else f", {case}"
+            yield from _compared(rows[row], case, peer, _cpu, (CPU, f"{label}{name}: CPU time over {peer}", most))
+
+
+def _on_lines(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
     for case in _cases(rows, "line"):
         if case.startswith("1000 "):
-            ours = _ours(rows, "line", case)
-            values = tuple(run.wall / run.facts["ideal"] for run in ours)
-            found.append(Verdict(f"line of {case}: time over bytes/rate", values, 1.05))
+            values = tuple(run.wall / run.facts["ideal"] for run in _ours(rows, "line", case))
+            yield Verdict(LINE, f"line of {case}: time over bytes/rate", values, 1.05)
     even, throttled = (_ours(rows, "line", case) for case in ("even", "one throttled"))
     if even and throttled:
         values = tuple(one.wall / other.wall for one, other in zip(throttled, even, strict=False))
-        found.append(Verdict("one connection throttled to a tenth: time over none", values, 1.1))
-    return found
+        yield Verdict(LINE, "one connection throttled to a tenth: time over none", values, 1.1)
 
 
-def _of_upgrades(rows: Mapping[str, Runs]) -> list[Verdict]:
-    found = []
+def _of_upgrades(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
     if ours := _ours(rows, "upgrade", "one-in-ten"):
         values = tuple(run.facts["archive"] / run.facts["ideal"] for run in ours)
-        found.append(Verdict("upgrade, one file in ten changed: bytes over the ideal", values, 1.02))
-        best = best_peer(rows["upgrade"], "one-in-ten")
-        label = f"upgrade, one file in ten changed: time over the best peer ({best})"
-        found += _compared(rows.get("upgrade", []), "one-in-ten", best, _wall, (label, 0.5))
+        yield Verdict(UPGRADE, "one file in ten changed: bytes over the ideal", values, 1.02)
+        label = f"one file in ten changed: time over {RSYNC_C}"
+        yield from _compared(rows["upgrade"], "one-in-ten", RSYNC_C, _wall, (UPGRADE, label, 0.6))
     for row, sizes in (("upgrade", "51 MiB"), ("inserted", "128 MiB to 1 GiB")):
         label = f"bytes inserted at the front of files of {sizes}: bytes over casync's"
-        found += _compared(rows.get(row, []), "inserted", CASYNC, _sent, (label, 1.0))
-    return found
+        yield from _compared(rows.get(row, []), "inserted", CASYNC, _sent, (UPGRADE, label, 1.0))
+    for case in ("nginx", "Azurite"):
+        if ours := _ours(rows, "interrupted", case):
+            values = tuple(run.sent / run.facts["archive"] for run in ours)
+            yield Verdict(UPGRADE, f"interrupted at 50 %, {case}: bytes over those of the archive", values, 1.02)
 
 
-def _of_the_rest(rows: Mapping[str, Runs]) -> list[Verdict]:
-    found = _compared(
-        rows.get("restart", []), "restart", BARE, _wall, (f"restart, nothing to do: time over `{BARE}`", 8)
-    )
-    for case in _cases(rows, "verify"):
-        found += _compared(
-            rows.get("verify", []), case, "sha256sum", _wall, (f"verify, {case}: time over parallel sha256sum", 1.0)
-        )
+def _of_the_rest(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
+    restarts = rows.get("restart", [])
+    yield from _compared(restarts, "restart", BARE, _wall, (OTHER, f"nothing to do: time over `{BARE}`", 8))
     if ours := _ours(rows, "restart", "restart"):
-        found.append(Verdict("restart, nothing to do: CPU seconds", tuple(run.cpu for run in ours), 0.25, " s"))
+        yield Verdict(OTHER, "nothing to do: CPU seconds", tuple(run.cpu for run in ours), 0.25, " s")
+    for case in _cases(rows, "verify"):
+        label = f"verify, {case}: time over parallel sha256sum"
+        yield from _compared(rows["verify"], case, "sha256sum", _wall, (OTHER, label, 1.0))
     peaks = (
         ("growth", "size 8192", "a pack of 8 GiB", PEAK_LARGE),
         ("many", "many", "100,000 small files", PEAK_MANY),
     )
     for row, case, label, most in peaks:
         if ours := _ours(rows, row, case):
-            found.append(Verdict(f"peak RSS, {label}", tuple(run.rss / MIB for run in ours), most, " MiB"))
-    return found + _compared(
-        rows.get("many", []), "many", "tar", _wall, ("100,000 small files: time over tar from a local file", 1.3)
-    )
+            yield Verdict(OTHER, f"peak RSS, {label}", tuple(run.rss / MIB for run in ours), most, " MiB")
 
 
 def best_peer(runs: Iterable[Run], case: str) -> str:
@@ -144,11 +158,12 @@ def pairs(runs: Iterable[Run], case: str, peer: str) -> list[tuple[Run, Run]]:
 
 
 def _compared(
-    runs: Runs, case: str, peer: str, figure: Callable[[Run], float], goal: tuple[str, float]
+    runs: Runs, case: str, peer: str, figure: Callable[[Run], float], goal: tuple[str, str, float]
 ) -> list[Verdict]:
-    """Return one verdict, or none without results."""
+    """Return one verdict on a goal (group, comparison and limit), or none without results."""
     found = [figure(ours) / figure(theirs) for ours, theirs in pairs(runs, case, peer) if figure(theirs)]
-    return [Verdict(goal[0], tuple(found), goal[1])] if found else []
+    group, what, most = goal
+    return [Verdict(group, what, tuple(found), most)] if found else []
 
 
 def _cases(rows: Mapping[str, Runs], row: str) -> list[str]:

@@ -1,12 +1,12 @@
 """A proxy that limits the rate of all connections together and adds latency.
 
     python -m tests.bench.throttling_proxy --to PORT [--rate BYTES] [--round-trip SECONDS] [--each BYTES]
-        [--throttled BYTES] [--only BYTES]
+        [--throttled BYTES] [--only BYTES] [--port PORT]
 
-Prints the port that it listens on. Only what the server sends is held to the rate. A connection costs a round trip to
-make, and each piece comes half of one late. TCP's slow start, loss and framing are not there: a rate is one of payload.
-`--each` is what any one connection may carry; the third one that is made may carry `--throttled` alone. After `--only`
-so many bytes nothing more comes, and a line on standard output says so.
+Prints the port that it listens on, which `--port` can choose. The rate applies to the payload that the server sends. A
+new connection takes one round trip, and each piece arrives half a round trip late; slow start, loss and framing of TCP
+are not simulated. `--each` limits every connection, `--throttled` the third one. After `--only` bytes the proxy sends
+nothing more, and prints a line. On SIGUSR1 it prints how many bytes clients have received.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
 from collections import deque
 
@@ -51,10 +52,12 @@ class Relay:
         self._line = Lane(options.rate)
         self._made = 0
         self._left = options.only or float("inf")
+        self._received = 0
 
     async def serve(self) -> None:
         """Run until killed."""
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0, limit=_PIECE)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", int(self._options.port), limit=_PIECE)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: _tell(self._received))
         _tell(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -87,6 +90,7 @@ class Relay:
                 if not piece:
                     return
                 writer.write(piece)
+                self._received += len(piece) if lanes else 0
                 await writer.drain()
 
         async with asyncio.TaskGroup() as group:
@@ -122,7 +126,7 @@ def main() -> None:
     """Run one line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--to", type=int, required=True)
-    for name in ("--rate", "--round-trip", "--each", "--throttled", "--only"):
+    for name in ("--rate", "--round-trip", "--each", "--throttled", "--only", "--port"):
         parser.add_argument(name, type=float, default=0.0)
     asyncio.run(Relay(parser.parse_args()).serve())
 

@@ -1,4 +1,4 @@
-"""The commands of the peers, whether they are installed, and their Debian packages."""
+"""The commands of the peers, whether they are installed, and the Debian packages that they need."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from tests.bench.pinned import PINNED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PACKAGES = {
     "aria2c": "aria2",
+    "azcopy": "npm libsecret-1-0",
     "casync": "casync",
     "curl": "curl",
     "docker-registry": "docker-registry",
@@ -18,7 +21,7 @@ PACKAGES = {
     "node": "nodejs",
     "npm": "npm",
     "oras": "oras",
-    "rclone": "rclone",
+    "rclone": "python3-pip",
     "rsync": "rsync",
     "sha256sum": "coreutils",
     "skopeo": "skopeo",
@@ -32,7 +35,10 @@ _SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find(name: str) -> str | None:
-    """Return the path of a command, also in directories that are on PATH only for root."""
+    """Return the path of a command, also in directories that are on PATH only for root; install it if it is pinned."""
+    if name in PINNED:
+        path = PINNED[name]()
+        return str(path) if path else None
     return shutil.which(name) or shutil.which(name, path=_SYSTEM_DIRECTORIES)
 
 
@@ -43,7 +49,7 @@ def absent(names: Iterable[str]) -> list[str]:
 
 def remedy(names: Iterable[str]) -> str:
     """Return the command that installs them."""
-    return f"apt-get install {' '.join(sorted({PACKAGES[name] for name in names}))}"
+    return f"apt-get install {' '.join(sorted({part for name in names for part in PACKAGES[name].split()}))}"
 
 
 def cores() -> int:
