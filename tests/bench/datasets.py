@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init import publish
 from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.formats.manifest import parse as parse_manifest
-from models_init.publish.pack.build import BuildOptions, build
+from models_init.publish import pack
+from models_init.publish.pack.build import CHUNK_SIZE, BuildOptions, build
 from models_init.publish.pack.source_tree import scan
 from models_init.publish.pack.version_directory import ARCHIVE_NAME
 from tests.bench import tools, trees
@@ -47,10 +47,11 @@ class Dataset:
     tree: Small | Large
     changes: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     pack: str = PACK
+    chunk_size: int = CHUNK_SIZE
 
     def stocked(self, work: Path, *, foreign: bool) -> DatasetFiles:
         """Make missing files; with `foreign` also the formats of peers whose tools are installed."""
-        files = DatasetFiles(work / f"{self.name}-{_recipe(self)}", self.pack)
+        files = DatasetFiles(work / f"{self.name}-{_recipe(self)}", self.pack, self.chunk_size)
         _once(files.directory / "trees" / FIRST, self._write)
         for version, change in self.changes.items():
             _once(files.directory / "trees" / version, partial(_changed, files, change))
@@ -74,11 +75,12 @@ class DatasetFiles:
 
     directory: Path
     pack: str = PACK
+    chunk_size: int = CHUNK_SIZE
 
     @property
     def site(self) -> Path:
         """The directory that a server serves, with the directory `foreign` next to it."""
-        return self.directory / f"site-{_builder()}"
+        return self.directory / f"site-{_builder()}{'' if self.chunk_size == CHUNK_SIZE else f'-{self.chunk_size}'}"
 
     def tree(self, version: str = FIRST) -> Path:
         """The tree of a version."""
@@ -117,10 +119,9 @@ def _recipe(dataset: Dataset) -> str:
 
 
 def _builder() -> str:
-    """Return everything on which a pack depends in addition to its tree."""
-    names = ("borders", "build", "cut", "frames", "marks", "tarstream")
-    sources = [Path(publish.__file__).parent / f"{name}.py" for name in names]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.exists())).hexdigest()[:8]
+    """Return everything on which a pack depends in addition to its tree and the size of its chunks."""
+    sources = sorted(Path(pack.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def _once(path: Path, make: Callable[[Path], None]) -> None:
@@ -155,7 +156,7 @@ def _pack(files: DatasetFiles, version: str) -> None:
     _once(common, _write_common)
     for tree, ref in ((files.tree(version), PackRef(files.pack, version)), (common, COMMON)):
         out = files.site / "models" / ref.name / ref.version
-        _once(out, partial(_build, tree, ref))
+        _once(out, partial(_build, tree, BuildOptions(ref, _LEVEL, files.chunk_size)))
 
 
 def _write_common(directory: Path) -> None:
@@ -164,12 +165,12 @@ def _write_common(directory: Path) -> None:
     trees.settle(directory)
 
 
-def _build(tree: Path, ref: PackRef, directory: Path) -> None:
+def _build(tree: Path, options: BuildOptions, directory: Path) -> None:
     out = directory.with_name(f"{directory.name}-out")
     if out.exists():
         shutil.rmtree(out)
-    build(scan(tree), BuildOptions(ref, level=_LEVEL), out, NullObserver())
-    (out / ref.name / ref.version).rename(directory)
+    build(scan(tree), options, out, NullObserver())
+    (out / options.ref.name / options.ref.version).rename(directory)
     shutil.rmtree(out)
 
 

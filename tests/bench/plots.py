@@ -8,20 +8,22 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from statistics import linear_regression, median
+from statistics import linear_regression, median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl  # type: ignore[import-not-found, unused-ignore]
 from matplotlib import pyplot as plt  # type: ignore[import-not-found, unused-ignore]
+from matplotlib.lines import Line2D  # type: ignore[import-not-found, unused-ignore]
+from matplotlib.patches import Patch  # type: ignore[import-not-found, unused-ignore]
 
-from tests.bench.bench import Run
-from tests.bench.peers import ARIA2, OURS
+from tests.bench.peers import ARIA2, AZCOPY, CURL, OURS, RSYNC_C
 from tests.bench.report import load
-from tests.bench.thresholds import LIMIT, MIB, WITH_TRANSFER, pairs, verdicts
+from tests.bench.thresholds import LIMIT, MIB, PEAK_LARGE, WITH_TRANSFER, pairs, verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from tests.bench.bench import Run
     from tests.bench.thresholds import Verdict
 
 PLOTS = Path(__file__).parents[2] / "docs" / "plots"
@@ -35,8 +37,22 @@ _SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "savefig.transparent": True,
+    "figure.constrained_layout.use": True,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
+
+
+_BARS = {
+    "first-http": ("First install, http", (ARIA2, CURL)),
+    "first-tls": ("First install, TLS", (ARIA2, CURL)),
+    "azurite": ("First install from Azurite", (AZCOPY,)),
+    "azurite-tls": ("First install from Azurite with TLS", (AZCOPY,)),
+    "upgrade": ("Upgrade", (RSYNC_C,)),
+    "in-place": ("Upgrade after changes in place", (RSYNC_C,)),
+}
+"""The scenarios that are drawn as bars: their names in titles, and the peers that the titles compare."""
+
+_WITH_BYTES = ("upgrade", "in-place")
 
 
 def main() -> None:
@@ -44,13 +60,11 @@ def main() -> None:
     rows, _ = load(Path(sys.argv[1]))
     use_settings()
     _goals(rows)
-    for row, what in (
-        ("first-http", "First install, http"),
-        ("first-tls", "First install, TLS"),
-        ("upgrade", "Upgrade"),
-    ):
+    for row, (what, compared) in _BARS.items():
         if row in rows:
-            _bars(rows[row], what, row)
+            _bars(rows[row], f"{what}: {times(rows[row], compared)}", row)
+    if "interrupted" in rows:
+        _interrupted(rows["interrupted"])
     if "growth" in rows:
         _growth(rows["growth"])
 
@@ -63,25 +77,32 @@ def use_settings() -> None:
 
 
 def _goals(rows: Mapping[str, list[Run]]) -> None:
-    """Draw the measured value of each goal as a share of its limit; a bar that ends before the line is a goal met."""
-    found = verdicts(rows)[::-1]
-    figure, axes = plt.subplots(figsize=(9, 0.28 * len(found) + 1.2))
-    for is_met, color, label in ((True, OWN, "met"), (False, BAD, "not met")):
-        kept = [verdict for verdict in found if verdict.met == is_met]
-        axes.barh(
-            [verdict.what for verdict in kept], [_share(verdict)[0] for verdict in kept], color=color, label=label
-        )
-    shares, errors = [_share(verdict)[0] for verdict in found], [_share(verdict)[1:] for verdict in found]
-    axes.errorbar(
-        shares, [verdict.what for verdict in found], xerr=list(zip(*errors, strict=True)), fmt="none", ecolor=INK,
-        label="middle half of the rounds",
-    )  # fmt: skip
-    axes.axvline(1, color=INK, linewidth=1, linestyle="--", label="goal")
-    axes.margins(y=0.01)
-    axes.set_xlabel("measured value / goal")
-    axes.set_title(f"{sum(verdict.met for verdict in found)} of {len(found)} goals are met")
-    axes.legend(loc="lower right", framealpha=0)
+    """Draw the measured value of each goal as a share of its limit, with a panel for each group."""
+    found = verdicts(rows)
+    groups = list(dict.fromkeys(verdict.group for verdict in found))
+    members = [[verdict for verdict in found if verdict.group == group][::-1] for group in groups]
+    size, heights = (9, 0.28 * len(found) + 0.6 * len(groups) + 1), [len(group) + 0.5 for group in members]
+    figure, panels = plt.subplots(
+        len(groups), 1, figsize=size, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for axes, group, title in zip(panels[:, 0], members, groups, strict=True):
+        _group(axes, group)
+        axes.set_title(f"{title}: {sum(verdict.met for verdict in group)} of {len(group)} met", loc="left", fontsize=9)
+    panels[-1, 0].set_xlabel("measured value / goal; smaller is better")
+    figure.suptitle(f"{sum(verdict.met for verdict in found)} of {len(found)} goals are met")
+    _legend(figure, {"met": OWN, "not met": BAD})
     keep(figure, "goals")
+
+
+def _group(axes: Any, group: list[Verdict]) -> None:
+    """Draw the goals of a group; a bar that ends before the line is a goal met."""
+    names = [verdict.what for verdict in group]
+    shares = [_share(verdict) for verdict in group]
+    axes.barh(names, [share[0] for share in shares], color=[OWN if verdict.met else BAD for verdict in group])
+    errors = list(zip(*(share[1:] for share in shares), strict=True))
+    axes.errorbar([share[0] for share in shares], names, xerr=errors, fmt="none", ecolor=INK)
+    axes.axvline(1, color=INK, linewidth=1, linestyle="--")
+    axes.margins(y=0.02)
 
 
 def _share(verdict: Verdict) -> tuple[float, float, float]:
@@ -90,43 +111,104 @@ def _share(verdict: Verdict) -> tuple[float, float, float]:
     return share, max(0, share - low / verdict.most), max(0, high / verdict.most - share)
 
 
+def times(runs: list[Run], compared: Iterable[str]) -> str:
+    """Return the finding of a plot: the range of the ratios of wall times over all cases, for each of these peers."""
+    found = []
+    for peer in compared:
+        cases = [pairs(runs, case, peer) for case in dict.fromkeys(run.case for run in runs)]
+        ratios = [median(ours.wall / theirs.wall for ours, theirs in case) for case in cases if case]
+        if ratios:
+            ends = dict.fromkeys(f"{ratio:.2f}" for ratio in (min(ratios), max(ratios)))
+            found.append(f"{' to '.join(ends)} of the time of {peer}")
+    return f"models_init takes {', '.join(found)}" if found else "no comparison"
+
+
 def _bars(runs: list[Run], title: str, name: str) -> None:
-    """Draw the seconds of all programs, and for an upgrade the bytes, with a column of panels for each case."""
+    """Draw the seconds of all programs, for an upgrade with the bytes next to them, and a line for each case."""
     cases = list(dict.fromkeys(run.case for run in runs))
-    figures: dict[str, Callable[[Run], float]] = {"seconds": lambda run: run.wall}
-    if name == "upgrade":
-        figures["MB from the server"] = lambda run: run.sent / 1e6
-    size = (3.2 * len(cases), 2.3 * len(figures) + 0.5)
-    figure, panels = plt.subplots(len(figures), len(cases), figsize=size, squeeze=False)
-    for line, (label, value) in enumerate(figures.items()):
-        for axes, case in zip(panels[line], cases, strict=True):
-            _panel(axes, {run.contender: value(run) for run in _medians(runs, case)})
+    figures: dict[str, Callable[[Run], float]] = {"seconds": _wall}
+    if name in _WITH_BYTES:
+        figures["MB from the server"] = _megabytes
+    across = len(figures) > 1
+    shape = (len(cases), len(figures)) if across else (1, len(cases))
+    figure, panels = plt.subplots(*shape, figsize=(4.6 * shape[1], 2.2 * shape[0] + 1), squeeze=False)
+    for line, case in enumerate(cases):
+        for column, (label, value) in enumerate(figures.items()):
+            axes = panels[line][column] if across else panels[0][line]
+            _panel(axes, _spreads(runs, case, value))
             axes.set_title(case)
             axes.set_xlabel(label)
-    ratios = [
-        median(ours.wall / theirs.wall for ours, theirs in pairs(runs, case, ARIA2))
-        for case in cases
-        if pairs(runs, case, ARIA2)
-    ]
-    finding = f": models_init takes {min(ratios):.2f} to {max(ratios):.2f} of the time of {ARIA2}" if ratios else ""
-    figure.suptitle(title + finding)
+    figure.suptitle(title)
+    bounds = {"lower limit": BOUND} if any(run.contender in (LIMIT, WITH_TRANSFER) for run in runs) else {}
+    _legend(figure, {OURS: OWN, "other programs": OTHER, **bounds})
     keep(figure, name)
 
 
-def _medians(runs: list[Run], case: str) -> Iterator[Run]:
-    """Yield one run for each program, with the medians of its figures."""
-    for one in dict.fromkeys(run.contender for run in runs if run.case == case and run.contender != "into nowhere"):
-        own = [run for run in runs if (run.case, run.contender) == (case, one)]
-        wall, cpu, rss, sent = (median(getattr(run, name) for run in own) for name in ("wall", "cpu", "rss", "sent"))
-        yield Run(case, one, 0, wall, cpu, int(rss), int(sent))
+def _interrupted(runs: list[Run]) -> None:
+    """Draw the bytes of both runs as a share of the archive."""
+    cases = list(dict.fromkeys(run.case for run in runs))
+    figure, panels = plt.subplots(1, len(cases), figsize=(3.6 * len(cases), 3.2), squeeze=False)
+    for axes, case in zip(panels[0], cases, strict=True):
+        _panel(axes, _spreads(runs, case, _received), "%.2f")
+        axes.set_title(case)
+        axes.set_xlabel("bytes of both runs / archive")
+    ours = [_received(run) for run in runs if run.contender == OURS]
+    figure.suptitle(f"Killed at 50 % and run again, models_init downloads {median(ours):.2f} times the archive")
+    _legend(figure, {OURS: OWN, "other programs": OTHER})
+    keep(figure, "interrupted")
 
 
-def _panel(axes: Any, values: Mapping[str, float]) -> None:
-    order = sorted(values, key=lambda one: -values[one])
+def _wall(run: Run) -> float:
+    return run.wall
+
+
+def _megabytes(run: Run) -> float:
+    return run.sent / 1e6
+
+
+def _received(run: Run) -> float:
+    return run.sent / run.facts["archive"]
+
+
+Spread = tuple[float, float, float]
+"""The lower quartile, the median and the upper quartile."""
+
+
+def _spreads(runs: list[Run], case: str, value: Callable[[Run], float]) -> dict[str, Spread]:
+    """Return the spread of a figure for each program."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        if run.case == case and run.contender != "into nowhere":
+            found.setdefault(run.contender, []).append(value(run))
+    return {name: _spread(values) for name, values in found.items()}
+
+
+def _spread(values: list[float]) -> Spread:
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def _panel(axes: Any, values: Mapping[str, Spread], form: str = "%.1f") -> None:
+    """Draw a bar for each program, the shortest on top, with a line for the middle half of the rounds."""
+    order = sorted(values, key=lambda one: -values[one][1])
     colors = [OWN if one == OURS else BOUND if one in (LIMIT, WITH_TRANSFER) else OTHER for one in order]
-    bars = axes.barh(order, [values[one] for one in order], color=colors)
-    axes.bar_label(bars, fmt="%.1f", padding=2)
+    lows, middles, highs = zip(*(values[one] for one in order), strict=True)
+    errors = [
+        [middle - low for low, middle in zip(lows, middles, strict=True)],
+        [high - middle for middle, high in zip(middles, highs, strict=True)],
+    ]
+    bars = axes.barh(order, middles, color=colors, xerr=errors, error_kw={"ecolor": INK, "elinewidth": 1})
+    axes.bar_label(bars, fmt=form, padding=2)
     axes.margins(x=0.18)
+
+
+def _legend(figure: Any, colors: Mapping[str, str]) -> None:
+    """Add a legend below the panels: a color for each name, and the line for the middle half of the rounds."""
+    handles = [Patch(color=color, label=label) for label, color in colors.items()]
+    handles.append(Line2D([], [], color=INK, label="middle half of the rounds"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), framealpha=0)
 
 
 def _growth(runs: list[Run]) -> None:
@@ -134,26 +216,45 @@ def _growth(runs: list[Run]) -> None:
     labels = {"size": "MiB of the pack", "files": "files", "versions": "installed versions", "packs": "packs"}
     kinds = {kind: label for kind, label in labels.items() if any(run.case.startswith(f"{kind} ") for run in runs)}
     figures: dict[str, Callable[[Run], float]] = {
-        "seconds": lambda run: run.wall,
+        "seconds": _wall,
         "CPU seconds": lambda run: run.cpu,
         "peak MiB": lambda run: run.rss / MIB,
     }
-    figure, panels = plt.subplots(len(figures), len(kinds), figsize=(11, 7), sharex="col")
+    figure, panels = plt.subplots(len(figures), len(kinds), figsize=(11, 7.5), sharex="col", squeeze=False)
+    slopes: dict[tuple[str, str], float] = {}
     for column, (kind, label) in enumerate(kinds.items()):
         points = sorted({int(run.case.split()[1]) for run in runs if run.case.startswith(f"{kind} ")})
         for line, (name, value) in enumerate(figures.items()):
-            axes = panels[line][column]
-            values = [median(value(run) for run in runs if run.case == f"{kind} {point}") for point in points]
-            axes.loglog(points, values, "o-", color=OWN, markersize=3)
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
-            if name == "peak MiB":
-                axes.axhline(150, color=BAD, linewidth=1, linestyle="--")
-            axes.set_ylim(min(values) / 2, max(max(values) * 2, 200 if name == "peak MiB" else 0))
-            axes.set_title(f"{name}: {growth(exponent(points, values))}", fontsize=9)
-            if line == len(figures) - 1:
-                axes.set_xlabel(label)
+            spreads = [_spread([value(run) for run in runs if run.case == f"{kind} {point}"]) for point in points]
+            slopes[kind, name] = exponent(points, [spread[1] for spread in spreads])
+            _curve(panels[line][column], points, spreads, has_limit=name == "peak MiB")
+            panels[line][column].set_title(f"{name}: {growth(slopes[kind, name])}", fontsize=9)
+        panels[-1][column].set_xlabel(label)
+    figure.suptitle(grows(slopes.get(("size", "seconds"), math.nan), slopes.get(("size", "peak MiB"), math.nan)))
+    _legend(figure, {f"{OURS}, median": OWN, f"limit of {PEAK_LARGE} MiB for a large pack": BAD})
     keep(figure, "growth")
+
+
+def _curve(axes: Any, points: list[int], spreads: list[Spread], *, has_limit: bool) -> None:
+    """Draw the medians with the middle half of the rounds, on logarithmic scales."""
+    lows, values, highs = zip(*spreads, strict=True)
+    axes.loglog(points, values, "o-", color=OWN, markersize=3)
+    axes.vlines(points, lows, highs, color=INK, linewidth=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
+    if has_limit:
+        axes.axhline(PEAK_LARGE, color=BAD, linewidth=1, linestyle="--")
+    axes.set_ylim(min(values) / 2, max(max(values) * 2, 2 * PEAK_LARGE if has_limit else 0))
+
+
+def grows(seconds: float, memory: float) -> str:
+    """State how time and memory grow with the size of a pack."""
+    if math.isnan(seconds):
+        return "Growth of time and memory"
+    memory_text = "memory does not grow" if abs(memory) < 0.1 else f"memory grows with exponent {memory:.2f}"
+    if 0.9 < seconds < 1.1:
+        return "Time grows in proportion to size; " + ("memory does not" if abs(memory) < 0.1 else memory_text)
+    return f"Time grows with exponent {seconds:.2f} of the size; {memory_text}"
 
 
 def growth(slope: float) -> str:
@@ -172,7 +273,6 @@ def exponent(points: list[int], values: list[float]) -> float:
 
 def keep(figure: Any, name: str) -> None:
     """Write a figure into `PLOTS`."""
-    figure.tight_layout()
     figure.savefig(PLOTS / f"{name}.svg", metadata={"Date": None})
     plt.close(figure)
 

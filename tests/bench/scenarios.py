@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from models_init.core.events import NullObserver
 from models_init.formats.manifest import MIB
+from models_init.publish.inspection.chunk_sizes import estimates, recommended
 from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.publish.upload.registry import PushOptions, push_all
 from models_init.sources.oci.registry import RegistryAccess
@@ -27,7 +28,7 @@ from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 from tests import services
 from tests.bench import peers, servers, tools, trees
 from tests.bench.bench import Contest, Figures, Row, Run, able, compete, enter, require_same, rounds
-from tests.bench.datasets import COMMON, PACK, Dataset, DatasetFiles
+from tests.bench.datasets import COMMON, FIRST, PACK, Dataset, DatasetFiles
 from tests.bench.peers import (
     ARIA2,
     AZCOPY,
@@ -355,13 +356,23 @@ def upgrade(bench: Bench, row: Row) -> None:
     _upgrades(bench, row, upgrades(bench), (ARIA2, CURL, CASYNC, ZCHUNK, RSYNC, RSYNC_C))
 
 
+def in_place(bench: Bench, row: Row) -> None:
+    """Upgrade after a change of one percent of every large file, with the chunk size that `compare` recommends."""
+    dataset = upgrades(bench)
+    files = dataset.stocked(bench.work, foreign=False)
+    old, new = (VersionDirectory(files.archive(version).parent) for version in (FIRST, "one-percent"))
+    best = recommended(estimates(old, new, NullObserver())).chunk_size
+    _upgrades(bench, row, replace(dataset, chunk_size=best), (CASYNC, ZCHUNK, RSYNC_C), ("one-percent",))
+
+
 def inserted(bench: Bench, row: Row) -> None:
     """Upgrade after an insertion at the beginning of larger files."""
     dataset = replace(large(bench), name="grown", changes={"inserted": trees.front_grown})
     _upgrades(bench, row, dataset, (CASYNC, RSYNC_C))
 
 
-def _upgrades(bench: Bench, row: Row, dataset: Dataset, peers: Sequence[str]) -> None:
+def _upgrades(bench: Bench, row: Row, dataset: Dataset, peers: Sequence[str], versions: Sequence[str] = ()) -> None:
+    """Measure the upgrades to some versions of a dataset, or to all."""
     files = dataset.stocked(bench.work, foreign=True)
     asked = able(row, [bench.program.contender(), *(PEERS[name] for name in peers)])
     with ExitStack() as stack:
@@ -373,7 +384,7 @@ def _upgrades(bench: Bench, row: Row, dataset: Dataset, peers: Sequence[str]) ->
         _install(bench, Transfer(files, before, server.origin))
         shutil.copytree(files.tree(), before / "old")
         first = Transfer(files, before, server.origin, old=before / "old", old_zck=files.zck(), rsync=address)
-        for version in dataset.changes:
+        for version in versions or dataset.changes:
             for number, contender in rounds(bench, asked):
                 if contender.name not in {CASYNC, ZCHUNK} or number < _FEW:
                     enter(bench, row, _upgraded(bench, replace(first, version=version), server, contender, number))
@@ -390,7 +401,8 @@ def _upgraded(bench: Bench, pattern: Transfer, server: Nginx, contender: Contend
         archive = server.sent(f"/models/{PACK}/{case.version}/pack.tar.zst")
         require_same(contender.name, contender.result(case), case.files.listing(case.version))
     ideal = _ideal(case.files, case.version)
-    return _run(case.version, contender.name, number, figures, sent, ideal=ideal, archive=archive)
+    facts = {"ideal": ideal, "archive": archive, "chunk_size": case.files.chunk_size}
+    return _run(case.version, contender.name, number, figures, sent, **facts)
 
 
 def _bytes_of_rsync(output: str) -> int:
@@ -695,6 +707,7 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "disk": disk,
     "line": line,
     "upgrade": upgrade,
+    "in-place": in_place,
     "inserted": inserted,
     "restart": restart,
     "resume": resume,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-from tests.bench.peers import ARIA2, AZCOPY, CASYNC, CURL, OURS, PEERS, RSYNC_C
+from tests.bench.peers import ARIA2, AZCOPY, CASYNC, CURL, OURS, PEERS, RSYNC_C, ZCHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -118,6 +118,8 @@ def _of_upgrades(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
     for row, sizes in (("upgrade", "51 MiB"), ("inserted", "128 MiB to 1 GiB")):
         label = f"bytes inserted at the front of files of {sizes}: bytes over casync's"
         yield from _compared(rows.get(row, []), "inserted", CASYNC, _sent, (UPGRADE, label, 1.0))
+    label = "1 % of each file changed in place, recommended chunk size: bytes over zchunk's"
+    yield from _compared(rows.get("in-place", []), "one-percent", ZCHUNK, _sent, (UPGRADE, label, 2.0))
     for case in ("nginx", "Azurite"):
         if ours := _ours(rows, "interrupted", case):
             values = tuple(run.sent / run.facts["archive"] for run in ours)

@@ -86,7 +86,10 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["build", "x"], "the following arguments are required: --name, --version, --out"),
         (build_arguments(Path("x"), Path("y"), "--level", "23"), "'23' is not a number from 1 to 22"),
         (build_arguments(Path("x"), Path("y"), "--level", "high"), "'high' is not a number from 1 to 22"),
-        (build_arguments(Path("x"), Path("y"), "--chunk-size", "1GB"), "'1GB' is not a size: write it like 512KiB"),
+        (
+            build_arguments(Path("x"), Path("y"), "--chunk-size", "1GB"),
+            "'1GB' is not a size: write it like 512KiB or 1MiB, or auto",
+        ),
         (build_arguments(Path("x"), Path("y"), "--chunk-size", "5MiB"), "a chunk has from 4KiB to 4MiB"),
         (build_arguments(Path("x"), Path("y"), "--chunk-size", "1"), "a chunk has from 4KiB to 4MiB"),
         (build_arguments(Path("x"), Path("y"), "--name", "NL nl"), "'NL nl' is not a pack name"),

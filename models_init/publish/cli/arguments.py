@@ -14,6 +14,7 @@ from models_init.core.units import parse_size
 from models_init.formats import minisign
 from models_init.formats.documents import flaw
 from models_init.formats.manifest import CHUNK_LIMIT, MIB, Requirement
+from models_init.publish.pack.slicing import AUTO
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -62,14 +63,24 @@ def pack_ref(arguments: Namespace) -> PackRef:
 
 
 def chunk_size(text: str) -> int:
-    """Parse a size such as `1MiB`, within the limits of a chunk, and return it in bytes."""
+    """Parse a size such as `1MiB`, within the limits of a chunk, and return it in bytes; `auto` gives `AUTO`."""
+    if text == "auto":
+        return AUTO
     match = _SIZE.match(text)
     if not match:
-        raise ArgumentTypeError(f"{text!r} is not a size: write it like 512KiB or 1MiB")
+        raise ArgumentTypeError(f"{text!r} is not a size: write it like 512KiB or 1MiB, or auto")
     count = int(match[1]) * _UNITS[match[2]]
     if not CHUNK_LEAST <= count <= CHUNK_LIMIT:
         raise ArgumentTypeError(f"{text} is out of range: a chunk has from 4KiB to 4MiB")
     return count
+
+
+def chunk_size_text(size: int) -> str:
+    """Format a chunk size as `chunk_size` parses it."""
+    if size == AUTO:
+        return "auto"
+    unit = next(unit for unit in ("MiB", "KiB", "B") if size % _UNITS[unit] == 0)
+    return f"{size // _UNITS[unit]}{unit}"
 
 
 def large_size(text: str) -> int:

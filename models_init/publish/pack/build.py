@@ -51,7 +51,8 @@ CHUNK_SIZE = MIB
 class BuildOptions:
     """Options for building a pack.
 
-    `chunk_size` is the average in uncompressed bytes; `requires` lists the compatible versions of other packs.
+    `chunk_size` is the average in uncompressed bytes, or `slicing.AUTO`. `requires` lists the compatible versions of
+    other packs.
     """
 
     ref: PackRef

@@ -44,6 +44,10 @@ class Compressor(threading.local):
         """
         return [self._frame(piece) for piece in batch]
 
+    def length(self, data: bytes) -> int:
+        """Return the size in bytes of the frame that the data would become."""
+        return len(self._zstd.compress(data))
+
     def _frame(self, piece: Piece) -> Frame:
         if isinstance(piece, FillerFrame):
             return Frame(piece, self._zstd.compress(piece.data))

@@ -38,7 +38,7 @@ def configure(parser: ArgumentParser) -> None:
         type=chunk_size,
         default=CHUNK_SIZE,
         metavar="SIZE",
-        help="average size of a chunk (1MiB); no chunk is larger than 4MiB",
+        help="average size of a chunk (1MiB), or auto: by type and size of each file; no chunk is larger than 4MiB",
     )
     parser.add_argument("--dereference", action="store_true", help="follow links that stay inside DIRECTORY")
     parser.add_argument(

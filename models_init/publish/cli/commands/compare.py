@@ -1,4 +1,7 @@
-"""Print how much a site that has OLD installed will fetch for NEW, and how long that takes at 50 to 1000 Mbit/s."""
+"""Print how much a site that has OLD installed will fetch for NEW, and how long that takes at 50 to 1000 Mbit/s.
+
+With --chunk-sizes, also print the download and the manifest for other chunk sizes, and recommend one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from models_init.core.errors import UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.core.units import count, human_size, human_time, table
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, published
+from models_init.publish.cli.arguments import chunk_size_text
+from models_init.publish.cli.progress import bar
 from models_init.publish.cli.report import Report
+from models_init.publish.inspection.chunk_sizes import estimates, recommended
 from models_init.publish.inspection.compare_packs import LINE_RATES, Difference, compare
 from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.runtime import event_loop
@@ -29,12 +35,51 @@ def configure(parser: ArgumentParser) -> None:
     kinds = "a version directory, or oci://HOST/PREFIX/NAME:VERSION"
     parser.add_argument("old", metavar="OLD", help=f"what a site has installed: {kinds}")
     parser.add_argument("new", metavar="NEW", help="what to upgrade to, likewise")
+    parser.add_argument(
+        "--chunk-sizes",
+        action="store_true",
+        help="also cut both versions at other chunk sizes, which reads both archives, and recommend one",
+    )
 
 
 def run(arguments: Namespace) -> Report:
     """Read both manifests, plan the upgrade, and report its cost."""
     (old, old_ref), (new, new_ref) = _document(arguments.old), _document(arguments.new)
-    return _report(compare(published(old, old_ref).manifest, published(new, new_ref).manifest, len(new)))
+    report = _report(compare(published(old, old_ref).manifest, published(new, new_ref).manifest, len(new)))
+    return _with_chunk_sizes(report, arguments.old, arguments.new) if arguments.chunk_sizes else report
+
+
+def _with_chunk_sizes(report: Report, old: str, new: str) -> Report:
+    """Add what other chunk sizes would fetch. Raises `UsageError`: a version is in a registry."""
+    for text in filter(is_registry, (old, new)):
+        raise UsageError(f"{text} is in a registry, and --chunk-sizes reads both archives: name version directories")
+    with bar("cutting") as observer:
+        found = estimates(VersionDirectory(Path(old).absolute()), VersionDirectory(Path(new).absolute()), observer)
+    best = recommended(found)
+    rows = [
+        (
+            chunk_size_text(each.chunk_size),
+            human_size(each.difference.bytes_fetched),
+            human_size(each.manifest_bytes),
+            f"{each.chunks:,}",
+            "recommended" if each is best else "",
+        )
+        for each in found
+    ]
+    text = table(rows, ("CHUNK SIZE", "TO FETCH", "MANIFEST", "CHUNKS", ""))
+    facts = {
+        "chunk_sizes": [
+            {
+                "chunk_size": chunk_size_text(each.chunk_size),
+                "bytes_to_fetch": each.difference.bytes_fetched,
+                "manifest_bytes": each.manifest_bytes,
+                "chunks": each.chunks,
+            }
+            for each in found
+        ],
+        "recommended_chunk_size": chunk_size_text(best.chunk_size),
+    }
+    return Report(f"{report.text}\n\n{text}", {**report.facts, **facts})
 
 
 def _document(text: str) -> tuple[bytes, PackRef]:
