@@ -25,7 +25,12 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=_CACHE / "results", help="directory of the results, a file for each scenario"
     )
-    parser.add_argument("--work", type=Path, default=_CACHE, help="directory that keeps packs between runs (60 GB)")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=_CACHE,
+        help="directory that keeps packs between runs (60 GB, and 110 GB for sites)",
+    )
     options = parser.parse_args()
     if unknown := set(options.rows) - ROWS.keys():
         parser.error(f"unknown scenario {', '.join(sorted(unknown))}")

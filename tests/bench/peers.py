@@ -42,7 +42,7 @@ class Transfer:
 
     `container` is the URL for models_init if it is a blob container; `query` is added to the URLs of the peers; `old`
     is an installed tree, `old_zck` the file that it came from; `registry` is the host of a container registry with the
-    packs. Only models_init installs several `packs`.
+    packs. Only models_init installs several `packs`, and a `whisper` variant.
     """
 
     files: DatasetFiles
@@ -57,6 +57,7 @@ class Transfer:
     rsync: str = ""
     registry: str = ""
     packs: tuple[str, ...] = (PACK,)
+    whisper: str = ""
 
     @property
     def archive(self) -> str:
@@ -111,6 +112,7 @@ class ProgramCopy:
             "REALTIME_LANGUAGES": ",".join(case.packs),
             "REALTIME_LANGUAGE_VERSION": case.version,
             "REALTIME_COMMON_VERSION": COMMON.version,
+            "WHISPER_VARIANT": case.whisper,
             "MODELS_URL": f"oci://{case.registry}/models"
             if case.registry
             else case.container or f"{case.origin}/models",

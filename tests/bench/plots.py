@@ -21,7 +21,7 @@ from tests.bench.report import load
 from tests.bench.thresholds import LIMIT, MIB, PEAK_LARGE, WITH_TRANSFER, pairs, verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tests.bench.bench import Run
     from tests.bench.thresholds import Verdict
@@ -90,7 +90,7 @@ def _goals(rows: Mapping[str, list[Run]]) -> None:
         axes.set_title(f"{title}: {sum(verdict.met for verdict in group)} of {len(group)} met", loc="left", fontsize=9)
     panels[-1, 0].set_xlabel("measured value / goal; smaller is better")
     figure.suptitle(f"{sum(verdict.met for verdict in found)} of {len(found)} goals are met")
-    _legend(figure, {"met": OWN, "not met": BAD})
+    _legend(figure, {"met": OWN, "not met": BAD}, [Line2D([], [], color=INK, linestyle="--", label="goal")])
     keep(figure, "goals")
 
 
@@ -204,9 +204,9 @@ def _panel(axes: Any, values: Mapping[str, Spread], form: str = "%.1f") -> None:
     axes.margins(x=0.18)
 
 
-def _legend(figure: Any, colors: Mapping[str, str]) -> None:
-    """Add a legend below the panels: a color for each name, and the line for the middle half of the rounds."""
-    handles = [Patch(color=color, label=label) for label, color in colors.items()]
+def _legend(figure: Any, colors: Mapping[str, str], lines: Sequence[Any] = ()) -> None:
+    """Add a legend below the panels: a color for each name, lines, and that for the middle half of the rounds."""
+    handles = [*(Patch(color=color, label=label) for label, color in colors.items()), *lines]
     handles.append(Line2D([], [], color=INK, label="middle half of the rounds"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), framealpha=0)
 

@@ -47,6 +47,7 @@ from tests.bench.peers import (
     Contender,
     Transfer,
 )
+from tests.bench.thresholds import WRITING
 from tests.services import certificates
 
 if TYPE_CHECKING:
@@ -651,16 +652,10 @@ def _growth_of_packs(bench: Bench, row: Row) -> None:
     all_files = {
         name: Dataset(name, trees.Small(size=_SHELL), pack=name).stocked(bench.work, foreign=False) for name in names
     }
-    with bench.directory() as site, bench.directory() as directory:
-        (site / "models").mkdir()
-        for name, files in all_files.items():
-            (site / "models" / name).symlink_to(files.archive().parents[1])
-            (site / "models" / COMMON.name).unlink(missing_ok=True)
-            (site / "models" / COMMON.name).symlink_to(files.site / "models" / COMMON.name)
-        with servers.nginx(site, directory / "nginx") as server:
-            for count in (1, 2, 5, 10, 20) if bench.full else (1, 2):
-                for number in range(min(3, bench.pairs)):
-                    _grow_packs(bench, row, number, server, {name: all_files[name] for name in names[:count]})
+    with _published(bench, all_files) as server:
+        for count in (1, 2, 5, 10, 20) if bench.full else (1, 2):
+            for number in range(min(3, bench.pairs)):
+                _grow_packs(bench, row, number, server, {name: all_files[name] for name in names[:count]})
 
 
 def _grow_packs(bench: Bench, row: Row, number: int, server: Nginx, all_files: Mapping[str, DatasetFiles]) -> None:
@@ -694,6 +689,78 @@ def disk(bench: Bench, row: Row) -> None:
         compete(bench, row, Contest("large", partial(_from, files, server), server), asked, on_disk=True)
 
 
+# -- sizes of sites
+
+
+_PARTS = {"nl-nl": 5, "fr-fr": 5, COMMON.name: 1, "whisper-large": 5}
+"""The packs of a site, and how many sixteenths of the release each has."""
+
+_ROOM = 2.9
+"""Free space that a release needs on the disk, as a multiple of its size: the trees, the archives and the volume."""
+
+
+def sites(bench: Bench, row: Row) -> None:
+    """Install 13 and 30 GiB (two languages, common, whisper) on a disk, verify them, and write as many bytes."""
+    for size in (13 * GIB, 30 * GIB):
+        name = f"{size // GIB} GiB"
+        scaled = size if bench.full else size // 512
+        free = shutil.disk_usage(bench.work).free
+        if free < _ROOM * scaled:
+            row.skipped[name] = f"{bench.work} has {free // GIB} GiB free of {_ROOM * scaled / GIB:.0f} GiB; use --work"
+            continue
+        packs = {
+            pack: _part(pack, scaled * part // 16).stocked(bench.work, foreign=False) for pack, part in _PARTS.items()
+        }
+        with _published(bench, packs) as server:
+            for number in range(min(_FEW, bench.pairs)):
+                _install_site(bench, row, SiteRelease(name, packs, server), number)
+
+
+def _part(pack: str, size: int) -> Dataset:
+    shares = tuple(size * share // 8 for share in (4, 2, 1, 1))
+    return Dataset(f"site-{size // MIB}-{pack}", trees.Large(shares), pack=pack)
+
+
+class SiteRelease(NamedTuple):
+    """A release to install: its name, the files of its packs, and the server."""
+
+    name: str
+    packs: Mapping[str, DatasetFiles]
+    server: Nginx
+
+
+def _install_site(bench: Bench, row: Row, site: SiteRelease, number: int) -> None:
+    languages = tuple(name for name in site.packs if name not in (COMMON.name, "whisper-large"))
+    size = sum(facts[0] for files in site.packs.values() for facts in files.listing().values())
+    with bench.directory(on_disk=True) as directory:
+        first = site.packs[languages[0]]
+        case = Transfer(first, directory, site.server.origin, packs=languages, whisper="large")
+        site.server.forget()
+        figures = bench.measure(bench.program.command(case), directory, sync=True)
+        enter(bench, row, _run(site.name, OURS, number, figures, site.server.sent(), bytes=size))
+        for name, files in site.packs.items():
+            require_same(name, (directory / "volume" / "current" / name).resolve(), files.listing())
+        figures = bench.measure(bench.program.command(case, "--verify"), directory)
+        enter(bench, row, _run(f"{site.name}, --verify", OURS, number, figures))
+    with bench.directory(on_disk=True) as directory:
+        writing = peers.PeerCommand(["bash", "-euc", f"head -c {size} /dev/zero >written"])
+        enter(bench, row, _run(site.name, WRITING, number, bench.measure(writing, directory, sync=True)))
+
+
+@contextmanager
+def _published(bench: Bench, packs: Mapping[str, DatasetFiles]) -> Iterator[Nginx]:
+    """Serve several packs from one container."""
+    with bench.directory() as site, bench.directory() as directory:
+        (site / "models").mkdir()
+        for name, files in packs.items():
+            (site / "models" / name).symlink_to(files.archive().parents[1])
+        if COMMON.name not in packs:
+            files = next(iter(packs.values()))
+            (site / "models" / COMMON.name).symlink_to(files.site / "models" / COMMON.name)
+        with servers.nginx(site, directory / "nginx") as server:
+            yield server
+
+
 def _run(case: str, contender: str, number: int, figures: Figures, sent: int = 0, **facts: float) -> Run:
     return Run(case, contender, number, figures.wall, figures.cpu, figures.rss, sent, facts)
 
@@ -716,5 +783,6 @@ ROWS: dict[str, Callable[[Bench, Row], None]] = {
     "back": back,
     "many": many,
     "growth": growth,
+    "sites": sites,
 }
 """All scenarios by name, in the order in which they run."""

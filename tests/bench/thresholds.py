@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BARE = "python3 -c 'import json'"
 LIMIT, WITH_TRANSFER = "the limit", "with the transfer"
+WRITING = "writing as many bytes"
 MIB = 1 << 20
 
 PEAK_LARGE, PEAK_MANY = 90, 224
@@ -27,7 +28,7 @@ INSTALL, CPU, LINE, UPGRADE, OTHER = (
     "CPU time of a first install",
     "On a line",
     "Upgrade and resumption",
-    "Memory, restart and verification",
+    "Memory, large releases, restart and verification",
 )
 """The groups of goals, in the order in which they are shown."""
 
@@ -136,11 +137,15 @@ def _of_the_rest(rows: Mapping[str, Runs]) -> Iterator[Verdict]:
         yield from _compared(rows["verify"], case, "sha256sum", _wall, (OTHER, label, 1.0))
     peaks = (
         ("growth", "size 8192", "a pack of 8 GiB", PEAK_LARGE),
+        ("sites", "30 GiB", "a release of 30 GiB", PEAK_LARGE),
         ("many", "many", "100,000 small files", PEAK_MANY),
     )
     for row, case, label, most in peaks:
         if ours := _ours(rows, row, case):
             yield Verdict(OTHER, f"peak RSS, {label}", tuple(run.rss / MIB for run in ours), most, " MiB")
+    for case in ("13 GiB", "30 GiB"):
+        label = f"a release of {case} on a disk: time over {WRITING}"
+        yield from _compared(rows.get("sites", []), case, WRITING, _wall, (OTHER, label, 1.1))
 
 
 def best_peer(runs: Iterable[Run], case: str) -> str:
