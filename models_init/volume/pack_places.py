@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import NotWritableError
 from models_init.fs.files import is_empty
 from models_init.fs.os_errors import volume_errors
+from models_init.volume.atomic import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,12 +28,16 @@ def require_places(volume: Volume, packs: Iterable[PackRef]) -> None:
 
 
 def _changed_directories(volume: Volume, ref: PackRef) -> Iterator[Path]:
-    """Yield the existing directories that publishing the pack changes; an empty one in its place is only replaced."""
+    """Yield the existing directories that publishing the pack changes; an empty one in its place is only replaced.
+
+    A symbolic link in place of a directory ends the list: publishing reports it.
+    """
     pack = volume.pack_path(ref)
     for directory in (pack.parent.parent, pack.parent):
-        if directory.is_dir():
-            yield directory
-    if pack.is_dir() and os.access(pack, os.R_OK | os.X_OK, effective_ids=True) and not is_empty(pack):
+        if not is_directory(directory):
+            return
+        yield directory
+    if is_directory(pack) and os.access(pack, os.R_OK | os.X_OK, effective_ids=True) and not is_empty(pack):
         yield pack
 
 
