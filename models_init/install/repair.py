@@ -175,12 +175,12 @@ def _replace_files(volume: Volume, pack: PackState, staging: Path) -> None:
                 name = temp_path(volume.staging, "repaired")
                 os.link(staging / file.path, name)
                 os.rename(name, place)
+            _make_directories(root, (root / file.path).parent)
             _replace_file(volume, staging / file.path, root / file.path)
         sync_file_system(volume.root)
 
 
 def _replace_file(volume: Volume, new: Path, place: Path) -> None:
-    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if place.is_dir() and not place.is_symlink():
         volume.remove_atomically(place)
     os.rename(new, place)
@@ -225,11 +225,22 @@ def _fix_metadata(volume: Volume, pack: PackState) -> None:
     modes = {file.path: chunk_io.mode(file) for file in pack.content.files} if pack.content else {}
     with volume_errors(root):
         for damage in pack.damages:
-            _fix_entry(volume, root / damage.path, damage, modes)
+            _fix_entry(volume, root, damage, modes)
 
 
-def _fix_entry(volume: Volume, path: Path, damage: Damage, modes: dict[str, int]) -> None:
-    is_file = damage.path in modes
+def _make_directories(root: Path, directory: Path) -> None:
+    """Create a directory of a pack and its parents, but not the pack's own, `root`.
+
+    Where locks do not work, a concurrent prune may have removed the pack: then this raises `FileNotFoundError`, because
+    a new directory with a few repaired files would be an incomplete pack.
+    """
+    for path in reversed((directory, *directory.parents)):
+        if path != root and path.is_relative_to(root):
+            path.mkdir(mode=0o755, exist_ok=True)
+
+
+def _fix_entry(volume: Volume, root: Path, damage: Damage, modes: dict[str, int]) -> None:
+    path, is_file = root / damage.path, damage.path in modes
     match damage.kind:
         case "extra":
             volume.remove_atomically(path)
@@ -237,5 +248,5 @@ def _fix_entry(volume: Volume, path: Path, damage: Damage, modes: dict[str, int]
             os.chmod(path, modes.get(damage.path, 0o755))
         case "missing" | "type" if not is_file:
             volume.remove_atomically(path)
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _make_directories(root, path)
             sync_path(path.parent)
