@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError
 from models_init.core.pack_ref import PackRef
-from models_init.fs.files import FreedSpaceCounter, is_empty, sync_path, temp_path
+from models_init.fs.files import FreedSpaceCounter, is_empty, make_directory, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.activation import Switch
 from models_init.volume.atomic import remove_tree
@@ -169,16 +169,35 @@ def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[],
     is removed in place.
     """
     trash = temp_path(volume.staging, "trash")
+    document = _content(record)
     try:
         public = _hide(path, record, trash)
     except FileNotFoundError:
         return []
-    if is_needed():
-        with suppress(OSError):  # the install has created it again
-            os.rename(trash, public)
-            sync_path(public.parent)
-            return []
+    if is_needed() and _put_back(trash, public):
+        if document and not record.exists():  # a concurrent prune removed it, because the pack had no public name
+            make_directory(record.parent)
+            volume.replace(record, document)
+        return []
     return [trash] if public == path else [path, trash]
+
+
+def _put_back(trash: Path, public: Path) -> bool:
+    """Give back the public name; return False if the install has created it again."""
+    try:
+        os.rename(trash, public)
+    except OSError:
+        return False
+    sync_path(public.parent)
+    return True
+
+
+def _content(record: Path) -> bytes:
+    """Return the content of a record or manifest; empty if there is none."""
+    try:
+        return record.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return b""
 
 
 def _hide(path: Path, record: Path, trash: Path) -> Path:

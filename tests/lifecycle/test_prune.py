@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.volume.layout import Volume
+from models_init.volume.prune import prune
 from tests.eventually import eventually_sync
 from tests.lifecycle import volume_oracle
 from tests.lifecycle.loop_devices import Disk, flush, tmpfs
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from models_init.core.pack_ref import PackRef
+    from models_init.formats.release import Release
 
 DAMAGED = 45
 
@@ -230,6 +234,27 @@ def test_full_volume_can_be_pruned(limit: str, three_releases: LifecycleSite, me
         pruned(site, "--keep", "0")
         assert volume_oracle.public_packs(site.volume) == [COMMON, THREE]
         assert site.active == NEXT
+
+
+def test_pack_that_prune_gives_back_keeps_its_manifest(
+    three_releases: LifecycleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without working locks, while it has no public name an install needs it and another prune takes its manifest."""
+    volume = Volume(three_releases.volume)
+    release = volume.release_path(three_releases.release(NEW))
+    recorded = Volume.recorded
+
+    def concurrent_runs(volume: Volume) -> list[Release]:
+        if not volume.pack_path(TWO).exists() and not release.exists():
+            volume.manifest_path(TWO).unlink()
+            aside.rename(release)
+        return recorded(volume)
+
+    aside = shutil.copytree(release, volume.root.parent / "aside", symlinks=True)
+    monkeypatch.setattr(Volume, "recorded", concurrent_runs)
+    prune(volume, NEXT, 0, dry_run=False)
+    assert volume_oracle.public_packs(volume.root) == [COMMON, TWO, THREE]
+    volume_oracle.assert_public_is_complete(volume.root, three_releases.samples)
 
 
 def _taken(volume: Path) -> int:
