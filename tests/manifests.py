@@ -15,8 +15,8 @@ from models_init.formats.manifest import (
     Chunk,
     File,
     Manifest,
-    check_path,
 )
+from models_init.formats.paths import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -23,11 +23,11 @@ from models_init.formats.manifest import (
     Chunk,
     File,
     Manifest,
-    check_path,
     encode,
     parse,
     placements,
 )
+from models_init.formats.paths import check_path
 from tests.manifests import digest, manifest, manifests, paths
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@
 #   CACHE_DIRECTORY    directory of the slices, on a file system of its own if possible; default /var/cache/models
 #   CACHE_SIZE         maximum size of all slices; default 50g
 #   CACHE_MIN_FREE     free space on that file system, below which old slices are removed, too; default 2g
-#   CACHE_INACTIVE     slices that nobody has read for this long are removed; default 60d
+#   CACHE_INACTIVE     remove slices that were not read for this time; default 60d
 #   CACHE_SLICE        size of a slice; smaller ones cost more requests and fetch less for small upgrades; default 1m
 #   CACHE_LISTEN       address and port; default 8080, or 8443 with a certificate
 #   CACHE_CERTIFICATE  certificate (chain) of this server, for TLS; empty: http

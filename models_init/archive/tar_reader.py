@@ -14,7 +14,7 @@ from models_init.archive.decompress import opened
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.tar_headers import shown
 from models_init.archive.tar_stream import TarStream, next_header
-from models_init.formats.manifest import check_path
+from models_init.formats.paths import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

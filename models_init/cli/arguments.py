@@ -166,17 +166,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("actions (without one: install)").add_mutually_exclusive_group()
-    group.add_argument("--stage", action="store_true", help="install the packs without activating them")
-    group.add_argument("--plan", action="store_true", help="report what an install would download, reuse and write")
-    group.add_argument("--check", action="store_true", help="report whether an install would work; change nothing")
-    group.add_argument("--status", action="store_true", help="report what is installed, current and incomplete")
+    _add_switch(group, "--stage", "install the packs without activating them")
+    _add_switch(group, "--plan", "report what an install would download, reuse and write")
+    _add_switch(group, "--check", "report whether an install would work; change nothing")
+    _add_switch(group, "--status", "report what is installed, current and incomplete")
     _add_release(group, "--verify", "hash all files of a release [current], and list the damages")
     _add_release(group, "--repair", "fetch the chunks that --verify reports as damaged")
     _add_release(group, "--rollback", "activate the previous release, or RELEASE; later runs keep it")
     group.add_argument("--activate", metavar="RELEASE", help="activate an installed release; later runs keep it")
-    group.add_argument(
-        "--prune", action="store_true", help="remove what neither the current release nor a rollback needs"
-    )
+    _add_switch(group, "--prune", "remove what neither the current release nor a rollback needs")
     group.add_argument(
         "--wait",
         nargs="?",
@@ -191,21 +189,23 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "keep --prune from removing a release [the packs of the environment] until SIGTERM, or while a program runs: "
         "--hold current -- PROGRAM",
     )
-    group.add_argument(
-        "--receipt", metavar="FILE", help="write a list of the installed packs for the vendor; - for stdout"
-    )
-    group.add_argument(
-        "--support", metavar="FILE", help="write an archive that describes this site, without secrets; - for stdout"
-    )
-    group.add_argument(
-        "--render-overlay", action="store_true", help="print a compose overlay with one engine for each language"
-    )
+    _add_file(group, "--receipt", "write a list of the installed packs for the vendor; - for stdout")
+    _add_file(group, "--support", "write an archive that describes this site, without secrets; - for stdout")
+    _add_switch(group, "--render-overlay", "print a compose overlay with one engine for each language")
     group.add_argument(
         "--generate",
         choices=FORMATS,
         metavar="FORMAT",
         help=f"print the manual page or a completion: {', '.join(FORMATS)}",
     )
+
+
+def _add_switch(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -> None:
+    group.add_argument(flag, action="store_true", help=text)
+
+
+def _add_file(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -> None:
+    group.add_argument(flag, metavar="FILE", help=text)
 
 
 def _add_release(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -> None:

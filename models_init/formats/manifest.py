@@ -7,7 +7,6 @@ Every `Manifest` object is valid: pydantic checks all rules below when it is con
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from models_init.core.errors import ManifestError, UnsupportedError
 from models_init.core.pack_ref import DIGEST_PATTERN, NAME_PATTERN, VERSION_PATTERN, PackRef
 from models_init.formats.documents import FORBID_UNKNOWN, flaw, load, shortened
 from models_init.formats.ordinary_image import OrdinaryImage  # noqa: TC001 - pydantic evaluates the annotation
+from models_init.formats.paths import PATH_BYTES, check_path
 from models_init.runtime.collector import collector_paused
 
 if TYPE_CHECKING:
@@ -41,31 +41,10 @@ SIGNATURE_NAME = f"{MANIFEST_NAME}.minisig"
 
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
-# The regular expression for paths excludes: control characters (C0, DEL, C1, line and paragraph separators),
-# surrogates, characters that change the direction of writing (U+202E displays "exe.jpg" as "gpj.exe"), empty parts,
-# "." and "..", a leading or trailing slash.
-_PATH_PART = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
-_PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
-_PATH_BYTES = 1024  # together with MODELS_DIR well below PATH_MAX of Linux, 4096
-_PART_BYTES = 255  # NAME_MAX of every Linux file system
-
 _SIZE_LIMIT = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 
 EMPTY_DIGEST = digest_of(b"")
 """The digest of an empty file."""
-
-
-def check_path(path: str) -> None:
-    """Raise `ValueError` unless the path stays inside its directory, prints on one line and is not too long."""
-    if not _PATH.match(path):
-        raise ValueError(f"{path!r} is not a usable path: {_path_flaw(path)}")
-    if not path.isascii() or len(path) > _PART_BYTES:
-        encoded = path.encode()
-        if len(encoded) > _PATH_BYTES or max(map(len, encoded.split(b"/"))) > _PART_BYTES:
-            raise ValueError(
-                f"{shortened(path)!r} is too long for a path: {len(encoded)} bytes of at most {_PATH_BYTES}, "
-                f"or a part of more than {_PART_BYTES}"
-            )
 
 
 def _checked_path(path: str) -> str:
@@ -85,7 +64,7 @@ Path = Annotated[
     Field(
         strict=True,
         min_length=1,
-        max_length=_PATH_BYTES,
+        max_length=PATH_BYTES,
         description="relative, '/' between parts, UTF-8; no empty part, no '.' or '..', no control character",
     ),
     AfterValidator(_checked_path),
@@ -377,20 +356,6 @@ def json_schema() -> bytes:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "models_init pack manifest"
     return json.dumps(schema, indent=2, sort_keys=True).encode() + b"\n"
-
-
-def _path_flaw(path: str) -> str:
-    parts = path.split("/")
-    if path.startswith("/"):
-        return "it is absolute"
-    if ".." in parts:
-        return "it leads upwards"
-    if "." in parts:
-        return "it has a part '.'"
-    if "" in parts:
-        return "it has an empty part"
-    hidden = next(char for char in path if char != "/" and not _PATH.match(char + "_"))
-    return f"it contains the character U+{ord(hidden):04X}"
 
 
 def _check_kind(start: bytes) -> None:

@@ -29,7 +29,7 @@ def main() -> None:
         "--work",
         type=Path,
         default=_CACHE,
-        help="directory that keeps packs between runs (60 GB, and 110 GB for sites)",
+        help="directory that keeps packs between runs (60 GB, and 65 GB more for sites)",
     )
     options = parser.parse_args()
     if unknown := set(options.rows) - ROWS.keys():

@@ -63,6 +63,12 @@ class Dataset:
                 _casync(files, version)
         return files
 
+    def published(self, work: Path) -> DatasetFiles:
+        """Make the first version, and remove its tree: for datasets that are large compared with the disk."""
+        files = self.stocked(work, foreign=False)
+        shutil.rmtree(files.tree())
+        return files
+
     def _write(self, directory: Path) -> None:
         directory.mkdir()
         self.tree.write(directory, self.name)

@@ -695,8 +695,8 @@ def disk(bench: Bench, row: Row) -> None:
 _PARTS = {"nl-nl": 5, "fr-fr": 5, COMMON.name: 1, "whisper-large": 5}
 """The packs of a site, and how many sixteenths of the release each has."""
 
-_ROOM = 2.9
-"""Free space that a release needs on the disk, as a multiple of its size: the trees, the archives and the volume."""
+_ROOM = 2.0
+"""Free space that a release needs on the disk, as a multiple of its size: for the archives and the volume."""
 
 
 def sites(bench: Bench, row: Row) -> None:
@@ -708,12 +708,11 @@ def sites(bench: Bench, row: Row) -> None:
         if free < _ROOM * scaled:
             row.skipped[name] = f"{bench.work} has {free // GIB} GiB free of {_ROOM * scaled / GIB:.0f} GiB; use --work"
             continue
-        packs = {
-            pack: _part(pack, scaled * part // 16).stocked(bench.work, foreign=False) for pack, part in _PARTS.items()
-        }
-        with _published(bench, packs) as server:
-            for number in range(min(_FEW, bench.pairs)):
-                _install_site(bench, row, SiteRelease(name, packs, server), number)
+        with bench.directory(on_disk=True) as work:  # removed after the row: few disks have room for both sizes
+            packs = {pack: _part(pack, scaled * part // 16).published(work) for pack, part in _PARTS.items()}
+            with _published(bench, packs) as server:
+                for number in range(min(_FEW, bench.pairs)):
+                    _install_site(bench, row, SiteRelease(name, packs, server), number)
 
 
 def _part(pack: str, size: int) -> Dataset:

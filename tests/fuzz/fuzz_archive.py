@@ -15,7 +15,7 @@ import zstandard
 from models_init.archive.decompress import opened
 from models_init.archive.errors import BadArchiveError
 from models_init.archive.tar_reader import Limits, read
-from models_init.formats.manifest import check_path
+from models_init.formats.paths import check_path
 from tests.fuzz import check_message
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from models_init.core.errors import LockedError, NoSpaceError, NotWritableError, UsageError
 from models_init.core.events import NullObserver
-from models_init.formats.manifest import MIB, check_path, placements
+from models_init.formats.manifest import MIB, placements
+from models_init.formats.paths import check_path
 from models_init.publish.pack import tar_stream
 from models_init.publish.pack.build import BuildOptions, build
 from models_init.publish.pack.drafts import draft

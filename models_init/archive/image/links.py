@@ -9,8 +9,8 @@ from models_init.archive.image.layer_reader import SHOWN_NAMES, Kind
 from models_init.archive.image.layer_records import NOT_IN_PACK
 from models_init.archive.tar_headers import shown
 from models_init.archive.tar_reader import TarEntry
-from models_init.formats.manifest import check_path
 from models_init.formats.ordinary_image import path_parts
+from models_init.formats.paths import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -27,7 +27,7 @@ def run(command: Command, settings: Settings) -> Result:
     with lease as descriptors:
         if command.program:
             exec_with_lease(descriptors, command.program)
-        keep_signals_pending()  # whoever reads the next line may send one
+        keep_signals_pending()  # a reader of the next line may send one at once
         console.note("holding", {"packs": packs}, log_format=settings.log_format, level=settings.log_level)
         ended_by = wait_for_signal()
     content = {"packs": {ref.name: ref.version for ref in packs}, "signal": ended_by}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
 from models_init.core.units import some
-from models_init.formats.manifest import check_path
+from models_init.formats.paths import check_path
 from models_init.publish.pack.name_warnings import junk_pattern
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models_init.sources.http.client import HttpClient
 
 _STATUSES_OF_A_REGISTRY = {200, 401}
-"""What `GET /v2/` is answered with. TLS servers answer a request without TLS with 400."""
+"""Status codes of a registry's response to `GET /v2/`. A TLS server responds with 400 to a request without TLS."""
 
 
 class SchemeChoice:
