@@ -118,7 +118,7 @@ class Machine:
         retries = _RetryCounter(connections)
         source: Source = RetryingSource(StragglerSource(self._source, loop.time), policy, retries)
         if self.mirrors:
-            source = MirroredSource(source, self.mirrors, NullObserver(), is_signed=False)
+            source = MirroredSource(source, self.mirrors, NullObserver(), is_signed=False, policy=policy)
         fetcher = Fetcher(source, cast("Workers", _Worker()), NullObserver(), connections, _SharedBuffer(1, 0))
         missing = [one for one in self._needed if one.chunk.offset not in self._staging.stored]
         try:

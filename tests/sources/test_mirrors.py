@@ -17,6 +17,8 @@ from models_init.core.errors import (
     UnavailableError,
 )
 from models_init.sources.wrappers.mirrors import MirroredSource
+from models_init.sources.wrappers.retry import RetryPolicy
+from tests.clock import FakeClock
 from tests.eventually import eventually
 from tests.recorder import Recorder
 from tests.sources.collecting_sink import Collected
@@ -42,9 +44,9 @@ class NamedFake(FakeSource):
 class Mirrored:
     """A source with mirrors, everything to observe it, and the events in short form."""
 
-    def __init__(self, *mirrors: NamedFake, is_signed: bool = False) -> None:
+    def __init__(self, *mirrors: NamedFake, is_signed: bool = False, policy: RetryPolicy | None = None) -> None:
         self.origin, self.mirrors, self.observer = NamedFake("origin"), mirrors, Recorder()
-        self.source = MirroredSource(self.origin, mirrors, self.observer, is_signed=is_signed)
+        self.source = MirroredSource(self.origin, mirrors, self.observer, is_signed=is_signed, policy=policy)
 
     async def fetched(self, start: int = 0, stop: int = _SIZE) -> bytes:
         """Fetch a range."""
@@ -74,7 +76,6 @@ async def test_first_mirror_serves_all_ranges() -> None:
     "error",
     [
         UnavailableError("down"),
-        UnavailableError("busy", retry_after=30, overloaded=True),
         AccessError("denied"),
         SourceError("x"),
     ],
@@ -89,6 +90,37 @@ async def test_range_continues_at_next_source_where_mirror_broke_off(error: Mode
     assert mirrored.asked == [[(0, _SIZE)], [(300_000, _SIZE), (7, 70)]]
     assert mirrored.dropped == ["one"]
     assert mirrored.observer.events[0][1]["error"] == str(error)
+
+
+@pytest.mark.parametrize(("retry_after", "pause"), [(30.0, 30.0 + 60.0), (None, 4.0)], ids=["retry-after", "none"])
+async def test_overloaded_mirror_is_used_again_after_pause(retry_after: float | None, pause: float) -> None:
+    """The range continues at the next source; after Retry-After and the jitter the mirror gets new ranges."""
+    clock, busy = FakeClock(), UnavailableError("busy", retry_after=retry_after, overloaded=True)
+    policy = RetryPolicy(clock=clock, uniform=lambda _, high: high)
+    mirrored = Mirrored(NamedFake("one", Broken(busy, at=300_000)), policy=policy)
+    assert await mirrored.fetched() == _DATA
+    clock.now += pause - 0.1
+    assert await mirrored.fetched(7, 70) == _DATA[7:70]
+    assert mirrored.asked == [[(0, _SIZE)], [(300_000, _SIZE), (7, 70)]]
+    clock.now += 0.2
+    assert await mirrored.fetched(8, 80) == _DATA[8:80]
+    assert mirrored.asked == [[(0, _SIZE), (8, 80)], [(300_000, _SIZE), (7, 70)]]
+    assert mirrored.observer.names == ["mirror_overloaded"]
+
+
+async def test_overloaded_mirror_gets_single_request_after_each_pause() -> None:
+    """Requests that are refused at the same time start one pause; pauses grow, and only the first is reported."""
+    clock, busy = FakeClock(), UnavailableError("busy", overloaded=True)
+    one = NamedFake("one", Broken(busy, after=1, times=FOREVER))
+    mirrored = Mirrored(one, policy=RetryPolicy(clock=clock, uniform=lambda _, high: high))
+    ranges = [(start, start + 100_000) for start in range(0, _SIZE, 100_000)]
+    assert await mirrored.fetched(0, 10) == _DATA[:10]
+    for pause in (0.0, 4.1, 16.1, 30.1):
+        clock.now += pause
+        before = len(one.ranges())
+        assert b"".join(await asyncio.gather(*(mirrored.fetched(*range_) for range_ in ranges))) == _DATA
+        assert len(one.ranges()) - before == (1 if pause else len(ranges))
+    assert mirrored.observer.names == ["mirror_overloaded"]
 
 
 async def test_error_after_last_byte_of_mirror_requests_nothing_more() -> None:

@@ -2,20 +2,23 @@
 
 Mirrors are not trusted. Ranges are verified by the caller, who reports wrong ones; documents are read from mirrors only
 if the caller verifies their signatures. A mirror that fails or sends wrong bytes is not used again, except for one
-request past its caches, which replaces the wrong bytes in a cache.
+request past its caches, which replaces the wrong bytes in a cache. An overloaded mirror is used again after a pause.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from models_init.core.errors import ModelsInitError, NotFoundError, UnavailableError
+from models_init.core.units import human_time
 from models_init.formats.manifest import MANIFEST_NAME
 from models_init.sources.mirror_errors import mirror_error_text
 from models_init.sources.wrappers.base import SinkWrapper, SourceWrapper
+from models_init.sources.wrappers.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +38,18 @@ class MirroredSource(SourceWrapper):
     Without signatures, documents are read from the origin only. A range that breaks off continues at the next source.
     """
 
-    def __init__(self, origin: Source, mirrors: Sequence[Source], observer: Observer, *, is_signed: bool) -> None:
+    def __init__(
+        self,
+        origin: Source,
+        mirrors: Sequence[Source],
+        observer: Observer,
+        *,
+        is_signed: bool,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        """Wrap `origin`; `policy` has the clock and the pauses of overloaded mirrors."""
         super().__init__(origin)
-        self._mirrors = [_Mirror(mirror) for mirror in mirrors]
+        self._mirrors = [_Mirror(mirror, policy or RetryPolicy()) for mirror in mirrors]
         self._observer = observer
         self._is_signed = is_signed
         self._read_from: dict[str, _Mirror] = {}  # by the key of a document
@@ -104,7 +116,7 @@ class MirroredSource(SourceWrapper):
         part = mirror.begin(key, *rest, sink)
         try:
             await part.task
-            mirror.is_proven, mirror.failures = True, 0
+            mirror.proven()
         except asyncio.CancelledError:
             if not part.is_abandoned or _is_cancelled():
                 raise
@@ -115,17 +127,19 @@ class MirroredSource(SourceWrapper):
                 raise
             if mirror.may_recover(error):
                 await asyncio.sleep(_PAUSE)
-            elif mirror.has(key, *rest):  # False for a gap of a bundle, which is known once the bundle is open
+            elif _is_overload(error) or mirror.has(key, *rest):  # a gap of a bundle is known once the bundle is open
                 self._failed(mirror, key, error)
         finally:
             mirror.running.discard(part)
         return part.sent.stop
 
     def _failed(self, mirror: _Mirror, key: str, error: ModelsInitError) -> None:
-        """Give up a mirror after an error; one that only lacks an object remains in use for others."""
+        """Give up a mirror after an error, unless it only lacks an object or is overloaded."""
         if isinstance(error, NotFoundError):
             mirror.missing.add(key)
             self._report_lacking(mirror, key.rpartition("/")[0])
+        elif _is_overload(error):
+            self._pause(mirror, error)
         else:
             self._drop(mirror, mirror_error_text(error))
 
@@ -140,6 +154,20 @@ class MirroredSource(SourceWrapper):
                 pack=pack,
                 version=version,
                 text="the pack is fetched from the next source",
+            )
+
+    def _pause(self, mirror: _Mirror, error: UnavailableError) -> None:
+        """Use the other sources until an overloaded mirror may be asked again. The first pause is reported."""
+        wait = mirror.pause(error.retry_after or 0.0)
+        if not mirror.is_overload_reported:
+            mirror.is_overload_reported = True
+            self._observer.event(
+                "mirror_overloaded",
+                level="warning",
+                mirror=mirror.source.name,
+                error=mirror_error_text(error),
+                wait=human_time(wait),
+                text="the next source is used until then",
             )
 
     def _drop(self, mirror: _Mirror, reason: str) -> None:
@@ -157,10 +185,14 @@ class MirroredSource(SourceWrapper):
 class _Mirror:
     """The state of a mirror: `missing` are the keys of objects that it lacks, `running` the ranges being received."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, policy: RetryPolicy) -> None:
         self.source = source
         self.missing: set[str] = set()
-        self.is_proven = self.is_dropped = False
+        self.is_proven = self.is_dropped = self.is_overload_reported = False
+        self._clock = policy.clock
+        self._backoff = policy.pauses()
+        self._pauses = 0  # since the last complete range
+        self._paused_until = -math.inf
         self.failures = 0  # since the last complete range
         self.trial = asyncio.Lock()
         self.running: set[_Part] = set()
@@ -168,8 +200,8 @@ class _Mirror:
         self._reports: Counter[tuple[str, int, int]] = Counter()
 
     def has(self, key: str, start: int = 0, stop: int = 0) -> bool:
-        """Return False if it is known that the mirror cannot send these bytes."""
-        if self.is_dropped or key in self.missing:
+        """Return False if it is known that the mirror cannot send these bytes now."""
+        if self.is_dropped or key in self.missing or self._clock() < self._paused_until:
             return False
         return start == stop or not self.source.unavailable_reason(key, start, stop)
 
@@ -183,8 +215,22 @@ class _Mirror:
         A mirror that has not sent a complete range is not, nor is an overloaded one: there are other sources.
         """
         self.failures += 1
-        is_transient = isinstance(error, UnavailableError) and not error.overloaded
+        is_transient = isinstance(error, UnavailableError) and not _is_overload(error)
         return is_transient and self.is_proven and self.failures < _FAILURES
+
+    def proven(self) -> None:
+        """Record a complete range."""
+        self.is_proven, self.failures, self._pauses = True, 0, 0
+
+    def pause(self, retry_after: float) -> float:
+        """Do not use the mirror for `retry_after` seconds and a random time; return them. It is then on trial again."""
+        now, wait = self._clock(), retry_after
+        if self._paused_until <= now:  # one of several requests that are refused at the same time starts the pause
+            self._pauses += 1
+            wait = self._backoff.wait(self._pauses, retry_after)
+        self._paused_until = max(self._paused_until, now + wait)
+        self.is_proven = False
+        return self._paused_until - now
 
     def begin(self, key: str, start: int, stop: int, sink: Sink) -> _Part:
         """Start to receive a range."""
@@ -253,6 +299,10 @@ class _Part(SinkWrapper):
         self.is_abandoned = True
         if not self._is_busy:
             self.task.cancel()
+
+
+def _is_overload(error: ModelsInitError) -> TypeGuard[UnavailableError]:
+    return isinstance(error, UnavailableError) and error.overloaded
 
 
 def _is_cancelled() -> bool:

@@ -49,7 +49,7 @@ class RetryPolicy:
     Retrying ends after `attempts` in a row without a byte, or after `seconds` with fewer than `_SUFFICIENT` bytes,
     whichever comes first. Until the source has answered once, the limit is `first_seconds`: a wrong URL is then more
     likely than an outage. Ten attempts take a minute, 60 a quarter of an hour: normally the time limit ends the
-    retries.
+    retries. `pause` has the first and the longest wait for an overloaded source.
     """
 
     attempts: int = 60
@@ -66,10 +66,14 @@ class RetryPolicy:
         """Return the waits of a single request."""
         return Backoff(self.first_wait, self.longest_wait, uniform=self.uniform)
 
-    def gate(self) -> Gate:
-        """Return a new gate for the requests of one run to one source; `pause` has its first and longest wait."""
+    def pauses(self) -> Backoff:
+        """Return the waits for an overloaded source."""
         first, longest = self.pause
-        return Gate(Backoff(first, longest, _PAUSE_FACTOR, self.uniform), self.clock, self.sleep)
+        return Backoff(first, longest, _PAUSE_FACTOR, self.uniform)
+
+    def gate(self) -> Gate:
+        """Return a new gate for the requests of one run to one source."""
+        return Gate(self.pauses(), self.clock, self.sleep)
 
 
 @dataclass(frozen=True, slots=True)
