@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_DOUBLINGS = 32  # far beyond any `longest`
 _SHORTEST = 0.5  # seconds; jitter is not shortened further, so that the last attempts do not follow ever faster
-_FIRST_SPREAD, _LATER_SPREAD = 2.0, 0.5
+_FIRST_SPREAD, _LATER_SPREAD = 1.0, 0.5
 """Jitter as a multiple of `Retry-After`. The first refusal often comes to many clients in the same second, so that they
 have to be spread widely; later ones come to each at another time (simulated with `scripts/simulate-fleet`)."""
 
@@ -32,13 +32,14 @@ class Backoff:
     factor: float = 2.0
     uniform: Callable[[float, float], float] = random.uniform
 
-    def wait(self, failures: int, retry_after: float = 0.0, left: float = math.inf) -> float:
-        """Return the seconds to wait after this many failures in a row.
+    def wait(
+        self, failures: int, retry_after: float = 0.0, left: float = math.inf, *, is_first: bool = False
+    ) -> float:
+        """Return the seconds to wait after this many failures in a row; `is_first` for the first wait of a run.
 
         The jitter is shortened so that the wait ends within the `left` seconds after which the request is given up.
         """
         window = min(self.longest, self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS))
         if retry_after > 0:
-            spread = retry_after * (_FIRST_SPREAD if failures == 1 else _LATER_SPREAD)
-            window = max(window, spread)
+            window = max(window, retry_after * (_FIRST_SPREAD if is_first else _LATER_SPREAD))
         return retry_after + self.uniform(0.0, min(window, max(left - retry_after, _SHORTEST)))

@@ -24,9 +24,10 @@ sites."""
 class Gate:
     """Admits the requests of one run.
 
-    It is open until a request is refused. Then it admits half as many requests at once as were running. When the only
-    running request is refused, it closes for the service's `Retry-After` and a random time; then one request probes
-    while the others wait. Successes admit more of them, until none waits.
+    It admits one request at first, and one more with each success until a request is refused, so that sites that start
+    at the same moment do not all begin with a burst. A refusal halves the number of requests that may run. When the
+    only running request is refused, the gate closes for the service's `Retry-After` and a random time; then one request
+    probes while the others wait. Successes admit more of them, until none waits.
     """
 
     def __init__(self, backoff: Backoff, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -34,7 +35,8 @@ class Gate:
         self._clock = clock
         self._sleep = sleep
         self._running = 0
-        self._most = math.inf  # requests that may run at once
+        self._most: float = 1  # requests that may run at once
+        self._was_refused = self._was_closed = False
         self._opens_at = -math.inf
         self._closings = 0  # less one for each `_CALM` successes since
         self._successes = 0  # since the last refusal
@@ -66,7 +68,10 @@ class Gate:
         """Record that a request succeeded."""
         self.answered()
         self._successes += 1
-        if self._successes % _CALM == 0:
+        if not self._was_refused:
+            self._most += 1
+            self._wake()
+        elif self._successes % _CALM == 0:
             self._closings = max(0, self._closings - 1)
             self._most = 2 * self._most if self._waiting else math.inf
             self._wake()
@@ -75,10 +80,12 @@ class Gate:
         """Record that the service refused a running request, which is given up after `left` seconds."""
         others = self._running - 1
         self._successes = 0
+        self._was_refused = True
         self._most = max(1, min(self._most, others // 2))
         if not others and not self.closed_for():
             self._closings += 1
-            self._opens_at = self._clock() + self._backoff.wait(self._closings, retry_after, left)
+            wait = self._backoff.wait(self._closings, retry_after, left, is_first=not self._was_closed)
+            self._opens_at, self._was_closed = self._clock() + wait, True
 
     def closed_for(self) -> float:
         """Return the seconds until the gate opens, 0 if it is open."""

@@ -227,7 +227,7 @@ class _Mirror:
         now, wait = self._clock(), retry_after
         if self._paused_until <= now:  # one of several requests that are refused at the same time starts the pause
             self._pauses += 1
-            wait = self._backoff.wait(self._pauses, retry_after)
+            wait = self._backoff.wait(self._pauses, retry_after, is_first=self._pauses == 1)
         self._paused_until = max(self._paused_until, now + wait)
         self.is_proven = False
         return self._paused_until - now
