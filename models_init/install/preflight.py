@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import AccessError, ModelsInitError, UsageError, VolumeError
 from models_init.core.units import human_rate, human_size, human_time
-from models_init.formats.manifest import MIB
 from models_init.install import assemble, volume_checks
 from models_init.install.check_report import CheckReport
 from models_init.install.install import Installation
 from models_init.install.mirror_checks import check_mirrors
+from models_init.install.rate_sample import DiscardingSink, sample_rate
 from models_init.runtime.workers import each
 from models_init.sources.azure.sas import GET_A_TOKEN
 from models_init.transfer.plan import check_compatibility
-from models_init.transfer.ranges import spans
 from models_init.volume.activation import Switch
 from models_init.volume.pack_places import require_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from models_init.core.pack_ref import PackRef
     from models_init.formats.manifest import Resolved
@@ -33,14 +30,8 @@ if TYPE_CHECKING:
     from models_init.install.license_checks import LicenseReport
     from models_init.install.mirror_checks import CheckedSources
     from models_init.sources.probe import Credential, ProbeResult
-    from models_init.transfer.plan import PackPlan, Plan
+    from models_init.transfer.plan import Plan
 
-_SAMPLE = 8 * MIB
-"""Largest number of bytes to fetch for measuring the rate of the source."""
-
-_RANGE_SIZE = MIB // 2
-_BUFFER_SIZE = 16 << 10  # size of the receive buffer in bytes
-_SAMPLE_SECONDS = 2.0
 _SKEW_SECONDS = 120.0
 """Tolerated difference of the clocks: the service tolerates about as much before a token's start time."""
 
@@ -212,7 +203,7 @@ class Preflight:
             and not self._context.volume.is_installed(content.ref)
             and not source.unavailable_reason(key, size - 1, size)
         ):
-            await source.get_range(key, size - 1, size, _SampleSink())
+            await source.get_range(key, size - 1, size, DiscardingSink())
 
     def _report_pack(self, check: str, ref: PackRef, outcome: Resolved | ModelsInitError | str) -> None:
         match outcome:
@@ -277,28 +268,13 @@ class Preflight:
             self._found.skip("rate", _NOTHING_TO_FETCH if plan else "the bytes to fetch are not known")
             return
         with self._found.guarding("rate"):
-            count, seconds = await self._sample(max(plan.packs, key=lambda pack: pack.fetch_bytes))
+            largest = max(plan.packs, key=lambda pack: pack.fetch_bytes)
+            count, seconds = await sample_rate(self._context.source, largest)
             if count:
                 self.report.rate = count / seconds
                 self._found.ok("rate", f"about {human_rate(self.report.rate)}, measured with {human_size(count)}")
             else:
                 self._found.warn("rate", f"no data arrived within {human_time(seconds)}; check the network")
-
-    async def _sample(self, pack: PackPlan) -> tuple[int, float]:
-        """Return the number of fetched bytes and the seconds that they took; connections are opened before that."""
-        ranges = list(_sample_ranges(pack))
-        sinks = [_SampleSink() for _ in ranges]
-
-        async def fetch(start: int, stop: int, sink: _SampleSink) -> None:
-            await self._context.source.get_range(pack.manifest.archive_key, start, stop, sink)
-
-        began = monotonic()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SAMPLE_SECONDS):
-                await each(lambda range_: fetch(range_[0], range_[0] + 1, _SampleSink()), ranges)
-                began = monotonic()
-                await each(lambda one: fetch(*one[0], one[1]), list(zip(ranges, sinks, strict=True)))
-        return sum(sink.count for sink in sinks), max(monotonic() - began, 0.001)
 
     def _check_time(self) -> None:
         plan, seconds = self.report.plan, self.report.seconds
@@ -339,40 +315,6 @@ _ALL_BUT_ENVIRONMENT = _FOR_FETCHING | {
     "space",
     "rate",
 }
-
-
-class _SampleSink:
-    """A sink that counts bytes and drops them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._memory = memoryview(bytearray(_BUFFER_SIZE))
-
-    def get_buffer(self) -> memoryview:
-        """See `Sink.get_buffer`."""
-        return self._memory
-
-    async def buffer_updated(self, count: int) -> None:
-        """See `Sink.buffer_updated`."""
-        self.count += count
-
-
-def _sample_ranges(pack: PackPlan) -> Iterator[tuple[int, int]]:
-    """Yield ranges of the bytes to fetch, up to the size of the sample."""
-    left = _SAMPLE
-    wanted = ((span.start, span.stop) for span in spans(pack.missing)) if pack.missing else _whole(pack)
-    for begin, end in wanted:
-        for start in range(begin, end, _RANGE_SIZE):
-            stop = min(start + _RANGE_SIZE, end, start + left)
-            yield start, stop
-            left -= stop - start
-            if not left:
-                return
-
-
-def _whole(pack: PackPlan) -> Iterator[tuple[int, int]]:
-    """Yield the range of a complete archive, for one that is not described by chunks."""
-    yield 0, pack.manifest.archive.size
 
 
 def _life(expires: datetime | None, now: datetime) -> str:
