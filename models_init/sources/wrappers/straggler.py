@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from models_init.sources.source import Sink, Source
 
 _RATIO = 4  # a range that is this many times slower than the others is a straggler
-_CHECK_SECONDS = 2.0  # of receiving between checks of a range; TCP's slow start is over by then on any link
+_CHECK_TIMES = 2  # a range is checked each time it has taken this many times as long as the others
+_SHORTEST_CHECK, _LONGEST_CHECK = 0.5, 2.0
+"""Bounds of the time between two checks, in seconds of receiving. TCP's slow start is over after 2 s on any link, and
+after less on one where whole ranges take less."""
+
 _RECONNECT_SECONDS = 1.0  # that a new connection may take
 _SAMPLES = 32  # number of latest ranges whose rates are kept
 _ENOUGH_SAMPLES = 4  # number of ranges that are necessary for a typical rate
@@ -33,49 +37,46 @@ class StragglerSource(SourceWrapper):
         super().__init__(inner)
         self._clock = clock
         self._rates: deque[float] = deque(maxlen=_SAMPLES)
+        self._typical_rate = 0.0  # median of the latest rates, 0 if they are too few
         self._aborts: Counter[tuple[str, int]] = Counter()
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """See `Source.get_range`."""
-        timed = _TimedSink(sink, _RateMeter(stop - start, self._clock), lambda meter: self._check(meter, key, stop))
-        await super().get_range(key, start, stop, timed)
-        self._rates.append(timed.meter.rate)
+        meter = _RateMeter(stop - start, self._clock)
+        await super().get_range(key, start, stop, _TimedSink(sink, meter, lambda: self._check(meter, key, stop)))
+        self._rates.append(meter.rate)
+        if len(self._rates) >= _ENOUGH_SAMPLES:  # the module `statistics` is avoided, as it is slow to import
+            self._typical_rate = sorted(self._rates)[len(self._rates) // 2]
 
     def _check(self, meter: _RateMeter, key: str, stop: int) -> None:
+        if not self._typical_rate or not meter.is_check_due(_CHECK_TIMES * meter.size / self._typical_rate):
+            return
         if self._is_straggler(meter) and self._aborts[key, stop] < _MAX_ABORTS:
             self._aborts[key, stop] += 1
             raise UnavailableError(
                 f"a range of {key} arrived at {meter.rate / 1e6:.2f} MB/s, the others at "
-                f"{self._typical_rate() / 1e6:.2f} MB/s; it is requested again on another connection"
+                f"{self._typical_rate / 1e6:.2f} MB/s; it is requested again on another connection"
             )
 
     def _is_straggler(self, meter: _RateMeter) -> bool:
         """Return True if a new connection at the others' rate would probably finish much sooner."""
-        if len(self._rates) < _ENOUGH_SAMPLES or meter.left < meter.rate * _RECONNECT_SECONDS:
-            return False
-        return meter.rate * _RATIO < self._typical_rate()
-
-    def _typical_rate(self) -> float:
-        """Return the median rate of the latest ranges. The module `statistics` is avoided, as it is slow to import."""
-        rates = sorted(self._rates)
-        return rates[len(rates) // 2]
+        return meter.left > meter.rate * _RECONNECT_SECONDS and meter.rate * _RATIO < self._typical_rate
 
 
 class _TimedSink(SinkWrapper):
-    """Measures the rate at which the source delivers, and calls `check` from time to time."""
+    """Measures the rate at which the source delivers, and calls `check` after each piece."""
 
-    def __init__(self, inner: Sink, meter: _RateMeter, check: Callable[[_RateMeter], None]) -> None:
+    def __init__(self, inner: Sink, meter: _RateMeter, check: Callable[[], None]) -> None:
         super().__init__(inner)
-        self.meter = meter
+        self._meter = meter
         self._check = check
 
     async def buffer_updated(self, count: int) -> None:
         """See `Sink.buffer_updated`."""
-        self.meter.arrived(count)
+        self._meter.arrived(count)
         await super().buffer_updated(count)
-        if self.meter.is_check_due():
-            self._check(self.meter)
-        self.meter.resume()
+        self._check()
+        self._meter.resume()
 
 
 class _RateMeter:
@@ -86,7 +87,7 @@ class _RateMeter:
     """
 
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
-        self.left = size
+        self.size = self.left = size
         self._clock = clock
         self._received = 0
         self._seconds = 0.0
@@ -102,9 +103,9 @@ class _RateMeter:
     def resume(self) -> None:
         self._since = self._clock()
 
-    def is_check_due(self) -> bool:
-        """Return True once per `_CHECK_SECONDS` of receiving."""
-        if self._seconds - self._checked < _CHECK_SECONDS:
+    def is_check_due(self, seconds: float) -> bool:
+        """Return True once per so many seconds of receiving, within the bounds."""
+        if self._seconds - self._checked < max(_SHORTEST_CHECK, min(seconds, _LONGEST_CHECK)):
             return False
         self._checked = self._seconds
         return True
