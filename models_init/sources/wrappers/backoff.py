@@ -32,9 +32,7 @@ class Backoff:
     factor: float = 2.0
     uniform: Callable[[float, float], float] = random.uniform
 
-    def wait(
-        self, failures: int, retry_after: float = 0.0, left: float = math.inf, *, is_first: bool = False
-    ) -> float:
+    def wait(self, failures: int, retry_after: float = 0.0, left: float = math.inf, *, is_first: bool = False) -> float:
         """Return the seconds to wait after this many failures in a row; `is_first` for the first wait of a run.
 
         The jitter is shortened so that the wait ends within the `left` seconds after which the request is given up.
