@@ -7,6 +7,7 @@ in their index, skopeo and oras by the digests of the layers; rsync compares siz
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,6 +106,11 @@ class ProgramCopy:
 
     directory: Path
     python: Path
+
+    def version(self) -> str:
+        """Return the version of the interpreter."""
+        program = "import platform; print(platform.python_version())"
+        return subprocess.run([self.python, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
     def command(self, case: Transfer, *arguments: str) -> PeerCommand:
         """Run it as a site does; compiled modules are used, as in the image."""
