@@ -12,7 +12,7 @@ import pytest
 from tests import services
 from tests.bench import report, thresholds, tools
 from tests.bench.bench import Bench, Row, Run, opened
-from tests.bench.scenarios import ROWS
+from tests.bench.scenarios.rows import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
