@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench import tools
 from tests.bench.bench import Row, opened
-from tests.bench.scenarios import ROWS
+from tests.bench.scenarios.rows import ROWS
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "bench"
 
