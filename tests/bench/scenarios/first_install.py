@@ -45,6 +45,7 @@ from tests.bench.scenarios.setup import (
     small,
     small_files,
 )
+from tests.bench.thresholds import LIMIT, WITH_TRANSFER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,13 +115,13 @@ def _limits(bench: Bench, row: Row, contest: Contest) -> None:
             done = subprocess.run(command, check=True, capture_output=True)
             spent = json.loads(done.stdout)
             total = sum(spent.values())
-            enter(bench, row, Run(name, "the limit", number, total / tools.cores(), total, 0, facts=spent))
+            enter(bench, row, Run(name, LIMIT, number, total / tools.cores(), total, 0, facts=spent))
             before = server.cpu()
             figures = bench.measure(peers.nowhere(case), directory)
             enter(bench, row, run(name, "into nowhere", number, figures))
             spent |= {"receiving": figures.cpu, "sending": server.cpu() - before}
             total = sum(spent.values())
-            enter(bench, row, Run(name, "with the transfer", number, total / tools.cores(), total, 0, facts=spent))
+            enter(bench, row, Run(name, WITH_TRANSFER, number, total / tools.cores(), total, 0, facts=spent))
 
 
 def azurite(bench: Bench, row: Row) -> None:

@@ -12,6 +12,7 @@ from tests.bench.bench import enter
 from tests.bench.datasets import Dataset
 from tests.bench.peers import OURS, Transfer
 from tests.bench.scenarios.setup import SHELL, install, large, run, served, small, upgrades
+from tests.bench.thresholds import BARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ def restart(bench: Bench, row: Row) -> None:
     with _site(bench, Dataset("shell", trees.Small(size=SHELL))) as case:
         again = bench.program.command(case)
         for number in range(4 * bench.pairs):
-            for name, command in ((OURS, again), ("python3 -c 'import json'", bare)):
+            for name, command in ((OURS, again), (BARE, bare)):
                 enter(bench, row, run("restart", name, number, bench.measure(command, case.directory)))
 
 
