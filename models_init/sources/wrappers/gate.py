@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from models_init.sources.wrappers.backoff import Backoff
 
+_FIRST = 2
+"""Requests that are admitted at first: most releases have two or three packs, whose manifests are the first requests."""
+
 _CALM = 16
 """Successful requests without a refusal after which twice as many are admitted, and the next closing is shorter. In a
 fleet that exceeds the service's limit, waits therefore grow until few requests are refused, whatever the number of
@@ -24,7 +27,7 @@ sites."""
 class Gate:
     """Admits the requests of one run.
 
-    It admits one request at first, and one more with each success until a request is refused, so that sites that start
+    It admits two requests at first, and one more with each success until a request is refused, so that sites that start
     at the same moment do not all begin with a burst. A refusal halves the number of requests that may run. When the
     only running request is refused, the gate closes for the service's `Retry-After` and a random time; then one request
     probes while the others wait. Successes admit more of them, until none waits.
@@ -35,7 +38,7 @@ class Gate:
         self._clock = clock
         self._sleep = sleep
         self._running = 0
-        self._most: float = 1  # requests that may run at once
+        self._most: float = _FIRST  # requests that may run at once
         self._was_refused = self._was_closed = False
         self._opens_at = -math.inf
         self._closings = 0  # less one for each `_CALM` successes since
