@@ -47,7 +47,7 @@ class ModelsInitError(Exception):
     def __init__(self, *faults: str) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
-        """One line per error, which is reported separately."""
+        """One line per error; each is reported separately."""
 
 
 class UsageError(ModelsInitError):
@@ -127,7 +127,7 @@ class HiddenError(NotFoundError):
 class AccessError(ModelsInitError):
     """The source denies access: the token is expired, not valid yet, for another scope, or lacks a permission.
 
-    `new_token_helps` is False if a new token of the same kind would be refused, too.
+    `new_token_helps` is False if a new token of the same kind would also be refused.
     """
 
     exit_code = 22
@@ -165,7 +165,7 @@ class NoSpaceError(VolumeError):
 
 
 class LockedError(VolumeError):
-    """Another run held the lock of the volume for longer than this one may wait."""
+    """Another run held the lock of the volume for longer than this run may wait."""
 
     exit_code = 42
 
@@ -189,7 +189,7 @@ class NotInstalledError(VolumeError):
 
 
 class DamagedError(VolumeError):
-    """Installed files differ from what was published."""
+    """Installed files differ from the published ones."""
 
     exit_code = 45
 

@@ -21,7 +21,7 @@ class Observer(Protocol):
         """Add `count` to the number of archive bytes fetched and verified. It never decreases."""
 
     def restore(self, count: int, pack: str = "", /) -> None:
-        """Count `count` expected bytes as done that an earlier run has fetched; they are not part of the rate."""
+        """Count `count` expected bytes as done because an earlier run fetched them; the rate does not include them."""
 
 
 class NullObserver:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def colliding_names(paths: Iterable[str], *, case: bool = True, form: bool = True) -> Iterator[tuple[str, str]]:
-    """Yield pairs of different paths that are one path on a file system that ignores case or the Unicode normal form.
+    """Yield pairs of different paths that collide on a file system that ignores case or the Unicode normal form.
 
-    `paths` are relative and include directories. `case` and `form` say which difference such a file system ignores. If
-    a directory collides with another, the paths below them are not compared.
+    `paths` are relative and include directories. `case` and `form` select the differences that the file system ignores.
+    If a directory collides with another, the paths below them are not compared.
     """
     seen: dict[str, str] = {}
     reported: set[str] = set()
@@ -29,7 +29,7 @@ def colliding_names(paths: Iterable[str], *, case: bool = True, form: bool = Tru
 
 
 def same_path_error(directory: str, pack: str, one: str, other: str) -> NotWritableError:
-    """Return the error for two paths of a pack that are the same one on the file system of `directory`."""
+    """Return the error for two paths of a pack that are the same path on the file system of `directory`."""
     return NotWritableError(
         f"{directory} cannot hold {pack}: {one!a} and {other!a} are the same path on this file system; use a file "
         "system for MODELS_DIR that distinguishes upper and lower case and Unicode normal forms"

@@ -16,7 +16,7 @@ _is_version = re.compile(VERSION_PATTERN[:-1] + r"\Z").match
 
 
 class PackRef(NamedTuple):
-    """The name and version of a pack. Only `make` builds one from unchecked text."""
+    """The name and version of a pack. Use `make` to create one from unchecked text."""
 
     name: str
     version: str

@@ -1,10 +1,11 @@
 """Remove secrets from text.
 
-There are two passes, because neither finds everything alone. The first replaces registered secrets, however their
-special characters are written (percent-encoded, escaped for JSON or XML, several times over). The second replaces
-values whose name is that of a credential. JSON stays valid JSON: a replacement never extends beyond its string.
+There are two passes, because neither finds all secrets alone. The first replaces registered secrets, however their
+special characters are written (percent-encoded, escaped for JSON or XML, also repeatedly). The second replaces the
+values of fields whose name is that of a credential. JSON stays valid JSON: a replacement never extends beyond its
+string.
 
-Limits: only a whole registered secret is found, not a part of it; one shorter than `SHORTEST` is not searched for.
+Limits: only a whole registered secret is found, not a part of it. A secret shorter than `SHORTEST` is not searched for.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _IN_QUOTES = r"(?:[^\"'\\]|\\+[^\"'\\])"
 
 @cache
 def _credential() -> re.Pattern[str]:
-    """Compile the pattern of all forms of a credential. The text of its groups is kept, the rest of a match removed."""
+    """Compile the pattern of all forms of a credential. The text of its groups is kept; the rest of a match is not."""
     forms = (
         rf"(\?){_IN_QUERY}*?{_KEY}{_IS}{_IN_QUERY}*",  # a whole query string that contains a secret
         rf"({_KEY}{_IS}){_IN_VALUE}+",  # sig=…, sig%3D…
@@ -72,9 +73,9 @@ class Secrets:
         self._known: tuple[str, ...] = ()
 
     def add(self, secret: str) -> None:
-        """Register this text, and each value in it that has the name of a credential (the `sig` of a token).
+        """Register this text, and each value in it whose name is that of a credential, such as the `sig` of a token.
 
-        Spaces, quotes, `?` and `&` around it, which people may paste with it, are removed.
+        Surrounding spaces, quotes, `?` and `&`, which people may paste with it, are removed.
         """
         found = {text for text in _plain_forms(secret.strip(" \t\r\n'\"?&")) if len(text) >= SHORTEST}
         # The longest first, to replace the whole token rather than the signature inside it.
@@ -102,9 +103,10 @@ def _anchor(secret: str) -> str:
 
 @cache
 def _every_spelling(secret: str, *, letters_too: bool) -> re.Pattern[str]:
-    """Compile a pattern of every spelling of a secret; with `letters_too`, as in `_spelled`.
+    """Compile a pattern of every spelling of a secret; `_spelled` describes `letters_too`.
 
-    Compiled one by one, because a registry gives new secrets all the time; one pattern of 500 took 1.2 s (measured).
+    Each secret has its own pattern, because a registry issues new tokens all the time. Compiling one pattern for 500
+    secrets took 1.2 s (measured).
     """
     return re.compile("".join(map(partial(_spelled, letters_too=letters_too), _parts(secret))))
 

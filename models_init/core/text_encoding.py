@@ -1,4 +1,4 @@
-"""Decode text files that people write with any editor, and show characters that look like others."""
+"""Decode text files from any editor, and escape characters that may look like others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def decode_text(data: bytes) -> str:
     """Decode UTF-8 or UTF-16, with or without a byte order mark. Raises `UnicodeDecodeError`.
 
-    Redirection in PowerShell writes UTF-16, and some editors write a mark. UTF-16 without a mark is recognized by the
-    zero byte of its first character, which must be ASCII.
+    Redirection in PowerShell writes UTF-16, and some editors write a byte order mark. UTF-16 without a mark is
+    recognized by the zero byte of its first character, which must be ASCII.
     """
     if data.startswith(_UTF16_MARKS):
         return data.decode("utf-16")

@@ -1,4 +1,4 @@
-"""Format sizes, times, tables and text from other programs for people, and parse sizes."""
+"""Format sizes, times, tables and text from other programs for display, and parse sizes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _aligned(column: Sequence[str]) -> list[str]:
 
 
 def text_of(value: object) -> str:
-    """Return `str(value)`, or the type's name for an exception without text or if `__str__` raises."""
+    """Return `str(value)`, or the type's name if the value is an exception without text or if `__str__` raises."""
     try:
         return str(value) or (type(value).__name__ if isinstance(value, BaseException) else "")
     except Exception:  # noqa: BLE001 - another library's __str__ may raise anything; building a message must not fail

@@ -2,8 +2,8 @@
 
 A bundle is an ordinary tar file. Its first member is the table, its last member a copy, so that a damaged byte affects
 at most one of the two. The table is JSON text whose first and last line have a fixed length. Both contain the length of
-the text, and the last one also the digest of all other lines. Therefore a reader can find and verify the text from
-either end without trusting a tar header.
+the text; the last line also contains the digest of all other lines. Therefore a reader can find and verify the text
+from either end without trusting a tar header.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DOCUMENT_COPIES = "copies/"
 
 SITE_DIRECTORY = "site/"
 IMAGES_DIRECTORY = "images/"
-"""The directories with files for the site to unpack next to its compose files, and with container images."""
+"""The directories for files that the site unpacks next to its compose files, and for container images."""
 
 TAR_BLOCK = 512
 TAR_END = 2 * TAR_BLOCK
@@ -67,7 +67,7 @@ Line = Annotated[str, Field(strict=True, max_length=1024)]
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class Member:
-    """A member of the tar file; `offset` is that of its content in the whole bundle, in bytes.
+    """A member of the tar file; `offset` is the offset of its content in the whole bundle, in bytes.
 
     If the member is an object of a source, or a piece of one, `key` is the object's key and `start` the offset of the
     piece in the object. Otherwise `key` is empty.
@@ -102,7 +102,7 @@ class BundledPack:
 
 @dataclass(frozen=True, slots=True, config=FORBID_UNKNOWN)
 class ReceiptPacks:
-    """Packs that the site has installed (by its receipt), with their manifests' digests; the bundle omits them."""
+    """Packs that the site has installed according to its receipt, with manifest digests; the bundle omits them."""
 
     packs: dict[Line, Digest]
     release: Line = ""
@@ -112,9 +112,9 @@ class ReceiptPacks:
 class Contents:
     """The table of contents.
 
-    `size` is that of the whole tar file. If the bundle is split, `part_size` is the size of each part but the last, and
-    `parts` lists the parts' fingerprints. `environment` contains the variables for an install from the bundle, `images`
-    the references of its container images.
+    `size` is the size of the whole tar file. If the bundle is split, `part_size` is the size of each part but the last,
+    and `parts` lists the parts' fingerprints. `environment` contains the variables for an install from the bundle, and
+    `images` the references of its container images.
     """
 
     schema: Annotated[int, Field(strict=True, ge=SCHEMA, le=SCHEMA)]
@@ -168,13 +168,13 @@ def encode(contents: Contents, length: int = 0) -> bytes:
 
 
 def length_by_head(data: bytes) -> int:
-    """Return the length of the text according to its first line, 0 if the line is invalid."""
+    """Return the length of the text according to its first line, or 0 if the line is invalid."""
     found = _HEAD.match(data)
     return _believed(int(found[1])) if found else 0
 
 
 def length_by_seal(data: bytes) -> int:
-    """Return the length of the text according to its last line, 0 if the line is invalid."""
+    """Return the length of the text according to its last line, or 0 if the line is invalid."""
     found = _SEAL.fullmatch(data)
     return _believed(int(found[1])) if found else 0
 
@@ -182,7 +182,7 @@ def length_by_seal(data: bytes) -> int:
 def decode(text: bytes) -> Contents | None:
     """Parse a text; return None if it does not match the digest in its last line.
 
-    Raises `UnsupportedError`: the schema is another one. Raises `SourceError`: the digest matches, but the content is
+    Raises `UnsupportedError`: the schema is not supported. Raises `SourceError`: the digest matches, but the content is
     invalid.
     """
     seal = _SEAL.fullmatch(text[-SEAL_SIZE:])
@@ -210,7 +210,7 @@ def _make_early(fields: dict[str, Any]) -> object:
 
 
 def _check_schema(content: Any) -> None:
-    """Raise `UnsupportedError` for another schema, before the rest of the text is validated."""
+    """Raise `UnsupportedError` for an unsupported schema, before the rest of the text is validated."""
     schema = content.get("schema")
     if type(schema) is int and schema != SCHEMA:
         raise UnsupportedError(
@@ -220,7 +220,7 @@ def _check_schema(content: Any) -> None:
 
 
 def fingerprints(contents: Contents, bounds: Iterable[tuple[int, int]], read: Callable[[int, int], bytes]) -> list[str]:
-    """Return the fingerprint of each part as in `Contents.parts`, empty for a part without one.
+    """Return the fingerprint of each part as in `Contents.parts`; it is empty for a part without one.
 
     `bounds` are the start and stop of each part in the bundle; `read` takes an offset and a size. The first part
     contains the table and needs no fingerprint. The copy of the table at the end is not fingerprinted, because it would

@@ -51,8 +51,7 @@ def load(
 
     `object_hook` may replace each object as soon as it is complete. That keeps the parsed form of a large document
     small, whereas `TypeAdapter.validate_json` holds all of it in memory (figures:
-    docs/decisions/0050-documents-in-pydantic.md). `object_pairs_hook` does the same for a reader that must see repeated
-    fields.
+    docs/decisions/0050-documents-in-pydantic.md). `object_pairs_hook` does the same and also receives repeated fields.
     """
     _check_density(document)
     try:
@@ -83,7 +82,7 @@ def _check_density(document: bytes) -> None:
 
 
 def flaw(error: ValueError) -> str:
-    """Describe in one line the error that `load` or a validation raised; of several errors, the first one."""
+    """Describe in one line the error that `load` or a validation raised. Of several errors, describe only the first."""
     if isinstance(error, ValidationError):
         return shortened(_describe(error.errors(include_url=False, include_input=False)[0]))
     return shortened(str(error))

@@ -84,7 +84,7 @@ def _moment(value: object) -> datetime:
 
 
 def _iso_moment(text: str) -> datetime:
-    """Parse an ISO 8601 time; UTC if it names no zone. A date alone means the end of that day."""
+    """Parse an ISO 8601 time. The default time zone is UTC. A date without a time means the end of that day."""
     moment = datetime.fromisoformat(text)
     if re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text):
         moment = datetime.combine(moment, time.max)
@@ -116,12 +116,12 @@ class PlatformLicense(BaseModel):
     missing: tuple[str, ...] = ()
     """Names of the fields that the document does not have."""
     invalid: tuple[str, ...] = ()
-    """A description of each field whose value is not understood: `expires` is not a time."""
+    """A description of each field whose value is not understood, such as `expires is not a time`."""
 
     def includes(self, language: str) -> bool | None:
-        """Return True if the license includes the language, None if that is unknown.
+        """Return True if the license includes the language, or None if that is unknown.
 
-        It is unknown without a list of languages, and if the list has only the language without its country.
+        It is unknown if there is no list of languages, or if the list has only the language without its country.
         """
         if self.languages is None:
             return None
@@ -200,7 +200,7 @@ class _Repeated(list[Any]):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Create an object in which a repeated field has all its values; its readers would disagree which one counts."""
+    """Create an object that keeps all values of a repeated field, because parsers disagree on which one applies."""
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name not in content or content[name] == value:
@@ -236,7 +236,7 @@ def _levels(content: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any
 
 
 def _decoded(value: object) -> object:
-    """Return a nested value; a JSON Web Token or its payload in base64 as the object that it encodes."""
+    """Return a nested value; decode it if it is a JSON Web Token or the payload of one in base64."""
     if not isinstance(value, str):
         return value
     try:

@@ -232,7 +232,7 @@ def placements(file: File) -> Iterator[Placement]:
 def parse(document: bytes, ref: PackRef) -> Manifest:
     """Parse the manifest of `ref`.
 
-    Raises `UnsupportedError`: the schema is another one. Raises `ManifestError`: the document is invalid or is the
+    Raises `UnsupportedError`: the schema is not supported. Raises `ManifestError`: the document is invalid or is the
     manifest of another pack.
     """
     try:
@@ -271,7 +271,7 @@ def _make_early(fields: dict[str, Any]) -> object:
 
 
 def _check_schema(content: object, ref: PackRef) -> None:
-    """Raise `UnsupportedError` for another schema, before the rest of the document is validated."""
+    """Raise `UnsupportedError` for an unsupported schema, before the rest of the document is validated."""
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is int and schema != SCHEMA:
         raise UnsupportedError(
@@ -284,8 +284,8 @@ def _check_schema(content: object, ref: PackRef) -> None:
 class Resolved(NamedTuple):
     """A manifest and the digest of its document.
 
-    If the source has the archive only compressed again, `manifest` describes that as an opaque archive, and `original`
-    is the published manifest, which the unpacked files must match.
+    If the source has only a recompressed archive, `manifest` describes it as an opaque archive, and `original` is the
+    published manifest, which the unpacked files must match.
     """
 
     manifest: Manifest
@@ -313,9 +313,10 @@ def published(document: bytes, ref: PackRef) -> Resolved:
 
 
 def recompressed(published: Resolved, archive: Archive) -> Resolved:
-    """Return how to install a pack whose archive the source has only as `archive`, the same files compressed again.
+    """Return the manifest for installing a pack from `archive`, the same files recompressed.
 
-    Raises `ManifestError`: the published archive is opaque, so that its digest alone identifies its content.
+    Use it if the source does not have the published archive. Raises `ManifestError`: the published archive is opaque,
+    so only its digest identifies its content.
     """
     original = published.manifest
     if original.plain:
@@ -330,7 +331,7 @@ def recompressed(published: Resolved, archive: Archive) -> Resolved:
 
 
 def origin(derived: Manifest) -> Resolved:
-    """Reconstruct the published manifest from a derived one, with all that is needed to fetch the archive again.
+    """Reconstruct the published manifest from a derived one, with everything needed to fetch the archive again.
 
     Raises `ValueError`: the manifest is not derived.
     """
@@ -345,7 +346,7 @@ def origin(derived: Manifest) -> Resolved:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Return the document. Equal manifests give equal bytes; each file is on a line of its own, for readable diffs."""
+    """Return the document. Equal manifests give equal bytes. Each file is on its own line, for readable diffs."""
     text = _MANIFEST.dump_json(manifest, exclude_defaults=True)
     return text.replace(b'{"path":', b'\n{"path":') + b"\n"
 

@@ -85,7 +85,7 @@ class Signature:
 
     @property
     def key_id(self) -> str:
-        """The id of the key that the signature claims to be made with."""
+        """The id of the signing key as named in the signature; it is not verified."""
         return key_id(self.number)
 
     def encoded(self, remark: str) -> bytes:
@@ -127,7 +127,8 @@ def signed_bytes(document: bytes, algorithm: bytes) -> bytes:
 def public_keys(text: str) -> tuple[PublicKey, ...]:
     """Parse public keys that are separated by newlines, commas or blanks. Comment lines of `.pub` files are skipped.
 
-    Raises `ValueError`: there is no key, or something else. A word that may be a secret key is not in the message.
+    Raises `ValueError`: the text contains no key, or anything other than keys. The message does not include a word that
+    may be a secret key.
     """
     lines = [line for line in text.splitlines() if not line.startswith(_UNTRUSTED.decode())]
     words = [word for line in lines for word in re.split(r"[\s,]+", line) if word]

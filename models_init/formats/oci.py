@@ -1,7 +1,7 @@
 """Documents of container registries: image manifests, indexes and configurations, and the names of repositories.
 
-Only the fields that this program uses are parsed; others are ignored, as the OCI image specification demands. A pack is
-published as an image of two layers: `manifest.tar` with the pack's manifest and signature, and the pack's archive.
+Only the fields that this program uses are parsed; others are ignored, as the OCI image specification requires. A pack
+is published as an image of two layers: `manifest.tar` with the pack's manifest and signature, and the pack's archive.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ _MANIFEST, _INDEX, _CONFIG = TypeAdapter(ImageManifest), TypeAdapter(ImageIndex)
 def parse_manifest(document: bytes, what: str) -> ImageManifest | ImageIndex:
     """Parse an image manifest or an index; `what` names it in messages.
 
-    Raises `UnsupportedError`: it is of another kind. Raises `ManifestError`: it is invalid.
+    Raises `UnsupportedError`: it is of an unsupported kind. Raises `ManifestError`: it is invalid.
     """
     try:
         content = load(document)
@@ -194,7 +194,7 @@ def check_layers(image: ImageManifest, what: str) -> None:
 
 
 def select_platform(index: ImageIndex, architecture: str, what: str) -> Descriptor:
-    """Return the image for Linux on `architecture`, else the only image that has a known platform.
+    """Return the image for Linux on `architecture`, or else the only image that has a known platform.
 
     Raises `UnsupportedError`: there is no image for this platform, or there are several.
     """

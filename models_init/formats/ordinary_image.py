@@ -1,7 +1,7 @@
 """The layers of an ordinary container image as an opaque archive: the part of a manifest that describes them.
 
 An ordinary image is one that `models-pack upload` has not published. Its archive is the sequence of its layers, the
-lowest first, as the registry has them.
+lowest first, as the registry stores them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class OrdinaryImage:
     root: _Text = ""
 
     def base(self) -> tuple[str, ...]:
-        """Return the parts of the lowest directory that contains all `paths`; nothing else of the image is read."""
+        """Return the parts of the deepest directory that contains all `paths`; the rest of the image is not read."""
         parts = [path_parts(path) for path in self.paths]
         shortest = min(parts, key=len)
         count = next((i for i in range(len(shortest)) if len({path[i] for path in parts}) > 1), len(shortest))

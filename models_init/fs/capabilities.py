@@ -1,4 +1,4 @@
-"""Test which operations a file system supports, with temporary files in a directory on it."""
+"""Test which operations a file system supports, by means of temporary files in one of its directories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class NameRules(NamedTuple):
-    """The treatment of names by a file system: letter case, Unicode normal form, names kept as they were created."""
+    """Properties of a file system: it ignores case, it ignores the Unicode normal form, it keeps names as created."""
 
     ignores_case: bool
     ignores_form: bool
@@ -31,7 +31,7 @@ def require_symbolic_links(directory: Path, volume: Path) -> None:
     """Check that the file system of `directory` supports symbolic links, on which activation is based.
 
     Some network and USB file systems do not. `volume` is the path to name in the message.
-    Raises `NotWritableError`: symbolic links are not supported. Raises `OSError`: the test failed otherwise.
+    Raises `NotWritableError`: symbolic links are not supported. Raises `OSError`: the test failed for another reason.
     """
     link = temp_path(directory, "probe")
     if not _is_supported(lambda: make_link("target", link)):
@@ -70,7 +70,7 @@ def _keeps_mode(file: Path, mode: int) -> bool:
 
 
 def can_create_files(directory: Path) -> bool:
-    """Return False if the file system has no inode left; True also if the directory is not writable."""
+    """Return False if the file system has no inode left, otherwise True, even if the directory is not writable."""
     try:
         with _temporary_file(directory):
             return True
@@ -79,7 +79,7 @@ def can_create_files(directory: Path) -> bool:
 
 
 def name_rules(directory: Path) -> NameRules:
-    """Return how the file system treats names that differ little. Raises `OSError`."""
+    """Return how the file system treats names that differ only in case or Unicode normal form. Raises `OSError`."""
     probes = temp_path(directory, "probe")
     probes.mkdir()
     try:

@@ -57,15 +57,15 @@ def sync_file_system(path: str | Path) -> None:
         os.close(descriptor)
 
 
-_RESERVED = 32 << 20  # bytes; takes 5 ms on a file system in memory, and is still one extent on others
+_RESERVED = 32 << 20  # bytes; takes 5 ms on an in-memory file system, and is still one extent on other file systems
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Allocate space for a file of `size` bytes. If the file system cannot, only set its size. Raises `OSError`.
+    """Allocate space for a file of `size` bytes, or only set its size if the file system cannot. Raises `OSError`.
 
-    posix_fallocate(3) is not used: if the file system cannot allocate, it writes a zero into each block instead, which
-    may overwrite what a concurrent run has just written. Space is allocated in steps of 32 MiB, because a concurrent
-    write to the file waits until the current call returns.
+    posix_fallocate(3) is not used: if the file system cannot allocate space, it writes a zero into each block instead,
+    which may overwrite bytes that a concurrent run has just written. Space is allocated in steps of 32 MiB, because a
+    concurrent write to the file waits until the current call returns.
     """
     import ctypes  # noqa: PLC0415 - saves 15 ms in a start with nothing to do
 
@@ -94,7 +94,7 @@ def begin_write_back(descriptor: int, start: int, size: int) -> None:
 
 
 def await_write_back(descriptor: int, start: int, size: int) -> None:
-    """Write `size` bytes from `start` to the disk and wait for it. Raises `OSError`.
+    """Write `size` bytes from `start` to the disk and wait until they are written. Raises `OSError`.
 
     This does not make them durable: sync_file_range(2) writes no metadata and does not flush the disk's own cache.
     """
@@ -117,7 +117,7 @@ def _sync_range(descriptor: int, start: int, size: int, flags: int) -> None:
 
 @cache
 def _sync_file_range() -> Callable[..., int] | None:
-    """Return the function of the C library, None if it has none. Cached, because it is called twice for each chunk."""
+    """Return the C library's function, or None if it has none. Cached, because it is called twice for each chunk."""
     import ctypes  # noqa: PLC0415 - as above
 
     return getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
@@ -144,11 +144,11 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def rename_directory(old: Path, new: Path, temporary: Path) -> None:
-    """Rename a directory, also one that overlayfs refuses to rename because it comes from a lower layer (EXDEV).
+    """Rename a directory, even one that overlayfs refuses to rename because it comes from a lower layer (EXDEV).
 
     In that case its files are hard-linked into the new directory `temporary`, which is synced and renamed to `new`
-    before `old` is removed. A crash leaves `old` complete, or `new` complete and a part of `old`. Raises `OSError`;
-    EXDEV if `new` is on another file system.
+    before `old` is removed. A crash leaves `old` complete, or `new` complete and a part of `old`. Raises `OSError`,
+    with EXDEV if `new` is on another file system.
     """
     try:
         os.rename(old, new)
@@ -187,7 +187,7 @@ def _link_or_copy(old: str, new: str) -> None:
 
 
 def make_link(target: str, path: Path) -> None:
-    """Create a symbolic link. Raises `OSError` that names `path`, where `os.symlink` names the target first."""
+    """Create a symbolic link. Raises `OSError` that names `path`; that of `os.symlink` would name the target first."""
     try:
         os.symlink(target, path)
     except OSError as error:
@@ -203,7 +203,7 @@ _TEMPORARY = re.compile(r"\.[a-z]+-[0-9a-f]{32}")
 
 
 def visible_path(path: str) -> str:
-    """Return the path for a message: the directory of a temporary file instead of the name from `temp_path`."""
+    """Return the path to show in a message. For a temporary file from `temp_path`, that is its directory."""
     parts = path.split("/")
     number = next((number for number, part in enumerate(parts) if _TEMPORARY.fullmatch(part)), len(parts))
     return "/".join(parts[:number]) or path
@@ -237,7 +237,7 @@ def is_empty(directory: Path) -> bool:
 
 
 def disk_usage(directory: Path) -> tuple[int, int]:
-    """Return the bytes and inodes that a tree occupies on the disk. Files that disappear meanwhile are not counted."""
+    """Return the bytes and inodes that a tree occupies on disk. Files that are removed meanwhile are not counted."""
     size = count = 0
     for parent, _, names in os.walk(directory):
         count += 1
@@ -251,7 +251,7 @@ def disk_usage(directory: Path) -> tuple[int, int]:
 def stored_bytes(directory: Path) -> int:
     """Return the bytes of file content below `directory` that were written; 0 if it does not exist.
 
-    Space that is only allocated does not count. File systems that do not report holes count whole files.
+    Space that is only allocated does not count. If the file system does not report holes, whole files count.
     """
     return sum(_written(f"{parent}/{name}") for parent, _, names in os.walk(directory) for name in names)
 
@@ -273,7 +273,7 @@ def _written(path: str) -> int:
 
 
 class FreedSpaceCounter:
-    """Computes the space that removing trees would free, taking account of hard links.
+    """Computes the space that removing trees would free; it takes hard links into account.
 
     The blocks of an inode are freed when all its names are removed.
     """

@@ -21,9 +21,9 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def volume_errors(path: str | Path, *, reading: bool = False) -> Iterator[None]:
-    """Translate an `OSError` of the block into a `VolumeError`; `path` is named if the error has no file name.
+    """Translate an `OSError` of the block into a `VolumeError`; the message names `path` if the error has no file name.
 
-    With `reading` the block does not write, and the message says so.
+    Set `reading` if the block only reads; it selects the verb of the message.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def _translated(error: OSError, where: str, *, reading: bool) -> VolumeError:
 
 
 def _full(error: OSError, where: str) -> NoSpaceError:
-    """Return the error for a limit: bytes, inodes, or a quota, which `df` does not show."""
+    """Return the error for the limit that was reached: bytes, inodes, or a quota, which `df` does not show."""
     if error.errno == errno.EDQUOT:
         return NoSpaceError(
             f"the quota of the volume is used up at {where}: {error.strerror}; raise the quota of this user, "
@@ -97,9 +97,9 @@ def _remedy(error: OSError) -> str:
 
 
 def _subject(error: OSError) -> str:
-    """Return the path that the error is about, without temporary names; empty if it has none.
+    """Return the path that the error is about, without temporary names, or an empty string if it has none.
 
-    For a call with two paths this is the one whose directory cannot be written, else the new one.
+    For a call with two paths, this is the path whose directory cannot be written, or else the new path.
     """
     names = [os.fsdecode(name) for name in (error.filename2, error.filename) if isinstance(name, str | bytes)]
     if len(names) > 1 and error.errno == errno.EACCES:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SMALL = 64 << 10
-"""Bytes; smaller ranges are not tracked one by one, to save system calls: 100,000 files of a few KiB are some hundred
+"""Bytes; smaller ranges are not tracked one by one, to save system calls: 100,000 files of a few KiB are a few hundred
 MiB."""
 
 _SMALL_TOTAL = 128 << 20
 """Bytes of small ranges after which the file system is synced, while other threads work. Otherwise the sync before
-publishing would write all of them while nothing else happens: 0.1 to 0.3 s for 350 MiB (measured)."""
+publishing would write all of them while no other thread works: 0.1 to 0.3 s for 350 MiB (measured)."""
 
 
 class PageCachePolicy(Protocol):
@@ -71,7 +71,7 @@ class BoundedPageCache:
 
     @classmethod
     def of_this_machine(cls) -> BoundedPageCache:
-        """Return one whose size suits the free memory of this machine and the limit of this process's control group."""
+        """Return a cache whose size fits the machine's free memory and the limit of this process's control group."""
         return cls(memory_limits.cache_share(memory_limits.available_bytes(), memory_limits.limit_bytes()))
 
     def passed(self, path: str, start: int, size: int, descriptor: int = -1) -> None:

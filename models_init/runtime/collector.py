@@ -1,7 +1,7 @@
-"""Pause the cyclic garbage collector while many objects are created that live as long as the process.
+"""Pause the cyclic garbage collector while creating many objects that live as long as the process.
 
-The collector would traverse all of them again and again, and find nothing to free: while modules are imported, this
-takes 0.1 of 0.6 CPU seconds, and while a manifest of 100,000 files is parsed 0.3.
+The collector would traverse all of them repeatedly and find nothing to free. This takes 0.1 of 0.6 CPU seconds while
+modules are imported, and 0.3 while a manifest of 100,000 files is parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Collect nothing during the block. Afterwards the collector ignores all objects that exist then."""
+    """Disable the collector during the block. Afterwards it ignores all objects that exist at the end of the block."""
     gc.disable()
     try:
         yield

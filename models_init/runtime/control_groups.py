@@ -23,7 +23,7 @@ def group_files(controller: str, name: str, name_v1: str, process: Path = PROCES
 
 
 def lines(file: Path) -> list[str]:
-    """Return the lines of a file of the kernel; none if it cannot be read."""
+    """Return the lines of a kernel file, or an empty list if it cannot be read."""
     try:
         return file.read_text().splitlines()
     except OSError:

@@ -23,9 +23,9 @@ _GRACE = 1.5  # seconds; the documented limit is two
 def run(start: Callable[[], Coroutine[object, object, T]]) -> T:
     """Run the coroutine that `start` returns, and return its result. A signal cancels it and raises `StoppedError`.
 
-    The coroutine is created on the event loop: one that a signal prevents from running would cause a warning. A thread
-    that waits for a disk cannot be cancelled, so the process exits 1.5 s after the signal in any case. That is safe,
-    because the volume is consistent at all times.
+    The coroutine is created on the event loop, because Python warns about a coroutine that a signal prevents from
+    running. A thread that waits for a disk cannot be cancelled, so the process exits no later than 1.5 s after the
+    signal. That is safe, because the volume is consistent at all times.
     """
     received: list[int] = []
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in EXIT_CODES}
@@ -44,7 +44,7 @@ def run(start: Callable[[], Coroutine[object, object, T]]) -> T:
 def _event_loop() -> Iterator[asyncio.Runner]:
     """Open an event loop; close it without a thread if the system refuses one.
 
-    The thread would wait for the default executor, which `Workers` has closed already.
+    The thread would only wait for the default executor, which `Workers` has already closed.
     """
     runner = asyncio.Runner()
     try:
@@ -58,7 +58,7 @@ def _event_loop() -> Iterator[asyncio.Runner]:
 
 
 async def _stoppable(start: Callable[[], Coroutine[object, object, T]], received: list[int]) -> T:
-    """Run the coroutine until it ends or a signal arrives; `received` has the signals that arrived before."""
+    """Run the coroutine until it ends or a signal arrives; `received` contains the signals that arrived before."""
     loop = asyncio.get_running_loop()
 
     def stop(number: int) -> None:

@@ -13,7 +13,7 @@ BASE = 84 * MIB
 16 connections, and a reserve."""
 
 FLOOR = 8 * MIB
-"""Minimum bytes for buffers. With a lower memory limit, the kernel will kill the process."""
+"""Minimum bytes for buffers. If the memory limit leaves less, the kernel will kill the process."""
 
 _LEAST_SHARE, _MOST_SHARE = 16 * MIB, 8192 * MIB
 
@@ -21,8 +21,8 @@ _LEAST_SHARE, _MOST_SHARE = 16 * MIB, 8192 * MIB
 def buffer_bytes(setting: int, limit: int | None) -> int:
     """Return the bytes to use for buffers, at least `FLOOR`.
 
-    That is the smaller of `setting` and three quarters of what `limit`, the control group's, leaves beyond `BASE`.
-    Without a limit it is `setting`.
+    That is the smaller of `setting` and three quarters of the memory that `limit`, the control group's limit, leaves
+    beyond `BASE`. Without a limit, it is `setting`.
     """
     if limit is None:
         return setting
@@ -32,16 +32,16 @@ def buffer_bytes(setting: int, limit: int | None) -> int:
 def cache_share(available: int | None, limit: int | None) -> int:
     """Return how many bytes of installed files may stay in the page cache: a quarter of `available` or `limit`.
 
-    The smaller of the two counts. The engine loads its models right after an install, so it is useful to keep them
-    cached. At least 16 MiB, so that no write waits for the disk; at most 8 GiB, so that the list of cached ranges
-    stays short.
+    The smaller of the two applies. The engine loads its models right after an install, so it is useful to keep them
+    cached. The result is at least 16 MiB, so that no write waits for the disk, and at most 8 GiB, so that the list of
+    cached ranges stays short.
     """
     known = [number for number in (available, limit) if number is not None]
     return max(_LEAST_SHARE, min(_MOST_SHARE, min(known, default=0) // 4))
 
 
 def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Return the machine's memory that is free or can be freed without swapping, None if the kernel does not say."""
+    """Return the memory that is free or can be freed without swapping, or None if the kernel does not report it."""
     for line in lines(meminfo):
         name, _, rest = line.partition(":")
         if name == "MemAvailable":
@@ -50,6 +50,6 @@ def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def limit_bytes(process: Path = PROCESS, root: Path = ROOT) -> int | None:
-    """Return the lowest memory limit in bytes of this process's control groups (version 1 and 2), None without one."""
+    """Return the lowest memory limit in bytes of this process's control groups (version 1 and 2), or None."""
     files = group_files("memory", "memory.max", "memory.limit_in_bytes", process, root)
     return min([limit for file in files if (limit := number(file)) is not None], default=None)

@@ -24,7 +24,7 @@ def cores() -> int:
 
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Return a thread pool for a `with` block; on exit, also by an error or interrupt, cancel pending calls.
+    """Return a thread pool for a `with` block; cancel pending calls at its end, even after an error or interrupt.
 
     It has fewer threads if the system refuses more. Raises `UsageError`: the system refuses all threads.
     """

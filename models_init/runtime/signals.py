@@ -1,4 +1,4 @@
-"""Let SIGINT and SIGTERM end the program with an exception, which closes everything that is open."""
+"""Make SIGINT and SIGTERM end the program by an exception, so that everything that is open is closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXIT_CODES = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
 class StoppedError(BaseException):
-    """A signal asked to stop. Not a subclass of `Exception`, because it is not an error."""
+    """The process received SIGINT or SIGTERM. Not a subclass of `Exception`, because it is not an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -32,7 +32,7 @@ def raise_on_signals() -> None:
 
 
 def keep_signals_pending() -> None:
-    """Let SIGINT and SIGTERM wait for `wait_for_signal` from here on, instead of raising `StoppedError`."""
+    """Keep SIGINT and SIGTERM pending for `wait_for_signal` from now on, instead of raising `StoppedError`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_CODES)
 
 

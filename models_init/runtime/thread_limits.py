@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CLOSE = 4
-"""A limit counts as reached if at most this many further threads are allowed: some may have ended meanwhile."""
+"""A limit counts as reached if it allows at most this many further threads: some may have ended in the meantime."""
 
 
 def no_threads() -> UsageError:

@@ -1,4 +1,4 @@
-"""Start threads that are optional, where the system may refuse them."""
+"""Start optional threads, which the system may refuse."""
 
 from __future__ import annotations
 

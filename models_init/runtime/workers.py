@@ -48,9 +48,9 @@ class Workers:
     async def run_to_end(self, call: Callable[..., T], *arguments: object, small: bool = False) -> T:
         """Call in a thread and return the result; if cancelled, wait until the call has ended.
 
-        This is for calls that use memory of the caller. With `small`, calls share one thread: calls that consist of
-        many small steps hold the interpreter lock most of the time, so that two threads would wait for each other at
-        every step. With one thread, 100,000 small files took 0.7 of the time and half the CPU (measured).
+        Use it for calls that access memory of the caller. With `small`, calls share one thread. Calls that consist of
+        many small steps hold the interpreter lock most of the time, so two threads would wait for each other at every
+        step. With one thread, 100,000 small files took 0.7 of the time and half the CPU (measured).
         """
         executor = self._single if small else self._executor
         return await ended(asyncio.get_running_loop().run_in_executor(executor, call, *arguments))
