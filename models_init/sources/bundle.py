@@ -39,7 +39,7 @@ class BundleSource:
         return await asyncio.to_thread(opened.document, key, limit)
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
-        """See `Source.get_range`. Raises `NotFoundError`: the bundle was made without these bytes."""
+        """See `Source.get_range`. Raises `NotFoundError`: the bundle does not contain these bytes."""
         opened = await self._opened()
         offset = opened.offset(key, start, stop)
         loop, size = asyncio.get_running_loop(), stop - start
@@ -65,7 +65,7 @@ class BundleSource:
         """See `Source.recompressed`: archives are stored as they were published."""
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
-        """See `Source.unavailable_reason`; empty as long as the bundle is not open."""
+        """See `Source.unavailable_reason`; it is empty until the bundle is open."""
         return self._bundle.unavailable_reason(key, start, stop) if self._bundle else ""
 
     def repair_hint(self, key: str, start: int) -> str:
@@ -88,9 +88,9 @@ class BundleSource:
         return self._bundle
 
     def _open(self) -> None:
-        """Open the bundle and set `_bundle`, in the thread.
+        """Open the bundle and set `_bundle`; called in a thread.
 
-        The waiting task may be cancelled, and `close` must find the opened files nevertheless.
+        The thread sets the attribute because the waiting task may be cancelled, and `close` must still find the files.
         """
         self._bundle = Bundle.open(self._path)
 
@@ -230,7 +230,7 @@ def _unreadable(files: MultipartFile, path: Path) -> UsageError | SourceError:
 def _check_order(files: MultipartFile, contents: Contents) -> None:
     """Raise `SourceError` if a part has the fingerprint of another part.
 
-    A part with an unknown fingerprint is damaged but in the right place, which is not an error here.
+    A part with an unknown fingerprint counts as damaged but in the right place, which is not an error here.
     """
     if len(files.paths) != len(contents.parts):
         return

@@ -113,7 +113,7 @@ class DirectorySource:
         return count
 
     def _translated(self, error: OSError, path: Path) -> ModelsInitError:
-        """Return the exception for an error about `path`. A missing top directory is an error of its own."""
+        """Return the exception for an error about `path`. A missing top directory has its own exception."""
         if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
             if not self._directory.is_dir():
                 return SourceError(

@@ -1,4 +1,4 @@
-"""A source that is opened on first use, so that a run with everything installed needs no token."""
+"""A source that is opened on first use, so that a run needs no token if all packs are already installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LazySource:
         return await self._opened().names(directory)
 
     def report_wrong(self, key: str, start: int, stop: int, reason: str) -> bool:
-        """See `Source.report_wrong`; kept for later as long as the source is not open."""
+        """See `Source.report_wrong`; reports are stored until the source is open."""
         if self._source:
             return self._source.report_wrong(key, start, stop, reason)
         self._wrong.append((key, start, stop, reason))
@@ -49,7 +49,7 @@ class LazySource:
         return self._opened().recompressed(key)
 
     def unavailable_reason(self, key: str, start: int, stop: int) -> str:
-        """See `Source.unavailable_reason`; empty as long as the source is not open."""
+        """See `Source.unavailable_reason`; it is empty until the source is open."""
         return self._source.unavailable_reason(key, start, stop) if self._source else ""
 
     def repair_hint(self, key: str, start: int) -> str:

@@ -1,4 +1,4 @@
-"""Find and read a large file that may be split into numbered parts, whatever its content."""
+"""Find and read a large file that may be split into numbered parts, independently of its content."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parts_of(path: Path) -> list[Path]:
     """Return the file at `path`, or all parts in order.
 
     `path` may be a file, one of the parts, the name of the file before it was split, or a directory with the parts.
-    Raises `SourceError`: nothing exists there, a part is missing, or a directory has parts of several files.
+    Raises `SourceError`: `path` does not exist, a part is missing, or a directory has parts of several files.
     """
     try:
         return _parts_of(path)
@@ -128,7 +128,7 @@ class MultipartFile:
         return FileOffset(self.paths[index], offset - self._starts[index])
 
     def bounds(self) -> list[tuple[int, int]]:
-        """Return the offsets at which each file begins and ends in the whole."""
+        """Return the offsets at which each file begins and ends in the whole file."""
         return list(pairwise(self._starts))
 
     def fill(self, buffer: memoryview, offset: int) -> int:

@@ -1,6 +1,6 @@
 """Choose the kind of source by its URL: a blob container, a registry, a directory, or a bundle.
 
-No other module looks at the form of a URL.
+No other module interprets the form of a URL.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
 
 
 class SourceAccess(NamedTuple):
-    """Functions that return the access to a container or a registry; only the one of the source's kind is called."""
+    """Functions that return the access to a container or a registry; only the one for the kind of source is called."""
 
     container: Callable[[], ContainerAccess]
     registry: Callable[[], RegistryAccess]
@@ -110,7 +110,7 @@ def is_azure(url: str) -> bool:
 
 
 def sends_unencrypted(url: str) -> bool:
-    """Return True if the URL itself demands a connection without encryption to another machine."""
+    """Return True if the URL itself specifies an unencrypted connection to another machine."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback(url)
 
@@ -127,7 +127,7 @@ def is_loopback(url: str) -> bool:
 
 
 def local_directory(url: str) -> Path | None:
-    """Return the directory of a `file://` URL, None for other URLs."""
+    """Return the directory of a `file://` URL, or None for other URLs."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of a probe: the source's location and the connection, for people, and its time if it has a clock."""
+    """The result of a probe: the source's location and connection, for display, and its time if it has a clock."""
 
     where: str
     way: str = ""
@@ -25,8 +25,8 @@ class ProbeResult:
 class Credential:
     """The properties of a token.
 
-    `scope` describes for people what it gives access to. `flaw` says why it is unusable at any time, or is empty.
-    `time_flaw` returns why it is unusable at a given time, or an empty string.
+    `scope` is a readable description of the access that it gives. `flaw` is the reason why it is unusable at any time,
+    or empty. `time_flaw` returns the reason why it is unusable at a given time, or an empty string.
     """
 
     scope: str
@@ -42,7 +42,7 @@ class EndpointProbe(Protocol):
         """Connect to the source without a credential. Raises the source's errors and `UsageError`."""
 
     def credential(self) -> Credential | None:
-        """Return the credential for the source, None if it needs none. Raises `UsageError`."""
+        """Return the credential for the source, or None if it needs none. Raises `UsageError`."""
 
 
 class UnauthenticatedProbe:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Receives the bytes of a range, in order, in its own memory.
 
-    The methods are named as those of `asyncio.BufferedProtocol`. A source calls them alternately, from the event loop.
+    The methods are named like those of `asyncio.BufferedProtocol`. A source calls them alternately, from the event
+    loop.
     """
 
     def get_buffer(self) -> memoryview:
@@ -31,7 +32,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The location of the source, for people and for `release.json`. It contains no secret."""
+        """The location of the source, for messages and for `release.json`. It contains no secret."""
 
     async def read(self, key: str, limit: int) -> bytes:
         """Return a whole small object. Raises `SourceError`: it has more than `limit` bytes."""
@@ -52,14 +53,14 @@ class Source(Protocol):
     def report_wrong(self, key: str, start: int, stop: int, reason: str, /) -> bool:
         """Report wrong bytes of the object, so that further requests for it bypass caches on the way.
 
-        `reason` is a clause for people. Return True if the next request for these bytes goes to another server, so that
-        it is worth a further attempt.
+        `reason` is a readable clause. Return True if the next request for these bytes goes to another server, so that
+        another attempt is worthwhile.
         """
 
     def recompressed(self, key: str, /) -> Archive | None:
         """Return the archive that the source has instead of `key`: the same tar stream, compressed differently.
 
-        None if the source has `key` itself. Call it after the manifest was read.
+        Return None if the source has `key` itself. Call this method after the manifest was read.
         """
 
     def unavailable_reason(self, key: str, start: int, stop: int, /) -> str:

@@ -1,8 +1,8 @@
 """The documented error codes of Get Blob, Get Blob Properties and List Blobs, with cause and remedy.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes and …/common-rest-api-error-codes.
-Texts are templates: `{path}` is that of the request, `{container}` the container's URL, `{setting}` the
-setting that holds the URL, `{has}` the permissions of the token, and `{needed}` those that it needs.
+Texts are templates: `{path}` is the path of the request, `{container}` the container's URL, `{setting}` the
+setting that contains the URL, `{has}` the permissions of the token, and `{needed}` those that it needs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ErrorMeaning:
     """The meaning of an error code.
 
     `error` determines the exit code; only an `UnavailableError` is retried. `cause` and `remedy` are templates.
-    `new_token_helps` is False for a refusal that a new token of the same kind would get as well.
+    `new_token_helps` is False if a new token of the same kind would also be refused.
     """
 
     statuses: tuple[int, ...]
@@ -172,7 +172,7 @@ STATUSES: dict[int, ErrorMeaning] = {
     412: _REPLACED,
     416: CODES["InvalidRange"],
 }
-"""The meaning of a status with an unknown code or without one."""
+"""The meaning of a status with an unknown code or without a code."""
 
 OTHER_STATUS = _invalid("it does not answer as a blob service does")
 SERVER_ERROR = _busy(500, 503)

@@ -1,7 +1,7 @@
 """Translate error responses of Azure Blob Storage into exceptions, for sites and for `models-pack upload`.
 
 All functions are pure functions of the response, the client and its token. `azure_error_codes` has the meaning of each
-code. Where Azure answers `AuthenticationFailed`, Azurite answers `AuthorizationFailure` and no detail.
+code. Where Azure responds with `AuthenticationFailed`, Azurite responds with `AuthorizationFailure` and no detail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TRANSIENT = (408, 429)
 _NO_ORIGIN = (502, 504)
 _SITE_CACHE = "models-cache"
-"""The name by which the site cache of deploy/cache introduces itself in the header `Via`."""
+"""The name of the site cache of deploy/cache in the header `Via`."""
 
 _TOLERATED_SKEW = 120.0
 """Seconds by which clocks may differ before a message mentions it."""
@@ -33,8 +33,8 @@ _TOLERATED_SKEW = 120.0
 class Client:
     """The client's settings that messages name.
 
-    `host` and `container` (its URL) are without the token; `setting` is the setting that holds the URL, e.g.
-    `MODELS_URL`; `permissions` are those that the token needs, e.g. `r and l`.
+    `host` and `container` (its URL) do not include the token; `setting` is the setting that contains the URL, e.g.
+    `MODELS_URL`; `permissions` are the permissions that the token needs, e.g. `r and l`.
     """
 
     host: str
@@ -47,9 +47,9 @@ class Client:
 class ErrorResponse:
     """A response of status 400 or above.
 
-    `code` is the service's error code; `detail` is the `AuthenticationErrorDetail` of the body; `path` is that of the
-    request; `date` is the service's time; `retry_after` is in seconds; `via` names the caches and proxies on the way.
-    All but the status may be empty or None.
+    `code` is the service's error code; `detail` is the `AuthenticationErrorDetail` of the body; `path` is the path of
+    the request; `date` is the service's time; `retry_after` is in seconds; `via` names the caches and proxies on the
+    way. All fields except `status` may be empty or None.
     """
 
     status: int
@@ -64,7 +64,7 @@ class ErrorResponse:
     def of(
         cls, status: int, header: Callable[[str], str], *, code: str = "", detail: str = "", path: str = ""
     ) -> ErrorResponse:
-        """Build it from a response. `header` returns the header of a case-insensitive name, or an empty string.
+        """Create it from a response. `header` returns the value of a header by its case-insensitive name, or "".
 
         `code` is the code in the body, which is used if the header `x-ms-error-code` is missing.
         """
@@ -86,7 +86,7 @@ class ErrorResponse:
 
     @property
     def is_from_site_cache(self) -> bool:
-        """True if the response came through a site cache, which has a token of its own."""
+        """True if the response came through a site cache, which has its own token."""
         return _SITE_CACHE in self.via
 
     def by(self, host: str) -> str:
@@ -95,7 +95,7 @@ class ErrorResponse:
 
 
 def error_for(response: ErrorResponse, client: Client, token: SasToken | None) -> ModelsInitError:
-    """Return the exception for a response to a request that carried `token`, or none."""
+    """Return the exception for a response to a request; `token` is the token that was sent, or None."""
     meaning, said = response.meaning, response.by(client.host)
     if meaning.error is UnavailableError:
         return unavailable(response, client.host)
@@ -152,7 +152,7 @@ def redirect_error(response: ErrorResponse, client: Client, target: str, *, has_
 
 
 def _token_reason(response: ErrorResponse, token: SasToken) -> str:
-    """Return why the token is refused if its dates, its stored access policy or the response's detail tell that."""
+    """Return why the token is refused if its dates, its stored access policy or the response's detail show that."""
     if flaw := token.time_flaw(response.date or datetime.now(UTC)):
         return f"the SAS token {flaw}{_skew(response.date)}"
     policy = token.field("si")

@@ -1,4 +1,4 @@
-"""Read a SAS token in the forms in which people paste it, and check its fields without network access.
+"""Parse a SAS token in any form in which people paste it, and check its fields without network access.
 
 Fields: https://learn.microsoft.com/rest/api/storageservices/create-service-sas and …/create-account-sas.
 """
@@ -30,7 +30,7 @@ _AMPERSAND = re.compile(r"&amp;|[\\^]&|\\u0026", re.IGNORECASE)
 """An ampersand as written in XML and HTML, in a POSIX shell, in cmd.exe, and in JSON."""
 
 _REQUEST_FIELDS = re.compile(r"(?:^|&)(?:restype|comp|prefix|delimiter|include|maxresults|marker|timeout)=[^&]*")
-"""Fields of a request to the service, which a copied URL contains besides those of the token."""
+"""Fields of a request to the service, which a copied URL contains in addition to those of the token."""
 
 _FIELD_NAME = re.compile(r"[a-z]{2,12}\Z")
 
@@ -43,21 +43,22 @@ _OTHER_KINDS = (
     (r"<[^<>=]*>\Z|\{+[^{}=:]*\}+\Z|\$[({a-z]|.*(?:…|\.\.\.)", "is a placeholder that was not replaced by a token"),
     (r"(?:[A-Za-z]:\\|~?\.{0,2}/)[^=&]*\Z", "is the path of a file: set MODELS_SAS_TOKEN_FILE to it instead"),
 )
-"""Patterns of texts that are not SAS tokens, with what they are."""
+"""Patterns of texts that are not SAS tokens, with their descriptions."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SasToken:
-    """A token in the form of a query string, without the leading `?`. It has no repr, which could leak it."""
+    """A token in the form of a query string, without the leading `?`. It has no repr, because a repr could leak it."""
 
     query: str
 
     @classmethod
     def make(cls, text: str) -> SasToken:
-        r"""Return the token in a text as people paste it, if the text is unambiguous; see `flaw` for all others.
+        r"""Extract the token from pasted text if the text is unambiguous; `flaw` describes all other texts.
 
-        Accepted are surrounding spaces, quotes and `?`; a whole URL; a connection string; a line of an env file or
-        shell; an escaped `&` (`&amp;`, `\&`, `^&`, `\u0026`); and a token that is percent-encoded as a whole.
+        The text may be a whole URL, a connection string, a line of an env file or shell, or a token that is
+        percent-encoded as a whole. It may have surrounding spaces, quotes and `?`, and an escaped `&` (`&amp;`, `\&`,
+        `^&`, `\u0026`).
         """
         text = text.strip(_AROUND)
         text = _ASSIGNMENT.sub("", text, count=1).strip(_AROUND) if _ASSIGNMENT.match(text) else text
@@ -74,12 +75,12 @@ class SasToken:
 
     @property
     def expires(self) -> datetime | None:
-        """The time at which it expires, None if it has no such field (a stored access policy may have it instead)."""
+        """The time at which it expires, or None if it has no such field (a stored access policy may have one)."""
         return _moment(self.field("se"))
 
     @property
     def starts(self) -> datetime | None:
-        """The time from which it is valid, None if it has no such field."""
+        """The time from which it is valid, or None if it has no such field."""
         return _moment(self.field("st"))
 
     def flaw(self, scheme: str = "https") -> str:
@@ -95,7 +96,7 @@ class SasToken:
         return self._scope_flaw()
 
     def _other_kind(self) -> str:
-        """Return what the text is if it is recognized as something other than a SAS token."""
+        """Return a description of the text if it is recognized as something other than a SAS token."""
         if _has_length(self.query, _ACCOUNT_KEY_BYTES):
             return "is an account key, not a SAS token"
         return next((kind for pattern, kind in _OTHER_KINDS if re.match(pattern, self.query, re.IGNORECASE)), "")
@@ -128,7 +129,7 @@ class SasToken:
         return ""
 
     def scope(self) -> str:
-        """Describe what it gives access to, with which permissions and restrictions."""
+        """Describe the resource that it gives access to, its permissions and its restrictions."""
         opens = {"c": "the container", "d": "one directory"}.get(self.field("sr"), "the account")
         fields = {"sp": "permissions", "sip": "only from IP", "si": "by the stored policy"}
         restrictions = [f"{words} {self.field(key)}" for key, words in fields.items() if self.field(key)]

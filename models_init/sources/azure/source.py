@@ -1,8 +1,8 @@
 """An Azure Blob container with a SAS token, or an anonymous container or web server, as a source.
 
-It uses the REST API directly: the SDK takes 1.15 to 2 times the CPU time, retries final errors, ignores `Retry-After`,
-and accepts a short but self-consistent 206 response. The full URL is built for each request and never displayed,
-because it contains the token. `azure_errors` translates error responses.
+It uses the REST API directly: the SDK takes 1.15 to 2 times the CPU time, retries permanent errors, ignores
+`Retry-After`, and accepts a short but self-consistent 206 response. The full URL is built for each request and never
+displayed, because it contains the token. `azure_errors` translates error responses.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LIST_LIMIT = 8 << 20  # bytes of one page of a listing: 5000 names of at most 1
 
 @dataclass(frozen=True, slots=True)
 class TokenRefresh:
-    """Waiting for a newer token, up to `seconds`, when one that worked is refused.
+    """Options for waiting for a newer token, up to `seconds`, when a token that worked before is refused.
 
     `on_refusal` is called once for each refused token.
     """
@@ -68,7 +68,7 @@ class ContainerAccess:
     setting: str = "MODELS_URL"
 
     def usable_token(self) -> SasToken | None:
-        """Return the token, None if there is to be none.
+        """Return the token, or None if requests have no token.
 
         Raises `AccessError` if no service would accept it, and the errors of `read_token`.
         """
@@ -170,7 +170,7 @@ class AzureSource:
 
     @asynccontextmanager
     async def _get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[Response]:
-        """Send a GET request; if the token is refused, repeat it with a newer token, if there is one in time."""
+        """Send a GET request; if the token is refused, repeat it with a newer token if one is available in time."""
         response, used = await self._send(url, headers)
         try:
             while response.status >= 400:
@@ -189,9 +189,9 @@ class AzureSource:
         return await self._http.get(url, headers, Credentials(used.query) if used else ANONYMOUS), used
 
     async def _is_renewed(self, used: SasToken | None, refusal: AccessError) -> bool:
-        """Return True if there is another token than `used`. If `used` had worked, wait for another one.
+        """Return True if there is a token other than `used`. If `used` worked before, wait for another one.
 
-        Concurrent requests share one wait, and there is only one for each token.
+        Concurrent requests share one wait, and there is only one wait for each token.
         """
         if not used or not refusal.new_token_helps:
             return False
@@ -210,7 +210,7 @@ class AzureSource:
         return self._token != used
 
     def _reload_token(self, used: SasToken) -> bool:
-        """Read the token again; return True if it differs from `used`, also if a concurrent request has replaced it."""
+        """Read the token again; return True if it differs from `used`, even if a concurrent request has replaced it."""
         with suppress(UsageError):  # the token file is being replaced
             token = SasToken.make(self._access.read_token() if self._access.read_token else "")
             if not token.flaw(self._scheme):
@@ -225,7 +225,7 @@ class AzureSource:
             )
 
     def _check_range(self, response: Response, key: str, start: int, stop: int) -> None:
-        """Check that the response has exactly the requested range of the same version of the blob as before."""
+        """Check that the response has exactly the requested range, of the same version of the blob as before."""
         etag = response.header("ETag")
         if response.status == 206 and self._etags.setdefault(key, etag) != etag:
             raise _republished(key)
@@ -249,7 +249,7 @@ class AzureSource:
 
 
 class AzureProbe:
-    """See `EndpointProbe`. It requests the container without a token, so any status but a transient one is success."""
+    """See `EndpointProbe`. It requests the container without a token; any status that is not transient is success."""
 
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access

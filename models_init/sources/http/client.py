@@ -1,7 +1,7 @@
 """Send requests over kept-alive connections, and follow redirects without sending secrets to another origin.
 
 aiohttp provides connections, TLS, proxies, keep-alive and happy eyeballs. This module adds the rules for redirects, a
-time limit for the response head, and a description of the connection for people.
+time limit for the response head, and a readable description of the connection.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class TransportOptions:
 class Credentials:
     """A client's credentials for one origin: `query` is added to the query string, `headers` to the headers.
 
-    They are sent only to the origin of the requested URL, not to another one to which it redirects. The repr does not
-    contain them.
+    They are sent only to the origin of the requested URL, not to another origin to which it redirects. The repr does
+    not contain them.
     """
 
     query: str = ""
@@ -82,7 +82,7 @@ ANONYMOUS = Credentials()
 
 
 class HttpRequest(NamedTuple):
-    """A request. `url` is percent-encoded; `headers` are sent to every origin, so credentials do not belong there."""
+    """A request. `url` is percent-encoded; `headers` are sent to every origin and must not contain credentials."""
 
     method: str
     url: str
@@ -162,7 +162,7 @@ class HttpClient:
             self._session = None
 
     async def _send(self, request: HttpRequest, first: Origin) -> Response:
-        """Send one request. aiohttp repeats it once, silently, where the server closed a kept-alive connection."""
+        """Send one request. aiohttp silently repeats it once if the server has closed a kept-alive connection."""
         session, route = self._open_session(), self._route(request.url)
         timer = self._timer(request)
         try:
@@ -233,10 +233,10 @@ class HttpClient:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A connection pool that keeps the TLS object of the latest connection, and closes those with unexpected bytes.
+    """A pool that keeps the TLS object of the latest connection, and closes connections with unexpected bytes.
 
-    The TLS object is kept here, because a short response has already returned its connection when its caller gets it.
-    Bytes that arrive on an idle connection would be mistaken for the response to the next request.
+    The TLS object is kept here, because the connection of a short response is already back in the pool when the caller
+    gets the response. Bytes that arrive on an idle connection would be mistaken for the response to the next request.
     """
 
     def __init__(self, receive_buffer: int) -> None:
@@ -272,7 +272,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _redirected(requested: str, location: str, first: Origin, secret: str) -> str:
-    """Return the URL of a redirect: with the secret only for the first origin.
+    """Return the URL of a redirect, with the secret only if it stays at the first origin.
 
     Raises `SourceError`: the target is not a web address, or leaves TLS.
     """

@@ -16,7 +16,7 @@ def http_date(text: str) -> datetime | None:
 
 
 def retry_seconds(retry_after: str, now: datetime | None) -> float | None:
-    """Parse `Retry-After` and return seconds. A date is relative to `now`, the service's time, else to this clock's."""
+    """Parse `Retry-After` as seconds. A date is relative to `now`, the service's time, or to this machine's clock."""
     if retry_after.isdecimal():
         return float(retry_after)
     until = http_date(retry_after)

@@ -1,4 +1,4 @@
-"""Translate network errors into this program's exceptions, because aiohttp's may contain a URL with its token.
+"""Translate network errors into this program's exceptions; those of aiohttp may contain a URL with its token.
 
 There is one function for each stage: connecting, the response head, and the body.
 """

@@ -30,7 +30,7 @@ class Origin(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Host, and port unless it is the default, for messages: a URL may contain a user name and more."""
+        """Host, and port unless it is the default. Messages use it because a URL may contain a user name and more."""
         return self.address.removesuffix(f":{_DEFAULT_PORTS[self.scheme]}")
 
 
@@ -47,7 +47,7 @@ class Route(NamedTuple):
 
 
 def web_address(url: str, base: str = "") -> str:
-    """Return a URL without its fragment, resolved against `base`; empty if it is not an http or https address."""
+    """Return a URL without its fragment, resolved against `base`, or "" if it is not an http or https address."""
     try:
         parts = urlsplit(urljoin(base, url))._replace(fragment="")
         is_one = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0

@@ -82,7 +82,7 @@ def unusable_no_proxy_entries(environment: Mapping[str, str]) -> tuple[str, ...]
 
 
 def _proxy_variable(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return the variable for a scheme and its value; ALL_PROXY if the scheme's own is not set, as curl does."""
+    """Return the variable for a scheme and its value, or ALL_PROXY if the scheme's own is not set, as in curl."""
     own = _variable(scheme, environment)
     return own if own[0] in environment else _variable("all", environment)
 

@@ -33,7 +33,7 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimer:
-    """Reports one request of a log when it ends."""
+    """Reports one logged request when it ends."""
 
     report: Callable[[RequestRecord], None]
     clock: Callable[[], float]

@@ -24,7 +24,7 @@ _LOWEST_RATE = 1 << 10
 
 
 class Response:
-    """A status, headers, and a body that is read on demand. Call `release` in any case, even if it was not read."""
+    """A status, headers, and a body that is read on demand. Always call `release`, even if the body was not read."""
 
     def __init__(
         self, response: aiohttp.ClientResponse, origin: Origin, idle_limit: float, *, is_elsewhere: bool
@@ -51,7 +51,7 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """The seconds of the header `Retry-After`, None if there is none."""
+        """The seconds of the header `Retry-After`, or None if there is none."""
         return retry_seconds(self.header("Retry-After"), http_date(self.header("Date")))
 
     @property
@@ -66,7 +66,7 @@ class Response:
 
     @property
     def length(self) -> int | None:
-        """The Content-Length in bytes, None if there is none."""
+        """The Content-Length in bytes, or None if there is none."""
         return self._response.content_length
 
     @property
@@ -151,7 +151,7 @@ class Response:
 
 
 class _LowSpeedDetector:
-    """Detects connections that send a byte now and then, which an idle limit alone would never end."""
+    """Detects connections that send only an occasional byte, which an idle limit alone would never end."""
 
     def __init__(self, window: float) -> None:
         self._window = window

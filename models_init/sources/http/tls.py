@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The flags are the same on every Python version. PARTIAL_CHAIN: each certificate of the file is a trust anchor, even if
-# it is not a self-signed root, as in curl; Python sets it since 3.13. STRICT, which Python also sets since 3.13, is
-# left out: it rejects certificates without an Authority Key Identifier, which RFC 5280 requires but many corporate
+# it is not a self-signed root, as in curl; Python 3.13 and later set it. STRICT, which Python 3.13 and later also set,
+# is left out: it rejects certificates without an Authority Key Identifier, which RFC 5280 requires but many corporate
 # authorities omit.
 _VERIFY_FLAGS = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 
@@ -56,7 +56,7 @@ _DER_FORMATS = {  # by the first bytes of the content of the outermost SEQUENCE
 def client_context(ca_file: str) -> ssl.SSLContext:
     """Return a context that trusts only the certificates in `ca_file`, or those of the system if it is empty.
 
-    Raises `UsageError`: the file cannot be read as certificates. The message says why, and what to do.
+    Raises `UsageError`: the file cannot be read as certificates. The message contains the reason and the remedy.
     """
     data = _read(ca_file) if ca_file else b""
     try:
@@ -110,7 +110,7 @@ def _text(data: bytes) -> str:
 
 
 def _diagnosis(data: bytes, file: str) -> tuple[str, str]:
-    """Describe why OpenSSL could not read the file, and what to do. `file` is its path, quoted for a shell."""
+    """Return why OpenSSL could not read the file, and the remedy. `file` is its path, quoted for a shell."""
     text, is_der = _text(data), data[:1] == b"\x30"
     labels = _LABEL.findall(text)
     if "CERTIFICATE" in labels or "X509 CERTIFICATE" in labels:

@@ -1,4 +1,4 @@
-"""Parse the header `WWW-Authenticate`, by which a registry says how to authenticate (RFC 9110, section 11.6.1)."""
+"""Parse the header `WWW-Authenticate`, in which a registry requests authentication (RFC 9110, section 11.6.1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Challenge:
 
 
 def parse_challenge(header: str) -> Challenge | None:
-    """Return the challenge of a header, Bearer if there are several; None if there is none of these two schemes."""
+    """Return the Bearer challenge of a header, or else its Basic challenge, or None if it has neither."""
     found: dict[str, Challenge] = {}
     for match in _CHALLENGE.finditer(header):
         fields = {name.lower(): _unescaped(quoted) or bare for name, quoted, bare in _FIELD.findall(match[2])}

@@ -1,8 +1,8 @@
 """Find the user and the password of a registry in the credential files of docker, podman and Kubernetes.
 
 The order of the files is that of containers-auth.json(5), with docker's variable before the defaults. In a file, the
-entry whose address matches the longest part of the repository's name applies, as in podman. Credential helpers are
-other programs, which this one does not run: the message says which setting to use instead.
+entry whose address matches the longest part of the repository's name applies, as in podman. This program does not run
+credential helpers; its error message names the setting to use instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKEN_USER = "<token>"  # noqa: S105 - the user name by which docker marks an i
 class RegistryCredentials:
     """A user with a password, or an identity token that is exchanged for access tokens.
 
-    `origin` says where they are from, for messages. The repr contains no secret.
+    `origin` names their file or setting, for messages. The repr contains no secret.
     """
 
     user: str
@@ -48,7 +48,7 @@ class RegistryCredentials:
 
 
 def find_credentials(registry: str, repository: str, environment: Mapping[str, str]) -> RegistryCredentials | None:
-    """Return the credentials of the first file that has some for `registry` (`host:port`), or None.
+    """Return the credentials for `registry` (`host:port`) from the first file that contains any, or None.
 
     Raises `UsageError`: a file is unreadable or invalid, or names a credential helper.
     """
@@ -75,7 +75,7 @@ def _candidates(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
 
 
 def _content(path: Path, variable: str) -> dict[str, Any] | None:
-    """Return a file's content, or None if it does not exist; one that a variable names must exist."""
+    """Return a file's content, or None if it does not exist; a file that a variable names must exist."""
     name = f"{variable}={path}" if variable else f"the credential file {path}"
     try:
         with path.open("rb") as stream:
@@ -123,7 +123,7 @@ def _matching(entries: dict[str, Any], place: str) -> list[tuple[str, Any]]:
 
 
 def _plain(address: str) -> str:
-    """Return an address without the scheme, and without the API version that docker's older versions wrote."""
+    """Return an address without the scheme, and without the API version that older versions of docker wrote."""
     address = address.removeprefix("https://").removeprefix("http://").rstrip("/")
     if address == "index.docker.io/v1":
         return "docker.io"
@@ -131,7 +131,7 @@ def _plain(address: str) -> str:
 
 
 def _entry(entry: Any, origin: str) -> RegistryCredentials | None:
-    """Parse one entry: `identitytoken`, `username` with `password`, or `auth`; None if it is empty."""
+    """Parse one entry: `identitytoken`, `username` with `password`, or `auth`. Return None if it is empty."""
     if not isinstance(entry, dict):
         return None
     user, password = entry.get("username"), entry.get("password")

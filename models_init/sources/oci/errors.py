@@ -74,7 +74,7 @@ def error_for(error: RegistryError, scope: Scope, what: str, *, anonymous: bool)
 
 
 def access_error(error: RegistryError, scope: Scope, *, anonymous: bool) -> AccessError:
-    """Return the exception for a denied scope: it names the repository, the pack and what to ask the vendor for."""
+    """Return the exception for a denied scope. It names the repository, the pack and the token to request."""
     if error.refusal == "invalid_token":
         return AccessError(
             f"{error.host} refuses the token that its token service has just issued ({error}); ask the registry's "

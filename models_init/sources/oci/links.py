@@ -11,7 +11,7 @@ from models_init.core.redaction import register
 
 _UNKNOWN_LIFE = 60.0  # seconds that a URL without a known expiry time is kept; most live for 5 to 20 minutes
 _LONGEST_LIFE = 1200.0
-_MARGIN = 0.1  # the part of its life at whose end a URL is no longer used, at most `_LONGEST_MARGIN` seconds
+_MARGIN = 0.1  # the last part of a URL's life, in which it is no longer used; at most `_LONGEST_MARGIN` seconds
 _LONGEST_MARGIN = 30.0
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -33,7 +33,7 @@ class BlobLink:
 
 
 def make_link(url: str) -> BlobLink:
-    """Return the link of a redirect, and have its query string redacted everywhere."""
+    """Return the link of a redirect, and register its query string as a secret to redact."""
     if query := urlsplit(url).query:
         register(query)
     life = _life(query, datetime.now(UTC).timestamp())
@@ -41,7 +41,7 @@ def make_link(url: str) -> BlobLink:
 
 
 def _life(query: str, now: float) -> float:
-    """Return the seconds until the URL expires, by this machine's clock: 0 if it seems to have expired."""
+    """Return the seconds until the URL expires by this machine's clock, or 0 if it seems to have expired."""
     fields = {name.lower(): values[0] for name, values in parse_qs(query).items()}
     until = _moment(fields.get("se", "") or fields.get("expires", ""))
     for vendor in ("x-amz", "x-goog"):

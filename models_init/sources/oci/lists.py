@@ -41,7 +41,7 @@ class RegistryLists:
         return sorted(name for name in names if "/" not in name)
 
     async def _pages(self, path: str, scope: Scope, field: str) -> list[str] | None:
-        """Return all entries of a list that has pages, or None if the registry does not know the repository."""
+        """Return all entries of a paginated list, or None if the registry does not know the repository."""
         found: list[str] = []
         for _ in range(_PAGES):
             try:

@@ -1,7 +1,7 @@
 """Present an image that `models-pack upload` has not published as a pack with an opaque archive.
 
-The archive is the sequence of the layers' blobs, the lowest first; it exists only as ranges of them. Its name contains
-the digest of the image's manifest, so that it is found again after the tag has been moved.
+The archive is the sequence of the layers' blobs, the lowest first; it exists only as ranges of these blobs. Its name
+contains the digest of the image's manifest, so that the image can be found even after the tag has been moved.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def archive_name(image: ResolvedImage) -> str:
 
 
 def image_digest(archive: str) -> str:
-    """Return the digest of the image's manifest from the name of its archive; empty if it is another archive."""
+    """Return the digest of the image's manifest from the name of its archive, or "" if it is another archive."""
     match = _FILE.match(archive)
     return f"sha256:{match[1]}" if match else ""
 
 
 def describe(ref: PackRef, image: ResolvedImage, config: ImageConfig, paths: tuple[str, ...]) -> bytes:
-    """Return the manifest for an image; `paths` are the directories in which the pack is looked for."""
+    """Return the manifest for an image; `paths` are the directories in which the pack is searched for."""
     layers = tuple(
         ImageLayer(layer.digest, layer.size, diff_id)
         for layer, diff_id in zip(image.content.layers, config.rootfs.diff_ids, strict=True)
@@ -64,7 +64,7 @@ def describe(ref: PackRef, image: ResolvedImage, config: ImageConfig, paths: tup
 
 
 def blob_ranges(blobs: Sequence[Descriptor], start: int, stop: int) -> Iterator[BlobRange]:
-    """Yield the ranges of blobs that together are the bytes `start` to `stop` of their sequence."""
+    """Yield the ranges of blobs that together form the bytes `start` to `stop` of their concatenation."""
     begin = 0
     for blob in blobs:
         first, last = max(start - begin, 0), min(stop - begin, blob.size)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HOPS = 4  # requests for one blob: redirects within the registry, and links that have expired
 _DEAD_LINK = {400, 401, 403, 404, 410}
-"""Statuses of a data host for a link that has expired: what is wrong is the link, not the token."""
+"""Statuses with which a data host refuses an expired link; the token is not the cause."""
 
 
 _NO_HEADERS: Mapping[str, str] = {}
@@ -57,11 +57,11 @@ def _anonymous(_repository: str) -> RegistryCredentials | None:
 
 @dataclass(frozen=True, slots=True)
 class RegistryAccess:
-    """Access to a registry: its URL (`https://HOST`), the prefix of its repositories, and the credentials for one.
+    """Access to a registry: its URL (`https://HOST`), the prefix of its repositories, and their credentials.
 
     `read_credentials` takes the name of a repository and is called whenever a token is needed. With `allow_http`, plain
-    http is used if the server does not speak TLS. `image_path` is the directory of a pack in an ordinary image, with
-    `{pack}` for the pack's name; empty for the default.
+    http is used if the server does not support TLS. `image_path` is the directory of a pack in an ordinary image, with
+    `{pack}` for the pack's name, or empty for the default.
     """
 
     url: str
@@ -81,7 +81,7 @@ class RegistryAccess:
         return f"{self.prefix}/{pack}" if self.prefix else pack
 
     def image_paths(self, pack: str) -> tuple[str, ...]:
-        """Return the directories of an ordinary image in which a pack is looked for, in this order."""
+        """Return the directories of an ordinary image in which a pack is searched for, in this order."""
         paths = (self.image_path,) if self.image_path else ("/models/{pack}", "/models")
         return tuple(path.replace("{pack}", pack) for path in paths)
 
@@ -179,7 +179,7 @@ class Registry:
     async def _link(self, request: Request) -> tuple[BlobLink, Response | None]:
         """Return the link for a blob, cached if possible, or the response if the registry sends the blob itself.
 
-        Concurrent requests for a blob wait for one link.
+        Concurrent requests for the same blob share one link.
         """
         async with self._asking[request.path]:
             if (link := self._links.get(request.path)) and link.is_usable:
@@ -208,7 +208,7 @@ class Registry:
             )
 
     async def _from_data_host(self, response: Response) -> Response:
-        """Return the response of a data host. Raises the exception for an error; a range beyond the end is returned."""
+        """Return the response of a data host, even if its status is 416. Raises the exception for any other error."""
         if response.status < 400 or response.status == 416:
             return response
         error = await read_error(response)
@@ -222,7 +222,7 @@ class Registry:
     async def _authorized(self, request: Request, *, follow_redirects: bool = True) -> Response:
         """Send a request; if its authorization is refused, renew it and repeat the request once.
 
-        A token that another request has renewed meanwhile does not count.
+        A renewal by a concurrent request does not count as that one renewal.
         """
         await self._scheme.make()
         method, path, scope, headers, body = request

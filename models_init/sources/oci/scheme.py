@@ -1,7 +1,7 @@
-"""Decide whether a registry is reached by https or by plain http.
+"""Decide whether a registry is accessed by https or by plain http.
 
-https is always tried first. Plain http is used only if that is allowed, and only if the server does not speak TLS and
-answers like a registry on the same port: a registry with an untrusted certificate is never reached by plain http.
+https is always tried first. Plain http is used only if that is allowed, and only if the server does not support TLS and
+responds like a registry on the same port. A registry with an untrusted certificate is never accessed by plain http.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SchemeChoice:
         self._making = asyncio.Lock()
 
     async def make(self) -> None:
-        """Decide, once. Sends no credentials. Raises the errors of `HttpClient.get`."""
+        """Choose the scheme in the first call. Sends no credentials. Raises the errors of `HttpClient.get`."""
         async with self._making:
             if not self._is_made:
                 await self._decide()

@@ -1,6 +1,6 @@
 """A container registry as a source: the pack `nl-nl 2026.04` is the image `PREFIX/nl-nl:2026.04`.
 
-A tag is resolved once; everything else is requested by digest, so that a range can only be of the same bytes as before.
+A tag is resolved once; everything else is requested by digest, so that all ranges belong to the same content.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class OciSource:
                 raise UnavailableError(f"{response.host} ended its answer for {name} too early")
 
     async def names(self, directory: str) -> list[str]:
-        """See `Source.names`. The list of all packs needs a permission that pull tokens lack: `AccessError`."""
+        """See `Source.names`. Listing all packs raises `AccessError` with a pull token, which lacks that permission."""
         parts = directory.rstrip("/").split("/") if directory else []
         match parts:
             case []:
@@ -149,7 +149,7 @@ class OciSource:
         await self._registry.close()
 
     async def _image(self, ref: PackRef) -> _Image:
-        """Return the image of a pack; it is read once, also by concurrent calls."""
+        """Return the image of a pack; it is read only once, even by concurrent calls."""
         async with self._opening[ref]:
             if ref not in self._images:
                 self._images[ref] = await self._open(ref)
@@ -192,7 +192,7 @@ class OciSource:
         return self._by_digest[digest].layers
 
     async def _resolve(self, ref: PackRef) -> ResolvedImage:
-        """Return the image manifest of a tag; of an index, the image for this platform."""
+        """Return the image manifest of a tag; if the tag names an index, that of the image for this platform."""
         document = await self._manifest(ref, ref.version)
         parsed = oci.parse_manifest(document, self._shown(ref))
         if isinstance(parsed, oci.ImageIndex):
@@ -293,7 +293,7 @@ class OciSource:
 
 
 class OciProbe:
-    """See `EndpointProbe`. It requests the API's base without a token, so a demand for one is success, too."""
+    """See `EndpointProbe`. It requests the API's base without a token; a response that requires one is also success."""
 
     def __init__(self, access: RegistryAccess) -> None:
         self._access = access

@@ -55,15 +55,15 @@ class Authorizer:
         return self._current.get(scope, "")
 
     def is_denied(self, scope: Scope, challenge: Challenge | None) -> bool:
-        """Return True if the registry refuses a token that was requested for everything that it names now."""
+        """Return True if the registry refuses a token although it was requested for all scopes of the challenge."""
         insufficient = challenge is not None and challenge.error == "insufficient_scope"
         return insufficient and _scopes(challenge) <= self._asked.get(scope, frozenset())
 
     async def renew(self, scope: Scope, refused: str, challenge: Challenge | None) -> bool:
         """Replace the authorization `refused`; do nothing if a concurrent request has replaced it already.
 
-        Returns False if the registry has never said how to authenticate. Raises `AccessError`: there are no
-        credentials, or they are refused.
+        Returns False if the registry has never sent a challenge. Raises `AccessError`: there are no credentials, or
+        they are refused.
         """
         async with self._renewing:
             if self.current(scope) != refused:
@@ -109,7 +109,10 @@ class Authorizer:
             response.release()
 
     def _realm(self, challenge: Challenge) -> str:
-        """Return the token service's URL. Raises `SourceError`: it is not a URL, or the password would leave TLS."""
+        """Return the token service's URL.
+
+        Raises `SourceError`: it is not a URL, or it is http while the registry is https.
+        """
         realm = web_address(challenge.realm)
         if not realm:
             raise SourceError(f"{self._http.host} names a token service that is not a web address; check MODELS_URL")

@@ -1,9 +1,9 @@
 """Compute the wait before a retry: random, so that many runs do not return at the same moment.
 
 Without a `Retry-After` the wait is exponential with full jitter
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). A `Retry-After` is waited for completely,
-and the jitter is added to it: a service that sends the same value to a thousand clients would otherwise get all of them
-back at once.
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). With a `Retry-After`, the jitter is added
+to its full value: a service that sends the same value to a thousand clients would otherwise get all their retries at
+once.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST_DOUBLINGS = 32  # far beyond any `longest`
-_SHORTEST = 0.5  # seconds; jitter is not shortened further, so that the last attempts do not follow ever faster
+_SHORTEST = 0.5  # seconds; jitter is not shortened further, so that the last attempts are not too close together
 _FIRST_SPREAD, _LATER_SPREAD = 1.0, 0.5
-"""Jitter as a multiple of `Retry-After`. The first refusal often comes to many clients in the same second, so that they
-have to be spread widely; later ones come to each at another time (simulated with `scripts/simulate-fleet`)."""
+"""Jitter as a multiple of `Retry-After`. Many clients often get their first refusal in the same second, so that their
+retries have to be spread widely. They get later refusals at different times (simulated with `scripts/simulate-fleet`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits whose range begins at `first` seconds and is multiplied by `factor` with each failure, up to `longest`."""
+    """Random waits. Their maximum is `first` seconds, multiplied by `factor` with each failure, up to `longest`."""
 
     first: float
     longest: float
@@ -35,7 +36,7 @@ class Backoff:
     def wait(self, failures: int, retry_after: float = 0.0, left: float = math.inf, *, is_first: bool = False) -> float:
         """Return the seconds to wait after this many failures in a row; `is_first` for the first wait of a run.
 
-        The jitter is shortened so that the wait ends within the `left` seconds after which the request is given up.
+        The jitter is shortened so that the wait ends within `left` seconds, after which the request is given up.
         """
         window = min(self.longest, self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS))
         if retry_after > 0:

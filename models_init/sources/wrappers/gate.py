@@ -1,7 +1,7 @@
 """Send fewer requests to an overloaded service: one gate for all requests of a run to one source.
 
-A service that refuses requests (429, 503) refuses all connections of a run, and those of other sites. If each of them
-retried by itself, the retries alone could exceed the service's limit.
+A service that refuses requests (429, 503) refuses all connections of a run, and those of other sites. If each
+connection retried independently, the retries alone could exceed the service's limit.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from models_init.sources.wrappers.backoff import Backoff
 
 _FIRST = 2
-"""Requests that are admitted at first: most releases have two or three packs, whose manifests are the first requests."""
+"""Requests that are admitted at first: most releases have two or three packs, and their manifests are read first."""
 
 _CALM = 16
-"""Successful requests without a refusal after which twice as many are admitted, and the next closing is shorter. In a
-fleet that exceeds the service's limit, waits therefore grow until few requests are refused, whatever the number of
-sites."""
+"""Number of successes without a refusal after which twice as many requests are admitted, and the next closing is
+shorter. In a fleet that exceeds the service's limit, waits therefore grow until few requests are refused, for any
+number of sites."""
 
 
 class Gate:
@@ -29,8 +29,8 @@ class Gate:
 
     It admits two requests at first, and one more with each success until a request is refused, so that sites that start
     at the same moment do not all begin with a burst. A refusal halves the number of requests that may run. When the
-    only running request is refused, the gate closes for the service's `Retry-After` and a random time; then one request
-    probes while the others wait. Successes admit more of them, until none waits.
+    only running request is refused, the gate closes for the service's `Retry-After` plus a random time. Then one
+    request is sent as a probe while the others wait. Successes admit more of them, until none is waiting.
     """
 
     def __init__(self, backoff: Backoff, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -41,7 +41,7 @@ class Gate:
         self._most: float = _FIRST  # requests that may run at once
         self._was_refused = self._was_closed = False
         self._opens_at = -math.inf
-        self._closings = 0  # less one for each `_CALM` successes since
+        self._closings = 0  # minus one for each `_CALM` successes since
         self._successes = 0  # since the last refusal
         self._waiting: list[asyncio.Future[None]] = []
         self.answered_at = -math.inf
@@ -91,7 +91,7 @@ class Gate:
             self._opens_at, self._was_closed = self._clock() + wait, True
 
     def closed_for(self) -> float:
-        """Return the seconds until the gate opens, 0 if it is open."""
+        """Return the seconds until the gate opens, or 0 if it is open."""
         return max(0.0, self._opens_at - self._clock())
 
     async def _until_change(self) -> None:

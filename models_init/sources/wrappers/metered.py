@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MeteredSource(SourceWrapper):
-    """Adds the bytes of all ranges to `received`, by the name of `inner`."""
+    """Adds the bytes of all ranges to `received`, under the name of `inner`."""
 
     def __init__(self, inner: Source, received: dict[str, int]) -> None:
         super().__init__(inner)

@@ -1,8 +1,8 @@
-"""Read from mirrors before the origin, and from the next source where one fails (source decorator).
+"""Read from mirrors before the origin, and from the next source if one fails (source decorator).
 
-Mirrors are not trusted. Ranges are verified by the caller, who reports wrong ones; documents are read from mirrors only
-if the caller verifies their signatures. A mirror that fails or sends wrong bytes is not used again, except for one
-request past its caches, which replaces the wrong bytes in a cache. An overloaded mirror is used again after a pause.
+Mirrors are not trusted. The caller verifies ranges and reports wrong ones; documents are read from mirrors only if the
+caller verifies their signatures. A mirror that fails or sends wrong bytes is not used again, except for one request
+that bypasses its caches and replaces the wrong bytes in a cache. An overloaded mirror is used again after a pause.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _FAILURES = 3  # in a row, after which a mirror is given up
 _PAUSE = 0.2  # seconds after a failure
-_REPORTS = 2  # of the same wrong bytes that may be a mirror's: the first answer, and the one past its caches
+_REPORTS = 2  # reports of the same wrong bytes that may concern a mirror: its first response, and one past its caches
 
 
 class MirroredSource(SourceWrapper):
@@ -47,13 +47,13 @@ class MirroredSource(SourceWrapper):
         is_signed: bool,
         policy: RetryPolicy | None = None,
     ) -> None:
-        """Wrap `origin`; `policy` has the clock and the pauses of overloaded mirrors."""
+        """Wrap `origin`; `policy` provides the clock and the pauses of overloaded mirrors."""
         super().__init__(origin)
         self._mirrors = [_Mirror(mirror, policy or RetryPolicy()) for mirror in mirrors]
         self._observer = observer
         self._is_signed = is_signed
         self._read_from: dict[str, _Mirror] = {}  # by the key of a document
-        self._past_caches: dict[tuple[str, int, int], _Mirror] = {}  # mirrors to ask once more for wrong bytes
+        self._past_caches: dict[tuple[str, int, int], _Mirror] = {}  # mirrors to request wrong bytes from again
         self._lacking: set[tuple[str, str]] = set()  # mirror and directory of packs that were reported as missing
 
     async def read(self, key: str, limit: int) -> bytes:
@@ -112,7 +112,7 @@ class MirroredSource(SourceWrapper):
             return await self._request(mirror, key, rest, sink) if mirror.needs_trial(key, *rest) else rest[0]
 
     async def _request(self, mirror: _Mirror, key: str, rest: tuple[int, int], sink: Sink) -> int:
-        """Copy a range from a mirror; return the end of what it sent. Raises the errors of the sink."""
+        """Copy a range from a mirror; return the end of the bytes that it sent. Raises the errors of the sink."""
         part = mirror.begin(key, *rest, sink)
         try:
             await part.task
@@ -157,7 +157,7 @@ class MirroredSource(SourceWrapper):
             )
 
     def _pause(self, mirror: _Mirror, error: UnavailableError) -> None:
-        """Use the other sources until an overloaded mirror may be asked again. The first pause is reported."""
+        """Use the other sources until an overloaded mirror may be used again. The first pause is reported."""
         wait = mirror.pause(error.retry_after or 0.0)
         if not mirror.is_overload_reported:
             mirror.is_overload_reported = True
@@ -200,7 +200,7 @@ class _Mirror:
         self._reports: Counter[tuple[str, int, int]] = Counter()
 
     def has(self, key: str, start: int = 0, stop: int = 0) -> bool:
-        """Return False if it is known that the mirror cannot send these bytes now."""
+        """Return False if the mirror is known to be unable to send these bytes now."""
         if self.is_dropped or key in self.missing or self._clock() < self._paused_until:
             return False
         return start == stop or not self.source.unavailable_reason(key, start, stop)
@@ -210,9 +210,9 @@ class _Mirror:
         return not self.is_proven and self.has(key, start, stop)
 
     def may_recover(self, error: ModelsInitError) -> bool:
-        """Count a failed request; return True if it is worth another one.
+        """Count a failed request; return True if another request to the mirror is worthwhile.
 
-        A mirror that has not sent a complete range is not, nor is an overloaded one: there are other sources.
+        It is not if the mirror has never sent a complete range or is overloaded, because there are other sources.
         """
         self.failures += 1
         is_transient = isinstance(error, UnavailableError) and not _is_overload(error)
@@ -223,7 +223,7 @@ class _Mirror:
         self.is_proven, self.failures, self._pauses = True, 0, 0
 
     def pause(self, retry_after: float) -> float:
-        """Do not use the mirror for `retry_after` seconds and a random time; return them. It is then on trial again."""
+        """Pause the mirror for `retry_after` seconds plus a random time, and return the wait. Then it is on trial."""
         now, wait = self._clock(), retry_after
         if self._paused_until <= now:  # one of several requests that are refused at the same time starts the pause
             self._pauses += 1
@@ -242,14 +242,14 @@ class _Mirror:
         return part
 
     def is_suspect(self, key: str, start: int, stop: int) -> bool:
-        """Return True if wrong bytes may be this mirror's; False for bytes that were reported more than twice."""
+        """Return True if the mirror may have sent wrong bytes; False if they were reported more than twice."""
         if not any(sent.start < stop and start < sent.stop for sent in self._sent[key]):
             return False
         self._reports[key, start, stop] += 1
         return self._reports[key, start, stop] <= _REPORTS
 
     def drop(self) -> None:
-        """Stop using the mirror, and all ranges that are being received from it."""
+        """Stop using the mirror, and abandon all ranges that are being received from it."""
         self.is_dropped = True
         for part in self.running:
             part.abandon()
@@ -268,9 +268,9 @@ class _SentRange:
 
 
 class _Part(SinkWrapper):
-    """A range that is being received; `sent` is what has arrived of it.
+    """A range that is being received; `sent` is the part that has arrived.
 
-    It is received in a task of its own, because the caller's task goes on when the mirror is given up.
+    It is received in its own task, because the caller's task continues when the mirror is given up.
     """
 
     task: asyncio.Task[None]
@@ -295,7 +295,7 @@ class _Part(SinkWrapper):
             raise _AbandonedError
 
     def abandon(self) -> None:
-        """Stop receiving: at once, or when the sink has accepted what it is processing."""
+        """Stop receiving at once, or as soon as the sink has accepted the bytes that it is processing."""
         self.is_abandoned = True
         if not self._is_busy:
             self.task.cancel()

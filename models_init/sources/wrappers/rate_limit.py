@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 _SHORTEST_WAIT = 0.002  # seconds; shorter waits are skipped, because an event loop's clock is not much more precise
 _PORTION_SECONDS = 0.02  # the bytes of this time are accepted together
-_CATCH_UP_SECONDS = 0.2  # of delay that may be caught up: on a busy machine a sleep takes longer than requested
+_CATCH_UP_SECONDS = 0.2  # maximum delay to catch up: on a busy machine, a sleep takes longer than requested
 
 
 class RateLimitedSource(SourceWrapper):
     """Reads at most `rate` bytes per second from `inner`; a waiting range does not read from its connection.
 
-    Unused rate does not accumulate while nothing is read, so that almost no second exceeds the limit.
+    Unused rate does not accumulate while nothing is read, so that the rate exceeds the limit in almost no second.
     """
 
     def __init__(

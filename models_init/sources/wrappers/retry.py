@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SUFFICIENT = 64 << 10
-"""Bytes that reset the time limit. A source that sends only a byte now and then does not count as working."""
+"""Bytes that reset the time limit. A source that sends only an occasional byte does not count as working."""
 
 _PAUSE_FACTOR = 4.0
-"""By which the pauses of an overloaded source grow: they reach the longest one after a few refusals."""
+"""Growth of the pauses of an overloaded source: they reach the longest pause after a few refusals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RetryPolicy:
     Retrying ends after `attempts` in a row without a byte, or after `seconds` with fewer than `_SUFFICIENT` bytes,
     whichever comes first. Until the source has answered once, the limit is `first_seconds`: a wrong URL is then more
     likely than an outage. Ten attempts take a minute, 60 a quarter of an hour: normally the time limit ends the
-    retries. `pause` has the first and the longest wait for an overloaded source.
+    retries. `pause` is the first and the longest wait for an overloaded source.
     """
 
     attempts: int = 60
@@ -78,7 +78,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A retry after `error`: the seconds until it, and those until the request is given up if no byte arrives."""
+    """A retry after `error`: the seconds until the retry, and until the request is given up if no byte arrives."""
 
     error: UnavailableError
     wait: float
@@ -86,7 +86,7 @@ class Retry:
 
 
 class RetryObserver(Protocol):
-    """Is informed of retries."""
+    """Receives reports of retries."""
 
     def retrying(self, retry: Retry) -> None:
         """Record a retry, before its wait."""
@@ -106,7 +106,7 @@ class NullRetryObserver:
 
 
 class _Outage:
-    """Passes retries on, and the first success after them; shared by all requests to one host."""
+    """Forwards retries, and the first success after them, to an observer; shared by all requests to one host."""
 
     def __init__(self, observer: RetryObserver) -> None:
         self._observer = observer
@@ -223,8 +223,8 @@ class Retrier:
 class _RetryLoop:
     """The attempts of one request.
 
-    tenacity runs the attempts and decides when to give up, given the attempts and the time since the last progress
-    instead of since the first attempt. The counters change only when an attempt begins and when bytes arrive.
+    tenacity runs the attempts and decides when to give up, by the attempts and the time since the last progress instead
+    of since the first attempt. The counters change only when an attempt begins and when bytes arrive.
     """
 
     def __init__(self, policy: RetryPolicy, gate: Gate, observer: RetryObserver, *, has_answered: bool) -> None:
@@ -315,7 +315,7 @@ class _RetryLoop:
         return self._time_limit(error) - (self.clock() - self._progress_before(error))
 
     def _time_limit(self, error: UnavailableError) -> float:
-        """Return the longest time without progress: a service that reports overload has answered."""
+        """Return the maximum time without progress; a service that reports overload counts as having answered."""
         return self._policy.seconds if error.overloaded else self._seconds
 
     def _report(self, state: RetryCallState) -> None:

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 _RATIO = 4  # a range that is this many times slower than the others is a straggler
 _CHECK_TIMES = 2  # a range is checked each time it has taken this many times as long as the others
 _SHORTEST_CHECK, _LONGEST_CHECK = 0.5, 2.0
-"""Bounds of the time between two checks, in seconds of receiving. TCP's slow start is over after 2 s on any link, and
-after less on one where whole ranges take less."""
+"""Bounds of the time between two checks, in seconds of receiving. TCP's slow start ends within 2 s on any link, and
+sooner on a link where whole ranges take less time."""
 
-_RECONNECT_SECONDS = 1.0  # that a new connection may take
+_RECONNECT_SECONDS = 1.0  # time that a new connection may take
 _SAMPLES = 32  # number of latest ranges whose rates are kept
 _ENOUGH_SAMPLES = 4  # number of ranges that are necessary for a typical rate
-_MAX_ABORTS = 3  # of one range; after that it is accepted as slow
+_MAX_ABORTS = 3  # of one range; after that, its rate is accepted
 
 
 class StragglerSource(SourceWrapper):
-    """Aborts a range that is far slower than the latest others, with an `UnavailableError`, so that it is retried."""
+    """Aborts a range that is far slower than other recent ones, with an `UnavailableError`, so that it is retried."""
 
     def __init__(self, inner: Source, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(inner)
@@ -104,7 +104,7 @@ class _RateMeter:
         self._since = self._clock()
 
     def is_check_due(self, seconds: float) -> bool:
-        """Return True once per so many seconds of receiving, within the bounds."""
+        """Return True once per `seconds` of receiving, which are limited to the bounds above."""
         if self._seconds - self._checked < max(_SHORTEST_CHECK, min(seconds, _LONGEST_CHECK)):
             return False
         self._checked = self._seconds
