@@ -110,7 +110,7 @@ def write(root: str, placement: Placement, data: memoryview, passed: Passed | No
 
 
 def allocate(root: str, file: File) -> None:
-    """Create the file with its full size, so that a full disk is noticed before the chunks are fetched."""
+    """Create the file with its full size, so that a full disk is detected before the chunks are fetched."""
     descriptor = os.open(f"{root}/{file.path}", _CREATE, mode(file))
     try:
         if file.size:
@@ -121,7 +121,7 @@ def allocate(root: str, file: File) -> None:
 
 
 def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
-    """Read the chunks in their files and return those with the right bytes; a missing file has none.
+    """Read the chunks in their files and return those with the right bytes. A missing file yields no chunks.
 
     The chunks of one file must be adjacent in `wanted`, so that the file is opened only once.
     """
@@ -193,7 +193,7 @@ _scratch = _Scratch()
 
 
 def _cut(descriptor: int, file: File) -> None:
-    """Truncate a longer file, a leftover of other content under the same name, to its size."""
+    """Truncate the file if it is longer than its size, as left by other content under the same name."""
     if os.fstat(descriptor).st_size > file.size:
         os.ftruncate(descriptor, file.size)
 

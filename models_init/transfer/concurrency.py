@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FIRST = 4
-"""Initial number of connections: on loopback and on lines of up to 100 Mbit/s more do not increase throughput."""
+"""Initial number of connections: more do not increase throughput on loopback and on lines of up to 100 Mbit/s."""
 
 _GAIN = 1.05  # factor over the best rate so far; smaller gains are noise
 _FULL = 0.5
 """Load above which the limit no longer grows: the share of time in which the processor is used, or in which receivers
-are busy with received bytes. Above it more connections only add noise, some of which would look like a gain. It is a
-half because the other half may be used by a server on the same machine."""
+process received bytes. Above it, more connections only add noise, which would sometimes look like a gain. It is a half
+because a server on the same machine may use the other half."""
 
 _REST = 8  # rounds to wait after an increase without a gain
-_SHORTEST = 0.05  # seconds that a round lasts at least; a rate over less is noise
+_SHORTEST = 0.05  # minimum seconds of a round; a rate measured over less time is noise
 
 
 class ConnectionLimiter:
-    """Slots for requests, `FIRST` at the start and at most `most`; use as `async with`, one slot each.
+    """Slots for requests, `FIRST` at the start and at most `most`; each `async with` takes one slot.
 
     The number doubles as long as that increases the throughput, is increased again on trial from time to time, and is
-    halved when the service is overloaded: additive growth would take a minute to fill a line that sixteen connections
-    fill. It does not grow while this machine is the bottleneck.
+    halved when the service is overloaded. Additive growth would take a minute to fill a line that needs sixteen
+    connections. The number does not grow while this machine is the bottleneck.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ConnectionLimiter:
         self._slots = asyncio.Semaphore(min(FIRST, most))
         self._surplus = 0  # slots to remove when they are released
         self.limit = min(FIRST, most)
-        self._tried_from = 0  # the limit before the increase on trial, 0 if none
+        self._tried_from = 0  # the limit before the increase on trial, or 0 if there is none
         self._rate = 0.0  # bytes per second with the accepted limit
         self._rest = 0  # rounds until the next increase on trial
         self._busy = 0.0  # seconds
@@ -75,7 +75,7 @@ class ConnectionLimiter:
         self.release()
 
     def count(self, size: int, busy: float = 0.0) -> None:
-        """Record that `size` bytes were received and that a slot's holder spent `busy` seconds on received bytes."""
+        """Record that `size` bytes were received, and that a receiver spent `busy` seconds on processing bytes."""
         self._bytes += size
         self._busy += busy
 

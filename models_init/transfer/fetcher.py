@@ -1,8 +1,8 @@
 """Fetch missing chunks from a source into staging over several connections.
 
 Each connection fetches one span at a time into its own buffer, batch by batch. A worker thread verifies and writes each
-full batch while the event loop receives for the other connections; this connection pauses, and TCP flow control makes
-the server wait. The buffers, and the read-ahead of the HTTP client, are the only memory that grows with the number of
+full batch. Meanwhile the connection pauses, TCP flow control makes the server wait, and the event loop receives for the
+other connections. The buffers, and the read-ahead of the HTTP client, are the only memory that grows with the number of
 connections.
 """
 
@@ -128,9 +128,9 @@ class _PackFetch:
             group.create_task(self._retry_chunk(rejected))
 
     async def _retry_chunk(self, rejected: _RejectedChunk) -> None:
-        """Fetch a wrong chunk from each other server, and once past any cache.
+        """Fetch a wrong chunk again from every other server, and once with a request that bypasses caches.
 
-        The network or a mirror, and not the publisher, may have altered it.
+        The network or a mirror, rather than the publisher, may have altered it.
         """
         placement, past_caches = rejected.wrong.placement, False
         start, stop = placement.chunk.offset, placement.chunk.offset + placement.chunk.length
@@ -219,7 +219,7 @@ class _Receiver:
         self.rejected += [_RejectedChunk(chunk, self._report(chunk)) for chunk in wrong]
 
     def _report(self, wrong: WrongChunk) -> bool:
-        """Report a wrong chunk to the source; return True if that reads it from another server next time."""
+        """Report a wrong chunk to the source; return True if the source reads it from another server next time."""
         chunk = wrong.placement.chunk
         reason = f"it sent a wrong chunk of {self._pack}: {wrong.reason}"
         return self._fetcher.source.report_wrong(self._key, chunk.offset, chunk.offset + chunk.length, reason)

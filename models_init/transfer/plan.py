@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PackSurvey:
-    """The content that the volume already holds of one pack.
+    """The content of one pack that the volume already holds.
 
-    `reuse` lists where chunks that are not in staging may be found, and which chunks are then still missing;
-    `staged_bytes` and `staged_inodes` are the disk usage of staging; `spooled_bytes` are stored bytes of an opaque
-    archive, and `installed_bytes` those whose content is in installed packs: neither need be fetched. `linked_bytes` of
-    these need no space, because their files are hard-linked.
+    `reuse` lists where chunks that are not in staging may be found, and which chunks are then still missing.
+    `staged_bytes` and `staged_inodes` are the disk usage of staging. `spooled_bytes` are stored bytes of an opaque
+    archive, and `installed_bytes` are bytes whose content is in installed packs; neither has to be fetched.
+    `linked_bytes` of the latter need no space, because their files are hard-linked.
     """
 
     resolved: Resolved
@@ -126,7 +126,7 @@ class Plan:
 
     @property
     def needed_bytes(self) -> int:
-        """Return the free space that the install needs in bytes, with some to spare; 0 if it writes nothing."""
+        """Return the free space in bytes that the install needs, including a reserve, or 0 if it writes nothing."""
         return self.disk_bytes + SPARE if self.disk_bytes else 0
 
     @property

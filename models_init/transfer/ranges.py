@@ -18,8 +18,8 @@ slower; Azure recommends 4 to 16 MiB for block blobs; sixteen connections of 8 M
 
 
 BATCH_SIZE = MIB
-"""Bytes of neighboring chunks that a worker takes at once: a hundred small files then cost one hand-over instead of a
-hundred."""
+"""Bytes of neighboring chunks that a worker takes at once: a hundred small files then need one hand-over to a thread
+instead of a hundred."""
 
 
 _FINE = 32 << 10

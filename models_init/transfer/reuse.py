@@ -47,7 +47,7 @@ NOTHING = Reuse()
 
 
 class ReuseSearch:
-    """Searches trees one after the other for chunks of one pack, so that only one manifest is in memory at a time.
+    """Searches trees one by one for chunks of one pack, so that only one manifest is in memory at a time.
 
     The chunks `sound` are not searched for.
     """

@@ -1,8 +1,8 @@
 """Activate releases, roll back, and record both.
 
-Two files next to the link `current` are advisory only: `releases/.history` (`volume.history`) records which release was
-current before, and `releases/.rolled-back.json` (a copy of a release's record) the release from which the operator
-rolled back.
+In addition to the link `current`, there are two files that are only advisory. `releases/.history` (`volume.history`)
+records which release was current before. `releases/.rolled-back.json`, a copy of a release's record, records the
+release from which the operator rolled back.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Switch:
         self.note_staged(release)
 
     def note_staged(self, release: Release) -> None:
-        """Note in the history that the release was staged, unless it was the last one; on a read-only volume not."""
+        """Record in the history that the release was staged, unless it was the last one or the volume is read-only."""
         if next(reversed(self.staged()), "") != release.id:
             with suppress(OSError):
                 if shorter := self._history.shortened():
@@ -80,7 +80,7 @@ class Switch:
                 self._history.append(release.id, STAGED)
 
     def staged(self) -> dict[str, float]:
-        """Return the releases that were staged and are neither current nor activated since, with the time."""
+        """Return the staged releases that are neither current nor activated since, with the time of staging."""
         staged = self._history.staged()
         staged.pop(self._volume.current_name(), None)
         return staged
@@ -95,7 +95,7 @@ class Switch:
             self._volume.make_parts()
             lease_descriptor = lease(
                 self._volume.record_path(release.id), f"release {release.id}"
-            )  # a prune keeps the release meanwhile
+            )  # pruning keeps the release meanwhile
             try:
                 self._record_rollback(release)
                 self._build(release)
@@ -132,7 +132,7 @@ class Switch:
         raise NoSuchReleaseError(f"there is no release to roll back to; {self._choices()}")
 
     def in_order(self) -> list[Release]:
-        """Return all complete releases in rollback order, the last one being the first to leave."""
+        """Return all complete releases in rollback order: a rollback leaves the last one first."""
         last = {name: position for position, name in enumerate(self._trail())}
         return sorted(self._volume.releases(), key=lambda release: last.get(release.id, -1))
 

@@ -36,10 +36,10 @@ class AtomicChanges:
         sync_path(path.parent)
 
     def replace_link(self, path: Path, target: str) -> None:
-        """Let `path` be a symbolic link to `target`, by one rename.
+        """Make `path` a symbolic link to `target` by one rename.
 
-        A directory in its place is exchanged with the link and then removed; in two steps if the file system cannot
-        exchange two names. Raises `NotWritableError` for a directory from a lower layer of overlayfs.
+        A directory at `path` is exchanged with the link and then removed. If the file system cannot exchange two names,
+        this takes two renames. Raises `NotWritableError` for a directory from a lower layer of overlayfs.
         """
         link = temp_path(self.staging, "link")
         make_link(target, link)
@@ -56,8 +56,8 @@ class AtomicChanges:
     def remove_atomically(self, path: Path) -> None:
         """Rename a file or tree into staging, then remove it; no public name is ever half-removed.
 
-        A directory that cannot be renamed because it comes from a lower layer of overlayfs is removed in place: the
-        caller must have made sure that nothing counts it as complete. A missing path is not an error. Raises `OSError`.
+        A directory that cannot be renamed because it comes from a lower layer of overlayfs is removed in place. The
+        caller must ensure that it no longer counts as complete. A missing path is not an error. Raises `OSError`.
         """
         try:
             trash = self._move_to_trash(path)
@@ -123,8 +123,8 @@ def is_directory(path: Path) -> bool:
 def remove_tree(path: Path) -> None:
     """Remove a file, a link or a tree. Raises `OSError`.
 
-    NFS and FUSE keep a file that a program has open under a hidden name, so that its directory cannot be removed: the
-    rest of such a tree stays for a later prune.
+    NFS and FUSE keep a file that a program has open under a hidden name, so that its directory cannot be removed. The
+    rest of such a tree is left for a later prune.
     """
     if not is_directory(path):
         path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ _WHY = "is a directory instead of a symbolic link, as in a volume that was copie
 
 
 def copied_release(volume: Volume) -> Release | None:
-    """Return the installed release of which the directory `current` is a copy; None if it is not such a copy."""
+    """Return the installed release of which the directory `current` is a copy, or None if it is not such a copy."""
     current = volume.root / "current"
     try:
         release = releases.parse((current / "release.json").read_bytes())
@@ -39,7 +39,7 @@ def require_link(volume: Volume) -> None:
 
 
 def require_replaceable(volume: Volume) -> None:
-    """Raise `NotWritableError` if `current` is a directory that may contain something else than installed files."""
+    """Raise `NotWritableError` if `current` is a directory that may contain anything other than installed files."""
     current = volume.root / "current"
     if _is_directory(current) and not copied_release(volume):
         raise NotWritableError(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BACK, STAGED = "back-to", "staged"
-"""Kinds of lines: for a release that the operator rolled back to, and for one that was not activated."""
+"""Kinds of lines: a rollback to a release by the operator, and a release that was not activated."""
 
 
 _LONG = 1000  # lines; every start of a pod may add one
@@ -31,7 +31,7 @@ class History:
         self.path = path
 
     def entries(self) -> list[Entry]:
-        """Return the lines, oldest first; torn lines name no release and are harmless."""
+        """Return the lines, oldest first; incompletely written lines name no release and are harmless."""
         try:
             lines = self.path.read_text("utf-8", "replace").splitlines()
         except OSError:
@@ -43,7 +43,7 @@ class History:
         return [entry.release for entry in self.entries() if not entry.kind]
 
     def staged(self) -> dict[str, float]:
-        """Return the releases that were staged and not activated since, with the time, in this order."""
+        """Return the releases that were staged and not activated since, with the time of staging, in order of time."""
         staged: dict[str, float] = {}
         for entry in self.entries():
             staged.pop(entry.release, None)
@@ -57,7 +57,7 @@ class History:
         return {entry.release for entry in entries} - {entry.release for entry in entries if entry.kind != STAGED}
 
     def shortened(self) -> bytes | None:
-        """Return the content without superseded stagings if there are many lines; None if the file may stay."""
+        """Return the content without superseded stagings, or None if the file has too few lines to be shortened."""
         entries = self.entries()
         if len(entries) < _LONG:
             return None

@@ -56,7 +56,7 @@ class Volume(AtomicChanges):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.hard_links = True  # until `prepare` has tested it
+        self.hard_links = True  # assumed until `prepare` has tested it
         self._keeps_modes: bool | None = None
 
     # -- paths
@@ -92,7 +92,7 @@ class Volume(AtomicChanges):
         return self.record(self.current_name())
 
     def current_name(self) -> str:
-        """Return the id of the release that `current` links to, in any state; empty if there is no such link."""
+        """Return the id of the release that `current` links to, in any state, or "" if there is no such link."""
         with volume_errors(self.root):
             try:
                 return os.path.basename(os.readlink(self.root / "current"))
@@ -198,9 +198,9 @@ class Volume(AtomicChanges):
         return has_content(self.pack_path(ref), self.manifest_path(ref), ref)
 
     def free(self) -> tuple[int, int]:
-        """Return the bytes and inodes available to the running user; `UNLIMITED` if they are not counted.
+        """Return the bytes and inodes available to the running user, or `UNLIMITED` if they are not counted.
 
-        Some file systems report 0 free inodes although files can be created, so that this is tested.
+        Some file systems report 0 free inodes although files can be created. In that case, creating a file is tested.
         """
         with volume_errors(self.root):
             directory = self._nearest_directory()
@@ -210,14 +210,14 @@ class Volume(AtomicChanges):
         return size, inodes or (UNLIMITED if capabilities.can_create_files(directory) else 0)
 
     def keeps_modes(self) -> bool | None:
-        """Return True if the file system stores permission bits, None if that cannot be tested. The test runs once."""
+        """Return True if the file system stores permission bits, or None if it cannot be tested. Tests only once."""
         if self._keeps_modes is None:
             with suppress(OSError):
                 self._keeps_modes = capabilities.keeps_modes(self._nearest_directory())
         return self._keeps_modes
 
     def name_rules(self) -> capabilities.NameRules | None:
-        """Return how the file system treats names that differ little, None if that cannot be tested."""
+        """Return how the file system treats names that differ only in case or form, or None if it cannot be tested."""
         with suppress(OSError):
             return capabilities.name_rules(self._nearest_directory())
         return None
@@ -265,10 +265,10 @@ class Volume(AtomicChanges):
             self._require_one_file_system(directory)
 
     def _require_one_file_system(self, directory: Path) -> None:
-        """Raise `OSError` if nothing can be renamed into the directory, because it is a mount of its own.
+        """Raise `OSError` if nothing can be renamed into the directory, because it is a separate mount.
 
-        Renaming a file that does not exist tests this without changing anything: the mounts are compared first, so that
-        two mounts of one file system are noticed, too.
+        Renaming a file that does not exist tests this without changing anything. The kernel compares the mounts first,
+        so that two mounts of one file system are also detected.
         """
         try:
             os.rename(temp_path(self.root, "probe"), temp_path(directory, "probe"))
@@ -288,7 +288,7 @@ class Volume(AtomicChanges):
 
         Everything is synced to disk before the renames. A pack that a concurrent run has already published counts as
         success. A pack whose manifest is missing is replaced, because its content is unknown. `is_whole` is called last
-        and returns True if the tree in staging is still the verified one; otherwise it is not published. Raises
+        and returns True if the tree in staging is still the verified one; otherwise the tree is not published. Raises
         `VolumeError`: the pack is no longer in staging.
         """
         staging, pack = self.staging_path(ref, digest), self.pack_path(ref)
@@ -319,7 +319,7 @@ class Volume(AtomicChanges):
                 self.remove_atomically(spool_path_of(path))
 
     def _replace_tree(self, new: Path, old: Path) -> None:
-        """Replace a tree that has no manifest and may be in use; in two steps if two names cannot be exchanged."""
+        """Replace a tree that has no manifest and may be in use. Takes two steps if two names cannot be exchanged."""
         try:
             if not exchange(new, old):
                 self.remove_atomically(old)

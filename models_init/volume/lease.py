@@ -39,7 +39,7 @@ def leased_packs(volume: Volume, packs: Sequence[PackRef]) -> Iterator[list[int]
     """
     _require_installed(volume, packs)
     with _leased({volume.manifest_path(ref): str(ref) for ref in packs}) as descriptors:
-        _require_installed(volume, packs)  # a prune that was killed may have left the manifest only
+        _require_installed(volume, packs)  # a prune that was killed may have left only the manifest
         yield descriptors
 
 
@@ -55,7 +55,7 @@ def exec_with_lease(descriptors: Sequence[int], program: tuple[str, ...]) -> NoR
 
 @contextmanager
 def _leased(subjects: dict[Path, str]) -> Iterator[list[int]]:
-    """Lock each file; `subjects` describes for messages what it stands for."""
+    """Lock each file of `subjects`, which maps files to descriptions for messages."""
     with ExitStack() as stack:
         descriptors = []
         for path, subject in subjects.items():

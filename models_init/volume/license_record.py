@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class LicenseRecord:
     """The license of the last run.
 
-    `since` is an ISO 8601 time in UTC, `previous` is the SHA-256 of the license before or empty.
+    `since` is an ISO 8601 time in UTC; `previous` is the SHA-256 of the previous license, or empty.
     """
 
     sha256: str
@@ -43,7 +43,7 @@ def read(volume: Volume) -> LicenseRecord | None:
 def update(volume: Volume, sha256: str) -> LicenseRecord | None:
     """Record the license if it differs from the recorded one; return the record that it replaces, if any.
 
-    A volume that cannot be written keeps its record: this must not fail a run.
+    If the volume cannot be written, the old record stays: a run must not fail because of the record.
     """
     before = read(volume)
     if before and before.sha256 == sha256:

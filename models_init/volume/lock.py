@@ -38,9 +38,9 @@ def flock(descriptor: int, operation: int) -> bool:
 
 
 def flock_if_possible(descriptor: int, operation: int) -> bool:
-    """Do the same, and return True also if the lock server of a network file system does not answer (ENOLCK).
+    """Lock as `flock` does; also return True if the lock server of a network file system does not answer (ENOLCK).
 
-    Not for leases: they are locks of others, which may exist on the server. Raises `OSError`.
+    Do not use it for leases: they are locks of other processes, which may exist on that server. Raises `OSError`.
     """
     try:
         return flock(descriptor, operation)
@@ -129,7 +129,7 @@ class Lock:
     def is_held(self) -> bool:
         """Return True if another process holds the lock.
 
-        Never creates the file. A concurrent `take` may fail once and has to retry.
+        Never creates the file. A concurrent `take` may fail because of this check and must then be repeated.
         """
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)

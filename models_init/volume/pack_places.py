@@ -1,4 +1,4 @@
-"""Detect directories of other users in the places of packs, before anything is fetched."""
+"""Detect directories of other users at the paths of packs, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def require_places(volume: Volume, packs: Iterable[PackRef]) -> None:
 
 
 def _changed_directories(volume: Volume, ref: PackRef) -> Iterator[Path]:
-    """Yield the existing directories that publishing the pack changes; an empty one in its place is only replaced.
+    """Yield the existing directories that publishing the pack changes.
 
-    A symbolic link in place of a directory ends the list: publishing reports it.
+    An empty directory at the pack's path is not among them, because it is only replaced. A symbolic link in place of a
+    directory ends the list, because publishing reports it.
     """
     pack = volume.pack_path(ref)
     for directory in (pack.parent.parent, pack.parent):

@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrunedItem:
-    """One decision, and the bytes that it frees (hard links considered)."""
+    """One decision, and the bytes that it frees, taking hard links into account."""
 
     verdict: RetentionDecision
     freed: int
 
 
 def prune(volume: Volume, wanted: Collection[PackRef] | None, keep: int, *, dry_run: bool) -> list[PrunedItem]:
-    """Decide about everything on the volume and remove what is not needed, unless `dry_run`.
+    """Decide which items on the volume are needed, and remove the others, unless `dry_run`.
 
     The caller holds the lock on the volume. A killed run leaves nothing half-removed that counts as complete. Raises
-    `DamagedError`: `current` is a directory or links to an incomplete release, so that its needs are unknown.
+    `DamagedError`: `current` is a directory or links to an incomplete release, so that the needed packs are unknown.
     """
     require_link(volume)
     if volume.current_name() and not volume.current():
         raise DamagedError("the current release is incomplete; run without an action to repair it, then prune")
     with volume_errors(volume.root):
-        with ExitStack() as leases:  # kept until everything is hidden; an activation waits for that
+        with ExitStack() as leases:  # held until everything is hidden; an activation waits for that
 
             def is_in_use(path: Path) -> bool:
                 return not leases.enter_context(_without_lease(path))
@@ -90,11 +90,11 @@ def _inventory(volume: Volume, wanted: Collection[PackRef] | None) -> VolumeInve
 
 @contextmanager
 def _without_lease(path: Path) -> Iterator[bool]:
-    """Yield True if no reader holds a lease by this record or manifest; new ones are blocked within the block."""
+    """Yield True if no reader holds a lease on this record or manifest; new leases wait until the block ends."""
     descriptor = -1
     try:
         with suppress(FileNotFoundError, IsADirectoryError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS: needs write access
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # an exclusive lock on NFS needs write access
         yield descriptor < 0 or _is_free(descriptor)
     finally:
         if descriptor >= 0:
@@ -129,7 +129,7 @@ def _paths(volume: Volume, verdict: RetentionDecision) -> list[Path]:
 
 
 def _hide_public(volume: Volume, verdict: RetentionDecision) -> list[Path]:
-    """Take away the public name of a release, pack or manifest; return the paths to remove."""
+    """Remove the public name of a release, pack or manifest; return the paths to remove."""
     path = _path(volume, verdict)
     with suppress(OSError):  # another user's directory could not be renamed
         if is_empty(path):
@@ -162,11 +162,11 @@ def _is_in_a_release(volume: Volume, ref: PackRef) -> bool:
 
 
 def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[], bool]) -> list[Path]:
-    """Take away the public name of a file or tree; return the paths to remove, none if it is needed by now.
+    """Remove the public name of a file or tree; return the paths to remove, or none if it is needed again.
 
-    Without working locks, an install may have come to need it after the decision. A directory from a lower layer of
-    overlayfs cannot be renamed: then its `record` is, without which it does not count as installed, and the directory
-    is removed in place.
+    Without working locks, an install may have started to need it after the decision. A directory from a lower layer of
+    overlayfs cannot be renamed. In that case its `record` is renamed, without which it does not count as installed,
+    and the directory is removed in place.
     """
     trash = temp_path(volume.staging, "trash")
     document = _content(record)
@@ -183,7 +183,7 @@ def _take_away(volume: Volume, path: Path, record: Path, is_needed: Callable[[],
 
 
 def _put_back(trash: Path, public: Path) -> bool:
-    """Give back the public name; return False if the install has created it again."""
+    """Restore the public name; return False if the install has created it again."""
     try:
         os.rename(trash, public)
     except OSError:
@@ -193,7 +193,7 @@ def _put_back(trash: Path, public: Path) -> bool:
 
 
 def _content(record: Path) -> bytes:
-    """Return the content of a record or manifest; empty if there is none."""
+    """Return the content of a record or manifest, or no bytes if there is none."""
     try:
         return record.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

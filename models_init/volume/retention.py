@@ -15,7 +15,7 @@ YOUNG = 60.0
 """Seconds for which a temporary name is kept: without working locks, another run may be using it."""
 
 STAGED_KEPT = 7 * 24 * 3600.0
-"""Seconds for which a staged release is kept. The last ones are kept longer: one more than are kept for rollback."""
+"""Seconds for which a staged release is kept. The last ones, one more than are kept for rollback, are kept longer."""
 
 ROLLED_BACK = "was rolled back; kept so that --activate can return to it"
 
@@ -26,9 +26,9 @@ class VolumeInventory:
 
     `releases` maps the id of each complete release to its packs, in rollback order; `rolled_back_from` is the release
     that the operator rolled back from; `unfinished` are incomplete releases; `in_use` are releases, and `packs_in_use`
-    packs, on which readers hold a lease; `wanted` are the packs that the environment names, None if it names none;
-    `leftovers` are temporary files with their ages in seconds. `not_activated` are releases that were staged and not
-    activated since, with the seconds since then, the last one at the end.
+    packs, on which readers hold a lease; `wanted` are the packs that the environment names, or None if it names none;
+    `leftovers` are temporary files with their ages in seconds. `not_activated` maps the releases that were staged and
+    not activated since to the seconds since staging, the last staged one at the end.
     """
 
     current: str | None
@@ -57,7 +57,7 @@ class RetentionDecision:
 
 
 def decide(inventory: VolumeInventory, keep: int) -> list[RetentionDecision]:
-    """Decide about every item, in the order in which items must be removed.
+    """Return the decision about each item, in the order in which items must be removed.
 
     `keep` is the number of releases to keep for rollback.
     """
@@ -101,8 +101,8 @@ def _releases(inventory: VolumeInventory, keep: int) -> Iterator[RetentionDecisi
 def _kept_staged(inventory: VolumeInventory, keep: int) -> Iterator[str]:
     """Yield the staged releases to keep.
 
-    Where readers use packs and not `current`, no release is ever activated, and the last but one staged is the target
-    of a rollback.
+    If readers use packs instead of `current`, no release is ever activated, and the target of a rollback is the
+    second-to-last staged release.
     """
     yield from [*inventory.not_activated][-keep - 1 :]
     yield from (name for name, age in inventory.not_activated.items() if age < STAGED_KEPT)

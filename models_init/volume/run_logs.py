@@ -1,6 +1,7 @@
 """Keep the logs of the last runs on the volume: one file of JSON lines for each run, below `logs/`.
 
-A removed container takes its log with it; the volume stays. The files are advisory only: nothing reads them but people.
+The log of a container is lost when the container is removed, but the volume is kept. The files are advisory only: no
+program depends on them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def create(root: Path) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o644, dir_fd=directory)
         for old in _names(os.listdir(directory))[:-KEPT_RUNS]:
-            with suppress(OSError):  # a concurrent run was faster
+            with suppress(OSError):  # a concurrent run has already removed it
                 os.unlink(old, dir_fd=directory)
         return descriptor
     finally:
@@ -42,7 +43,7 @@ def create(root: Path) -> int:
 
 
 def recent(root: Path) -> list[Path]:
-    """Return the logs of the last runs, oldest first; none if there is no such directory."""
+    """Return the logs of the last runs, oldest first, or none if there is no such directory."""
     directory = root / "logs"
     try:
         return [directory / name for name in _names(os.listdir(directory)) if not (directory / name).is_symlink()]

@@ -18,7 +18,7 @@ _VALID = re.compile(r"[0-9a-f]{32}\n")
 
 
 def site_id(volume: Volume) -> str:
-    """Return the id of a prepared volume; create it if there is none or an invalid one. Raises `VolumeError`."""
+    """Return the id of a prepared volume; create it if it is missing or invalid. Raises `VolumeError`."""
     path = volume.root / "releases" / ".site-id"
     with volume_errors(volume.root):
         try:

@@ -42,8 +42,8 @@ class Staging:
     """The directory `root`, which becomes the tree described by `manifest`.
 
     `pages` is called for all file data. `keeps_modes` returns False if the file system does not store permission bits,
-    which are then ignored; it is called only if they differ. Only verified bytes are written, each at its final offset,
-    so that two runs can work on the same directory safely.
+    which are then ignored; it is called only if bits differ from the expected ones. Only verified bytes are written,
+    each at its final offset, so that two runs can work on the same directory safely.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Staging:
         self._descriptor = -1  # of the directory; kept open so that its inode number is not reused
 
     def exists(self) -> bool:
-        """Return True if an earlier run left a usable tree; one with links in place of directories is not."""
+        """Return True if an earlier run left a usable tree. A tree with links in place of directories is not usable."""
         if not self.root.is_dir() or _has_directory_symlink(self._root):
             return False
         with volume_errors(self.root), suppress(FileNotFoundError):
@@ -73,7 +73,7 @@ class Staging:
         return disk_usage(self.root)
 
     def sound(self, wanted: Sequence[Placement]) -> list[Placement]:
-        """Read these chunks from staging and return those that verify. Blocks: for worker threads."""
+        """Read these chunks from staging and return those that verify. Blocks; call it in a worker thread."""
         with volume_errors(self.root):
             found = chunk_io.sound(self._root, wanted)
             for placement in found:
@@ -83,7 +83,7 @@ class Staging:
     def prepare(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
         """Remove everything that is not in the manifest; create directories and empty files.
 
-        Blocks: for worker threads.
+        Blocks; call it in a worker thread.
         """
         with volume_errors(self.root):
             if self.root.is_symlink():
@@ -97,10 +97,10 @@ class Staging:
                     chunk_io.allocate(self._root, file)
 
     def allocate(self, missing: Sequence[Placement], copies: Sequence[Copy]) -> None:
-        """Create files with their full size, so that a full disk is noticed early; some chunks may already exist.
+        """Create files with their full size, so that a full disk is detected early; some chunks may already exist.
 
-        A file of one chunk is created when the chunk is written, which is a single step anyway. Blocks: for worker
-        threads.
+        A file of one chunk is created when the chunk is written, because that is only one step. Blocks; call it in a
+        worker thread.
         """
         with volume_errors(self.root):
             grown = _files_to_write(missing, copies, least=2)
@@ -125,7 +125,10 @@ class Staging:
             return True
 
     def copy(self, copies: Sequence[Copy]) -> list[Placement]:
-        """Copy chunks from where they are expected; return those that do not verify. Blocks: for worker threads."""
+        """Copy chunks from their expected places; return those that do not verify.
+
+        Blocks; call it in a worker thread.
+        """
         wrong = []
         with volume_errors(self.root):
             for copy in copies:
@@ -138,7 +141,7 @@ class Staging:
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
         """Verify and write the chunks of a batch from its bytes `data` of the archive; return the wrong ones.
 
-        Blocks: for worker threads.
+        Blocks; call it in a worker thread.
         """
         wrong, small = [], 0
         with volume_errors(self.root):
@@ -158,7 +161,7 @@ class Staging:
     def is_as_prepared(self) -> bool:
         """Return True if the directory is still the one that was inspected and prepared.
 
-        A concurrent run may have removed it with everything written to it, and another run may have created it again.
+        A concurrent run may have removed it with all its content, and another run may have created it again.
         """
         try:
             return os.path.samestat(os.lstat(self._root), os.fstat(self._descriptor))
@@ -166,7 +169,7 @@ class Staging:
             return False
 
     def complete(self) -> None:
-        """Finish writing: the tree is complete. Blocks: for worker threads."""
+        """Finish writing: the tree is complete. Blocks; call it in a worker thread."""
         with volume_errors(self.root):
             self._pages.complete(self._root)
 
@@ -238,7 +241,7 @@ class Staging:
 
 
 def staging_progress(path: Path, ref: PackRef) -> tuple[int, int | None]:
-    """Return the bytes that a staging directory holds, and those that the pack will have; None if that is unknown.
+    """Return the bytes in a staging directory, and the bytes of the complete pack, or None if they are unknown.
 
     For an opaque archive both are bytes of the archive. The bytes are not verified.
     """
@@ -253,13 +256,13 @@ def staging_progress(path: Path, ref: PackRef) -> tuple[int, int | None]:
 
 
 def _files_to_write(missing: Sequence[Placement], copies: Sequence[Copy], least: int = 1) -> set[str]:
-    """Return the files of at least `least` chunks of which any chunk is still to be written."""
+    """Return the files with at least `least` chunks that have any chunk still to be written."""
     written = (*missing, *(copy.placement for copy in copies)) if copies else missing
     return {placement.file.path for placement in written if len(placement.file.chunks) >= least}
 
 
 def _has_directory_symlink(root: str) -> bool:
-    """Return True if the tree is, or contains, a link to a directory: its target would be lost with the link."""
+    """Return True if the tree is or contains a link to a directory; removing the link would lose its target."""
     return os.path.islink(root) or any(
         os.path.islink(f"{directory}/{name}")
         for directory, subdirectories, _ in os.walk(root)

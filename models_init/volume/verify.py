@@ -36,8 +36,8 @@ _NEEDS_BYTES = {"missing", "type", "size", "bytes"}
 class Damage:
     """One difference from the published state.
 
-    `kind` is manifest, record, link, missing, type, size, mode, bytes or extra; `where` names the pack or the release,
-    and `path` is relative to it; `detail` is for people.
+    `kind` is manifest, record, link, missing, type, size, mode, bytes or extra. `where` names the pack or the release,
+    and `path` is relative to it. `detail` is a readable description.
     """
 
     where: str
@@ -152,7 +152,7 @@ def _scan(root: Path) -> dict[str, os.stat_result]:
 def _modes_are_fixed(volume: Volume, found: Mapping[str, os.stat_result]) -> bool:
     """Return True if the file system does not store modes.
 
-    On a volume that is not writable, this is assumed if files and directories have the same mode, which lets everybody
+    On a volume that is not writable, this is assumed if all files and directories have the same mode and everybody may
     read them.
     """
     keeps_modes = volume.keeps_modes()
