@@ -131,7 +131,7 @@ class PlatformLicense(BaseModel):
 
 
 def language_code(text: str) -> str:
-    """Return a language code as pack names spell it: `nl_NL` becomes `nl-nl`."""
+    """Return a language code in the form that pack names use: `nl_NL` becomes `nl-nl`."""
     return text.strip().lower().replace("_", "-")
 
 

@@ -105,7 +105,7 @@ def lacks_container(url: str) -> bool:
 
 
 def is_azure(url: str) -> bool:
-    """Return True if the URL's host is that of a storage account in a public or national Azure cloud."""
+    """Return True if the URL's host is a storage account in a public or national Azure cloud."""
     return ".blob.core." in urlsplit(url).netloc
 
 

@@ -51,7 +51,7 @@ def mode(file: File) -> int:
 
 
 def permissions(status: os.stat_result) -> int:
-    """Return the permission bits, without those that Kubernetes adds.
+    """Return the permission bits, without the bits that Kubernetes adds.
 
     For a pod with an fsGroup, Kubernetes adds setgid and group write to all files of a volume at each start.
     """

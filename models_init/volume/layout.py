@@ -191,7 +191,7 @@ class Volume(AtomicChanges):
             return self.manifest_path(ref).is_file() and self._has_content(ref)
 
     def missing(self, packs: Iterable[PackRef]) -> list[PackRef]:
-        """Return those of the packs that are not installed."""
+        """Return the packs that are not installed."""
         return [ref for ref in packs if not self.is_installed(ref)]
 
     def _has_content(self, ref: PackRef) -> bool:
@@ -253,7 +253,7 @@ class Volume(AtomicChanges):
     def make_parts(self) -> None:
         """Create the directories below the root.
 
-        Raises `OSError`, also if one of them is a symbolic link or on another file system.
+        Raises `OSError`, including if one of them is a symbolic link or on another file system.
         """
         for directory in self.parts():
             make_directory(directory)

@@ -57,7 +57,7 @@ class ContainerAccess:
     """Access to a container. `read_token` returns the text of the newest token each time it is called.
 
     Without `read_token`, requests have no token. Without `renewal`, a refused token is a permanent error unless a newer
-    one is available immediately. `setting` is the setting that holds the URL, for messages.
+    one is available immediately. `setting` is the setting that contains the URL, for messages.
     """
 
     url: str

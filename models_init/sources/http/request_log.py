@@ -18,7 +18,7 @@ LOCAL_PORT: ContextVar[int] = ContextVar("local_port", default=0)
 class RequestRecord:
     """A request that has ended; `received` counts bytes of the body, `connection` is the local port (0: none).
 
-    `status` is 0 if there was no response; `error` then says why.
+    `status` is 0 if there was no response; `error` then contains the reason.
     """
 
     method: str

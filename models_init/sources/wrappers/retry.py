@@ -92,7 +92,7 @@ class RetryObserver(Protocol):
         """Record a retry, before its wait."""
 
     def recovered(self) -> None:
-        """Record that the source answers again: the first success or byte after a retry."""
+        """Record that the source responds again: the first success or byte after a retry."""
 
 
 class NullRetryObserver:
@@ -307,7 +307,7 @@ class _RetryLoop:
         return since
 
     def _progress_before(self, error: UnavailableError) -> float:
-        """Return the time of the last progress: that of any request if the service is overloaded, else of this one."""
+        """Return the time of the last progress of this request, or of any request if the service is overloaded."""
         return max(self._last_progress, self._gate.answered_at) if error.overloaded else self._last_progress
 
     def _left(self, error: UnavailableError) -> float:
