@@ -1,4 +1,4 @@
-"""Check whether mirrors answer and have the archives. A mirror that does not is a warning: there are other sources."""
+"""Check whether mirrors respond and have the archives. A failure is a warning, because there are other sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CheckedMirror(NamedTuple):
 
 
 class CheckedSources(NamedTuple):
-    """The sources of an install: the probe of the origin, None if that is unknown, and the mirrors.
+    """The sources of an install: the probe of the origin (None if the origin is unknown) and the mirrors.
 
     If manifests are signed, the mirrors can replace the origin.
     """

@@ -66,7 +66,7 @@ _CLOCK_WIDTH, _LEVEL_WIDTH = len("23:59:59 "), 7
 
 
 def _write_folded(write: Callable[[str], object], terminal: Terminal, text: str) -> None:
-    """Write a line in the width of the terminal: continued below the event, with the level in its color."""
+    """Fold a line to the width of the terminal, indent its continuation lines, and color the level."""
     clock, level, rest = text[:_CLOCK_WIDTH], text[_CLOCK_WIDTH:][:_LEVEL_WIDTH], text[_CLOCK_WIDTH + _LEVEL_WIDTH :]
     room = max(terminal.width() - _CLOCK_WIDTH, _CLOCK_WIDTH)
     lines = [
@@ -82,7 +82,7 @@ class _LineLogger:
     """Passes lines rendered by structlog to `write`.
 
     structlog's `WriteLogger` holds a lock. A warning that the garbage collector triggers while the lock is held is
-    logged by the same thread, which would wait for it forever.
+    logged by the same thread, which would then wait for the lock forever.
     """
 
     def __init__(self, write: Callable[[str], object]) -> None:
