@@ -1,4 +1,4 @@
-"""Know when the token expires, and warn if that is before the fetch ends (observer decorator)."""
+"""Determine when the token expires, and warn if that is before the fetch ends (observer decorator)."""
 
 from __future__ import annotations
 
