@@ -1,6 +1,6 @@
 """Compile every module that the program can import, including Python's own, to the directory of `-X pycache_prefix`.
 
-Public Python images contain no compiled modules, and the root of an init container is read-only: without this, each
+Public Python images contain no compiled modules, and the root of an init container is read-only. Without this, each
 start would compile them, which takes half a second with nothing to do and two seconds with work. The files contain no
 time and are never compared with their source, so the same sources give the same bytes.
 """

@@ -73,11 +73,11 @@ class ArchiveInstall:
     async def fetch_and_unpack(self, fetcher: Fetcher) -> Resolved:
         """Create the tree in staging, and the derived manifest that identifies the pack on the volume.
 
-        Parts stored by an earlier run are reused. If the digest of the archive is then wrong, its parts, or those of
-        its wrong layers, are fetched again, from each server of the source in turn. Nothing is moved to the staging
-        path until the whole archive is verified. Raises `WrongBytesError`: the archive is wrong again. Raises
-        `ArchiveError`: the archive is the published one, but not a valid pack. Raises the errors of the source and the
-        volume.
+        Parts stored by an earlier run are reused. If the digest of the archive is then wrong, its parts (of an image,
+        the parts of the wrong layers) are fetched again, from each server of the source in turn. Nothing is moved to
+        the staging path until the whole archive is verified. Raises `WrongBytesError`: the archive is wrong again.
+        Raises `ArchiveError`: the archive is the published one, but not a valid pack. Raises the errors of the source
+        and the volume.
         """
         workers, archive = fetcher.workers, self.published.manifest.archive
         installed = await workers.run(self._installed_layers)

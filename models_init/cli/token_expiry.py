@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models_init.cli.settings import Settings
     from models_init.core.events import Observer
 
-_FIRST_CHECK, _CHECK_INTERVAL = 3.0, 10.0  # seconds; an earlier rate is that of the slow start
+_FIRST_CHECK, _CHECK_INTERVAL = 3.0, 10.0  # seconds; the rate is too low before, during the slow start
 
 
 def token_expires(settings: Settings) -> datetime | None:

@@ -41,7 +41,7 @@ class CheckedSources(NamedTuple):
 
 
 async def check_mirrors(mirrors: Sequence[CheckedMirror], packs: Sequence[Resolved], found: CheckReport) -> None:
-    """Report on each mirror; `packs` are those to fetch, as far as their manifests are known."""
+    """Report on each mirror; `packs` are the packs to fetch whose manifests are known."""
     outcomes = await each(lambda mirror: _check(mirror, packs), mirrors)
     for number, (mirror, (is_good, text)) in enumerate(zip(mirrors, outcomes, strict=True), 1):
         report = found.ok if is_good else found.warn

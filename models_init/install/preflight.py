@@ -40,7 +40,7 @@ _SOON = timedelta(days=1)
 
 @dataclass(slots=True)
 class PreflightReport:
-    """The findings and the figures behind them, as far as known; sizes in bytes, times in seconds.
+    """The findings and the known figures behind them; sizes in bytes, times in seconds.
 
     `up_to_date` is the current release if a run would have nothing to do.
     """

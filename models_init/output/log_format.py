@@ -1,11 +1,11 @@
 """Render events as log lines through structlog: text for people, JSON for collectors.
 
-A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON; in
-text the unit moves from the name to the value: `total=4.0GiB`.
+A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON. In
+text, the unit moves from the name to the value: `total=4.0GiB`.
 
 The fact `exc_info` (an exception) becomes a traceback, at level debug only. The name `exception` is reserved for it in
-JSON; in text `exception` and `stack` are reserved, so that other facts of these names are written as `exception_` and
-`stack_`.
+JSON. In text, the names `exception` and `stack` are reserved; other facts of these names are written as `exception_`
+and `stack_`.
 
 Importing this module imports structlog (0.13 s), so import it only when there is something to log.
 """

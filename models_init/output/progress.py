@@ -84,8 +84,8 @@ class EventLogger:
     def write(self, name: str, facts: dict[str, object]) -> None:
         """Log any event; the fact `level` (one of `LEVELS`) sets its level, by default info.
 
-        Importing structlog may itself write to stderr, which leads back to this method; such events, and events of
-        other threads during the import, are logged when the import is done.
+        Importing structlog may itself write to stderr, which calls this method again. Such events, and events of other
+        threads during the import, are logged when the import is done.
         """
         self._waiting.append((name, facts))
         if self._opening:

@@ -21,7 +21,7 @@ GRACE_SECONDS = 1.0
 class StreamWriter:
     """Writes in a separate thread, so that a full pipe (or Ctrl-S) blocks neither the downloads nor the exit.
 
-    It is file-like as far as tqdm needs. Errors of the stream are ignored.
+    It has the methods of a file that tqdm needs. Errors of the stream are ignored.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

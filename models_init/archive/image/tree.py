@@ -41,7 +41,7 @@ class ChangedFileError(Exception):
 class Node:
     """An entry of the image; `layer` is the number of the last layer that contains it.
 
-    `children` is None except for directories; `file` describes a file, with its path on the volume; `target` is the
+    `children` is None except for directories. `file` describes a file, with its path on the volume. `target` is the
     target of a symbolic link, or a description of an entry of the kind `OTHER`.
     """
 

@@ -1,6 +1,6 @@
 """Cut two versions of a pack again at several chunk sizes, and compute what an upgrade would fetch with each.
 
-Reads both archives. Only chunks that the old version lacks are compressed; the compressed size of the others is
+Reads both archives. Only chunks that the old version lacks are compressed. The compressed size of the others is
 estimated from the published archive, because only the length of the manifest depends on it.
 """
 
