@@ -2,7 +2,7 @@
 
 python scripts/architecture.py [--check]     scripts/architecture calls it
 
-Each layer shows the first sentence of the package's docstring and its modules. Needs the standard library only.
+Each layer shows the first paragraph of the package's docstring and its modules. Needs the standard library only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _STYLE = """
 
 @dataclass(frozen=True)
 class Layer:
-    """A package or module at the top level: its name, what its docstring says first, its modules."""
+    """A package or module at the top level: its name, the first paragraph of its docstring, its modules."""
 
     name: str
     summary: list[str]
@@ -57,7 +57,7 @@ class Layer:
 
 
 def main() -> int:
-    """Return 1 if the diagram is to be checked and is stale."""
+    """Return 1 if `--check` finds the diagram stale."""
     parser = argparse.ArgumentParser(description="Draw the packages and their import order.")
     parser.add_argument("--check", action="store_true", help="fail if docs/plots/architecture.svg is stale")
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def _layer_names() -> list[str]:
-    """The layers of the contract for the whole program, top to bottom."""
+    """Return the layers of the contract for the whole program, top to bottom."""
     contracts = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     for contract in contracts:
         if contract["type"] == "layers" and contract["containers"] == [_PACKAGE]:
@@ -94,7 +94,7 @@ def _layer(name: str) -> Layer:
 
 
 def _modules(package: Path) -> list[str]:
-    """The names of modules and subpackages; the latter end with a slash."""
+    """Return the names of modules and subpackages; the latter end with a slash."""
     modules = [path.stem for path in package.glob("*.py") if path.stem != "__init__"]
     subpackages = [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
     return sorted(modules) + sorted(subpackages)
@@ -121,7 +121,7 @@ def _drawn(layers: list[Layer]) -> str:
 
 
 def _arrow(height: int) -> list[str]:
-    """An arrow from top to bottom, left of the boxes: the direction of imports."""
+    """Return an arrow from top to bottom, left of the boxes: the direction of imports."""
     x, end = _MARGIN + _ARROW // 2, height - _MARGIN
     turned = f"translate({x - 8} {height // 2}) rotate(-90)"
     return [

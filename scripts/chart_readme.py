@@ -71,7 +71,7 @@ def values(text: str) -> Iterator[Value]:
 
 
 def _extended(comment: list[str], text: str) -> list[str]:
-    """Return the comment with one more line; lines before `--` do not belong to it."""
+    """Return the comment with one more line; lines before `--` are not part of it."""
     if text.startswith("-- "):
         return [text.removeprefix("-- ")]
     return [*comment, text] if comment else []
@@ -91,7 +91,7 @@ def _table() -> str:
 
 
 def main() -> int:
-    """Return 1 if the README is to be checked and does not have the table."""
+    """Return 1 if `--check` finds an outdated table in the README."""
     parser = argparse.ArgumentParser(description="Print the table of the chart's values.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", action="store_true", help="write it into the chart's README.md")

@@ -1,4 +1,4 @@
-"""Prints the table of settings for docs/operations.md, writes it there, or checks it.
+"""Print the table of settings for docs/operations.md, write it there, or check it.
 
 python scripts/settings_table.py [--write | --check]     scripts/settings-table calls it
 """
@@ -17,7 +17,7 @@ _END = "<!-- /settings -->\n"
 
 
 def main() -> int:
-    """Return 1 if the page is to be checked and does not have the table."""
+    """Return 1 if `--check` finds an outdated table in the page."""
     parser = argparse.ArgumentParser(description="Print the table of settings.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", action="store_true", help="write it into docs/operations.md")

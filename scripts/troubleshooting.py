@@ -7,10 +7,10 @@ The code is parsed, not run. A text is part of a list for one of these reasons:
 - It is the text of an error of models_init/core/errors.py or of a subclass: in the list of its exit code.
 - It is the name of a log event: in the list of log events.
 - It is a text of the license checks, a failure or a warning: in the list of exit code 23.
-- It is any other text of at least two words that is not a docstring or help: a reason that is filled into a message, a
-  finding of `--check` or a result. So a message cannot be missing, whatever way it takes to the user.
+- It is any other text of at least two words that is not a docstring or help: a reason inserted into a message, a
+  finding of `--check` or a result. Therefore no message is missing, however it reaches the user.
 
-`<name>` stands for what the program fills in, `[text]` for text that is not always present.
+`<name>` stands for a value that the program inserts, `[text]` for text that is not always present.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _CHECK_MODULES = re.compile(r"install/(check_report|preflight|volume_checks)")
 _LICENSE_MODULES = re.compile(r"install/license_checks|formats/license")
 
 _NAMES = {"geteuid": "user id", "strerror": "reason"}
-"""Placeholders for expressions whose names would not help a reader."""
+"""Placeholders for expressions whose names mean nothing to a reader."""
 
 
 @dataclass(frozen=True, order=True)
@@ -173,7 +173,7 @@ class Reader:
                     yield Message(group, module.name, text)
 
     def _text(self, node: ast.expr, module: Module, used: set[ast.AST]) -> str:
-        """Return the text that an expression has as a message, with placeholders."""
+        """Return the message text of an expression, with placeholders."""
         used.add(node)
         match node:
             case ast.Constant(value=str(text)):
@@ -204,7 +204,7 @@ def _exit_codes(modules: Iterable[Module]) -> dict[str, str]:
     """Return the exit code of each error class by name."""
     classes = {node.name: node for module in modules for node in module.tree.body if isinstance(node, ast.ClassDef)}
     codes: dict[str, str] = {}
-    for _ in classes:  # at most so many levels of inheritance
+    for _ in classes:  # there are at most this many levels of inheritance
         for name, node in classes.items():
             own = dict(_assigned(node.body)).get("exit_code")
             inherited = [codes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in codes]
@@ -269,7 +269,7 @@ def _placeholder(node: ast.expr) -> str:
 
 
 def _name(node: ast.expr) -> str:
-    """Return the most telling name in an expression."""
+    """Return the most descriptive name in an expression."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -292,7 +292,7 @@ def _tables(messages: Iterable[Message]) -> dict[str, str]:
 
 
 def _filled(page: str, tables: Mapping[str, str]) -> str:
-    """Return the page with fresh lists; each list must have its place in the page, and the reverse."""
+    """Return the page with fresh lists; each list must have a section in the page, and each section a list."""
     head, *sections = _BEGIN.split(page)
     groups = sections[::2]
     if lost := {*tables} ^ {*groups}:
@@ -309,7 +309,7 @@ def _filled(page: str, tables: Mapping[str, str]) -> str:
 
 
 def main() -> int:
-    """Return 1 if the page is to be checked and lacks a message."""
+    """Return 1 if `--check` finds outdated lists in the page."""
     parser = argparse.ArgumentParser(description="Print every message of the package by exit code.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", action="store_true", help="write the lists into docs/troubleshooting.md")

@@ -19,7 +19,7 @@ _GZIP_ONLY = 16 + zlib.MAX_WBITS  # zlib's number for a gzip header and trailer
 
 
 class Readable(Protocol):
-    """A stream of bytes; an empty result, and only that, marks its end."""
+    """A stream of bytes; only an empty result marks its end."""
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` of the next bytes; fewer if no more are available yet."""

@@ -1,9 +1,9 @@
-"""Define the error for unusable archives; its text continues a sentence about the archive."""
+"""Define the error for unusable archives; its text completes a sentence whose subject is the archive."""
 
 
 class BadArchiveError(Exception):
-    """The archive breaks a rule.
+    """The archive is not valid.
 
-    Internal: reported to users as `ArchiveError` once the archive's digest has shown that the publisher and not the
-    transfer is at fault.
+    Internal: users get an `ArchiveError` instead if the archive's digest is correct, because then the publisher and not
+    the transfer is at fault.
     """

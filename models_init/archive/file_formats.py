@@ -22,7 +22,7 @@ _SIGNATURES = (
     (b"hsqs", "a SquashFS image"),
     (b"version https://git-lfs.github.com/", "a Git LFS pointer instead of the file"),
 )
-"""Signatures of binary formats, as `file(1)` has them."""
+"""Signatures of binary formats, as `file(1)` uses them."""
 
 _TEXT_SIGNATURES = (
     (b"<!doctype html", "an HTML page"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models_init.formats.ordinary_image import OrdinaryImage
 
 CHUNK_SIZE = MIB
-"""Decompressed bytes of a chunk: the same as in `models-pack build`, so that a later version built with it shares
+"""Decompressed bytes of a chunk: the size that `models-pack build` uses, so that a later version built with it shares
 chunks."""
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -63,7 +63,7 @@ class _ChunkHasher:
 
 
 class FileHasher:
-    """Hashes a file while its content passes through."""
+    """Hashes the content of a file while the caller reads it."""
 
     def __init__(self, entry: TarEntry) -> None:
         self._entry = entry
@@ -76,7 +76,7 @@ class FileHasher:
             yield piece
 
     def record(self) -> FileRecord:
-        """Return the record of the file, whose content has been read."""
+        """Return the record of the file, after its content has been read."""
         entry, chunks = self._entry, self._chunks
         return FileRecord(entry.path, entry.size, entry.executable, chunks.whole, bytes(chunks.chunks))
 
@@ -89,7 +89,7 @@ class ManifestBuilder:
         self._directories: list[str] = []
 
     def record(self, entry: TarEntry) -> Iterator[memoryview]:
-        """Record an entry while passing its content through."""
+        """Record an entry and yield its content."""
         if entry.is_directory:
             self.add_directory(entry.path)
             return
@@ -112,11 +112,11 @@ class ManifestBuilder:
 
     @property
     def entries(self) -> int:
-        """Return the number of files and directories, including directories that only paths imply."""
+        """Return the number of files and directories, including implied parent directories."""
         return len(self.paths())
 
     def paths(self) -> set[str]:
-        """Return the paths of all files and directories, including directories that only paths imply."""
+        """Return the paths of all files and directories, including implied parent directories."""
         listed = {*(file.path for file in self._files), *self._directories}
         return listed | _directories(listed)
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from models_init.formats.ordinary_image import OrdinaryImage
 
 RATIO = 64
-"""Largest accepted ratio of unpacked to archive size if the manifest does not state the unpacked size. Text, which
-compresses best of the contents of models, grows eightfold from `zstd -19`; archive bombs start at a thousandfold."""
+"""Largest accepted ratio of unpacked to archive size if the manifest does not state the unpacked size. Text is the
+most compressible content of models and reaches a ratio of 8 with `zstd -19`; archive bombs start at 1000."""
 
 FREE_GROWTH = 64 * MIB
 """Bytes that even a tiny archive may unpack to, for example a directory of empty files or of zeros."""
@@ -32,8 +32,8 @@ FREE_GROWTH = 64 * MIB
 class ScanResult(NamedTuple):
     """The archive's digest, its content, and the reason why it is not a valid pack (empty if it is valid).
 
-    For an ordinary image, `image` describes the content of the layers, and `wrong` are the numbers of those whose
-    digest is wrong; the digest is that of the image's manifest, or empty if any layer is wrong.
+    For an ordinary image, `image` describes the content of the layers, and `wrong` has the numbers of the layers whose
+    digest is wrong. `digest` is then that of the image's manifest, or empty if any layer is wrong.
     """
 
     digest: str

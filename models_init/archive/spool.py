@@ -1,6 +1,6 @@
 """Store the parts of an opaque archive on the volume while it is downloaded and unpacked.
 
-A part of the right size counts as correct until the digest of the whole archive shows otherwise.
+A part of the right size is assumed to be correct until the digest of the whole archive is checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """Bytes `start` to `stop` of the archive, all in one section of it."""
+    """Bytes `start` to `stop` of the archive, within one of its sections."""
 
     number: int
     start: int
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 
 class Spool:
-    """The directory `root` with the parts of an archive; `pages` is called for all file data.
+    """The directory `root` with the parts of an archive; the policy `pages` is applied to all file data.
 
     `sections` are the sizes in bytes of the pieces that have digests of their own: the layers of an image, or the whole
     archive. Those whose numbers are in `unneeded` are not stored.
@@ -119,7 +119,7 @@ class Spool:
             shutil.rmtree(self.root)
 
     def remove(self, sections: Container[int]) -> None:
-        """Remove the parts of these sections, and the directory if they are all."""
+        """Remove the parts of these sections; remove the directory if these are all sections."""
         if all(number in sections for number in range(len(self._sections))):
             self.clear()
             return
@@ -173,7 +173,7 @@ def spans(parts: Iterable[Part]) -> Iterator[Span]:
 
 
 class SpoolClosedError(Exception):
-    """Reading was stopped because no more parts will come; internal."""
+    """Internal: reading was stopped because no more parts will be stored."""
 
 
 class SpoolReader:

@@ -1,4 +1,4 @@
-"""Parse one tar header block or record by strict rules; refuse everything that tar readers interpret differently."""
+"""Parse one tar header block or record by strict rules; reject everything that tar readers interpret differently."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def parse(block: bytes, *, in_layer: bool = False) -> Header:
 
 
 def kind_name(kind: bytes) -> str:
-    """Return what an entry is that a pack cannot contain, with an article."""
+    """Return the description, with an article, of an entry that a pack cannot contain."""
     return _REFUSED[kind]
 
 
@@ -117,7 +117,7 @@ def has_checksum(block: bytes) -> bool:
 
 
 def long_name(data: bytes, errors: str = "strict") -> str:
-    """Parse the content of a GNU long name: one name followed by zeros. Raises the error of `text`."""
+    """Parse the content of a GNU long name: one name followed by zeros. Raises `BadArchiveError`."""
     name = _until_nul(data)
     if len(name) == len(data):  # some readers continue to the next zero, into the padding of the block
         raise BadArchiveError(f"the GNU long name {shown(name)} is not terminated by a zero byte")
@@ -129,7 +129,7 @@ def long_name(data: bytes, errors: str = "strict") -> str:
 def pax(data: bytes, *, is_global: bool, in_layer: bool = False) -> PaxFields:
     """Parse the records of a pax header; a global one (`is_global`) must not contain relevant fields.
 
-    Only a layer of a container image may describe links, and have keywords of other vendors.
+    Only a layer of a container image may describe links or contain keywords of other vendors.
     """
     found: dict[str, str] = {}
     at = 0
@@ -176,7 +176,7 @@ def _pax_size(digits: str) -> int:
 
 
 def shown(name: str | bytes, limit: int = 100) -> str:
-    """Return an untrusted name for a message, on one line: truncated to `limit` characters, special ones escaped."""
+    """Return an untrusted name for a message, on one line: truncated to `limit`, with special characters escaped."""
     name = name.decode(errors="replace") if isinstance(name, bytes) else name
     return repr(name if len(name) <= limit else name[:limit] + "…")
 

@@ -1,4 +1,4 @@
-"""Read the entries of an untrusted archive: regular files and directories, under names inside the pack.
+"""Read the entries of an untrusted archive: regular files and directories, with paths inside the pack.
 
 Everything else raises a `BadArchiveError` before any of it is yielded, including data after the end of the archive.
 Memory use is bounded by `Limits.entries`, not by the archive's size.
@@ -34,7 +34,7 @@ _NAME_LIMIT = 1024  # characters; longer names are rejected without further chec
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits at which reading stops: bytes of all files; files and directories, including implied ones."""
+    """Limits at which reading stops: bytes of all files; number of files and directories, including implied ones."""
 
     size: int
     entries: int = ENTRIES_LIMIT
@@ -58,7 +58,7 @@ class TarEntry:
 def read(archive: Readable, limits: Limits) -> Iterator[TarEntry]:
     """Yield the entries of an archive (tar, uncompressed or compressed with gzip or zstd) and read it to its end.
 
-    Directories that only paths imply are not yielded. Raises `BadArchiveError`, and everything that reading the archive
+    Implied parent directories are not yielded. Raises `BadArchiveError`, and everything that reading the archive
     raises.
     """
     stream = TarStream(opened(archive))

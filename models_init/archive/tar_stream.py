@@ -22,11 +22,11 @@ add."""
 _SUPPORTED = "supported are tar archives, uncompressed or compressed with gzip or zstd (.tar, .tar.gz, .tar.zst)"
 
 _PADDING_LIMIT = 1 << 20
-"""Largest number of zero bytes after the end: `tar -b 2048` pads to records of 1 MiB, the usual records have 10 KiB."""
+"""Largest number of zero bytes after the end: `tar -b 2048` pads to records of 1 MiB; records usually have 10 KiB."""
 
 
 class EntryHeader(NamedTuple):
-    """The combined information of all headers of one entry; `target` is that of a link."""
+    """The combined information of all headers of one entry; `target` is the target of a link."""
 
     kind: bytes
     name: str
@@ -130,7 +130,7 @@ class TarStream:
             yield piece
 
     def skip_padding(self, size: int) -> None:
-        """Skip the padding of the last block of a content of `size` bytes; its bytes are ignored."""
+        """Skip the padding after `size` bytes of content; its bytes are ignored."""
         self._exactly(-size % BLOCK, "in the padding after a file")
 
     def end(self) -> None:

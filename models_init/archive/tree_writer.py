@@ -32,7 +32,7 @@ _PASSED = 4 * MIB  # bytes written between two calls of the page cache policy
 class TreeWriter:
     """A new tree at `root` for one archive, whose names the reader has already checked.
 
-    The layers of an image are written one over the other, so that entries are also removed.
+    The layers of an image are written one after the other, so entries can also be removed.
     """
 
     def __init__(self, root: Path, pages: PageCachePolicy) -> None:
@@ -45,8 +45,8 @@ class TreeWriter:
     def add(self, entry: TarEntry, content: Iterator[memoryview]) -> None:
         """Write a directory or a file.
 
-        Raises `VolumeError`; for a file that does not fit, before it is created. The names of an archive are different,
-        so that one that exists is the same on this file system only.
+        Raises `VolumeError`; if a file does not fit, before it is created. The names in an archive are distinct, so a
+        name that exists already is one that this file system treats as the same.
         """
         with volume_errors(self._root), self._collisions():
             if entry.is_directory:
@@ -63,12 +63,12 @@ class TreeWriter:
                 os.close(descriptor)
 
     def link(self, source: str, entry: TarEntry) -> None:
-        """Give the content of the file `source` of the tree a second name: as a hard link, or else as a copy."""
+        """Add a second name for the file `source` of the tree, as a hard link, or else as a copy."""
         if not self._link(f"{self._root}/{source}", entry.path):
             self.add(entry, file_pieces(f"{self._root}/{source}", entry.size))
 
     def adopt(self, source: str, entry: TarEntry) -> bool:
-        """Hard-link a file of an installed pack; return False if that is impossible, or its size or mode is another."""
+        """Hard-link a file of an installed pack; return False if that fails, or if its size or mode differs."""
         mode = EXECUTABLE_MODE if entry.executable else FILE_MODE
         if not self._link(source, entry.path):
             return False

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class SpoolUsage(NamedTuple):
-    """The remains of an earlier run for an opaque archive: stored bytes of the archive, and total disk usage.
+    """Data of an opaque archive that earlier runs left: stored bytes of the archive, and total disk usage.
 
     `installed_bytes` are the bytes of layers whose content is in installed packs.
     """
@@ -62,7 +62,7 @@ class ArchiveInstall:
     published: Resolved
 
     def staged(self) -> SpoolUsage:
-        """Return the usage by remains of earlier runs. Blocks: for worker threads."""
+        """Return the usage by data that earlier runs left. Blocks: for worker threads."""
         spool = self._spool(self._installed_layers())
         needed = sum(part.size for part in spool.parts())
         missing = sum(part.size for part in spool.missing())
@@ -71,12 +71,13 @@ class ArchiveInstall:
         return SpoolUsage(needed - missing, size, inodes, self.published.manifest.archive.size - needed)
 
     async def fetch_and_unpack(self, fetcher: Fetcher) -> Resolved:
-        """Create the tree in staging, and its derived manifest, under which the volume will know the pack.
+        """Create the tree in staging, and the derived manifest that identifies the pack on the volume.
 
-        Parts stored by an earlier run are reused; if the archive is then wrong, its parts are fetched again, or those
-        of its wrong layers, from each server that the source has. Nothing leaves the spool until the whole archive is
-        verified. Raises `WrongBytesError`: the archive is wrong again. Raises `ArchiveError`: the archive is the
-        published one, but not a valid pack. Raises the errors of the source and the volume.
+        Parts stored by an earlier run are reused. If the digest of the archive is then wrong, its parts (of an image,
+        the parts of the wrong layers) are fetched again, from each server of the source in turn. Nothing is moved to
+        the staging path until the whole archive is verified. Raises `WrongBytesError`: the archive is wrong again.
+        Raises `ArchiveError`: the archive is the published one, but not a valid pack. Raises the errors of the source
+        and the volume.
         """
         workers, archive = fetcher.workers, self.published.manifest.archive
         installed = await workers.run(self._installed_layers)
@@ -126,7 +127,7 @@ class ArchiveInstall:
         return other_server
 
     def _fetch_again(self, fetcher: Fetcher, sections: Collection[int]) -> None:
-        """Report that these sections of the archive are fetched in addition to what was planned."""
+        """Report that these sections of the archive are fetched in addition to the planned bytes."""
         content, size = self.published.manifest, sum(self._sections[number] for number in sections)
         fetcher.observer.event("fetching_again", level="warning", archive=content.archive.file, bytes=size)
         fetcher.observer.expect(size, str(content.ref))
@@ -176,7 +177,7 @@ class ArchiveInstall:
         return content.plain is not None and content.plain.derived_from == self.published.digest
 
     async def _fetch_and_scan(self, fetcher: Fetcher, tree: Path, installed: dict[int, InstalledLayer]) -> ScanResult:
-        """Fetch the missing parts; unpack the parts at the same time, as far as they are stored."""
+        """Fetch the missing parts; at the same time, unpack the parts that are stored."""
         loop, spool, pack = asyncio.get_running_loop(), self._spool(installed), str(self.published.manifest.ref)
         missing = await fetcher.workers.run(spool.missing)
         reader = SpoolReader(spool)

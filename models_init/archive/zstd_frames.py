@@ -23,7 +23,7 @@ WINDOW_LIMIT = 8 << 20
 `zstd -19` uses it. `--ultra` and `--long` use up to 2 GiB, which an init container does not have."""
 
 LAYER_WINDOW_LIMIT = 128 << 20
-"""Largest window in bytes for layers of container images, which their publisher did not make for this program: skopeo
+"""Largest window in bytes for layers of container images, which were not made for this program: skopeo
 uses 32 MiB from level 10 on, and `zstd --long` 128 MiB."""
 
 _ID_SIZES, _CONTENT_SIZES = (0, 1, 2, 4), (0, 2, 4, 8)

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 
 def source_of(settings: Settings, observer: Observer, retries: RetryObserver, received: dict[str, int]) -> Source:
-    """Return the source named by MODELS_URL, after its mirrors, each opened on first use.
+    """Return the source that MODELS_URL names, preceded by its mirrors; each is opened on first use.
 
-    `retries` is informed of retries, except those of mirrors. The bytes of archives that arrive are added to
+    `retries` gets the retries of MODELS_URL, not those of mirrors. The received bytes of archives are added to
     `received`, by the name of their source.
     """
     access = SourceAccess(lambda: _access(settings, observer), lambda: _registry_access(settings, observer))
@@ -83,7 +83,10 @@ def trust_of(settings: Settings, observer: Observer) -> SignaturePolicy:
 
 
 def require_usable_token(settings: Settings) -> None:
-    """Raise the errors of the token and of the CA file that are known without a network; mirrors may need neither."""
+    """Raise the errors of the token and of the CA file that can be found without a network.
+
+    Nothing is checked if there are mirrors, which may need neither of the two.
+    """
     if is_remote(settings.url) and not is_registry(settings.url) and not settings.mirrors:
         _check_files(settings)
         _probe_access(settings).usable_token()

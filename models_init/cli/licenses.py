@@ -24,7 +24,7 @@ def license_report(settings: Settings) -> LicenseReport:
 
 
 def license_files(settings: Settings) -> LicenseFiles:
-    """Return the paths of the license files; `license.json` is looked for next to `license.dat` if it is not named."""
+    """Return the paths of the license files; `license.json` is next to `license.dat` unless it is named."""
     engine = _path(settings.engine_license)
     named = _path(settings.platform_license)
     return license_checks.LicenseFiles(named or (engine.with_name("license.json") if engine else None), engine)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LOGGED = ("install", "stage", "repair", "prune", "rollback", "activate")  # actions that change the volume
 _MEASURED = (*_LOGGED, "check", "verify")  # actions that write metrics
 _NOTHING_TO_DO = {"install": nothing_to_do, "stage": nothing_to_stage}
-_LENIENT = ("check", "support")  # actions that report invalid settings instead of ending with them
+_LENIENT = ("check", "support")  # actions that report invalid settings in their result
 
 
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -65,7 +65,7 @@ class _Output(NamedTuple):
         console.note(event, facts, log_format=self.settings.log_format, level=self.settings.log_level)
 
     def warn_of_misspelled_variables(self, environment: Mapping[str, str]) -> None:
-        """Log a warning for each variable whose name is nearly that of a setting."""
+        """Log a warning for each variable whose name is similar to that of a setting."""
         for variable, setting in misspelled_variables(environment):
             self.note(
                 "unknown_variable", {"level": "warning", "variable": variable, "text": f"did you mean {setting}?"}
@@ -74,7 +74,7 @@ class _Output(NamedTuple):
     def result(self, result: Result) -> int:
         """Write the result; it is an object for programs if the log is JSON, unless it is a document of its own."""
         as_json = self.as_json or (self.settings.log_format == "json" and not result.is_document)
-        if as_json and (refused := result.content.get("rolled_back_from")):  # the text says so itself
+        if as_json and (refused := result.content.get("rolled_back_from")):  # the text already reports the rollback
             self.note("rolled_back", {"stays": result.content["release"], "not": refused, "text": result.text})
         for text in result.warnings:
             self.note("license", {"level": "warning", "text": text})
@@ -118,7 +118,7 @@ class _Output(NamedTuple):
 
 
 def _early_output(argv: Sequence[str], environment: Mapping[str, str]) -> _Output:
-    """Return the form of the output for an error of the command line: from the environment alone."""
+    """Return the form of the output for an invalid command line, from the environment and `--json`."""
     return _Output(read(environment, with_packs=False), as_json="--json" in argv)
 
 
@@ -129,7 +129,7 @@ def _require_valid(settings: Settings, command: Command) -> None:
 
 
 def _names_packs(command: Command) -> bool:
-    """Return True if the environment must name packs; optional for pruning."""
+    """Return True if the environment must name packs; for a prune, only if it names a language."""
     if command.action == "prune":
         return any(command.values.get(variable) for variable in ("REALTIME_LANGUAGES", "REALTIME_LANGUAGE"))
     if command.action == "hold":
@@ -145,7 +145,7 @@ class _Action(Protocol):
 
 
 def _act(command: Command, settings: Settings) -> Result:
-    """Run the module of the action; it is imported only here because a run with nothing to do needs none."""
+    """Run the module of the action. It is imported only here, because a run with nothing to do needs no such module."""
     if check := _NOTHING_TO_DO.get(command.action):
         require_licenses(settings)
         if done := check(settings):

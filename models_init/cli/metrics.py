@@ -48,7 +48,7 @@ _COUNTERS = {
 
 
 class RunRecorder:
-    """Measures a run of `action`: its phases by the events of the work, its figures by the result."""
+    """Measures a run of `action`: its phases from the events of the work, its figures from the result."""
 
     def __init__(self, settings: Settings, action: str) -> None:
         self.retries: RetryReport | None = None
@@ -98,7 +98,7 @@ class RunRecorder:
 
 
 def _of_site(settings: Settings) -> Iterator[Sample]:
-    """Yield what is known about the site; a volume that cannot be read has no metrics."""
+    """Yield the metrics of the site; those of the volume are omitted if it cannot be read."""
     yield Sample("build_info", 1, {"version": __version__})
     if expires := token_expires(settings):
         yield Sample("token_expiry_timestamp_seconds", expires.timestamp())
@@ -118,7 +118,7 @@ def _of_site(settings: Settings) -> Iterator[Sample]:
 
 
 class PhaseObserver:
-    """Passes everything on, and the events to the recorder, too (observer decorator)."""
+    """Passes all calls on, and the events also to the recorder (observer decorator)."""
 
     def __init__(self, inner: Observer, recorder: RunRecorder) -> None:
         self._inner = inner
@@ -135,7 +135,7 @@ _recorder: RunRecorder | None = None
 
 
 def start(settings: Settings, action: str) -> None:
-    """Begin to measure this process."""
+    """Begin to measure this run."""
     global _recorder  # noqa: PLW0603 - one run per process, like its log
     _recorder = RunRecorder(settings, action)
 
@@ -146,7 +146,7 @@ def observed(observer: Observer) -> Observer:
 
 
 def count_transfer(retries: RetryReport, received: Mapping[str, int]) -> None:
-    """Include these retries and received bytes by source, as they are at the end of the run."""
+    """Include these retries and received bytes by source in the metrics; their values at the end of the run count."""
     if _recorder:
         _recorder.retries, _recorder.received = retries, received
 

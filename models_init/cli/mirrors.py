@@ -35,7 +35,7 @@ def open_mirrors(settings: Settings, make_transport: Callable[[], TransportOptio
 
 
 def checked_mirrors(settings: Settings, make_transport: Callable[[], TransportOptions]) -> list[CheckedMirror]:
-    """Return the mirrors for a check, which makes few attempts."""
+    """Return the mirrors for a check, with few attempts for each."""
     found = []
     for url in settings.mirrors:
         source = _open(settings, url, make_transport)
@@ -50,7 +50,7 @@ def _open(settings: Settings, url: str, make_transport: Callable[[], TransportOp
 
 
 def _access(settings: Settings, url: str, make_transport: Callable[[], TransportOptions]) -> SourceAccess:
-    """Return the access to a mirror: without a token; to a registry with the user of a credential file for it."""
+    """Return the access to a mirror: a container without a token, or a registry with the user of a credential file."""
 
     def container() -> ContainerAccess:
         from models_init.sources.azure.source import ContainerAccess

@@ -1,4 +1,4 @@
-"""Find environment variables whose names are nearly those of settings."""
+"""Find environment variables whose names are similar to those of settings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SIMILAR = 0.85
-"""Least ratio of `difflib` that counts as a misspelling: one or two characters of a name of 12 or more."""
+"""Smallest ratio of `difflib` that counts as a misspelling: one or two wrong characters in 12 or more."""
 
 _FAMILY = re.compile(r"(?:MODEL|REALTIME|WHISPER)")
 _OTHERS = {"MODELS_INIT_TAG", "MODELS_KEY_PASSWORD", "REALTIME_LICENSE_FILE", "REALTIME_REGISTRY", "REALTIME_IMAGE_TAG"}
-"""Variables of the compose files and of `models-pack`, which an env file may pass on."""
+"""Variables of the compose files and of `models-pack`, which an env file may also contain."""
 
 
 def misspelled_variables(environment: Iterable[str]) -> Iterator[tuple[str, str]]:

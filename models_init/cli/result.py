@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class Result:
     """The output of an action on stdout (an object for programs, text for people), and its exit code.
 
-    `warnings` are logged to stderr before the output. `is_document`: the text is a file of its own, such as a compose
-    overlay, and becomes JSON only with `--json`.
-    `warnings` are logged to stderr before the output. `is_written` is True if the action has written to stdout itself.
+    `warnings` are logged to stderr before the output. `is_document` is True if the text is a file, such as a compose
+    overlay, which becomes JSON only with `--json`. `is_written` is True if the action has already written to stdout.
     """
 
     content: dict[str, Any]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 INTERVAL = 15.0
 """Seconds between two lines about one host. With sixteen connections, an outage causes dozens of retries a minute."""
 
-_OUTAGE = 1.0  # seconds without any byte; after less, nothing is reported when the host answers again
+_OUTAGE = 1.0  # seconds without any byte; the end of a shorter outage is not reported
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class RetryReport:
         self._outages: dict[str, _Outage] = {}
 
     def retrying(self, host: str, retry: Retry) -> None:
-        """Count a retry of a request to `host`. Report it, unless there was a line about this host just before."""
+        """Count a retry of a request to `host`. Report it, at most once per `INTERVAL` and host."""
         self.count += 1
         now = self._clock()
         outage = self._outages.setdefault(host, _Outage(now, now))
@@ -60,7 +60,7 @@ class RetryReport:
         outage.unreported, outage.next_line = 0, now + INTERVAL
 
     def recovered(self, host: str) -> None:
-        """Report that the host answers again, unless it failed for a moment only."""
+        """Report that the host answers again, unless the outage was short."""
         outage, now = self._outages[host], self._clock()
         outage.is_over = True
         if now - outage.began >= _OUTAGE:

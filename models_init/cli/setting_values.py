@@ -1,4 +1,4 @@
-"""Parse the texts of settings. Each function raises `ValueError`; its message continues `VARIABLE=text`."""
+"""Parse the texts of settings. Each function raises `ValueError`; its message is appended to `VARIABLE=text`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LITERAL_MISTAKES = (
 
 
 def check_literal(text: str) -> None:
-    """Reject quotes, a comment and backslashes, which belong to the syntax of a shell and not to the value."""
+    """Reject quotes, comments and backslashes, which are shell syntax and not part of the value."""
     for pattern, mistake in _LITERAL_MISTAKES:
         if re.match(pattern, text, re.DOTALL):
             raise ValueError(mistake)

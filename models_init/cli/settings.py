@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def _setting(variable: str, flag: str | None, default: str, help: str) -> Any:  # noqa: A002 - argparse's word
-    """Declare a setting. It does not show in the model's `repr`, which therefore cannot leak the token.
+    """Declare a setting. It is excluded from the model's `repr`, which therefore cannot leak the token.
 
-    `flag` is None if the value must not show in the list of processes. `default` is text as a user would write it.
+    `flag` is None if the value must not appear in the list of processes. `default` is text as a user would write it.
     """
     return Field(default, validation_alias=variable, description=help, json_schema_extra={"flag": flag}, repr=False)
 
 
-_Text = SkipValidation[str]  # pydantic's own type refuses bytes that are not UTF-8, which a file name can contain
+_Text = SkipValidation[str]  # pydantic's own type rejects bytes that are not UTF-8, which a file name can contain
 _Languages = Annotated[tuple[tuple[str, str], ...], PlainValidator(values.languages)]
 _Version = Annotated[str, PlainValidator(values.version)]
 _Seconds = Annotated[float, PlainValidator(values.seconds)]
@@ -41,7 +41,7 @@ _File = Annotated[str, PlainValidator(values.file_path)]
 
 
 class Settings(BaseModel):
-    """All settings, valid: each field declares variable, flag, default and help. Sizes in bytes, times in seconds."""
+    """All valid settings: each field declares variable, flag, default and help. Sizes in bytes, times in seconds."""
 
     model_config = ConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
 
@@ -249,7 +249,7 @@ class Settings(BaseModel):
     def read_public_keys(self) -> tuple[PublicKey, ...]:
         """Return the keys that packs must be signed by: those of the variable and of the file; none if neither is set.
 
-        Raises `UsageError` for a file that cannot be read or holds no key, so that it never counts as not set.
+        Raises `UsageError` for a file that cannot be read or contains no key, so that it is never ignored.
         """
         if not self.public_key_file:
             return self.public_keys
@@ -311,7 +311,7 @@ SETTINGS = tuple(_declared())
 def load(environment: Mapping[str, str], *, with_packs: bool) -> Settings:
     """Return the settings of environment variables. Raises one `UsageError` with all faults.
 
-    `with_packs`: the action needs packs, so that an environment that names none is a fault.
+    With `with_packs`, an environment that names no packs is a fault, because the action needs packs.
     """
     settings = read(environment, with_packs=with_packs)
     if settings.faults:
@@ -363,7 +363,7 @@ def _literal_mistakes(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _missing(settings: Settings, invalid: Collection[str]) -> list[str]:
-    """Return a fault for each variable that must be set and is not; an invalid one is reported as such already."""
+    """Return a fault for each variable that must be set and is not; invalid values are reported separately."""
     version = "the version that your license names, e.g. 2026.04"
     languages = settings.languages or settings.language
     unset = {}
@@ -385,7 +385,7 @@ def _duplicates(settings: Settings) -> Iterator[str]:
 
 
 def _packs(settings: Settings) -> tuple[PackRef, ...]:
-    """Return the languages, `common`, and a whisper variant if one is named; of a language named twice the first."""
+    """Return the languages, `common`, and the whisper variant, if any; of a language named twice, the first counts."""
     wanted = dict(reversed(_languages_with_versions(settings)))
     wanted["common"] = settings.common_version
     if settings.whisper_variant:
@@ -401,7 +401,7 @@ def _languages_with_versions(settings: Settings) -> list[tuple[str, str]]:
 def _unreadable_files(settings: Settings) -> Iterator[str]:
     """Return a fault for each named file that cannot be read, so that it is reported together with other faults.
 
-    Alone it is an error only when the file is needed: a start with nothing to do needs none of them.
+    Without other faults, an unreadable file is an error only when it is needed; a run with nothing to do needs none.
     """
     files = {
         "MODELS_CA_FILE": (settings.ca_file, "CA certificates to trust"),

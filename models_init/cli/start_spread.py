@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def wait_for_start(settings: Settings, observer: Observer) -> None:
-    """Announce the delay and wait, unless every pack is installed or all sources are local.
+    """Report the delay and wait, unless every pack is installed or all sources are local.
 
     Raises the errors of the volume and of the token that are known without a network, before the wait.
     """

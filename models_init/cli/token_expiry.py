@@ -1,4 +1,4 @@
-"""Know when the token expires, and warn if that is before the fetch ends (observer decorator)."""
+"""Determine when the token expires, and warn if that is before the fetch ends (observer decorator)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models_init.cli.settings import Settings
     from models_init.core.events import Observer
 
-_FIRST_CHECK, _CHECK_INTERVAL = 3.0, 10.0  # seconds; an earlier rate is that of the slow start
+_FIRST_CHECK, _CHECK_INTERVAL = 3.0, 10.0  # seconds; the rate is too low before, during the slow start
 
 
 def token_expires(settings: Settings) -> datetime | None:

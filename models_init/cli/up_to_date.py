@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def nothing_to_do(settings: Settings) -> Result | None:
-    """Return the result if the volume holds the wanted packs or was rolled back from them; None if there is work.
+    """Return the result if the wanted packs are current or were rolled back; None if an install is needed.
 
     Opens no socket, needs no token, and imports as little as possible. Raises `LicenseError`: the engine could not
     start with these licenses.
@@ -45,10 +45,10 @@ def nothing_to_do(settings: Settings) -> Result | None:
 
 
 def nothing_to_stage(settings: Settings) -> Result | None:
-    """Return the result if the volume holds the wanted packs; None if there is work.
+    """Return the result if the wanted packs are installed; None if an install is needed.
 
-    Opens no socket and needs no token. The history notes that the set was staged again, so that a prune keeps it; on a
-    read-only volume it does not, and neither is a release recorded.
+    Opens no socket and needs no token. The history records that the set was staged again, so that a prune keeps it. A
+    read-only volume records neither this nor a release.
     """
     volume = Volume(settings.directory)
     with suppress(VolumeError), leased_packs(volume, settings.packs):

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 async def survey(context: InstallContext, packs: Sequence[Resolved]) -> list[PackSurvey]:
-    """Determine the content that the volume holds of each pack.
+    """Determine which content of each pack is already on the volume.
 
-    Hashes the chunks in staging, in all worker threads, and looks up chunks in other trees; the bytes of those are not
-    hashed yet. What staging holds is reported to the observer as restored, so that progress continues from there.
+    Hashes the chunks in staging, in all worker threads. Looks up chunks in other trees, but does not hash them yet. The
+    bytes in staging are reported to the observer as restored, so that progress continues from there.
     """
     sound = await each(lambda pack: _sound_chunks(context, pack), packs)
     searches = [ReuseSearch(pack.manifest, found) for pack, found in zip(packs, sound, strict=True)]
@@ -57,7 +57,7 @@ async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetche
     staging = context.staging(pack.resolved)
     await context.workers.run(staging.prepare, pack.missing, pack.copies)
     with unwrap_group():
-        async with asyncio.TaskGroup() as group:  # reading the disk and waiting for the network overlap
+        async with asyncio.TaskGroup() as group:  # disk reads and network transfers overlap
             group.create_task(context.workers.run(staging.allocate, pack.missing, pack.copies))
             reusing = group.create_task(reuse_local(staging, pack, context.workers))
             fetching = group.create_task(_fetch(pack, fetcher, staging, pack.missing))
@@ -74,7 +74,7 @@ async def assemble_pack(context: InstallContext, pack: PackPlan, fetcher: Fetche
 async def _fetch(
     pack: PackPlan, fetcher: Fetcher, staging: Staging, missing: Sequence[Placement]
 ) -> WrongBytesError | None:
-    """Fetch these chunks; return the error for wrong ones, so that everything else is completed first."""
+    """Fetch these chunks; return the error for wrong ones instead of raising it, so that all others are completed."""
     if missing and pack.manifest.is_derived:
         raise VolumeError(
             f"{pack.manifest.ref}: the extracted files are already damaged; check the disk, then run again"
@@ -109,7 +109,7 @@ def lack_of_space(plan: Plan, free_bytes: int, free_inodes: int) -> str:
 
 
 def check_available(plan: Plan, source: Source) -> None:
-    """Raise `NotFoundError`, before anything is fetched, if the source was made without chunks that are missing."""
+    """Raise `NotFoundError`, before anything is fetched, if the source was made without chunks that are needed."""
     lacking, reason = [], ""
     for pack in plan.packs:
         key, size = pack.manifest.archive_key, 0
@@ -150,7 +150,7 @@ async def _sound_chunks(context: InstallContext, pack: Resolved) -> list[Placeme
 
 
 async def _search_volume(context: InstallContext, packs: Sequence[Resolved], searches: Sequence[ReuseSearch]) -> None:
-    """Search one tree after the other, except the packs' own staging directories, which are already hashed."""
+    """Search the trees in turn, except the packs' own staging directories, which are already hashed."""
     own = {context.staging(pack).root for pack in packs}
     for tree in context.volume.seed_trees({pack.manifest.pack for pack in packs}):
         pending = [search for search in searches if search.wants_more and tree.root not in own]

@@ -27,7 +27,7 @@ class Finding:
 class CheckReport:
     """All findings, in the order in which their checks were first reported; a later finding replaces an earlier one.
 
-    `not_needed` are checks whose failure would not make a run fail: it is reported as a warning.
+    `not_needed` are checks whose failure would not make a run fail; such a failure is reported as a warning.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class CheckReport:
         self._found[check] = [Finding(check, SKIPPED, reason)]
 
     def fail(self, check: str, error: ModelsInitError) -> None:
-        """Report an error with which an install would fail."""
+        """Report an error that would make an install fail."""
         self._failed.add(check)
         if check.partition(" ")[0] in self.not_needed:
             self._found[check] = [Finding(check, WARNING, f"not needed now, but {fault}") for fault in error.faults]
@@ -66,7 +66,7 @@ class CheckReport:
             self._found[check] = [Finding(check, FAILED, fault, error.exit_code) for fault in error.faults]
 
     def downgrade(self, check: str, reason: str) -> None:
-        """Report a failure as a warning, because `reason`."""
+        """Change a failure to a warning; `reason` says why it is one."""
         self._found[check] = [
             replace(finding, state=WARNING, text=f"{reason}, but {finding.text}", exit_code=EXIT_OK)
             if finding.state == FAILED

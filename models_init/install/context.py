@@ -1,4 +1,4 @@
-"""Bundle the objects that an install needs."""
+"""Hold the objects that an install needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models_init.volume.layout import Volume
 
 _RECORD = 512
-"""Approximate memory in bytes of one chunk's record: the manifest of 100,000 small files leaves less for buffers."""
+"""Approximate memory in bytes of one chunk's record: a manifest of 100,000 small files leaves less for buffers."""
 
 _LEAST_MEMORY = 16 << 20
 """Bytes used for buffers even if the manifests are large, unless the settings allow fewer."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class InstallReport:
     """The result of an install; sizes in bytes.
 
-    `bytes_fetched` counts all received bytes of archives, including those that were not wanted.
+    `bytes_fetched` counts all received bytes of archives, including those that no pack needed.
     """
 
     release: Release
@@ -50,7 +50,7 @@ class InstallReport:
 class Installation:
     """Installs and activates the release that consists of the packs `wanted`.
 
-    `unstored` are manifests (pack, digest, document) that are not written to the volume before the plan is feasible.
+    `unstored` are manifests (pack, digest, document) that are written to the volume only after the plan has succeeded.
     """
 
     wanted: Sequence[PackRef]
@@ -119,7 +119,7 @@ class Installation:
         return await self.make_plan([*known, *new])
 
     async def make_plan(self, packs: Sequence[Resolved]) -> Plan:
-        """Plan the install of these packs, compatible or not, without changing anything."""
+        """Plan the install of these packs, even if they are incompatible, without changing anything."""
         installed = {ref for ref in self.wanted if self.context.volume.is_installed(ref)}
         known = [pack for pack in packs if pack.manifest.ref in installed]
         new = [pack for pack in packs if pack.manifest.ref not in installed]

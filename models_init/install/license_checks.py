@@ -1,7 +1,7 @@
 """Check the license files before anything is downloaded.
 
-The platform license is checked for what an install needs to know; its signature is not verified, which the platform
-does. The engine license is opaque: only what certainly damages it is reported.
+The fields of the platform license that concern an install are checked; its signature is not, because the platform
+verifies it. The engine license is opaque, so only unmistakable damage is reported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PLATFORM_CHECK, ENGINE_CHECK = "platform license", "engine license"
 
 _SOON = timedelta(days=14)
-_SHORTEST_BINARY = 3  # line ends of a binary file that must all be CRLF to count as converted: one in 256**3 by chance
+_SHORTEST_BINARY = 3  # CRLF line ends that a binary file needs to count as converted: one in 256**3 has them by chance
 _ASK = "ask the vendor's support for"
 _UNCHECKED = "; it was not checked"
 _LENIENT = "if the file is right, set MODELS_LICENSE_CHECKS=warn"
@@ -53,7 +53,10 @@ class LicenseFinding:
 
 @dataclass(frozen=True, slots=True)
 class LicenseReport:
-    """Both findings, and what was found; `engine_sha256` is empty without a readable file."""
+    """Both findings, the content of the platform license, and the SHA-256 of the engine license.
+
+    `engine_sha256` is empty without a readable file.
+    """
 
     platform: LicenseFinding
     engine: LicenseFinding
@@ -86,7 +89,7 @@ class LicenseReport:
                 report.ok(finding.check, finding.note)
 
     def facts(self) -> dict[str, object]:
-        """Return what is known about the licenses, for JSON; nothing of it is secret."""
+        """Return the known facts about the licenses for JSON; none of them is secret."""
         found = self.content or PlatformLicense()
         return {
             "licensee": found.licensee,
@@ -128,7 +131,7 @@ def _check_platform(
         content = license_format.parse(document)
     except OSError as error:
         problem = _read_problem(path, error, "PLATFORM_LICENSE_FILE")
-        unknown = error.errno in (errno.EACCES, errno.ENOENT)  # the platform, another user and container, may read it
+        unknown = error.errno in (errno.EACCES, errno.ENOENT)  # the platform's user and container may have access
         (finding.warnings if unknown else finding.failures).append(f"{problem}{_UNCHECKED if unknown else ''}")
         return finding, None, document
     except ValueError as error:
@@ -219,7 +222,7 @@ def _check_engine(path: Path | None, platform_document: bytes) -> tuple[LicenseF
 
 
 def _damage(content: bytes, platform_document: bytes) -> str:
-    """Return what is certainly wrong with the file and the remedy, or ''."""
+    """Return a description of unmistakable damage and the remedy, or ''."""
     if not content.strip(b"\0 \t\r\n"):
         return f"is empty; {_ASK} license.dat, and copy it there again"
     if content == platform_document:

@@ -1,4 +1,4 @@
-"""Check whether mirrors answer and have the archives. A mirror that does not is a warning: there are other sources."""
+"""Check whether mirrors respond and have the archives. A failure is a warning, because there are other sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CheckedMirror(NamedTuple):
 
 
 class CheckedSources(NamedTuple):
-    """The sources of an install: the probe of the origin, None if that is unknown, and the mirrors.
+    """The sources of an install: the probe of the origin (None if the origin is unknown) and the mirrors.
 
     If manifests are signed, the mirrors can replace the origin.
     """
@@ -41,7 +41,7 @@ class CheckedSources(NamedTuple):
 
 
 async def check_mirrors(mirrors: Sequence[CheckedMirror], packs: Sequence[Resolved], found: CheckReport) -> None:
-    """Report on each mirror; `packs` are those to fetch, as far as their manifests are known."""
+    """Report on each mirror; `packs` are the packs to fetch whose manifests are known."""
     outcomes = await each(lambda mirror: _check(mirror, packs), mirrors)
     for number, (mirror, (is_good, text)) in enumerate(zip(mirrors, outcomes, strict=True), 1):
         report = found.ok if is_good else found.warn

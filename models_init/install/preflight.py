@@ -40,7 +40,7 @@ _SOON = timedelta(days=1)
 
 @dataclass(slots=True)
 class PreflightReport:
-    """The findings and the figures behind them, as far as known; sizes in bytes, times in seconds.
+    """The findings and the known figures behind them; sizes in bytes, times in seconds.
 
     `up_to_date` is the current release if a run would have nothing to do.
     """
@@ -120,7 +120,7 @@ class Preflight:
             self._found.ok("environment", f"asks for {', '.join(map(str, self._wanted))}")
 
     def _check_installed(self, faults: Sequence[str]) -> None:
-        """Determine the checks that do not matter to a run because the volume has the packs already."""
+        """Determine the checks that a run does not need because the packs are already installed."""
         with suppress(VolumeError):
             volume = self._context.volume
             current = volume.current()

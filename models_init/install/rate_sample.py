@@ -26,7 +26,7 @@ _SAMPLE_SECONDS = 2.0
 
 
 async def sample_rate(source: Source, pack: PackPlan) -> tuple[int, float]:
-    """Return the number of fetched bytes and the seconds that they took; connections are opened before that."""
+    """Return the number of fetched bytes and the seconds that they took, without the time to open connections."""
     ranges = list(_sample_ranges(pack))
     sinks = [DiscardingSink() for _ in ranges]
 
@@ -72,5 +72,5 @@ def _sample_ranges(pack: PackPlan) -> Iterator[tuple[int, int]]:
 
 
 def _whole(pack: PackPlan) -> Iterator[tuple[int, int]]:
-    """Yield the range of a complete archive, for one that is not described by chunks."""
+    """Yield the range of a complete archive, for an archive without chunks."""
     yield 0, pack.manifest.archive.size

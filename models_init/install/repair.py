@@ -40,7 +40,7 @@ class RepairResult:
 
 
 async def repair(context: InstallContext, release: Release) -> RepairResult:
-    """Verify a release, repair all damages, also in other versions that share a damaged file, and verify the result.
+    """Verify a release, repair its damages and those of versions that share a damaged file, and verify the result.
 
     The volume must be prepared and locked. Raises the errors of the source and the volume; repairs done until then are
     kept. Raises `DamagedError`: a damaged pack is still damaged afterwards.
@@ -66,7 +66,7 @@ async def repair(context: InstallContext, release: Release) -> RepairResult:
 
 
 async def _verify_result(context: InstallContext, before: ReleaseState) -> None:
-    """Verify what was repaired. Raises `DamagedError`."""
+    """Verify the repaired packs. Raises `DamagedError`."""
     intact = {pack.pack.ref for pack in before.packs if not pack.damages}
     after = await verify(context.volume, before.release, context.workers, context.observer, intact)
     if after.damages:
@@ -150,8 +150,8 @@ async def _refetch(context: InstallContext, pack: PackState) -> int:
 def _part(pack: PackState, content: Manifest) -> Resolved:
     """Return the manifest to rebuild: the pack's, or one with only its broken files and their own staging directory.
 
-    A concurrent run may be staging the whole pack in the regular one; preparing it for only these files would remove
-    the rest.
+    A concurrent run may be staging the whole pack in the regular staging directory; preparing that directory for only
+    these files would remove the rest.
     """
     if pack.is_missing or content.is_derived:
         return manifest.Resolved(content, pack.pack.manifest)
@@ -220,7 +220,7 @@ def _remove_wrong_type(volume: Volume, pack: PackState) -> None:
 
 
 def _fix_metadata(volume: Volume, pack: PackState) -> None:
-    """Repair names, types and modes, for which no bytes are needed."""
+    """Repair names, types and modes, which need no content."""
     root = volume.pack_path(pack.pack.ref)
     modes = {file.path: chunk_io.mode(file) for file in pack.content.files} if pack.content else {}
     with volume_errors(root):
@@ -229,9 +229,9 @@ def _fix_metadata(volume: Volume, pack: PackState) -> None:
 
 
 def _make_directories(root: Path, directory: Path) -> None:
-    """Create a directory of a pack and its parents, but not the pack's own, `root`.
+    """Create a directory of a pack and its parents, except the pack's own directory `root`.
 
-    Where locks do not work, a concurrent prune may have removed the pack: then this raises `FileNotFoundError`, because
+    Where locks do not work, a concurrent prune may have removed the pack. This then raises `FileNotFoundError`, because
     a new directory with a few repaired files would be an incomplete pack.
     """
     for path in reversed((directory, *directory.parents)):

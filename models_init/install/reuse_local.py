@@ -61,8 +61,8 @@ _Key = tuple[str, str, tuple[str, ...]]
 def _key(link: Link) -> _Key:
     """Return the key of a check: a file of a tree, with the digests of the wanted chunks.
 
-    The digests are those of the wanted manifest, not of the tree's own one, because only that manifest vouches for the
-    digest of a file of several chunks.
+    The digests are those of the wanted manifest. The tree's own manifest is not trusted: nothing else confirms the
+    digest that it states for a file of several chunks.
     """
     return link.root, link.origin.path, tuple(chunk.digest for chunk in link.file.chunks)
 

@@ -45,9 +45,9 @@ def inspect(volume: Volume, found: CheckReport) -> None:
 
 
 def check_names(volume: Volume, manifest: Manifest) -> None:
-    """Raise `NotWritableError` if two names of the pack are the same on the volume, or one is listed differently.
+    """Raise `NotWritableError` if two names of the pack are the same on the volume, or it lists one differently.
 
-    The volume is tested only if the pack has a name that could be affected, and if it is writable. Blocks: for worker
+    The volume is tested only if it is writable and the pack has a name that could be affected. Blocks: for worker
     threads.
     """
     paths = [*manifest.all_directories(), *(file.path for file in manifest.files)]

@@ -94,9 +94,9 @@ def fault(
 def note(
     event: str, facts: dict[str, object], *, log_format: str = "text", level: str = "info", stream: TextIO | None = None
 ) -> None:
-    """Log one event without an observer, at the level that the fact `level` names (info) if that is not below `level`.
+    """Log one event without an observer, unless its level is below `level`; the fact `level` names it, by default info.
 
-    Events without this fact are only logged at the levels `debug` and `info`, without importing a logger otherwise.
+    The logger is not imported for an event without this fact if `level` is `warning` or `error`.
     """
     if "level" in facts or level not in _QUIET:
         _log(sys.stderr if stream is None else stream, log_format, event, facts, level)

@@ -64,7 +64,7 @@ def log_to_volume(error: BaseException) -> None:
 
 
 def write_termination_log(error: BaseException, path: str) -> None:
-    """Write an error to the file `path`, one line for each fault, so that the cause outlives the container.
+    """Write an error to the file `path`, one line for each fault; it remains when the container has ended.
 
     An empty path means no file. Text that is too long is shortened in the middle, because it begins with the cause and
     ends with the remedy.

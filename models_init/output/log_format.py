@@ -1,11 +1,11 @@
 """Render events as log lines through structlog: text for people, JSON for collectors.
 
-A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON; in
-text the unit moves from the name to the value: `total=4.0GiB`.
+A fact whose name ends in its unit (`total_bytes`, `eta_seconds`, `rate_bytes_per_second`) is a plain number in JSON. In
+text, the unit moves from the name to the value: `total=4.0GiB`.
 
 The fact `exc_info` (an exception) becomes a traceback, at level debug only. The name `exception` is reserved for it in
-JSON; in text `exception` and `stack` are reserved, so that other facts of these names are written as `exception_` and
-`stack_`.
+JSON. In text, the names `exception` and `stack` are reserved; other facts of these names are written as `exception_`
+and `stack_`.
 
 Importing this module imports structlog (0.13 s), so import it only when there is something to log.
 """
@@ -66,7 +66,7 @@ _CLOCK_WIDTH, _LEVEL_WIDTH = len("23:59:59 "), 7
 
 
 def _write_folded(write: Callable[[str], object], terminal: Terminal, text: str) -> None:
-    """Write a line in the width of the terminal: continued below the event, with the level in its color."""
+    """Fold a line to the width of the terminal, indent its continuation lines, and color the level."""
     clock, level, rest = text[:_CLOCK_WIDTH], text[_CLOCK_WIDTH:][:_LEVEL_WIDTH], text[_CLOCK_WIDTH + _LEVEL_WIDTH :]
     room = max(terminal.width() - _CLOCK_WIDTH, _CLOCK_WIDTH)
     lines = [
@@ -82,7 +82,7 @@ class _LineLogger:
     """Passes lines rendered by structlog to `write`.
 
     structlog's `WriteLogger` holds a lock. A warning that the garbage collector triggers while the lock is held is
-    logged by the same thread, which would wait for it forever.
+    logged by the same thread, which would then wait for the lock forever.
     """
 
     def __init__(self, write: Callable[[str], object]) -> None:

@@ -1,7 +1,7 @@
 """Write the metrics of a run as a file in Prometheus' text format, which node_exporter's textfile collector reads.
 
-Each run replaces the file. What other actions have written stays, so that a prune does not hide a failed install. The
-label `volume` of every sample is the name of the file: node_exporter refuses equal samples of two files.
+Each run replaces the file but keeps the samples of other actions, so that a prune does not hide a failed install. The
+label `volume` of every sample is the name of the file, because node_exporter rejects equal samples in two files.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ METRICS = {
 }
 """Name, without the prefix, and help of every metric; all of them are gauges."""
 
-_SIZE_LIMIT = 1 << 20  # bytes of an existing file that are read
+_SIZE_LIMIT = 1 << 20  # maximum bytes to read from an existing file
 _LINE = re.compile(rf'{PREFIX}(\w+)\{{action="(\w+)"[^\n]*\}} [-+.e\d]+\Z')
 
 
 class Sample(NamedTuple):
-    """The value of a metric, by its name without the prefix. The label `action`, if any, comes first."""
+    """The value of a metric; `name` has no prefix. The label `action`, if any, comes first."""
 
     name: str
     value: float
@@ -82,7 +82,7 @@ def _family(name: str, lines: list[str]) -> str:
 
 
 def _kept(path: str, action: str, *, succeeded: bool) -> Iterable[tuple[str, str]]:
-    """Yield the samples of the existing file that stay: those of other actions, and the last success of this one."""
+    """Yield the samples of the existing file to keep: those of other actions, and the last success of this one."""
     for line in _existing(path).splitlines():
         found = _LINE.match(line)
         if found and found[1] in METRICS:

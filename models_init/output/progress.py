@@ -84,8 +84,8 @@ class EventLogger:
     def write(self, name: str, facts: dict[str, object]) -> None:
         """Log any event; the fact `level` (one of `LEVELS`) sets its level, by default info.
 
-        Importing structlog may itself write to stderr, which leads back to this method; such events, and events of
-        other threads during the import, are logged when the import is done.
+        Importing structlog may itself write to stderr, which calls this method again. Such events, and events of other
+        threads during the import, are logged when the import is done.
         """
         self._waiting.append((name, facts))
         if self._opening:
@@ -107,12 +107,12 @@ class EventLogger:
     @staticmethod
     def _log(logger: FilteringBoundLogger, name: str, facts: dict[str, object]) -> None:
         level = facts.pop("level", "info")
-        # Bound first, because the method's own argument for the name is called `event`, as a fact may be.
+        # Facts are bound first, because a fact may have the name of the method's own argument, `event`.
         getattr(logger.bind(**facts), level if level in LEVELS else "info")(name)
 
 
 class LineReporter:
-    """Reports by lines only: each event, and a heartbeat."""
+    """Writes lines only: one for each event, and a heartbeat."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """Reports by bars at the bottom of a terminal, with the lines above them: one for all bytes, one for each pack."""
+    """Shows bars at the bottom of a terminal, one for all bytes and one for each pack, and writes lines above them."""
 
     def __init__(self, writer: StreamWriter, level: str, terminal: Terminal) -> None:
         self._writer = writer

@@ -25,7 +25,7 @@ _FORMAT = "{l_bar}{bar}| {done}/{whole} [{elapsed}<{remaining}, {speed}]"
 _PACK_FORMAT = "{l_bar}{bar}| {done}/{whole}"
 
 _MOST_PACKS = 8
-"""Bars of packs that are shown at most; the others count in the bar for all bytes."""
+"""Largest number of bars for packs; further packs are only part of the bar for all bytes."""
 
 
 _SMOOTHING = 0.05  # of the rate, as tqdm defines it
@@ -80,7 +80,7 @@ class ByteBar(tqdm):  # type: ignore[type-arg] # generic in its stubs only
 
 
 class PackBar(ByteBar):
-    """A bar below another one, which clears the rows of both after the terminal was narrowed."""
+    """A bar below the one for all bytes, which clears the rows of both after the terminal was narrowed."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(bar_format=_PACK_FORMAT, leave=False, **arguments)

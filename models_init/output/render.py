@@ -164,7 +164,7 @@ def _releases_table(releases: Sequence[Release], current: Release | None, staged
 
 
 def engine_license(record: LicenseRecord, now: str) -> tuple[dict[str, Any], str]:
-    """Render the record of the engine license; `now` is the SHA-256 of the present file, or '' if unknown."""
+    """Render the record of the engine license; `now` is the SHA-256 of the file now, or '' if unknown."""
     changed = bool(now) and now != record.sha256
     content = {"engine_license": {**asdict(record), "now": now or None, "changed": changed}}
     before = f", before that {record.previous[:_SHOWN_DIGITS]}" if record.previous else ""
@@ -321,7 +321,7 @@ def _pack(pack: PackPlan) -> dict[str, Any]:
 
 
 def _size(volume: Volume, ref: PackRef) -> int:
-    """Return the bytes of an installed pack by its manifest; 0 if that is damaged."""
+    """Return the size in bytes of an installed pack from its manifest; 0 if the manifest is damaged."""
     try:
         return manifest.parse(volume.manifest_path(ref).read_bytes(), ref).size
     except (OSError, ManifestError):

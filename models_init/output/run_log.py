@@ -1,4 +1,4 @@
-"""Write the events of this run to its log on the volume, in a thread, so that it neither slows nor fails the run.
+"""Write the events of this run to a log on the volume, in a thread, so that the log cannot slow down or fail the run.
 
 There is one log per process, opened by the first event. Everything is redacted. Errors of the volume are ignored.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models_init.output.stream_writer import StreamWriter
 
 _RESERVED = 16 << 10
-"""Bytes of a log that only the last event may use, which says how the run ended."""
+"""Bytes of a log that are reserved for the last event, which reports how the run ended."""
 
 
 class RunLog:
@@ -49,7 +49,7 @@ class RunLog:
             self.event(name, facts)
 
     def close(self) -> None:
-        """Write what is waiting, for a second at most."""
+        """Write the queued events, waiting at most a second."""
         if self._writer:
             self._writer.close()
             self._file.close()

@@ -21,7 +21,7 @@ GRACE_SECONDS = 1.0
 class StreamWriter:
     """Writes in a separate thread, so that a full pipe (or Ctrl-S) blocks neither the downloads nor the exit.
 
-    It is file-like as far as tqdm needs. Errors of the stream are ignored.
+    It has the methods of a file that tqdm needs. Errors of the stream are ignored.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -81,8 +81,8 @@ class StreamWriter:
 def _private_descriptor(stream: TextIO | None) -> int | None:
     """Return a duplicate of the stream's descriptor, or None if it has none.
 
-    A descriptor, because a thread that is blocked in a stream's `write` makes the interpreter abort at exit; a
-    duplicate, because a number that is closed elsewhere may be reused for another file.
+    A descriptor is used because a thread that is blocked in a stream's `write` makes the interpreter abort at exit. It
+    is a duplicate because a descriptor number that is closed elsewhere may be reused for another file.
     """
     if stream is None:
         return None

@@ -1,5 +1,5 @@
 """Install packs from ordinary container images, whose layers form an opaque archive.
 
-`scan` reads the layers, `tree` applies one after the other, `links` replaces links, `layer_reuse` takes the content of
-unchanged layers from installed packs. What the package needs to know about tar files is in `archive`.
+`scan` reads the layers, `tree` applies them in order, `links` replaces links by their targets, `layer_reuse` takes the
+content of unchanged layers from installed packs. The code that parses tar files is in `archive`.
 """

@@ -1,6 +1,6 @@
 """Read the entries of one layer of a container image (https://github.com/opencontainers/image-spec, layer.md).
 
-Only entries at, above and below one directory are yielded. The rest of the image may contain anything, except what tar
+Only one directory, its parents and its content are yielded. The rest of the image may contain anything, except what tar
 readers interpret differently.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WHITEOUT, _OPAQUE, _RESERVED = ".wh.", ".wh..wh..opq", ".wh..wh."
 
 SHOWN_NAMES = 10
-"""Largest number of names at the top of an image in a message."""
+"""Largest number of names from the top directory of an image that a message lists."""
 
 _NAME_LIMIT = 4096  # characters: PATH_MAX of Linux; longer names are rejected without further checks
 
@@ -51,10 +51,10 @@ class Kind(Enum):
 class LayerItem:
     """An entry of a layer; `parts` is its path in the image.
 
-    A whiteout has the path of the entry that it hides, an opaque marker that of its directory. `target` is that of a
-    link, or says what an entry of the kind `OTHER` is. `digest` is that which the content of a file must have; empty
-    if the digest of the whole layer is verified. `source` is the path of an installed file with this content. `content`
-    can be read until the next entry is requested.
+    The path of a whiteout is that of the entry that it hides; the path of an opaque marker is that of its directory.
+    `target` is the target of a link, or a description of an entry of the kind `OTHER`. `digest` is the required digest
+    of a file; it is empty if the digest of the whole layer is verified. `source` is the path of an installed file with
+    this content. `content` can be read until the next entry is requested.
     """
 
     kind: Kind
@@ -73,12 +73,12 @@ class LayerItem:
 
 
 class LayerReader:
-    """Reads one layer; `base` are the parts of the directory of which entries are yielded."""
+    """Reads one layer; `base` is the path, as parts, of the directory whose entries are yielded."""
 
     def __init__(self, layer: Readable, base: tuple[str, ...]) -> None:
         self._stream = TarStream(layer)
         self._base = base
-        self.others: set[str] = set()  # names at the top of the image that are not yielded
+        self.others: set[str] = set()  # names in the image's top directory that are not yielded
 
     def items(self) -> Iterator[LayerItem]:
         """Yield the entries, and read the layer to its end. Raises `BadArchiveError`."""
@@ -98,7 +98,7 @@ class LayerReader:
         stream.end()
 
     def _check_name(self, item: LayerItem) -> None:
-        """Raise `BadArchiveError` unless the path below the directory can be that of a file in a pack."""
+        """Raise `BadArchiveError` unless the path relative to the directory is valid in a pack."""
         if inner := "/".join(item.parts[len(self._base) :]):
             try:
                 check_path(inner)
@@ -126,8 +126,8 @@ def _item(header: EntryHeader, content: Iterator[memoryview]) -> LayerItem:
 def _marker(parts: tuple[str, ...]) -> LayerItem:
     """Return the whiteout or the opaque marker with this path.
 
-    Old versions of docker wrote records of the file system aufs with such names, at the top of the image. Raises
-    `BadArchiveError`: the marker has no name.
+    Old versions of Docker wrote records of the file system aufs under such names into the top directory of the image.
+    Raises `BadArchiveError`: the marker has no name.
     """
     *parents, name = parts
     if any(parent.startswith(_WHITEOUT) for parent in parents):
@@ -143,7 +143,7 @@ def _marker(parts: tuple[str, ...]) -> LayerItem:
 
 
 def _parts(header: EntryHeader) -> tuple[str, ...]:
-    """Return the path of an entry in the image; container runtimes ignore a leading slash, too.
+    """Return the path of an entry in the image; a leading slash is ignored, as in container runtimes.
 
     Raises `BadArchiveError`: the path leads upwards, is too long, or a link or a device has content.
     """

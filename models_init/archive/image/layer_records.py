@@ -1,4 +1,4 @@
-"""Record the entries of each layer in the derived manifest, so that a later image need not fetch the layer again."""
+"""Record the entries of each layer in the derived manifest, so that a later image can reuse the layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from models_init.formats.ordinary_image import ImageLayer
 
 NOT_IN_PACK = "not in the pack"
-"""In `hidden_by`: the file is outside the directory of the pack."""
+"""The value of `hidden_by` for a file outside the directory of the pack."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class LayerRecords:
         return entry
 
     def drop(self, layer: int) -> None:
-        """Forget a layer that cannot be described."""
+        """Drop the entries of a layer that cannot be described."""
         self._entries[layer] = None
 
     def described(self) -> tuple[ImageLayer, ...]:

@@ -1,6 +1,7 @@
 """Find layers of an image whose content is in installed packs, so that they need not be fetched.
 
-The digest of a layer's tar stream (`diff_id`) identifies it, also after tools have compressed it again.
+A layer is identified by the digest of its tar stream (`diff_id`), which does not change when the layer is compressed
+again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _KINDS = {
 
 
 class InstalledLayer(NamedTuple):
-    """A layer whose files are those of an installed pack, by their path in the image."""
+    """A layer whose files an installed pack contains; `files` has them by their path in the image."""
 
     directory: Path
     entries: tuple[LayerEntry, ...]
@@ -75,7 +76,7 @@ def _by_image_path(content: Manifest, root: str) -> dict[str, File]:
 
 
 def _is_complete(entries: tuple[LayerEntry, ...], files: dict[str, File], hiding: Collection[str]) -> bool:
-    """Return True if each file of a layer is installed, or hidden by another layer of the new image, too."""
+    """Return True if each file of a layer is installed, or is also hidden by another layer of the new image."""
     return all(
         ".." not in path_parts(entry.name)
         and (entry.kind != "file" or (entry.hidden_by in hiding if entry.hidden_by else entry.name in files))

@@ -1,4 +1,4 @@
-"""Find the pack in an image whose layers have been applied, and replace its links by what they lead to."""
+"""Find the pack in an image whose layers have been applied, and replace its links by their targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models_init.archive.image.tree import ImageTree, Node
     from models_init.archive.manifest_builder import ManifestBuilder
 
-_LINKS_LIMIT = 40  # links on the way to one entry, as in Linux
+_LINKS_LIMIT = 40  # links that are followed for one path, as in Linux
 
 
 class _Place(NamedTuple):
@@ -31,8 +31,8 @@ class _Place(NamedTuple):
 def complete(tree: ImageTree, builder: ManifestBuilder, others: Collection[str]) -> str:
     """Record the pack's files and directories in `builder`; return its directory in the image.
 
-    `others` are names at the top of the image, for the message. Raises `BadArchiveError`: there is no pack, or it
-    contains something other than files, directories and links to them. Raises `VolumeError`.
+    `others` are more names in the image's top directory, for the error message. Raises `BadArchiveError`: there is no
+    pack, or it contains something other than files, directories and links to them. Raises `VolumeError`.
     """
     root = _find_root(tree, others)
     _Completion(tree, root, builder).run()
@@ -43,7 +43,7 @@ def complete(tree: ImageTree, builder: ManifestBuilder, others: Collection[str])
 
 
 def _find_root(tree: ImageTree, others: Collection[str]) -> _Place:
-    """Return the first directory of the image's paths that contains something."""
+    """Return the first directory among the image's paths that is not empty."""
     for path in tree.image.paths:
         parts = path_parts(path)
         for depth in range(1, len(parts) + 1):
@@ -71,7 +71,7 @@ def _files_outside(node: Node, root: Node) -> Iterator[Node]:
 
 
 class _Completion:
-    """Walks through the pack; where a link leads to a directory, also through that, under the link's name."""
+    """Walks through the pack, and through each directory that a link points to, under the link's name."""
 
     def __init__(self, tree: ImageTree, root: _Place, builder: ManifestBuilder) -> None:
         self._tree = tree
@@ -84,7 +84,7 @@ class _Completion:
         self._walk(self._root, "", (self._root.node,))
 
     def _walk(self, directory: _Place, path: str, open_: tuple[Node, ...]) -> None:
-        """Record the entries of a directory at `path` of the pack; `open_` are the directories that contain it."""
+        """Record the entries of a directory at `path` of the pack; `open_` are the directory and its parents."""
         for name, child in sorted((directory.node.children or {}).items()):
             place = _Place(child, (*directory.parts, name))
             self._add(place, f"{path}/{name}" if path else name, open_)
@@ -136,7 +136,7 @@ class _Completion:
             raise self._refused(link or place, f"leads to an invalid name: {error}") from error
 
     def _target(self, link: _Place) -> _Place:
-        """Follow a link as Linux does, in the image. Raises `BadArchiveError`: it does not lead into the pack."""
+        """Resolve a link inside the image as Linux does. Raises `BadArchiveError`: it does not lead into the pack."""
         (node, at), links = link, 0
         names: list[str] = []
         while node.kind == Kind.SYMBOLIC_LINK or names:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class ImageArchive(NamedTuple):
-    """An image: the archive of the manifest and its description. Layers in `installed` are not part of the stream."""
+    """An image: the archive and the totals in its manifest, and its layers.
+
+    Layers in `installed` are not part of the stream.
+    """
 
     archive: Archive
     declared: OpaqueArchive
@@ -35,11 +38,11 @@ class ImageArchive(NamedTuple):
 
 
 def scan_image(stream: Readable, image: ImageArchive, writer: TreeWriter) -> ScanResult:
-    """Read all layers from a stream, or those in front of the first fault, and write the pack's files.
+    """Read the layers from a stream, up to the first fault, and write the pack's files.
 
     If the image is not a valid pack, the tree is removed. Raises `ChangedFileError`: a file of an installed pack, used
-    instead of a layer, was not as recorded. Raises `VolumeError`, and everything that reading the stream raises except
-    `BadArchiveError`.
+    instead of a layer, differs from its manifest. Raises `VolumeError`, and everything that reading the stream raises
+    except `BadArchiveError`.
     """
     scanner = _ImageScanner(image, writer)
     fault = scanner.read_layers(stream)
@@ -50,7 +53,7 @@ def scan_image(stream: Readable, image: ImageArchive, writer: TreeWriter) -> Sca
             fault = str(error)
     writer.discard()
     if fault and not scanner.wrong and image.installed:
-        raise ChangedFileError  # a file that an installed layer lacks may be the reason
+        raise ChangedFileError  # the reason may be that an installed layer lacks a file
     digest = "" if scanner.wrong else image.archive.digest
     return ScanResult(digest, ManifestBuilder(), fault, None, frozenset(scanner.wrong))
 
@@ -59,13 +62,13 @@ class _ImageScanner:
     def __init__(self, image: ImageArchive, writer: TreeWriter) -> None:
         self._image = image
         self._tree = ImageTree(image.image, writer, limits_of(image.archive, OpaqueArchive()))
-        self._others: set[str] = set()  # names at the top of the image
+        self._others: set[str] = set()  # names in the image's top directory
         self.wrong: set[int] = set()
 
     def read_layers(self, stream: Readable) -> str:
         """Read the layers until one of them cannot be used; return the reason, or an empty string.
 
-        After a layer with a wrong digest the others are only hashed.
+        After a layer with a wrong digest, the remaining layers are only hashed.
         """
         for number, layer in enumerate(self._image.image.layers):
             self._tree.begin_layer()
@@ -79,7 +82,7 @@ class _ImageScanner:
         return ""
 
     def result(self) -> ScanResult:
-        """Return the content of the complete tree. Raises `BadArchiveError`: it is not that of a pack."""
+        """Return the content of the complete tree. Raises `BadArchiveError`: it is not a valid pack."""
         builder = ManifestBuilder()
         root = complete(self._tree, builder, self._others)
         builder.check(self._image.declared)
@@ -92,7 +95,10 @@ class _ImageScanner:
                 self._tree.add(item)
 
     def _read(self, section: _Section, number: int, layer: ImageLayer) -> None:
-        """Apply one layer. Raises `BadArchiveError` if its digest is right, so that its publisher is at fault."""
+        """Apply one layer.
+
+        Raises `BadArchiveError`: the layer is invalid although its digest is correct, so its publisher is at fault.
+        """
         fault: BadArchiveError | None = None
         with HashingReader(section) as blob:
             try:
@@ -132,7 +138,7 @@ class _Section:
 
 
 class _LimitedReader:
-    """Raises `BadArchiveError` after `limit` bytes: a small layer may unpack to very much."""
+    """Raises `BadArchiveError` after `limit` bytes: a small layer may unpack to a huge size."""
 
     def __init__(self, inner: Readable, limit: int) -> None:
         self._inner = inner

@@ -1,7 +1,7 @@
 """Apply the layers of an image one after the other, the lowest first, to a tree on the volume.
 
-Files and directories are written at once; symbolic links are only recorded, and `links` replaces them when all
-layers have been applied. Only then are entries refused that a pack cannot contain: an upper layer may remove them.
+Files and directories are written immediately. Symbolic links are only recorded; `links` replaces them after all layers
+have been applied. Entries that a pack cannot contain are rejected only then, because an upper layer may remove them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class ChangedFileError(Exception):
-    """A file of an installed pack, which was used instead of a layer, has other content than its manifest says.
+    """A file of an installed pack, which was used instead of a layer, differs from its manifest.
 
-    `layer` is the number of the layer; None if any of those that were not fetched may be the reason.
+    `layer` is the number of the layer; None if it may be any of the layers that were not fetched.
     """
 
     def __init__(self, layer: int | None = None) -> None:
@@ -41,8 +41,8 @@ class ChangedFileError(Exception):
 class Node:
     """An entry of the image; `layer` is the number of the last layer that contains it.
 
-    `children` is None except for directories; `file` describes a file, with its path on the volume; `target` is that of
-    a symbolic link, or says what an entry of the kind `OTHER` is.
+    `children` is None except for directories. `file` describes a file, with its path on the volume. `target` is the
+    target of a symbolic link, or a description of an entry of the kind `OTHER`.
     """
 
     kind: Kind
@@ -67,7 +67,7 @@ class Node:
 
 
 class ImageTree:
-    """The image at, above and below its directory `base`, whose content is written to `writer`."""
+    """The directory `base` of the image, its parents and its content; the content is written to `writer`."""
 
     def __init__(self, image: OrdinaryImage, writer: TreeWriter, limits: Limits) -> None:
         self.image = image
@@ -80,14 +80,14 @@ class ImageTree:
         self._entries = self._size = 0
 
     def begin_layer(self) -> None:
-        """Begin with the next layer."""
+        """Begin the next layer."""
         self._layer += 1
 
     def add(self, item: LayerItem) -> None:
         """Apply an entry of the current layer.
 
-        Raises `BadArchiveError`: it contradicts another one or exceeds a limit. Raises `VolumeError`. Raises
-        `ChangedFileError`: the content of a file has not the digest that the entry requires.
+        Raises `BadArchiveError`: it conflicts with another entry or exceeds a limit. Raises `VolumeError`. Raises
+        `ChangedFileError`: the content of a file does not have the digest that the entry requires.
         """
         self._count(item.parts, item.size)
         match item.kind:
@@ -122,7 +122,7 @@ class ImageTree:
         return f"layer {number + 1} of {len(self.image.layers)} ({self.image.layers[number].digest[:19]}…)"
 
     def _count(self, parts: tuple[str, ...], size: int = 0) -> None:
-        """Count an entry, also one that an upper layer removes. Raises `BadArchiveError`: it exceeds a limit."""
+        """Count an entry, even if an upper layer removes it. Raises `BadArchiveError`: it exceeds a limit."""
         self._entries += 1
         self._size += size
         if self._size > self.limits.size:
@@ -137,7 +137,7 @@ class ImageTree:
         return self.records.add(self._layer, RecordedEntry("/".join(parts), kind, target))  # type: ignore[arg-type]
 
     def _directory(self, parts: tuple[str, ...], item: LayerItem) -> Node:
-        """Return a directory, which is created if it does not exist. Raises `BadArchiveError`: it is something else."""
+        """Return a directory; create it if it does not exist. Raises `BadArchiveError`: it is not a directory."""
         node = self.root
         for depth, name in enumerate(parts, 1):
             children = node.children if node.children is not None else {}
@@ -228,7 +228,7 @@ class ImageTree:
             raise ChangedFileError(self._layer) from error
 
     def _hard_link(self, item: LayerItem) -> Node:
-        """Return the entry for a second name of an entry of this layer, or of a lower one."""
+        """Return the entry for a hard link to an entry of this layer or of a lower one."""
         parts = path_parts(item.target)
         is_inside = self.is_inside(parts) and ".." not in parts
         found = self.find(parts) if is_inside else None
@@ -245,12 +245,12 @@ class ImageTree:
         return Node(Kind.FILE, self._layer, file=record)
 
     def _empty(self, directory: Node, parts: tuple[str, ...]) -> None:
-        """Remove what lower layers have put into a directory."""
+        """Remove the entries that lower layers have added to a directory."""
         for name in list(_children(directory)):
             self._remove_lower(directory, (*parts, name))
 
     def _remove_lower(self, parent: Node, parts: tuple[str, ...]) -> None:
-        """Remove an entry, with everything below it, as far as it is of lower layers."""
+        """Remove an entry and everything below it, except entries of the current layer."""
         node = _children(parent).get(parts[-1])
         if node is None:
             return

@@ -32,7 +32,7 @@ def run(_command: Command, settings: Settings) -> Result:
 async def check(settings: Settings, observer: Observer, limit: float | None = None) -> Result:
     """Report whether an install would work, and everything that would prevent it.
 
-    After `limit` seconds, the checks that have not ended are left out.
+    After `limit` seconds, the checks that have not ended are omitted from the report.
     """
     settings, key_faults = _without_bad_keys(_with_short_timeouts(settings))
     packs_known = not any(fault.startswith(("REALTIME_", "WHISPER_")) for fault in settings.faults)
@@ -55,7 +55,7 @@ async def check(settings: Settings, observer: Observer, limit: float | None = No
 
 
 class _RequestLog(NullObserver):
-    """Passes on the events of requests, which exist at level debug only; the report has everything else."""
+    """Passes on only the events of requests, which are logged at level debug; the report has everything else."""
 
     def __init__(self, inner: Observer) -> None:
         self._inner = inner

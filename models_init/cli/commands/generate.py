@@ -1,4 +1,4 @@
-"""`--generate`: print the manual page or a shell completion, made from the declarations of the command line."""
+"""`--generate`: print the manual page or a shell completion, generated from the declarations of the command line."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _fish_lines(options: list[argparse.Action]) -> Iterator[str]:
 
 
 def _is_optional(option: argparse.Action) -> bool:
-    """Return True if the option may have a value, but needs none."""
+    """Return True if the value of the option is optional."""
     return option.nargs == "?"
 
 

@@ -27,7 +27,7 @@ def run(command: Command, settings: Settings) -> Result:
     with lease as descriptors:
         if command.program:
             exec_with_lease(descriptors, command.program)
-        keep_signals_pending()  # a reader of the next line may send one at once
+        keep_signals_pending()  # a program that reads the next log line may send a signal immediately
         console.note("holding", {"packs": packs}, log_format=settings.log_format, level=settings.log_level)
         ended_by = wait_for_signal()
     content = {"packs": {ref.name: ref.version for ref in packs}, "signal": ended_by}

@@ -52,7 +52,7 @@ def report_licenses(settings: Settings, observer: Observer) -> LicenseReport:
 
 
 def warn_without_hard_links(context: InstallContext) -> None:
-    """Report a file system on which versions cannot share files."""
+    """Warn about a file system on which versions cannot share files."""
     if not context.volume.hard_links:
         context.observer.event(
             "no_hard_links",

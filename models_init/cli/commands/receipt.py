@@ -37,7 +37,7 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 def _published(volume: Volume, ref: PackRef) -> str:
-    """Return the digest of the manifest as published, also if the site has derived its own. Raises `DamagedError`."""
+    """Return the digest of the published manifest, even if the site has derived its own. Raises `DamagedError`."""
     found = installed(volume, ref)
     plain = found.manifest.plain
     return plain.derived_from if plain and plain.derived_from else found.digest

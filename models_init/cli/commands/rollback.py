@@ -25,7 +25,7 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 def _hint(switch: Switch) -> str:
-    """Return how to go on after a rollback."""
+    """Return the possible next steps after a rollback."""
     left = switch.rolled_back_from()
     if not left:
         return ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(_command: Command, settings: Settings) -> Result:
-    """Install the packs, and leave `current` as it is."""
+    """Install the packs without changing `current`."""
     return run_observed(partial(stage, settings), settings)
 
 

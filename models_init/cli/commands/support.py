@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models_init.cli.arguments import Command
     from models_init.cli.settings import Settings
 
-_CHECK_SECONDS = 2.0  # of the three for everything
+_CHECK_SECONDS = 2.0  # of the three seconds for all members
 
 
 def run(command: Command, settings: Settings) -> Result:
@@ -98,7 +98,7 @@ def _checked(settings: Settings) -> Callable[[], object]:
 
 
 def _register_secrets(settings: Settings) -> None:
-    """Have the content of secret files removed from everything."""
+    """Register the content of secret files for redaction."""
     for read in (settings.read_token, settings.read_registry_password):
         with suppress(ModelsInitError):
             read()
@@ -127,7 +127,7 @@ def _write_to_stdout(data: bytes) -> None:
 
 
 def _exit_now(result: Result, *, as_json: bool) -> NoReturn:
-    """Print the result and end the process, without waiting for threads that wait for a disk or a network."""
+    """Print the result and end the process, without waiting for threads that a disk or a network blocks."""
     if result.text:
         console.result(result.content if as_json else result.text, as_json=as_json)
     os._exit(EXIT_OK)

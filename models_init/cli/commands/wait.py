@@ -46,7 +46,7 @@ def _report(settings: Settings, volume: Volume, missing: Sequence[PackRef], left
     shown = []
     for ref in missing:
         text = str(ref)
-        with suppress(OSError):  # an install changes staging meanwhile
+        with suppress(OSError):  # an install may be changing staging
             if ref in staged and (done := share(*staging_progress(staged[ref], ref))):
                 text = f"{ref} ({done})"
         shown.append(text)

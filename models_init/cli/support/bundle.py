@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DIRECTORY = "models-init-support"
 
 MEMBER_LIMIT = 256 << 10
-"""Maximum size of a member in bytes; the end of a longer one is kept. Redaction takes a second per megabyte."""
+"""Maximum size of a member in bytes; of a longer one, only the end is kept. Redaction takes a second per megabyte."""
 
 TOTAL_LIMIT = 4 << 20
 """Maximum size of all members in bytes, so that the archive stays below 5 MB even if nothing can be compressed."""
@@ -51,7 +51,7 @@ def json_text(value: object) -> str:
 
 
 def cleaned(text: str) -> str:
-    """Return the end of a text without secrets: registered ones, values named like credentials, private keys."""
+    """Return the end of a text without registered secrets, values that are named like credentials, and private keys."""
     text = _PRIVATE_KEY.sub(MARK, _end(text))
     return "".join(redact(line) for line in text.splitlines(keepends=True))
 
@@ -81,7 +81,7 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 
 
 def _end(text: str) -> str:
-    """Return the last lines of a text that is longer than a member may be."""
+    """Return a text, or only its last lines if it exceeds the limit of a member."""
     if len(text) <= MEMBER_LIMIT:
         return text
     tail = text[-MEMBER_LIMIT:]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ALL_SECONDS = 3.0
 """Time limit for everything: a support bundle takes less than five seconds."""
 
-_LEAST_SECONDS = 0.2  # for each function, even if the time for all is over: most take milliseconds
+_LEAST_SECONDS = 0.2  # for each function, even after the time limit for everything: most take milliseconds
 
 
 @dataclass
@@ -60,7 +60,7 @@ class _Task(threading.Thread):
     def run(self) -> None:
         try:
             self.result = self._collect()
-        except Exception as error:  # noqa: BLE001 - whatever happens becomes a line of the bundle
+        except Exception as error:  # noqa: BLE001 - any error becomes a line of the bundle
             self.error = error
         finally:
             self.ended.set()

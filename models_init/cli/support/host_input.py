@@ -1,4 +1,4 @@
-"""Read what `support.sh` found on the host: texts on stdin, each after a line `==> NAME <==`, as `tail` writes.
+"""Read the texts that `support.sh` collects on the host: from stdin, each after a line `==> NAME <==` as of `tail`.
 
 Values in the configuration of compose are replaced, because they may be secrets of other services.
 """
@@ -32,7 +32,7 @@ def sections(stream: IO[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _without_values(text: str) -> str:
-    """Return the configuration of compose with values of settings of this program only."""
+    """Return the configuration of compose; of the values, only those of this program's settings are kept."""
     try:
         config = json.loads(text)
     except ValueError as error:

@@ -75,7 +75,7 @@ def network(environment: Mapping[str, str], ca_file: str) -> dict[str, object]:
 
 
 def clock() -> dict[str, object]:
-    """Describe the clock. Its difference to the source's is part of check.json."""
+    """Describe the clock. Its difference from the source's clock is part of check.json."""
     return {
         "utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "zone": time.tzname,
@@ -84,7 +84,7 @@ def clock() -> dict[str, object]:
 
 
 def without_password(proxy: str) -> str:
-    """Return a proxy's URL without user and password, and have them removed from everything else."""
+    """Return a proxy's URL without user and password, and register both for redaction."""
     before, at, host = proxy.rpartition("@")
     if not at:
         return proxy

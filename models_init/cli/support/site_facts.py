@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from models_init.cli.settings import Settings
 
-_MOST_ENTRIES = 500  # of a directory that are listed
+_MOST_ENTRIES = 500  # largest number of entries to list for a directory
 
 
 def effective_settings(settings: Settings, values: Mapping[str, str]) -> dict[str, object]:

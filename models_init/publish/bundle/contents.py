@@ -32,7 +32,7 @@ _SIGNATURE_LIMIT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class BundleDocument:
-    """A small file: its name in the bundle and its bytes; `key` is the key of the source's object, if it is one."""
+    """A small file: its name in the bundle and its bytes; `key` is the key of the object in the source, or ''."""
 
     name: str
     data: bytes
@@ -204,7 +204,7 @@ def _chunk_bytes(wanted: Manifest) -> int:
 
 
 def _draft(request: BundleRequest, source: Source, packs: Sequence[BundlePack]) -> Contents:
-    """Return the table of contents, still without members."""
+    """Return the table of contents, without members."""
     since = request.receipt
     return Contents(
         schema=bundle_index.SCHEMA,

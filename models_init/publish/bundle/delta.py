@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class ByteRange(NamedTuple):
-    """The bytes of an archive from `start` until before `stop`."""
+    """The bytes of an archive from `start` up to, but not including, `stop`."""
 
     start: int
     stop: int
 
 
 def missing_ranges(wanted: Manifest, site_manifests: Iterable[Manifest]) -> list[ByteRange]:
-    """Return the ranges of the archive that contain every chunk that is in none of the site_manifests packs.
+    """Return the ranges of the archive that contain every chunk that none of the packs in `site_manifests` has.
 
     Ranges at most `GAP` bytes apart are merged, because a site may fetch them with one request. Only chunks are
     compared, not whole files, because a volume without hard links can reuse a file only by its chunks.

@@ -94,7 +94,7 @@ def lay_out(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -
 
 
 def layout_of(contents: Contents) -> Layout:
-    """Return the layout of an existing bundle, which has at text_length one member."""
+    """Return the layout of an existing bundle, which has at least one member."""
     entries = [
         PlannedMember(member.name, member.size, member.digest, member.key, member.start) for member in contents.members
     ]

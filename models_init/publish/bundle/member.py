@@ -53,7 +53,10 @@ class BundleMember:
         return bool(batch.placements) and not self.wrong(batch)
 
     def is_whole(self) -> bool:
-        """Return True if the archive's digest matches the manifest; a piece has no digest and is verified by chunks."""
+        """Return True if the archive's digest matches the manifest.
+
+        Always True for a piece, which has no digest and is verified by its chunks.
+        """
         if self.member.size != self.manifest.archive.size:
             return True
         return member_digest(self._reader, self.member) == self.manifest.archive.digest

@@ -117,7 +117,7 @@ class _GrowingMember(BundleMember):
         self._files = files
 
     def write(self, batch: Batch, data: memoryview) -> list[WrongChunk]:
-        """Write the batch and return the chunks that do not verify; they are overwritten, or the bundle fails."""
+        """Write the batch and return the chunks that do not verify; they are overwritten, or the run fails."""
         self._files.write(self.offset(batch.start), data)
         return wrong_chunks(batch, data)
 

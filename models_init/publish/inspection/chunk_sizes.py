@@ -1,6 +1,6 @@
 """Cut two versions of a pack again at several chunk sizes, and compute what an upgrade would fetch with each.
 
-Reads both archives. Only chunks that the old version lacks are compressed; the compressed size of the others is
+Reads both archives. Only chunks that the old version lacks are compressed. The compressed size of the others is
 estimated from the published archive, because only the length of the manifest depends on it.
 """
 
@@ -37,7 +37,7 @@ CHUNK_SIZES = (64 << 10, 128 << 10, 256 << 10, MIB, AUTO)
 """The chunk sizes that are compared: averages in bytes, and a size for each file by its type and size."""
 
 TOLERANCE = 1.1
-"""A larger download than the smallest one is accepted up to this factor, for a smaller manifest."""
+"""Factor by which a download may exceed the smallest one if the manifest is smaller."""
 
 _compressor = Compressor(LEVEL)
 

@@ -57,7 +57,7 @@ def compare(old: Manifest, new: Manifest, document_bytes: int) -> Difference:
 
 
 def _changed_sections(old: Manifest, new: Manifest) -> list[int]:
-    """Return the sizes in bytes of what is fetched of an opaque archive: all of it, or the new layers of an image."""
+    """Return the sizes in bytes of the sections to fetch of an opaque archive: all of it, or an image's new layers."""
     if not new.image:
         return [new.archive.size]
     known = {layer.diff_id for layer in old.image.layers} if old.image else set()

@@ -1,7 +1,8 @@
 """Choose the chunk boundaries of a file from candidates that depend on its content. No I/O.
 
 The next boundary is the best candidate between a quarter and seven quarters of the wanted chunk size after the last
-one. After an insertion or a change the boundaries therefore realign with the previous ones, on average after one chunk.
+boundary. After an insertion or a change, the boundaries therefore realign with the previous ones, on average after one
+chunk.
 """
 
 from __future__ import annotations

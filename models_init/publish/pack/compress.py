@@ -1,6 +1,6 @@
 """Compress pieces into zstd frames. Runs in worker threads.
 
-Reading, compressing and hashing release the interpreter lock. Frames contain their content size, so that a reader knows
+Reading, compressing and hashing release the interpreter lock. Frames contain their content size, which tells a reader
 how much to allocate. They have no zstd checksum: the manifest has a SHA-256 of each chunk and of the whole archive, so
 four bytes of xxHash per frame would add nothing.
 """

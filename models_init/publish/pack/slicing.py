@@ -22,14 +22,14 @@ BLOCK_SIZE = MIB
 """Uncompressed bytes that a worker searches for candidate boundaries at once."""
 
 BATCH_SIZE = MIB
-"""Uncompressed bytes in one job of a worker, so that many small files are one job and not one each."""
+"""Uncompressed bytes in one job of a worker, so that many small files share a job."""
 
 AUTO = 0
 """As a chunk size: choose one for each file by `average_size`."""
 
 _SMALLEST, _LARGEST = 64 << 10, MIB
 _MOST_CHUNKS = 2048
-"""About as many chunks as a file may have at the automatic chunk size: their entries in the manifest take 300 kB."""
+"""Approximate maximum of chunks per file at the automatic chunk size: their entries in the manifest take 300 kB."""
 
 _COMPRESSED = frozenset(
     (

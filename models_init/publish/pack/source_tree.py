@@ -179,7 +179,7 @@ class _Walk:
 
 
 def _remedy(directory: Path, walk: _Walk) -> str:
-    """Return the advice for the faults that can be solved in another way than by removing or renaming entries."""
+    """Return the advice for the faults, including alternatives to removing or renaming entries."""
     faults = {fault for _, fault in walk.faults}
     junk = sorted({pattern for path, _ in walk.faults if (pattern := junk_pattern(path))})
     advice = "remove or rename them"

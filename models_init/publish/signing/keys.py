@@ -1,9 +1,9 @@
 """Create, read, write and use secret keys in minisign's format.
 
-Layout of a key file's second line (base64 of 158 bytes): `Ed`, the encryption (`Sc` for scrypt, two zero bytes for
-none), `B2`, 32 bytes of salt, scrypt's limits of operations and of memory (8 bytes each, little-endian), and then,
-encrypted by XOR with the output of scrypt for the password: the key's number (8), seed (32), public key (32), and the
-BLAKE2b-256 of `Ed` and these three (zeros in a key that is not encrypted).
+The second line of a key file is the base64 of 158 bytes. The first 54 are `Ed`, the encryption (`Sc` for scrypt, two
+zero bytes for none), `B2`, 32 bytes of salt, and scrypt's limits of operations and of memory (8 bytes each,
+little-endian). The other 104 are encrypted by XOR with the output of scrypt for the password: the key's number (8),
+seed (32), public key (32), and the BLAKE2b-256 of `Ed` and these three (zeros in a key that is not encrypted).
 """
 
 from __future__ import annotations

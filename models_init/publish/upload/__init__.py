@@ -1,4 +1,4 @@
-"""Publish packs in a blob container: the archive first, the manifest last; a published version never changes.
+"""Publish packs in a blob container or a registry: the archive first, the manifest last; no published version changes.
 
 It may import `pack`. Nothing outside this package may import the Azure SDK.
 """

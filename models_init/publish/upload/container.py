@@ -105,7 +105,7 @@ async def opened(target: UploadTarget) -> AsyncIterator[Container]:
 class Container:
     """Reads and conditional writes of blobs.
 
-    Methods retry as `retrier` does. They raise only this project's errors and `ConflictError`.
+    Methods retry failed requests with `retrier`. They raise only this project's errors and `ConflictError`.
     """
 
     def __init__(self, client: ContainerClient, token: SasToken, retrier: Retrier) -> None:

@@ -68,7 +68,7 @@ def check_names(ref: PackRef, prefix: str) -> None:
 def make_image(directory: VersionDirectory) -> PackImage:
     """Read a version directory; the archive is read once, to compute both digests. Blocks: for worker threads.
 
-    Raises `WrongBytesError`: the archive does not match its manifest. Raises `ManifestError`: it cannot be used.
+    Raises `WrongBytesError`: the archive does not match its manifest. Raises `ManifestError`: the manifest is unusable.
     """
     document = directory.document()
     content = published(document, directory.ref()).manifest

@@ -29,7 +29,7 @@ class UploadResult:
 
 
 def check_size(path: Path, archive: Archive) -> None:
-    """Raise `WrongBytesError`: the file of the archive is missing or has another size than in the manifest."""
+    """Raise `WrongBytesError` if the file of the archive is missing or its size differs from the manifest."""
     try:
         if path.stat().st_size != archive.size:
             raise wrong_archive(str(path))

@@ -1,7 +1,7 @@
 """Publish version directories in a container registry: the blobs first, the image manifest last.
 
 A version is published when its tag exists; a published version never changes. An upload can be interrupted at any step:
-the next run finds the blobs by their digests, and continues an unfinished one where the registry says it ends.
+the next run finds the blobs by their digests, and resumes an unfinished blob at the offset that the registry reports.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BINARY = {"Content-Type": "application/octet-stream"}
 
 
 class _Answer(NamedTuple):
-    """The parts of a response that matter; `location` is the absolute URL at which an upload continues, or empty."""
+    """The relevant parts of a response; `location` is the absolute URL at which an upload continues, or empty."""
 
     status: int
     location: str
@@ -114,7 +114,7 @@ class _Push:
         return UploadResult(image.ref, url, not is_published, sent, image.archive.size - sent)
 
     async def _is_published(self, source: OciSource) -> bool:
-        """Return True if the same content is published, False if nothing is, or only the signature is to be replaced.
+        """Return True if the same content is published, False if nothing is, or if the signature must be replaced.
 
         Raises `UsageError`: other content is published.
         """
@@ -169,7 +169,7 @@ class _Push:
         return offset - first
 
     async def _piece(self, location: str, offset: int, descriptor: int) -> tuple[str, int]:
-        """Send the next piece; after a fault, continue where the registry says. Returns the new location and offset."""
+        """Send the next piece; after a fault, resume at the registry's offset. Returns the new location and offset."""
         is_retry, where = False, location
 
         async def attempt() -> tuple[str, int]:
@@ -193,14 +193,14 @@ class _Push:
         return await self._options.retrier.call(attempt)
 
     async def _continued(self, location: str) -> tuple[str, int]:
-        """Return where a broken upload continues: at its beginning if the registry cannot continue it."""
+        """Return the location and offset at which to resume a broken upload; offset 0 if it must begin again."""
         try:
             return await self._status(location)
         except NotFoundError:
             return await self._begin(self._image.archive.digest), 0
 
     async def _status(self, location: str) -> tuple[str, int]:
-        """Return the location of an unfinished upload, and the number of bytes that the registry has of it."""
+        """Return the location of an unfinished upload, and the number of its bytes that the registry has."""
         async with self._registry.send(Request("GET", location, self._scope)) as response:
             first, _, last = response.header("Range").removeprefix("bytes=").partition("-")
             is_range = first == "0" and last.isdecimal()
@@ -213,13 +213,13 @@ class _Push:
             if [record["registry"], record["digest"]] == [self._record_key, self._image.archive.digest]:
                 return await self._retried(lambda: self._status(record["location"]))
         except (OSError, ValueError, LookupError, TypeError, NotFoundError, SourceError):
-            pass  # there is none, or the registry has forgotten it
+            pass  # there is none, or the registry no longer has it
         return "", 0
 
     def _remember(self, location: str) -> None:
-        """Write down where the upload continues; without the file, an interrupted upload begins again.
+        """Store the location of the upload in a file, so that the next run can resume it.
 
-        A URL of another host is not written down, because it may be signed and thus a secret.
+        A URL of another host is not stored, because it may be signed and thus a secret.
         """
         if Origin.of(location) != Origin.of(self._registry.base):
             return
@@ -252,7 +252,7 @@ class _Push:
         return "" if answer.status == 201 else answer.location
 
     async def _finish(self, location: str, digest: str, data: bytes = b"") -> None:
-        """Send the rest of a blob and its digest. Raises `WrongBytesError`: the registry got other bytes."""
+        """Send the rest of a blob and its digest. Raises `WrongBytesError`: the registry received other bytes."""
         url = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         headers = {**_BINARY, "Content-Length": str(len(data))}
         answer = await self._ask(Request("PUT", url, self._scope, headers, lambda: io.BytesIO(data)), 400)

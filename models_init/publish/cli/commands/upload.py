@@ -121,7 +121,7 @@ async def _push(found: list[VersionDirectory], settings: Settings, arguments: Na
 
 
 def _retrier(settings: Settings, observer: Observer) -> Retrier:
-    """Return the retries of an upload, which are reported as those of an install."""
+    """Return the retrier of an upload, which reports retries as an install does."""
     from models_init.cli.retry_report import RetryReport, SourceRetries
     from models_init.sources.wrappers.retry import Retrier, RetryPolicy
 
