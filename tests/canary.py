@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LARGE = 4 << 20
-"""Bytes; larger files may be models and are searched only if their names are those of logs, records or traces."""
+"""Bytes; larger files may be models, and are searched only if they are named like logs, records or traces."""
 
 _HEAD = 4096
 """Bytes at the beginning of a file that show whether it is a model, an archive or a disk image."""

@@ -69,7 +69,7 @@ def on_terminal(script: str, variables: dict[str, str] | None = None, columns: i
     try:
         while piece := os.read(leader, 65536):
             written += piece
-    except OSError:  # how a terminal ends on Linux
+    except OSError:  # the end of a terminal on Linux
         pass
     os.close(leader)
     assert process.wait() == 0, written.decode()
@@ -77,7 +77,7 @@ def on_terminal(script: str, variables: dict[str, str] | None = None, columns: i
 
 
 def failing(secret: str) -> Exception:
-    """Return an exception with a chain of causes, each of which holds the secret."""
+    """Return an exception with a chain of causes, each of which contains the secret."""
     try:
         try:
             raise ConnectionError(f"GET https://host/c/b?{secret} broke")  # noqa: TRY301 # a traceback is wanted
@@ -213,7 +213,7 @@ def test_token_is_not_printed_at_level_debug(log_format: str, capsys: pytest.Cap
 
 
 def test_terminal_shows_a_bar_below_the_lines() -> None:
-    """The bar has the rate and the remaining time, and never goes back."""
+    """The bar has the rate and the remaining time, and never goes backwards."""
     written = on_terminal(
         "from models_init.output import console\n"
         "with console.watching(interval=0.001) as observer:\n"
@@ -249,7 +249,7 @@ def test_terminal_shows_a_bar_below_the_lines() -> None:
     ids=["models-init", "models-pack"],
 )
 def test_bar_has_the_units_of_the_log_lines(show: str) -> None:
-    """In both programs, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
+    """Both programs use the same units, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
     written = on_terminal(
         "from models_init.output import console\n"
         "from models_init.publish.cli import progress\n"
@@ -425,7 +425,7 @@ def test_only_the_result_is_written_to_stdout(capsys: pytest.CaptureFixture[str]
 
 
 def test_unwritable_stdout_is_reported() -> None:
-    """A full disk behind stdout must not end with exit code 0 and half a result."""
+    """If stdout is on a full disk, the run must not end with exit code 0 and half a result."""
     with open("/dev/full", "w") as full, pytest.raises(UsageError, match="No space left"):
         console.result("lost", stream=full)
 
@@ -465,7 +465,7 @@ def test_closed_streams_do_not_change_the_exit_code() -> None:
 
 
 def test_blocked_reader_does_not_block_the_program() -> None:
-    """The pipe is full; the program ends with its own exit code."""
+    """The pipe is full; the program still ends with its own exit code."""
     reader, writer = os.pipe()
     script = CHATTY.replace("sys.exit(console.fault(ValueError()) + 40)", "sys.exit(41)")
     ended = run(script, stderr=writer, stdout=subprocess.DEVNULL)

@@ -135,7 +135,7 @@ def bench(published: Published, workers: Workers, tmp_path: Path) -> FetchSetup:
 
 @pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (1, 8), (4, 2), (16, 1), (16, 48)])
 async def test_all_chunks_are_fetched_within_limits(bench: FetchSetup, connections: int, buffers: int) -> None:
-    """With any number of connections and buffers, even one of each, every byte arrives within the limits."""
+    """With any number of connections and buffers, even one of each, every byte is fetched within the limits."""
     work = bench.work(connections=connections, buffers=buffers)
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []

@@ -1,4 +1,4 @@
-"""The volume's layout: what counts as installed and current, publishing and removing."""
+"""The volume's layout: installed packs, the current release, publishing and removing."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_publish_moves_tree_and_manifest_from_staging(volume: Volume) -> None:
 
 @pytest.mark.parametrize("manifest_exists", [False, True])
 def test_publish_replaces_an_empty_directory(volume: Volume, manifest_exists: bool) -> None:  # noqa: FBT001 - parametrized
-    """It may appear at any time: before the publish, or between the renames of the manifest and the tree."""
+    """The directory may appear at any time: before the publish, or between the renames of the manifest and the tree."""
     stage(volume, _DUTCH)
     volume.pack_path(_DUTCH).mkdir(parents=True)
     if manifest_exists:

@@ -1,4 +1,4 @@
-"""Apply the layers of ordinary images: upper layers win, whiteouts remove, links are replaced by what they lead to."""
+"""Apply the layers of ordinary images: upper layers win, whiteouts remove, links are replaced by their targets."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _zstd(window_log: int) -> Callable[[bytes], bytes]:
     parameters = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
 
     def compress(data: bytes) -> bytes:
-        packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # does not know the size
+        packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # without the size in the header
         return packer.compress(data) + packer.flush()
 
     return compress

@@ -50,7 +50,7 @@ def test_small_scenario_runs_and_results_can_be_read_again(bench: Bench, name: s
 
 
 def test_report_replaces_tables_and_is_idempotent(tmp_path: Path) -> None:
-    """Only the text between the two marks changes."""
+    """Only the text between the two markers changes."""
     program = ProgramCopy(tmp_path, Path(sys.executable))
     saved = Bench(tmp_path, tmp_path, tmp_path, tmp_path / "results", 1, full=False, program=program)
     saved.save(Row("first-http", [Run("large", name, 0, wall, 1.0, 1) for name, wall in ((OURS, 1.0), (CURL, 3.0))]))

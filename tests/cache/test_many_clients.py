@@ -63,7 +63,7 @@ def test_upgrade_costs_the_origin_as_much_as_that_of_one_client(
     through: dict[str, Round],
     tmp_path: Path,
 ) -> None:
-    """The cache fetches whole slices, so that one client costs more than without it, but all cost no more than one."""
+    """The cache fetches whole slices: one client costs more than without a cache, but eight cost no more than one."""
     with site_cache.serve(origin.container_url, origin.sas()) as fresh:
         one = dict(rounds(cached_fleet(tmp_path, served, origin, fresh, 1)))
     assert through["upgrade"].origin_bytes <= 1.2 * one["upgrade"].origin_bytes

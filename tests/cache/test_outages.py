@@ -1,6 +1,6 @@
-"""Wrong bytes in the cache, an origin that is down or refuses its token, TLS, a full disk.
+"""Wrong bytes in the cache, an unreachable origin, a refused token, TLS, a full disk.
 
-`site_cache.serve` checks after each test that no log has a token: nginx repeats it in every error of the origin.
+`site_cache.serve` checks after each test that no log has a token, because nginx logs it with each error of the origin.
 """
 
 from __future__ import annotations

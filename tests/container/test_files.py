@@ -66,7 +66,7 @@ def test_each_combination_of_files_is_valid(directory: Path, overlays: tuple[str
 
 
 def test_legacy_overlay_differs_only_in_its_two_services_and_their_source(directory: Path) -> None:
-    """Both are that of the other overlay, with another source, a longer wait for the lock, and more memory."""
+    """Each equals the service of the other overlay, except for source, time limit for the lock, and memory limit."""
     bucket, legacy = config(directory)["services"], config(directory, first=LEGACY)["services"]
     assert legacy.keys() == bucket.keys() - {INIT} | set(LEGACY_INITS)
     changes = {"MODELS_URL": "oci://scriptixrt.azurecr.io/asr", "MODELS_LOCK_SECONDS": "86400"}

@@ -76,12 +76,12 @@ class Namespace:
         return pod
 
     def give_volume_to_root(self) -> None:
-        """Make the volume one that only root can write."""
+        """Give the volume to root, so that no other user can write to it."""
         os.chown(self.volume, 0, 0)
         self.volume.chmod(0o755)
 
     def forget_times(self) -> None:
-        """Let the history say that everything was installed long ago."""
+        """Replace the times in the history by an old one."""
         history = self.volume / "releases/.history"
         history.write_text(re.sub(r"(?m)^\S+", "2026-01-01T00:00:00+00:00", history.read_text()))
 
@@ -127,7 +127,7 @@ def _installed(pod: ChartPod, container: str = "models-init") -> None:
 
 
 def _completed(pod: ChartPod, container: str = "models-init") -> None:
-    """Run a pod that ends by itself, as that of a Job does."""
+    """Run a pod to completion, such as the pod of a Job."""
     _installed(pod, container)
     assert pod.exit_code(container) == 0, pod.log(container)
 
@@ -153,7 +153,7 @@ def _published(bucket: Azurite, *refs: PackRef) -> dict[str, str]:
 def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed(
     namespace: Namespace, stocked: Azurite
 ) -> None:
-    """The token is revoked between two requests; the run continues with one that arrives as kubelet delivers it."""
+    """The token is revoked between two requests; the run continues after a kubelet-like update of the Secret."""
     namespace.token.update(token=stocked.revocable_sas("site"))
     pod = namespace.pod(modelsInit=_slow("400KB"))  # a request takes twelve seconds
     with pod.start() as playing:
@@ -173,7 +173,7 @@ def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed
 
 
 def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stocked: Azurite) -> None:
-    """`podman stop` kills after two seconds, which would be the exit code 137."""
+    """`podman stop` sends SIGKILL after two seconds, which would give exit code 137."""
     pod = namespace.pod()
     _installed(pod)
     eventually_sync(lambda: '"event": "holding"' in pod.log("lease"), "the lease")
@@ -271,7 +271,7 @@ def test_failed_init_container_leaves_cause_and_remedy_as_termination_message(
 
 
 def test_install_that_sigterm_ends_is_continued_by_the_next_pod(namespace: Namespace) -> None:
-    """It ends within two seconds, after which `podman stop` would kill it (137)."""
+    """It ends within two seconds, after which `podman stop` would kill it (exit code 137)."""
     pod = namespace.pod(modelsInit=_slow("1MB"))
     with pod.start() as playing:
         eventually_sync(lambda: _has_chunks(namespace.volume / "staging"), "the first chunk on the volume")

@@ -1,4 +1,4 @@
-"""deploy/compose/support.sh: one archive with what the program and docker know, without secrets."""
+"""deploy/compose/support.sh: one archive with information from the program and from docker, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulation of a fleet: small fleets with known limits, and the command line. It fails only on errors."""
+"""The simulation of a fleet: small fleets with known limits, and the command line. No real time is judged."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FAULT = "models-init: error: "
 _REJECTED = [case for case in TABLE if case.code]
 _HARMLESS = [case for case in TABLE if not case.code]
-_WATCHED = "%file,fchmod,fchown,fsetxattr,fallocate,ftruncate"  # on a read-only mount no descriptor can be written
+_WATCHED = "%file,fchmod,fchown,fsetxattr,fallocate,ftruncate"  # a read-only mount has no writable descriptors
 _IS_ROOT = os.geteuid() == 0
 _EXAMPLES = (
     *(

@@ -65,7 +65,7 @@ def test_objects_keep_the_rules_of_the_api_server(rendered: dict[str, Path], nam
 
 @_each_value_set
 def test_references_between_objects_lead_somewhere(rendered: dict[str, Path], name: str) -> None:
-    """A name that is not rendered is one that the operator has given."""
+    """A name that no rendered object has must be set in the values."""
     values = (CHART / "ci" / f"{name}.yaml").read_text() + (CHART / "values.yaml").read_text()
     assert list(broken_references(_objects(rendered, name), set(re.findall(r"[\w.-]+", values)))) == []
 
@@ -93,7 +93,7 @@ def test_images_are_the_products_own_in_a_fixed_version(rendered: dict[str, Path
 
 @_each_value_set
 def test_program_accepts_the_arguments_and_variables_of_each_container(rendered: dict[str, Path], name: str) -> None:
-    """And it knows each variable that begins like one of its own."""
+    """Each variable with a prefix of the program is one of its settings."""
     known = {setting.variable for setting in SETTINGS}
     for place, container in all_containers(_objects(rendered, name)).items():
         assert {variable for variable in _environment(container) if _OURS.match(variable)} <= known, place

@@ -1,4 +1,4 @@
-"""`--stage`: install without activating; what was staged is reused, found again and kept by a prune."""
+"""`--stage`: install without activating; a later install uses the staged release, and a prune keeps it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_activated_set_is_an_ordinary_release_again(staged: Site) -> None:
 
 
 def test_old_staged_sets_are_pruned_where_nothing_is_ever_activated(site: Site) -> None:
-    """`--keep 0` keeps the last one; the week that protects each has passed."""
+    """`--keep 0` keeps the last one; all are older than the week for which they are protected."""
     for version in ("2026.04", "2026.07"):
         assert site.run("--stage", REALTIME_LANGUAGE_VERSION=version).code == 0
     history = site.volume / "releases/.history"
@@ -163,7 +163,7 @@ def test_set_that_is_staged_again_counts_as_the_last_one(site: Site) -> None:
 
 
 def test_history_of_many_starts_stays_short(staged: Site) -> None:
-    """Each start of a pod stages a set; of their lines only the last of each set counts."""
+    """Each start of a pod stages a set; a staged set needs only its last line in the history."""
     history = staged.volume / "releases/.history"
     activation, staging = history.read_text().splitlines(keepends=True)
     older = staging.replace(staging.split()[-1], "0123456789ab")

@@ -54,7 +54,7 @@ def test_wait_reads_a_volume_without_rights_network_or_token(tmp_path: Path, pac
 
 
 def test_missing_packs_are_named_with_who_installs_them(installed: Site) -> None:
-    """The message has the same form with a time and without."""
+    """The message has the same form with and without a time limit."""
     newer = installed.but(REALTIME_LANGUAGE_VERSION="2026.07")
     for seconds, after in (("0", ""), ("1", " after 1 s")):
         refused = newer.run("--wait", seconds)
@@ -79,7 +79,7 @@ def test_release_and_current_do_not_matter(installed: Site) -> None:
 
 @pytest.mark.parametrize("lost", ["packs/nl-nl/2026.04", "manifests/nl-nl/2026.04.json"])
 def test_pack_without_files_or_manifest_is_incomplete(installed: Site, lost: str) -> None:
-    """A killed publish or prune leaves such a pack; it becomes complete by a rename."""
+    """A killed publish or prune leaves such a pack; a rename completes it."""
     (installed.volume / lost).rename(installed.volume / "lost")
     assert installed.run("--wait", "0").code == NOT_INSTALLED
     (installed.volume / "lost").rename(installed.volume / lost)

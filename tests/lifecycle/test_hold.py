@@ -1,4 +1,4 @@
-"""Leases: while a server runs, the release that it reads stays, whatever is installed or pruned."""
+"""Leases: while a server runs, no install or prune removes the release that it reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def three_releases(site: LifecycleSite) -> LifecycleSite:
 
 @contextmanager
 def serving(site: LifecycleSite, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a server behind a command that takes a lease, until the block is left."""
+    """Run a server under a command that takes a lease, until the end of the block."""
     with subprocess.Popen(
         [*command, sys.executable, "-c", _SERVER],
         env={**os.environ, "MODELS_DIR": str(site.volume)},

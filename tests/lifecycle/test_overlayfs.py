@@ -45,7 +45,7 @@ def upgraded(memory: Path, samples: SamplePacks, pool: Pool) -> Iterator[Lifecyc
 
 
 def test_directory_of_lower_layer_cannot_be_renamed(upgraded: LifecycleSite) -> None:
-    """The tests below prove something only if this holds."""
+    """The tests below depend on this."""
     with pytest.raises(OSError, match="Invalid cross-device link"):
         (upgraded.volume / "packs/nl-nl/1").rename(upgraded.volume / "staging/x")
 

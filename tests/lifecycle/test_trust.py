@@ -1,4 +1,4 @@
-"""Data on the volume is used only after it was hashed: damaged data leads to a correct result."""
+"""Data on the volume is used only after it has been verified, so that damaged data does not change the result."""
 
 from __future__ import annotations
 

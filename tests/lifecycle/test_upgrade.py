@@ -1,4 +1,4 @@
-"""An upgrade fetches and writes only what changed."""
+"""An upgrade fetches and writes only the changes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_moved_file_is_linked(installed: Site, versions: Packs, tmp_path: Path) 
 
 
 def test_file_that_became_executable_is_copied(installed: Site, versions: Packs, tmp_path: Path) -> None:
-    """A hard link would change the mode in the older version, too."""
+    """A hard link would change the mode in the older version as well."""
     tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
     (tree / upgrades.CHANGED).chmod(0o755)
     assert upgraded(installed, rebuilt(versions, tmp_path, tree))["bytes_fetched"] == 0

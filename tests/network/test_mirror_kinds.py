@@ -97,7 +97,7 @@ def test_packs_are_fetched_from_directory_of_another_site(site: Site, packs: Pac
 
 
 def test_packs_are_fetched_from_registry(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """A registry needs no user; that of the settings is for MODELS_URL only."""
+    """The registry is used without a user; the user in the settings is for MODELS_URL only."""
     (tmp_path / "registry").mkdir()
     with registries.serve(tmp_path / "registry") as registry:
         push_packs(registry, packs, COMMON, DUTCH)

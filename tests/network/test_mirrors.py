@@ -128,7 +128,7 @@ def _site(published: MirroredPacks, origin: FaultProxy, volume: Path, *mirrors: 
 def _proxied(published: MirroredPacks, case: MirrorCase) -> FaultProxy:
     """Return a mirror that adds its own token, like a site's cache, and has a fault.
 
-    Its lines have a rate, because otherwise megabytes are on their way in the buffers of loopback.
+    Its connections are limited to a rate; otherwise the loopback buffers would hold megabytes.
     """
     _, act = CATALOGUE[case.fault]
 
@@ -227,7 +227,7 @@ async def test_install_succeeds_with_mirror_that_dies_during_the_run(published: 
 async def test_install_succeeds_with_mirror_that_has_other_packs_of_the_version(
     published: MirroredPacks, stale: Packs, volume: Path
 ) -> None:
-    """Its manifests, which fit its archives, are not read; every chunk of it is wrong."""
+    """Its manifests, which match its archives, are not read, so that every chunk from it is wrong."""
     async with FaultyServer(stale.objects()) as server:
         _, act = CATALOGUE["latency"]
 

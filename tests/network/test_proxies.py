@@ -124,7 +124,7 @@ async def test_all_proxy_is_used(
 async def test_http_request_uses_proxy_with_password(
     proxy: Squid, plain_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without TLS, the proxy is asked for the whole URL."""
+    """Without TLS, the request to the proxy contains the whole URL."""
     monkeypatch.setenv("http_proxy", f"http://{squid.USERINFO}@127.0.0.1:{proxy.members}")
     found = await fetch_via(there(plain_server), times=2)
     assert found == (200, _DATA, f"through the proxy 127.0.0.1:{proxy.members}, without encryption")
@@ -289,7 +289,7 @@ def container(azurite_tls: Azurite, packs: Packs) -> Azurite:
 async def test_install_uses_proxy(
     tmp_path: Path, packs: Packs, container: Azurite, proxy: Squid, certificates: Certificates
 ) -> None:
-    """An install works with TLS in TLS, a password and a DER CA file, and warns once of unusable NO_PROXY entries."""
+    """An install works with TLS in TLS, a password and a DER CA file; one warning lists unusable NO_PROXY entries."""
     file = tmp_path / "ca.der"
     file.write_bytes(ssl.PEM_cert_to_DER_cert(certificates.authority.read_text()))
     site = Site(tmp_path / "models", in_container(packs, container.container_url, container.sas())).but(

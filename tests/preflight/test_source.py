@@ -52,7 +52,7 @@ def moment(seconds: float) -> str:
     return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# -- no faults
+# -- no failures
 
 
 @pytest.fixture(params=["directory", "container"])

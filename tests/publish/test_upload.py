@@ -344,7 +344,7 @@ async def test_missing_permission_of_token_is_reported(
 
 
 async def test_expired_token_is_reported_with_its_date(tmp_path: Path, fresh: Azurite) -> None:
-    """By the clock of the service."""
+    """The clock of the service determines the expiry."""
     with pytest.raises(AccessError, match=r"the SAS token expired at 20\d\d-.* UTC"):
         await published(pack(tmp_path, FILES), target(fresh.container_url, fresh.sas("rw", expires_in=-60)))
 

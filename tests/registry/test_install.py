@@ -50,7 +50,7 @@ def test_packs_are_installed_upgraded_and_verified(registry_site: Site, cloud: C
 
 
 def test_secrets_appear_in_no_output_and_no_file(registry_site: Site, cloud: Cloud) -> None:
-    """Neither the password nor a token nor a signed URL, also where a request fails."""
+    """This holds for the password, tokens and signed URLs, even if a request fails."""
     site = registry_site.but(**pull_from(cloud), MODELS_LOG_LEVEL="debug")
     texts = [text for done in (site.run(REALTIME_LANGUAGES="fy-nl"), site.run()) for text in (done.out, done.err)]
     texts += [path.read_text() for path in site.volume.rglob("*.json")]
@@ -93,7 +93,7 @@ async def test_expiring_tokens_and_links_are_renewed(open_registry: Registry, pa
 
 
 async def test_dead_link_is_replaced_without_renewing_the_token(open_registry: Registry) -> None:
-    """Links that are dead on arrival end with an error that names both hosts, and that may be retried."""
+    """If links are expired on arrival, the error names both hosts and may be retried."""
     credentials = RegistryCredentials(cloud_registry.PULL, cloud_registry.PASSWORD)
     with cloud_registry.serve(open_registry, link_seconds=-1) as cloud:
         source = OciSource(RegistryAccess(f"http://{cloud.host}", PREFIX, lambda _: credentials))

@@ -207,7 +207,7 @@ def test_strategic_merge_patch_replaces_other_lists() -> None:
 
 
 def test_secret_of_helm_is_decoded() -> None:
-    """The message is `k8s` and a zero byte, then runtime.Unknown with the Secret as its field `raw`."""
+    """The message consists of `k8s`, a zero byte, and runtime.Unknown with the Secret in its field `raw`."""
 
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content

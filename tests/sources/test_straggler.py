@@ -1,4 +1,4 @@
-"""A range that is far slower than the others is aborted to be requested again; no other range is."""
+"""A range that is far slower than the others is aborted, so that it is requested again; no other range is aborted."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
     ("usual", "seconds"), [(40.0 * _MB, 0.5), (20.0 * _MB, 0.8), (5.0 * _MB, 2.0)], ids=["fast", "usual", "slow"]
 )
 async def test_straggling_range_is_aborted(usual: float, seconds: float, clock: FakeClock) -> None:
-    """At a tenth of the others' rate; bytes received until then were passed on.
+    """At a tenth of the others' rate, a range is aborted; the bytes received until then were passed on.
 
     It is aborted after twice the time that the others take, but not before half a second and not after two.
     """

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 
 FEW = 2
-"""Rounds of a peer that takes long and of whom no goal speaks."""
+"""Rounds for a slow peer that no goal refers to."""
 
 SHELL = 16 * MIB
-"""Bytes of the packs of which only the number matters."""
+"""Size in bytes of packs of which only the number matters."""
 
 
 def small(bench: Bench) -> Dataset:
