@@ -65,7 +65,7 @@ def differences(packs: Packs, site: Site) -> str:
     return "".join(done.stdout + done.stderr for done in runs)
 
 
-def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Packs, volume: Path) -> None:
+def test_packs_of_real_size_are_installed_unchanged(published: Azurite, big_packs: Packs, volume: Path) -> None:
     """Two packs of over 1 GiB and 3,000 files, one of them over 512 MiB, equal the published ones, in one release."""
     manifests = [big_packs.manifest(ref) for ref in (COMMON, DUTCH)]
     assert sum(manifest.size for manifest in manifests) > 1 << 30
@@ -79,7 +79,7 @@ def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Pack
     assert done.json["bytes_fetched"] <= sum(manifest.archive.size for manifest in manifests)
 
 
-async def test_twenty_kills_cost_what_was_in_flight(
+async def test_twenty_kills_lose_only_data_in_flight(
     published: Azurite, big_packs: Packs, packs: Packs, volume: Path
 ) -> None:
     """After each of 20 kills `current` is complete; then one run completes the install, and the trees are identical.

@@ -233,7 +233,7 @@ def _command_lines() -> list[bytes]:
     return found
 
 
-async def test_token_in_output_would_be_found(with_token: SiteWithToken) -> None:
+async def test_search_finds_a_token_in_output(with_token: SiteWithToken) -> None:
     """The search of these tests finds a token on a stream, in a name, and in a file."""
     async with FaultyServer(with_token.packs.objects()) as server:
         done = await with_token.run(server)

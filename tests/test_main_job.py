@@ -221,7 +221,7 @@ def test_nothing_to_do_needs_no_network(installed: Site) -> None:
     assert (done.code, done.json["activated"]) == (0, False)
 
 
-def test_nothing_to_do_imports_nothing_heavy(installed: Site) -> None:
+def test_nothing_to_do_imports_no_expensive_modules(installed: Site) -> None:
     """No SDK, asyncio, structlog or tqdm; pydantic may be imported."""
     done = installed.run(python=["-X", "importtime"], MODELS_URL=NOWHERE)
     imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}

@@ -123,7 +123,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(files, "_sync_file_range", lambda: failing)
 
 
-def test_no_policy_leaves_cache_alone(tree: Path) -> None:
+def test_cache_is_unchanged_without_policy(tree: Path) -> None:
     pages = NoPageCachePolicy()
     pages.passed(str(tree / "0"), 0, MIB)
     pages.complete(str(tree))

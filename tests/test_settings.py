@@ -474,7 +474,7 @@ def test_settings_are_immutable() -> None:
         settings().connections = 1
 
 
-def test_error_of_the_model_does_not_contain_the_value() -> None:
+def test_validation_error_does_not_contain_the_value() -> None:
     """This error is never shown to users; it could appear in a traceback."""
     with pytest.raises(ValidationError, match="MODELS_MEMORY") as wrong:
         Settings.model_validate({"MODELS_MEMORY": token()})

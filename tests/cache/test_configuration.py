@@ -82,7 +82,7 @@ def test_token_of_a_client_is_neither_forwarded_nor_logged(cache: SiteCache, ori
     assert "sig=" not in cache.accesses()
 
 
-def test_headers_of_a_client_do_not_change_what_is_cached(cache: SiteCache, origin: Azurite) -> None:
+def test_headers_of_a_client_do_not_change_cached_content(cache: SiteCache, origin: Azurite) -> None:
     """Azure prefers x-ms-range to Range."""
     key = "batch/large.bin"
     url = f"{cache.url(origin.container_url)}/{key}"

@@ -31,7 +31,7 @@ def test_pod_is_restricted_and_has_no_service_account_token() -> None:
     assert spec["automountServiceAccountToken"] is False
 
 
-def test_files_of_the_configuration_exist_and_are_mounted_where_they_run() -> None:
+def test_configuration_files_exist_and_are_mounted_at_their_paths() -> None:
     kustomization = yaml.safe_load((_DIRECTORY / "kustomization.yaml").read_text())
     (generated,) = kustomization["configMapGenerator"]
     (container,) = all_containers(_OBJECTS).values()

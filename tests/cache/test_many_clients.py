@@ -49,7 +49,7 @@ def test_first_install_costs_the_origin_as_much_as_one_client(
     assert through["cold"].fetched == _CLIENTS * alone["cold"].fetched
 
 
-def test_warm_cache_asks_the_origin_for_nothing(through: dict[str, Round]) -> None:
+def test_warm_cache_fetches_no_content_from_the_origin(through: dict[str, Round]) -> None:
     """Manifests older than a minute are confirmed by the origin, without a body."""
     assert through["warm"].origin_bytes == 0
     assert through["warm"].origin_requests <= 2

@@ -112,7 +112,7 @@ def test_ordinary_images_are_installed_within_the_memory_limit(legacy_site: Cont
     assert (legacy_site.volume / "current/nl-nl/final.weights").read_bytes() == weights
 
 
-def test_token_without_the_language_is_the_last_line_of_the_log(
+def test_missing_pull_permission_is_the_last_line_of_the_log(
     legacy_site: ContainerSite, figure: Callable[[str], None]
 ) -> None:
     """The engine does not start, and nothing waits for a download that cannot begin."""

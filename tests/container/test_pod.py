@@ -150,9 +150,7 @@ def _published(bucket: Azurite, *refs: PackRef) -> dict[str, str]:
     return {f"{manifest.pack}/{file.path}": file.digest for manifest in manifests for file in manifest.files}
 
 
-def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed(
-    namespace: Namespace, stocked: Azurite
-) -> None:
+def test_engine_reads_packs_installed_with_a_renewed_token(namespace: Namespace, stocked: Azurite) -> None:
     """The token is revoked between two requests; the run continues after a kubelet-like update of the Secret."""
     namespace.token.update(token=stocked.revocable_sas("site"))
     pod = namespace.pod(modelsInit=_slow("400KB"))  # a request takes twelve seconds
@@ -172,7 +170,7 @@ def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed
     assert pod.execute("asr-server", "id", "-u").strip() == str(USER)
 
 
-def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stocked: Azurite) -> None:
+def test_lease_prevents_pruning_and_ends_with_sigterm(namespace: Namespace, stocked: Azurite) -> None:
     """`podman stop` sends SIGKILL after two seconds, which would give exit code 137."""
     pod = namespace.pod()
     _installed(pod)
@@ -196,7 +194,7 @@ def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stoc
     assert (namespace.volume / "packs/nl-nl/2026.07").exists()
 
 
-def test_engine_waits_without_token_and_source_for_what_a_job_installs(namespace: Namespace, stocked: Azurite) -> None:
+def test_engine_waits_for_the_install_by_a_job_without_token_and_source(namespace: Namespace, stocked: Azurite) -> None:
     pod = namespace.pod(staging={"mode": "job"})
     assert "models-sas" not in str(pod.template)
     with pod.start() as playing:
@@ -206,9 +204,7 @@ def test_engine_waits_without_token_and_source_for_what_a_job_installs(namespace
     assert _digests(pod) == _published(stocked, COMMON, DUTCH)
 
 
-def test_daemon_set_installs_into_a_directory_of_the_node_that_it_takes_over(
-    namespace: Namespace, stocked: Azurite
-) -> None:
+def test_daemon_set_takes_over_a_directory_of_the_node_and_installs(namespace: Namespace, stocked: Azurite) -> None:
     """The directory is root's, as kubelet creates it (DirectoryOrCreate); the pod that takes it over has CHOWN only."""
     namespace.give_volume_to_root()
     on_node: dict[str, Any] = {"storage": {"type": "hostPath"}, "staging": {"mode": "daemonSet"}}
@@ -225,7 +221,9 @@ def test_daemon_set_installs_into_a_directory_of_the_node_that_it_takes_over(
     assert _digests(engine) == _published(stocked, COMMON, DUTCH)
 
 
-def test_packs_come_from_a_registry_with_a_pull_secret(namespace: Namespace, packs: Packs, tmp_path: Path) -> None:
+def test_packs_are_installed_from_a_registry_with_a_pull_secret(
+    namespace: Namespace, packs: Packs, tmp_path: Path
+) -> None:
     """The Secret has the type kubernetes.io/dockerconfigjson, so that its file is called `.dockerconfigjson`."""
     (tmp_path / "registry-data").mkdir()
     with registry.serve(tmp_path / "registry-data", password=True) as server:
@@ -270,7 +268,7 @@ def test_failed_init_container_leaves_cause_and_remedy_as_termination_message(
     assert pod.state("asr-server")["Status"] == "created"
 
 
-def test_install_that_sigterm_ends_is_continued_by_the_next_pod(namespace: Namespace) -> None:
+def test_install_stopped_by_sigterm_is_continued_by_the_next_pod(namespace: Namespace) -> None:
     """It ends within two seconds, after which `podman stop` would kill it (exit code 137)."""
     pod = namespace.pod(modelsInit=_slow("1MB"))
     with pod.start() as playing:

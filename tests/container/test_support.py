@@ -28,7 +28,7 @@ def support(site: ContainerSite) -> dict[str, str]:
     return unpacked(path.read_bytes())
 
 
-def test_script_adds_what_the_host_knows(site: ContainerSite, stocked: Azurite) -> None:
+def test_script_adds_information_about_the_host(site: ContainerSite, stocked: Azurite) -> None:
     token = real(stocked.sas())
     site.use(stocked, token)
     site.compose("up", "--detach")

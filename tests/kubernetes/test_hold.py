@@ -93,7 +93,7 @@ def test_named_release_is_held_without_a_program(two_sets: Site) -> None:
     assert sidecar.returncode == 0
 
 
-def test_program_runs_under_the_lease_of_the_environments_packs(two_sets: Site) -> None:
+def test_program_runs_while_the_packs_of_the_environment_are_leased(two_sets: Site) -> None:
     with two_sets.start("--hold", "--", "sh", "-c", "echo serving; read go") as server:
         assert server.stdout
         assert server.stdout.readline() == "serving\n"

@@ -63,7 +63,7 @@ def engine(pod: Pod, *packs: PackRef) -> Iterator[Callable[[], str]]:
 
 
 @pytest.mark.parametrize("action", [("--stage",), ()], ids=["stage", "install"])
-def test_rollback_transfers_nothing_and_leaves_other_engines_alone(pod: Pod, action: tuple[str, ...]) -> None:
+def test_rollback_transfers_nothing_and_does_not_affect_other_engines(pod: Pod, action: tuple[str, ...]) -> None:
     """It runs in a network namespace without interfaces and without a token, also after a prune."""
     assert pod.run(*action).code == 0
     with engine(pod, ENGLISH, COMMON) as english, engine(pod, DUTCH, COMMON) as dutch:

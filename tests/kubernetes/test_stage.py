@@ -48,7 +48,7 @@ def versions(site: Site) -> list[str]:
     return names_of(site.volume / "packs/nl-nl")
 
 
-def test_stage_leaves_current_as_it_is(staged: Site, packs: Packs) -> None:
+def test_stage_does_not_change_current(staged: Site, packs: Packs) -> None:
     assert os.readlink(staged.volume / "current/nl-nl") == "../../packs/nl-nl/2026.04"
     assert versions(staged) == ["2026.04", "2026.07"]
     assert packs.differences(staged, *(ref for ref in packs.trees if ref != NEWER)) == []
@@ -113,7 +113,7 @@ def test_stage_checks_licenses_as_an_install_does(site: Site, tmp_path: Path) ->
 # -- rollback
 
 
-def test_rollback_never_goes_to_a_set_that_was_only_staged(staged: Site) -> None:
+def test_rollback_ignores_a_set_that_was_only_staged(staged: Site) -> None:
     refused = staged.run("--rollback")
     assert refused.code == NO_SUCH_RELEASE
     assert refused.fault.startswith("there is no release to roll back to")
@@ -126,7 +126,7 @@ def test_rollback_never_goes_to_a_set_that_was_only_staged(staged: Site) -> None
 
 
 @pytest.mark.parametrize("keep", ["0", "1"])
-def test_prune_keeps_what_was_staged(staged: Site, keep: str) -> None:
+def test_prune_keeps_a_staged_set(staged: Site, keep: str) -> None:
     """The environment of the prune still names the set in use."""
     report = staged.run("--prune", "--keep", keep, "--json").json
     (item,) = (item for item in report["items"] if item["why"] == "was staged and is not activated yet")
@@ -141,7 +141,7 @@ def test_activated_set_is_an_ordinary_release_again(staged: Site) -> None:
     assert versions(staged) == ["2026.07"]
 
 
-def test_old_staged_sets_are_pruned_where_nothing_is_ever_activated(site: Site) -> None:
+def test_old_staged_sets_are_pruned_if_nothing_is_ever_activated(site: Site) -> None:
     """`--keep 0` keeps the last one; all are older than the week for which they are protected."""
     for version in ("2026.04", "2026.07"):
         assert site.run("--stage", REALTIME_LANGUAGE_VERSION=version).code == 0
@@ -175,7 +175,7 @@ def test_history_of_many_starts_stays_short(staged: Site) -> None:
     assert list(Switch(Volume(staged.volume)).staged()) == ["0123456789ab", staging.split()[-1]]
 
 
-def test_lost_history_loses_only_the_retention(staged: Site) -> None:
+def test_lost_history_affects_only_the_retention(staged: Site) -> None:
     (staged.volume / "releases/.history").unlink()
     assert staged.run("--wait", "0").code == 0
     assert newer(staged, "--wait", "0").code == 0

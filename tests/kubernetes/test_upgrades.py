@@ -85,7 +85,7 @@ def test_version_staged_ahead_is_not_installed_again(release: Cluster) -> None:
     assert {name: release.uid(name) for name in kept}.items() <= jobs.items()
 
 
-def test_added_language_leaves_the_others_alone(release: Cluster) -> None:
+def test_added_language_does_not_affect_the_others(release: Cluster) -> None:
     release.install(_VALUES)
     created = [*_engines("created", "fy-nl"), *_jobs("created", "2026.04", "fy-nl"), f"created Service/{_NAME}-fy-nl"]
     assert release.upgrade(_THREE) == created
@@ -206,7 +206,7 @@ def test_size_of_claims_per_pod_changes_after_the_stateful_sets_are_deleted(rele
     release.upgrade(larger)
 
 
-def test_staging_by_jobs_can_follow_and_precede_other_ways(release: Cluster) -> None:
+def test_staging_mode_can_change_to_jobs_and_back(release: Cluster) -> None:
     release.install(_stored("claim"))
     release.upgrade(_VALUES)
     release.upgrade(_VALUES | {"staging": {"mode": "job", "job": {"backoffLimit": 2}}, "prune": {"enabled": True}})

@@ -70,7 +70,7 @@ def test_engine_reads_its_pack_by_sub_path(installed: Pod) -> None:
     assert listed(installed.sub_path(DUTCH), installed.sub_path(COMMON)) == names_of(installed.packs.trees[DUTCH])
 
 
-def test_volume_in_a_sub_path_of_a_larger_one(pod: Pod) -> None:
+def test_volume_can_be_a_sub_path_of_a_larger_volume(pod: Pod) -> None:
     """The program's volume is one directory of a claim, mounted by subPath with everything below it."""
     make_sub_path(pod.volume, "speech/models")
     inner = pod.but(volume=pod.volume / "speech/models")
@@ -182,7 +182,7 @@ def test_early_directory_is_pruned(installed: Pod) -> None:
 # -- fsGroup: SetVolumeOwnership
 
 
-def test_volume_stays_intact_when_fs_group_changes_everything(pod: Pod) -> None:
+def test_volume_stays_intact_when_fs_group_changes_all_files(pod: Pod) -> None:
     """A recursive chown and chmod is not damage: nothing is fetched again, and an upgrade still reuses chunks."""
     on_volume(pod, 0, FS_GROUP)
     assert pod.run().code == 0
@@ -239,7 +239,7 @@ def test_read_only_volume_without_the_set_is_reported(installed: Pod, action: tu
 # -- hostPath, to which fsGroup does not apply: DirectoryOrCreate creates it as root, with mode 0755
 
 
-def test_host_path_of_root_is_reported_and_works_with_its_ownership_changed(pod: Pod) -> None:
+def test_host_path_of_root_is_reported_and_works_after_a_change_of_owner(pod: Pod) -> None:
     on_volume(pod, 0, 0o755)
     refused = pod.run()
     assert refused.code == NOT_WRITABLE
@@ -250,7 +250,7 @@ def test_host_path_of_root_is_reported_and_works_with_its_ownership_changed(pod:
     assert pod.is_whole(DUTCH)
 
 
-def test_each_pack_of_the_set_is_readable_for_another_user(installed: Pod) -> None:
+def test_each_pack_of_the_set_is_readable_by_another_user(installed: Pod) -> None:
     """An engine image may run as a different user."""
     for ref in BOTH:
         for path in (installed.pack(ref), *installed.pack(ref).rglob("*")):

@@ -172,7 +172,7 @@ def test_names_of_opaque_archive_differing_in_case_are_refused(case_insensitive:
     assert FIVE not in volume_oracle.public_packs(vendor.volume)
 
 
-def test_names_differing_in_case_are_installed_where_case_counts(site: LifecycleSite, tmp_path: Path) -> None:
+def test_names_differing_in_case_are_installed_on_case_sensitive_volume(site: LifecycleSite, tmp_path: Path) -> None:
     vendor = _vendor(site, tmp_path)
     publish(tmp_path, FIVE, {"am/README": b"1\n", "am/readme": b"22\n"}, executable=())
     vendor.done(wanted=frozenset({COMMON, FIVE}))

@@ -44,7 +44,7 @@ def test_check_notes_missing_settings(site: Site) -> None:
     assert "licenses" not in found.content
 
 
-def test_check_shows_licenses_that_fit(licensed: Site) -> None:
+def test_check_shows_valid_licenses(licensed: Site) -> None:
     found = check(licensed)
     assert (found.code, found.named("warning")) == (0, [])
     assert found.text("platform license").startswith("licensee Example Hospital; languages nl-nl, en-us; 4 realtime")

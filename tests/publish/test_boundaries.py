@@ -53,7 +53,7 @@ def changed_bytes(data: bytes, old: bytes, average: int = SMALL) -> int:
 # --- reproducibility ---
 
 
-def test_boundaries_are_the_recorded_ones() -> None:
+def test_boundaries_match_the_recorded_ones() -> None:
     """Every version of Python and numpy and every platform must find the same boundaries."""
     wanted = [103704, 25154, 119192, 396505, 633541, 1537339, 1156963, 786124, 682728, 1439150, 1244961, 263247]
     assert [len(chunk) for chunk in chunks_of(noise(1, 8 * MIB), MIB)] == wanted

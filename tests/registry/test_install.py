@@ -92,7 +92,7 @@ async def test_expiring_tokens_and_links_are_renewed(open_registry: Registry, pa
         assert cloud.counts["authorization at the data host"] == 0
 
 
-async def test_dead_link_is_replaced_without_renewing_the_token(open_registry: Registry) -> None:
+async def test_expired_new_link_is_an_error_and_renews_no_token(open_registry: Registry) -> None:
     """If links are expired on arrival, the error names both hosts and may be retried."""
     credentials = RegistryCredentials(cloud_registry.PULL, cloud_registry.PASSWORD)
     with cloud_registry.serve(open_registry, link_seconds=-1) as cloud:

@@ -112,7 +112,7 @@ def _repository(site: Site) -> str:
 
 
 @pytest.mark.parametrize("name", [*_PUSHES, "buildkit"])
-def test_image_is_installed_as_containers_show_it(
+def test_installed_files_equal_those_in_a_container_of_the_image(
     legacy: dict[str, list[str]], mirror: Registry, registry_site: Site, packs: Packs, name: str
 ) -> None:
     site = _site(registry_site, mirror, packs, name)

@@ -145,7 +145,7 @@ async def test_password_is_encrypted_if_the_server_speaks_tls(
     assert b"Authorization" not in sent
 
 
-async def test_server_that_is_no_registry_gets_no_credentials() -> None:
+async def test_server_other_than_a_registry_gets_no_credentials() -> None:
     """The server speaks neither TLS nor HTTP, so the error is the one about TLS."""
     received = bytearray()
 

@@ -109,7 +109,7 @@ def test_any_changed_byte_of_signature_is_refused(at: int, bits: int) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_arbitrary_bytes_are_no_valid_signature(text: bytes) -> None:
+def test_arbitrary_bytes_are_not_a_valid_signature(text: bytes) -> None:
     with pytest.raises(SignatureError):
         verify(REF, _DOCUMENT, text, [KEY.public])
 
