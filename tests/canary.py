@@ -73,7 +73,7 @@ class Canary:
         """Search the written files, and fail the session if a token was found anywhere."""
         for undo in self._undo:
             undo()
-        directory: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 - pytest has no public way
+        directory: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 - pytest has no public attribute
         for path in _written(directory):
             with suppress(OSError):  # removed meanwhile, or owned by another user
                 self._look_at_file(path)

@@ -47,7 +47,7 @@ _TEXTS = st.lists(_PIECES, max_size=6).map("".join) | st.text(st.characters(excl
 @example(variables={"MODELS_CONNECTIONS": "9" * 9000}, with_packs=False)
 @example(variables={"MODELS_URL": "https://[::1"}, with_packs=False)
 @example(variables={"MODELS_URL": "https://host:99999/x"}, with_packs=False)
-def test_any_environment_gives_settings_or_errors(variables: Mapping[str, str], with_packs: bool) -> None:  # noqa: FBT001 # drawn
+def test_any_environment_gives_settings_or_errors(variables: Mapping[str, str], with_packs: bool) -> None:  # noqa: FBT001 # drawn by hypothesis
     """Any variables give valid settings, or an error for each invalid one."""
     try:
         found = load({**_NAMED, **variables}, with_packs=with_packs)
@@ -144,7 +144,7 @@ def test_any_value_in_a_record_gives_a_release_or_an_error(release: Release, fie
 @example(b'{"packs": {}, "created": ' + b"9" * 10_000 + b"}")
 def test_arbitrary_bytes_are_not_a_release(document: bytes) -> None:
     """Arbitrary bytes raise `ValueError`."""
-    with pytest.raises(ValueError):  # noqa: PT011 - nobody reads its words
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is not used
         parse(document)
 
 

@@ -85,7 +85,7 @@ def test_quiet_and_verbose_set_the_log_level(arguments: list[str], level: str) -
 
 
 def test_help_fits_in_80_columns() -> None:
-    """It begins with a short usage, and has an example, the exit codes, all settings and the documentation."""
+    """The help begins with a short usage, and has an example, the exit codes, all settings and a link to the docs."""
     text = build_parser().format_help()
     assert [line for line in text.splitlines() if len(line) > 79] == []
     assert text.startswith("usage: models-init [ACTION] [--json] [-q | -v] [SETTING ...]\n\n")

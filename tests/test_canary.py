@@ -117,7 +117,7 @@ def with_token(site: Site, packs: Packs) -> SiteWithToken:
 async def test_successful_run_does_not_show_the_token(
     with_token: SiteWithToken, arguments: list[str], log_format: str
 ) -> None:
-    """It is in no result, no log and no file of the volume."""
+    """The token is in no result, no log and no file of the volume."""
     async with FaultyServer(with_token.packs.objects(), [throttled(times=2)], token=token()) as server:
         done = await with_token.run(server, *arguments, MODELS_LOG_FORMAT=log_format)
     assert done.code == 0

@@ -54,7 +54,7 @@ class SimulatedLine:
 
 
 @pytest.mark.parametrize(("used", "busy", "grows"), [(0.4, 0.4, True), (0.6, 0.0, False), (0.0, 0.6, False)])
-async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
+async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - parametrized
     """If the processor or the disk is the bottleneck, a gain would be noise."""
     line = SimulatedLine(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
     await line.transfer(100)

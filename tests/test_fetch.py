@@ -84,7 +84,7 @@ class Counted(Buffers):
 
 @dataclass(frozen=True)
 class FetchRun:
-    """A fetcher with a fake source, and everything to observe it."""
+    """A fetcher with a fake source, and the objects that observe it."""
 
     published: Published
     source: FakeSource
@@ -182,7 +182,7 @@ async def test_no_missing_chunks_cause_no_request(bench: FetchSetup) -> None:
 
 
 async def test_corrupted_chunk_is_fetched_again(bench: FetchSetup) -> None:
-    """A wrong chunk is fetched again alone; if it is correct then, nothing is reported."""
+    """Only the wrong chunk is fetched again; if it is then correct, nothing is reported."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=1), connections=1)
     await work.fetch()

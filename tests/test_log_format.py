@@ -126,7 +126,7 @@ def test_traceback_is_written_at_level_debug_only(log_format: str) -> None:
 
     def write(log: Any) -> None:
         try:
-            raise ValueError("inside")  # noqa: TRY301 # the traceback is the subject
+            raise ValueError("inside")  # noqa: TRY301 # the test needs a traceback
         except ValueError as error:
             log.info("failed", exc_info=error)
 

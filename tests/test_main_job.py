@@ -195,7 +195,7 @@ def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
 
 
 def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
-    """It succeeds if sockets are forbidden, and does not try to open one."""
+    """The run succeeds if sockets are forbidden, and does not try to open one."""
     trace = tmp_path / "trace"
     strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
     done = installed.run("--json", through=[*strace, "-o", str(trace)], MODELS_URL=NOWHERE)
@@ -215,7 +215,7 @@ def test_trace_shows_sockets_of_an_install(site: Site, packs: Packs, tmp_path: P
 
 
 def test_nothing_to_do_needs_no_network(installed: Site) -> None:
-    """It succeeds in a network namespace without any active device."""
+    """The run succeeds in a network namespace without any active device."""
     services.require_root()
     done = installed.run("--json", through=[services.require_tool("unshare"), "-n"], MODELS_URL=NOWHERE)
     assert (done.code, done.json["activated"]) == (0, False)

@@ -133,7 +133,7 @@ def test_manifest_of_another_pack_is_rejected() -> None:
     ids=lambda text: text[:30].decode("latin-1"),
 )
 def test_document_that_is_not_json_is_rejected(text: bytes) -> None:
-    """It is not UTF-8, truncated, nested too deeply, or has numbers that are too large."""
+    """The document is not UTF-8, truncated, nested too deeply, or has numbers that are too large."""
     complaint(text)
 
 

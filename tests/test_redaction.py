@@ -190,7 +190,7 @@ def test_redaction_is_idempotent(text: str) -> None:
     st.sampled_from([None, (",", ":")]),
 )
 @settings(deadline=None, max_examples=200)
-def test_redacted_json_is_valid_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn
+def test_redacted_json_is_valid_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn by hypothesis
     """The document may contain any strings."""
     json.loads(redact(json.dumps(document, ensure_ascii=ascii_only, separators=separators)))
 

@@ -53,7 +53,7 @@ def test_leased_release_stays_with_its_packs() -> None:
 
 
 def test_leased_pack_stays_without_its_release() -> None:
-    """Its manifest stays as well."""
+    """The manifest of the pack stays as well."""
     assert going(replace(VOLUME, packs_in_use={ref("1")})) == {("release", "a")}
 
 

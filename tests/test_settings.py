@@ -349,7 +349,7 @@ def test_http_to_other_machines_requires_permission() -> None:
 
 
 def test_anonymous_source_needs_neither_path_nor_token() -> None:
-    """It is a web server; a token in addition, or http to another machine, is reported."""
+    """An anonymous source is a web server; a token in addition, or http to another machine, is reported."""
     for url in ("https://mirror.example", "https://mirror.example/models", "http://127.0.0.1:8080"):
         assert settings(MODELS_URL=url, MODELS_ANONYMOUS="yes").anonymous
     (contradiction,) = faults(MODELS_URL="https://mirror.example", MODELS_ANONYMOUS="yes", MODELS_SAS_TOKEN=token())

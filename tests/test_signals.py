@@ -159,7 +159,7 @@ def test_run_returns_the_result_and_raises_the_error_of_the_work() -> None:
 
 
 def test_stopped_error_passes_handlers_of_exceptions() -> None:
-    """Its text is the signal's name."""
+    """The text of the error is the name of the signal."""
     assert not issubclass(StoppedError, Exception)
     assert (str(StoppedError(signal.SIGTERM)), StoppedError(signal.SIGTERM).exit_code) == ("SIGTERM", 143)
     assert (str(StoppedError(signal.SIGINT)), StoppedError(signal.SIGINT).exit_code) == ("SIGINT", 130)

@@ -163,7 +163,7 @@ async def test_archive_is_fetched_and_staged(setup: ArchiveSetup, tree: Path, co
 
 
 async def test_derived_manifest_is_reproducible(setup: ArchiveSetup, workers: Workers, tmp_path: Path) -> None:
-    """It depends only on the published archive, and describes every byte."""
+    """The derived manifest depends only on the published archive, and describes every byte."""
     first = await setup.fetch(setup.source())
     second = await _setup(setup.archive, workers, tmp_path / "other").fetch(setup.source())
     assert first == second

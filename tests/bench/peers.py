@@ -187,7 +187,7 @@ def _rclone(case: Transfer, source: list[str]) -> PeerCommand:
 
 
 def azcopy(case: Transfer) -> PeerCommand:
-    """As many connections as AzCopy chooses, then sha256sum, then tar."""
+    """The number of connections that AzCopy chooses, then sha256sum, then tar."""
     return _azcopy(case, _quoted("copy", case.archive, "pack.tar.zst", "--from-to=BlobLocal"))
 
 

@@ -37,7 +37,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_small_scenario_runs_and_results_can_be_read_again(bench: Bench, name: str) -> None:
-    """In CI no peer may be missing. Each run also compares the resulting tree with the published one."""
+    """No peer may be missing in CI. Each run also compares the resulting tree with the published one."""
     row = Row(name)
     ROWS[name](bench, row)
     bench.save(row)
@@ -73,7 +73,7 @@ def test_report_replaces_tables_and_is_idempotent(tmp_path: Path) -> None:
 
 
 def test_verdict_is_median_of_ratios_per_round() -> None:
-    """One noisy round therefore does not change the verdict."""
+    """One noisy round does not change the verdict."""
     runs = [
         Run("restart", name, number, wall, 0.1, 1)
         for number, (ours, bare) in enumerate([(2.0, 1.0), (30.0, 10.0), (9.0, 1.0)])

@@ -45,7 +45,7 @@ def refusal(tmp_path: Path, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def cache(origin: Azurite) -> Iterator[SiteCache]:
-    """A cache that has a token of its own."""
+    """A cache with its own token."""
     with site_cache.serve(origin.container_url, origin.sas()) as cache:
         yield cache
 

@@ -23,7 +23,7 @@ _CLIENTS = 8
 
 @pytest.fixture(scope="module")
 def cache(origin: Azurite) -> Iterator[SiteCache]:
-    """A cache that has a token of its own."""
+    """A cache with its own token."""
     with site_cache.serve(origin.container_url, origin.sas()) as cache:
         yield cache
 

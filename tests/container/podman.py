@@ -171,7 +171,7 @@ class ChartPod:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _directories(self, container: Object, temporary: set[str]) -> list[tuple[Object, Object | None]]:
-        """Return each mount with a volume of its own: the directory of this machine, or of the subPath in it."""
+        """Return each mount with a separate volume: the directory on this machine, or that of the subPath in it."""
         message = self.directory / f"{self.name}-{container['name']}-message"
         message.touch()
         message.chmod(0o666)  # as a kubelet does

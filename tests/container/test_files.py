@@ -140,7 +140,7 @@ def test_each_variable_of_the_files_is_in_the_example() -> None:
 
 
 def test_token_in_a_secret_is_not_in_the_configuration(directory: Path) -> None:
-    """Also if the env file still contains the token."""
+    """This holds even if the env file still contains the token."""
     (directory / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
     assert "canary" not in json.dumps(config(directory, SECRET, env_file=".env"))
     assert "canary" in json.dumps(config(directory, env_file=".env"))

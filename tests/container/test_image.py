@@ -66,7 +66,7 @@ def test_termination_log_is_written_in_a_confined_container(docker: Docker, imag
 
 
 def test_image_contains_only_the_needs_of_a_site(docker: Docker, image: str, figure: Callable[[str], None]) -> None:
-    """It has the packages of requirements.lock, neither pip nor models-pack, labels, a user, and no volume."""
+    """The image has the packages of requirements.lock, neither pip nor models-pack, labels, a user, and no volume."""
     found = docker.inspect(image, "image")
     config, size = found["Config"], found["Size"]
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}

@@ -269,7 +269,7 @@ def test_failed_init_container_leaves_cause_and_remedy_as_termination_message(
 
 
 def test_install_stopped_by_sigterm_is_continued_by_the_next_pod(namespace: Namespace) -> None:
-    """It ends within two seconds, after which `podman stop` would kill it (exit code 137)."""
+    """The install ends within two seconds, after which `podman stop` would kill it (exit code 137)."""
     pod = namespace.pod(modelsInit=_slow("1MB"))
     with pod.start() as playing:
         eventually_sync(lambda: _has_chunks(namespace.volume / "staging"), "the first chunk on the volume")

@@ -32,7 +32,7 @@ _BUFFER = memoryview(bytearray(4 << 20))  # shared by all machines; nothing is w
 class _Worker:
     """Runs calls immediately, without a thread."""
 
-    async def run_to_end(self, call: Callable[..., object], *arguments: object, small: bool = False) -> object:  # noqa: ARG002 - of the interface
+    async def run_to_end(self, call: Callable[..., object], *arguments: object, small: bool = False) -> object:  # noqa: ARG002 - part of the interface
         return call(*arguments)
 
 

@@ -41,7 +41,7 @@ def test_fleet_within_limits_is_as_fast_as_its_lines() -> None:
 
 @pytest.mark.parametrize("date", [False, True])
 @pytest.mark.parametrize("retry_after", [0.0, 10.0])
-def test_overloaded_service_eventually_serves_all_machines(retry_after: float, date: bool) -> None:  # noqa: FBT001 - a fact
+def test_overloaded_service_eventually_serves_all_machines(retry_after: float, date: bool) -> None:  # noqa: FBT001 - parametrized
     """A service with a quarter of the sum of the lines refuses requests and never sends more than its limit."""
     limits = ServiceLimits(requests=30, blob_requests=30, egress=62.5e6, retry_after=retry_after, date=date)
     outcome = simulate(replace(_SMALL, limits=limits))

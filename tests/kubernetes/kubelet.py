@@ -53,7 +53,7 @@ def set_ownership(volume: Path, group: int = USER) -> None:
 def in_container(*mounts: Mount) -> list[str]:
     """Return a prefix that runs a command in a container: as the image's user, without privileges, on a read-only root.
 
-    It runs in a mount namespace of its own, in which /mnt holds the mounts and nothing else.
+    It runs in a separate mount namespace, in which /mnt holds the mounts and nothing else.
     """
     require_root()
     script = ["mount -t tmpfs -o mode=755 tmpfs /mnt", *map(_bind, mounts), *_interpreter_for_everyone(), *_SEAL]

@@ -56,7 +56,7 @@ def pruned(site: Site) -> list[str]:
 
 
 def test_packs_of_the_environment_stay_until_the_lease_ends(two_sets: Site) -> None:
-    """Their release is removed, which no reader of packs needs."""
+    """The release of these packs is removed, because readers of packs do not need it."""
     with holding(two_sets) as sidecar:
         report = two_sets.run("--prune", "--keep", "0", "--json", REALTIME_LANGUAGE_VERSION=NEWER.version).json
         (item,) = (item for item in report["items"] if (item["kind"], item["name"]) == ("pack", "nl-nl 2026.04"))
@@ -122,7 +122,7 @@ def test_packs_that_are_not_installed_cannot_be_held(site: Site) -> None:
 
 
 def test_process_1_of_a_container_ends_at_sigterm(tmp_path: Path, packs: Packs, prepared: Path) -> None:
-    """It runs as another user on a read-only mount, without network or token; its lease is valid for the whole node."""
+    """The container has another user, a read-only mount, no network and no token; its lease applies to the node."""
     require_root()
     pod = Pod(copy_volume(prepared, tmp_path / "models"), packs)
     for path in (pod.volume, *pod.volume.rglob("*")):

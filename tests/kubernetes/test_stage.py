@@ -73,7 +73,7 @@ def test_stage_on_an_empty_volume_activates_nothing(site: Site) -> None:
 
 
 def test_install_of_a_staged_set_transfers_nothing(staged: Site) -> None:
-    """It needs no network and no token; the release is the one that was staged."""
+    """The install needs no network and no token; the release is the staged one."""
     release = newer(staged, "--stage", "--json").json["release"]
     done = newer(staged, "--json")
     assert (done.code, done.json["bytes_fetched"], done.json["activated"]) == (0, 0, True)
@@ -88,7 +88,7 @@ def test_staged_release_can_be_verified_and_activated_by_name(staged: Site) -> N
 
 
 def test_stage_with_nothing_to_do_changes_nothing(staged: Site) -> None:
-    """It opens no socket and needs no token, and writes no log to the volume."""
+    """The run opens no socket, needs no token, and writes no log to the volume."""
     before = {path: path.lstat().st_mtime_ns for path in staged.volume.rglob("*")}
     done = newer(staged, "--stage")
     assert done.out == f"nothing to do: common 2026.04, nl-nl 2026.07 are installed on {staged.volume}\n"

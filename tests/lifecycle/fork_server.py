@@ -140,7 +140,7 @@ class Program:
             sys.stdout.flush()
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else 1
-        except BaseException as error:  # noqa: BLE001 - a fork must not run on as its parent
+        except BaseException as error:  # noqa: BLE001 - a fork must not continue as its parent
             os.write(2, f"{error!r}\n".encode())
         finally:
             os._exit(code)

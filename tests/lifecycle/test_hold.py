@@ -102,7 +102,7 @@ def test_lease_blocks_no_other_action(three_releases: LifecycleSite) -> None:
 
 
 def test_held_program_gets_arguments_environment_and_input(three_releases: LifecycleSite) -> None:
-    """Its exit code is passed on, and it has the same process id."""
+    """The exit code of the program is passed on, and its process id does not change."""
     code = "import os, sys; print(os.getpid(), sys.argv[1:], os.environ['COLOUR'], sys.stdin.read()); sys.exit(7)"
     with subprocess.Popen(
         [*holding("current"), sys.executable, "-c", code, "--prune", "two words"],

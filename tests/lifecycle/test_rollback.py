@@ -108,7 +108,7 @@ def test_second_rollback_reports_that_nothing_changed(upgraded: LifecycleSite) -
 
 
 def test_rollback_without_an_older_release_is_an_error(rolled_back: LifecycleSite) -> None:
-    """It is also an error if the release that was rolled back has been pruned since."""
+    """This is an error even if the release that was rolled back has been pruned since."""
     rolled_back.offline("--prune", "--keep", "0", wanted=OLD)
     refused = rolled_back.run("--rollback", wanted=OLD)
     assert refused.code == NO_SUCH_RELEASE

@@ -51,7 +51,7 @@ def upgraded(site: Site, packs: Packs, *, through: tuple[str, ...] = ()) -> dict
 
 
 def test_upgrade_fetches_and_writes_only_changed_files(installed: Site, versions: Packs) -> None:
-    """At most 1.05 times the chunks of the changed files."""
+    """The bytes are at most 1.05 times those of the chunks of the changed files."""
     before = upgrades.on_disk(installed.volume)
     done = upgraded(installed, versions)
     wanted = upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
@@ -67,7 +67,7 @@ def test_upgrade_fetches_and_writes_only_changed_files(installed: Site, versions
 
 
 def test_plan_matches_what_upgrade_fetches(installed: Site, versions: Packs) -> None:
-    """Except for the gaps between chunks."""
+    """The figures are equal except for the gaps between chunks."""
     plan = upgrades.newer(installed).run("--plan", "--json").json
     assert plan["bytes_to_fetch"] == upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
     assert plan["bytes_to_reuse"] == versions.manifest(NEWER).size + versions.manifest(COMMON).size - SIZE

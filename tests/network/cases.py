@@ -15,7 +15,7 @@ ARCHIVES = "*/pack.tar.zst"
 """Paths of the objects that are fetched in ranges."""
 
 ELSEWHERE = "elsewhere"
-"""As a fault's value: the origin of another server, which requires no token."""
+"""The value of a fault that stands for the origin of another server, which requires no token."""
 
 
 @dataclass(frozen=True)

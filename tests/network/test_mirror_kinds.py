@@ -181,7 +181,7 @@ async def test_wrong_chunk_is_requested_from_mirror_once_past_its_cache(
 
 
 async def test_wrong_opaque_archive_of_mirror_is_fetched_from_origin(tmp_path: Path, packs: Packs) -> None:
-    """It is verified as a whole, so all of it is fetched again."""
+    """An opaque archive is verified as a whole, so all of it is fetched again."""
     own = Packs(tmp_path / "packs", packs.trees)
     for ref in (COMMON, DUTCH):
         tree = packs.trees[ref]

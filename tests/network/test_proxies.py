@@ -116,7 +116,7 @@ async def test_proxy_tunnel_is_reused(
 async def test_all_proxy_is_used(
     variable: str, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ALL_PROXY applies if the scheme has no variable of its own, as for curl."""
+    """ALL_PROXY applies if the scheme has no separate variable, as in curl."""
     monkeypatch.setenv(variable, f"127.0.0.1:{proxy.plain}")
     assert (await fetch_via(there(server), ca_file=ca_file)).way.startswith("through the proxy")
 
@@ -145,7 +145,7 @@ async def test_wrong_proxy_password_is_reported(
     ca_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is a permanent error, because the operator has to act. The password is not in the message."""
+    """The error is permanent, because the operator has to act. The password is not in the message."""
     variable = "HTTP_PROXY" if kind == "without TLS" else "HTTPS_PROXY"
     address = f"https://{userinfo}127.0.0.1:{proxy.tls_members}"
     if kind != "https":
@@ -170,7 +170,7 @@ async def test_server_forbidden_by_proxy_is_reported(
 async def test_proxy_without_connection_to_server_is_transient(
     host: str, proxy: Squid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For an unused port or an unknown name squid answers 503 or 500, which is retried."""
+    """The answer of squid for an unused port or an unknown name is 503 or 500, which is retried."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     with pytest.raises(
         UnavailableError, match=rf"the proxy cannot connect to {host}:[0-9]+ at present: it answered 50[03]"
@@ -216,7 +216,7 @@ async def test_wrong_scheme_of_proxy_is_error(
 async def test_authority_without_key_identifier_is_accepted(
     way: str, proxy: Squid, old_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many corporate authorities have none; the file may contain such an authority alone."""
+    """Many corporate authorities have none; the file may contain only such an authority."""
     if way != "directly":
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     found = await fetch_via(there(old_server), ca_file=old_server.authority)

@@ -139,7 +139,7 @@ def test_same_files_give_same_bytes(tmp_path: Path) -> None:
 
 
 def test_tar_stream_matches_the_recorded_one(tmp_path: Path) -> None:
-    """It does not depend on the version of Python."""
+    """The tar stream does not depend on the version of Python."""
     stream = stream_of(pack(tmp_path, FILES | {"é" * 60: b"long", "n" * 200: b"longer"}))
     assert sha256(stream) == "sha256:1b070c6454de2d6bcdb3daac554a7046c3e734380a28a5a6320724a1c5caa881"
 

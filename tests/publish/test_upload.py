@@ -196,7 +196,7 @@ async def test_signature_can_be_added_but_not_changed(tmp_path: Path, fresh: Azu
 
 
 async def test_unfinished_upload_is_replaced_on_request_only(tmp_path: Path, fresh: Azurite) -> None:
-    """It may belong to a run that is still active."""
+    """An unfinished upload may belong to a run that is still active."""
     directory = pack(tmp_path, FILES)
     directory.signature.write_text("new")
     fresh.put(ARCHIVE, b"left over")

@@ -69,7 +69,7 @@ def test_one_token_and_one_link_serve_all_connections(registry_site: Site, cloud
 async def test_expiring_tokens_and_links_are_renewed(open_registry: Registry, packs: Packs) -> None:
     """Eight connections fetch ranges while several tokens and links expire; no range fails, and none is wrong.
 
-    They expire after a number of requests, so that the result does not depend on the speed of the machine.
+    Tokens and links expire after a number of requests, so the result does not depend on the speed of the machine.
     """
     credentials = RegistryCredentials(cloud_registry.PULL, cloud_registry.PASSWORD)
     data = (packs.directory / DUTCH.name / DUTCH.version / ARCHIVE_NAME).read_bytes()

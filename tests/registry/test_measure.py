@@ -43,7 +43,7 @@ def test_upgrade_fetches_little_more_than_the_changed_file(
 
 
 def test_expiring_tokens_and_links_fail_no_range(weights: Packs, served: Registry, tmp_path: Path) -> None:
-    """They expire after a number of requests here, because the install takes less than a second."""
+    """Tokens and links expire after a number of requests here, because the install takes less than a second."""
     with cloud_registry.serve(served, token_uses=2, link_uses=2) as cloud:
         figures = measure.with_expiry(Site(tmp_path / "models", weights.environment), weights, cloud, "")
     assert (figures.differences, figures.failed, figures.authorizations) == ([], 0, 0)

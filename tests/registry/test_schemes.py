@@ -178,6 +178,6 @@ def test_plain_http_is_allowed_on_loopback_and_by_the_setting(url: str, setting:
 
 
 def test_tls_registry_answers_a_request_without_tls_with_400(tls_registry: Registry) -> None:
-    """It is therefore never mistaken for a registry with plain http."""
+    """A server that answers 400 is not taken for a registry with plain http."""
     status, *_ = tls_registry.call("GET", f"http://{tls_registry.host}/v2/")
     assert status == 400

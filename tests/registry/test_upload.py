@@ -171,7 +171,7 @@ async def test_piece_whose_response_is_lost_is_sent_again(
 async def test_location_on_another_host_is_not_written_down(
     tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be signed and therefore secret; without it, an interrupted upload begins again."""
+    """The location may be signed and therefore secret; without it, an interrupted upload begins again."""
     directory = pack(tmp_path, FILES)
     written: list[list[Path]] = []
     send = RegistryClient.send

@@ -98,7 +98,7 @@ async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, k
     sink = Collected()
     try:
         await source.get_range(key, start, stop, sink)
-    except Exception as error:  # noqa: BLE001 # whatever it is, the test judges it
+    except Exception as error:  # noqa: BLE001 # the test checks which error it is
         return RangeResult(bytes(sink.data), error)
     return RangeResult(bytes(sink.data))
 

@@ -119,7 +119,7 @@ def test_message_names_permissions_and_setting_of_client() -> None:
 def test_token_lifetime_is_judged_by_service_clock(
     client: Client, code: str, fields: dict[str, str], words: str
 ) -> None:
-    """For any code, the dates in the token come first, and a wrong local clock is mentioned."""
+    """For any code, the dates in the token take precedence, and a wrong local clock is mentioned."""
     refused = response(403, x_ms_error_code=code, Date=format_datetime(NOW, usegmt=True))
     text = str(error_for(refused, client, sas(**fields)))
     assert words in text

@@ -664,7 +664,7 @@ async def _tell_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 async def test_cancelled_request_leaves_no_connection(
     way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At whichever turn of the event loop a request is cancelled, its connection is closed or kept for reuse."""
+    """A request may be cancelled at any iteration of the event loop; its connection is closed or kept for reuse."""
     async with serving(way, certificates, monkeypatch) as (_, url):
         before, turns = _sockets(), 0
         for turns in itertools.count():

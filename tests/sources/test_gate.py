@@ -83,7 +83,7 @@ async def test_refusal_halves_running_requests(gate: Gate, clock: FakeClock) -> 
 
 
 async def test_gate_closes_when_only_request_is_refused(gate: Gate, clock: FakeClock) -> None:
-    """It opens after Retry-After and the jitter, for one request; a success does not admit the others at once."""
+    """The gate opens for one request after Retry-After and the jitter; a success does not admit all others at once."""
     await gate.enter()
     gate.refused(20.0, 300.0)
     gate.leave()

@@ -42,7 +42,7 @@ class NamedFake(FakeSource):
 
 
 class Mirrored:
-    """A source with mirrors, everything to observe it, and the events in short form."""
+    """A source with mirrors, the objects that observe it, and the events in short form."""
 
     def __init__(self, *mirrors: NamedFake, is_signed: bool = False, policy: RetryPolicy | None = None) -> None:
         self.origin, self.mirrors, self.observer = NamedFake("origin"), mirrors, Recorder()

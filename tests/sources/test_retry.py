@@ -317,7 +317,7 @@ async def test_wait_can_be_cancelled() -> None:
 
 
 async def test_name_and_close_are_delegated(clock: RetryLog) -> None:
-    """It has the inner source's name, and closing it closes the inner source."""
+    """A retrying source has the name of its inner source, and closes it."""
     inner = FakeSource({}, SourceFault())
     source = patient(clock, inner)
     assert source.name == inner.name

@@ -61,7 +61,7 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
     try:
         await source.get_range("pack", start, stop, sink)
     except UnavailableError as error:
-        assert "it is requested again on another connection" in str(error)  # noqa: PT017 - of several outcomes
+        assert "it is requested again on another connection" in str(error)  # noqa: PT017 - an error is one of several outcomes
     return bytes(sink.data)
 
 

@@ -86,7 +86,7 @@ def published(bench: Bench, packs: Mapping[str, DatasetFiles]) -> Iterator[Nginx
 @contextmanager
 def blob_service(bench: Bench, row: Row, *, tls: bool) -> Iterator[Azurite | None]:
     """Run Azurite; yield None, and note the remedy, if the machine lacks what it needs."""
-    from tests.services import azurite as part  # noqa: PLC0415 - the SDK is needed by these rows alone
+    from tests.services import azurite as part  # noqa: PLC0415 - only these rows need the SDK
 
     if lacking := tools.absent(["node", "npm"]):
         row.skipped["Azurite"] = tools.remedy(lacking)
