@@ -1,8 +1,8 @@
 """Search everything that the suite prints, logs and writes for tokens; fail the session if one is found.
 
-A pytest plugin that `tests/conftest.py` registers. It searches output captured by pytest or read from `capsys`, output
-of processes read with `communicate`, and, at the end, each file below the session's temporary directory. Messages name
-the place and never repeat the token.
+A pytest plugin that `tests/conftest.py` registers. It searches output captured by pytest or read from `capsys`, and
+output of processes read with `communicate`. At the end it searches each file below the session's temporary directory.
+Messages name the place and never repeat the token.
 """
 
 from __future__ import annotations

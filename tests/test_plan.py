@@ -116,7 +116,7 @@ def test_spans_are_generated_lazily() -> None:
 
 @given(missing(), sizes)
 def test_portions_contain_every_chunk_once(wanted: list[Placement], size: int) -> None:
-    """Portions hold all chunks in order; each but the last has at least `size` decompressed bytes, in as few chunks."""
+    """Portions hold all chunks in order; each but the last has just enough chunks for `size` decompressed bytes."""
     made = list(portions(wanted, size))
     assert [placement for portion in made for placement in portion] == wanted
     for portion in made:

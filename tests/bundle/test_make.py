@@ -93,7 +93,7 @@ def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> N
 
 
 def test_identical_bundle_since_receipt_is_unchanged(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """The digests of its parts are known only when the bundle is complete."""
+    """The digests of archive pieces are known only when the bundle is complete."""
     assert site.run().code == 0
     receipt, out = tmp_path / "receipt", tmp_path / "since.tar"
     assert site.run("--receipt", str(receipt)).code == 0

@@ -2,8 +2,8 @@
 
     python -m tests.lifecycle.crash_points [--pairs N] [--only SCENARIO] [DIRECTORY]
 
-Covers every change of every scenario, with a kill and with disks that fail in four ways, and N runs of each scenario
-that are killed twice. DIRECTORY should be in memory, because the program syncs its file system.
+Covers every change of every scenario: with a kill, and with disks that fail in four ways. In addition, N runs of each
+scenario are killed twice. DIRECTORY should be in memory, because the program syncs its file system.
 """
 
 from __future__ import annotations

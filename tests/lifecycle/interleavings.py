@@ -2,7 +2,7 @@
 
     python -m tests.lifecycle.interleavings
 
-prints the results for every change; the tests skip changes that are not changes of names.
+Prints the results for every change; the tests skip changes that are not changes of names.
 """
 
 from __future__ import annotations
