@@ -34,7 +34,7 @@ _IN_FLIGHT = 64 * MIB
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Path]:
-    """A temporary directory for gigabytes of data; pytest would keep them."""
+    """A temporary directory for gigabytes of data, which pytest would keep."""
     with tempfile.TemporaryDirectory(prefix="big-") as directory:
         yield Path(directory)
 
