@@ -1,1 +1,1 @@
-"""The promises of models_init, tested against real parts wherever they run."""
+"""Tests of models_init and models-pack, against real services and programs wherever the machine can run them."""

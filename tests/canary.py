@@ -1,8 +1,8 @@
 """Search everything that the suite prints, logs and writes for tokens; fail the session if one is found.
 
-A pytest plugin that `tests/conftest.py` registers. It searches output captured by pytest or read from `capsys`, output
-of processes read with `communicate`, and, at the end, each file below the session's temporary directory. Messages name
-the place and never repeat the token.
+A pytest plugin that `tests/conftest.py` registers. It searches output captured by pytest or read from `capsys`, and
+output of processes read with `communicate`. At the end it searches each file below the session's temporary directory.
+Messages name the place and never repeat the token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LARGE = 4 << 20
-"""Bytes; larger files may be models and are searched only if their names are those of logs, records or traces."""
+"""Bytes; larger files may be models, and are searched only if they are named like logs, records or traces."""
 
 _HEAD = 4096
 """Bytes at the beginning of a file that show whether it is a model, an archive or a disk image."""
@@ -73,7 +73,7 @@ class Canary:
         """Search the written files, and fail the session if a token was found anywhere."""
         for undo in self._undo:
             undo()
-        directory: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 - pytest has no public way
+        directory: Path = self._config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 - pytest has no public attribute
         for path in _written(directory):
             with suppress(OSError):  # removed meanwhile, or owned by another user
                 self._look_at_file(path)

@@ -1,4 +1,4 @@
-"""License files in the forms in which they arrive at a site. All are made up: the vendor's schema is not public."""
+"""License files in the forms that sites receive. All are made up, because the vendor's schema is not public."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ENGINE = bytes(range(256)) * 4
-"""Content of a `license.dat`: binary, and with line feeds that are not line ends."""
+"""Content of a `license.dat`: binary data that happens to contain line feeds."""
 
 
 def expiring(days: float) -> str:
-    """Return an expiry time so many days from now."""
+    """Return an expiry time this number of days from now."""
     return (datetime.now(UTC) + timedelta(days=days)).isoformat()
 
 
 def fields(**changed: Any) -> dict[str, Any]:
-    """Return the fields of a v2 license that fits; a field given as None is left out."""
+    """Return the fields of a valid v2 license; a field given as None is left out."""
     usual = {
         "version": 2,
         "licensee": "Example Hospital",

@@ -1,4 +1,4 @@
-"""Manifests for tests: from given sizes, or any valid one by hypothesis."""
+"""Manifests for tests: with given sizes, or any valid one drawn by hypothesis."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ paths = (
     .map("/".join)
     .filter(_is_path)
 )
-"""Few letters, so that paths often collide: equal, or one inside another."""
+"""Few letters, so that paths often collide: they are equal, or one is inside another."""
 
 lengths = st.tuples(
     st.integers(1, 100) | st.integers(1, FRAME_LIMIT), st.integers(1, 100) | st.integers(1, CHUNK_LIMIT)

@@ -2,8 +2,8 @@
 
     python -m tests.measure [DIRECTORY]
 
-Runs `/usr/bin/time -v python -m models_init` against Azurite on this machine, which shares its cores, so the seconds
-are not those of a site.
+Runs `/usr/bin/time -v python -m models_init` against Azurite. Both share the cores of this machine, so the seconds are
+not those of a site.
 """
 
 from __future__ import annotations

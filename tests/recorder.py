@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Recorder:
-    """The recorded calls: events with their facts, expected and verified bytes of archives."""
+    """The recorded calls: events with their fields, expected and verified bytes of archives."""
 
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     expected: int = 0

@@ -82,7 +82,7 @@ def write_tree(directory: Path, shape: Shape = DEFAULT, seed: str = "nl-nl") -> 
 
 
 def upgrade(directory: Path, seed: str = "upgrade") -> None:
-    """Change a tree of `write_tree` as a next version would: few changes, but of every kind."""
+    """Change a tree of `write_tree` like a new version: few changes, but of every kind."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     texts = [path for path in files if path.suffix == ".txt" and path.stat().st_size]
     _overwrite_middle(max(files, key=lambda path: path.stat().st_size), random.Random(seed).randbytes(1000))

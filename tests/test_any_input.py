@@ -47,7 +47,7 @@ _TEXTS = st.lists(_PIECES, max_size=6).map("".join) | st.text(st.characters(excl
 @example(variables={"MODELS_CONNECTIONS": "9" * 9000}, with_packs=False)
 @example(variables={"MODELS_URL": "https://[::1"}, with_packs=False)
 @example(variables={"MODELS_URL": "https://host:99999/x"}, with_packs=False)
-def test_any_environment_is_settings_or_faults(variables: Mapping[str, str], with_packs: bool) -> None:  # noqa: FBT001 # drawn
+def test_any_environment_gives_settings_or_errors(variables: Mapping[str, str], with_packs: bool) -> None:  # noqa: FBT001 # drawn by hypothesis
     """Any variables give valid settings, or an error for each invalid one."""
     try:
         found = load({**_NAMED, **variables}, with_packs=with_packs)
@@ -129,8 +129,8 @@ def test_any_release_survives_the_round_trip(release: Release) -> None:
 
 
 @given(_RELEASES, st.sampled_from(["schema", "release", "packs", "created", "source", "program"]), _JSON)
-def test_any_value_in_a_record_is_a_release_or_a_fault(release: Release, field: str, value: object) -> None:
-    """A record in which anything was replaced is refused, or describes the release whose id it has."""
+def test_any_value_in_a_record_gives_a_release_or_an_error(release: Release, field: str, value: object) -> None:
+    """A record with any field replaced is refused, or describes the release whose id it has."""
     document = json.dumps({**json.loads(release.encode()), field: value}).encode()
     with suppress(ValueError):
         found = parse(document)
@@ -142,13 +142,13 @@ def test_any_value_in_a_record_is_a_release_or_a_fault(release: Release, field: 
 @example(b"[" * 100_000)
 @example(b'{"packs":' * 100_000)
 @example(b'{"packs": {}, "created": ' + b"9" * 10_000 + b"}")
-def test_any_bytes_are_no_release(document: bytes) -> None:
-    """Other bytes raise `ValueError`."""
-    with pytest.raises(ValueError):  # noqa: PT011 - nobody reads its words
+def test_arbitrary_bytes_are_not_a_release(document: bytes) -> None:
+    """Arbitrary bytes raise `ValueError`."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is not used
         parse(document)
 
 
-# -- notes about releases
+# -- history and rollback files
 
 _NAMES = st.sampled_from(["back-to", "current", "..", "../..", "\0", "\n", " ", "{id}", "2026-11-22T10:00:00+00:00"])
 _HISTORIES = st.lists(_NAMES, max_size=12).map(" ".join) | st.text(max_size=60)
@@ -156,8 +156,8 @@ _HISTORIES = st.lists(_NAMES, max_size=12).map(" ".join) | st.text(max_size=60)
 
 @given(_HISTORIES, st.binary(max_size=60), _RELEASES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-def test_any_notes_are_harmless(tmp_path: Path, history: str, mark: bytes, release: Release) -> None:
-    """Torn or made-up notes lead back to a release that is there, or to none; nothing fails for them."""
+def test_damaged_history_causes_no_error(tmp_path: Path, history: str, mark: bytes, release: Release) -> None:
+    """With damaged or forged files, a rollback finds an existing release or none, and no other error occurs."""
     volume = Volume(tmp_path)
     directory = volume.release_path(release.id)
     directory.mkdir(parents=True, exist_ok=True)

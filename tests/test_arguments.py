@@ -40,7 +40,7 @@ def generated(form: str) -> str:
     ],
 )
 def test_mistake_is_reported_with_a_suggestion(arguments: list[str], message: str) -> None:
-    """The message names the argument, and what is probably meant."""
+    """The message names the argument, and the one that was probably meant."""
     with pytest.raises(UsageError) as raised:
         parse(arguments, {})
     assert str(raised.value) == message
@@ -85,7 +85,7 @@ def test_quiet_and_verbose_set_the_log_level(arguments: list[str], level: str) -
 
 
 def test_help_fits_in_80_columns() -> None:
-    """It begins with a short usage, and has an example, the exit codes, all settings and the documentation."""
+    """The help begins with a short usage, and has an example, the exit codes, all settings and a link to the docs."""
     text = build_parser().format_help()
     assert [line for line in text.splitlines() if len(line) > 79] == []
     assert text.startswith("usage: models-init [ACTION] [--json] [-q | -v] [SETTING ...]\n\n")
@@ -95,7 +95,7 @@ def test_help_fits_in_80_columns() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_generated_text_has_every_flag(form: str) -> None:
-    """The manual page and the completions are made from the same declarations as the parser."""
+    """The manual page and the completions are generated from the declarations of the parser."""
     text = generated(form)
     flags = [flag for action in build_parser()._actions for flag in action.option_strings]  # noqa: SLF001 - of argparse
     written = {"man": r"\-\-{}", "fish": "-l {} "}.get(form, "--{}")
@@ -138,7 +138,7 @@ def test_bash_completes_a_flag() -> None:
 
 
 def test_generated_text_is_printed_as_it_is() -> None:
-    """JSON as the log format does not change a text that is a file of its own."""
+    """The log format JSON does not change a generated file."""
     command = [sys.executable, "-m", "models_init", "--generate", "bash", "--log-format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"{generated('bash')}\n"

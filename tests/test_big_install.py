@@ -1,4 +1,4 @@
-"""The main job on input of real size: packs of over 1 GiB in a real container, and a process that is often killed."""
+"""Installs of realistic size: packs of over 1 GiB in a real container, and a process that is killed repeatedly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _IN_FLIGHT = 64 * MIB
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Path]:
-    """A directory for gigabytes that pytest would keep."""
+    """A temporary directory for gigabytes of data, which pytest would keep."""
     with tempfile.TemporaryDirectory(prefix="big-") as directory:
         yield Path(directory)
 
@@ -59,14 +59,14 @@ def volume(ground: Path) -> Iterator[Path]:
 
 
 def differences(packs: Packs, site: Site) -> str:
-    """Let `diff -r` compare what is active with what was published."""
+    """Compare the active packs with the published ones by `diff -r`."""
     pairs = [(packs.trees[ref], site.active(ref.name).resolve()) for ref in (COMMON, DUTCH)]
     runs = [subprocess.run(["diff", "-r", *pair], capture_output=True, text=True, check=False) for pair in pairs]
     return "".join(done.stdout + done.stderr for done in runs)
 
 
-def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Packs, volume: Path) -> None:
-    """Two packs of over 1 GiB and 3,000 files, one of them over 512 MiB, arrive as published, in one release."""
+def test_packs_of_real_size_are_installed_unchanged(published: Azurite, big_packs: Packs, volume: Path) -> None:
+    """Two packs of over 1 GiB and 3,000 files, one of them over 512 MiB, equal the published ones, in one release."""
     manifests = [big_packs.manifest(ref) for ref in (COMMON, DUTCH)]
     assert sum(manifest.size for manifest in manifests) > 1 << 30
     assert sum(len(manifest.files) for manifest in manifests) > 3000
@@ -79,7 +79,7 @@ def test_packs_of_real_size_arrive_identical(published: Azurite, big_packs: Pack
     assert done.json["bytes_fetched"] <= sum(manifest.archive.size for manifest in manifests)
 
 
-async def test_twenty_kills_cost_what_was_in_flight(
+async def test_twenty_kills_lose_only_data_in_flight(
     published: Azurite, big_packs: Packs, packs: Packs, volume: Path
 ) -> None:
     """After each of 20 kills `current` is complete; then one run completes the install, and the trees are identical.
@@ -111,16 +111,16 @@ async def test_twenty_kills_cost_what_was_in_flight(
 
 
 def _shares() -> list[float | None]:
-    """Return when to kill each run: after a share of the missing bytes; None: when a pack is complete."""
+    """Return for each run the share of the missing bytes after which to kill it; None: when a pack is complete."""
     chance = random.Random("twenty kills")
     return [min(2 * chance.random() / left, 0.99) for left in range(_KILLS - 2, 0, -1)] + [None, None]
 
 
 async def _killed(site: Site, proxy: FaultProxy, share: float | None) -> None:
-    """Start a run and kill it after a share of the missing bytes has arrived; None: when a pack is in place."""
+    """Start a run and kill it after a share of the missing bytes has arrived; None: when a pack is published."""
     with site.start("--json") as process:
         missing = await _wait_for_event(process, "fetching")
-        if share is None:  # a run that was late to be killed has ended well, and the next has nothing to do
+        if share is None:  # the previous run may have succeeded before its kill; then this one has nothing to do
             assert missing is not None or await asyncio.to_thread(process.wait) == 0
             await _wait_for_event(process, "published", "activated")
         else:

@@ -1,4 +1,4 @@
-"""The token is a secret: it is in no output and no file of the program, nor in the list of processes."""
+"""The token is in no output and no file of the program, nor in the list of processes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def with_token(site: Site, packs: Packs) -> SiteWithToken:
 async def test_successful_run_does_not_show_the_token(
     with_token: SiteWithToken, arguments: list[str], log_format: str
 ) -> None:
-    """It is in no result, no log and no file of the volume."""
+    """The token is in no result, no log and no file of the volume."""
     async with FaultyServer(with_token.packs.objects(), [throttled(times=2)], token=token()) as server:
         done = await with_token.run(server, *arguments, MODELS_LOG_FORMAT=log_format)
     assert done.code == 0
@@ -142,7 +142,7 @@ async def test_successful_run_does_not_show_the_token(
     ids=repr,
 )
 async def test_errors_of_a_source_do_not_show_the_token(with_token: SiteWithToken, fault: Fault, code: int) -> None:
-    """Such as refusals, wrong bytes, and a server that returns the token."""
+    """The errors include refusals, wrong bytes, and a server that returns the token."""
     async with FaultyServer(with_token.packs.objects(), [fault]) as server:
         done = await with_token.run(server, "--json", MODELS_LOG_FORMAT="json", MODELS_RETRY_SECONDS="0.1")
     assert done.code == code
@@ -169,7 +169,7 @@ async def test_errors_of_a_source_do_not_show_the_token(with_token: SiteWithToke
 async def test_invalid_settings_do_not_show_the_token(
     with_token: SiteWithToken, arguments: list[str], variables: Mapping[str, str], code: int
 ) -> None:
-    """The token is in a setting where it does not belong."""
+    """The token is in a setting that must not contain it."""
     async with FaultyServer(with_token.packs.objects(), token=token()) as server:
         done = await with_token.run(server, *arguments, **variables)
     assert done.code // 10 == code // 10
@@ -186,7 +186,7 @@ async def test_invalid_settings_do_not_show_the_token(
 async def test_traceback_of_a_bug_does_not_show_the_token(with_token: SiteWithToken, tmp_path: Path, bug: str) -> None:
     """A bug raises, prints, logs or warns with the token in a variable.
 
-    The token comes from a file, where the program meets it late.
+    The token comes from a file, which the program reads late.
     """
     (tmp_path / "bugs").mkdir()
     (tmp_path / "bugs/sitecustomize.py").write_text(_BUGS)
@@ -202,7 +202,7 @@ async def test_traceback_of_a_bug_does_not_show_the_token(with_token: SiteWithTo
 
 
 async def test_development_mode_of_python_does_not_show_the_token(with_token: SiteWithToken) -> None:
-    """Also with asyncio's debug mode."""
+    """The debug mode of asyncio is on as well."""
     faults = [Cut(at=1000, on=archive_key(DUTCH)), throttled(), expired(times=FOREVER)]
     async with FaultyServer(with_token.packs.objects(), faults) as server:
         done = await with_token.run(server, PYTHONDEVMODE="1", PYTHONASYNCIODEBUG="1")
@@ -233,7 +233,7 @@ def _command_lines() -> list[bytes]:
     return found
 
 
-async def test_token_in_output_would_be_found(with_token: SiteWithToken) -> None:
+async def test_search_finds_a_token_in_output(with_token: SiteWithToken) -> None:
     """The search of these tests finds a token on a stream, in a name, and in a file."""
     async with FaultyServer(with_token.packs.objects()) as server:
         done = await with_token.run(server)
@@ -241,7 +241,7 @@ async def test_token_in_output_would_be_found(with_token: SiteWithToken) -> None
     (with_token.site.volume / f"x-{token()}").touch()
     (with_token.site.volume / "packs/common/2026.04/y").write_text(f"y{CANARY}")
     assert len(with_token.leaks(done)) == 2
-    shutil.rmtree(with_token.site.volume)  # or the session's own search finds it
+    shutil.rmtree(with_token.site.volume)  # otherwise the search of the session finds it
 
 
 _SAMPLE = """

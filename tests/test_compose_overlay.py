@@ -44,6 +44,6 @@ def test_changed_configuration_changes_the_service() -> None:
 
 
 def test_json_result_has_languages_and_overlay(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both are in one object."""
+    """The result is one object with both."""
     assert main(["--render-overlay", "--json"], {**_ENVIRONMENT, "REALTIME_LANGUAGE": "nl-nl"}) == 0
     assert json.loads(capsys.readouterr().out) == {"languages": ["nl-nl"], "overlay": overlay(["nl-nl"])}

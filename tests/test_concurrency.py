@@ -54,7 +54,7 @@ class SimulatedLine:
 
 
 @pytest.mark.parametrize(("used", "busy", "grows"), [(0.4, 0.4, True), (0.6, 0.0, False), (0.0, 0.6, False)])
-async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - a fact
+async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: float, grows: bool) -> None:  # noqa: FBT001 - parametrized
     """If the processor or the disk is the bottleneck, a gain would be noise."""
     line = SimulatedLine(lambda count: count * 60e6, used=used * len(os.sched_getaffinity(0)), busy=busy)
     await line.transfer(100)
@@ -62,7 +62,7 @@ async def test_limit_grows_only_if_network_is_bottleneck(used: float, busy: floa
 
 
 async def test_limit_grows_while_throughput_increases() -> None:
-    """If each connection has a rate limit of its own, as in Azure, the maximum is soon reached."""
+    """If each connection has its own rate limit, as in Azure, the maximum is soon reached."""
     line = SimulatedLine(lambda count: count * 60e6)
     await line.transfer(100)
     assert line.limits[0] == FIRST
@@ -71,7 +71,7 @@ async def test_limit_grows_while_throughput_increases() -> None:
 
 
 async def test_limit_stays_if_more_connections_gain_nothing() -> None:
-    """A line that four connections fill keeps four; more are tried from time to time and dropped."""
+    """On a line that four connections fill, the limit stays at four; more are tried from time to time and dropped."""
     line = SimulatedLine(lambda _: 12.5e6)
     await line.transfer(400)
     assert sorted(set(line.limits)) == [FIRST, 2 * FIRST]
@@ -79,7 +79,7 @@ async def test_limit_stays_if_more_connections_gain_nothing() -> None:
 
 
 async def test_limit_grows_when_line_becomes_faster() -> None:
-    """An increase without a gain is tried again later."""
+    """An increase that gained nothing is tried again later."""
     line = SimulatedLine(lambda _: 12.5e6)
     await line.transfer(100)
     line.rate = lambda count: count * 60e6
@@ -88,7 +88,7 @@ async def test_limit_grows_when_line_becomes_faster() -> None:
 
 
 async def test_limit_is_halved_on_overload() -> None:
-    """The limit halves with each round of overload responses, down to what the service accepts, but never to zero."""
+    """Each round of overload responses halves the limit until the service accepts it, but never to zero."""
     line = SimulatedLine(lambda count: count * 60e6)
     await line.transfer(100)
     await line.transfer(200, refused=lambda count: count > 5)

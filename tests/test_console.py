@@ -69,7 +69,7 @@ def on_terminal(script: str, variables: dict[str, str] | None = None, columns: i
     try:
         while piece := os.read(leader, 65536):
             written += piece
-    except OSError:  # how a terminal ends on Linux
+    except OSError:  # the end of a terminal on Linux
         pass
     os.close(leader)
     assert process.wait() == 0, written.decode()
@@ -77,10 +77,10 @@ def on_terminal(script: str, variables: dict[str, str] | None = None, columns: i
 
 
 def failing(secret: str) -> Exception:
-    """Return an exception with a chain of causes, each of which holds the secret."""
+    """Return an exception with a chain of causes, each of which contains the secret."""
     try:
         try:
-            raise ConnectionError(f"GET https://host/c/b?{secret} broke")  # noqa: TRY301 # a traceback is wanted
+            raise ConnectionError(f"GET https://host/c/b?{secret} broke")  # noqa: TRY301 # the test needs a traceback
         except ConnectionError as inner:
             raise RuntimeError(secret, {"url": f"?{secret}"}) from inner
     except RuntimeError as error:
@@ -88,7 +88,7 @@ def failing(secret: str) -> Exception:
 
 
 def test_event_is_one_line_of_text() -> None:
-    """Without a terminal, the line has the name and the facts, and nothing else is written."""
+    """Without a terminal, the line has the name and the fields, and nothing else is written."""
 
     def work(observer: Observer) -> None:
         observer.event("resolved", pack="nl-nl", bytes=MIB)
@@ -103,7 +103,7 @@ def test_event_is_one_line_of_text() -> None:
 
 
 def test_event_is_one_object_of_json() -> None:
-    """The object has time, level, event and the facts."""
+    """The object has time, level, event and the fields."""
     (line,) = seen(lambda observer: observer.event("resolved", pack="nl-nl", bytes=MIB), log_format="json")
     found = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
@@ -189,7 +189,7 @@ def test_text_on_stderr_becomes_an_event() -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_token_is_not_printed_at_level_debug(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It occurs in exceptions, nested facts, URLs and tracebacks, in several encodings."""
+    """The token occurs in exceptions, nested fields, URLs and tracebacks, in several encodings."""
     secret = token()
     register(secret)
     error = failing(secret)
@@ -198,7 +198,7 @@ def test_token_is_not_printed_at_level_debug(log_format: str, capsys: pytest.Cap
         observer.event(f"got {secret}", level="debug", exc_info=error, error=error, url=f"https://host/c/b?{secret}")
         observer.event("nested", facts={"query": [secret, {"sig": secret.rpartition("=")[2]}], secret: error})
         observer.event("encoded", raw=secret.encode(), json=json.dumps({"u": f"?{secret}"}), repr=repr(error))
-        print(*error.args, file=sys.stderr)  # noqa: T201 # the subject
+        print(*error.args, file=sys.stderr)  # noqa: T201 # the test is about this output
 
     lines = seen(work, log_format=log_format, level="debug")
     assert len(lines) >= 4
@@ -213,7 +213,7 @@ def test_token_is_not_printed_at_level_debug(log_format: str, capsys: pytest.Cap
 
 
 def test_terminal_shows_a_bar_below_the_lines() -> None:
-    """The bar has the rate and the remaining time, and never goes back."""
+    """The bar has the rate and the remaining time, and never goes backwards."""
     written = on_terminal(
         "from models_init.output import console\n"
         "with console.watching(interval=0.001) as observer:\n"
@@ -249,7 +249,7 @@ def test_terminal_shows_a_bar_below_the_lines() -> None:
     ids=["models-init", "models-pack"],
 )
 def test_bar_has_the_units_of_the_log_lines(show: str) -> None:
-    """In both programs, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
+    """Both programs use the same units, e.g. 1.0GiB/4.0GiB and 105.2MiB/s."""
     written = on_terminal(
         "from models_init.output import console\n"
         "from models_init.publish.cli import progress\n"
@@ -324,7 +324,7 @@ def test_each_pack_has_a_bar_below_that_of_all() -> None:
 
 
 def test_single_pack_has_no_bar_of_its_own() -> None:
-    """It would repeat the bar for all bytes."""
+    """A bar for the only pack would repeat the bar for all bytes."""
     written = on_terminal("\n".join(line for line in PACKS.splitlines() if "nl-nl" not in line))
     assert "4.0MiB/4.0MiB [" in written
     assert "common 2026.04" not in written
@@ -356,7 +356,7 @@ def test_terminal_without_a_size_shows_a_bar_of_80_columns() -> None:
 
 
 def test_quiet_terminal_shows_no_bar() -> None:
-    """At level warning there are only warnings and errors."""
+    """The output at level warning consists of warnings and errors only."""
     written = on_terminal(EVENTS.replace("watching()", "watching(level='warning')"), {"NO_COLOR": "1"})
     assert [line.split()[1] for line in written.splitlines()] == ["warning", "error"]
 
@@ -380,7 +380,7 @@ def test_terminal_shows_json_lines_without_a_bar() -> None:
     ],
 )
 def test_each_fault_is_one_line(error: Exception, code: int, lines: list[str]) -> None:
-    """In JSON each fault is one object. The exit code is that of the error."""
+    """Each fault is one object if the format is JSON. The exit code is that of the error."""
     assert reported(error) == (code, "".join(f"models-init: error: {line}\n" for line in lines))
     found, text = reported(error, log_format="json")
     objects = [json.loads(line) for line in text.splitlines()]
@@ -393,7 +393,7 @@ def test_each_fault_is_one_line(error: Exception, code: int, lines: list[str]) -
 
 
 def test_unexpected_exception_is_reported_as_a_bug() -> None:
-    """It is one line and exit code 1; the traceback is written at level debug only."""
+    """The output is one line, and the exit code is 1; the traceback is written at level debug only."""
     error = failing("sig=abc")
     code, text = reported(error, program="models-pack")
     assert code == 1
@@ -408,7 +408,7 @@ def test_unexpected_exception_is_reported_as_a_bug() -> None:
 
 
 def test_note_is_logged_without_an_observer() -> None:
-    """It is dropped at level warning."""
+    """The note is dropped at level warning."""
     stream = io.StringIO()
     console.note("up to date", {"release": "r1"}, stream=stream)
     console.note("up to date", {"release": "r1"}, stream=stream, level="warning")
@@ -416,7 +416,7 @@ def test_note_is_logged_without_an_observer() -> None:
 
 
 def test_only_the_result_is_written_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is text, or one line of JSON; both are redacted."""
+    """The result is text, or one line of JSON; both are redacted."""
     console.result("two\nlines ?sig=abc")
     console.result({"sig": "abc", "packs": ("a",), "path": io}, as_json=True)
     text, _, document = capsys.readouterr().out.partition("\n{")
@@ -425,7 +425,7 @@ def test_only_the_result_is_written_to_stdout(capsys: pytest.CaptureFixture[str]
 
 
 def test_unwritable_stdout_is_reported() -> None:
-    """A full disk behind stdout must not end with exit code 0 and half a result."""
+    """If stdout is on a full disk, the run must not end with exit code 0 and half a result."""
     with open("/dev/full", "w") as full, pytest.raises(UsageError, match="No space left"):
         console.result("lost", stream=full)
 
@@ -465,7 +465,7 @@ def test_closed_streams_do_not_change_the_exit_code() -> None:
 
 
 def test_blocked_reader_does_not_block_the_program() -> None:
-    """The pipe is full; the program ends with its own exit code."""
+    """The pipe is full; the program still ends with its own exit code."""
     reader, writer = os.pipe()
     script = CHATTY.replace("sys.exit(console.fault(ValueError()) + 40)", "sys.exit(41)")
     ended = run(script, stderr=writer, stdout=subprocess.DEVNULL)

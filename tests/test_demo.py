@@ -28,7 +28,7 @@ def test_demo_runs_and_removes_its_files(tmp_path: Path) -> None:
 
 
 def test_demo_lists_requirements_with_hashes() -> None:
-    """Of a site, and numpy: only these are downloaded where the development environment is missing."""
+    """Without the development environment, the demo downloads only the packages of a site, and numpy."""
     script = (_ROOT / "scripts/demo").read_text()
     function = script[script.index("requirements() {") : script.index("install_packages() {")]
     listed = subprocess.run(

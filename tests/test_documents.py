@@ -1,4 +1,4 @@
-"""Documents from outside are parsed strictly, and errors are described in one line."""
+"""External documents are parsed strictly, and errors are described in one line."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_record_of_a_release_is_parsed_strictly(change: dict[str, object], why: 
     ],
 )
 def test_receipt_is_parsed_strictly(content: object, why: str) -> None:
-    """Another schema is named."""
+    """The message names an unsupported schema."""
     _complains(receipt.parse, content, why)
 
 
 def test_pack_may_have_the_name_of_a_field() -> None:
-    """A pack with the name `offset` is not taken for a member of a bundle."""
+    """A pack with the name `offset` is not mistaken for a member of a bundle."""
     packs = {"offset": BundledPack("1", digest(1), "pack.tar.zst", 1), "path": BundledPack("1", digest(2), "x", 1)}
     member = Member("a", 512, 5, digest(3))
     contents = Contents(bundle_index.SCHEMA, "x", {"offset": "1", "name": "a"}, packs, 1 << 20, (member,))

@@ -84,7 +84,7 @@ class Counted(Buffers):
 
 @dataclass(frozen=True)
 class FetchRun:
-    """A fetcher with a fake source, and everything to observe it."""
+    """A fetcher with a fake source, and the objects that observe it."""
 
     published: Published
     source: FakeSource
@@ -135,7 +135,7 @@ def bench(published: Published, workers: Workers, tmp_path: Path) -> FetchSetup:
 
 @pytest.mark.parametrize(("connections", "buffers"), [(1, 1), (1, 8), (4, 2), (16, 1), (16, 48)])
 async def test_all_chunks_are_fetched_within_limits(bench: FetchSetup, connections: int, buffers: int) -> None:
-    """With any number of connections and buffers, even one of each, every byte arrives within the limits."""
+    """With any number of connections and buffers, even one of each, every byte is fetched within the limits."""
     work = bench.work(connections=connections, buffers=buffers)
     await work.fetch()
     assert same_tree(bench.published.tree, work.staging.root) == []
@@ -182,7 +182,7 @@ async def test_no_missing_chunks_cause_no_request(bench: FetchSetup) -> None:
 
 
 async def test_corrupted_chunk_is_fetched_again(bench: FetchSetup) -> None:
-    """A wrong chunk is fetched again alone; if it is correct then, nothing is reported."""
+    """Only the wrong chunk is fetched again; if it is then correct, nothing is reported."""
     chunk = bench.published.chunk("b/large", 50)
     work = bench.work(Flipped(at=chunk.offset + 100, times=1), connections=1)
     await work.fetch()

@@ -1,4 +1,4 @@
-"""Public reports about other tools, tried on this program; docs/field-reports.md describes each."""
+"""Problems that users of other tools have reported publicly, tested on this program (docs/field-reports.md)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _QUOTA = 8 * samples.MIB
 
 @pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%MZ", "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S.0000000Z"])
 def test_token_with_any_form_of_time_is_accepted(site: Site, packs: Packs, container: Azurite, form: str) -> None:
-    """Without seconds, without a time, and with seven decimals: the signature is of the text, which must not change."""
+    """Times without seconds, dates, and seven decimals: the signature covers the text, which must not change."""
     now, days = datetime.now(UTC), timedelta(days=2)
     token = generate_container_sas(
         account_name=container.account,
@@ -120,7 +120,7 @@ def _read_only_root(volume: Path) -> list[str]:
 
 @pytest.fixture
 def quota(tmp_path: Path) -> Iterator[Path]:
-    """Mount btrfs with a subvolume that may hold fewer bytes than the packs; most are free for others."""
+    """Mount btrfs with a subvolume whose quota is smaller than the packs, although most of the disk is free."""
     require_root()
     make = (require_tool("mkfs.btrfs"), "-q")
     with loop(tmp_path, make, 256, (require_tool("mount"),)) as top:
@@ -150,7 +150,7 @@ async def test_lock_of_killed_run_does_not_block_another_pid_namespace(site: Sit
 
 
 def test_prune_keeps_releases_while_lock_server_does_not_answer(site: Site) -> None:
-    """A reader may have a lease, which only the server knows."""
+    """A reader may have a lease that only the server knows."""
     for version in (DUTCH.version, NEWER.version):
         assert site.run(REALTIME_LANGUAGE_VERSION=version).code == 0
     newer = site.but(REALTIME_LANGUAGE_VERSION=NEWER.version)

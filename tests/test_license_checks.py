@@ -1,4 +1,4 @@
-"""License files and what the checks report: outcome and message for each."""
+"""Checks of license files: the outcome and the message for each kind of file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: each event is one line, with any facts."""
+"""Log lines: each event is one line, whatever its fields are."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def facts(text: str) -> str:
     ],
 )
 def test_text_line_has_names_values_and_units(fact: dict[str, object], expected: str) -> None:
-    """Facts are `name=value`; amounts have units, and values with special characters are quoted."""
+    """Fields are `name=value`; amounts have units, and values with special characters are quoted."""
     assert facts(line("text", "info", "fetched", **fact)) == f"info    fetched {expected}"
 
 
@@ -91,7 +91,7 @@ def test_json_line_has_numbers_without_units() -> None:
 @settings(deadline=None)
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_any_fact_is_logged_on_one_line(log_format: str, fact: dict[str, Any]) -> None:
-    """A line of JSON can be parsed; no fact raises an error."""
+    """A line of JSON can be parsed; no value raises an error."""
     (text,) = logged(lambda log: log.bind(**fact).info("happened"), log_format)
     assert text.endswith("\n")
     assert text.count("\n") == 1
@@ -104,7 +104,7 @@ def test_event_with_a_line_break_is_one_line(log_format: str) -> None:
 
 
 def test_value_that_json_does_not_support_becomes_text() -> None:
-    """Such as a list that contains itself, or NaN; the other facts do not change."""
+    """Examples are a list that contains itself, and NaN; the other fields do not change."""
     endless: list[object] = []
     endless.append(endless)
     found = json.loads(line("json", "info", "odd", a=endless, b=float("nan"), c={b"k": 1}, d=1, e=Unprintable()))
@@ -126,7 +126,7 @@ def test_traceback_is_written_at_level_debug_only(log_format: str) -> None:
 
     def write(log: Any) -> None:
         try:
-            raise ValueError("inside")  # noqa: TRY301 # the traceback is the subject
+            raise ValueError("inside")  # noqa: TRY301 # the test needs a traceback
         except ValueError as error:
             log.info("failed", exc_info=error)
 
@@ -135,7 +135,7 @@ def test_traceback_is_written_at_level_debug_only(log_format: str) -> None:
 
 
 def test_line_is_logged_while_another_is_written() -> None:
-    """No lock is held, because the garbage collector may cause a warning at any point."""
+    """Logging holds no lock while it writes, because the garbage collector may cause a warning at any time."""
     lines: list[str] = []
 
     def write(text: str) -> None:

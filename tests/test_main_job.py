@@ -195,7 +195,7 @@ def test_nothing_to_do_needs_no_source_and_no_token(installed: Site) -> None:
 
 
 def test_nothing_to_do_opens_no_socket(installed: Site, tmp_path: Path) -> None:
-    """It succeeds if sockets are forbidden, and does not try to open one."""
+    """The run succeeds if sockets are forbidden, and does not try to open one."""
     trace = tmp_path / "trace"
     strace = [services.require_tool("strace"), "-f", "-qq", "-e", "trace=network", "-e", "inject=socket:error=EPERM"]
     done = installed.run("--json", through=[*strace, "-o", str(trace)], MODELS_URL=NOWHERE)
@@ -215,13 +215,13 @@ def test_trace_shows_sockets_of_an_install(site: Site, packs: Packs, tmp_path: P
 
 
 def test_nothing_to_do_needs_no_network(installed: Site) -> None:
-    """It succeeds in a network namespace without any active device."""
+    """The run succeeds in a network namespace without any active device."""
     services.require_root()
     done = installed.run("--json", through=[services.require_tool("unshare"), "-n"], MODELS_URL=NOWHERE)
     assert (done.code, done.json["activated"]) == (0, False)
 
 
-def test_nothing_to_do_imports_nothing_heavy(installed: Site) -> None:
+def test_nothing_to_do_imports_no_expensive_modules(installed: Site) -> None:
     """No SDK, asyncio, structlog or tqdm; pydantic may be imported."""
     done = installed.run(python=["-X", "importtime"], MODELS_URL=NOWHERE)
     imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if line.startswith("import time:")}
@@ -297,7 +297,7 @@ def test_plan_of_installed_release_needs_no_source(installed: Site) -> None:
 
 
 def test_plan_reports_lack_of_space(site: Site) -> None:
-    """The figures are those of --check, the last line says that it does not fit, and the exit code is 0."""
+    """The figures are those of --check, the last line reports the lack of space, and the exit code is 0."""
     site.volume.mkdir()
     small = site.run("--plan", "--json", through=_in_tmpfs(site.volume, "10m"))
     assert (small.code, small.json["fits"]) == (0, False)
@@ -820,7 +820,7 @@ def test_disk_failure_during_install_is_reported(site: Site, packs: Packs, call:
 
 
 def test_repair_names_what_it_restored_and_removed(installed: Site) -> None:
-    """A file that is not part of the pack is removed, but not silently."""
+    """A file that is not part of the pack is removed, and the message names it."""
     pack = installed.volume / "packs/nl-nl/2026.04"
     (pack / "notes.txt").write_text("mine")
     (pack / "conf/empty.conf").chmod(0o600)
@@ -836,7 +836,7 @@ def test_repair_names_what_it_restored_and_removed(installed: Site) -> None:
 
 
 def test_repair_reports_damage_that_remains(installed: Site) -> None:
-    """If the file system does not keep a change, the repair fails with the damage instead of claiming success."""
+    """If the file system does not keep a change, the repair fails and names the damage."""
     file = installed.volume / "packs/nl-nl/2026.04/notes.txt"
     file.write_text("mine")
     strace = [services.require_tool("strace"), "-f", "-qq", "-o", os.devnull, "-P", str(file)]
@@ -852,7 +852,7 @@ def test_repair_reports_damage_that_remains(installed: Site) -> None:
 
 
 def test_upgrade_without_anything_to_fetch_says_so(installed: Site, packs: Packs, tmp_path: Path) -> None:
-    """If the new version has the same files, the log names what is reused instead of a fetch of 0 bytes."""
+    """If the new version has the same files, the log reports the reused bytes instead of a fetch of 0 bytes."""
     same = PackRef(DUTCH.name, "2026.05")
     own = shutil.copytree(packs.directory, tmp_path / "own")
     build(scan(packs.trees[DUTCH]), BuildOptions(same, level=1, chunk_size=256 << 10), own, NullObserver())
@@ -862,7 +862,7 @@ def test_upgrade_without_anything_to_fetch_says_so(installed: Site, packs: Packs
 
 
 def test_locked_volume_is_reported(site: Site) -> None:
-    """Exit code 42 if another run holds the lock for too long; the message names it."""
+    """Exit code 42 if another run holds the lock for too long; the message names that run."""
     site.volume.mkdir()
     lock = site.volume / ".lock"
     holder = ["flock", str(lock), "sh", "-c", 'echo "install by process 7" >"$0"; exec "$@"', str(lock)]
@@ -949,7 +949,7 @@ def _run_on_terminal(site: Site) -> tuple[str, dict[str, Any]]:
     termios.tcsetwinsize(terminal, (24, 100))
     with open(terminal, "w") as stderr, site.start("--json", stderr=stderr) as process:
         stderr.close()
-        shown = re.sub(r"\x1b\[[0-9]*[A-Zm]", "", _read_all(controller))  # without colors and moves of the cursor
+        shown = re.sub(r"\x1b\[[0-9]*[A-Zm]", "", _read_all(controller))  # without colors and cursor movements
         out, _ = process.communicate(timeout=60)
     result = json.loads(out)
     assert (process.returncode, result["activated"]) == (0, True)

@@ -71,7 +71,7 @@ def test_any_encoded_manifest_is_parsed_unchanged(drawn: Manifest) -> None:
 
 
 def test_each_file_is_on_a_line_of_its_own() -> None:
-    """So that differences between documents are readable."""
+    """This makes differences between documents readable."""
     odd = manifest({"a": [(1, 1)], '{"path":': [(1, 1)], "c": []})
     assert [line[:12] for line in encode(odd).split(b"\n")[1:-1]] == [
         b'{"path":"a",',
@@ -94,14 +94,14 @@ def test_manifest_lists_size_directories_and_placements() -> None:
 
 
 def test_another_schema_is_unsupported() -> None:
-    """The message says who has to act; the rest of the document is not examined."""
+    """The message says whether to upgrade the program or to ask the publisher; the document is not examined further."""
     for schema, who in [(2, "upgrade models_init"), (10**30, "upgrade models_init"), (0, "ask the publisher")]:
         with pytest.raises(UnsupportedError, match=who):
             parse(json.dumps({"schema": schema, "new": [1]}).encode(), _REF)
 
 
 def test_manifest_of_another_pack_is_rejected() -> None:
-    """Also that of another version."""
+    """A manifest of another version is rejected as well."""
     for ref in (PackRef("en-us", "2026.04"), PackRef("nl-nl", "2026.05")):
         with pytest.raises(ManifestError, match=r"is that of nl-nl 2026\.04"):
             parse(encode(_SAMPLE), ref)
@@ -133,7 +133,7 @@ def test_manifest_of_another_pack_is_rejected() -> None:
     ids=lambda text: text[:30].decode("latin-1"),
 )
 def test_document_that_is_not_json_is_rejected(text: bytes) -> None:
-    """It is not UTF-8, truncated, nested too deeply, or has numbers that are too large."""
+    """The document is not UTF-8, truncated, nested too deeply, or has numbers that are too large."""
     complaint(text)
 
 
@@ -254,7 +254,7 @@ _GOOD_PATHS = [
 
 @pytest.mark.parametrize("path", _BAD_PATHS, ids=ascii)
 def test_unusable_path_is_rejected(path: str) -> None:
-    """It leaves its directory, cannot be printed on one line, or is too long for a file system."""
+    """Such a path leads out of the directory, cannot be printed on one line, or is too long for a file system."""
     with pytest.raises(ValueError, match="path") as caught:
         check_path(path)
     assert str(caught.value).isprintable()
@@ -300,7 +300,7 @@ def test_accepted_path_stays_inside_its_directory(path: str) -> None:
     ],
 )
 def test_invalid_value_cannot_be_constructed(make: Callable[[], object]) -> None:
-    """The rules apply to construction in code as to documents."""
+    """The rules for documents also apply to objects constructed in code."""
     with pytest.raises(ValueError, match=r"."):
         make()
 

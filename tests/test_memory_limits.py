@@ -67,7 +67,7 @@ def test_machine_without_control_groups_has_no_limit(tmp_path: Path) -> None:
 
 
 def test_limits_of_this_machine_are_readable() -> None:
-    """A positive number of bytes, or None."""
+    """The result is a positive number of bytes, or None."""
     found = limit_bytes()
     assert found is None or found > 0
 
@@ -85,5 +85,5 @@ def test_limits_of_this_machine_are_readable() -> None:
     ],
 )
 def test_buffers_fit_in_the_limit(setting: int, limit: int | None, expected: int) -> None:
-    """The setting, or three quarters of the rest if that is less; at least 8 MiB."""
+    """The result is the setting, or three quarters of the remaining memory if that is less; at least 8 MiB."""
     assert buffer_bytes(setting, limit) == expected

@@ -1,4 +1,4 @@
-"""MODELS_METRICS_FILE: what each run reports for node_exporter's textfile collector."""
+"""MODELS_METRICS_FILE: the metrics that each run writes for node_exporter's textfile collector."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_alerts_fire_as_their_tests_say() -> None:
 
 
 def test_every_query_of_the_dashboard_is_valid(tmp_path: Path) -> None:
-    """Promtool checks no dashboards, so each query becomes a recording rule."""
+    """Each query is checked as a recording rule, because promtool cannot check dashboards."""
     rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries())]
     file = tmp_path / "rules.yml"
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))

@@ -28,7 +28,7 @@ def test_temporary_name_is_replaced_by_its_directory() -> None:
     assert message(errno.EIO, temp_path(_STAGING, "release") / "nl-nl").startswith("/models/staging failed")
 
 
-def test_new_path_of_two_is_named() -> None:
+def test_error_with_two_paths_names_the_new_one() -> None:
     text = message(errno.EIO, temp_path(_STAGING, "file"), "/models/releases/x/release.json")
     assert text.startswith("/models/releases/x/release.json failed")
 
@@ -39,7 +39,7 @@ def test_link_error_names_the_link_and_not_its_target(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path}/missing/link failed: No such file")
 
 
-def test_path_whose_directory_is_not_writable_is_named_of_two(tmp_path: Path) -> None:
+def test_error_with_two_paths_names_the_one_in_an_unwritable_directory(tmp_path: Path) -> None:
     for name in ("writable", "closed"):
         (tmp_path / name).mkdir()
     paths = [tmp_path / "writable/a", tmp_path / "closed/b"]

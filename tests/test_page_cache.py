@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Four files of 1 MiB in a directory whose pages can leave memory."""
+    """Four files of 1 MiB on a file system whose pages can be dropped from the cache."""
     for number in range(4):
         (tmp_path / str(number)).write_bytes(random.Random(number).randbytes(MIB))
     (tmp_path / "elsewhere").write_bytes(b"x" * MIB)
@@ -44,7 +44,7 @@ def cached(path: Path) -> float:
 
 
 def passed(share: BoundedPageCache, tree: Path, count: int = 4) -> list[bool]:
-    """Report `count` files to the policy; return which stay in the cache."""
+    """Report `count` files to the policy; return for each whether it stays in the cache."""
     for number in range(count):
         share.passed(str(tree / str(number)), 0, MIB)
     return stay(tree)
@@ -84,7 +84,7 @@ def test_small_ranges_are_ignored(tree: Path) -> None:
 
 
 def test_small_ranges_are_synced_from_time_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file system is synced once for every 128 MiB of them, however they are reported."""
+    """The file system is synced once for every 128 MiB of small ranges, however they are reported."""
     synced: list[str] = []
     monkeypatch.setattr("models_init.fs.page_cache.sync_file_system", synced.append)
     policy = BoundedPageCache(MIB)
@@ -123,7 +123,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(files, "_sync_file_range", lambda: failing)
 
 
-def test_no_policy_leaves_cache_alone(tree: Path) -> None:
+def test_cache_is_unchanged_without_policy(tree: Path) -> None:
     pages = NoPageCachePolicy()
     pages.passed(str(tree / "0"), 0, MIB)
     pages.complete(str(tree))
@@ -142,7 +142,7 @@ def test_no_policy_leaves_cache_alone(tree: Path) -> None:
     ],
 )
 def test_limit_is_a_quarter_of_available_memory(available: int | None, limit: int | None, expected: int) -> None:
-    """Of the control group's limit if that is smaller; within bounds."""
+    """The control group's limit is used if it is smaller; the result has a minimum and a maximum."""
     assert cache_share(available, limit) == expected
 
 

@@ -1,4 +1,4 @@
-"""The plan names every missing chunk once, groups neighbours, and knows what they cost."""
+"""The plan contains every missing chunk once, groups neighboring chunks, and computes bytes and disk space."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ sizes = st.sampled_from([1, 1000, BATCH_SIZE, SPAN_SIZE])
 
 
 def laid_out(*chunks: tuple[int, int]) -> list[Placement]:
-    """Chunks of the given lengths, each after the given gap."""
+    """Return chunks of the given lengths, each after the given gap."""
     found: list[Placement] = []
     end = 0
     for number, (gap, length) in enumerate(chunks):
@@ -57,7 +57,7 @@ def test_batches_contain_every_chunk_once(wanted: list[Placement], size: int) ->
 
 @given(missing(), sizes)
 def test_batches_have_limited_size_and_gaps(wanted: list[Placement], size: int) -> None:
-    """A batch is larger than `size` only if it is a single chunk, and holds no gap worth a new request."""
+    """A batch is larger than `size` only if it is a single chunk, and contains no gap larger than GAP."""
     for batch in batches(wanted, size):
         assert batch.stop - batch.start <= size or len(batch.placements) == 1
         for before, after in pairwise(placement.chunk for placement in batch.placements):
@@ -66,7 +66,7 @@ def test_batches_have_limited_size_and_gaps(wanted: list[Placement], size: int) 
 
 @given(missing(), sizes)
 def test_batches_are_as_few_as_possible(wanted: list[Placement], size: int) -> None:
-    """Two neighbouring batches could not have been one."""
+    """No two neighboring batches could be merged."""
     for before, after in pairwise(batches(wanted, size)):
         first = after.placements[0].chunk
         too_long = first.offset + first.length - before.start > size
@@ -85,7 +85,7 @@ def test_spans_contain_every_chunk_once(wanted: list[Placement], size: int) -> N
 
 @given(missing(), sizes)
 def test_spans_have_limited_size(wanted: list[Placement], size: int) -> None:
-    """A span is larger than `size` only if it is a single batch, so a reader knows what it may have to hold."""
+    """A span is larger than `size` only if it is a single batch, so that the memory for a span is limited."""
     for span in spans(wanted, size):
         assert span.stop - span.start <= max(size, BATCH_SIZE) or len(span.batches) == 1
         assert span.stop - span.start <= max(size, BATCH_SIZE, FRAME_LIMIT)
@@ -101,7 +101,7 @@ def test_large_gap_splits_span(gap: int, pieces: int) -> None:
 
 
 def test_large_file_is_split_into_spans_of_usual_size() -> None:
-    """Chunks of 4 MiB travel two at a time; a hundred small ones travel together in one."""
+    """A span contains two chunks of 4 MiB, or a hundred small ones."""
     large = manifest({"large": [(4 * MIB, 4 * MIB)] * 6})
     assert [span.stop - span.start for span in spans(large.placements())] == [8 * MIB] * 3
     small = manifest({f"{number:03}": [(100, 300)] for number in range(100)})
@@ -109,14 +109,14 @@ def test_large_file_is_split_into_spans_of_usual_size() -> None:
 
 
 def test_spans_are_generated_lazily() -> None:
-    """The first span is there before the last chunk is looked at."""
+    """The first span is available before the last chunk is read."""
     endless = (placement for number in count() for placement in laid_out((number * 4 * MIB, 4 * MIB)))
     assert next(spans(endless)).stop == 8 * MIB
 
 
 @given(missing(), sizes)
 def test_portions_contain_every_chunk_once(wanted: list[Placement], size: int) -> None:
-    """Portions hold all chunks in order; each but the last has `size` plain bytes, and not a chunk more."""
+    """Portions hold all chunks in order; each but the last has just enough chunks for `size` decompressed bytes."""
     made = list(portions(wanted, size))
     assert [placement for portion in made for placement in portion] == wanted
     for portion in made:
@@ -150,7 +150,7 @@ def test_new_pack_needs_all_chunks() -> None:
 
 
 def test_installed_pack_needs_nothing() -> None:
-    """An installed pack costs neither bytes nor room."""
+    """An installed pack needs neither bytes nor disk space."""
     plan = make_plan([PackSurvey(resolved(_PACK), installed=True)])
     assert plan.packs[0].missing == ()
     assert (plan.fetch_bytes, plan.write_bytes, plan.reused_bytes) == (0, 0, _PACK.size)
@@ -158,7 +158,7 @@ def test_installed_pack_needs_nothing() -> None:
 
 
 def test_staged_chunks_reduce_plan() -> None:
-    """Sound chunks, in whatever order they were found, are not fetched again, nor is their room counted twice."""
+    """Valid chunks, found in any order, are not fetched again, and their disk space is not counted twice."""
     sound = list(_PACK.placements())[:2]
     plan = make_plan([facts(_PACK, sound[::-1], staged_bytes=2 * BLOCK, staged_inodes=3)])
     assert [placement.file.path for placement in plan.packs[0].missing] == ["b/c"]
@@ -167,13 +167,13 @@ def test_staged_chunks_reduce_plan() -> None:
 
 
 def test_needed_space_is_never_negative() -> None:
-    """Staging that takes more than the pack does not earn room for others."""
+    """Staging that is larger than the pack does not reduce the space needed by other packs."""
     plan = make_plan([facts(_PACK, staged_bytes=MIB, staged_inodes=99)])
     assert (plan.disk_bytes, plan.disk_inodes) == (0, 0)
 
 
 def test_plan_sums_up_all_packs() -> None:
-    """Packs stand in order of name, and a plan's figures are the sums of theirs."""
+    """Packs are sorted by name, and the figures of a plan are the sums of those of its packs."""
     plan = make_plan([facts(_PACK), facts(_OTHER)])
     assert [pack.manifest.pack for pack in plan.packs] == ["common", "nl-nl"]
     assert [pack.digest for pack in plan.packs] == ["sha256:common", "sha256:nl-nl"]
@@ -183,7 +183,7 @@ def test_plan_sums_up_all_packs() -> None:
 
 
 def test_largest_batch_is_computed() -> None:
-    """A worker has to hold a batch: the usual size, or the largest chunk if that is more."""
+    """A worker holds one batch in memory: the usual size, or the largest chunk if that is more."""
     large = manifest({"a": [(3 * MIB, 4 * MIB)]})
     assert make_plan([facts(large)]).largest_batch == 3 * MIB
     assert make_plan([facts(_PACK)]).largest_batch == BATCH_SIZE
@@ -192,7 +192,7 @@ def test_largest_batch_is_computed() -> None:
 
 @given(manifests(), st.data())
 def test_staged_and_missing_chunks_form_the_pack(drawn: Manifest, data: st.DataObject) -> None:
-    """Every chunk is either sound or missing, and no batch of the plan is larger than the plan says."""
+    """Every chunk is either valid or missing, and no batch of the plan is larger than `largest_batch`."""
     everything = list(drawn.placements())
     sound = data.draw(st.lists(st.sampled_from(everything), unique=True)) if everything else []
     plan = make_plan([facts(drawn, sound)])
@@ -206,14 +206,14 @@ _NEEDY = replace(_PACK, requires=(Requirement("common", ("2025.12", "2026.01")),
 
 
 def test_compatible_versions_are_accepted() -> None:
-    """A pack that names versions of another fits with each of them."""
+    """A pack that requires one of several versions of another pack is compatible with each of them."""
     check_compatibility([_NEEDY, _OTHER])
     check_compatibility([replace(_OTHER, version="2025.12"), _NEEDY])
     check_compatibility([])
 
 
 def test_incompatible_versions_are_reported() -> None:
-    """A pack whose needs the environment does not meet is refused, with what it needs and what was named."""
+    """A pack with an unmet requirement is refused; the message names the required and the requested versions."""
     for others, named in [([], "none"), ([replace(_OTHER, version="2026.02")], r"2026\.02")]:
         with pytest.raises(
             IncompatibleError, match=rf"nl-nl 2026\.04 works with common 2025\.12 or .*asks for {named};"

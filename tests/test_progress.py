@@ -81,7 +81,7 @@ def test_rate_begins_with_the_first_expected_bytes() -> None:
 
 
 def test_restored_bytes_do_not_count_for_the_rate() -> None:
-    """Bytes that an earlier run has fetched are done, but say nothing about the network."""
+    """Bytes that an earlier run has fetched count as done, but not for the rate."""
     clock = FakeClock()
     reporter = LineReporter(StreamWriter(io.StringIO()), "text", "info", progress := Progress(clock))
     reporter.expect(100 * MIB)
@@ -108,7 +108,7 @@ def test_remaining_time_is_never_negative() -> None:
 
 
 def test_heartbeat_is_a_line_with_the_progress() -> None:
-    """It has bytes, total, rate and remaining time; before bytes are expected, the last event."""
+    """The line has bytes, total, rate and remaining time; before bytes are expected, it has the last event."""
     clock, stream = FakeClock(), io.StringIO()
     with closing(StreamWriter(stream)) as stream_writer:
         lines = LineReporter(stream_writer, "text", "info", Progress(clock))
@@ -126,7 +126,7 @@ def test_heartbeat_is_a_line_with_the_progress() -> None:
 
 
 def test_heartbeat_names_the_host_that_does_not_answer() -> None:
-    """During an outage before the download, the line says for whom the program waits, and how long."""
+    """During an outage before the download, the line has the host for which the program waits, and the time."""
     clock, stream = FakeClock(), io.StringIO()
     with closing(StreamWriter(stream)) as stream_writer:
         lines = LineReporter(stream_writer, "text", "info", Progress(clock))
@@ -193,7 +193,7 @@ def test_slow_reader_receives_everything(pipe: tuple[int, io.TextIOWrapper]) -> 
 
 
 def test_closed_stream_raises_no_error(pipe: tuple[int, io.TextIOWrapper]) -> None:
-    """A broken pipe, a closed stream, and no stream at all."""
+    """The stream may be a broken pipe, closed, or missing."""
     reader, stream = pipe
     os.close(reader)
     closed = io.StringIO()

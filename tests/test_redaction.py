@@ -92,7 +92,7 @@ def test_value_named_like_a_credential_is_replaced(text: str, expected: str) -> 
     ],
 )
 def test_ordinary_text_is_not_changed(text: str) -> None:
-    """Such as messages of this program and of its services."""
+    """The texts include messages of this program and of the services that it uses."""
     assert redact(text) == text
 
 
@@ -128,7 +128,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 @given(secret=SECRETS, before=st.text(max_size=20), after=st.text(max_size=20))
 @settings(deadline=None)
 def test_registered_secret_is_replaced_in_any_spelling(way: str, secret: str, before: str, after: str) -> None:
-    """In any encoding, and next to any other text."""
+    """The secret is found in any encoding, and next to any other text."""
     assume(secret not in MARK and unquote(secret) not in before + MARK + after)
     found = Secrets()
     found.add(secret)
@@ -141,7 +141,7 @@ def test_registered_secret_is_replaced_in_any_spelling(way: str, secret: str, be
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("secret", [TOKEN, SIGNATURE, quote(SIGNATURE, safe=""), unquote(TOKEN)])
 def test_signature_of_a_registered_token_is_replaced(secrets: Secrets, secret: str, way: str) -> None:
-    """Registering the token is enough for its signature, encoded and decoded."""
+    """It is sufficient to register the token; its signature is replaced in encoded and decoded form."""
     text = secrets.redact(f"before,{WAYS[way](secret)},after")
     assert MARK in text
     assert text.startswith("before,")
@@ -150,7 +150,7 @@ def test_signature_of_a_registered_token_is_replaced(secrets: Secrets, secret: s
 
 
 def test_signature_in_a_registered_url_is_replaced() -> None:
-    """Registering the whole URL is enough."""
+    """It is sufficient to register the whole URL."""
     found = Secrets()
     found.add(f"https://account.example/models?{TOKEN}")
     assert found.redact(f"<{SIGNATURE}>") == f"<{MARK}>"
@@ -180,7 +180,7 @@ def test_short_secret_is_ignored(short: str) -> None:
 @given(SUSPECT)
 @settings(deadline=None)
 def test_redaction_is_idempotent(text: str) -> None:
-    """Text may be redacted at several places."""
+    """Text may be redacted repeatedly."""
     assert redact(redact(text)) == redact(text)
 
 
@@ -190,15 +190,15 @@ def test_redaction_is_idempotent(text: str) -> None:
     st.sampled_from([None, (",", ":")]),
 )
 @settings(deadline=None, max_examples=200)
-def test_redacted_json_is_valid_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn
-    """With any strings in it."""
+def test_redacted_json_is_valid_json(document: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:  # noqa: FBT001 # drawn by hypothesis
+    """The document may contain any strings."""
     json.loads(redact(json.dumps(document, ensure_ascii=ascii_only, separators=separators)))
 
 
 @given(st.text(st.characters(), max_size=100) | SUSPECT)
 @settings(deadline=None)
 def test_redaction_raises_no_error(text: str) -> None:
-    """For any text and secret, with lone surrogates, control characters and broken escapes."""
+    """This holds for any text and secret, with lone surrogates, control characters and broken escapes."""
     found = Secrets()
     found.add(text)
     found.redact(text + text)

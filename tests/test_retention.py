@@ -1,4 +1,4 @@
-"""Retention: decide what stays on a volume, without I/O."""
+"""Retention: select the entries that stay on a volume, without I/O."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_leased_release_stays_with_its_packs() -> None:
 
 
 def test_leased_pack_stays_without_its_release() -> None:
-    """Its manifest stays, too."""
+    """The manifest of the pack stays as well."""
     assert going(replace(VOLUME, packs_in_use={ref("1")})) == {("release", "a")}
 
 
@@ -72,7 +72,7 @@ def test_leased_pack_stays_without_its_release() -> None:
 def test_staged_release_stays_for_a_week_or_as_one_of_the_last(
     ages: dict[str, float], keep: int, removed: set[str]
 ) -> None:
-    """One more than the releases that are kept for rollback: it is the target where nothing is ever activated."""
+    """The last `keep` + 1 staged releases stay: if nothing is ever activated, the last one is in use."""
     found = going(replace(VOLUME, not_activated=ages), keep)
     assert {name for kind, name in found if kind == "release"} == removed
 

@@ -1,4 +1,4 @@
-"""Retries are counted, and reported by one line per host and interval."""
+"""Retries are counted, and reported with one line per host and interval."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def retry(left: float = 300.0) -> Retry:
 def test_outage_is_reported_at_intervals_with_time_left(
     report: RetryReport, observer: Recorder, clock: FakeClock
 ) -> None:
-    """A minute without the server and eighty retries give five lines, and one more when the server answers again."""
+    """An outage of a minute with eighty retries gives five lines, and one more when the server answers again."""
     for number in range(81):
         report.retrying("models.example", retry(left=300.0 - 0.75 * number))
         clock.now += 0.75
@@ -64,7 +64,7 @@ def test_each_host_has_its_own_interval(report: RetryReport, observer: Recorder)
 def test_momentary_failures_are_reported_once_per_interval(
     report: RetryReport, observer: Recorder, clock: FakeClock
 ) -> None:
-    """If other connections go on receiving, the host did not fail, and nothing is reported as recovered."""
+    """If other connections continue to receive data, the host has not failed, and no recovery is reported."""
     for _ in range(100):
         report.retrying("models.example", retry())
         clock.now += 0.1

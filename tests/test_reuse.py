@@ -1,4 +1,4 @@
-"""Installed chunks are found by digest, files before chunks, and none twice."""
+"""Installed files and chunks are found by digest: files first, and no chunk twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.manifests import digest, manifest, manifests
 
 
 def found_in(wanted: Manifest, held: Manifest, *, whole: bool = True) -> tuple[dict[str, str], list[str], list[str]]:
-    """Links (new path to old path), paths of copied chunks, paths of missing chunks."""
+    """Return links (new path to old path), paths of copied chunks, and paths of missing chunks."""
     search = ReuseSearch(wanted, ())
     search.look("/held", held, whole=whole)
     found = search.found()
@@ -21,13 +21,13 @@ def found_in(wanted: Manifest, held: Manifest, *, whole: bool = True) -> tuple[d
 
 
 def renamed(pack: Manifest, old: str, new: str) -> Manifest:
-    """Give a file another path."""
+    """Return the manifest with another path for a file."""
     files = [replace(file, path=new) if file.path == old else file for file in pack.files]
     return replace(pack, files=tuple(sorted(files, key=lambda file: file.path)))
 
 
 def changed(file: File, number: int, *, executable: bool = False) -> File:
-    """Give a file other bytes in one chunk."""
+    """Return the file with different bytes in one chunk."""
     chunks = list(file.chunks)
     old = chunks[number]
     chunks[number] = Chunk(old.offset, old.length, old.size, digest(number + (1 << 90)))
@@ -43,7 +43,7 @@ def test_unchanged_file_is_linked() -> None:
 
 
 def test_renamed_file_is_linked() -> None:
-    """The digest counts, not the path."""
+    """Files are compared by digest, not by path."""
     assert found_in(renamed(OLD, "large", "b/large"), OLD)[0]["b/large"] == "large"
 
 
@@ -60,7 +60,7 @@ def test_only_changed_chunk_is_missing() -> None:
 
 
 def test_file_with_other_mode_is_copied() -> None:
-    """A hard link would share the mode, too."""
+    """A hard link would share the mode as well."""
     files = tuple(replace(file, executable=not file.executable) for file in OLD.files)
     links, copies, missing = found_in(replace(OLD, files=files), OLD)
     assert (links, len(copies), missing) == ({}, 5, [])
@@ -73,7 +73,7 @@ def test_incomplete_tree_is_used_for_chunks_only() -> None:
 
 
 def test_staged_chunks_are_not_searched() -> None:
-    """Chunks that lie in staging are neither reused nor fetched; a file that is half there is completed by copies."""
+    """Chunks in staging are neither reused nor fetched; the missing chunks of a staged file are copied."""
     sound = [place for place in OLD.placements() if place.file.path == "large"][:1]
     search = ReuseSearch(OLD, sound)
     search.look("/held", OLD, whole=True)

@@ -25,7 +25,7 @@ def test_same_seed_gives_the_same_tree(tmp_path: Path) -> None:
 
 
 def test_large_files_compress_like_weights(tmp_path: Path) -> None:
-    """Sizes are exact, no two pieces are equal, and zstd saves as much as with trained weights, or nothing."""
+    """Sizes are exact, no two pieces are equal, and zstd compresses `weights` to 0.8 to 0.9, and `dense` not at all."""
     shape = Shape(texts=0, weights=(12 * MIB + 1, 1, 0), dense=(9 * MIB,), unusual=False)
     write_tree(tmp_path, shape)
     weights, dense = tmp_path / "am/final-0.weights", tmp_path / "graph/HCLG-0.bin"

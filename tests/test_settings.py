@@ -1,4 +1,4 @@
-"""The settings: how environment variables become values, and how every invalid one is reported."""
+"""The settings: parsing of environment variables, and the error for every invalid one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def faults(**variables: str) -> tuple[str, ...]:
     return wrong.value.faults
 
 
-# -- which packs
+# -- packs
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_all_faults_are_reported_together() -> None:
 
 
 def test_actions_without_packs_require_no_pack_settings() -> None:
-    """Invalid values are reported nevertheless."""
+    """Invalid values are still reported."""
     assert load({}, with_packs=False).packs == ()
     with pytest.raises(UsageError, match="REALTIME_LANGUAGE_VERSION"):
         load({"REALTIME_LANGUAGE_VERSION": "a b"}, with_packs=False)
@@ -308,7 +308,7 @@ _RELATIVE = "is not an absolute path; write it with all directories, beginning w
     ],
 )
 def test_value_with_the_syntax_of_a_shell_is_rejected(variable: str, text: str, reason: str) -> None:
-    """`docker run --env-file` and Kubernetes pass on quotes and comments, so that an install would go elsewhere."""
+    """`docker run --env-file` and Kubernetes pass quotes and comments on, and an install would use a wrong value."""
     assert faults(**{variable: text}) == (f"{variable}={text} {reason}",)
 
 
@@ -341,7 +341,7 @@ def test_lookalike_characters_are_shown_escaped(variable: str, text: str, shown:
 
 
 def test_http_to_other_machines_requires_permission() -> None:
-    """MODELS_ALLOW_HTTP=yes lets a token go over a network that is trusted."""
+    """MODELS_ALLOW_HTTP=yes allows sending a token unencrypted over a trusted network."""
     for yes in ("yes", "1", "TRUE", "on"):
         assert settings(MODELS_URL="http://host/models", MODELS_ALLOW_HTTP=yes).url == "http://host/models"
     for no in ("no", "0", "False", "off"):
@@ -349,7 +349,7 @@ def test_http_to_other_machines_requires_permission() -> None:
 
 
 def test_anonymous_source_needs_neither_path_nor_token() -> None:
-    """It is a web server; a token that is set nevertheless, or http to another machine, is reported."""
+    """An anonymous source is a web server; a token in addition, or http to another machine, is reported."""
     for url in ("https://mirror.example", "https://mirror.example/models", "http://127.0.0.1:8080"):
         assert settings(MODELS_URL=url, MODELS_ANONYMOUS="yes").anonymous
     (contradiction,) = faults(MODELS_URL="https://mirror.example", MODELS_ANONYMOUS="yes", MODELS_SAS_TOKEN=token())
@@ -359,7 +359,7 @@ def test_anonymous_source_needs_neither_path_nor_token() -> None:
 
 
 def test_mirrors_may_use_http_and_must_not_repeat_the_origin() -> None:
-    """They get no token, so that a network which others can read is no risk to it."""
+    """Mirrors get no token, so an unencrypted network does not expose it."""
     assert settings(MODELS_MIRRORS="http://cache.example:8080").mirrors == ("http://cache.example:8080",)
     (repeated,) = faults(MODELS_URL="https://a.example/c", MODELS_MIRRORS="https://b.example https://a.example/c/")
     assert repeated.startswith("MODELS_MIRRORS names MODELS_URL, too")
@@ -388,7 +388,7 @@ def test_missing_token_suggests_anonymous_access_only_for_other_servers(
 
 
 def test_unreadable_files_are_reported_together_with_other_faults() -> None:
-    """One run of the program shows all that has to be corrected."""
+    """One run of the program reports everything that must be corrected."""
     files = {"MODELS_CA_FILE": "/nosuch/ca.pem", "MODELS_SAS_TOKEN_FILE": "/nosuch/token"}
     found = faults(MODELS_MEMORY="much", **files)
     assert [fault.partition("=")[0] for fault in found] == ["MODELS_MEMORY", *files]
@@ -435,7 +435,7 @@ def test_token_file_may_have_the_encoding_of_any_editor(tmp_path: Path, encoding
     file = tmp_path / "token"
     file.write_bytes(f"{token()}\r\n".encode(encoding))
     assert settings(MODELS_SAS_TOKEN_FILE=str(file)).read_token() == token()
-    file.unlink()  # or the session's own search finds the token
+    file.unlink()  # otherwise the search of the session finds the token
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -474,7 +474,7 @@ def test_settings_are_immutable() -> None:
         settings().connections = 1
 
 
-def test_error_of_the_model_does_not_contain_the_value() -> None:
+def test_validation_error_does_not_contain_the_value() -> None:
     """This error is never shown to users; it could appear in a traceback."""
     with pytest.raises(ValidationError, match="MODELS_MEMORY") as wrong:
         Settings.model_validate({"MODELS_MEMORY": token()})

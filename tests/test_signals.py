@@ -114,7 +114,7 @@ def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
 def test_signal_stops_the_process_within_two_seconds(
     started: subprocess.Popen[str], number: signal.Signals, code: int, output: list[str] | None
 ) -> None:
-    """The work waits, blocks a thread, ignores the cancellation, or has not begun; there is no traceback."""
+    """The work may wait, block a thread, ignore the cancellation, or not have begun; there is no traceback."""
     started.send_signal(number)
     began = time.monotonic()
     out, err = started.communicate(timeout=30)
@@ -159,7 +159,7 @@ def test_run_returns_the_result_and_raises_the_error_of_the_work() -> None:
 
 
 def test_stopped_error_passes_handlers_of_exceptions() -> None:
-    """Its text is the signal's name."""
+    """The text of the error is the name of the signal."""
     assert not issubclass(StoppedError, Exception)
     assert (str(StoppedError(signal.SIGTERM)), StoppedError(signal.SIGTERM).exit_code) == ("SIGTERM", 143)
     assert (str(StoppedError(signal.SIGINT)), StoppedError(signal.SIGINT).exit_code) == ("SIGINT", 130)

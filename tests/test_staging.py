@@ -138,7 +138,7 @@ def test_unexpected_entries_are_removed(staging: Staging, built: Pack, tmp_path:
 
 @pytest.mark.parametrize("spoiled", ["bytes", "length", "empty", "garbage", "another"])
 def test_wrong_chunk_is_not_written(staging: Staging, built: Pack, spoiled: str) -> None:
-    """The other chunks of its batch are."""
+    """The other chunks of its batch are written."""
     staging.prepare(built.placements, ())
     staging.allocate(built.placements, ())
     batch = next(batches(built.placements))

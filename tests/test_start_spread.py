@@ -1,4 +1,4 @@
-"""MODELS_START_SPREAD: sites begin at different times, and each at the same time in every run."""
+"""MODELS_START_SPREAD: sites begin after different delays, and each site has the same delay in every run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _delay_before_stop(site: Site, *arguments: str) -> str:
 
 
 async def test_nothing_is_delayed_without_a_download(remote: Site) -> None:
-    """Not if the release is current, nor if its packs are installed."""
+    """There is no delay if the release is current, or if its packs are installed."""
     assert (await asyncio.to_thread(remote.run)).code == 0
     assert remote.run(MODELS_START_SPREAD=_HOUR).out.startswith("nothing to do")
     (remote.volume / "current").unlink()

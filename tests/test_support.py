@@ -66,7 +66,7 @@ def unpacked(data: bytes) -> dict[str, str]:
 
 
 def support(site: Site, path: Path, through: list[str] | None = None, **variables: str) -> Support:
-    """Write the archive with secrets in every place where a site has them; assert that none is in it."""
+    """Write the archive of a site with secrets in every possible place; assert that it contains none."""
     certificate = path.parent / "key.pem"
     certificate.write_text(KEY)
     secrets = {"MODELS_SAS_TOKEN": SECRET, "HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:9", "NO_PROXY": "*"}
@@ -99,7 +99,7 @@ def _in_container(site: Site, packs: Packs, container: Azurite) -> Site:
     return site.but(**in_container(packs, container.container_url, container.sas()))
 
 
-# -- twelve sites
+# -- sites in twelve states
 
 
 def test_no_volume(site: Site, archive: Path) -> None:
@@ -178,7 +178,7 @@ def test_bad_settings(site: Site, archive: Path) -> None:
 
 
 def test_half_installed(site: Site, packs: Packs, archive: Path) -> None:
-    """The archive of a pack is cut: one pack is installed, the other is staged, and the log says why."""
+    """The archive of a pack is truncated: one pack is installed, the other is staged, and the log has the cause."""
     broken = archive.parent / "source"
     for path in packs.directory.glob("*/2026.04/*"):
         copy = broken / path.relative_to(packs.directory)

@@ -1,4 +1,4 @@
-"""deploy/compose/support.sh where the image of models-init cannot be run, with a replacement of docker."""
+"""deploy/compose/support.sh if the image of models-init cannot be run; a script replaces docker."""
 
 from __future__ import annotations
 

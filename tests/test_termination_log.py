@@ -1,4 +1,4 @@
-"""MODELS_TERMINATION_LOG: a failed run writes its cause there, and Kubernetes shows it."""
+"""MODELS_TERMINATION_LOG: a failed run writes its cause to this file, and Kubernetes shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits on threads: the program runs with few threads, and explains which limit allows none."""
+"""Limits on threads: the program runs with few threads, and names the limit if it allows none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_refused_threads_are_explained(site: Site, packs: Packs, arguments: list
 
 
 def test_start_with_nothing_to_do_needs_no_thread(site: Site, packs: Packs) -> None:
-    """A restart works even where threads are refused."""
+    """A restart works even if threads are refused."""
     full = site.but(**packs.environment)
     assert full.run().code == 0
     done = full.run(through=[sys.executable, "-c", _CLONE3_REFUSED])
@@ -82,7 +82,7 @@ def test_limit_of_the_user_is_named(site: Site, packs: Packs) -> None:
 
 
 def test_limit_of_the_control_group_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit of pids_limit in compose is read from the control group."""
+    """The limit, such as pids_limit in compose, is read from the control group."""
     (tmp_path / "pids.max").write_text("16\n")
     (tmp_path / "pids.current").write_text("15\n")
     monkeypatch.setattr(thread_limits, "group_files", lambda *_: [Path(os.devnull), tmp_path / "pids.max"])

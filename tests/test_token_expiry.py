@@ -14,7 +14,7 @@ _MB = 10**6
 
 
 def fetched(expires: datetime | None, seconds: int) -> Recorder:
-    """Fetch 100 MB at 1 MB/s for so many seconds."""
+    """Fetch 100 MB at 1 MB/s for this number of seconds."""
     recorder, clock = Recorder(), FakeClock()
     monitor = TokenExpiryMonitor(recorder, lambda: expires, clock)
     monitor.event("fetching", bytes=100 * _MB)
@@ -31,7 +31,7 @@ def in_seconds(seconds: float) -> datetime:
 
 
 def test_early_expiry_is_reported_once() -> None:
-    """After three seconds there are 97 left; a token with 60 will not do."""
+    """After three seconds the fetch needs 97 more; a token that is valid for 60 s is not sufficient."""
     recorder = fetched(in_seconds(60), 50)
     [(name, facts)] = recorder.events[1:]
     assert name == "token_expires_early"
@@ -42,13 +42,13 @@ def test_early_expiry_is_reported_once() -> None:
 
 @pytest.mark.parametrize(("expires_in", "seconds"), [(150, 100), (None, 100), (60, 2)])
 def test_sufficient_token_lifetime_is_not_reported(expires_in: float | None, seconds: int) -> None:
-    """Nor one that never expires, nor any before the rate is known."""
+    """A token without expiry is not reported either, nor any token before the rate is known."""
     recorder = fetched(None if expires_in is None else in_seconds(expires_in), seconds)
     assert recorder.names == ["fetching"]
 
 
 def test_restored_bytes_do_not_count_for_the_rate() -> None:
-    """Hashing 90 MB in a second does not hide that the rest takes 100 seconds."""
+    """Hashing 90 MB in one second does not change the estimate that the rest takes 100 seconds."""
     recorder, clock = Recorder(), FakeClock()
     monitor = TokenExpiryMonitor(recorder, lambda: in_seconds(60), clock)
     monitor.expect(190 * _MB)
@@ -62,7 +62,7 @@ def test_restored_bytes_do_not_count_for_the_rate() -> None:
 
 
 def test_renewed_token_is_judged_by_its_own_expiry() -> None:
-    """The end is asked for each time."""
+    """The expiry is read at each check."""
     recorder, clock, ends = Recorder(), FakeClock(), [in_seconds(500), in_seconds(10)]
     monitor = TokenExpiryMonitor(recorder, lambda: ends.pop(0), clock)
     monitor.expect(100 * _MB)

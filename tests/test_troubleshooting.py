@@ -25,7 +25,7 @@ def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "troubleshooting", module)  # dataclasses look for their module there
+    monkeypatch.setitem(sys.modules, "troubleshooting", module)  # dataclasses look up their module there
     spec.loader.exec_module(module)
     (tmp_path / "errors.py").write_text((_ROOT / "models_init/core/errors.py").read_text())
     monkeypatch.setattr(module, "_PACKAGE", tmp_path)

@@ -1,4 +1,4 @@
-"""Sizes, rates, times and tables for people."""
+"""Sizes, rates, times and tables in readable form."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _run(environment: dict[str, str], *arguments: object) -> subprocess.Complete
 
 
 def test_locale_has_another_encoding(locales: Path) -> None:
-    """Without UTF-8 mode, Python would translate names: this is what the other tests protect from."""
+    """Without UTF-8 mode, Python would convert names to this encoding; the other tests verify that it does not."""
     done = _run(_environment(locales, "nl_NL"), "-c", "import sys; print(sys.getfilesystemencoding())")
     assert done.stdout.strip() == b"iso8859-1"
 
@@ -67,7 +67,7 @@ def test_pack_built_and_installed_in_any_locale_has_utf8_names(locales: Path, tm
 
 
 def test_restart_in_utf8_mode_keeps_process_id_and_arguments(locales: Path) -> None:
-    """Process 1 of a container must stay process 1, and a signal reach the program."""
+    """Process 1 of a container must stay process 1, so that signals reach the program."""
     code = (
         "import os, sys; first = os.environ.setdefault('FIRST', str(os.getpid()));"
         "from models_init.runtime.utf8_mode import require_utf8; require_utf8();"

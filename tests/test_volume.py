@@ -1,4 +1,4 @@
-"""The volume's layout: what counts as installed and current, publishing and removing."""
+"""The volume's layout: installed packs, the current release, publishing and removing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_prepare_creates_directories(tmp_path: Path) -> None:
 
 def test_relative_path_of_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    from pathlib import Path as RealPath  # noqa: PLC0415 # only annotations know it above
+    from pathlib import Path as RealPath  # noqa: PLC0415 # the import above is for annotations only
 
     volume = Volume(RealPath("models"))
     assert volume.free()[0] > 0
@@ -111,7 +111,7 @@ def test_publish_moves_tree_and_manifest_from_staging(volume: Volume) -> None:
 
 @pytest.mark.parametrize("manifest_exists", [False, True])
 def test_publish_replaces_an_empty_directory(volume: Volume, manifest_exists: bool) -> None:  # noqa: FBT001 - parametrized
-    """It may appear at any time: before the publish, or between the renames of the manifest and the tree."""
+    """The directory may appear at any time: before the publish, or between the renames of the manifest and the tree."""
     stage(volume, _DUTCH)
     volume.pack_path(_DUTCH).mkdir(parents=True)
     if manifest_exists:
@@ -144,7 +144,7 @@ def test_publish_of_published_pack_succeeds(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize("junk", [False, True])
-def test_changed_staging_is_not_published(volume: Volume, junk: bool) -> None:  # noqa: FBT001 - a fact
+def test_changed_staging_is_not_published(volume: Volume, junk: bool) -> None:  # noqa: FBT001 - parametrized
     stage(volume, _DUTCH)
     if junk:
         volume.pack_path(_DUTCH).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""SAS tokens for tests: well-formed, valid for nothing, and easy to find wherever they leak."""
+"""SAS tokens for tests: well-formed, not valid anywhere, and easy to find in any output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 _WORD = "kanarie"
 CANARY = "KANARIE/kanarie+KANARIE/kanarie+KANARIE/kan="
-"""A signature as Azure writes them (32 bytes in base64), with every character that must be percent-encoded."""
+"""A signature in Azure's format (32 bytes in base64), with every character that must be percent-encoded."""
 
 
 def token(**fields: str) -> str:
@@ -31,7 +31,7 @@ def real(token: str) -> str:
 def leaks(text: str | bytes, *, made_up_alone: bool = False) -> list[str]:
     """Return the signatures that the text contains, whole or in part: the canary and real ones.
 
-    `made_up_alone`: search for the canary only, which is faster, as a session has hundreds of real ones.
+    `made_up_alone`: search for the canary only, which is faster, because a session has hundreds of real ones.
     """
     text = text if isinstance(text, bytes) else text.encode(errors="backslashreplace")
     found = [] if made_up_alone else [signature for part, signature in _real.items() if part in text]

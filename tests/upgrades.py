@@ -53,12 +53,12 @@ def newer(site: Site) -> Site:
 
 
 def ideal(manifest: Manifest, path: str) -> int:
-    """Return the bytes of the archive that this file takes."""
+    """Return the number of bytes that this file takes in the archive."""
     return sum(chunk.length for file in manifest.files if file.path == path for chunk in file.chunks)
 
 
 def on_disk(volume: Path) -> int:
-    """Return the bytes that removing the volume would free; hard links count once."""
+    """Return the bytes that the removal of the volume would free; hard links count once."""
     return FreedSpaceCounter().remove(volume)
 
 

@@ -1,1 +1,1 @@
-"""Plain archives: what is read of them, what is refused, and how they come to a volume."""
+"""Opaque archives: reading, rejecting and installing them."""

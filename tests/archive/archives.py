@@ -1,4 +1,4 @@
-"""Build archives for tests with `tarfile`, or block by block for those that no tool writes."""
+"""Build archives for tests with `tarfile`, or block by block if no tool writes such an archive."""
 
 from __future__ import annotations
 

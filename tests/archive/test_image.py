@@ -1,4 +1,4 @@
-"""Apply the layers of ordinary images: upper layers win, whiteouts remove, links are replaced by what they lead to."""
+"""Apply the layers of ordinary images: upper layers win, whiteouts remove, links are replaced by their targets."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def test_hard_link_keeps_the_content_that_an_upper_layer_replaces(tmp_path: Path
     assert unpacked([lower, upper], tmp_path / "tree") == {"a": b"new", "b": b"old"}
 
 
-def test_entry_that_an_upper_layer_removes_is_not_refused(tmp_path: Path) -> None:
+def test_unsupported_entry_removed_by_an_upper_layer_is_accepted(tmp_path: Path) -> None:
     lower = layer(file(b"models/nl-nl/fifo", kind=b"6"), link("models/nl-nl/out", "/etc"), regular("models/nl-nl/a"))
     upper = layer(regular("models/nl-nl/.wh.fifo"), regular("models/nl-nl/.wh.out"))
     assert unpacked([lower, upper], tmp_path / "tree") == {"a": b""}
 
 
-def test_directory_of_the_packs_is_used_if_it_has_none_for_the_pack(tmp_path: Path) -> None:
+def test_models_directory_is_used_if_it_has_no_directory_for_the_pack(tmp_path: Path) -> None:
     assert unpacked([layer(regular("models/final", b"f"))], tmp_path / "tree") == {"final": b"f"}
 
 
@@ -133,7 +133,9 @@ def test_executable_bit_is_kept(tmp_path: Path) -> None:
     assert [(tmp_path / "tree/nl-nl" / name).stat().st_mode & 0o777 for name in ("run", "too")] == [0o755, 0o755]
 
 
-def test_hard_link_becomes_a_copy_where_the_volume_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hard_link_becomes_a_copy_on_a_volume_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -147,7 +149,7 @@ def _zstd(window_log: int) -> Callable[[bytes], bytes]:
     parameters = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
 
     def compress(data: bytes) -> bytes:
-        packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # does not know the size
+        packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # without the size in the header
         return packer.compress(data) + packer.flush()
 
     return compress

@@ -91,7 +91,7 @@ async def test_layer_that_stays_wrong_is_named_and_others_are_kept(workers: Work
 
 
 class _GatedSource(FakeSource):
-    """Never sends the last part."""
+    """A source that never sends the last part."""
 
     async def get_range(self, key: str, start: int, stop: int, sink: Sink) -> None:
         """Wait forever if this is the last part."""

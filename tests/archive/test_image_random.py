@@ -58,7 +58,7 @@ def _changed(chance: random.Random, tree: Tree) -> Tree:
 
 
 def _layer_between(chance: random.Random, old: Tree, new: Tree) -> bytes:
-    """Return the layer that makes `new` of `old`, with markers anywhere between its other entries."""
+    """Return the layer that turns `old` into `new`, with whiteouts at random places among its entries."""
     both = [path for path in new if new[path] is None and path in old and old[path] is None]
     opaque = {path for path in both if chance.random() < 0.2}
     hidden = {name for path in opaque for name in _below(old, path)}

@@ -225,7 +225,7 @@ def test_derived_manifest_is_rejected_from_source(own_packs: Packs, installed: S
     assert "is one that a site wrote when it extracted an opaque archive" in done.fault
 
 
-# -- what is installed
+# -- installed packs
 
 
 def test_derived_manifest_lists_every_file(installed: Site, opaque_packs: Packs) -> None:

@@ -44,7 +44,7 @@ def test_published_manifest_states_totals() -> None:
 
 
 def test_derived_manifest_is_recognized() -> None:
-    """It can be read from a volume, names its origin, and is rejected from a source."""
+    """A derived manifest can be read from a volume, names its origin, and is rejected from a source."""
     assert parse(encode(DERIVED), REF) == DERIVED
     assert (DERIVED.is_derived, PUBLISHED.is_derived) == (True, False)
     assert origin(DERIVED).manifest == PUBLISHED

@@ -34,7 +34,7 @@ Tree = dict[str, tuple[bytes, bool] | None]
 
 _AMPLE = Limits(1 << 30)
 _WRITABLE = {tarfile.USTAR_FORMAT: 90, tarfile.GNU_FORMAT: 1000, tarfile.PAX_FORMAT: 1000}
-"""Formats, and the length of names in bytes that each can always write."""
+"""The tar formats, and the longest name in bytes that each can always store."""
 
 
 class SlowReader:

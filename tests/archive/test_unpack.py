@@ -163,7 +163,7 @@ async def test_archive_is_fetched_and_staged(setup: ArchiveSetup, tree: Path, co
 
 
 async def test_derived_manifest_is_reproducible(setup: ArchiveSetup, workers: Workers, tmp_path: Path) -> None:
-    """It depends only on the published archive, and describes every byte."""
+    """The derived manifest depends only on the published archive, and describes every byte."""
     first = await setup.fetch(setup.source())
     second = await _setup(setup.archive, workers, tmp_path / "other").fetch(setup.source())
     assert first == second
@@ -176,7 +176,7 @@ async def test_derived_manifest_is_reproducible(setup: ArchiveSetup, workers: Wo
 
 
 class GatedSource(FakeSource):
-    """Holds back the last part until the gate opens."""
+    """A source that delays the last part until the gate opens."""
 
     def __init__(self, archive: bytes) -> None:
         super().__init__({_KEY: archive})
@@ -311,7 +311,7 @@ def _everything(directory: Path) -> set[Path]:
 async def test_wrong_totals_in_manifest_are_rejected(
     archive: bytes, workers: Workers, tmp_path: Path, plain: OpaqueArchive, words: str
 ) -> None:
-    """Too much content stops the reading, too little is found at the end."""
+    """Excess content ends the extraction immediately; missing content is detected at the end."""
     setup = _setup(archive, workers, tmp_path, plain)
     with pytest.raises(ArchiveError, match=words):
         await setup.fetch(setup.source())
@@ -330,7 +330,7 @@ async def test_leftovers_of_killed_runs_are_removed(setup: ArchiveSetup) -> None
     """A run that holds the lock removes all of them; without the lock only old ones are removed."""
 
     async def leftovers() -> list[str]:
-        """Return what a run leaves in the spool whose source denies access."""
+        """Run with a source that denies access; return the names that remain in the spool."""
         with pytest.raises(AccessError):
             await setup.fetch(setup.source(Broken(AccessError("expired"), times=FOREVER)))
         return sorted(path.name for path in setup.spool.iterdir())

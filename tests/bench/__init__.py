@@ -1,1 +1,1 @@
-"""The benchmark: models_init compared with tools that its users would use instead, in turns on the same server."""
+"""The benchmark: models_init compared with tools that users could use instead, in turn on the same server."""

@@ -59,7 +59,7 @@ class Run:
 
 @dataclass
 class Row:
-    """All runs of one scenario, and the programs that were left out with the remedy."""
+    """All runs of one scenario, and the programs that were skipped, each with the remedy."""
 
     name: str
     runs: list[Run] = field(default_factory=list)
@@ -161,7 +161,7 @@ def opened(work: Path, out: Path, pairs: int, *, full: bool) -> Iterator[Bench]:
 
 
 def _site_python(directory: Path) -> Path:
-    """Return the Python of an environment with what a site installs, compiled as in the image."""
+    """Return the Python of a virtual environment with the packages of a site, compiled as in the image."""
     stamp, python = directory / "lock", directory / "bin" / "python"
     lock, base = _ROOT / "requirements.lock", _interpreter()
     made_from = f"{base}\n{lock.read_text()}"
@@ -177,8 +177,8 @@ def _site_python(directory: Path) -> Path:
 def _interpreter() -> str:
     """Return the system's interpreter if it is new enough, else this one.
 
-    Distributions optimize their interpreter with a profile, as that of the image is; one that was built without that is
-    up to 1.5 times slower.
+    Distributions build their interpreter with profile-guided optimization, as the image does. An interpreter without it
+    is up to 1.5 times slower.
     """
     check = [_SYSTEM_PYTHON, "-c", "import sys, venv; sys.exit(sys.version_info < (3, 11))"]
     has_one = os.access(_SYSTEM_PYTHON, os.X_OK) and not subprocess.run(check, check=False).returncode
@@ -194,7 +194,7 @@ def able(row: Row, contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def rounds(bench: Bench, contenders: Sequence[Contender], pairs: int = 0) -> Iterator[tuple[int, Contender]]:
-    """Yield the programs in turn, each round beginning with another one."""
+    """Yield the programs in turn; each round begins with a different program."""
     for number in range(pairs or bench.pairs):
         turn = number % len(contenders)
         for contender in [*contenders[turn:], *contenders[:turn]]:

@@ -1,4 +1,4 @@
-"""A pack in several versions and in the format of each peer; made once and kept between runs.
+"""A pack in several versions and in the format of each peer, created once and kept between runs.
 
 `site-…/models/` has the content of a container, `foreign/` the formats of the peers, `trees/` the files.
 """
@@ -64,7 +64,7 @@ class Dataset:
         return files
 
     def published(self, work: Path) -> DatasetFiles:
-        """Make the first version, and remove its tree: for datasets that are large compared with the disk."""
+        """Make the first version and remove its tree, for datasets that are large compared with the disk."""
         files = self.stocked(work, foreign=False)
         shutil.rmtree(files.tree())
         return files
@@ -146,7 +146,7 @@ def _changed(files: DatasetFiles, change: Callable[[Path], None], directory: Pat
     shutil.copytree(files.tree(), directory)
     change(directory)
     trees.settle(directory)
-    for path in sorted(directory.rglob("*")):  # what changed is a day younger: rsync believes times, to the second
+    for path in sorted(directory.rglob("*")):  # changed files are a day newer, because rsync compares whole seconds
         old = files.tree() / path.relative_to(directory)
         if path.is_file() and path.stat().st_mtime_ns != old.stat().st_mtime_ns:
             os.utime(path, (path.stat().st_atime, old.stat().st_mtime + _DAY))

@@ -2,7 +2,7 @@
 
 python -m tests.bench.limit ARCHIVE MANIFEST DIRECTORY
 
-The frames lie in memory when the clock starts.
+The frames are read into memory before the time is measured.
 """
 
 from __future__ import annotations

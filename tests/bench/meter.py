@@ -2,7 +2,7 @@
 
     python -I -S meter.py RESULT [--sync] -- COMMAND...
 
-Runs as a script in a small interpreter of its own: a process inherits the peak of the one that starts it.
+Runs as a script in a separate small interpreter, because a process inherits the peak memory of its parent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> int:
     """Measure; return the exit code of the command."""
     split = sys.argv.index("--")
     result, options, command = sys.argv[1], sys.argv[2:split], sys.argv[split + 1 :]
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # who is left behind by its parent counts, too
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphaned descendants count as well
     began = time.monotonic()
     code = subprocess.call(command)
     _reap()

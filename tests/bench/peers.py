@@ -88,7 +88,7 @@ class PeerCommand:
 
 @dataclass(frozen=True)
 class Contender:
-    """A program that can install a pack; `tools` must be installed, and `again` resumes if `make` does not."""
+    """A program that can install a pack; `tools` must be installed. `again` resumes a run; None: `make` does."""
 
     name: str
     make: Callable[[Transfer], PeerCommand]
@@ -101,7 +101,7 @@ class Contender:
 class ProgramCopy:
     """A copy of models_init from the start of the benchmark, so that later edits have no effect.
 
-    `python` is one that has what a site has, and no more: structlog looks for what developers have.
+    `python` has only the packages of a site, because structlog uses optional packages that developers have.
     """
 
     directory: Path
@@ -173,7 +173,7 @@ def rclone(case: Transfer) -> PeerCommand:
 
 
 def rclone_azure(case: Transfer) -> PeerCommand:
-    """Sixteen streams by the backend for Azure, then sha256sum, then tar."""
+    """Sixteen streams of the Azure backend, then sha256sum, then tar."""
     name = case.container.rpartition("/")[2]
     source = f":azureblob:{name}/{PACK}/{case.version}/pack.tar.zst"
     return _rclone(case, ["--azureblob-sas-url", f"{case.container}?{case.query}", source])
@@ -187,7 +187,7 @@ def _rclone(case: Transfer, source: list[str]) -> PeerCommand:
 
 
 def azcopy(case: Transfer) -> PeerCommand:
-    """As many connections as AzCopy chooses, then sha256sum, then tar."""
+    """The number of connections that AzCopy chooses, then sha256sum, then tar."""
     return _azcopy(case, _quoted("copy", case.archive, "pack.tar.zst", "--from-to=BlobLocal"))
 
 

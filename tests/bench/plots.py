@@ -95,7 +95,7 @@ def _goals(rows: Mapping[str, list[Run]]) -> None:
 
 
 def _group(axes: Any, group: list[Verdict]) -> None:
-    """Draw the goals of a group; a bar that ends before the line is a goal met."""
+    """Draw the goals of a group; a goal is met if its bar ends before the line."""
     names = [verdict.what for verdict in group]
     shares = [_share(verdict) for verdict in group]
     axes.barh(names, [share[0] for share in shares], color=[OWN if verdict.met else BAD for verdict in group])

@@ -1,4 +1,4 @@
-"""Write the results into docs/performance.md, between its two marks.
+"""Write the results into docs/performance.md, between its two markers.
 
 python -m tests.bench.report RESULTS
 """

@@ -127,7 +127,7 @@ def nginx(site: Path, directory: Path, *, tls: bool = False, key_identifiers: bo
     directory.mkdir(parents=True)
     issued = certificates.issue(directory, key_identifiers=key_identifiers) if tls else None
     port = services.free_port()
-    user = "user root;" if os.geteuid() == 0 else ""  # who may read the directories of this run
+    user = "user root;" if os.geteuid() == 0 else ""  # root may read the directories of this run
     content = _NGINX.format(user=user, cores=tools.cores(), directory=directory, port=port, tls=_tls(issued), site=site)
     (directory / "nginx.conf").write_text(content)
     command = [tools.find("nginx") or "nginx", "-e", f"{directory}/error.log", "-c", f"{directory}/nginx.conf"]

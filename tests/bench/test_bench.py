@@ -37,7 +37,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_small_scenario_runs_and_results_can_be_read_again(bench: Bench, name: str) -> None:
-    """In CI no peer may be missing. Each run also compares the resulting tree with the published one."""
+    """No peer may be missing in CI. Each run also compares the resulting tree with the published one."""
     row = Row(name)
     ROWS[name](bench, row)
     bench.save(row)
@@ -50,7 +50,7 @@ def test_small_scenario_runs_and_results_can_be_read_again(bench: Bench, name: s
 
 
 def test_report_replaces_tables_and_is_idempotent(tmp_path: Path) -> None:
-    """Only the text between the two marks changes."""
+    """Only the text between the two markers changes."""
     program = ProgramCopy(tmp_path, Path(sys.executable))
     saved = Bench(tmp_path, tmp_path, tmp_path, tmp_path / "results", 1, full=False, program=program)
     saved.save(Row("first-http", [Run("large", name, 0, wall, 1.0, 1) for name, wall in ((OURS, 1.0), (CURL, 3.0))]))
@@ -73,7 +73,7 @@ def test_report_replaces_tables_and_is_idempotent(tmp_path: Path) -> None:
 
 
 def test_verdict_is_median_of_ratios_per_round() -> None:
-    """One noisy round therefore does not change the verdict."""
+    """One noisy round does not change the verdict."""
     runs = [
         Run("restart", name, number, wall, 0.1, 1)
         for number, (ours, bare) in enumerate([(2.0, 1.0), (30.0, 10.0), (9.0, 1.0)])

@@ -19,7 +19,7 @@ import sys
 from collections import deque
 
 _PIECE = 64 << 10
-_BACKLOG = 0.05  # seconds that may wait for the line, as in a switch's buffer
+_BACKLOG = 0.05  # seconds of data that may be queued, as in the buffer of a switch
 _THROTTLED = 2  # connections before the one that is throttled
 
 
@@ -76,7 +76,7 @@ class Relay:
                 end.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lanes: list[Lane]) -> None:
-        """Read into a queue, from which data is written at its time."""
+        """Read into a queue, from which each piece is written at its scheduled time."""
         loop, queue, filled = asyncio.get_running_loop(), deque[tuple[float, bytes]](), asyncio.Event()
 
         async def write() -> None:

@@ -1,4 +1,4 @@
-"""The commands of the peers, whether they are installed, and the Debian packages that they need."""
+"""The commands of the peers: find them, and name the Debian packages of missing ones."""
 
 from __future__ import annotations
 

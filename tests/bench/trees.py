@@ -29,7 +29,7 @@ Listing = dict[str, tuple[int, bool, str]]
 
 _PIECE = 4 * MIB
 _RUN = 64 << 10  # bytes of one change in place
-_INSERTED = 1000  # bytes before what was the front
+_INSERTED = 1000  # bytes inserted at the front
 
 
 @dataclass(frozen=True)

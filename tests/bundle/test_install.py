@@ -88,7 +88,7 @@ def _receipt(site: Site, file: Path) -> Path:
 
 
 def test_receipt_lists_packs_digests_and_release(site: Site, tmp_path: Path) -> None:
-    """It is the same on stdout and in a file; that of an empty volume lists nothing."""
+    """The receipt is the same on stdout and in a file; the receipt of an empty volume lists nothing."""
     empty = json.loads(site.run("--receipt", "-").out)
     assert (empty["packs"], empty["release"]) == ([], "")
     assert site.run().code == 0
@@ -124,7 +124,7 @@ def test_bundle_since_receipt_upgrades_its_volume_only(site: Site, packs: Packs,
 
 
 def test_bundle_since_receipt_has_size_of_changed_file(tmp_path: Path, packs: Packs) -> None:
-    """At most 1.05 times the chunks of the file plus 1 MiB."""
+    """The bundle has at most 1.05 times the size of the file's chunks plus 1 MiB."""
     pack_directory = shutil.copytree(packs.directory / "common", tmp_path / "pack_directory/common").parent
     tree = write_tree(tmp_path / "tree", Shape(texts=0, weights=(), dense=(2 * MIB + 7,) * 10, unusual=False))
     old, new = PackRef("de-de", "1"), PackRef("de-de", "2")

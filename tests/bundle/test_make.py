@@ -71,7 +71,7 @@ def test_concatenated_parts_are_ordinary_tar(whole: Path, parts: Path, packs: Pa
 
 
 def test_same_packs_give_same_bytes(whole: Path, packs: Packs, tmp_path: Path) -> None:
-    """Also with one connection."""
+    """The number of connections does not matter."""
     out = tmp_path / "site.tar"
     made = vendor.bundled("--out", out, **packs.environment, MODELS_CONNECTIONS="1")
     assert _sum(out) == _sum(whole)
@@ -80,7 +80,7 @@ def test_same_packs_give_same_bytes(whole: Path, packs: Packs, tmp_path: Path) -
 
 
 def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> None:
-    """An identical one is reported as unchanged, a different one as an error."""
+    """An identical bundle is reported as unchanged, a different one as an error."""
     out = tmp_path / "site.tar"
     shutil.copy(whole, out)
     before = out.stat()
@@ -93,7 +93,7 @@ def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> N
 
 
 def test_identical_bundle_since_receipt_is_unchanged(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """The digests of its pieces are known only at the end."""
+    """The digests of archive pieces are known only when the bundle is complete."""
     assert site.run().code == 0
     receipt, out = tmp_path / "receipt", tmp_path / "since.tar"
     assert site.run("--receipt", str(receipt)).code == 0
@@ -143,7 +143,7 @@ def test_damaged_draft_is_reused_where_it_verifies(whole: Path, packs: Packs, tm
 
 
 def test_wrong_bytes_between_chunks_are_fetched_again(whole: Path, packs: Packs, tmp_path: Path) -> None:
-    """Only the archive's digest covers them."""
+    """Only the digest of the archive covers these bytes."""
     out, part = tmp_path / "site.tar", tmp_path / "site.tar.part"
     shutil.copy(whole, part)
     opened = Bundle.open(whole)

@@ -25,5 +25,5 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Packs:
 
 @pytest.fixture(scope="package")
 def origin(azurite: Azurite, served: Packs) -> Azurite:
-    """Publish the packs in a container of their own."""
+    """Publish the packs in a separate container."""
     return stocked(azurite, served)

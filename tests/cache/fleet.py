@@ -25,7 +25,7 @@ _LIMIT = 900.0  # seconds for one client: 32 of them share the cores of a build 
 
 @dataclass(frozen=True)
 class Round:
-    """All clients have run once: their results, the bytes that the origin sent for it, and the seconds."""
+    """One run of all clients: their results, the bytes that the origin sent, and the seconds."""
 
     done: Sequence[Done]
     origin_bytes: int

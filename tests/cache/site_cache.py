@@ -123,7 +123,7 @@ def serve(
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """Create a directory that the cache's user can reach; those of pytest belong to root alone."""
+    """Create a directory that the cache's user can reach; only root can enter those of pytest."""
     with tempfile.TemporaryDirectory(prefix="models-cache-", dir="/var/tmp") as name:
         os.chmod(name, 0o755)
         yield Path(name)

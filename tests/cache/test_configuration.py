@@ -45,7 +45,7 @@ def refusal(tmp_path: Path, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def cache(origin: Azurite) -> Iterator[SiteCache]:
-    """A cache that has a token of its own."""
+    """A cache with its own token."""
     with site_cache.serve(origin.container_url, origin.sas()) as cache:
         yield cache
 
@@ -82,7 +82,7 @@ def test_token_of_a_client_is_neither_forwarded_nor_logged(cache: SiteCache, ori
     assert "sig=" not in cache.accesses()
 
 
-def test_headers_of_a_client_do_not_change_what_is_cached(cache: SiteCache, origin: Azurite) -> None:
+def test_headers_of_a_client_do_not_change_cached_content(cache: SiteCache, origin: Azurite) -> None:
     """Azure prefers x-ms-range to Range."""
     key = "batch/large.bin"
     url = f"{cache.url(origin.container_url)}/{key}"

@@ -1,4 +1,4 @@
-"""The Kubernetes objects of deploy/cache fit the API's schemas, are restricted, and use what the other files define."""
+"""The Kubernetes objects of deploy/cache: schemas, pod security, and references to the other files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_pod_is_restricted_and_has_no_service_account_token() -> None:
     assert spec["automountServiceAccountToken"] is False
 
 
-def test_files_of_the_configuration_exist_and_are_mounted_where_they_run() -> None:
+def test_configuration_files_exist_and_are_mounted_at_their_paths() -> None:
     kustomization = yaml.safe_load((_DIRECTORY / "kustomization.yaml").read_text())
     (generated,) = kustomization["configMapGenerator"]
     (container,) = all_containers(_OBJECTS).values()
@@ -61,7 +61,7 @@ def test_example_has_every_variable_of_the_compose_file() -> None:
 
 
 def test_chart_accepts_the_values_for_the_cache(tmp_path: Path) -> None:
-    """Its clients then use the Service without a token."""
+    """With these values, clients use the Service without a token."""
     helm = Helm(install_helm()[3], tmp_path)
     values = [CHART / "ci" / "minimal-values.yaml", _DIRECTORY / "kubernetes-values.yaml"]
     text = helm.run("template", "asr", CHART, *(word for path in values for word in ("--values", path)))

@@ -23,7 +23,7 @@ _CLIENTS = 8
 
 @pytest.fixture(scope="module")
 def cache(origin: Azurite) -> Iterator[SiteCache]:
-    """A cache that has a token of its own."""
+    """A cache with its own token."""
     with site_cache.serve(origin.container_url, origin.sas()) as cache:
         yield cache
 
@@ -49,7 +49,7 @@ def test_first_install_costs_the_origin_as_much_as_one_client(
     assert through["cold"].fetched == _CLIENTS * alone["cold"].fetched
 
 
-def test_warm_cache_asks_the_origin_for_nothing(through: dict[str, Round]) -> None:
+def test_warm_cache_fetches_no_content_from_the_origin(through: dict[str, Round]) -> None:
     """Manifests older than a minute are confirmed by the origin, without a body."""
     assert through["warm"].origin_bytes == 0
     assert through["warm"].origin_requests <= 2
@@ -63,7 +63,7 @@ def test_upgrade_costs_the_origin_as_much_as_that_of_one_client(
     through: dict[str, Round],
     tmp_path: Path,
 ) -> None:
-    """The cache fetches whole slices, so that one client costs more than without it, but all cost no more than one."""
+    """The cache fetches whole slices: one client costs more than without a cache, but eight cost no more than one."""
     with site_cache.serve(origin.container_url, origin.sas()) as fresh:
         one = dict(rounds(cached_fleet(tmp_path, served, origin, fresh, 1)))
     assert through["upgrade"].origin_bytes <= 1.2 * one["upgrade"].origin_bytes

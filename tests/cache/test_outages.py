@@ -1,6 +1,6 @@
-"""Wrong bytes in the cache, an origin that is down or refuses its token, TLS, a full disk.
+"""Wrong bytes in the cache, an unreachable origin, a refused token, TLS, a full disk.
 
-`site_cache.serve` checks after each test that no log has a token: nginx repeats it in every error of the origin.
+`site_cache.serve` checks after each test that no log has a token, because nginx logs it with each error of the origin.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _is_stale(cache: SiteCache, origin: Azurite) -> bool:
 def test_clients_with_the_cache_as_mirror_use_the_origin_when_it_is_down(
     tmp_path: Path, origin: Azurite, served: Packs
 ) -> None:
-    """While it runs, archives come from the cache alone, although the client has a token."""
+    """While the cache runs, archives come only from it, although the client has a token."""
     with site_cache.serve(origin.container_url, origin.sas()) as cache:
         mirror = cache.url(origin.container_url)
         settings = {"MODELS_MIRRORS": mirror, "MODELS_ANONYMOUS": "", "MODELS_SAS_TOKEN": origin.sas()}

@@ -1,7 +1,7 @@
 """Build the root file system that replaces the public images, because tests use no registry.
 
-Debian's packages, nginx among them, with a Python of this machine under /usr/local, as in the public Python image;
-Debian's own if none can be copied. Kept outside the checkout, because building it takes a minute.
+It has Debian packages, including nginx. As in the public Python image, Python is in /usr/local: a copy from this
+machine, or Debian's Python if none can be copied. It is kept outside the checkout, because building it takes a minute.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _copying(python: Path) -> str:
     copy = f"tar -C {shlex.quote(str(python))} --wildcards {without} -cf - ."
     return (
         f'{copy} | tar -C "$1"/usr/local -xf - --no-same-owner'
-        ' && strip --strip-unneeded "$1"/usr/local/lib/libpython3.*.so.*;'  # not everywhere; saves 20 MB
+        ' && strip --strip-unneeded "$1"/usr/local/lib/libpython3.*.so.*;'  # does not always exist; saves 20 MB
         ' chroot "$1" ldconfig && chroot "$1" python3 -m pip --version'
     )
 

@@ -1,4 +1,4 @@
-"""A Docker engine with the images, a bucket with packs, and sites to install on."""
+"""A Docker engine with the images, a blob container with packs, and sites to install on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def image(docker: Docker) -> str:
 
 @pytest.fixture(scope="session")
 def stocked(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Azurite:
-    """A container with two languages, one of them in two versions, and the pack `common`."""
+    """A blob container with two languages, one of them in two versions, and the pack `common`."""
     directory, bucket = tmp_path_factory.mktemp("packs"), azurite.fresh_container()
     for name in ("nl-nl", "en-us", "common"):
         tree = write_tree(directory / "trees" / name, _SMALL, name)

@@ -1,7 +1,7 @@
 """Run a separate Docker engine with its own directories, socket and addresses, and remove all of it at the end.
 
-It changes no firewall rule and forwards nothing, so a container has the networks among containers, or the machine's own
-(`network_mode: host`), and reaches nothing else.
+It changes no firewall rule and forwards no packets. Containers reach only each other, or use the network of the machine
+(`network_mode: host`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Docker:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment by which a client finds only this engine."""
+        """The environment with which a client uses only this engine."""
         return {
             "DOCKER_HOST": f"unix://{self.directory}/socket",
             "DOCKER_CONFIG": str(self.directory),

@@ -1,7 +1,7 @@
 """Run podman with its own storage, and pods of the chart in it, converted to what podman 4.3 understands.
 
-podman has pods and init containers, but no kubelet: it knows neither native sidecars nor fsGroup nor termination
-messages, and it ignores subPath. `ChartPod` replaces them as a kubelet would carry them out.
+podman has pods and init containers, but no kubelet. It supports neither native sidecars nor fsGroup nor termination
+messages, and it ignores subPath. `ChartPod` implements them as a kubelet does.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Podman(Docker):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment by which podman uses only this directory."""
+        """The environment with which podman uses only this directory."""
         return {
             "CONTAINERS_CONF": str(self.directory / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.directory / "storage.conf"),
@@ -171,7 +171,7 @@ class ChartPod:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _directories(self, container: Object, temporary: set[str]) -> list[tuple[Object, Object | None]]:
-        """Return each mount with a volume of its own: the directory of this machine, or of the subPath in it."""
+        """Return each mount with a separate volume: the directory on this machine, or that of the subPath in it."""
         message = self.directory / f"{self.name}-{container['name']}-message"
         message.touch()
         message.chmod(0o666)  # as a kubelet does

@@ -121,7 +121,7 @@ class ContainerSite:
     def log(self, service: str = INIT) -> list[str]:
         """Return all lines of a service's log."""
         text = self.compose("logs", "--no-log-prefix", "--no-color", service)
-        return text.replace("\x1b[2K", "").splitlines()  # which compose 2.26 writes in any case
+        return text.replace("\x1b[2K", "").splitlines()  # which compose 2.26 always writes
 
     def config(self, *arguments: str) -> dict[str, Any]:
         """Return the configuration that compose derives from the files."""

@@ -66,7 +66,7 @@ def test_each_combination_of_files_is_valid(directory: Path, overlays: tuple[str
 
 
 def test_legacy_overlay_differs_only_in_its_two_services_and_their_source(directory: Path) -> None:
-    """Both are that of the other overlay, with another source, a longer wait for the lock, and more memory."""
+    """Each equals the service of the other overlay, except for source, time limit for the lock, and memory limit."""
     bucket, legacy = config(directory)["services"], config(directory, first=LEGACY)["services"]
     assert legacy.keys() == bucket.keys() - {INIT} | set(LEGACY_INITS)
     changes = {"MODELS_URL": "oci://scriptixrt.azurecr.io/asr", "MODELS_LOCK_SECONDS": "86400"}
@@ -140,7 +140,7 @@ def test_each_variable_of_the_files_is_in_the_example() -> None:
 
 
 def test_token_in_a_secret_is_not_in_the_configuration(directory: Path) -> None:
-    """Also if the env file still contains the token."""
+    """This holds even if the env file still contains the token."""
     (directory / ".env").write_text("MODELS_SAS_TOKEN=sig=canary\n")
     assert "canary" not in json.dumps(config(directory, SECRET, env_file=".env"))
     assert "canary" in json.dumps(config(directory, env_file=".env"))

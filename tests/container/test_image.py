@@ -30,7 +30,7 @@ _MIB = 1 << 20
 
 
 def test_image_runs_confined(docker: Docker, image: str) -> None:
-    """Without a shell, capabilities and a writable root."""
+    """The image works without a shell, capabilities and a writable root."""
     assert docker.run("run", *_CONFINED, image, "--version", stderr=subprocess.DEVNULL) == (
         f"models-init {models_init.__version__}"
     )
@@ -66,7 +66,7 @@ def test_termination_log_is_written_in_a_confined_container(docker: Docker, imag
 
 
 def test_image_contains_only_the_needs_of_a_site(docker: Docker, image: str, figure: Callable[[str], None]) -> None:
-    """The packages of requirements.lock, neither pip nor the vendor's program; labels, user, no volume."""
+    """The image has the packages of requirements.lock, neither pip nor models-pack, labels, a user, and no volume."""
     found = docker.inspect(image, "image")
     config, size = found["Config"], found["Size"]
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
@@ -99,7 +99,7 @@ def test_image_verifies_signatures(docker: Docker, image: str, tmp_path: Path) -
 
 
 def test_all_modules_of_a_start_are_compiled(docker: Docker, image: str) -> None:
-    """Also those of a start that connects to a source."""
+    """This includes the modules of a start that connects to a source."""
     settings = {
         "REALTIME_LANGUAGES": "nl-nl", "REALTIME_LANGUAGE_VERSION": "1", "REALTIME_COMMON_VERSION": "1",
         "MODELS_URL": "http://127.0.0.1:9/nobody/listens", "MODELS_RETRY_SECONDS": "0.01",

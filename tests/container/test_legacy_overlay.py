@@ -81,7 +81,7 @@ def test_both_services_install_one_release_at_the_same_time(legacy_site: Contain
 
 @pytest.mark.parametrize("order", [LEGACY_INITS, LEGACY_INITS[::-1]], ids=" then ".join)
 def test_services_run_in_any_order(legacy_site: ContainerSite, order: tuple[str, str]) -> None:
-    """After either service alone the release is complete. The pull token is in a file next to the license."""
+    """The release is complete after either service. The pull token is in a file next to the license."""
     token = legacy_site.directory / "config/pull-token"
     token.write_text(f"{cloud_registry.PASSWORD}\n")
     os.chown(token, 10001, 10001)
@@ -112,10 +112,10 @@ def test_ordinary_images_are_installed_within_the_memory_limit(legacy_site: Cont
     assert (legacy_site.volume / "current/nl-nl/final.weights").read_bytes() == weights
 
 
-def test_token_without_the_language_is_the_last_line_of_the_log(
+def test_missing_pull_permission_is_the_last_line_of_the_log(
     legacy_site: ContainerSite, figure: Callable[[str], None]
 ) -> None:
-    """The engine does not start, and nothing waits for a download that cannot begin."""
+    """The engine does not start, and the services end without retries."""
     legacy_site.set(REALTIME_LANGUAGES="fy-nl", REALTIME_LANGUAGE="fy-nl")
     done = legacy_site.try_compose("up", "--detach")
     assert done.code == 1

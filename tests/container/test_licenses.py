@@ -42,7 +42,7 @@ def test_unlicensed_language_ends_with_23_before_a_request(
 
 
 def test_missing_engine_license_is_explained_in_the_log(site: ContainerSite, stocked: Azurite) -> None:
-    """Docker makes no directory in its place, because the engine is not started. With the file, `up` goes on."""
+    """Docker creates no directory in its place, because the engine does not start. With the file, `up` succeeds."""
     (site.directory / "config/license.dat").unlink()
     site.use(stocked)
     assert site.try_compose("up", "--detach").code == 1
@@ -58,7 +58,7 @@ def test_missing_engine_license_is_explained_in_the_log(site: ContainerSite, sto
 
 @pytest.mark.parametrize("absolute", [True, False], ids=["absolute", "relative"])
 def test_license_files_with_other_names_are_found(site: ContainerSite, stocked: Azurite, *, absolute: bool) -> None:
-    """Neither needs to be below ./config, and a missing platform license is only noted."""
+    """The license files need not be below ./config, and a missing platform license is only noted."""
     directory = site.directory.parent / "licenses of 2026"
     directory.mkdir()
     (directory / "asr.dat").write_text("a license\n")

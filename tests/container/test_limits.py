@@ -57,7 +57,7 @@ class PeakMemory:
                 found = re.search(r"VmHWM:\s+(\d+) kB", self._status.read_text())
             except OSError:
                 return
-            if not found:  # ended, and not yet waited for
+            if not found:  # the process has ended and is not reaped yet
                 return
             self.mib = max(self.mib, int(found[1]) >> 10)
             time.sleep(0.02)

@@ -76,12 +76,12 @@ class Namespace:
         return pod
 
     def give_volume_to_root(self) -> None:
-        """Make the volume one that only root can write."""
+        """Give the volume to root, so that no other user can write to it."""
         os.chown(self.volume, 0, 0)
         self.volume.chmod(0o755)
 
     def forget_times(self) -> None:
-        """Let the history say that everything was installed long ago."""
+        """Replace the times in the history by an old one."""
         history = self.volume / "releases/.history"
         history.write_text(re.sub(r"(?m)^\S+", "2026-01-01T00:00:00+00:00", history.read_text()))
 
@@ -127,7 +127,7 @@ def _installed(pod: ChartPod, container: str = "models-init") -> None:
 
 
 def _completed(pod: ChartPod, container: str = "models-init") -> None:
-    """Run a pod that ends by itself, as that of a Job does."""
+    """Run a pod to completion, such as the pod of a Job."""
     _installed(pod, container)
     assert pod.exit_code(container) == 0, pod.log(container)
 
@@ -150,10 +150,8 @@ def _published(bucket: Azurite, *refs: PackRef) -> dict[str, str]:
     return {f"{manifest.pack}/{file.path}": file.digest for manifest in manifests for file in manifest.files}
 
 
-def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed(
-    namespace: Namespace, stocked: Azurite
-) -> None:
-    """The token is revoked between two requests; the run continues with one that arrives as kubelet delivers it."""
+def test_engine_reads_packs_installed_with_a_renewed_token(namespace: Namespace, stocked: Azurite) -> None:
+    """The token is revoked between two requests; the run continues after a kubelet-like update of the Secret."""
     namespace.token.update(token=stocked.revocable_sas("site"))
     pod = namespace.pod(modelsInit=_slow("400KB"))  # a request takes twelve seconds
     with pod.start() as playing:
@@ -172,8 +170,8 @@ def test_engine_reads_the_packs_of_an_install_during_which_the_token_was_renewed
     assert pod.execute("asr-server", "id", "-u").strip() == str(USER)
 
 
-def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stocked: Azurite) -> None:
-    """`podman stop` kills after two seconds, which would be the exit code 137."""
+def test_lease_prevents_pruning_and_ends_with_sigterm(namespace: Namespace, stocked: Azurite) -> None:
+    """`podman stop` sends SIGKILL after two seconds, which would give exit code 137."""
     pod = namespace.pod()
     _installed(pod)
     eventually_sync(lambda: '"event": "holding"' in pod.log("lease"), "the lease")
@@ -196,7 +194,7 @@ def test_lease_keeps_prune_away_and_ends_with_sigterm(namespace: Namespace, stoc
     assert (namespace.volume / "packs/nl-nl/2026.07").exists()
 
 
-def test_engine_waits_without_token_and_source_for_what_a_job_installs(namespace: Namespace, stocked: Azurite) -> None:
+def test_engine_waits_for_the_install_by_a_job_without_token_and_source(namespace: Namespace, stocked: Azurite) -> None:
     pod = namespace.pod(staging={"mode": "job"})
     assert "models-sas" not in str(pod.template)
     with pod.start() as playing:
@@ -206,9 +204,7 @@ def test_engine_waits_without_token_and_source_for_what_a_job_installs(namespace
     assert _digests(pod) == _published(stocked, COMMON, DUTCH)
 
 
-def test_daemon_set_installs_into_a_directory_of_the_node_that_it_takes_over(
-    namespace: Namespace, stocked: Azurite
-) -> None:
+def test_daemon_set_takes_over_a_directory_of_the_node_and_installs(namespace: Namespace, stocked: Azurite) -> None:
     """The directory is root's, as kubelet creates it (DirectoryOrCreate); the pod that takes it over has CHOWN only."""
     namespace.give_volume_to_root()
     on_node: dict[str, Any] = {"storage": {"type": "hostPath"}, "staging": {"mode": "daemonSet"}}
@@ -225,7 +221,9 @@ def test_daemon_set_installs_into_a_directory_of_the_node_that_it_takes_over(
     assert _digests(engine) == _published(stocked, COMMON, DUTCH)
 
 
-def test_packs_come_from_a_registry_with_a_pull_secret(namespace: Namespace, packs: Packs, tmp_path: Path) -> None:
+def test_packs_are_installed_from_a_registry_with_a_pull_secret(
+    namespace: Namespace, packs: Packs, tmp_path: Path
+) -> None:
     """The Secret has the type kubernetes.io/dockerconfigjson, so that its file is called `.dockerconfigjson`."""
     (tmp_path / "registry-data").mkdir()
     with registry.serve(tmp_path / "registry-data", password=True) as server:
@@ -270,8 +268,8 @@ def test_failed_init_container_leaves_cause_and_remedy_as_termination_message(
     assert pod.state("asr-server")["Status"] == "created"
 
 
-def test_install_that_sigterm_ends_is_continued_by_the_next_pod(namespace: Namespace) -> None:
-    """It ends within two seconds, after which `podman stop` would kill it (137)."""
+def test_install_stopped_by_sigterm_is_continued_by_the_next_pod(namespace: Namespace) -> None:
+    """The install ends within two seconds, after which `podman stop` would kill it (exit code 137)."""
     pod = namespace.pod(modelsInit=_slow("1MB"))
     with pod.start() as playing:
         eventually_sync(lambda: _has_chunks(namespace.volume / "staging"), "the first chunk on the volume")

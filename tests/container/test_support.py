@@ -1,4 +1,4 @@
-"""deploy/compose/support.sh: one archive with what the program and docker know, without secrets."""
+"""deploy/compose/support.sh: one archive with information from the program and from docker, without secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def support(site: ContainerSite) -> dict[str, str]:
     return unpacked(path.read_bytes())
 
 
-def test_script_adds_what_the_host_knows(site: ContainerSite, stocked: Azurite) -> None:
+def test_script_adds_information_about_the_host(site: ContainerSite, stocked: Azurite) -> None:
     token = real(stocked.sas())
     site.use(stocked, token)
     site.compose("up", "--detach")

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from models_init.sources.wrappers.retry import Retry
     from models_init.transfer.ranges import Batch, Span, WrongChunk
 
-_BUFFER = memoryview(bytearray(4 << 20))  # of all machines; nothing is written to it
+_BUFFER = memoryview(bytearray(4 << 20))  # shared by all machines; nothing is written to it
 
 
 class _Worker:
-    """Runs calls at once, in no thread."""
+    """Runs calls immediately, without a thread."""
 
-    async def run_to_end(self, call: Callable[..., object], *arguments: object, small: bool = False) -> object:  # noqa: ARG002 - of the interface
+    async def run_to_end(self, call: Callable[..., object], *arguments: object, small: bool = False) -> object:  # noqa: ARG002 - part of the interface
         return call(*arguments)
 
 
 class _SharedBuffer(Buffers):
-    """Lends the same memory to everyone."""
+    """Gives the same memory to every caller."""
 
     async def borrow(self) -> memoryview:
         return _BUFFER

@@ -1,4 +1,4 @@
-"""Draw the scenarios that were simulated into docs/plots. Needs matplotlib (`scripts/simulate-fleet --plots`)."""
+"""Draw plots of the simulated scenarios into docs/plots. Needs matplotlib (`scripts/simulate-fleet --plots`)."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ async def install_all(packs: Packs, sites: Sequence[Site], limit: RequestLimit) 
 
 
 def simulated(processes: int, limit: RequestLimit, requests_each: int, spread: float) -> SimulatedFleet:
-    """Return a simulation of the same requests, on lines and with an egress that do not limit it."""
+    """Return a simulation of the same requests, with lines and an egress limit that do not restrict it."""
     limits = ServiceLimits(limit.rate, limit.rate, 1e12, limit.retry_after)
     size = (requests_each - 1) * (8 << 20)  # the simulation reads one manifest
     return SimulatedFleet(

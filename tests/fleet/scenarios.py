@@ -27,9 +27,9 @@ def _limits(style: str) -> ServiceLimits:
 
 
 def _variants(sites: int, changed: float) -> dict[str, SimulatedFleet]:
-    """Return the ways to install the same bytes on as many machines: alone, spread, with mirrors, and behind caches.
+    """Return ways to install the same bytes on equally many machines: alone, spread, with mirrors, and behind caches.
 
-    The spread is the time in which the egress limit lets everyone finish, and a half more.
+    The spread is 1.5 times the time that all machines need at the egress limit, but at least 30 s.
     """
     plain = SimulatedFleet(sites=sites, changed=changed, limits=_limits("30 s"))
     spread = max(30.0, round(1.5 * sites * plain.size * changed / plain.limits.egress))

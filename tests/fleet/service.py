@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ServiceLimits:
     """Limits of a storage account: requests per second of the account and of one blob, and bytes per second.
 
-    A request over a limit is refused with 503 and, unless `retry_after` is 0, a Retry-After in seconds, or as a `date`:
-    the next multiple of `retry_after`, which is the same moment for everyone.
+    A request over a limit is refused with 503 and, unless `retry_after` is 0, a Retry-After in seconds. With `date`,
+    that is the next multiple of `retry_after`, which is the same moment for all clients.
     """
 
     requests: float = 20_000
@@ -38,7 +38,7 @@ class TokenBucket:
         self._at = now
 
     def has(self, count: float, now: float) -> bool:
-        """Return True if there are as many tokens at the time `now`, or a full bucket for a larger number."""
+        """Return True if there are `count` tokens at the time `now`; a full bucket is enough for a larger count."""
         self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
         self._at = now
         return self._tokens >= min(count, self._rate)
@@ -58,7 +58,7 @@ class Traffic:
 
 
 class SimulatedService:
-    """Admits or refuses requests. `outage` is the time from which to which no request is answered."""
+    """Admits or refuses requests. `outage` has the begin and the end of a period in which no request is answered."""
 
     def __init__(
         self, limits: ServiceLimits, clock: Callable[[], float], outage: tuple[float, float] = (0.0, 0.0)
@@ -103,7 +103,7 @@ class Line:
         self._rate = rate
         self._each = each
         self._loop = loop
-        self._served = 0.0  # bytes that a transfer would have received that runs since the beginning
+        self._served = 0.0  # bytes that a transfer would have received since the beginning
         self._at = 0.0
         self._ends: list[tuple[float, int, asyncio.Future[None]]] = []
         self._number = 0

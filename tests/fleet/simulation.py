@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 4 * MIB
 _RUN = 4  # neighboring chunks that an upgrade changes
-_SLOW = 10  # times slower is the line of a slow site
+_SLOW = 10  # the factor by which the line of a slow site is slower
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The simulation of a fleet: small fleets with known limits, and the command line. It fails only on errors."""
+"""The simulation of a fleet: small fleets with known limits, and the command line. No real time is judged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_fleet_within_limits_is_as_fast_as_its_lines() -> None:
 
 @pytest.mark.parametrize("date", [False, True])
 @pytest.mark.parametrize("retry_after", [0.0, 10.0])
-def test_overloaded_service_serves_everyone_in_the_end(retry_after: float, date: bool) -> None:  # noqa: FBT001 - a fact
+def test_overloaded_service_eventually_serves_all_machines(retry_after: float, date: bool) -> None:  # noqa: FBT001 - parametrized
     """A service with a quarter of the sum of the lines refuses requests and never sends more than its limit."""
     limits = ServiceLimits(requests=30, blob_requests=30, egress=62.5e6, retry_after=retry_after, date=date)
     outcome = simulate(replace(_SMALL, limits=limits))
@@ -82,12 +82,12 @@ def test_mirrors_take_the_archives_from_the_origin() -> None:
     assert summary.codes == {0: 10}
 
 
-def test_upgrade_fetches_its_share() -> None:
+def test_upgrade_fetches_only_the_changed_share() -> None:
     outcome = simulate(replace(_SMALL, size=512 * MIB, changed=0.25))
     assert outcome.needed == 128 * MIB
 
 
-def test_outage_ends_runs_that_are_started_again() -> None:
+def test_runs_that_fail_during_an_outage_are_started_again() -> None:
     """Exit code 20 after a minute without any answer, then success."""
     summary = summarize(simulate(replace(_SMALL, faults=Faults(outage=(0.0, 90.0)))))
     assert summary.codes[0] == 10
@@ -113,7 +113,7 @@ def test_transfers_share_a_line() -> None:
     assert run_simulated(shared()) == pytest.approx([1.0, 1.625, 2.625])
 
 
-def test_service_refuses_what_exceeds_a_second() -> None:
+def test_service_refuses_requests_beyond_the_limit_of_a_second() -> None:
     now = 0.0
     service = SimulatedService(ServiceLimits(10, 5, 1e6, 30.0, date=True), lambda: now)
     for _ in range(5):
@@ -128,7 +128,7 @@ def test_service_refuses_what_exceeds_a_second() -> None:
     service.admit("other", 1)
 
 
-def test_waiting_for_nothing_is_an_error() -> None:
+def test_wait_without_a_timer_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="no timer is left"):
         run_simulated(asyncio.Event().wait())
 

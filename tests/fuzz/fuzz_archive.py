@@ -1,4 +1,4 @@
-"""Any bytes are a plain archive whose entries another tar reader sees alike, or refused; never more than its limits."""
+"""Fuzz the archive reader: any bytes are read as tarfile reads them, or are rejected, within the limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any bytes are a layer of an image whose files are written below the tree, or refused; never more than its limits."""
+"""Fuzz the layer reader: any bytes are a layer whose files stay below the tree, or are rejected, within the limits."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Packs and volumes that lie: each is refused in its own words, and nothing outside the volume is touched."""
+"""Hostile packs and volumes: each is rejected with a distinct message, and nothing outside the volume changes."""

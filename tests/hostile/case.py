@@ -125,10 +125,10 @@ def publish(directory: Path, document: Document, archive: bytes) -> None:
 
 @dataclass(frozen=True)
 class HostileCase:
-    """A hostile input, the exit code, and words that only this error's message contains; code 0: harmless.
+    """A hostile input, the exit code, and words that only the message of this error contains. Code 0: it is harmless.
 
-    `installed`: the valid packs are on the volume already. `memory`: limit in bytes, with 60 MiB of the interpreter.
-    `inodes`: inodes of the volume. `{outside}` in `variables` stands for that directory.
+    `installed`: the valid packs are already on the volume. `memory`: limit in bytes, 60 MiB of which the interpreter
+    needs. `inodes`: inodes of the volume. `{outside}` in `variables` stands for that directory.
     """
 
     name: str
@@ -151,7 +151,7 @@ class HostileCase:
 
 
 def put(path: Path, what: str) -> None:
-    """Put something that is no file there: a "fifo", a "directory", something "endless"; or "nothing"."""
+    """Create a "fifo", a "directory" or a link to an "endless" device at the path; or "nothing"."""
     match what:
         case "fifo":
             os.mkfifo(path)
@@ -162,12 +162,12 @@ def put(path: Path, what: str) -> None:
 
 
 def raw(change: Callable[[bytes], bytes]) -> Callable[[HostileSetup], None]:
-    """Write the manifest as these bytes make of the honest one's."""
+    """Write the manifest with a change to the bytes of the valid one."""
     return lambda setup: setup.write(change(json.dumps(truth()).encode()))
 
 
 def said(*keys: str | int, to: object) -> Callable[[HostileSetup], None]:
-    """Write the manifest with another value at one place."""
+    """Write the manifest with one value replaced."""
 
     def prepare(setup: HostileSetup) -> None:
         document = truth()

@@ -14,7 +14,7 @@ def directory_name(case: HostileCase) -> str:
 
 
 def _control_case() -> HostileCase:
-    """Return a case that writes outside the volume as the operator asks, to prove that the trace shows it."""
+    """Return a case that writes outside the volume at the operator's request, to prove that the trace shows it."""
     log = {"MODELS_TERMINATION_LOG": "{outside}/log"}
     return HostileCase("a write elsewhere", "has schema 3", said("schema", to=3), code=11, variables=log)
 

@@ -45,11 +45,11 @@ def seal() -> None:
     _checked(_libc.mount(None, b"/", None, _PRIVATE | _RECURSIVE, None))
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         place = line.split()[4].encode().decode("unicode_escape").encode("latin-1")
-        _libc.mount(None, place, None, _REMOUNT | _BIND | _READ_ONLY, None)  # a hidden mount fails, and does not matter
+        _libc.mount(None, place, None, _REMOUNT | _BIND | _READ_ONLY, None)  # fails for a hidden mount, harmlessly
 
 
 def open_up(volume: Path, inodes: int) -> None:
-    """Make one directory writable; with `inodes`, mount an empty file system with so many inodes."""
+    """Make one directory writable; with `inodes`, mount an empty file system with this number of inodes."""
     place = os.fsencode(volume)
     _checked(_libc.unshare(_NEW_MOUNTS))
     if inodes:

@@ -1,4 +1,4 @@
-"""Links that somebody has put on the volume, so that the program writes, reads or removes elsewhere."""
+"""Links that an attacker has placed on the volume to make the program write, read or remove files elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODEL = "am/final.mdl"
 
 
 def _link(place: str, target: str = ".") -> Callable[[HostileSetup], None]:
-    """Lead a place of the volume to somebody else's directory, or to a file in it."""
+    """Create a link on the volume to the directory outside, or to a file in it."""
 
     def prepare(setup: HostileSetup) -> None:
         (setup.volume / place).parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def _link(place: str, target: str = ".") -> Callable[[HostileSetup], None]:
 
 
 def staging_of(setup: HostileSetup) -> Path:
-    """The directory in which the pack grows."""
+    """Return the staging directory of the pack."""
     digest = hashlib.sha256((setup.pack / MANIFEST_NAME).read_bytes()).hexdigest()
     directory = setup.volume / "staging" / PACK / f"{VERSION}@{digest[:12]}"
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def _staging_is_a_link(setup: HostileSetup) -> None:
 
 
 def _directory_in_staging(setup: HostileSetup) -> None:
-    """Link a directory of staging to correct files outside; they must not count as staged."""
+    """Create a link in staging to a directory of correct files outside; they must not count as staged."""
     staging_of(setup).mkdir()
     (staging_of(setup) / "am").symlink_to(setup.outside / "am")
 
@@ -59,7 +59,7 @@ def _stray_in_staging(setup: HostileSetup) -> None:
 
 
 def _second_name(content: bytes, mode: int = 0o644) -> Callable[[HostileSetup], None]:
-    """Give somebody else's file a second name in staging, where a model ought to be."""
+    """Create a hard link to a file outside in staging, in the place of the model."""
 
     def prepare(setup: HostileSetup) -> None:
         theirs = setup.outside / "theirs"
@@ -77,7 +77,7 @@ def _second_name_of_an_empty_file(setup: HostileSetup) -> None:
 
 
 def _others_to_prune(setup: HostileSetup) -> None:
-    """Let a pack's name lead to somebody else's directory, which has directories with names like versions."""
+    """Link the directories of a pack to the directory outside, which has subdirectories named like versions."""
     (setup.outside / "1999.01").mkdir()
     (setup.outside / "1999.01/precious").write_bytes(b"precious")
     _link(f"packs/{PACK}")(setup)
@@ -89,7 +89,7 @@ def _right_model() -> bytes:
 
 
 def _moved(place: str, target: str = ".") -> Callable[[HostileSetup], None]:
-    """Put what is installed out of the way, and a link in its place."""
+    """Move an installed entry away, and put a link in its place."""
 
     def prepare(setup: HostileSetup) -> None:
         shutil.move(setup.volume / place, setup.root / "moved")
@@ -112,7 +112,7 @@ def _taken_out(
 
 
 def _installed() -> str:
-    """The release of the honest packs."""
+    """Return the id of the release of the valid packs."""
     packs = {PACK: honest(), COMMON: honest(COMMON_FILES, COMMON)}
     digests = {PackRef(name, VERSION): digest(json.dumps(document).encode()) for name, (document, _) in packs.items()}
     return release_of(digests, created="", source="", program="").id

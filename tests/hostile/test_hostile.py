@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FAULT = "models-init: error: "
 _REJECTED = [case for case in TABLE if case.code]
 _HARMLESS = [case for case in TABLE if not case.code]
-_WATCHED = "%file,fchmod,fchown,fsetxattr,fallocate,ftruncate"  # on a read-only mount no descriptor can be written
+_WATCHED = "%file,fchmod,fchown,fsetxattr,fallocate,ftruncate"  # a read-only mount has no writable descriptors
 _IS_ROOT = os.geteuid() == 0
 _EXAMPLES = (
     *(
@@ -183,7 +183,7 @@ def test_no_write_outside_the_volume_is_attempted(outcomes: Outcomes) -> None:
     assert outcomes.refused == ""
 
 
-def test_attempted_write_would_be_seen(tmp_path: Path, installed: Path) -> None:
+def test_trace_shows_attempted_write(tmp_path: Path, installed: Path) -> None:
     """The control case writes outside the volume, and the trace that the test above reads shows it."""
     require_root()
     control = Outcomes(tmp_path / "grounds", [CONTROL], installed)

@@ -1,1 +1,1 @@
-"""Kubernetes: the Helm chart with real helm, what kubelet does to a volume, and the flags that a pod uses."""
+"""Kubernetes: the Helm chart with real helm, kubelet's changes to a volume, and the flags that a pod uses."""

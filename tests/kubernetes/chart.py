@@ -1,4 +1,4 @@
-"""The chart, its value sets, and what helm renders of them."""
+"""The chart, its value sets, and the objects that helm renders from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster with nothing but an API server, on which one version of helm installs and changes a release."""
+"""A cluster that consists of an API server only, on which one version of helm installs and changes a release."""
 
 from __future__ import annotations
 

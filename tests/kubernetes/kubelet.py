@@ -53,7 +53,7 @@ def set_ownership(volume: Path, group: int = USER) -> None:
 def in_container(*mounts: Mount) -> list[str]:
     """Return a prefix that runs a command in a container: as the image's user, without privileges, on a read-only root.
 
-    It runs in a mount namespace of its own, in which /mnt holds the mounts and nothing else.
+    It runs in a separate mount namespace, in which /mnt holds the mounts and nothing else.
     """
     require_root()
     script = ["mount -t tmpfs -o mode=755 tmpfs /mnt", *map(_bind, mounts), *_interpreter_for_everyone(), *_SEAL]
@@ -83,7 +83,7 @@ def _bind(mount: Mount) -> str:
 def _interpreter_for_everyone() -> list[str]:
     """Return commands that make the interpreter readable to all users, as it is in the image.
 
-    A directory above it that is closed to others, such as /root, is covered by one that has nothing else.
+    A parent directory that other users cannot enter, such as /root, is hidden by a tmpfs with nothing else in it.
     """
     needed = {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, os.getcwd())}
     closed = {path: above for path in sorted(needed) if (above := _closed_above(path))}

@@ -26,7 +26,7 @@ _MODELS, _PACKS = "/mnt/models", "/mnt/packs"
 class Pod:
     """A pod whose containers name `version` of the Dutch pack; `volume` is the directory of the volume on the node.
 
-    With `offline` the source is a container on the internet, for which there is no token; there is never a network.
+    Containers never have a network. With `offline`, MODELS_URL is empty and the source is not mounted.
     """
 
     volume: Path
@@ -38,7 +38,7 @@ class Pod:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def but(self, **changes: object) -> Pod:
-        """Return a pod with other values of the fields."""
+        """Return a pod with these fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type] # the tests name fields
 
     def run(self, *arguments: str) -> Done:
@@ -91,7 +91,7 @@ def node_volume(directory: Path, owner: int = USER, mode: int = 0o755) -> Path:
 
 
 def copy_volume(volume: Path, copy: Path) -> Path:
-    """Copy a volume with owners, times and links: faster than another install."""
+    """Copy a volume with owners, times and links, which is faster than another install."""
     subprocess.run(["cp", "-a", volume, copy], check=True)
     return copy
 

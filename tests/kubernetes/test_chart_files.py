@@ -39,7 +39,7 @@ def test_longest_release_name_gives_valid_names(helm: Helm) -> None:
 
 
 def test_gateway_has_the_directives_of_the_gateway_of_compose() -> None:
-    """Only what names the engines differs: Docker's addresses change, those of Services do not."""
+    """Only the directives that name engines differ, because Docker's addresses change and those of Services do not."""
     ours = {line.strip() for line in (CHART / "files/gateway.conf").read_text().splitlines()}
     routes = re.compile(r"location |rewrite |return 404 ")
     theirs = {line.strip() for line in configuration(["nl-nl"]).splitlines() if not routes.search(line)}

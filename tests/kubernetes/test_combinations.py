@@ -1,4 +1,4 @@
-"""Values that cannot work together are refused, all in one message that says what to do."""
+"""Values that cannot be combined are refused, all in one message with the remedies."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_all_faults_are_reported_together(helm: Helm) -> None:
 
 
 def test_language_without_values_is_refused_rather_than_ignored(helm: Helm, tmp_path: Path) -> None:
-    """`nl-nl:` with nothing after it is null, which helm would otherwise leave out silently."""
+    """In YAML, `nl-nl:` with nothing after it is null, which helm would otherwise drop silently."""
     (tmp_path / "values.yaml").write_text("languages:\n  nl-nl:\n")
     done = helm.try_run("template", *NAMED, "--values", tmp_path / "values.yaml")
     assert (done.code, "nl-nl" in done.err, "null" in done.err) == (1, True, True), done.err

@@ -1,4 +1,4 @@
-"""`--hold` for the packs of the environment: a native sidecar that keeps `--prune` away, and ends at once."""
+"""`--hold` for the packs of the environment: a native sidecar that prevents their pruning and ends at SIGTERM."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def pruned(site: Site) -> list[str]:
 
 
 def test_packs_of_the_environment_stay_until_the_lease_ends(two_sets: Site) -> None:
-    """Their release is removed, which no reader of packs needs."""
+    """The release of these packs is removed, because readers of packs do not need it."""
     with holding(two_sets) as sidecar:
         report = two_sets.run("--prune", "--keep", "0", "--json", REALTIME_LANGUAGE_VERSION=NEWER.version).json
         (item,) = (item for item in report["items"] if (item["kind"], item["name"]) == ("pack", "nl-nl 2026.04"))
@@ -85,7 +85,7 @@ def test_lease_ends_when_its_process_is_killed(two_sets: Site) -> None:
 
 
 def test_named_release_is_held_without_a_program(two_sets: Site) -> None:
-    """SIGINT ends it, too."""
+    """SIGINT ends it as well."""
     release = two_sets.run("--json", REALTIME_LANGUAGE_VERSION=NEWER.version).json["release"]
     with holding(two_sets, release) as sidecar:
         sidecar.send_signal(signal.SIGINT)
@@ -93,7 +93,7 @@ def test_named_release_is_held_without_a_program(two_sets: Site) -> None:
     assert sidecar.returncode == 0
 
 
-def test_program_runs_under_the_lease_of_the_environments_packs(two_sets: Site) -> None:
+def test_program_runs_while_the_packs_of_the_environment_are_leased(two_sets: Site) -> None:
     with two_sets.start("--hold", "--", "sh", "-c", "echo serving; read go") as server:
         assert server.stdout
         assert server.stdout.readline() == "serving\n"
@@ -103,7 +103,7 @@ def test_program_runs_under_the_lease_of_the_environments_packs(two_sets: Site) 
 
 
 def test_lock_of_a_manifest_by_another_program_is_a_lease(two_sets: Site) -> None:
-    """flock(1) on the manifest is enough; with the one of `common`, which stays anyway, it is the pack's alone."""
+    """flock(1) on the manifest of one pack is enough. `common` needs no lease, because the newer set uses it."""
     manifest = two_sets.volume / "manifests/nl-nl/2026.04.json"
     done = two_sets.run(
         *("--prune", "--keep", "0"),
@@ -122,7 +122,7 @@ def test_packs_that_are_not_installed_cannot_be_held(site: Site) -> None:
 
 
 def test_process_1_of_a_container_ends_at_sigterm(tmp_path: Path, packs: Packs, prepared: Path) -> None:
-    """As another user, on a read-only mount, without a network or token; a lease on the same inodes as the node's."""
+    """The container has another user, a read-only mount, no network and no token; its lease applies to the node."""
     require_root()
     pod = Pod(copy_volume(prepared, tmp_path / "models"), packs)
     for path in (pod.volume, *pod.volume.rglob("*")):

@@ -68,7 +68,7 @@ class Claim:
         return [self.run(job, **settings) for job in jobs]
 
     def prune(self, version: str, ahead: str = "") -> None:
-        """Run the CronJob, so long after staging that only its rules keep an earlier set."""
+        """Run the CronJob so long after staging that only its retention rules keep an earlier set."""
         history = self.site.volume / "releases/.history"
         history.write_text(re.sub(r"(?m)^\S+", "2026-01-01T00:00:00+00:00", history.read_text()))
         (job,) = [

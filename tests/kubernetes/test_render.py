@@ -59,19 +59,19 @@ def test_all_objects_fit_the_schemas_of_each_version(rendered: dict[str, Path]) 
 
 
 @_each_value_set
-def test_objects_keep_the_rules_of_the_api_server(rendered: dict[str, Path], name: str) -> None:
+def test_objects_satisfy_the_rules_of_the_api_server(rendered: dict[str, Path], name: str) -> None:
     assert list(chain.from_iterable(map(object_errors, _objects(rendered, name)))) == []
 
 
 @_each_value_set
-def test_references_between_objects_lead_somewhere(rendered: dict[str, Path], name: str) -> None:
-    """A name that is not rendered is one that the operator has given."""
+def test_references_between_objects_resolve(rendered: dict[str, Path], name: str) -> None:
+    """A name that no rendered object has must be set in the values."""
     values = (CHART / "ci" / f"{name}.yaml").read_text() + (CHART / "values.yaml").read_text()
     assert list(broken_references(_objects(rendered, name), set(re.findall(r"[\w.-]+", values)))) == []
 
 
 @_each_value_set
-def test_pods_are_restricted_except_those_on_a_directory_of_the_node(rendered: dict[str, Path], name: str) -> None:
+def test_pods_are_restricted_except_those_with_a_host_path(rendered: dict[str, Path], name: str) -> None:
     """The exceptions are the volume itself, and the container that storage.takeOwnership adds."""
     for owner, spec in pods(_objects(rendered, name)).items():
         allowed = {"volume models: hostPath"} if "hostpath" in name or "daemonset" in name else set()
@@ -81,7 +81,7 @@ def test_pods_are_restricted_except_those_on_a_directory_of_the_node(rendered: d
 
 
 @_each_value_set
-def test_images_are_the_products_own_in_a_fixed_version(rendered: dict[str, Path], name: str) -> None:
+def test_images_belong_to_the_product_and_have_a_fixed_version(rendered: dict[str, Path], name: str) -> None:
     """The gateway's nginx is the exception; nothing else is pulled, not even to wait, test or prune."""
     for place, container in all_containers(_objects(rendered, name)).items():
         image = re.fullmatch(_IMAGE, container["image"])
@@ -93,7 +93,7 @@ def test_images_are_the_products_own_in_a_fixed_version(rendered: dict[str, Path
 
 @_each_value_set
 def test_program_accepts_the_arguments_and_variables_of_each_container(rendered: dict[str, Path], name: str) -> None:
-    """And it knows each variable that begins like one of its own."""
+    """Each variable with a prefix of the program is one of its settings."""
     known = {setting.variable for setting in SETTINGS}
     for place, container in all_containers(_objects(rendered, name)).items():
         assert {variable for variable in _environment(container) if _OURS.match(variable)} <= known, place
@@ -131,7 +131,7 @@ def _settings(container: Object) -> Settings:
     return load(parse_arguments(container["args"], _environment(container)).values, with_packs=True)
 
 
-def test_checkov_reports_only_what_is_justified(rendered: dict[str, Path]) -> None:
+def test_checkov_reports_only_justified_exceptions(rendered: dict[str, Path]) -> None:
     """Each exception has its reason on the same line, and each is needed: checkov reports exactly these checks."""
     exceptions = re.findall(r"^  - (CKV2?_K8S_\d+) # .{20,}$", _EXCEPTIONS.read_text(), re.MULTILINE)
     assert exceptions == yaml.safe_load(_EXCEPTIONS.read_text())["skip-check"]

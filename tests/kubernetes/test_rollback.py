@@ -63,8 +63,8 @@ def engine(pod: Pod, *packs: PackRef) -> Iterator[Callable[[], str]]:
 
 
 @pytest.mark.parametrize("action", [("--stage",), ()], ids=["stage", "install"])
-def test_rollback_transfers_nothing_and_leaves_other_engines_alone(pod: Pod, action: tuple[str, ...]) -> None:
-    """It runs in a network namespace without interfaces and without a token, also after a prune."""
+def test_rollback_transfers_nothing_and_does_not_affect_other_engines(pod: Pod, action: tuple[str, ...]) -> None:
+    """The rollback runs in a network namespace without interfaces and without a token, also after a prune."""
     assert pod.run(*action).code == 0
     with engine(pod, ENGLISH, COMMON) as english, engine(pod, DUTCH, COMMON) as dutch:
         before, dutch_before = english(), dutch()
@@ -90,7 +90,7 @@ def test_upgrade_and_prune_of_one_language_keep_the_leased_packs_of_another_pod(
         before = old()
         newer = pod.but(version=NEWER.version, variables={"REALTIME_LANGUAGES": "nl-nl"})
         assert newer.run().code == 0
-        (pod.volume / "releases/.history").write_text("")  # so that the lease alone keeps the packs
+        (pod.volume / "releases/.history").write_text("")  # so that only the lease keeps the packs
         assert newer.run("--prune", "--keep", "0").code == 0
         assert old() == before
         assert names_of(pod.volume / "packs") == ["common", "en-us", "nl-nl"]

@@ -24,7 +24,7 @@ _OPEN = {
     "global",  # belongs to the chart that contains this one
     *("strategy", "startupProbe", "readinessProbe", "podSecurityContext", "securityContext", "requests", "limits"),
 }
-"""Values with keys that the chart does not know, because it copies the whole."""
+"""Values whose keys the schema does not restrict, because the chart copies them unchanged."""
 
 
 def _errors(values: Any) -> list[str]:
@@ -33,7 +33,7 @@ def _errors(values: Any) -> list[str]:
 
 
 def _nodes(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield path and value of each object and each leaf, except within what the chart copies."""
+    """Yield path and value of each object and each leaf, except within values that the chart copies."""
     yield path, values
     for name, value in values.items():
         if name in _OPEN:
@@ -73,7 +73,7 @@ def test_unknown_key_is_refused(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", _LEAVES, ids=".".join)
 def test_value_of_another_type_is_refused(path: tuple[str, ...]) -> None:
-    """A number in place of a text is what YAML makes of an unquoted version."""
+    """A number instead of a string is the result of an unquoted version in YAML."""
     wrong = {"true": True} if isinstance(_LEAVES[path], bool | int | None) else 2026.1
     assert _errors(_with(path, wrong))
 

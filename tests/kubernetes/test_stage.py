@@ -1,4 +1,4 @@
-"""`--stage`: install without activating; what was staged is reused, found again and kept by a prune."""
+"""`--stage`: install without activating; a later install uses the staged release, and a prune keeps it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def versions(site: Site) -> list[str]:
     return names_of(site.volume / "packs/nl-nl")
 
 
-def test_stage_leaves_current_as_it_is(staged: Site, packs: Packs) -> None:
+def test_stage_does_not_change_current(staged: Site, packs: Packs) -> None:
     assert os.readlink(staged.volume / "current/nl-nl") == "../../packs/nl-nl/2026.04"
     assert versions(staged) == ["2026.04", "2026.07"]
     assert packs.differences(staged, *(ref for ref in packs.trees if ref != NEWER)) == []
@@ -73,7 +73,7 @@ def test_stage_on_an_empty_volume_activates_nothing(site: Site) -> None:
 
 
 def test_install_of_a_staged_set_transfers_nothing(staged: Site) -> None:
-    """It needs no network and no token; the release is the one that was staged."""
+    """The install needs no network and no token; the release is the staged one."""
     release = newer(staged, "--stage", "--json").json["release"]
     done = newer(staged, "--json")
     assert (done.code, done.json["bytes_fetched"], done.json["activated"]) == (0, 0, True)
@@ -88,7 +88,7 @@ def test_staged_release_can_be_verified_and_activated_by_name(staged: Site) -> N
 
 
 def test_stage_with_nothing_to_do_changes_nothing(staged: Site) -> None:
-    """It opens no socket and needs no token, and writes no log to the volume."""
+    """The run opens no socket, needs no token, and writes no log to the volume."""
     before = {path: path.lstat().st_mtime_ns for path in staged.volume.rglob("*")}
     done = newer(staged, "--stage")
     assert done.out == f"nothing to do: common 2026.04, nl-nl 2026.07 are installed on {staged.volume}\n"
@@ -113,7 +113,7 @@ def test_stage_checks_licenses_as_an_install_does(site: Site, tmp_path: Path) ->
 # -- rollback
 
 
-def test_rollback_never_goes_to_a_set_that_was_only_staged(staged: Site) -> None:
+def test_rollback_ignores_a_set_that_was_only_staged(staged: Site) -> None:
     refused = staged.run("--rollback")
     assert refused.code == NO_SUCH_RELEASE
     assert refused.fault.startswith("there is no release to roll back to")
@@ -126,7 +126,7 @@ def test_rollback_never_goes_to_a_set_that_was_only_staged(staged: Site) -> None
 
 
 @pytest.mark.parametrize("keep", ["0", "1"])
-def test_prune_keeps_what_was_staged(staged: Site, keep: str) -> None:
+def test_prune_keeps_a_staged_set(staged: Site, keep: str) -> None:
     """The environment of the prune still names the set in use."""
     report = staged.run("--prune", "--keep", keep, "--json").json
     (item,) = (item for item in report["items"] if item["why"] == "was staged and is not activated yet")
@@ -141,8 +141,8 @@ def test_activated_set_is_an_ordinary_release_again(staged: Site) -> None:
     assert versions(staged) == ["2026.07"]
 
 
-def test_old_staged_sets_are_pruned_where_nothing_is_ever_activated(site: Site) -> None:
-    """`--keep 0` keeps the last one; the week that protects each has passed."""
+def test_old_staged_sets_are_pruned_if_nothing_is_ever_activated(site: Site) -> None:
+    """`--keep 0` keeps the last one; all are older than the week for which they are protected."""
     for version in ("2026.04", "2026.07"):
         assert site.run("--stage", REALTIME_LANGUAGE_VERSION=version).code == 0
     history = site.volume / "releases/.history"
@@ -163,7 +163,7 @@ def test_set_that_is_staged_again_counts_as_the_last_one(site: Site) -> None:
 
 
 def test_history_of_many_starts_stays_short(staged: Site) -> None:
-    """Each start of a pod stages a set; of their lines only the last of each set counts."""
+    """Each start of a pod stages a set; a staged set needs only its last line in the history."""
     history = staged.volume / "releases/.history"
     activation, staging = history.read_text().splitlines(keepends=True)
     older = staging.replace(staging.split()[-1], "0123456789ab")
@@ -175,7 +175,7 @@ def test_history_of_many_starts_stays_short(staged: Site) -> None:
     assert list(Switch(Volume(staged.volume)).staged()) == ["0123456789ab", staging.split()[-1]]
 
 
-def test_lost_history_loses_only_the_retention(staged: Site) -> None:
+def test_lost_history_affects_only_the_retention(staged: Site) -> None:
     (staged.volume / "releases/.history").unlink()
     assert staged.run("--wait", "0").code == 0
     assert newer(staged, "--wait", "0").code == 0

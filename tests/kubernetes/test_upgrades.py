@@ -72,7 +72,7 @@ def test_new_version_changes_engines_and_replaces_jobs(release: Cluster) -> None
 
 
 def test_version_staged_ahead_is_not_installed_again(release: Cluster) -> None:
-    """The Jobs of the next version leave the engines alone, and are the same objects when it is in use."""
+    """The Jobs of the next version do not change the engines, and stay the same objects when engines use it."""
     release.install(_VALUES)
     assert release.upgrade(_STAGED) == _jobs("created", "2026.07", "en-us", "nl-nl")
     jobs = {name: release.uid(name) for name in release.rendered if name.startswith("Job/")}
@@ -85,7 +85,7 @@ def test_version_staged_ahead_is_not_installed_again(release: Cluster) -> None:
     assert {name: release.uid(name) for name in kept}.items() <= jobs.items()
 
 
-def test_added_language_leaves_the_others_alone(release: Cluster) -> None:
+def test_added_language_does_not_affect_the_others(release: Cluster) -> None:
     release.install(_VALUES)
     created = [*_engines("created", "fy-nl"), *_jobs("created", "2026.04", "fy-nl"), f"created Service/{_NAME}-fy-nl"]
     assert release.upgrade(_THREE) == created
@@ -196,7 +196,7 @@ def test_helm_refuses_to_roll_back_to_a_claim_that_it_kept(release: Cluster) -> 
 
 
 def test_size_of_claims_per_pod_changes_after_the_stateful_sets_are_deleted(release: Cluster) -> None:
-    """As docs/deploy-kubernetes.md describes it; the pods and their claims stay meanwhile."""
+    """docs/deploy-kubernetes.md describes the steps; the pods and their claims are not deleted."""
     release.install(_stored("claimPerPod"))
     larger = _stored("claimPerPod") | {"storage": {"type": "claimPerPod", "claimPerPod": {"size": "40Gi"}}}
     with pytest.raises(AssertionError, match=r"updates to statefulset spec for fields other than .* are forbidden"):
@@ -206,7 +206,7 @@ def test_size_of_claims_per_pod_changes_after_the_stateful_sets_are_deleted(rele
     release.upgrade(larger)
 
 
-def test_staging_by_jobs_can_follow_and_precede_other_ways(release: Cluster) -> None:
+def test_staging_mode_can_change_to_jobs_and_back(release: Cluster) -> None:
     release.install(_stored("claim"))
     release.upgrade(_VALUES)
     release.upgrade(_VALUES | {"staging": {"mode": "job", "job": {"backoffLimit": 2}}, "prune": {"enabled": True}})

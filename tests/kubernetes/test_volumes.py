@@ -1,6 +1,6 @@
 """Volumes as kubelet prepares them: subPath, directories created early, fsGroup, read-only root, hostPath ownership.
 
-Each test names the function of kubelet that it re-enacts; `tests/kubernetes/kubelet.py` says where its source is.
+The headings name the functions of kubelet that the tests imitate; `tests/kubernetes/kubelet.py` names their files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pod(tmp_path: Path, packs: Packs) -> Pod:
 
 @pytest.fixture(scope="module")
 def prepared(packs: Packs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the set by a pod with an empty volume."""
+    """Install the set with a pod on an empty volume."""
     first = Pod(node_volume(tmp_path_factory.mktemp("installed") / "models"), packs)
     assert first.run().code == 0
     return first.volume
@@ -70,7 +70,7 @@ def test_engine_reads_its_pack_by_sub_path(installed: Pod) -> None:
     assert listed(installed.sub_path(DUTCH), installed.sub_path(COMMON)) == names_of(installed.packs.trees[DUTCH])
 
 
-def test_volume_in_a_sub_path_of_a_larger_one(pod: Pod) -> None:
+def test_volume_can_be_a_sub_path_of_a_larger_volume(pod: Pod) -> None:
     """The program's volume is one directory of a claim, mounted by subPath with everything below it."""
     make_sub_path(pod.volume, "speech/models")
     inner = pod.but(volume=pod.volume / "speech/models")
@@ -99,7 +99,7 @@ def test_parts_of_the_volume_mounted_separately_are_reported_before_the_download
 
 @pytest.mark.parametrize(("owner", "mode"), [(0, FS_GROUP), (0, OPEN_TO_ALL)], ids=["fsGroup", "0777"])
 def test_early_directory_on_a_shared_volume_is_replaced(pod: Pod, owner: int, mode: int) -> None:
-    """Kubelet creates packs/ and below with the mode of the root, so that the program may replace them."""
+    """Kubelet creates packs/ and its subdirectories with the mode of the root, so the program can replace them."""
     on_volume(pod, owner, mode)
     make_sub_path(pod.volume, "packs/nl-nl/2026.04")
     assert pod.pack(DUTCH).stat().st_uid == 0
@@ -113,7 +113,7 @@ def test_early_directory_on_a_shared_volume_is_replaced(pod: Pod, owner: int, mo
 def test_early_directory_next_to_another_version_is_replaced(
     installed: Pod, mode: int, action: tuple[str, ...]
 ) -> None:
-    """Its parent directory belongs to the program, which an earlier version has created."""
+    """The parent directory belongs to the program, which created it for the earlier version."""
     on_volume(installed, USER, mode)
     make_sub_path(installed.volume, "packs/nl-nl/2026.07")
     newer = installed.but(version="2026.07")
@@ -125,7 +125,7 @@ def test_early_directory_next_to_another_version_is_replaced(
 
 @pytest.mark.parametrize("action", [(), ("--stage",), ("--check",)], ids=["install", "stage", "check"])
 def test_early_directory_in_a_foreign_parent_is_named_before_the_download(pod: Pod, action: tuple[str, ...]) -> None:
-    """On an empty volume with mode 0755, packs/ itself is root's; the message says why, and what removes it."""
+    """On an empty volume with mode 0755, packs/ itself belongs to root; the message gives the cause and the remedy."""
     make_sub_path(pod.volume, "packs/nl-nl/2026.04")
     refused = pod.run(*action)
     assert refused.code == NOT_WRITABLE
@@ -138,7 +138,7 @@ def test_early_directory_in_a_foreign_parent_is_named_before_the_download(pod: P
 
 
 def test_foreign_directory_with_packs_is_named_with_another_remedy(installed: Pod) -> None:
-    """Nothing that has files is to be removed."""
+    """The remedy does not remove a directory that has files."""
     os.chown(installed.volume / "packs/nl-nl", 0, 0)
     refused = installed.but(version="2026.07").run()
     assert refused.code == NOT_WRITABLE
@@ -146,7 +146,7 @@ def test_foreign_directory_with_packs_is_named_with_another_remedy(installed: Po
 
 
 def test_empty_directory_in_the_place_of_a_lost_pack_is_not_an_installed_pack(installed: Pod) -> None:
-    """The manifest is still there, as after a prune that was killed, and kubelet creates the directory again."""
+    """The manifest still exists, as after a killed prune, and kubelet creates the directory again."""
     shutil.rmtree(installed.pack(DUTCH))
     make_sub_path(installed.volume, "packs/nl-nl/2026.04")
     for action in (("--wait", "0"), ("--hold",)):
@@ -158,7 +158,7 @@ def test_empty_directory_in_the_place_of_a_lost_pack_is_not_an_installed_pack(in
 
 
 def test_early_mount_stays_empty_and_a_later_one_has_the_pack(pod: Pod) -> None:
-    """A container that mounts a pack too early keeps the directory that the install replaces, so an init must wait."""
+    """A container that mounts a pack too early keeps the replaced directory, so an init container must wait."""
     on_volume(pod, 0, FS_GROUP)
     make_sub_path(pod.volume, "packs/nl-nl/2026.04")
     engine = ["sh", "-c", "echo mounted; read go; ls /mnt/current/nl-nl"]
@@ -182,8 +182,8 @@ def test_early_directory_is_pruned(installed: Pod) -> None:
 # -- fsGroup: SetVolumeOwnership
 
 
-def test_volume_stays_intact_when_fs_group_changes_everything(pod: Pod) -> None:
-    """Recursive chown and chmod add bits to all files: nothing is damaged or fetched again, an upgrade still reuses."""
+def test_volume_stays_intact_when_fs_group_changes_all_files(pod: Pod) -> None:
+    """A recursive chown and chmod is not damage: nothing is fetched again, and an upgrade still reuses chunks."""
     on_volume(pod, 0, FS_GROUP)
     assert pod.run().code == 0
     set_ownership(pod.volume)
@@ -236,22 +236,22 @@ def test_read_only_volume_without_the_set_is_reported(installed: Pod, action: tu
     assert activation.fault.startswith("/mnt/models")
 
 
-# -- hostPath, which fsGroup never reaches: DirectoryOrCreate creates it as root, with mode 0755
+# -- hostPath, to which fsGroup does not apply: DirectoryOrCreate creates it as root, with mode 0755
 
 
-def test_host_path_of_root_is_reported_and_works_with_its_ownership_changed(pod: Pod) -> None:
+def test_host_path_of_root_is_reported_and_works_after_a_change_of_owner(pod: Pod) -> None:
     on_volume(pod, 0, 0o755)
     refused = pod.run()
     assert refused.code == NOT_WRITABLE
     assert refused.fault.startswith("/mnt/models/")
     assert refused.fault.endswith("give the volume to user 10001")
-    os.chown(pod.volume, USER, USER)  # as an init container with CHOWN alone does
+    os.chown(pod.volume, USER, USER)  # as an init container does that has only the capability CHOWN
     assert pod.run().code == 0
     assert pod.is_whole(DUTCH)
 
 
-def test_each_pack_of_the_set_is_readable_for_another_user(installed: Pod) -> None:
-    """An engine image may have a user of its own."""
+def test_each_pack_of_the_set_is_readable_by_another_user(installed: Pod) -> None:
+    """An engine image may run as a different user."""
     for ref in BOTH:
         for path in (installed.pack(ref), *installed.pack(ref).rglob("*")):
             assert path.stat().st_mode & 0o005 >= (0o005 if path.is_dir() else 0o004)

@@ -41,7 +41,7 @@ def test_wait_ends_when_another_run_has_installed_the_packs(site: Site) -> None:
     assert "error" not in err
 
 
-def test_wait_reads_a_volume_without_rights_network_or_token(tmp_path: Path, packs: Packs) -> None:
+def test_wait_needs_no_write_access_network_or_token(tmp_path: Path, packs: Packs) -> None:
     pod = Pod(node_volume(tmp_path / "models"), packs)
     assert pod.run("--stage").code == 0
     os.chown(pod.volume, 0, 0)
@@ -53,8 +53,8 @@ def test_wait_reads_a_volume_without_rights_network_or_token(tmp_path: Path, pac
     assert pod.volume.stat().st_uid != USER
 
 
-def test_missing_packs_are_named_with_who_installs_them(installed: Site) -> None:
-    """The message has the same form with a time and without."""
+def test_missing_packs_are_named_with_the_remedy(installed: Site) -> None:
+    """The message has the same form with and without a time limit."""
     newer = installed.but(REALTIME_LANGUAGE_VERSION="2026.07")
     for seconds, after in (("0", ""), ("1", " after 1 s")):
         refused = newer.run("--wait", seconds)
@@ -66,12 +66,12 @@ def test_missing_packs_are_named_with_who_installs_them(installed: Site) -> None
         )
 
 
-def test_volume_that_does_not_exist_is_waited_for(site: Site) -> None:
+def test_missing_volume_has_no_installed_packs(site: Site) -> None:
     assert site.run("--wait", "0").code == NOT_INSTALLED
     assert not site.volume.exists()
 
 
-def test_release_and_current_do_not_matter(installed: Site) -> None:
+def test_wait_ignores_releases_and_current(installed: Site) -> None:
     shutil.rmtree(installed.volume / "releases")
     assert installed.run("--wait", "0").code == 0
     assert not (installed.volume / "current").exists()
@@ -79,7 +79,7 @@ def test_release_and_current_do_not_matter(installed: Site) -> None:
 
 @pytest.mark.parametrize("lost", ["packs/nl-nl/2026.04", "manifests/nl-nl/2026.04.json"])
 def test_pack_without_files_or_manifest_is_incomplete(installed: Site, lost: str) -> None:
-    """A killed publish or prune leaves such a pack; it becomes complete by a rename."""
+    """A killed publish or prune leaves such a pack; a rename completes it."""
     (installed.volume / lost).rename(installed.volume / "lost")
     assert installed.run("--wait", "0").code == NOT_INSTALLED
     (installed.volume / "lost").rename(installed.volume / lost)

@@ -55,7 +55,7 @@ def _round(run_plan: ChaosRun, chance: random.Random) -> ChaosRound:
     runs = [_start(run_plan, chance) for _ in range(_RUNS)]
     for run in chance.sample(runs, run_plan.kills):
         moment = time.monotonic() + chance.random() * 0.2
-        until(lambda moment=moment, run=run: run.has_ended() or time.monotonic() > moment)  # type: ignore[misc] # bound
+        until(lambda moment=moment, run=run: run.has_ended() or time.monotonic() > moment)  # type: ignore[misc] # binds the values of this iteration
         os.kill(run.pid, signal.SIGKILL)
     outcomes = [run.wait() for run in runs]
     codes = tuple(outcome.code for outcome in outcomes)

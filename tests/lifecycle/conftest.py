@@ -1,4 +1,4 @@
-"""Fixtures: two fork servers, tiny packs, and a directory in memory, because the program syncs its file system."""
+"""Fixtures: two fork servers, tiny packs, and a directory in memory, where syncing is fast."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pool() -> Iterator[Pool]:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Create a directory in memory, if there is one, because syncing is fast there."""
+    """Create a directory in memory if the machine has one, because syncing is fast there."""
     directory = Path(tempfile.mkdtemp(dir=MEMORY)) if MEMORY.is_dir() else tmp_path
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

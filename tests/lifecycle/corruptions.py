@@ -30,7 +30,7 @@ _ALL_MISSING = ((".", "missing"), ("dict", "missing"), ("dict/words.bin", "missi
 class Corruption:
     """A change to a volume; `named` lists the path and kind of each damage that must be reported.
 
-    `damaged` are the wrong bytes of the one file that is damaged in place; None if complete files are damaged.
+    `damaged` are the wrong bytes of a single file that is damaged in place; None if whole files are damaged.
     """
 
     do: Callable[[Path], object]

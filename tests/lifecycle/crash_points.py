@@ -2,8 +2,8 @@
 
     python -m tests.lifecycle.crash_points [--pairs N] [--only SCENARIO] [DIRECTORY]
 
-covers every stopping point of every scenario: by a kill, by disks that fail in four ways; and for each scenario N runs
-that are killed twice. It wants a DIRECTORY in memory: the program flushes the file system it works on.
+Covers every change of every scenario: with a kill, and with disks that fail in four ways. In addition, N runs of each
+scenario are killed twice. DIRECTORY should be in memory, because the program syncs its file system.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class CrashScenario:
-    """A scenario, and a directory of its own for its volumes."""
+    """A scenario, and a separate directory for its volumes."""
 
     name: str
     samples: SamplePacks
@@ -53,11 +53,11 @@ class CrashScenario:
 
     @property
     def start(self) -> Path:
-        """Return a copy of the volume at the start."""
+        """Return the path of the volume at the start."""
         return self.directory / "start"
 
     def volume(self, name: object) -> Path:
-        """A copy of it."""
+        """Return a copy of that volume."""
         return copy_volume(self.start, self.directory / f"volume-{name}")
 
 
@@ -71,7 +71,7 @@ class ReferenceRun:
 
 @dataclass(frozen=True)
 class Stop:
-    """A run that was stopped before its change `number`, if it made as many; `fault` is the error found afterwards."""
+    """A run stopped before its change `number`, unless it made fewer; `fault` is the error found afterwards."""
 
     number: int
     call: SystemCall | None
@@ -97,7 +97,7 @@ class Coverage:
 
     @property
     def faults(self) -> list[str]:
-        """Return the stops after which a guarantee did not hold."""
+        """Return the stops after which a guarantee was violated."""
         return [str(stop) for stop in self.stops if stop.fault]
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ class Coverage:
 
 
 def reference_run(crash: CrashScenario) -> ReferenceRun:
-    """Make the start, and run once."""
+    """Create the volume at the start, and run once."""
     crash.directory.mkdir(parents=True)
     crash.scenario.prepare(crash.start, crash.samples)
     volume = crash.volume("reference")
@@ -125,7 +125,7 @@ def reference_run(crash: CrashScenario) -> ReferenceRun:
 def run_and_record(
     program: Program, volume: Path, *arguments: str, as_process: bool = False
 ) -> tuple[RunResult, list[SystemCall]]:
-    """Run the program, in a fork or as a process of its own, and note the changes that it makes."""
+    """Run the program in a fork or as a separate process, and record the changes that it makes."""
     calls: list[SystemCall] = []
 
     def before(call: SystemCall) -> bool:
@@ -137,7 +137,7 @@ def run_and_record(
 
 
 def stop_at(crash: CrashScenario, state: dict[str, object], numbers: tuple[int, ...]) -> Stop:
-    """Kill one run after the other before its change of that number, counted from 1; judge the volume each time.
+    """For each number, kill a run before that change (the first is 1), and check the volume.
 
     Then run to the end and check the volume again.
     """
@@ -156,7 +156,7 @@ def stop_at(crash: CrashScenario, state: dict[str, object], numbers: tuple[int, 
 
 
 def _killed(crash: CrashScenario, volume: Path, number: int) -> SystemCall | None:
-    """Kill a run before its change of that number; None where it ended before."""
+    """Kill a run before its change of that number; return the change, or None if the run ended before."""
     calls: list[SystemCall] = []
 
     def before(call: SystemCall) -> bool:
@@ -180,7 +180,7 @@ def _run_again(crash: CrashScenario, volume: Path, state: dict[str, object]) -> 
 
 @dataclass(frozen=True)
 class Trouble:
-    """A disk that fails with an errno from one change on (in calls of these kinds, or in all), or once."""
+    """A disk that fails with an errno from one change on, or once; `kinds` limits it to some system calls."""
 
     number: int
     kinds: frozenset[str] = frozenset()
@@ -191,7 +191,7 @@ class Trouble:
 
 
 def fail_at(crash: CrashScenario, state: dict[str, object], trouble: Trouble, number: int) -> Stop:
-    """Have the disk fail from change `number` on; judge how the run ends, and the volume; then run without trouble."""
+    """Let the disk fail from change `number` on; check the exit code and the volume; then run on a working disk."""
     volume = crash.volume(os.getpid())
     fault, code = "", 0
     disk = _FailingDisk(trouble, number)
@@ -211,7 +211,7 @@ def fail_at(crash: CrashScenario, state: dict[str, object], trouble: Trouble, nu
 
 
 class _FailingDisk:
-    """Answers before each change; `failed` is the first that failed."""
+    """Decides before each change whether it fails; `failed` is the first failed change."""
 
     def __init__(self, trouble: Trouble, number: int) -> None:
         self.failed: SystemCall | None = None
@@ -229,7 +229,7 @@ class _FailingDisk:
 
 
 def cover(pool: Pool, crash: CrashScenario) -> Coverage:
-    """Stop at every point."""
+    """Stop at every change."""
     began = monotonic()
     reference = pool.do(reference_run, crash)
     numbers = [(number,) for number in range(1, len(reference.calls) + 1)]
@@ -248,7 +248,7 @@ def cover_pairs(pool: Pool, crash: CrashScenario, count: int) -> Coverage:
 
 
 def cover_trouble(pool: Pool, crash: CrashScenario, trouble: Trouble) -> Coverage:
-    """Let the disk fail at every point."""
+    """Let the disk fail at every change."""
     began = monotonic()
     reference = pool.do(reference_run, crash)
     numbers = [at for at, call in enumerate(reference.calls, 1) if not trouble.kinds or call.name in trouble.kinds]

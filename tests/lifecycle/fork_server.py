@@ -1,7 +1,7 @@
 """Run the program in forks of a warm interpreter: the same code and system calls, about 30 ms each.
 
-Everything here happens in worker processes that were spawned for it (`Pool`), for a fork wants a process without
-threads, and following one wants a process without other children.
+All of it runs in worker processes (`Pool`), because a fork needs a process without threads, and `follow` needs one
+without other children.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Running:
         return RunResult(code, _said(self.out), _said(self.err))
 
     def has_ended(self) -> bool:
-        """Return True if the run has ended; `wait` must be called nevertheless."""
+        """Return True if the run has ended; `wait` must still be called."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def waits_for_a_lock(self) -> bool:
@@ -87,7 +87,7 @@ class Running:
 class Program:
     """The program with an environment.
 
-    On one CPU its system calls come in one order. With `broken_locks` every lock is granted.
+    With `one_cpu`, its system calls have a fixed order. With `broken_locks`, every lock is granted.
     """
 
     environment: Mapping[str, str]
@@ -108,7 +108,7 @@ class Program:
         raise AssertionError("the child has left")
 
     def exec_followed(self, directory: str, before: Before, *arguments: str) -> RunResult:
-        """Run it as a process of its own, followed: `python -m models_init`."""
+        """Run `python -m models_init` as a separate process, and follow it."""
         command = [sys.executable, "-m", "models_init", *arguments]
 
         def become() -> None:
@@ -119,7 +119,7 @@ class Program:
         return run.ended(follow(run.pid, directory, before))
 
     def followed(self, directory: str, before: Before, *arguments: str) -> RunResult:
-        """Run it, asking `before` each change below `directory`; see `follow`."""
+        """Run it, and call `before` before each change below `directory`; see `follow`."""
         run = self.start(*arguments, first=submit_to_tracing)
         return run.ended(follow(run.pid, directory, before))
 
@@ -134,13 +134,13 @@ class Program:
             os.dup2(err.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             if self.broken_locks:
-                fcntl.flock = lambda *_: None  # in this fork alone
+                fcntl.flock = lambda *_: None  # in this fork only
             first()
             code = main(arguments, self.environment)
             sys.stdout.flush()
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else 1
-        except BaseException as error:  # noqa: BLE001 - a fork must not run on as its parent
+        except BaseException as error:  # noqa: BLE001 - a fork must not continue as its parent
             os.write(2, f"{error!r}\n".encode())
         finally:
             os._exit(code)
@@ -162,11 +162,11 @@ class Pool:
         self._executor = ProcessPoolExecutor(count, mp_context=context, initializer=warm_up)
 
     def each(self, call: Callable[[U], T], items: Iterable[U]) -> list[T]:
-        """Call for all items, two at a time."""
+        """Call the function for all items, two at a time."""
         return list(self._executor.map(call, items))
 
     def do(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call once."""
+        """Call the function once."""
         return self._executor.submit(call, *arguments).result()
 
     def close(self) -> None:

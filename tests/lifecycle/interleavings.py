@@ -1,8 +1,8 @@
-"""Interleave two runs: one is halted before each change that it makes while the other runs.
+"""Interleave two runs: halt one before each change that it makes, and let the other run meanwhile.
 
     python -m tests.lifecycle.interleavings
 
-results at every point; the tests leave out those between which names do not change.
+Prints the results for every change; the tests skip changes that are not changes of names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EXPECTED_CODES = {0, 12, 40, 41, 42, 43, 44, 45}
 
 @dataclass(frozen=True)
 class SecondRun:
-    """The second run: its arguments (a set of packs stands for its release) and the packs of its environment."""
+    """The second run: its arguments (a set of packs means the id of its release) and the packs of its environment."""
 
     arguments: tuple[str | frozenset[PackRef], ...]
     wanted: frozenset[PackRef]
@@ -45,7 +45,7 @@ class SecondRun:
         return " ".join(names) or "+".join(sorted(map(str, self.wanted)))
 
     def options(self, volume: Path) -> list[str]:
-        """The arguments, with the ids of releases."""
+        """Return the arguments, with sets replaced by the ids of their releases."""
         return [
             volume_oracle.release_of(volume, part) if isinstance(part, frozenset) else part for part in self.arguments
         ]
@@ -55,7 +55,7 @@ class SecondRun:
 class Interleaving:
     """A scenario and a second run during it, on a volume in `directory` with working or broken locks.
 
-    The scenario is halted where names change; if `thorough`, before every change.
+    The scenario is halted before each change of names; if `thorough`, before every change.
     """
 
     name: str
@@ -95,7 +95,7 @@ class InterleavingResult:
 
 
 def play(interleaving: Interleaving) -> list[InterleavingResult]:
-    """Halt at every point; return the results."""
+    """Halt before each of these changes; return the results."""
     interleaving.directory.mkdir(parents=True)
     interleaving.scenario.prepare(interleaving.directory / "start", interleaving.samples)
     volume = interleaving.volume()
@@ -185,7 +185,7 @@ WITH_BROKEN_LOCKS = [
 
 
 def main() -> int:
-    """Halt at every point of every pair; print the results."""
+    """Halt before every change of every pair; print the results."""
     shelf_directory = MEMORY if MEMORY.is_dir() else None
     pool, faults, total = Pool(), 0, 0
     with tempfile.TemporaryDirectory(dir=shelf_directory) as directory:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
-LOSE_THE_LOG, KEEP_THE_LOG = 2, 1  # what has not been flushed by then: all of it, or the data but not the names
+LOSE_THE_LOG, KEEP_THE_LOG = 2, 1  # unflushed changes that are lost: all, or data but not names
 
-_MEGABYTES = {"ext4": 64, "xfs": 320}  # xfs is not made any smaller
+_MEGABYTES = {"ext4": 64, "xfs": 320}  # mkfs.xfs makes no smaller ones
 _MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f")}
 
 
@@ -62,7 +62,7 @@ class Disk:
         until(lambda: not Path(f"/sys/fs/{self.kind}/{device}").exists())
 
     def find_an_error(self) -> None:
-        """Trigger an ext4 error: with `errors=remount-ro` the file system becomes read-only."""
+        """Trigger an ext4 error; with `errors=remount-ro`, the file system becomes read-only."""
         device = os.path.basename(os.path.realpath(_source(self.top)))
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a test\n")
 

@@ -1,6 +1,6 @@
 """Kill the program before each change of names on a volume in the lower layer of an overlay; runs in worker processes.
 
-Directories of the lower layer cannot be renamed there (EXDEV).
+Directories of the lower layer cannot be renamed (EXDEV).
 """
 
 from __future__ import annotations

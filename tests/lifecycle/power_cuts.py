@@ -72,7 +72,7 @@ def play(site: PowerCutSite) -> list[PowerCutResult]:
 
 
 def _moments(calls: Sequence[SystemCall]) -> list[int]:
-    """Before and after each rename; a moment is the number of the change before which the power goes."""
+    """Return the changes before which the power is cut: before and after each rename, and at the end."""
     renames = [number for number, call in enumerate(calls, 1) if call.name.startswith("rename")]
     return sorted({*renames, *(number + 1 for number in renames), len(calls), len(calls) + 1})
 

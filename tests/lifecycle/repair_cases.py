@@ -43,7 +43,7 @@ class UpgradedVolume:
         install(self.volume, self.samples, NEW)
 
     def found(self) -> tuple[int, set[tuple[str, str, str]]]:
-        """Return the exit code of `--verify`, and where, path and kind of each damage."""
+        """Return the exit code of `--verify`, and place, path and kind of each damage."""
         done = self.program.run("--verify", "--json")
         damages = done.json["damages"]
         return done.code, {(damage["where"], damage["path"], damage["kind"]) for damage in damages}
@@ -97,7 +97,7 @@ def _flip_one(upgraded: UpgradedVolume, chance: random.Random) -> Flip:
 
 
 def _elsewhere(upgraded: UpgradedVolume, ref: PackRef, damaged: Placement) -> bool:
-    """Return True if the volume has the chunk under another inode, too."""
+    """Return True if the volume also has the chunk in another inode."""
     own = upgraded.volume / "packs" / ref.name / ref.version / damaged.file.path
     return any(not own.samefile(path) for path in _holders(upgraded, damaged.chunk.digest))
 

@@ -58,13 +58,13 @@ class SamplePacks:
             "MODELS_URL": self.directory.as_uri(),
             "REALTIME_LANGUAGES": ",".join(languages),
             "REALTIME_COMMON_VERSION": versions[COMMON.name],
-            "MODELS_KEEP_LOGS": "no",  # a thread writes them, in no fixed order with the changes that are stopped at
+            "MODELS_KEEP_LOGS": "no",  # a thread writes them, in no fixed order relative to other changes
             **variables,
         }
 
 
 def stock(directory: Path) -> SamplePacks:
-    """Build one version of `common` and three of `nl-nl`, each a little different from the one before."""
+    """Build one version of `common` and three of `nl-nl`, each slightly different from the previous one."""
     contents = {COMMON: _common(), ONE: _first(), TWO: _second(), THREE: _third()}
     trees = {ref: publish(directory, ref, files) for ref, files in contents.items()}
     derived = publish_plain(directory, PLAIN, directory / f"{TWO.name}-{TWO.version}")

@@ -39,7 +39,7 @@ class Scenario:
     goal: frozenset[PackRef]
     arguments: tuple[str, ...] = ()
     damaged: bool = False
-    leaves_staging: bool = False  # to --prune: the run that recovers has no cause to look there
+    leaves_staging: bool = False  # for --prune, because the run that recovers does not examine it
 
     def program(self, volume: Path, samples: SamplePacks) -> Program:
         """Return the program with the environment of the scenario."""
@@ -113,7 +113,7 @@ def copy_volume(start: Path, volume: Path) -> Path:
     return volume
 
 
-# -- how volumes come to be
+# -- preparation of volumes
 
 
 def install(volume: Path, samples: SamplePacks, wanted: frozenset[PackRef]) -> str:
@@ -170,10 +170,10 @@ def _full_of_things(volume: Path, samples: SamplePacks) -> None:
 
 
 def _damaged(volume: Path, samples: SamplePacks) -> None:
-    """One of each kind of damage that repairing mends."""
+    """Each kind of damage that a repair fixes."""
     _upgraded(volume, samples)
     pack = volume / "packs/nl-nl/2"
-    with (pack / "graph/HCLG.fst").open("r+b") as file:  # shared with the version before
+    with (pack / "graph/HCLG.fst").open("r+b") as file:  # shared with the previous version
         file.write(b"?")
     os.truncate(pack / "am/final.mdl", 5000)
     (pack / "bin/decode").unlink()
@@ -191,7 +191,7 @@ def _without_pack(volume: Path, samples: SamplePacks) -> None:
 
 
 def _unpacked_and_damaged(volume: Path, samples: SamplePacks) -> None:
-    """One damage of each kind to what came as a plain archive, but for its manifest."""
+    """Each kind of damage to a pack from an opaque archive, except to its manifest."""
     install(volume, samples, UNPACKED)
     pack = volume / "packs/nl-nl/4"
     os.truncate(pack / "am/final.mdl", 5000)
@@ -201,7 +201,7 @@ def _unpacked_and_damaged(volume: Path, samples: SamplePacks) -> None:
 
 
 def _with_an_empty_directory(volume: Path, samples: SamplePacks) -> None:
-    """An empty directory in the place of a pack, as kubelet creates for a mount by subPath."""
+    """An empty directory in place of a pack, which kubelet creates for a mount by subPath."""
     _upgraded(volume, samples)
     shutil.rmtree(volume / "packs/nl-nl/2")
     (volume / "packs/nl-nl/2").mkdir()

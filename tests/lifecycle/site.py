@@ -1,4 +1,4 @@
-"""A volume, the sample packs and the fork server, as most tests here need them."""
+"""A volume, the sample packs and the fork server, as most tests of this directory need them."""
 
 from __future__ import annotations
 

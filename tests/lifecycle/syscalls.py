@@ -1,7 +1,7 @@
 """Stop a process before each system call that changes a directory, by ptrace(2) and a seccomp filter.
 
-What strace does with `-f --seccomp-bpf`, but with one count over all threads, and with the process standing still while
-the caller decides: let it go on, kill it, cut the power first, or have the disk fail.
+Like `strace -f --seccomp-bpf`, but calls of all threads are counted together, and the process is stopped until the
+caller has decided: continue, kill it, cut the power first, or let the call fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Before = Callable[["SystemCall"], "bool | Fail"]
 
 _TRACEME, _POKE_USER, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 6, 7, 0x4200, 0x420E
-_RESULT, _NUMBER = 80, 120  # where x86-64 keeps a call's result (rax) and its number (orig_rax)
+_RESULT, _NUMBER = 80, 120  # offsets of a call's result (rax) and its number (orig_rax) on x86-64
 _FOLLOW = 0x2 | 0x4 | 0x8  # fork, vfork, clone
 _SECCOMP_STOPS, _EXITKILL = 0x80, 0x100000
 _EVENT_SECCOMP = 7
@@ -35,9 +35,9 @@ _AT_FDCWD = -100
 _FICLONE = 0x40049409
 _RANDOM_NAME = re.compile(r"[0-9a-f]{32}")
 
-Where = tuple[str, int]  # "path" or "fd", and which argument; "at" takes the argument before it as its directory
+Where = tuple[str, int]  # "path" or "fd", and the number of the argument; "at": the previous argument is the directory
 
-# System calls of x86-64 that change something, and where they say what.
+# System calls of x86-64 that change something, and the arguments that name it.
 _CALLS: dict[int, tuple[str, tuple[Where, ...]]] = {
     1: ("write", (("fd", 0),)),
     2: ("open", (("path", 0),)),
@@ -103,13 +103,13 @@ class Fail:
 
 
 def require_tracing() -> None:
-    """Skip the test unless the table of system calls is that of this machine."""
+    """Skip the test unless the table of system calls applies to this machine."""
     if platform.machine() != "x86_64":
         missing(f"system calls of {platform.machine()} are not in the table", "run on x86-64")
 
 
 def submit_to_tracing() -> None:
-    """Called in a child of `follow`: stop until the parent traces it; from then on every call of the table stops."""
+    """Stop until the parent, which calls `follow`, traces this child; from then on, every call of the table stops."""
     _checked(_libc.ptrace(_TRACEME, 0, None, None))
     os.kill(os.getpid(), signal.SIGSTOP)
     program = _filter_program()
@@ -120,9 +120,10 @@ def submit_to_tracing() -> None:
 
 
 def follow(child: int, directory: str, before: Before) -> int:
-    """Run a child that submits to it, asking `before` each change below `directory` what to do: go on, kill it, `Fail`.
+    """Run a child that calls `submit_to_tracing`. Before each change below `directory`, `before` decides what happens.
 
-    Returns the exit code, or -9. The caller's other children are waited for by `reap` alone.
+    It returns True to continue, False to kill the child, or `Fail`. `follow` returns the exit code, or -9. The caller's
+    other children must be waited for with `reap`.
     """
     os.waitpid(child, 0)
     options = _FOLLOW | _SECCOMP_STOPS | _EXITKILL
@@ -164,7 +165,7 @@ def _signal(thread: int, status: int, known: set[int]) -> int:
 
 
 def _resume(thread: int, number: int) -> None:
-    _libc.ptrace(_CONT, thread, None, number)  # fails for a thread that was killed meanwhile, rightly
+    _libc.ptrace(_CONT, thread, None, number)  # fails for a thread that was killed meanwhile, which is correct
 
 
 def _fail(thread: int, number: int) -> None:

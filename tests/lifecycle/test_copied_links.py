@@ -1,4 +1,4 @@
-"""A volume that was copied by a tool that follows links: directories in place of `current` and of a release's links."""
+"""A volume copied by a tool that follows links: directories in place of `current` and of the links in a release."""
 
 from __future__ import annotations
 
@@ -140,6 +140,6 @@ def test_missing_link_of_current_release_is_restored_by_next_run(site: Lifecycle
 
 
 def test_broken_exchange_is_not_hidden(tmp_path: Path) -> None:
-    """Only errors that mean "not supported" lead to two steps."""
+    """Only errors that mean "not supported" cause the replacement in two steps."""
     with pytest.raises(FileNotFoundError):
         files.exchange(tmp_path / "missing", tmp_path / "missing too")

@@ -1,4 +1,4 @@
-"""Let the disk fail at each change that the program makes: it must end with 40 to 43, and the next run converges."""
+"""Let the disk fail at each change that the program makes: it ends with 40 to 43, and the next run converges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.fork_server import Pool
     from tests.lifecycle.sample_packs import SamplePacks
 
-_ALL_BUT_THE_DULL = [trouble for trouble in TROUBLES if trouble != Trouble(errno.EIO)]  # EROFS is as persistent
+_ALL_BUT_THE_DULL = [trouble for trouble in TROUBLES if trouble != Trouble(errno.EIO)]  # EROFS is equally persistent
 
 
 @pytest.mark.parametrize("trouble", _ALL_BUT_THE_DULL, ids=str)
@@ -25,7 +25,7 @@ _ALL_BUT_THE_DULL = [trouble for trouble in TROUBLES if trouble != Trouble(errno
 def test_disk_failure_at_each_change_is_survived(
     name: str, trouble: Trouble, pool: Pool, samples: SamplePacks, memory: Path
 ) -> None:
-    """The disk fails once, or is full or read-only from that change on. A run that exits with 0 has done its work."""
+    """The disk fails once, or is full or read-only from that change on. With exit code 0, the work is complete."""
     require_tracing()
     coverage = cover_trouble(pool, CrashScenario(name, samples, memory / "crash"), trouble)
     report_at_end(coverage)

@@ -24,7 +24,7 @@ KIB, MIB = 1 << 10, 1 << 20
 FILES = 160
 SIZE = 64 * KIB
 _SLOWLY = (
-    "inject=preadv,preadv2:delay_exit=100000"  # microseconds after each read of the source, so that there is a middle
+    "inject=preadv,preadv2:delay_exit=100000"  # microseconds after each read of the source, to slow the install down
 )
 
 

@@ -163,7 +163,7 @@ def test_names_differing_in_case_are_refused_before_download(
 
 
 def test_names_of_opaque_archive_differing_in_case_are_refused(case_insensitive: LifecycleSite, tmp_path: Path) -> None:
-    """They are known only when the archive is unpacked."""
+    """The names are known only when the archive is unpacked."""
     vendor = _vendor(case_insensitive, tmp_path)
     publish_plain(tmp_path, FIVE, write(tmp_path / "tree", {"README": b"1\n", "readme": b"22\n"}))
     refused = vendor.run(wanted=frozenset({COMMON, FIVE}))
@@ -172,7 +172,7 @@ def test_names_of_opaque_archive_differing_in_case_are_refused(case_insensitive:
     assert FIVE not in volume_oracle.public_packs(vendor.volume)
 
 
-def test_names_differing_in_case_are_installed_where_case_counts(site: LifecycleSite, tmp_path: Path) -> None:
+def test_names_differing_in_case_are_installed_on_case_sensitive_volume(site: LifecycleSite, tmp_path: Path) -> None:
     vendor = _vendor(site, tmp_path)
     publish(tmp_path, FIVE, {"am/README": b"1\n", "am/readme": b"22\n"}, executable=())
     vendor.done(wanted=frozenset({COMMON, FIVE}))
@@ -200,7 +200,7 @@ def test_lower_case_names_are_installed_on_case_insensitive_volume(
 
 
 def _vendor(site: LifecycleSite, directory: Path) -> LifecycleSite:
-    """Return the site with a source of its own in `directory`, which has `common` only."""
+    """Return the site with a separate source in `directory` that has only `common`."""
     packs = directory / "packs"
     packs.mkdir()
     (packs / COMMON.name).symlink_to(site.samples.directory / COMMON.name)

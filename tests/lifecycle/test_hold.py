@@ -1,4 +1,4 @@
-"""Leases: while a server runs, the release that it reads stays, whatever is installed or pruned."""
+"""Leases: while a server runs, no install or prune removes the release that it reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def three_releases(site: LifecycleSite) -> LifecycleSite:
 
 @contextmanager
 def serving(site: LifecycleSite, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a server behind a command that takes a lease, until the block is left."""
+    """Run a server under a command that takes a lease, until the end of the block."""
     with subprocess.Popen(
         [*command, sys.executable, "-c", _SERVER],
         env={**os.environ, "MODELS_DIR": str(site.volume)},
@@ -102,7 +102,7 @@ def test_lease_blocks_no_other_action(three_releases: LifecycleSite) -> None:
 
 
 def test_held_program_gets_arguments_environment_and_input(three_releases: LifecycleSite) -> None:
-    """Its exit code is passed on, and it has the same process id."""
+    """The exit code of the program is passed on, and its process id does not change."""
     code = "import os, sys; print(os.getpid(), sys.argv[1:], os.environ['COLOUR'], sys.stdin.read()); sys.exit(7)"
     with subprocess.Popen(
         [*holding("current"), sys.executable, "-c", code, "--prune", "two words"],

@@ -45,7 +45,7 @@ def upgraded(memory: Path, samples: SamplePacks, pool: Pool) -> Iterator[Lifecyc
 
 
 def test_directory_of_lower_layer_cannot_be_renamed(upgraded: LifecycleSite) -> None:
-    """The tests below prove something only if this holds."""
+    """The tests below depend on this."""
     with pytest.raises(OSError, match="Invalid cross-device link"):
         (upgraded.volume / "packs/nl-nl/1").rename(upgraded.volume / "staging/x")
 
@@ -80,7 +80,7 @@ def test_repair_removes_unexpected_directory_of_lower_layer(memory: Path, sample
 
 
 def test_copied_current_of_lower_layer_is_reported_with_command(memory: Path, samples: SamplePacks, pool: Pool) -> None:
-    """It cannot be exchanged with the link, and removing it in place would leave an incomplete `current`."""
+    """The directory cannot be exchanged with the link, and removing it in place would leave an incomplete `current`."""
     lower = LifecycleSite(memory / "lower/models", samples, pool)
     lower.volume.parent.mkdir()
     lower.install(NEW)

@@ -39,7 +39,7 @@ def _mounting() -> None:
     ],
 )
 def test_power_cut_at_each_rename_is_survived(loss: Loss, pool: Pool, samples: SamplePacks, memory: Path) -> None:
-    """Before and after each rename, judged by the oracle and by `--verify`. A completed action is not lost."""
+    """Cuts before and after each rename, checked by the oracle and `--verify`. A completed action is not lost."""
     began = monotonic()
     sites = [PowerCutSite(loss, name, samples, memory / name) for name in _SCENARIOS]
     cuts = [cut for played in pool.each(play, sites) for cut in played]

@@ -236,10 +236,10 @@ def test_full_volume_can_be_pruned(limit: str, three_releases: LifecycleSite, me
         assert site.active == NEXT
 
 
-def test_pack_that_prune_gives_back_keeps_its_manifest(
+def test_pack_restored_by_prune_keeps_its_manifest(
     three_releases: LifecycleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without working locks, while it has no public name an install needs it and another prune takes its manifest."""
+    """Without working locks: while the pack is moved away, an install records it and a prune removes its manifest."""
     volume = Volume(three_releases.volume)
     release = volume.release_path(three_releases.release(NEW))
     recorded = Volume.recorded

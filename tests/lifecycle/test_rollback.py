@@ -80,7 +80,7 @@ def test_activation_of_newer_release_ends_rollback(rolled_back: LifecycleSite) -
 
 
 def test_repeated_rollback_stays_at_same_release(site: LifecycleSite) -> None:
-    """A release further back must be named."""
+    """An earlier release must be named."""
     site.install(OLD, NEW, NEXT)
     for _ in range(3):
         site.offline("--rollback", wanted=NEXT)
@@ -92,7 +92,7 @@ def test_repeated_rollback_stays_at_same_release(site: LifecycleSite) -> None:
 
 
 def test_second_rollback_reports_that_nothing_changed(upgraded: LifecycleSite) -> None:
-    """The result names the release that was rolled back, and how to go on."""
+    """The result names the release that was rolled back, and the next steps."""
     old, new = upgraded.release(OLD), upgraded.release(NEW)
     first = upgraded.offline("--rollback").out
     assert first.startswith(f"rolled back to release {old} (")
@@ -108,7 +108,7 @@ def test_second_rollback_reports_that_nothing_changed(upgraded: LifecycleSite) -
 
 
 def test_rollback_without_an_older_release_is_an_error(rolled_back: LifecycleSite) -> None:
-    """A release that was rolled back and pruned since is no reason to report success."""
+    """This is an error even if the release that was rolled back has been pruned since."""
     rolled_back.offline("--prune", "--keep", "0", wanted=OLD)
     refused = rolled_back.run("--rollback", wanted=OLD)
     assert refused.code == NO_SUCH_RELEASE

@@ -1,4 +1,4 @@
-"""Packs that do not work together are never current together: a release is activated as a set or not at all."""
+"""Incompatible packs are never current together: a release is activated as a set or not at all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def demanding(samples: SamplePacks, directory: Path, ref: PackRef, *versions: st
 
 @pytest.mark.parametrize("action", ["", "--plan"])
 def test_incompatible_versions_are_refused_before_download(site: LifecycleSite, tmp_path: Path, action: str) -> None:
-    """The message names the versions that would fit."""
+    """The message names the compatible versions."""
     site.install(OLD)
     vendor = replace(site, samples=demanding(site.samples, tmp_path, TWO, "2", "3"))
     for archive in vendor.samples.directory.rglob("*.zst"):

@@ -1,4 +1,4 @@
-"""Data on the volume is used only after it was hashed: damaged data leads to a correct result."""
+"""Data on the volume is used only after it has been verified, so that damaged data does not change the result."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_modes_do_not_depend_on_umask_or_setgid(site: LifecycleSite) -> None:
 
 
 def test_mode_bits_added_by_kubernetes_are_not_damage(site: LifecycleSite) -> None:
-    """For a pod with an fsGroup, group rights are added to all files at each start."""
+    """Kubernetes adds group rights to all files at each start of a pod with an fsGroup."""
     site.install(OLD)
     for path in site.volume.rglob("*"):
         if not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Concurrent runs on one volume: they wait for each other, and without working locks the result is correct, too."""
+"""Concurrent runs on one volume: they wait for each other; the result is correct even without working locks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.site import LifecycleSite
 
 LOCKED = 42
-_ROUNDS = 25  # of each of two volumes
+_ROUNDS = 25  # on each of two volumes
 
 
 @pytest.mark.parametrize("broken_locks", [False, True], ids=["working locks", "broken locks"])
@@ -67,7 +67,7 @@ def test_two_runs_interleaved(
 ) -> None:
     """`current` is complete afterwards, and the next run converges.
 
-    A rollback, which does not wait for the lock, is tried at every change, the others at changes of names.
+    A rollback, which does not wait for the lock, runs at every change, the other actions at changes of names.
     """
     require_tracing()
     began = monotonic()
@@ -138,7 +138,7 @@ def test_file_system_without_flock_is_supported(site: LifecycleSite) -> None:
 
 @contextmanager
 def _held(site: LifecycleSite, note: str) -> Iterator[Callable[[], None]]:
-    """Hold the volume's lock, until the block is left or what it gets is called."""
+    """Hold the volume's lock until the end of the block, or until the yielded function is called."""
     with (site.volume / ".lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate()
@@ -149,7 +149,7 @@ def _held(site: LifecycleSite, note: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _started(site: LifecycleSite, *arguments: str, through: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """Run the program as a process of its own."""
+    """Run the program as a separate process."""
     command = [*map(require_tool, through[:1]), *through[1:], sys.executable, "-m", "models_init", *arguments]
     environment = {**os.environ, **site.samples.environment(site.volume, *sorted(NEW))}
     with subprocess.Popen(

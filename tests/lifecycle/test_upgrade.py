@@ -1,4 +1,4 @@
-"""An upgrade fetches and writes only what changed."""
+"""An upgrade fetches and writes only the changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def upgraded(site: Site, packs: Packs, *, through: tuple[str, ...] = ()) -> dict
 
 
 def test_upgrade_fetches_and_writes_only_changed_files(installed: Site, versions: Packs) -> None:
-    """At most 1.05 times the chunks of the changed files."""
+    """The bytes are at most 1.05 times those of the chunks of the changed files."""
     before = upgrades.on_disk(installed.volume)
     done = upgraded(installed, versions)
     wanted = upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
@@ -67,7 +67,7 @@ def test_upgrade_fetches_and_writes_only_changed_files(installed: Site, versions
 
 
 def test_plan_matches_what_upgrade_fetches(installed: Site, versions: Packs) -> None:
-    """Except for the gaps between chunks."""
+    """The figures are equal except for the gaps between chunks."""
     plan = upgrades.newer(installed).run("--plan", "--json").json
     assert plan["bytes_to_fetch"] == upgrades.ideal(versions.manifest(NEWER), upgrades.CHANGED)
     assert plan["bytes_to_reuse"] == versions.manifest(NEWER).size + versions.manifest(COMMON).size - SIZE
@@ -111,7 +111,7 @@ def test_moved_file_is_linked(installed: Site, versions: Packs, tmp_path: Path) 
 
 
 def test_file_that_became_executable_is_copied(installed: Site, versions: Packs, tmp_path: Path) -> None:
-    """A hard link would change the mode in the older version, too."""
+    """A hard link would change the mode in the older version as well."""
     tree = shutil.copytree(versions.trees[DUTCH], tmp_path / "tree")
     (tree / upgrades.CHANGED).chmod(0o755)
     assert upgraded(installed, rebuilt(versions, tmp_path, tree))["bytes_fetched"] == 0

@@ -15,7 +15,7 @@ ARCHIVES = "*/pack.tar.zst"
 """Paths of the objects that are fetched in ranges."""
 
 ELSEWHERE = "elsewhere"
-"""As a fault's value: the origin of another server, which requires no token."""
+"""The value of a fault that stands for the origin of another server, which requires no token."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ CASES = (
     NetworkCase("two lengths that contradict each other", "two-lengths", code=20, words=_ODD),
     NetworkCase("403", "403", few=0, code=22, words="the SAS token"),
 )
-"""A single slow connection is not among these cases: it is noticed only while others are faster."""
+"""A single slow connection is not one of these cases, because it is detected only while others are faster."""
 
 CRAWL = NetworkCase("20 kB/s on one connection", "rate", "20000", few=1)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def ground() -> Iterator[Path]:
-    """A temporary directory for data that pytest would keep too long."""
+    """A temporary directory that is removed at the end; pytest would keep the data longer."""
     with tempfile.TemporaryDirectory(prefix="network-") as directory:
         yield Path(directory)
 

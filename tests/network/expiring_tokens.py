@@ -1,4 +1,4 @@
-"""Install with a real token that expires during the run, as enforced by the service.
+"""Install with a real token that expires during the run; the service enforces the expiry.
 
 This module does not need pytest, because `scripts/measure-faults` uses it too.
 """
@@ -48,7 +48,7 @@ class Dying:
             return await running
 
     async def not_renewed(self, volume: Path, token_file: Path) -> TrialResult:
-        """Run once, and wait one second for a new token, which does not come."""
+        """Run once without a new token; the program waits one second for it."""
         async with self._proxy() as proxy:
             self._write(token_file, self.seconds)
             patience = {"MODELS_SAS_TOKEN_FILE": str(token_file), "MODELS_TOKEN_SECONDS": "1"}

@@ -2,7 +2,8 @@
 
     python -m tests.network.measure [--size MIB] [--write] [DIRECTORY]     scripts/measure-faults calls it
 
-Azurite, the proxy and the program share this machine's cores: the seconds are those of single runs, and say little.
+Azurite, the proxy and the program share the cores of this machine, and each figure is from one run: the seconds are
+only a rough indication.
 """
 
 from __future__ import annotations

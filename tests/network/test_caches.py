@@ -25,7 +25,7 @@ async def _install(site: Site, packs: Packs, *, stubborn: bool) -> tuple[Done, l
 
 
 async def test_wrong_chunk_of_cache_is_fetched_past_the_cache(site: Site, packs: Packs) -> None:
-    """The install succeeds; only requests after the wrong chunk bypass caches."""
+    """The install succeeds; only the requests after the wrong chunk bypass caches."""
     done, headers = await _install(site, packs, stubborn=False)
     assert done.code == 0, done.err
     assert packs.differences(site, COMMON, DUTCH) == []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _dying(large: PublishedPacks) -> Dying:
-    """Fetch for at least twelve seconds with a token of eight: a busy machine takes two or three seconds to start."""
+    """Fetch for at least 12 s with a token that is valid for 8 s; a busy machine needs 2 to 3 s for the start."""
     return Dying(large, rate=large.archives / CONNECTIONS / 12, seconds=8)
 
 

@@ -97,7 +97,7 @@ def test_packs_are_fetched_from_directory_of_another_site(site: Site, packs: Pac
 
 
 def test_packs_are_fetched_from_registry(site: Site, packs: Packs, tmp_path: Path) -> None:
-    """A registry needs no user; that of the settings is for MODELS_URL only."""
+    """The registry is used without a user; the user in the settings is for MODELS_URL only."""
     (tmp_path / "registry").mkdir()
     with registries.serve(tmp_path / "registry") as registry:
         push_packs(registry, packs, COMMON, DUTCH)
@@ -181,7 +181,7 @@ async def test_wrong_chunk_is_requested_from_mirror_once_past_its_cache(
 
 
 async def test_wrong_opaque_archive_of_mirror_is_fetched_from_origin(tmp_path: Path, packs: Packs) -> None:
-    """It is verified as a whole, so all of it is fetched again."""
+    """An opaque archive is verified as a whole, so all of it is fetched again."""
     own = Packs(tmp_path / "packs", packs.trees)
     for ref in (COMMON, DUTCH):
         tree = packs.trees[ref]

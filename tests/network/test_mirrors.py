@@ -65,7 +65,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class MirrorCase:
-    """A fault of every archive response of a mirror, and a pattern for the warning; no pattern: it remains in use."""
+    """A fault in every archive response of a mirror, and a pattern for the warning (none: the mirror stays in use)."""
 
     title: str
     fault: str
@@ -128,7 +128,7 @@ def _site(published: MirroredPacks, origin: FaultProxy, volume: Path, *mirrors: 
 def _proxied(published: MirroredPacks, case: MirrorCase) -> FaultProxy:
     """Return a mirror that adds its own token, like a site's cache, and has a fault.
 
-    Its lines have a rate, because otherwise megabytes are on their way in the buffers of loopback.
+    Its connections are limited to a rate; otherwise the loopback buffers would hold megabytes.
     """
     _, act = CATALOGUE[case.fault]
 
@@ -204,7 +204,7 @@ def _assert_dropped(trial: Trial, published: MirroredPacks, words: str, event: s
 
 
 async def test_install_succeeds_with_mirror_that_dies_during_the_run(published: MirroredPacks, volume: Path) -> None:
-    """Its open connections are closed after 24 MiB, and new ones are refused; the rest comes from the origin."""
+    """The mirror closes its connections after 24 MiB and refuses new ones; the rest comes from the origin."""
 
     class DyingMirror(FaultProxy):
         async def answer(self, seen: Seen, line: ServerConnection) -> None:
@@ -227,7 +227,7 @@ async def test_install_succeeds_with_mirror_that_dies_during_the_run(published: 
 async def test_install_succeeds_with_mirror_that_has_other_packs_of_the_version(
     published: MirroredPacks, stale: Packs, volume: Path
 ) -> None:
-    """Its manifests, which fit its archives, are not read; every chunk of it is wrong."""
+    """The manifests of the mirror, which match its archives, are not read, so every chunk from it is wrong."""
     async with FaultyServer(stale.objects()) as server:
         _, act = CATALOGUE["latency"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.network.trial import PublishedPacks
 
 
-async def test_outage_is_reported_by_few_lines_and_so_is_its_end(large: PublishedPacks, volume: Path) -> None:
+async def test_outage_and_its_end_are_reported_in_few_lines(large: PublishedPacks, volume: Path) -> None:
     """Forty closed connections cause one line per interval, which says how long the run will retry.
 
     A request that succeeds between two failures ends an outage, so that a slow machine can see several.

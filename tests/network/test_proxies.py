@@ -116,7 +116,7 @@ async def test_proxy_tunnel_is_reused(
 async def test_all_proxy_is_used(
     variable: str, proxy: Squid, server: Nginx, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ALL_PROXY applies if the scheme has no variable of its own, as for curl."""
+    """ALL_PROXY applies if the scheme has no separate variable, as in curl."""
     monkeypatch.setenv(variable, f"127.0.0.1:{proxy.plain}")
     assert (await fetch_via(there(server), ca_file=ca_file)).way.startswith("through the proxy")
 
@@ -124,7 +124,7 @@ async def test_all_proxy_is_used(
 async def test_http_request_uses_proxy_with_password(
     proxy: Squid, plain_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without TLS, the proxy is asked for the whole URL."""
+    """Without TLS, the request to the proxy contains the whole URL."""
     monkeypatch.setenv("http_proxy", f"http://{squid.USERINFO}@127.0.0.1:{proxy.members}")
     found = await fetch_via(there(plain_server), times=2)
     assert found == (200, _DATA, f"through the proxy 127.0.0.1:{proxy.members}, without encryption")
@@ -145,7 +145,7 @@ async def test_wrong_proxy_password_is_reported(
     ca_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is a permanent error, because the operator has to act. The password is not in the message."""
+    """The error is permanent, because the operator has to act. The password is not in the message."""
     variable = "HTTP_PROXY" if kind == "without TLS" else "HTTPS_PROXY"
     address = f"https://{userinfo}127.0.0.1:{proxy.tls_members}"
     if kind != "https":
@@ -170,7 +170,7 @@ async def test_server_forbidden_by_proxy_is_reported(
 async def test_proxy_without_connection_to_server_is_transient(
     host: str, proxy: Squid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For an unused port or an unknown name squid answers 503 or 500, which is retried."""
+    """The answer of squid for an unused port or an unknown name is 503 or 500, which is retried."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     with pytest.raises(
         UnavailableError, match=rf"the proxy cannot connect to {host}:[0-9]+ at present: it answered 50[03]"
@@ -216,7 +216,7 @@ async def test_wrong_scheme_of_proxy_is_error(
 async def test_authority_without_key_identifier_is_accepted(
     way: str, proxy: Squid, old_server: Nginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many corporate authorities have none; the file may contain such an authority alone."""
+    """Many corporate authorities have none; the file may contain only such an authority."""
     if way != "directly":
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.plain}")
     found = await fetch_via(there(old_server), ca_file=old_server.authority)
@@ -289,7 +289,7 @@ def container(azurite_tls: Azurite, packs: Packs) -> Azurite:
 async def test_install_uses_proxy(
     tmp_path: Path, packs: Packs, container: Azurite, proxy: Squid, certificates: Certificates
 ) -> None:
-    """An install works with TLS in TLS, a password and a DER CA file, and warns once of unusable NO_PROXY entries."""
+    """An install works with TLS in TLS, a password and a DER CA file; one warning lists unusable NO_PROXY entries."""
     file = tmp_path / "ca.der"
     file.write_bytes(ssl.PEM_cert_to_DER_cert(certificates.authority.read_text()))
     site = Site(tmp_path / "models", in_container(packs, container.container_url, container.sas())).but(

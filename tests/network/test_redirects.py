@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _all_text(seen: list[Seen]) -> str:
-    """Return everything in the requests, decoded."""
+    """Return the complete decoded text of the requests."""
     return unquote(unquote("\n".join(f"{each.path} {each.query} {each.headers}" for each in seen)))
 
 

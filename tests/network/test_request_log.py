@@ -47,7 +47,7 @@ async def test_each_request_is_logged_at_debug_level_without_token(published: Pu
 
 
 async def test_check_logs_each_request_at_debug_level(published: PublishedPacks, volume: Path) -> None:
-    """Also those of the probe, which come before the first manifest; there are no other events."""
+    """The requests of the probe, before the first manifest, are logged as well; there are no other events."""
     async with FaultProxy(published.container.origin) as proxy:
         site = published.site(proxy, volume, MODELS_LOG_LEVEL="debug", MODELS_LOG_FORMAT="json")
         done = await asyncio.to_thread(site.run, "--check")
@@ -70,7 +70,7 @@ async def test_requests_are_not_logged_at_info_level(published: PublishedPacks, 
 
 
 async def test_request_without_response_is_logged_with_its_error(published: PublishedPacks, volume: Path) -> None:
-    """It has no status and no connection."""
+    """The log line has no status and no connection."""
     async with FaultProxy(published.container.origin, fault("hangup", times=16, on=ARCHIVES)) as proxy:
         outcome = await run(published, proxy, volume, MODELS_LOG_LEVEL="debug", MODELS_LOG_FORMAT="json")
     assert outcome.done.code == 0, outcome.done.err

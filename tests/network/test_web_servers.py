@@ -66,7 +66,7 @@ def test_packs_are_installed_from_web_server_without_token(server: Nginx, packs:
 
 
 def test_packs_are_installed_from_https_web_server(tls_server: Nginx, packs: Packs, volume: Path) -> None:
-    """Its certificate is verified as that of a container."""
+    """Its certificate is verified like that of a container."""
     site = anonymous(tls_server, packs, volume)
     assert "certificate of 127.0.0.1" in site.run("--plan").fault
     done = site.run(MODELS_CA_FILE=str(tls_server.authority))
@@ -75,7 +75,7 @@ def test_packs_are_installed_from_https_web_server(tls_server: Nginx, packs: Pac
 
 
 def test_missing_version_on_web_server_is_reported_without_list(server: Nginx, packs: Packs, volume: Path) -> None:
-    """A web server lists no packs as a container does; the message has the URL where the version was looked for."""
+    """Unlike a container, a web server does not list packs; the message has the URL that was requested."""
     done = anonymous(server, packs, volume).run(REALTIME_LANGUAGE_VERSION="1999.01")
     assert done.code == 21
     assert f"{DUTCH.name} 1999.01 is not at {server.origin}/models/ (" in done.fault
@@ -85,7 +85,7 @@ def test_missing_version_on_web_server_is_reported_without_list(server: Nginx, p
 
 
 def test_server_that_requires_token_is_reported_to_anonymous_site(azurite: Azurite, packs: Packs, volume: Path) -> None:
-    """The message says that a token is missing, instead of what is wrong with it."""
+    """The message says that a token is missing, not that a token is wrong."""
     site = Site(
         volume,
         {**packs.environment, "MODELS_URL": azurite.fresh_container().container_url, "MODELS_ANONYMOUS": "yes"},

@@ -103,7 +103,7 @@ async def run_at_random(published: PublishedPacks, volume: Path, share: float, s
 
 
 async def side_by_side(runs: Iterable[Awaitable[TrialResult]], at_once: int = 4) -> list[TrialResult]:
-    """Run several installs, `at_once` at a time; they mostly wait."""
+    """Run several installs, `at_once` at a time, because they mostly wait."""
     slots = asyncio.Semaphore(at_once)
 
     async def one(run: Awaitable[TrialResult]) -> TrialResult:

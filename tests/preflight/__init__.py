@@ -1,1 +1,1 @@
-"""`--check`: the report, before an install, on everything that an install needs."""
+"""`--check`: a report on everything that an install needs."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A directory with both license files, which fit."""
+    """A directory with both license files, both valid."""
     directory = tmp_path / "config"
     directory.mkdir()
     (directory / "license.json").write_bytes(document())
@@ -44,7 +44,7 @@ def test_check_notes_missing_settings(site: Site) -> None:
     assert "licenses" not in found.content
 
 
-def test_check_shows_licenses_that_fit(licensed: Site) -> None:
+def test_check_shows_valid_licenses(licensed: Site) -> None:
     found = check(licensed)
     assert (found.code, found.named("warning")) == (0, [])
     assert found.text("platform license").startswith("licensee Example Hospital; languages nl-nl, en-us; 4 realtime")
@@ -136,7 +136,7 @@ def test_rotation_on_read_only_volume_does_not_fail_a_start(licensed: Site, conf
 
 
 def test_relative_path_is_accepted(site: Site) -> None:
-    """The product's documentation writes it so."""
+    """The product's documentation uses one."""
     done = site.run("--check", "--json", REALTIME_LICENSE_FILE="./config/license.dat")
     failed = [entry["text"] for entry in json.loads(done.out)["checks"] if entry["check"] == "engine license"]
     assert (done.code, failed[0].partition(";")[0]) == (23, "config/license.dat does not exist")

@@ -52,7 +52,7 @@ def moment(seconds: float) -> str:
     return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# -- no faults
+# -- no failures
 
 
 @pytest.fixture(params=["directory", "container"])
@@ -243,7 +243,7 @@ def test_invalid_settings_fail_even_if_release_is_current(site: Site) -> None:
 
 
 async def test_token_expiring_within_a_day_is_a_warning(site: Site, packs: Packs) -> None:
-    """The token is valid for this install; a warning and the JSON object report its expiry."""
+    """The token is valid long enough for this install; a warning and the JSON object report its expiry."""
     expires = moment(3 * 3600 - 30)
     found, _ = await served(site, packs, token(se=expires, sip="127.0.0.1"))
     assert (found.code, found.named("warning")) == (0, ["token"])
@@ -253,7 +253,7 @@ async def test_token_expiring_within_a_day_is_a_warning(site: Site, packs: Packs
 
 
 async def test_token_expiring_during_install_is_a_warning(site: Site, packs: Packs) -> None:
-    """At the measured rate the token expires too early: a warning with the time until which it is needed."""
+    """If the token expires too early at the measured rate, a warning has the time until which it is needed."""
     found, _ = await served(site, packs, token(se=moment(60)), MODELS_MAX_RATE="100KB")
     assert (found.code, found.named("warning")) == (0, ["token"])
     assert "the install would end later, at about " in found.text("token")
@@ -305,7 +305,7 @@ async def test_proxy_is_named(site: Site, packs: Packs) -> None:
 
 
 async def test_useless_no_proxy_entries_are_a_warning(site: Site, packs: Packs) -> None:
-    """They are all in one line, and the install is possible; for a directory, NO_PROXY does not matter."""
+    """One line lists them all, and the install is possible; for a directory, NO_PROXY does not matter."""
     variables = {"NO_PROXY": "10.0.*, 127.0.0.1, http://user:kanarie@host"}
     found, _ = await served(site, packs, token(), **variables)
     assert (found.code, "proxy" in found.named("warning")) == (0, True)

@@ -49,7 +49,7 @@ def test_installed_volume_is_not_changed(installed: Site) -> None:
 
 
 def test_leftover_of_killed_check_is_pruned(installed: Site) -> None:
-    """Its directory in staging has a name that no pack can have, and is pruned when it is too old to be in use."""
+    """The check's directory in staging has a name that no pack can have; a prune removes it if it is not recent."""
     killed = installed.run("--check", through=failing("symlink,symlinkat", "signal=KILL"))
     assert killed.code != 0
     (left,) = installed.volume.glob("staging/.check-*")

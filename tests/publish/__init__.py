@@ -1,1 +1,1 @@
-"""The promises of the vendor's side."""
+"""`models-pack` build, check, compare and upload."""

@@ -71,7 +71,7 @@ def describe(directory: VersionDirectory, **changes: Any) -> Manifest:
 
 def forge(directory: VersionDirectory, stream: bytes) -> None:
     """Replace the archive by one with this tar stream, and update its size and digest in the manifest."""
-    empty = zstandard.compress(b"") * 1000  # so that the archive is not shorter than its manifest's chunks need
+    empty = zstandard.compress(b"") * 1000  # so that the archive is long enough for the chunks of its manifest
     archive_of(directory).write_bytes(zstandard.compress(stream) + empty)
     describe(directory)
 

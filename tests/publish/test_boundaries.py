@@ -32,7 +32,7 @@ def noise(seed: int, size: int) -> bytes:
 
 
 def candidates(data: bytes, block: int) -> Iterator[BoundaryCandidates]:
-    """Yield the candidates of a file that is searched in blocks of that size."""
+    """Yield the boundary candidates of a file that is searched in blocks of this size."""
     for start in range(0, len(data), block):
         before = min(BEFORE, start)
         yield find(data[start - before : start + block], start, before)
@@ -53,8 +53,8 @@ def changed_bytes(data: bytes, old: bytes, average: int = SMALL) -> int:
 # --- reproducibility ---
 
 
-def test_boundaries_are_the_recorded_ones() -> None:
-    """Another Python, numpy or platform must find the same ones."""
+def test_boundaries_match_the_recorded_ones() -> None:
+    """Every version of Python and numpy and every platform must find the same boundaries."""
     wanted = [103704, 25154, 119192, 396505, 633541, 1537339, 1156963, 786124, 682728, 1439150, 1244961, 263247]
     assert [len(chunk) for chunk in chunks_of(noise(1, 8 * MIB), MIB)] == wanted
     content = b"".join(f"{number}: {hashlib.md5(b'%d' % number).hexdigest()}\n".encode() for number in range(20_000))
@@ -90,7 +90,7 @@ def test_chunks_cover_file_and_respect_size_limits(data: bytes, average: int) ->
 
 @pytest.mark.parametrize("size", [4 * KIB, 4 * KIB + 1, MIB, CHUNK_LIMIT])
 def test_no_chunk_exceeds_limit_of_format(tmp_path: Path, size: int) -> None:
-    """Also where no position is a candidate."""
+    """The limit applies even if no position is a candidate."""
     directory = pack(tmp_path, {"zeros": bytes(9 * MIB + 5), "noise": noise(2, 9 * MIB + 5)}, chunk_size=size, level=1)
     for file in directory.parsed().files:
         chunks = [chunk.size for chunk in file.chunks]
@@ -126,7 +126,7 @@ def test_file_up_to_average_size_is_one_chunk(size: int) -> None:
 
 @pytest.mark.parametrize("pattern", [b"\0", b"\xff", b"\x00\x00\x80\x3f", b"0.000 ", bytes(range(256))])
 def test_repeated_pattern_gives_chunks_of_maximum_size(pattern: bytes) -> None:
-    """No position is better than another, so there are few chunks, and the same ones again."""
+    """No position is better than another, so there are few chunks, which repeat."""
     chunks = chunks_of(pattern * (2 * MIB // len(pattern)))
     assert [len(chunk) for chunk in chunks[8:-1]] == [SMALL * 7 // 4] * (len(chunks) - 9)
 
@@ -137,7 +137,7 @@ def test_repeated_pattern_gives_chunks_of_maximum_size(pattern: bytes) -> None:
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 200))
 @settings(deadline=None)
 def test_insertion_at_front_affects_small_chunks(seed: int, count: int) -> None:
-    """Of 3000 insertions the mean affected a quarter of a chunk, the worst four."""
+    """In 3000 insertions, the mean was a quarter of a chunk and the maximum four chunks."""
     old = noise(seed, 40 * SMALL)
     assert changed_bytes(noise(seed + 1, count) + old, old) <= count + 10 * SMALL
 
@@ -147,7 +147,7 @@ def test_insertion_at_front_affects_small_chunks(seed: int, count: int) -> None:
 )
 @settings(deadline=None)
 def test_change_anywhere_affects_few_chunks(seed: int, at: int, count: int, removed: int) -> None:
-    """Of 3000 random changes the mean affected 1.4 chunks, the worst seven."""
+    """In 3000 random changes, the mean was 1.4 chunks and the maximum seven."""
     old = noise(seed, 60 * SMALL)
     new = old[:at] + noise(seed + 1, count) + old[at + removed :]
     assert changed_bytes(new, old) <= count + 16 * SMALL

@@ -121,7 +121,7 @@ def test_manifest_has_size_and_digest_of_archive(tmp_path: Path) -> None:
 
 
 def test_same_files_give_same_bytes(tmp_path: Path) -> None:
-    """Independent of times, owners, umask, order of creation and number of threads."""
+    """Times, owners, umask, order of creation and number of threads do not matter."""
     files = FILES | {"large": random.Random(3).randbytes(5 * MIB), "large too": random.Random(4).randbytes(3 * MIB)}
     one = write(tmp_path / "one", files)
     before = os.umask(0o077)
@@ -138,8 +138,8 @@ def test_same_files_give_same_bytes(tmp_path: Path) -> None:
     assert contents(first.directory) == contents(second.directory)
 
 
-def test_tar_stream_is_the_recorded_one(tmp_path: Path) -> None:
-    """It does not depend on the version of Python."""
+def test_tar_stream_matches_the_recorded_one(tmp_path: Path) -> None:
+    """The tar stream does not depend on the version of Python."""
     stream = stream_of(pack(tmp_path, FILES | {"é" * 60: b"long", "n" * 200: b"longer"}))
     assert sha256(stream) == "sha256:1b070c6454de2d6bcdb3daac554a7046c3e734380a28a5a6320724a1c5caa881"
 
@@ -253,7 +253,7 @@ def test_different_content_for_existing_version_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("change", [b"longer", b"", b"same!"], ids=["longer", "shorter", "as long"])
 def test_file_changed_during_build_is_an_error(tmp_path: Path, change: bytes) -> None:
-    """It is named, and nothing is written, not even the directories of the version."""
+    """The error names the file; nothing is written, not even the directories of the version."""
     source = write(tmp_path / "source", FILES | {"busy": b"bytes"})
     tree = scan(source)
     os.utime(source / "busy", ns=(1, 1))
@@ -342,7 +342,7 @@ def test_build_of_400_mib_uses_less_than_150_mib(tmp_path: Path) -> None:
         file.truncate(400 * MIB)
     code = (
         "import sys; from models_init.publish.cli.main import main; code = main(sys.argv[1:]);"
-        # Not ru_maxrss, which a process inherits from the one that forked it.
+        # Not ru_maxrss, which a process inherits from its parent.
         "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]); sys.exit(code)"
     )
     arguments = ["build", str(source), "--name=x", "--version=1", "--out", str(tmp_path / "out"), "--level=1"]

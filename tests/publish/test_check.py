@@ -1,4 +1,4 @@
-"""`models-pack check`: valid packs, and the faults of others."""
+"""`models-pack check`: valid packs, and the faults of invalid ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def faults(directory: VersionDirectory) -> tuple[str, ...]:
 
 
 def repack(directory: VersionDirectory, change: Callable[[tarfile.TarInfo], tarfile.TarInfo | None]) -> None:
-    """Replace the archive by one of its own members, each changed or omitted."""
+    """Replace the archive by one in which each member is changed or omitted."""
     out = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(stream_of(directory))) as old, tarfile.open(fileobj=out, mode="w") as new:
         for member in old:
@@ -108,7 +108,7 @@ def test_truncated_archive_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_tar_stream_without_end_is_a_fault(tmp_path: Path) -> None:
-    """Although `tar` extracts it."""
+    """It is a fault although `tar` extracts the stream."""
     directory = pack(tmp_path, {"a": b"x" * 512})
     chunk = directory.parsed().files[0].chunks[0]
     archive_of(directory).write_bytes(archive_of(directory).read_bytes()[: chunk.offset + chunk.length])
@@ -140,7 +140,7 @@ _NOT_ONE = "a: the chunk of bytes 0 to 500 is wrong: it is not exactly one whole
 
 @pytest.mark.parametrize("rest", [zstandard.compress(b"more"), zstandard.compress(b"")], ids=["of more", "of none"])
 def test_chunk_of_two_frames_is_a_fault(tmp_path: Path, rest: bytes) -> None:
-    """Even if the second frame is empty."""
+    """It is a fault even if the second frame is empty."""
     directory = pack(tmp_path, {"a": b"first" * 100})
     replace_frame(directory, lambda frame: frame + rest)
     assert any(_NOT_ONE in fault and "unused data" in fault for fault in faults(directory))
@@ -157,7 +157,7 @@ def test_frame_without_content_size_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_frame_without_last_block_is_a_fault(tmp_path: Path) -> None:
-    """Even if that block is empty."""
+    """It is a fault even if that block is empty."""
     content = b"first" * 100
     directory = pack(tmp_path, {"a": content})
 

@@ -142,7 +142,7 @@ def test_damaged_archive_is_reported(tmp_path: Path) -> None:
 def test_full_temporary_directory_is_reported(
     versions: tuple[VersionDirectory, VersionDirectory], tmp_path: Path
 ) -> None:
-    """Each file is copied there while it is cut."""
+    """Each file is copied to it while chunks are cut."""
     words = [sys.executable, "-m", "models_init.publish", "compare", *(str(version.path) for version in versions)]
     done = subprocess.run(
         [*in_tmpfs(tmp_path, "size=1m"), *words, "--chunk-sizes"],
@@ -186,7 +186,7 @@ def test_build_cuts_each_file_at_its_automatic_size(tmp_path: Path) -> None:
 
 
 def test_shortest_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pack of many small files is then compared as fast as its manifests are read."""
+    """The comparison of a pack of many small files takes only the time to read its manifests."""
     old, new = pack(tmp_path, {"a": b"1"}), pack(tmp_path, {"a": b"2"}, NEWER)
     monkeypatch.delattr(chunk_sizes, "_frame")
     assert {each.chunks for each in estimates(old, new, NullObserver())} == {1}

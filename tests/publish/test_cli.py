@@ -130,7 +130,7 @@ _WITHOUT_EXTRA = (
     "import sys; sys.modules.update({'numpy': None, 'azure': None});"
     "from models_init.publish.cli.main import main; sys.exit(main())"
 )
-"""Run `models-pack` as after `pip install models-init`, without the packages of the extra `publish`."""
+"""Runs `models-pack` as after `pip install models-init`, without the packages of the extra `publish`."""
 
 
 @pytest.mark.parametrize(("command", "package"), [("build", "numpy"), ("upload", "azure")])
@@ -196,7 +196,7 @@ def test_json_result_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_json_failure_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the exit code, the error and its remedy; the line on standard error stays."""
+    """The object has the exit code, the error and its remedy; the line on standard error is still written."""
     message = "the directory nosuch does not exist; name the directory with the models"
     assert main(build_arguments(Path("nosuch"), tmp_path, "--json")) == 2
     printed = capsys.readouterr()

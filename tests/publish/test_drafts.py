@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def published_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that another run publishes after this one has opened its draft, and before it locks the draft."""
+    """A file that another run publishes after this run has opened its draft and before it locks the draft."""
     path, pending = tmp_path / "site.tar", [True]
     part_path(path).write_bytes(b"complete")
 

@@ -1,4 +1,4 @@
-"""Junk files, colliding names, `--exclude`, and directories whose links leave them."""
+"""Junk files, colliding names, `--exclude`, and directories with links that lead outside."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_pack_without_suspicious_names_gives_no_warning(tmp_path: Path, capsys: 
 def test_advice_for_snapshot_with_links_to_outside_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
 ) -> None:
-    """The cache of Hugging Face keeps contents in `blobs`, and snapshots with links to them."""
+    """The cache of Hugging Face has contents in `blobs`, and snapshots that consist of links to them."""
     snapshot = write(tmp_path / "hub", {"blobs/aa": b"content", "snapshots/abc/": b""}) / "snapshots/abc"
     (snapshot / "config.json").symlink_to("../../blobs/aa")
     message = refusal(capsys, build_arguments(snapshot, tmp_path / "out", *option))

@@ -27,7 +27,7 @@ def refusal(directory: Path, *, dereference: bool = False) -> str:
 
 
 def test_entries_are_sorted_by_path(tmp_path: Path) -> None:
-    """By the whole path as text: `a-b` before `a/b`."""
+    """The whole path is compared as text: `a-b` comes before `a/b`."""
     directory = write(tmp_path / "src", {"b": b"", "a/b": b"", "a-b": b"", "a/é": b"", "c/d/": b""})
     assert paths(directory) == ["a", "a-b", "a/b", "a/é", "b", "c", "c/d"]
 
@@ -94,7 +94,7 @@ def test_empty_or_missing_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_dereference_follows_links_inside_directory(tmp_path: Path) -> None:
-    """Also through other links."""
+    """Links to links are followed as well."""
     directory = write(tmp_path / "src", {"real/file": b"bytes"})
     (directory / "link").symlink_to("chain")
     (directory / "chain").symlink_to("real/file")

@@ -196,7 +196,7 @@ async def test_signature_can_be_added_but_not_changed(tmp_path: Path, fresh: Azu
 
 
 async def test_unfinished_upload_is_replaced_on_request_only(tmp_path: Path, fresh: Azurite) -> None:
-    """It may belong to a run that is still active."""
+    """An unfinished upload may belong to a run that is still active."""
     directory = pack(tmp_path, FILES)
     directory.signature.write_text("new")
     fresh.put(ARCHIVE, b"left over")
@@ -344,7 +344,7 @@ async def test_missing_permission_of_token_is_reported(
 
 
 async def test_expired_token_is_reported_with_its_date(tmp_path: Path, fresh: Azurite) -> None:
-    """By the clock of the service."""
+    """The clock of the service determines the expiry."""
     with pytest.raises(AccessError, match=r"the SAS token expired at 20\d\d-.* UTC"):
         await published(pack(tmp_path, FILES), target(fresh.container_url, fresh.sas("rw", expires_in=-60)))
 

@@ -25,7 +25,7 @@ PREFIX = "models"
 
 @pytest.fixture(scope="session")
 def open_registry(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Iterator[Registry]:
-    """Run a registry that needs no password, with all packs; nobody changes them."""
+    """Run a registry that needs no password, with all packs; tests must not change them."""
     with registry.serve(tmp_path_factory.mktemp("open-registry")) as served:
         push_packs(served, packs, *packs.trees)
         yield served
@@ -33,7 +33,7 @@ def open_registry(tmp_path_factory: pytest.TempPathFactory, packs: Packs) -> Ite
 
 @pytest.fixture
 def cloud(open_registry: Registry) -> Iterator[Cloud]:
-    """Run the imitation in front of it, with tokens and links that live for minutes."""
+    """Run the imitation in front of it, with tokens and links that are valid for minutes."""
     with cloud_registry.serve(open_registry) as served:
         yield served
 

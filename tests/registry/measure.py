@@ -1,9 +1,9 @@
-"""Install from a registry under bad conditions, and print what it cost.
+"""Install from a registry under bad conditions, and print the cost.
 
     python -m tests.registry.measure [DIRECTORY]     1 GiB in DIRECTORY; scripts/measure-registry calls it
 
-The registry is docker-registry with HTTP Basic, and behind the imitation of a cloud's registry, whose tokens and signed
-URLs expire.
+The registry is docker-registry: once with HTTP Basic, and once behind the imitation of a cloud's registry, whose tokens
+and signed URLs expire.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def with_expiry(site: Site, packs: Packs, cloud: Cloud, rate: str) -> InstallFig
 
 
 def with_kills(site: Site, packs: Packs, cloud: Cloud, kills: int) -> InstallFigures:
-    """Kill the install again and again, evenly over the archive, then let it finish."""
+    """Kill the install repeatedly, evenly distributed over the archive, then let it finish."""
     before, size = cloud.counts["bytes"], packs.manifest(DUTCH).archive.size
     site = _pulling(site, cloud)
     for number in range(1, kills + 1):

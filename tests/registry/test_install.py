@@ -50,7 +50,7 @@ def test_packs_are_installed_upgraded_and_verified(registry_site: Site, cloud: C
 
 
 def test_secrets_appear_in_no_output_and_no_file(registry_site: Site, cloud: Cloud) -> None:
-    """Neither the password nor a token nor a signed URL, also where a request fails."""
+    """This holds for the password, tokens and signed URLs, even if a request fails."""
     site = registry_site.but(**pull_from(cloud), MODELS_LOG_LEVEL="debug")
     texts = [text for done in (site.run(REALTIME_LANGUAGES="fy-nl"), site.run()) for text in (done.out, done.err)]
     texts += [path.read_text() for path in site.volume.rglob("*.json")]
@@ -69,7 +69,7 @@ def test_one_token_and_one_link_serve_all_connections(registry_site: Site, cloud
 async def test_expiring_tokens_and_links_are_renewed(open_registry: Registry, packs: Packs) -> None:
     """Eight connections fetch ranges while several tokens and links expire; no range fails, and none is wrong.
 
-    They expire after a number of requests, so that the result does not depend on the speed of the machine.
+    Tokens and links expire after a number of requests, so the result does not depend on the speed of the machine.
     """
     credentials = RegistryCredentials(cloud_registry.PULL, cloud_registry.PASSWORD)
     data = (packs.directory / DUTCH.name / DUTCH.version / ARCHIVE_NAME).read_bytes()
@@ -92,8 +92,8 @@ async def test_expiring_tokens_and_links_are_renewed(open_registry: Registry, pa
         assert cloud.counts["authorization at the data host"] == 0
 
 
-async def test_dead_link_is_replaced_without_renewing_the_token(open_registry: Registry) -> None:
-    """Links that are dead on arrival end with an error that names both hosts, and that may be retried."""
+async def test_expired_new_link_is_an_error_and_renews_no_token(open_registry: Registry) -> None:
+    """If links are expired on arrival, the error names both hosts and may be retried."""
     credentials = RegistryCredentials(cloud_registry.PULL, cloud_registry.PASSWORD)
     with cloud_registry.serve(open_registry, link_seconds=-1) as cloud:
         source = OciSource(RegistryAccess(f"http://{cloud.host}", PREFIX, lambda _: credentials))

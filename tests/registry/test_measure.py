@@ -26,7 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Packs:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, weights: Packs) -> Iterator[Registry]:
-    """Publish them."""
+    """Run a registry with these packs."""
     with registry.serve(tmp_path_factory.mktemp("weights-registry")) as served:
         measure.publish(weights, served.host, "")
         yield served
@@ -43,7 +43,7 @@ def test_upgrade_fetches_little_more_than_the_changed_file(
 
 
 def test_expiring_tokens_and_links_fail_no_range(weights: Packs, served: Registry, tmp_path: Path) -> None:
-    """They expire after a number of requests here, because the install takes less than a second."""
+    """Tokens and links expire after a number of requests here, because the install takes less than a second."""
     with cloud_registry.serve(served, token_uses=2, link_uses=2) as cloud:
         figures = measure.with_expiry(Site(tmp_path / "models", weights.environment), weights, cloud, "")
     assert (figures.differences, figures.failed, figures.authorizations) == ([], 0, 0)
@@ -53,7 +53,7 @@ def test_expiring_tokens_and_links_fail_no_range(weights: Packs, served: Registr
 def test_install_that_is_killed_repeatedly_fetches_little_twice(
     weights: Packs, served: Registry, tmp_path: Path
 ) -> None:
-    """A kill loses at most what was in flight."""
+    """A kill loses only data in flight."""
     with cloud_registry.serve(served) as cloud:
         figures = measure.with_kills(Site(tmp_path / "models", weights.environment), weights, cloud, kills=3)
     assert (figures.differences, figures.authorizations) == ([], 0)

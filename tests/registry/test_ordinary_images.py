@@ -44,7 +44,7 @@ busybox find -L . -type f -exec busybox sha256sum {} +
 busybox find -L . -type f -perm -100 -exec echo executable {} \\;
 busybox find -L . -type d ! -name . -exec echo directory {} \\;
 """
-_LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # not above those of this machine
+_LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # not above the limits of this machine
 
 _PUSHES = {
     "buildah-gzip": (),
@@ -63,7 +63,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def legacy(mirror: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Build and push an image with each builder; return what containers of it show, by the builder's name."""
+    """Build and push an image with each builder; return the files as seen in its containers, by the builder's name."""
     buildah, buildkit = f"{mirror.host}/buildah-gzip/nl-nl:2026.04", f"{mirror.host}/buildkit/nl-nl:2026.04"
     pushes = {f"{mirror.host}/{prefix}/nl-nl:2026.04": options for prefix, options in _PUSHES.items()}
     builders.push_by_buildah(tmp_path_factory.mktemp("buildah"), pushes)
@@ -73,14 +73,14 @@ def legacy(mirror: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def _shown_by(tool: Tool, reference: str) -> list[str]:
-    """Return what a container of the image shows at /models/nl-nl, links followed."""
+    """Return the files that a container of the image has at /models/nl-nl, with links followed."""
     tool.run("pull", "-q", reference)
     shell = ("--entrypoint", "/bin/busybox", reference, "sh", "-c", _LIST)
     return sorted(tool.run("run", "--rm", "--network", "none", *_LIMITS, *shell).splitlines())
 
 
 def _installed(root: Path) -> list[str]:
-    """Return the same of an installed pack."""
+    """Return the same for an installed pack."""
     lines = []
     for path in root.rglob("*"):
         name = f"./{path.relative_to(root)}"
@@ -112,7 +112,7 @@ def _repository(site: Site) -> str:
 
 
 @pytest.mark.parametrize("name", [*_PUSHES, "buildkit"])
-def test_image_is_installed_as_containers_show_it(
+def test_installed_files_equal_those_in_a_container_of_the_image(
     legacy: dict[str, list[str]], mirror: Registry, registry_site: Site, packs: Packs, name: str
 ) -> None:
     site = _site(registry_site, mirror, packs, name)
@@ -142,7 +142,7 @@ def _files(site: Site) -> list[str]:
 
 
 def test_upgrade_fetches_only_changed_layers(image_site: Site, mirror: Registry) -> None:
-    """Also if the unchanged layers have been compressed again, and although another layer hides one of their files."""
+    """This holds even if unchanged layers were compressed again, and if another layer hides one of their files."""
     repository = _repository(image_site)
     mirror.push_image(repository, "2026.04", [Layer.gzip(plain) for plain in (_BASE, _MODELS, _REMOVAL, _top("old"))])
     new = [*(Layer.gzip(plain, 1) for plain in (_BASE, _MODELS, _REMOVAL)), Layer.gzip(_top("new"))]
@@ -284,7 +284,7 @@ def test_unsigned_image_is_refused_if_signatures_are_required(image_site: Site, 
 
 
 def test_image_is_checked_planned_installed_and_verified(image_site: Site, mirror: Registry) -> None:
-    """All packs may be ordinary images."""
+    """This works if all packs are ordinary images."""
     layers = [Layer.gzip(plain) for plain in (_BASE, _MODELS, _top("old"))]
     mirror.push_image(_repository(image_site), "2026.04", layers)
     common = [Layer.gzip(plain) for plain in (_BASE, layer(regular("models/common/shared", b"shared")))]
@@ -315,7 +315,7 @@ def test_image_of_an_index_is_installed(image_site: Site, mirror: Registry) -> N
 def test_secrets_appear_in_no_output_and_no_file(
     registry_site: Site, packs: Packs, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Neither the password nor a token nor the URL of a data host, also where an image is refused."""
+    """This holds for the password, tokens and URLs of a data host, even if an image is refused."""
     with serve(tmp_path_factory.mktemp("secrets")) as registry, cloud_registry.serve(registry) as cloud:
         site = _site(registry_site, registry, packs, "models").but(**pull_from(cloud), MODELS_LOG_LEVEL="debug")
         registry.push_image("models/nl-nl", "2026.04", [Layer.gzip(plain) for plain in (_MODELS, _top("old"))])

@@ -1,4 +1,4 @@
-"""The published image in other programs: mounted as it is, copied, and installed from their copies."""
+"""The published image in other programs: mount it, copy it, and install from the copies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_podman_mounts_the_image_in_a_container(published: Registry, packs: Pack
     with podman(tmp_path, published.host) as tool:
         tool.run("pull", "-q", reference)
         mount = f"type=image,source={reference},destination=/models"
-        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # not above those of this machine
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")  # not above the limits of this machine
         isolated = ("--network", "none", *limits, "--mount", mount, "--rootfs", str(root))
         script = "cd /models && find . -type f ! -path './.models-init/*' -exec sha256sum {} +"
         listed = tool.run("run", "--rm", *isolated, "/bin/busybox", "sh", "-c", script.replace("find", "busybox find"))
@@ -128,7 +128,7 @@ def test_copy_with_the_published_layers_is_installed_by_chunks(  # noqa: PLR0917
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Docker]:
-    """Run an engine that can read layers compressed with zstd, which Debian 12's cannot."""
+    """Run an engine that can read layers compressed with zstd; that of Debian 12 cannot."""
     with engine(require_docker_26()) as docker:
         yield docker
 
@@ -136,7 +136,7 @@ def docker() -> Iterator[Docker]:
 def test_copy_by_docker_in_the_same_registry_is_installed_by_chunks(
     published: Registry, packs: Packs, registry_site: Site, docker: Docker
 ) -> None:
-    """Docker keeps the layers that the registry has, and writes a media type of gzip for them."""
+    """Docker keeps the layers that the registry has, but states the media type of gzip for them."""
     for ref in (COMMON, DUTCH):
         _repush_by_docker(docker, f"{published.host}/models/{ref.name}:{ref.version}", f"{published.host}/docker")
     site = registry_site.but(MODELS_URL=f"oci://{published.host}/docker")

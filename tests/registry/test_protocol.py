@@ -161,5 +161,5 @@ def test_index_without_this_platform_is_reported(platforms: list[tuple[str, str]
         ("", False),
     ],
 )
-def test_repository_names_are_those_that_registries_accept(name: str, is_valid: bool) -> None:  # noqa: FBT001 - see above
+def test_repository_names_are_those_that_registries_accept(name: str, is_valid: bool) -> None:  # noqa: FBT001 - a column of the table
     assert oci.is_repository(name) is is_valid

@@ -1,4 +1,4 @@
-"""https and plain http: which one a registry is reached by, private authorities, and proxies."""
+"""https or plain http for a registry, private authorities, and proxies."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _wiretap(port: int) -> Iterator[tuple[int, bytearray]]:
 async def test_password_is_encrypted_if_the_server_speaks_tls(
     tls_registry: Registry, certificates: Certificates
 ) -> None:
-    """Also if plain http is allowed: not a byte of a request is readable on the wire."""
+    """Even if plain http is allowed, no byte of a request is sent unencrypted."""
     with _wiretap(tls_registry.port) as (port, sent):
         transport = TransportOptions(ca_file=str(certificates.authority))
         access = RegistryAccess(f"https://127.0.0.1:{port}", PREFIX, lambda _: _USER, transport, allow_http=True)
@@ -145,8 +145,8 @@ async def test_password_is_encrypted_if_the_server_speaks_tls(
     assert b"Authorization" not in sent
 
 
-async def test_server_that_is_no_registry_gets_no_credentials() -> None:
-    """It speaks neither TLS nor HTTP, so the error is the one about TLS."""
+async def test_server_other_than_a_registry_gets_no_credentials() -> None:
+    """The server speaks neither TLS nor HTTP, so the error is the one about TLS."""
     received = bytearray()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,6 +178,6 @@ def test_plain_http_is_allowed_on_loopback_and_by_the_setting(url: str, setting:
 
 
 def test_tls_registry_answers_a_request_without_tls_with_400(tls_registry: Registry) -> None:
-    """So it is not taken for a registry with plain http, whatever went wrong before."""
+    """A server that answers 400 is not taken for a registry with plain http."""
     status, *_ = tls_registry.call("GET", f"http://{tls_registry.host}/v2/")
     assert status == 400

@@ -1,4 +1,4 @@
-"""Passwords, tokens and signed URLs of a registry are in no output and no file of any command."""
+"""No output and no file of any command contains passwords, tokens or signed URLs of a registry."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _user(user: str) -> dict[str, str]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> VersionDirectory:
-    """Build a pack that nobody has published."""
+    """Build a pack that is not published yet."""
     return pack(tmp_path / "out", _FILES)
 
 
@@ -77,7 +77,7 @@ def test_upload_shows_no_secret(  # noqa: PLR0917 - the columns of the table
 def test_bundle_and_compare_show_no_secret(
     open_registry: Registry, packs: Packs, tmp_path: Path, seconds: float, code: int
 ) -> None:
-    """Neither when they succeed nor when every signed URL is refused; the bundle contains none either."""
+    """This holds for success and if every signed URL is refused; the bundle contains no secret either."""
     with cloud_registry.serve(open_registry, link_seconds=seconds) as cloud:
         variables = {**packs.environment, **pull_from(cloud), "MODELS_RETRY_SECONDS": "0.2"}
         runs = [_models_pack(tmp_path, "bundle", "--out", str(tmp_path / "site.tar"), "--json", **variables)]
@@ -108,7 +108,7 @@ def test_volume_and_support_archive_have_no_secret(registry_site: Site, cloud: C
 
 
 def test_search_finds_each_kind_of_secret(cloud: Cloud, tmp_path: Path) -> None:
-    """The other tests would notice a password, the header of HTTP Basic, and a signature."""
+    """The search of the other tests finds a password, the header of HTTP Basic, and a signature."""
     header = base64.b64encode(f"{cloud_registry.PULL}:{cloud_registry.PASSWORD}".encode())
     for text in (cloud_registry.PASSWORD, header.decode(), f"sig={cloud.sign('/c/blob')}"):
         assert _secrets_in(f"GET {text} 200"), text

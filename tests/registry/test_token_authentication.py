@@ -1,4 +1,4 @@
-"""docker-registry's own token authentication: the registry itself judges tokens, scopes and expiry times."""
+"""docker-registry's own token authentication: the registry itself verifies tokens, scopes and expiry times."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_wrong_password_is_reported(token_site: Site) -> None:
 
 
 def test_refused_new_token_is_reported_as_such(token_site: Site, stocked: tuple[Registry, TokenService]) -> None:
-    """The clocks of the registry and its token service differ: the token is not to blame, nor is the language."""
+    """If the clocks of the registry and its token service differ, neither the token nor the language is blamed."""
     stocked[1].seconds = -600.0
     done = token_site.run()
     assert done.code == 22

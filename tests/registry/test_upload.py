@@ -1,4 +1,4 @@
-"""`models-pack upload --url oci://`: what is published, what is never changed, how an interrupted upload continues."""
+"""`models-pack upload --url oci://`: published content, versions that never change, and resumed uploads."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_interrupted_upload_continues_where_it_ended(
 async def test_piece_whose_response_is_lost_is_sent_again(
     tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The response of each piece is lost once, after its bytes are stored; the upload begins again."""
+    """The response to each piece is lost once, after its bytes are stored; the upload begins again."""
     monkeypatch.setattr(upload_registry, "PIECE", 3000)
     directory = pack(tmp_path, {"noise": hashlib.shake_128(b"y").digest(9000)})
     send, lost = RegistryClient.send, set[str]()
@@ -171,7 +171,7 @@ async def test_piece_whose_response_is_lost_is_sent_again(
 async def test_location_on_another_host_is_not_written_down(
     tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be signed, and thus a secret; an interrupted upload then begins again."""
+    """The location may be signed and therefore secret; without it, an interrupted upload begins again."""
     directory = pack(tmp_path, FILES)
     written: list[list[Path]] = []
     send = RegistryClient.send
@@ -184,7 +184,7 @@ async def test_location_on_another_host_is_not_written_down(
     monkeypatch.setattr(RegistryClient, "send", looking)
     await _push(directory, registry, f"{prefix}/own")
     header = Response.header
-    # the same registry by another name, and so another origin
+    # the same registry under another name, which is another origin
     monkeypatch.setattr(Response, "header", lambda self, name: header(self, name).replace("127.0.0.1", "localhost"))
     await _push(directory, registry, f"{prefix}/other")
     assert [len(files) for files in written] == [1, 0]

@@ -1,4 +1,4 @@
-"""Other programs that use registries: podman and containerd, each with directories of its own, oras and docker."""
+"""Other programs that use registries: podman and containerd, each with separate directories, oras and docker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Tool:
-    """A program with the options and the environment that keep it apart from the machine's own."""
+    """A program with the options and the environment that separate it from an installation on this machine."""
 
     command: tuple[str, ...]
     directory: Path
@@ -55,7 +55,7 @@ def require_docker_26() -> str:
 
 @contextlib.contextmanager
 def podman(directory: Path, *hosts: str) -> Iterator[Tool]:
-    """Provide podman with storage of its own, which reaches these registries by plain http."""
+    """Provide podman with separate storage; it uses plain http for these registries."""
     services.require_root()
     program = services.require_tool("podman")
     entries = (f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts)

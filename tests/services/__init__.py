@@ -38,7 +38,7 @@ _SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 def missing(what: str, remedy: str) -> NoReturn:
     """End the test because the machine lacks `what`: as skipped, or as failed in CI."""
-    import pytest  # noqa: PLC0415 - the fault proxy does without
+    import pytest  # noqa: PLC0415 - the fault proxy does not need it
 
     reason = f"{what}: {remedy}"
     if IN_CI:

@@ -123,7 +123,7 @@ class Azurite:
         return real(signed)
 
     def revocable_sas(self, policy: str) -> str:
-        """Return a service SAS for the container that depends on a stored access policy, which `revoke` ends."""
+        """Return a service SAS for the container that depends on a stored access policy; `revoke` makes it invalid."""
         self._set_policy(policy, expires_in=3600)
         signed = generate_container_sas(
             account_name=self.account, container_name=self.container, account_key=self.account_key, policy_id=policy

@@ -1,8 +1,9 @@
 """Imitate a cloud's container registry in front of a real docker-registry: token service, data host, signed URLs.
 
-It behaves as Azure Container Registry is documented to. Blobs are answered by a redirect to a data host, which is
-another origin, by a URL that lives `link_seconds`; the data host answers 400 to every `Authorization`, 403 to a dead
-URL. Tokens live `token_seconds`. The user `PULL` may pull below `models/`, except the repository `DENIED`.
+It behaves as the documentation of Azure Container Registry says. A request for a blob is redirected to a data host,
+which is another origin, with a URL that is valid for `link_seconds`. The data host answers 400 to a request with an
+`Authorization`, and 403 to an expired URL. Tokens are valid for `token_seconds`. The user `PULL` may pull below
+`models/`, except from the repository `DENIED`.
 
 with serve(registry, token_seconds=8, link_seconds=3) as cloud:
     url = f"oci://{cloud.host}/models"
@@ -60,7 +61,7 @@ class Cloud:
 
     @contextlib.contextmanager
     def paused(self, at: int) -> Iterator[None]:
-        """Let the data host send no more once it has sent `at` bytes, until the block is left."""
+        """Let the data host stop sending after `at` bytes, until the end of the block."""
         self.paused_at = at
         self.resumed.clear()
         try:
@@ -125,7 +126,7 @@ def serve(
     token_uses: int = 0,
     link_uses: int = 0,
 ) -> Iterator[Cloud]:
-    """Run the registry and its data host until the block is left.
+    """Run the registry and its data host until the end of the block.
 
     With `token_uses`, a token expires after that many requests; with `link_uses`, a signed URL does.
     """
@@ -147,7 +148,7 @@ def serve(
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Prints nothing about clients that have gone."""
+    """A server that prints nothing about disconnected clients."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""An HTTP proxy for one server that applies faults to some of the responses, to the same ones for the same seed.
+"""An HTTP proxy for one server that applies faults to some of the responses; a seed determines which.
 
     async with FaultProxy("http://127.0.0.1:10000", fault("stall", "100000", times=1), share=0.05, seed=7) as proxy:
         ...  # the client talks to proxy.origin

@@ -5,8 +5,8 @@
         ...  # server.url + "/nl-nl/1/pack"
     assert [seen.status for seen in server.seen] == [503, 503, 0, 206]
 
-To each request, the first fault applies that matches the key, has skipped `after` requests, and was used fewer than
-`times` times. Other responses are those of Azure: ranges, ETag, If-Match, HEAD, 404, 403 for a wrong token.
+The first fault that matches the key, has skipped `after` requests, and was used fewer than `times` times applies to a
+request. Other responses are those of Azure: ranges, ETag, If-Match, HEAD, 404, 403 for a wrong token.
 """
 
 from __future__ import annotations

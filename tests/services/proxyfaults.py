@@ -30,7 +30,7 @@ _SOON = timedelta(seconds=2)
 def fault(name: str, value: str = "", **limits: Any) -> ProxyFault:
     """Make a fault by its name; `limits` are further arguments of `Fault`.
 
-    Raises `ValueError`: there is no such fault.
+    Raises `ValueError`: the fault does not exist.
     """
     if name not in CATALOGUE:
         raise ValueError(f"there is no fault {name!r}; there are: {', '.join(CATALOGUE)}")

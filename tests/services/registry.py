@@ -194,7 +194,7 @@ def serve(
     certificates: Certificates | None = None,
     tokens: TokenService | None = None,
 ) -> Iterator[Registry]:
-    """Run docker-registry until the block is left.
+    """Run docker-registry until the end of the block.
 
     With `password`, every request needs `USER` and `PASSWORD`; with `tokens`, a token of that service. With
     `certificates`, it speaks TLS only.

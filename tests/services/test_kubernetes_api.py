@@ -207,7 +207,7 @@ def test_strategic_merge_patch_replaces_other_lists() -> None:
 
 
 def test_secret_of_helm_is_decoded() -> None:
-    """The message is `k8s` and a zero byte, then runtime.Unknown with the Secret as its field `raw`."""
+    """The message consists of `k8s`, a zero byte, and runtime.Unknown with the Secret in its field `raw`."""
 
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
@@ -261,7 +261,7 @@ def test_object_is_created_patched_listed_and_deleted(api: KubernetesApi) -> Non
     assert api.changes() == ["changed Deployment/engine", "created Deployment/engine", "deleted Deployment/engine"]
 
 
-def test_refused_change_leaves_the_object_as_it_was(api: KubernetesApi) -> None:
+def test_refused_change_does_not_change_the_object(api: KubernetesApi) -> None:
     path = "/apis/batch/v1/namespaces/speech/jobs"
     created = _call(api, "POST", path, _JOB)
     assert created["spec"]["selector"]["matchLabels"]

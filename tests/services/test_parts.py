@@ -151,7 +151,7 @@ def test_requests_are_counted(azurite: Azurite) -> None:
 
 
 def test_azurite_supports_tls(azurite_tls: Azurite) -> None:
-    """Its https certificate is trusted by clients that trust the run's authority, and by no others."""
+    """Only clients that trust the authority of this run accept its certificate."""
     azurite_tls.put(_KEY, _DATA)
     url = f"{azurite_tls.container_url}/{_KEY}?{azurite_tls.sas()}"
     trusting = ssl.create_default_context(cafile=azurite_tls.certificate_authority)

@@ -1,4 +1,4 @@
-"""A token service for docker-registry's own token authentication, as its specification describes it.
+"""A token service for docker-registry's own token authentication, according to its specification.
 
 with token_service.serve(directory) as service, registry.serve(directory, tokens=service) as served:
     ...  # the users and repositories are those of `cloud_registry`
@@ -36,7 +36,7 @@ ISSUER, SERVICE = "test-issuer", "test-registry"
 
 @dataclass
 class TokenService:
-    """The running service; its tokens live `seconds`. docker-registry accepts them for another minute."""
+    """The running service; its tokens are valid for `seconds`. docker-registry accepts them for another minute."""
 
     key: rsa.RSAPrivateKey = field(repr=False)
     certificate: x509.Certificate
@@ -47,7 +47,7 @@ class TokenService:
 
     @property
     def registry_configuration(self) -> str:
-        """The part of docker-registry's configuration by which it admits tokens of this service."""
+        """The part of docker-registry's configuration that makes it accept tokens of this service."""
         fields = f'realm: "http://127.0.0.1:{self.port}/token", service: {SERVICE}, issuer: {ISSUER}'
         return f"auth: {{token: {{{fields}, rootcertbundle: {self.certificate_file}}}}}"
 
@@ -87,7 +87,7 @@ def _base64(data: bytes) -> str:
 
 @contextlib.contextmanager
 def serve(directory: Path) -> Iterator[TokenService]:
-    """Run the service until the block is left; its certificate is written into the directory."""
+    """Run the service until the end of the block; its certificate is written into the directory."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
     now = datetime.now(UTC)

@@ -1,1 +1,1 @@
-"""Signed manifests: with minisign in both directions, and whatever is not signed rightly refused."""
+"""Signed manifests: compatibility with minisign in both directions, and rejection of invalid signatures."""

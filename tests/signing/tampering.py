@@ -146,7 +146,7 @@ def _seal_of_another_pack(signed_packs: SignedPacks) -> None:
 
 
 def _hash_as_document(signed_packs: SignedPacks) -> None:
-    """A signature of a hash is a legacy signature of a document that is this hash."""
+    """Replace the manifest by its hash: the signature of the hash is then a legacy signature of that document."""
     document = signed_packs.manifest(DUTCH).read_bytes()
     signed_packs.manifest(DUTCH).write_bytes(hashlib.blake2b(document).digest())
 
@@ -167,7 +167,7 @@ def _digit(document: bytes) -> bytes:
 
 
 def _respelled(line: bytes) -> bytes:
-    """Use another spelling in base64 of the same bytes."""
+    """Use a different base64 encoding of the same bytes."""
     end = line.index(b"=")
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     spelled = alphabet[alphabet.index(line[end - 1]) + 1]
@@ -178,7 +178,7 @@ def _respelled(line: bytes) -> bytes:
 
 _BINDING = binding(DUTCH).encode()
 _SAME_ID = SecretKey(KEY.number, OTHER.seed)
-"""Another key with the id of the trusted one. Ids are random numbers, not derived from keys."""
+"""Another key with the id of the trusted one: ids are random numbers, not derived from keys."""
 
 TAMPERINGS = [
     Tampering("manifest: first byte", _on_manifest(_flip(0)), CHANGED),

@@ -73,7 +73,7 @@ def test_generated_keys_differ(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["old.key", "old.pub"])
 def test_existing_key_file_is_kept(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also a broken link."""
+    """A broken link counts as an existing file."""
     (tmp_path / name).symlink_to("nowhere")
     message = refusal(capsys, ["keygen", "--out", str(tmp_path / "old"), "--no-password"])
     assert f"{name} exists, and keys are never overwritten" in message
@@ -90,7 +90,7 @@ def test_keygen_refuses_directory_and_missing_parent(tmp_path: Path, capsys: pyt
 
 
 def test_missing_password_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with open(os.devnull) as nothing:  # what a pipeline has on standard input
+    with open(os.devnull) as nothing:  # the standard input of a pipeline
         done = subprocess.run(
             [*PROGRAM, "keygen", "--out", tmp_path / "new"], stdin=nothing, capture_output=True, text=True, check=False
         )

@@ -66,7 +66,7 @@ def test_minisign_verifies_our_signatures(signed_packs: SignedPacks, tmp_path: P
 
 
 def test_minisign_makes_same_signature(signed_packs: SignedPacks, tmp_path: Path) -> None:
-    """All bytes except the untrusted comment."""
+    """All bytes are equal, except for the untrusted comment."""
     (tmp_path / "a.key").write_text(unencrypted(KEY))
     (tmp_path / "a.pub").write_text(public_key_text(KEY.public))
     ours = signed_packs.signature(DUTCH).read_bytes().splitlines()
@@ -115,5 +115,5 @@ def test_sign_uses_encrypted_key_of_minisign(
     ("number", "shown"), [(b"\xff\x33\x96\xb2\x6a\xf8\x05\x0d", "D05F86AB29633FF"), (bytes(8), "0")]
 )
 def test_key_id_has_no_leading_zeros(number: bytes, shown: str) -> None:
-    """As minisign prints it."""
+    """This is the form in which minisign prints ids."""
     assert key_id(number) == shown

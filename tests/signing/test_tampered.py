@@ -98,7 +98,7 @@ def test_any_changed_byte_of_manifest_is_refused(at: int, bits: int) -> None:
 
 @given(st.integers(0, len(_SIGNATURE) - 1), st.integers(1, 255))
 def test_any_changed_byte_of_signature_is_refused(at: int, bits: int) -> None:
-    """Except in the untrusted comment, which is not used."""
+    """The exception is the untrusted comment, which is not used."""
     changed = bytearray(_SIGNATURE)
     changed[at] ^= bits
     if _REMARK_START <= at < _REMARK_END and changed[at] != ord("\n"):
@@ -109,7 +109,7 @@ def test_any_changed_byte_of_signature_is_refused(at: int, bits: int) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_arbitrary_bytes_are_no_valid_signature(text: bytes) -> None:
+def test_arbitrary_bytes_are_not_a_valid_signature(text: bytes) -> None:
     with pytest.raises(SignatureError):
         verify(REF, _DOCUMENT, text, [KEY.public])
 

@@ -2,8 +2,8 @@
 
     source = FakeSource({"nl-nl/1/pack": data}, Broken(UnavailableError("down"), at=1000, times=2), Flipped(at=5))
 
-To each range, the first fault applies that matches the key, has skipped `after` ranges, and was used fewer than `times`
-times. The rest of the sink's buffer after each piece is filled with garbage.
+The first fault that matches the key, has skipped `after` ranges, and was used fewer than `times` times applies to a
+range. The rest of the sink's buffer after each piece is filled with garbage.
 """
 
 from __future__ import annotations

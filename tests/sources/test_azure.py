@@ -72,7 +72,7 @@ class RangeResult:
     error: Exception | None = None
 
     def error_text(self) -> str:
-        """Return everything that a program might print of the error."""
+        """Return everything about the error that a program might print."""
         assert self.error
         return f"{self.error} {self.error!r} {''.join(traceback.format_exception(self.error))}"
 
@@ -98,7 +98,7 @@ async def fetched(source: AzureSource, start: int = _START, stop: int = _STOP, k
     sink = Collected()
     try:
         await source.get_range(key, start, stop, sink)
-    except Exception as error:  # noqa: BLE001 # whatever it is, the test judges it
+    except Exception as error:  # noqa: BLE001 # the test checks which error it is
         return RangeResult(bytes(sink.data), error)
     return RangeResult(bytes(sink.data))
 
@@ -177,7 +177,7 @@ async def test_token_refused_by_azurite_is_access_error(container: Azurite, faul
 
 
 async def test_token_without_list_permission_can_still_read(container: Azurite) -> None:
-    """Without the permission to list, `names` raises an `AccessError` that says so, and reading works."""
+    """Without the permission to list, `names` raises an `AccessError` that names it, and reading works."""
     async with opened(container.container_url, read_token=lambda: container.sas("r")) as source:
         with pytest.raises(AccessError, match=r"lacks a permission \(sp=r; r and l are needed\)"):
             await source.names("")
@@ -202,7 +202,7 @@ async def test_missing_container_and_missing_blob_have_different_messages(contai
 
 
 async def test_archived_blob_is_permanent_error(container: Azurite) -> None:
-    """Azurite enforces the archive tier; the blob cannot be read for hours, so that a retry does not help."""
+    """Azurite enforces the archive tier; the blob cannot be read for hours, so a retry does not help."""
     archived = container.fresh_container()
     archived.put(_KEY, _DATA)
     archived.archive(_KEY)
@@ -782,7 +782,7 @@ async def test_token_appears_in_no_error_or_log(caplog: pytest.LogCaptureFixture
         texts += [repr(source), str(source), source.name, repr(SasToken.make(token()))]
     async with opened(f"http://127.0.0.1:{free_port()}/models") as source:
         texts.append((await fetched(source)).error_text())
-    repeated = 2  # by aiohttp itself, once where a connection ends before its response
+    repeated = 2  # aiohttp itself repeats a request once if the connection ends before the response
     assert len(texts) == sum(fault.times for fault in faults) - repeated + 4 + 1
     assert not [text for text in texts if leaks(text)]
     assert not leaks("\n".join(f"{record.name} {record.getMessage()} {record.exc_text}" for record in caplog.records))

@@ -119,7 +119,7 @@ def test_message_names_permissions_and_setting_of_client() -> None:
 def test_token_lifetime_is_judged_by_service_clock(
     client: Client, code: str, fields: dict[str, str], words: str
 ) -> None:
-    """For any code, the dates in the token come first, and a wrong local clock is mentioned."""
+    """For any code, the dates in the token take precedence, and a wrong local clock is mentioned."""
     refused = response(403, x_ms_error_code=code, Date=format_datetime(NOW, usegmt=True))
     text = str(error_for(refused, client, sas(**fields)))
     assert words in text
@@ -191,7 +191,7 @@ DOCUMENTED = {
 
 
 def test_every_documented_code_has_a_meaning() -> None:
-    """No code is missing or left over, and each belongs to its documented status."""
+    """No code is missing or superfluous, and each has its documented status."""
     assert {code: meaning.statuses[-1] for code, meaning in CODES.items()} == {
         code: status for code, (status, _) in DOCUMENTED.items()
     }
@@ -212,7 +212,7 @@ def test_documented_code_has_exit_code_cause_and_remedy(client: Client, code: st
 
 @pytest.mark.parametrize("code", ["BlobArchived", "BlobBeingRehydrated"])
 def test_archived_blob_is_permanent_error_for_publisher(code: str) -> None:
-    """Rehydration takes hours, so that neither a retry nor "run again later" helps."""
+    """Rehydration takes hours, so neither a retry nor another run a little later helps."""
     error = error_for(response(409, x_ms_error_code=code), SITE, sas())
     assert type(error) is ArchivedError
     assert "models/nl-nl/manifest.json is " in str(error)
@@ -229,7 +229,7 @@ def test_archived_blob_is_permanent_error_for_publisher(code: str) -> None:
     ],
 )
 def test_new_token_is_not_suggested_if_it_would_not_help(code: str, words: str, fields: dict[str, str]) -> None:
-    """The account is the cause, whatever the token is, and the source does not wait for a newer token."""
+    """The account is the cause, independent of the token, and the source does not wait for a newer token."""
     error = error_for(response(403, x_ms_error_code=code), SITE, sas(**fields))
     assert isinstance(error, AccessError)
     assert not error.new_token_helps
@@ -291,7 +291,7 @@ def test_retry_after_is_seconds_or_date(text: str, date: str, expected: float | 
 
 @pytest.mark.parametrize(("status", "expected"), [(408, False), (429, True), (500, False), (502, False), (503, True)])
 def test_only_429_and_503_count_as_overload(status: int, expected: bool) -> None:  # noqa: FBT001 - a test's table
-    """These two show that the service is running and busy; the others do not."""
+    """Only these two show that the service is running but busy."""
     assert unavailable(response(status), "host").overloaded is expected
 
 

@@ -216,7 +216,7 @@ async def test_body_of_known_length_needs_no_read_at_its_end(ending: bytes, conn
 
 
 async def test_unread_response_closes_its_connection() -> None:
-    """The rest of the body would be taken for the next response."""
+    """Otherwise the rest of the body would be parsed as the next response."""
     async with FaultyServer({_KEY: _DATA, "big": _BIG}) as server, opened(server.url) as client:
         (await client.get(f"{server.url}/big")).release()
         assert await got(client, server.url) == _DATA
@@ -245,7 +245,7 @@ async def test_connection_closed_during_request_is_replaced(fault: Fault) -> Non
 
 
 async def test_request_without_response_is_repeated_once() -> None:
-    """Aiohttp repeats a GET once, silently, where the connection ends before the response; then it is an error."""
+    """If the connection ends before the response, aiohttp silently repeats a GET once; a second failure is an error."""
     async with FaultyServer({_KEY: _DATA}, [Cut(times=2)]) as server, opened(server.url) as client:
         with pytest.raises(UnavailableError, match="closed the connection before the end"):
             await got(client, server.url)
@@ -329,7 +329,7 @@ async def test_slow_sink_receives_all_bytes(
 
 
 def unread_bytes() -> int:
-    """Return how many bytes this process's TCP sockets hold unread in the kernel."""
+    """Return the number of unread bytes in the kernel's buffers of this process's TCP sockets."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     own = {_target(number) for number in os.listdir("/proc/self/fd")}
     return sum(int(row[4].split(":")[1], 16) for row in rows if row[3] == _ESTABLISHED and f"socket:[{row[9]}]" in own)
@@ -430,7 +430,7 @@ async def test_large_pack_is_installed_over_tls(
         done = await asyncio.to_thread(site.run, "--json")
         assert (done.code, done.json["activated"]) == (0, True), done.err
         assert done.json["bytes_fetched"] > 64 * MIB
-        assert server.connections <= 17  # at most 16 at a time, which are reused
+        assert server.connections <= 17  # at most 16 concurrent connections, which are reused
     assert packs.differences(site, COMMON, DUTCH) == []
 
 
@@ -508,7 +508,7 @@ async def test_server_in_no_proxy_is_reached_directly(
 async def test_response_of_proxy_to_connect_is_not_taken_for_server_response(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that a proxy sends after its response, before TLS, are not taken for the server's response."""
+    """Bytes that a proxy sends after its response, before TLS, are not parsed as the server's response."""
     forged = CONNECTED + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
     async with (
         FaultyServer({_KEY: _DATA}, tls=certificates.server_context()) as server,
@@ -586,7 +586,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> Iterator[None]
 
 @contextmanager
 def silent(address: str, port: int) -> Iterator[None]:
-    """Occupy an address so that it answers no connection attempt, as behind a firewall: its queue is full."""
+    """Fill the queue of an address, so that it answers no connection attempt, as behind a firewall."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind((address, port))
         full.listen(0)
@@ -664,7 +664,7 @@ async def _tell_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 async def test_cancelled_request_leaves_no_connection(
     way: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At whichever turn of the event loop a request is cancelled, its connection is closed or kept for reuse."""
+    """A request may be cancelled at any iteration of the event loop; its connection is closed or kept for reuse."""
     async with serving(way, certificates, monkeypatch) as (_, url):
         before, turns = _sockets(), 0
         for turns in itertools.count():

@@ -56,7 +56,7 @@ OBJECTS = {
     "odd/a b+c%20d#e?f&g=h 語/x": b"odd",
 }
 _IN_REGISTRIES = {key: data for key, data in OBJECTS.items() if not key.startswith("odd/")}
-"""The objects that a registry can have: a version is a tag there, which consists of a few plain characters."""
+"""The objects that a registry can have: a version is a tag, which allows few characters."""
 
 _PREFIX = "realtime/"
 _PARTS = {"bundle": 0, "bundle in parts": 3 * _MIB + 5}
@@ -71,7 +71,7 @@ class _NoRetries(NullRetryObserver):
 
 
 def _mirrored() -> MeteredSource:
-    """Return a source whose first mirror breaks off, and whose second one lacks an object."""
+    """Return a source whose first mirror breaks connections, and whose second one has only one object."""
     broken = FakeSource(OBJECTS, Broken(UnavailableError("broken off"), at=123_456, times=FOREVER))
     incomplete = FakeSource({_PACK: OBJECTS[_PACK]})
     return MeteredSource(MirroredSource(FakeSource(OBJECTS), [broken, incomplete], NullObserver(), is_signed=True), {})

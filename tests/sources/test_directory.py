@@ -41,7 +41,7 @@ async def test_missing_object_in_directory_is_not_found(tmp_path: Path) -> None:
 
 
 def test_install_from_missing_directory_names_the_directory(packs: Packs, tmp_path: Path) -> None:
-    """It does not suggest that the version is wrong."""
+    """The message does not suggest that the version is wrong."""
     site = Site(tmp_path / "models", {**packs.environment, "MODELS_URL": (tmp_path / "nosuch").as_uri()})
     done = site.run()
     assert done.code == 20

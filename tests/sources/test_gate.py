@@ -42,7 +42,7 @@ def gate(clock: FakeClock) -> Gate:
 
 
 async def entered(gate: Gate, count: int) -> int:
-    """Let this many requests try to enter; return the number of those that did."""
+    """Let this many requests try to enter; return the number of admitted ones."""
     tasks = [asyncio.create_task(gate.enter()) for _ in range(count)]
     await asyncio.sleep(0.0)
     inside = sum(task.done() for task in tasks)
@@ -68,7 +68,7 @@ async def test_each_success_admits_one_more_until_first_refusal(gate: Gate) -> N
 
 
 async def test_refusal_halves_running_requests(gate: Gate, clock: FakeClock) -> None:
-    """With others in progress, the service does answer: the gate stays open for half as many."""
+    """If other requests are running, the service is available, so the gate stays open for half as many."""
     await succeed(gate, 15)
     assert await entered(gate, 64) == 17
     gate.refused(20.0, 300.0)
@@ -83,7 +83,7 @@ async def test_refusal_halves_running_requests(gate: Gate, clock: FakeClock) -> 
 
 
 async def test_gate_closes_when_only_request_is_refused(gate: Gate, clock: FakeClock) -> None:
-    """It opens after Retry-After and the jitter, for one request; a success does not admit the others at once."""
+    """The gate opens for one request after Retry-After and the jitter; a success does not admit all others at once."""
     await gate.enter()
     gate.refused(20.0, 300.0)
     gate.leave()
@@ -119,7 +119,7 @@ async def test_pauses_grow_without_retry_after_and_shrink_after_successes(gate: 
 
 
 async def test_only_first_pause_of_run_is_spread_widely(gate: Gate, clock: FakeClock) -> None:
-    """It often comes to all sites in the same second; successes in between do not make a later one the first again."""
+    """The first one often affects all sites in the same second. Successes do not make a later pause the first again."""
     waits = []
     for _ in range(3):
         await gate.enter()
@@ -133,7 +133,7 @@ async def test_only_first_pause_of_run_is_spread_widely(gate: Gate, clock: FakeC
 
 @pytest.mark.parametrize("style", [(0.0, 4.0), (10.0, 20.0), (30.0, 60.0)], ids=["none", "10-s", "30-s"])
 def test_refused_run_sends_one_request_at_a_time(style: tuple[float, float]) -> None:
-    """Sixteen connections send one probe after each pause, until the source answers."""
+    """Sixteen connections together send one probe after each pause, until the source answers."""
     retry_after, longest_pause = style
 
     async def refused_connections() -> Sequence[float]:

@@ -1,4 +1,4 @@
-"""The order in which a mirrored source asks its mirrors and its origin, and when it gives a mirror up."""
+"""The order in which a mirrored source uses its mirrors and its origin, and the conditions for giving a mirror up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OBJECTS = {_KEY: _DATA, _MANIFEST: b"{}", _SIGNATURE: b"signature"}
 
 
 class NamedFake(FakeSource):
-    """A fake with a name of its own."""
+    """A fake source with a given name."""
 
     def __init__(self, name: str, *faults: SourceFault) -> None:
         super().__init__(_OBJECTS, *faults)
@@ -42,7 +42,7 @@ class NamedFake(FakeSource):
 
 
 class Mirrored:
-    """A source with mirrors, everything to observe it, and the events in short form."""
+    """A source with mirrors, the objects that observe it, and the events in short form."""
 
     def __init__(self, *mirrors: NamedFake, is_signed: bool = False, policy: RetryPolicy | None = None) -> None:
         self.origin, self.mirrors, self.observer = NamedFake("origin"), mirrors, Recorder()
@@ -56,7 +56,7 @@ class Mirrored:
 
     @property
     def asked(self) -> list[list[tuple[int, int]]]:
-        """The ranges that each mirror and the origin were asked for."""
+        """The ranges that were requested from each mirror and from the origin."""
         return [source.ranges() for source in (*self.mirrors, self.origin)]
 
     @property
@@ -82,7 +82,7 @@ async def test_first_mirror_serves_all_ranges() -> None:
     ids=repr,
 )
 async def test_range_continues_at_next_source_where_mirror_broke_off(error: ModelsInitError) -> None:
-    """No byte is requested twice, and the mirror, which has not sent a complete range, is not asked again."""
+    """No byte is requested twice; the mirror, which has not sent a complete range, gets no further request."""
     mirrored = Mirrored(NamedFake("one", Broken(error, at=300_000)))
     assert await mirrored.fetched() == _DATA
     assert mirrored.asked == [[(0, _SIZE)], [(300_000, _SIZE)]]
@@ -130,7 +130,7 @@ async def test_error_after_last_byte_of_mirror_requests_nothing_more() -> None:
 
 
 async def test_proven_mirror_is_asked_again_after_single_failure() -> None:
-    """A range that breaks off once continues at the same mirror from there; after three in a row at the next source."""
+    """After one failure, a range continues at the same mirror; after three in a row, at the next source."""
     mirrored = Mirrored(NamedFake("one", Broken(UnavailableError("reset"), at=100_000, after=1)))
     assert await mirrored.fetched(0, 10) == _DATA[:10]
     assert await mirrored.fetched() == _DATA
@@ -200,7 +200,7 @@ async def test_running_ranges_of_dropped_mirror_continue_at_origin() -> None:
 
 
 async def test_wrong_bytes_are_requested_past_caches_then_from_next_sources() -> None:
-    """The order is: the mirror once more past its caches, the next mirror likewise, the origin, the origin again."""
+    """The order is: the mirror again past its caches, the next mirror in the same way, the origin, the origin again."""
     one, two = (NamedFake(name, Flipped(at=50, times=FOREVER)) for name in ("one", "two"))
     mirrored = Mirrored(one, two)
     answers = [await mirrored.fetched(0, 100)]
@@ -257,7 +257,7 @@ async def test_signed_documents_are_read_from_first_mirror_that_has_them() -> No
 
 
 async def test_rejected_document_is_read_from_next_source() -> None:
-    """Each mirror whose document is reported is given up; a report about the origin's changes nothing."""
+    """A mirror whose document is reported as wrong is given up; such a report about the origin changes nothing."""
     mirrored = Mirrored(NamedFake("one"), NamedFake("two"), is_signed=True)
     for expected in (True, True, False):
         await mirrored.source.read(_MANIFEST, 100)
@@ -266,7 +266,7 @@ async def test_rejected_document_is_read_from_next_source() -> None:
 
 
 async def test_failing_mirror_is_reported_with_its_own_setting() -> None:
-    """A remedy that names MODELS_URL is about the mirror."""
+    """A remedy that would name MODELS_URL names the mirror's setting instead."""
     error = UnavailableError("the host name m.example cannot be resolved; check MODELS_URL, DNS and the proxy")
     mirrored = Mirrored(NamedFake("one", Broken(error)))
     await mirrored.fetched()

@@ -43,7 +43,7 @@ EXEMPT = [  # NO_PROXY, and a server that is reached directly
     ("::1", "http://[::1]:8080"),
 ]
 
-EXEMPT_HERE = [  # the same, in forms that curl 7.88 asks the proxy for
+EXEMPT_HERE = [  # the same, in forms for which curl 7.88 uses the proxy
     ("0.0.0.0/0", "http://10.1.2.3"),
     ("[::1]", "http://[::1]:8080"),
     ("fd00::/8", "http://[fd00::1]"),
@@ -213,7 +213,7 @@ def test_value_that_is_not_an_http_proxy_is_rejected(variable: str, value: str, 
 
 @dataclass
 class Servers:
-    """A proxy that refuses to connect, and a server that stands for all others, to find out which one curl asks."""
+    """A proxy that refuses to connect, and a server in place of all others; they record which one curl contacts."""
 
     proxy: HTTPServer
     direct: HTTPServer
@@ -261,13 +261,13 @@ def servers() -> Iterator[Servers]:
     ],
 )
 def test_no_proxy_rules_agree_with_curl(servers: Servers, no_proxy: str, url: str, way: str) -> None:
-    """The forms known to curl mean the same; those of `EXEMPT_HERE` are deliberately accepted only here."""
+    """The forms known to curl mean the same; those of `EXEMPT_HERE` are an intentional extension."""
     proxy = f"http://127.0.0.1:{servers.proxy.server_port}"
     assert servers.curl(url, {"http_proxy": proxy, "no_proxy": no_proxy}) == way
 
 
 def test_all_proxy_rules_agree_with_curl(servers: Servers) -> None:
-    """ALL_PROXY is for schemes without their own variable; an empty one is unset for curl, no proxy for Python."""
+    """ALL_PROXY is for schemes without their own variable. curl ignores an empty one; Python then uses no proxy."""
     proxy = f"http://127.0.0.1:{servers.proxy.server_port}"
     assert servers.curl("http://x", {"ALL_PROXY": proxy}) == "proxy"
     assert servers.curl("http://x", {"ALL_PROXY": "http://127.0.0.1:1", "http_proxy": proxy}) == "proxy"

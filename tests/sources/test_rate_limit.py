@@ -39,7 +39,7 @@ async def test_rate_limit_is_kept(clock: FakeClock, ranges: int, piece: int) -> 
 
 
 async def test_overlong_sleep_is_compensated(clock: FakeClock) -> None:
-    """The rate is reached on a machine so busy that each sleep takes half as long again."""
+    """The rate is reached even if each sleep takes 1.5 times as long as requested, as on a busy machine."""
     late = FakeSource({"pack": _DATA}, piece=20_000)
 
     began = clock.now
@@ -49,7 +49,7 @@ async def test_overlong_sleep_is_compensated(clock: FakeClock) -> None:
 
 
 async def test_unused_rate_does_not_accumulate(clock: FakeClock) -> None:
-    """After an idle hour, further bytes are still limited to the rate; documents count."""
+    """After an idle hour, further bytes are still limited to the rate; bytes of documents count as well."""
     source = RateLimitedSource(FakeSource({"pack": _DATA}), _RATE, clock.sleep, clock)
     clock.now += 3600.0
     began = clock.now

@@ -52,7 +52,7 @@ async def test_redirect_on_same_server_keeps_token(status: int) -> None:
 
 @pytest.mark.parametrize("query", ["", "?a=b", f"?{token()}", f"?x=1&sig={CANARY}"])
 async def test_redirect_to_other_host_carries_no_credentials(query: str) -> None:
-    """Another port is another server: it gets neither query nor credentials, even if the redirect repeats them."""
+    """Another port is another origin: it gets neither query nor credentials, even if the redirect repeats them."""
     async with FaultyServer({_KEY: _DATA}) as server, FaultyServer({_KEY: _DATA}) as other:
         server.script(redirect(f"{other.url}/{_KEY}{query}", times=1))
         assert await asked(server) == _DATA[:10]

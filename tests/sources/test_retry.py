@@ -109,7 +109,7 @@ async def test_time_limit_is_counted_from_last_byte(clock: RetryLog) -> None:
     source = patient(clock, inner, attempts=FOREVER, seconds=100.0)
 
     def stall(_piece: bytes) -> None:
-        clock.now += 90.0  # every piece takes so long
+        clock.now += 90.0  # every piece takes 90 s
 
     began = clock.now
     await source.get_range(_KEY, 0, 600_000, Collected(stall))
@@ -153,7 +153,7 @@ async def test_few_bytes_do_not_reset_time_limit(clock: RetryLog) -> None:
 
 
 async def test_source_that_never_answered_has_shorter_time_limit(clock: RetryLog) -> None:
-    """A wrong address is likelier than an outage: one minute, instead of five after a first response."""
+    """A wrong address is more likely than an outage: the limit is one minute, but five after a first response."""
 
     async def given_up_after(source: RetryingSource) -> float:
         began = clock.now
@@ -187,7 +187,7 @@ async def test_waits_grow_exponentially_with_full_jitter(clock: RetryLog) -> Non
 
 
 async def test_jitter_is_added_to_retry_after(clock: RetryLog) -> None:
-    """No wait is shorter than the service's Retry-After, even above the longest wait of the policy, or the same."""
+    """The waits are longer than the service's Retry-After, even if it exceeds the longest wait of the policy."""
     for overloaded in (False, True):
         clock.waits.clear()
         busy = UnavailableError("busy", retry_after=45.0, overloaded=overloaded)
@@ -208,7 +208,7 @@ async def test_jitter_ends_before_the_request_is_given_up(clock: RetryLog) -> No
 
 
 async def test_retry_after_beyond_time_limit_ends_retries(clock: RetryLog) -> None:
-    """There is no wait that would end after the time limit."""
+    """The program does not begin a wait that would end after the time limit."""
     busy = UnavailableError("busy", retry_after=301.0)
     inner = FakeSource({_KEY: _DATA}, broken(error=busy, times=FOREVER))
     with pytest.raises(UnavailableError) as given_up:
@@ -288,7 +288,7 @@ async def test_recovery_is_reported_once_at_first_success_or_byte(clock: RetryLo
 
 
 async def test_calls_share_an_outage_and_report_its_end_once(clock: RetryLog) -> None:
-    """For requests that no source sends, such as those of an upload."""
+    """This is for requests that are not sent by a source, such as those of an upload."""
     retrier = Retrier(RetryPolicy(sleep=clock.sleep, clock=clock), clock)
     answers = [_DOWN, _DOWN, None]
 
@@ -317,7 +317,7 @@ async def test_wait_can_be_cancelled() -> None:
 
 
 async def test_name_and_close_are_delegated(clock: RetryLog) -> None:
-    """It has the inner source's name, and closing it closes the inner source."""
+    """A retrying source has the name of its inner source, and closes it."""
     inner = FakeSource({}, SourceFault())
     source = patient(clock, inner)
     assert source.name == inner.name

@@ -119,7 +119,7 @@ def test_usable_token_has_no_flaw(good: str) -> None:
     ],
 )
 def test_unusable_token_is_described(bad: str, words: str) -> None:
-    """Flaws that do not depend on the time are described without the token's secret."""
+    """Flaws that do not depend on the time are described without the token's signature."""
     flaw = SasToken.make(bad).flaw()
     assert words in flaw
     assert not leaks(flaw)

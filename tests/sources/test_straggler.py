@@ -1,4 +1,4 @@
-"""A range that is far slower than the others is aborted to be requested again; no other range is."""
+"""A range that is far slower than the others is aborted, so that it is requested again; no other range is aborted."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
     try:
         await source.get_range("pack", start, stop, sink)
     except UnavailableError as error:
-        assert "it is requested again on another connection" in str(error)  # noqa: PT017 - of several outcomes
+        assert "it is requested again on another connection" in str(error)  # noqa: PT017 - an error is one of several outcomes
     return bytes(sink.data)
 
 
@@ -69,7 +69,7 @@ async def fetch(source: StragglerSource, start: int = 0, stop: int = len(_DATA))
     ("usual", "seconds"), [(40.0 * _MB, 0.5), (20.0 * _MB, 0.8), (5.0 * _MB, 2.0)], ids=["fast", "usual", "slow"]
 )
 async def test_straggling_range_is_aborted(usual: float, seconds: float, clock: FakeClock) -> None:
-    """At a tenth of the others' rate; bytes received until then were passed on.
+    """At a tenth of the others' rate, a range is aborted; the bytes received until then were passed on.
 
     It is aborted after twice the time that the others take, but not before half a second and not after two.
     """

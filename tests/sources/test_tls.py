@@ -80,7 +80,7 @@ def old(tmp_path: Path) -> Certificates:
 
 
 def test_authority_without_key_identifier_is_accepted(old: Certificates) -> None:
-    """Many corporate authorities have none; Python 3.13 and newer would refuse the chain by default."""
+    """Many corporate authorities have none; by default, Python 3.13 and newer would refuse the chain."""
     text = openssl("x509", "-in", old.certificate, "-noout", "-text").decode()
     assert "Key Identifier" not in text
     client = client_context(str(old.authority))
@@ -166,7 +166,7 @@ def test_ca_file_is_read_in_each_common_format(form: str, certificates: Certific
 
 
 def test_distrusted_certificate_is_not_trusted(certificates: Certificates, tmp_path: Path) -> None:
-    """OpenSSL's own format can state that a certificate is not for servers, which is respected."""
+    """OpenSSL's own format can state that a certificate is not trusted for servers."""
     path = tmp_path / "ca.pem"
     path.write_bytes(openssl("x509", "-in", certificates.authority, "-trustout", "-addreject", "serverAuth"))
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -292,7 +292,7 @@ def test_ca_file_without_read_permission_is_reported(certificates: Certificates,
 
 
 def test_importing_aiohttp_loads_no_certificates_and_keeps_the_environment() -> None:
-    """Its default context then trusts nothing; this program passes its own to every connection."""
+    """Its default context then trusts no certificate; this program passes its own context to every connection."""
     script = """
 import os, ssl
 os.environ["SSL_CERT_FILE"] = "/kept"

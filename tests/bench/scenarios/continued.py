@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from tests.bench.servers import Nginx
     from tests.services.azurite import Azurite
 
-_SAVED = 1.5  # seconds after which aria2 has written down what it has
+_SAVED = 1.5  # seconds after which aria2 has saved its progress
 
 
 def resume(bench: Bench, row: Row) -> None:
-    """Resume after SIGKILL at nine tenths of the archive, on a disk, with sync."""
+    """Resume after SIGKILL at 90 % of the archive, on a disk, with sync."""
     dataset = large(bench)
     files = dataset.stocked(bench.work, foreign=False)
     again = peers.RESUMING[ARIA2]
@@ -50,7 +50,7 @@ def resume(bench: Bench, row: Row) -> None:
 
 
 def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
-    """Kill the command and everything it started at nine tenths of the archive."""
+    """Kill the command and everything it started at 90 % of the archive."""
     enough = case.files.archive().stat().st_size * 9 // 10
     with relay(server.port, "--only", str(enough)) as near_end:
         origin = f"http://127.0.0.1:{near_end.port}"
@@ -60,7 +60,7 @@ def _killed(command: peers.PeerCommand, case: Transfer, server: Nginx) -> None:
 
 
 def _kill_at_limit(command: peers.PeerCommand, directory: Path, near_end: NearEnd) -> None:
-    """Run a command until the proxy has sent all that it may send, then kill it and everything that it started."""
+    """Run a command until the proxy has sent the allowed bytes, then kill it and everything that it started."""
     with subprocess.Popen(
         command.arguments,
         cwd=command.cwd or directory,

@@ -97,7 +97,7 @@ def _first_in_chunks(bench: Bench, row: Row) -> None:
 
 
 def _limits(bench: Bench, row: Row, contest: Contest) -> None:
-    """Measure the limit: the necessary work on all cores, without and with sending and receiving on these cores."""
+    """Measure the limit: the necessary work on all cores, without and with the transfer on the same cores."""
     name, server = contest.name, contest.server
     assert isinstance(server, servers.Nginx)
     for number in range(bench.pairs):

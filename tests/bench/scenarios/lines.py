@@ -1,4 +1,4 @@
-"""First installs on lines: their rates, their round trips, and one slow connection."""
+"""First installs over simulated network lines, with different rates and round trips, and one slow connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkLine:
-    """A line: payload in bytes per second, round trip in seconds, and the rates of connections."""
+    """A network line: payload in bytes per second, round trip in seconds, and the rates of connections."""
 
     rate: float
     round_trip: float

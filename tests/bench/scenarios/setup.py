@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 
 FEW = 2
-"""Rounds of a peer that takes long and of whom no goal speaks."""
+"""Rounds for a slow peer that no goal refers to."""
 
 SHELL = 16 * MIB
-"""Bytes of the packs of which only the number matters."""
+"""Size in bytes of packs of which only the number matters."""
 
 
 def small(bench: Bench) -> Dataset:
@@ -86,7 +86,7 @@ def published(bench: Bench, packs: Mapping[str, DatasetFiles]) -> Iterator[Nginx
 @contextmanager
 def blob_service(bench: Bench, row: Row, *, tls: bool) -> Iterator[Azurite | None]:
     """Run Azurite; yield None, and note the remedy, if the machine lacks what it needs."""
-    from tests.services import azurite as part  # noqa: PLC0415 - the SDK is needed by these rows alone
+    from tests.services import azurite as part  # noqa: PLC0415 - only these rows need the SDK
 
     if lacking := tools.absent(["node", "npm"]):
         row.skipped["Azurite"] = tools.remedy(lacking)

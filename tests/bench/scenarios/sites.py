@@ -1,4 +1,4 @@
-"""Installs of whole releases, which are as large as those of sites."""
+"""Installs of releases as large as those of sites."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROOM = 2.0
 
 
 def sites(bench: Bench, row: Row) -> None:
-    """Install 13 and 30 GiB (two languages, common, whisper) on a disk, verify them, and write as many bytes."""
+    """Install 13 and 30 GiB (two languages, common, whisper) on a disk, verify them, and write equally many bytes."""
     for size in (13 * GIB, 30 * GIB):
         name = f"{size // GIB} GiB"
         scaled = size if bench.full else size // 512

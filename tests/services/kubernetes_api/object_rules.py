@@ -116,7 +116,7 @@ def _ingress(ingress: Object) -> Iterator[str]:
 
 
 def _route(route: Object) -> Iterator[str]:
-    """Check what the CRD of the Gateway API demands (`HTTPRouteRule`), for which kubernetes-validate has no schema."""
+    """Check the rules of the Gateway API's CRD (`HTTPRouteRule`), for which kubernetes-validate has no schema."""
     for rule in route["spec"]["rules"]:
         paths = [match["path"] for match in rule.get("matches", []) if "path" in match]
         for path in paths:

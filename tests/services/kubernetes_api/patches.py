@@ -87,7 +87,7 @@ def _merge_list(old: list[Tree], patch: list[Tree], key: str, path: tuple[str, .
 
 
 def _order(elements: list[Any], order: list[Any], key: str | None) -> None:
-    """Sort as the patch says; elements that it does not name stay behind those that it names."""
+    """Sort in the order of the patch; elements that it does not name come last."""
 
     def identity(element: Any) -> Any:
         return element[key] if key else element

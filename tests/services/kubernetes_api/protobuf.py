@@ -1,4 +1,4 @@
-"""Decode the Secrets of helm, which its client sends as protobuf while it sends everything else as JSON."""
+"""Decode the Secrets of helm, which its client sends as protobuf; it sends everything else as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAGIC = b"k8s\0"
-_RAW = 2  # of runtime.Unknown, which envelops each object
+_RAW = 2  # of runtime.Unknown, which wraps each object
 _METADATA, _DATA, _TYPE = 1, 2, 3  # of core/v1 Secret
 _NAME, _LABELS, _ANNOTATIONS = 1, 11, 12  # of meta/v1 ObjectMeta
 

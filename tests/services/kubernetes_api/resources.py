@@ -54,7 +54,7 @@ class ApiPath:
         return Key(self.group, self.resource, self.namespace, name)
 
     def holds(self, key: Key) -> bool:
-        """Tell if an object belongs to the collection."""
+        """Return True if an object belongs to the collection."""
         return (key.group, key.resource, key.namespace) == (self.group, self.resource, self.namespace)
 
 
@@ -68,7 +68,7 @@ def parse_path(path: str) -> ApiPath:
 
 
 def discovery(path: str) -> dict[str, Any] | None:
-    """Return the document at one of the paths by which a client learns which kinds there are; None for other paths."""
+    """Return the discovery document of a path; None for a path that has none."""
     documents: dict[str, dict[str, Any]] = {
         "/version": _version(),
         "/api": {"kind": "APIVersions", "versions": ["v1"]},

@@ -205,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     def _watch(self, call: _Call) -> None:
-        """Report the objects that there are, then keep the connection until the client closes it."""
+        """Report the existing objects, then keep the connection open until the client closes it."""
         if call.option("sendInitialEvents"):
             raise Refused(422, "Invalid", "sendInitialEvents is forbidden: the feature WatchList is disabled")
         self.send_response(200)

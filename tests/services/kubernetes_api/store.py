@@ -1,4 +1,4 @@
-"""The objects of the fake API server, and the decisions about them: what may be created, changed, removed."""
+"""The objects of the fake API server, and the rules for creating, changing and removing them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 
 class Key(NamedTuple):
-    """The place of an object; `group` is such as `apps/v1`."""
+    """The place of an object; an example of `group` is `apps/v1`."""
 
     group: str
     resource: str
@@ -93,7 +93,7 @@ class Store:
 
 
 def without_server_fields(thing: Object) -> Object:
-    """Return an object as its author wrote it: without what the server and controllers add, and helm's annotations."""
+    """Return an object as its author wrote it, without fields of the server and controllers or helm's annotations."""
     stripped = copy.deepcopy(thing)
     stripped.pop("status", None)
     metadata = stripped["metadata"]
