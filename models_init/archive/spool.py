@@ -93,7 +93,7 @@ class Spool:
         return temp_path(self.root, "part")
 
     def write(self, draft: Path, at: int, data: memoryview) -> None:
-        """Write bytes of a part at offset `at` of the part. Blocks: for worker threads."""
+        """Write bytes of a part at offset `at` of the part. Blocks; call it in a worker thread."""
         with volume_errors(self.root):
             descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
@@ -104,7 +104,7 @@ class Spool:
                 os.close(descriptor)
 
     def publish(self, draft: Path, part: Part) -> None:
-        """Rename a complete part to its final name. Blocks: for worker threads."""
+        """Rename a complete part to its final name. Blocks; call it in a worker thread."""
         with volume_errors(self.root):
             self._pages.passed(str(draft), 0, part.size)
             os.rename(draft, self.path(part))

@@ -62,7 +62,7 @@ class ArchiveInstall:
     published: Resolved
 
     def staged(self) -> SpoolUsage:
-        """Return the usage by data that earlier runs left. Blocks: for worker threads."""
+        """Return the usage by data that earlier runs left. Blocks; call it in a worker thread."""
         spool = self._spool(self._installed_layers())
         needed = sum(part.size for part in spool.parts())
         missing = sum(part.size for part in spool.missing())
@@ -145,7 +145,7 @@ class ArchiveInstall:
         return [layer.size for layer in content.image.layers] if content.image else [content.archive.size]
 
     def _installed_layers(self) -> dict[int, InstalledLayer]:
-        """Return the layers that need not be fetched, by number. Blocks: for worker threads."""
+        """Return the layers that need not be fetched, by number. Blocks; call it in a worker thread."""
         content = self.published.manifest
         return find_layers(self.volume, content.pack, content.image) if content.image else {}
 

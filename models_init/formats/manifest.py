@@ -132,8 +132,8 @@ class OpaqueArchive:
     digest of the published manifest in `derived_from`. There, a chunk's offset is that in the concatenation of all
     files in order.
 
-    `image` describes the layers if the archive is an ordinary container image: each layer has a digest, and that of the
-    archive is the digest of the image's manifest.
+    `image` describes the layers if the archive is an ordinary container image: each layer has a digest, and the
+    digest of the archive is that of the image's manifest.
     """
 
     size: Size | None = None

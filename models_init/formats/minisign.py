@@ -1,8 +1,9 @@
 """Parse minisign public keys and signatures, and verify the signature of a manifest.
 
 A signature is valid for one document: the manifest of the pack and version named in its trusted comment. The format is
-that of https://jedisct1.github.io/minisign/: four lines, of which the last signs the third. The first line is not
-signed, so it is neither shown nor used.
+that of https://jedisct1.github.io/minisign/: four lines. The second has the
+signature of the document, the last that of this signature and the trusted comment in the third line. The first line is
+not signed, so it is neither shown nor used.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class LayerEntry:
     """An entry of a layer, by its path in the image, without a leading slash.
 
     A file without `hidden_by` is in the installed pack. `hidden_by` is the `diff_id` of the upper layer that removes or
-    replaces it, or another text if the file is not part of the pack. `target` is that of a symbolic link.
+    replaces it, or another text if the file is not part of the pack. `target` is the target of a symbolic link.
     """
 
     name: _Text

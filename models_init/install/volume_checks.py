@@ -31,7 +31,10 @@ CHECKS = ("volume", "links", "modes", "lock")
 
 
 def inspect(volume: Volume, found: CheckReport) -> None:
-    """Test the operations of an install on a volume, without touching existing files. Blocks: for worker threads."""
+    """Test the operations of an install on a volume, without touching existing files.
+
+    Blocks; call it in a worker thread.
+    """
     with found.guarding("volume"), volume_errors(volume.root), _temporary_directory(volume) as directory:
         volume.check_parts()
         capabilities.change(directory)
@@ -47,8 +50,9 @@ def inspect(volume: Volume, found: CheckReport) -> None:
 def check_names(volume: Volume, manifest: Manifest) -> None:
     """Raise `NotWritableError` if two names of the pack are the same on the volume, or it lists one differently.
 
-    The volume is tested only if it is writable and the pack has a name that could be affected. Blocks: for worker
-    threads.
+    The volume is tested only if it is writable and the pack has a name that could be affected.
+
+    Blocks; call it in a worker thread.
     """
     paths = [*manifest.all_directories(), *(file.path for file in manifest.files)]
     affected = next(changing_names([manifest.version, *paths]), None)

@@ -1,5 +1,5 @@
 """Sources of manifests and archives: one module for each kind, with a common interface in `source`.
 
-This package may import `core`, `formats` and `fs`. It does not write to a volume. No kind of source
+This package may import `core`, `runtime` and `formats`. It does not write to a volume. No kind of source
 imports another.
 """

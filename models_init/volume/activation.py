@@ -141,8 +141,9 @@ class Switch:
         return f"installed releases: {names}" if names else "nothing is installed"
 
     def _trail(self) -> list[str]:
-        """Return the ids in order of installation or activation, oldest first; a reactivated release moves to the end.
+        """Return the ids in order of installation or activation, oldest first.
 
+        A release that is activated again becomes the newest, and those that followed its earlier entry are left out.
         Releases without a history entry, after a crash, count as older than the rest; only the current one counts as
         newest. Releases that were only staged are left out.
         """

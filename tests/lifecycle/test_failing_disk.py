@@ -1,4 +1,4 @@
-"""Let the disk fail at each change that the program makes: it ends with 40 to 43, and the next run converges."""
+"""Let the disk fail at each change that the program makes: it ends with 0 or 40 to 49, and the next run converges."""
 
 from __future__ import annotations
 

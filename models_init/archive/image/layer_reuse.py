@@ -54,7 +54,7 @@ class InstalledLayer(NamedTuple):
 
 
 def find_layers(volume: Volume, ref_name: str, image: OrdinaryImage) -> dict[int, InstalledLayer]:
-    """Return the layers of `image` that installed packs contain, by number. Blocks: for worker threads."""
+    """Return the layers of `image` that installed packs contain, by number. Blocks; call it in a worker thread."""
     found: dict[int, InstalledLayer] = {}
     for tree in volume.seed_trees({ref_name}):
         content: Manifest | None = None

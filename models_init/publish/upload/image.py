@@ -66,7 +66,7 @@ def check_names(ref: PackRef, prefix: str) -> None:
 
 
 def make_image(directory: VersionDirectory) -> PackImage:
-    """Read a version directory; the archive is read once, to compute both digests. Blocks: for worker threads.
+    """Read a version directory; the archive is read once, to compute both digests. Blocks; call it in a worker thread.
 
     Raises `WrongBytesError`: the archive does not match its manifest. Raises `ManifestError`: the manifest is unusable.
     """

@@ -1,7 +1,7 @@
 """Translate error responses of Azure Blob Storage into exceptions, for sites and for `models-pack upload`.
 
-All functions are pure functions of the response, the client and its token. `azure_error_codes` has the meaning of each
-code. Where Azure responds with `AuthenticationFailed`, Azurite responds with `AuthorizationFailure` and no detail.
+`error_codes` has the meaning of each code. Where Azure responds with `AuthenticationFailed`, Azurite responds with
+`AuthorizationFailure` and no detail.
 """
 
 from __future__ import annotations

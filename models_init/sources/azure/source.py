@@ -2,7 +2,7 @@
 
 It uses the REST API directly: the SDK takes 1.15 to 2 times the CPU time, retries permanent errors, ignores
 `Retry-After`, and accepts a short but self-consistent 206 response. The full URL is built for each request and never
-displayed, because it contains the token. `azure_errors` translates error responses.
+displayed, because it contains the token. `errors` translates error responses.
 """
 
 from __future__ import annotations
