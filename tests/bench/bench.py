@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.bench.peers import Contender, PeerCommand, Transfer
-    from tests.bench.servers import ByteCounter
+    from tests.bench.servers import Nginx
     from tests.bench.trees import Listing
 
 _ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ class Contest(NamedTuple):
 
     name: str
     setting: Callable[[Path], Transfer]
-    server: ByteCounter | None = None
+    server: Nginx | None = None
 
 
 class FailedError(Exception):

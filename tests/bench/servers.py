@@ -7,7 +7,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tests import services
 from tests.bench import tools
@@ -16,7 +16,6 @@ from tests.services import certificates
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.services.azurite import Azurite
     from tests.services.certificates import Certificates
 
 _QUIET = 0.05  # seconds after which nginx has logged everything that it has sent
@@ -62,16 +61,6 @@ read only = yes
 """
 
 
-class ByteCounter(Protocol):
-    """Counts the bytes that a server has sent."""
-
-    def forget(self) -> None:
-        """Reset the byte counter."""
-
-    def sent(self) -> int:
-        """Return the bytes of all bodies since `forget`."""
-
-
 class Nginx:
     """A running nginx that counts its bytes and CPU time."""
 
@@ -103,22 +92,6 @@ class Nginx:
         workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (master, *workers)]
         return sum(int(ticks) for one in fields for ticks in one[11:13]) / os.sysconf("SC_CLK_TCK")
-
-
-class BlobTraffic:
-    """Counts the bytes that a blob service has sent, from its log."""
-
-    def __init__(self, service: Azurite) -> None:
-        self._service = service
-        self._before = 0
-
-    def forget(self) -> None:
-        """Reset the byte counter."""
-        self._before = len(self._service.requests())
-
-    def sent(self) -> int:
-        """Return the bytes of all bodies since `forget`."""
-        return sum(request.sent for request in self._service.requests()[self._before :])
 
 
 @contextmanager

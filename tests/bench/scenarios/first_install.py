@@ -14,7 +14,7 @@ from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.publish.upload.registry import PushOptions, push_all
 from models_init.sources.oci.registry import RegistryAccess
 from models_init.sources.wrappers.retry import Retrier, RetryPolicy
-from tests.bench import peers, servers, tools, trees
+from tests.bench import peers, tools, trees
 from tests.bench.bench import Contest, Run, compete, enter
 from tests.bench.datasets import COMMON, Dataset
 from tests.bench.peers import (
@@ -99,7 +99,7 @@ def _first_in_chunks(bench: Bench, row: Row) -> None:
 def _limits(bench: Bench, row: Row, contest: Contest) -> None:
     """Measure the limit: the necessary work on all cores, without and with the transfer on the same cores."""
     name, server = contest.name, contest.server
-    assert isinstance(server, servers.Nginx)
+    assert server
     for number in range(bench.pairs):
         with bench.directory() as directory:
             case = contest.setting(directory)
@@ -143,7 +143,7 @@ def _azurite(bench: Bench, row: Row, *, tls: bool) -> None:
             names = (AZCOPY, ARIA2, CURL, RCLONE_AZURE, SDK)
             asked = [bench.program.contender(), *(PEERS[name] for name in names)]
             setting = partial(from_azurite, files, service)
-            compete(bench, row, Contest(dataset.name, setting, servers.BlobTraffic(service)), asked)
+            compete(bench, row, Contest(dataset.name, setting), asked)
 
 
 def registry(bench: Bench, row: Row) -> None:
