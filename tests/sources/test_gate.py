@@ -131,7 +131,7 @@ async def test_only_first_pause_of_run_is_spread_widely(gate: Gate, clock: FakeC
     assert waits == [40.0, 20.0, 20.0]
 
 
-@pytest.mark.parametrize("style", [(0.0, 4.0), (10.0, 20.0), (30.0, 60.0)], ids=["none", "10-s", "30-s"])
+@pytest.mark.parametrize("style", [(0.0, 8.0), (10.0, 20.0), (30.0, 60.0)], ids=["none", "10-s", "30-s"])
 def test_refused_run_sends_one_request_at_a_time(style: tuple[float, float]) -> None:
     """Sixteen connections together send one probe after each pause, until the source answers."""
     retry_after, longest_pause = style

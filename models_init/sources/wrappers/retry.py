@@ -57,7 +57,7 @@ class RetryPolicy:
     first_seconds: float = 60.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
-    pause: tuple[float, float] = (4.0, 30.0)
+    pause: tuple[float, float] = (8.0, 30.0)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = monotonic
     uniform: Callable[[float, float], float] = random.uniform
