@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Runs = list[Run]
 
 BARE = "python3 -c 'import json'"
-LIMIT, WITH_TRANSFER = "the limit", "with the transfer"
+LIMIT, WITH_TRANSFER = "the limit", "the limit with the transfer"
 WRITING = "writing as many bytes"
 MIB = 1 << 20
 
