@@ -114,7 +114,7 @@ def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
 def test_signal_stops_the_process_within_two_seconds(
     started: subprocess.Popen[str], number: signal.Signals, code: int, output: list[str] | None
 ) -> None:
-    """The work may wait, block a thread, ignore the cancellation, or not have begun; there is no traceback."""
+    """A signal ends the program without a traceback, whether the work waits, blocks, ignores it or has not begun."""
     started.send_signal(number)
     began = time.monotonic()
     out, err = started.communicate(timeout=30)

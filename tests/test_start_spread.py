@@ -89,7 +89,7 @@ def _delay_before_stop(site: Site, *arguments: str) -> str:
 
 
 async def test_nothing_is_delayed_without_a_download(remote: Site) -> None:
-    """There is no delay if the release is current, or if its packs are installed."""
+    """A run does not wait if the release is current, or if its packs are installed."""
     assert (await asyncio.to_thread(remote.run)).code == 0
     assert remote.run(MODELS_START_SPREAD=_HOUR).out.startswith("nothing to do")
     (remote.volume / "current").unlink()

@@ -121,7 +121,7 @@ class PlatformLicense(BaseModel):
     def includes(self, language: str) -> bool | None:
         """Return True if the license includes the language, or None if that is unknown.
 
-        It is unknown if there is no list of languages, or if the list has only the language without its country.
+        The result is unknown if the license has no list of languages, or lists the language only without its country.
         """
         if self.languages is None:
             return None
