@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -233,10 +234,12 @@ class HttpClient:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool that keeps the TLS object of the latest connection, and closes connections with unexpected bytes.
+    """A pool that keeps the TLS object of the latest connection, and does not reuse a connection with unread bytes.
 
     The TLS object is kept here, because the connection of a short response is already back in the pool when the caller
     gets the response. Bytes that arrive on an idle connection would be mistaken for the response to the next request.
+    aiohttp reports those that the event loop has read (`should_close`); the others are found as urllib3's
+    `is_connection_dropped` does. A new connection is not examined: a server may send TLS session tickets on it.
     """
 
     def __init__(self, receive_buffer: int) -> None:
@@ -244,13 +247,17 @@ class _Connector(aiohttp.TCPConnector):
         self.last_tls: ssl.SSLObject | None = None
         self._receive_buffer = receive_buffer
         self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._used: WeakSet[Any] = WeakSet()  # the protocols of connections that had a request
 
     async def connect(self, *arguments: Any, **options: Any) -> Any:
         """See `aiohttp.BaseConnector.connect`."""
         connection = await super().connect(*arguments, **options)
-        while (protocol := connection.protocol) and protocol.should_close:
+        while (protocol := connection.protocol) in self._used and (
+            protocol.should_close or _is_readable(connection.transport)
+        ):
             connection.close()
             connection = await super().connect(*arguments, **options)
+        self._used.add(protocol)
         if connection.transport and (address := connection.transport.get_extra_info("sockname")):
             LOCAL_PORT.set(address[1])
         self.last_tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None
@@ -269,6 +276,13 @@ class _Connector(aiohttp.TCPConnector):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
         self._sockets.add(sock)
         return sock
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    """Return True if a connection has bytes to read, or was closed by the server."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _redirected(requested: str, location: str, first: Origin, secret: str) -> str:
