@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import stat
@@ -21,6 +22,7 @@ from tests.publish.packs import built as packed
 from tests.samples import same_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from models_init.formats.manifest import File, Manifest, Placement
@@ -237,6 +239,27 @@ def test_only_valid_chunks_are_copied(staging: Staging, built: Pack) -> None:
     ]
     assert staging.copy([*right, *wrong]) == large[2:5]
     assert staging.sound(built.placements) == large[:2]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EUCLEAN, errno.EBADMSG], ids=errno.errorcode.get)
+def test_chunk_in_unreadable_sector_is_neither_valid_nor_copied(
+    staging: Staging, built: Pack, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The chunk is fetched instead, also by a repair of the file itself."""
+    staging.prepare(built.placements, ())
+    staging.allocate(built.placements, ())
+    first, second, third, *_ = (placement for placement in built.placements if placement.file.path == "a/large")
+    read = os.preadv
+
+    def preadv(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        if offset == second.start:
+            raise OSError(number, os.strerror(number))
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    large = [Copy(placement, str(built.tree), "a/large", placement.start) for placement in (first, second, third)]
+    assert staging.copy(large) == [second]
+    assert staging.sound([first, second, third]) == [first, third]
 
 
 def test_chunks_are_found_by_offset_in_batch(staging: Staging, built: Pack) -> None:

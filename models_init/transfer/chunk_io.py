@@ -39,6 +39,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # also a link or a socket in place of a file
+_UNREADABLE = {errno.EIO, errno.EUCLEAN, errno.EBADMSG}  # a bad sector, or blocks whose checksum is wrong
 
 
 class WrongChunkError(Exception):
@@ -131,7 +132,7 @@ def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
         if descriptor is None:
             continue
         try:
-            found += [placement for placement in group if _is_sound(descriptor, placement)]
+            found += [placement for placement in group if _is_sound(descriptor, placement.start, placement.chunk)]
         finally:
             os.close(descriptor)
     return found
@@ -143,12 +144,11 @@ def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
     if descriptor is None:
         return False
     try:
-        view = _scratch.view[: placement.chunk.size]
-        if not _read_all(descriptor, view, start) or digest_of(view) != placement.chunk.digest:
+        if not _is_sound(descriptor, start, placement.chunk):
             return False
     finally:
         os.close(descriptor)
-    write(root, placement, view)
+    write(root, placement, _scratch.view[: placement.chunk.size])
     return True
 
 
@@ -166,13 +166,16 @@ def _opened(path: str) -> int | None:
     return None
 
 
-def _is_sound(descriptor: int, placement: Placement) -> bool:
-    """Return True if the chunk verifies. An unreadable sector (EIO) counts as a missing chunk."""
-    view = _scratch.view[: placement.chunk.size]
+def _is_sound(descriptor: int, start: int, chunk: Chunk) -> bool:
+    """Read the bytes from `start` into the thread's buffer; return True if they are the chunk.
+
+    An unreadable sector counts as a missing chunk.
+    """
+    view = _scratch.view[: chunk.size]
     try:
-        return _read_all(descriptor, view, placement.start) and digest_of(view) == placement.chunk.digest
+        return _read_all(descriptor, view, start) and digest_of(view) == chunk.digest
     except OSError as error:
-        if error.errno == errno.EIO:
+        if error.errno in _UNREADABLE:
             return False
         raise
 
