@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from models_init.formats.manifest import placements
+from models_init.fs.os_errors import volume_errors
 from models_init.transfer import chunk_io
 from models_init.transfer.ranges import portions
 from models_init.transfer.reuse import Copy
@@ -73,7 +74,8 @@ async def _sound(links: Sequence[Link], workers: Workers) -> set[_Key]:
     for root, group in groupby(links, key=lambda link: link.root):
         sought = {_key(link): replace(link.file, path=link.origin.path) for link in group}
         wanted = portions(placement for file in sought.values() for placement in placements(file))
-        found = await workers.each(partial(chunk_io.sound, root), wanted)
+        with volume_errors(root, reading=True):
+            found = await workers.each(partial(chunk_io.sound, root), wanted)
         counts = Counter(id(placement.file) for part in found for placement in part)
         whole |= {key for key, file in sought.items() if counts[id(file)] == len(file.chunks)}
     return whole

@@ -38,7 +38,11 @@ _CREATE = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # also a link or a socket in place of a file
+_NO_FILE = {
+    *(errno.ENOENT, errno.ENOTDIR),
+    *(errno.ELOOP, errno.ENXIO),  # a link or a socket in place of a file
+    errno.EACCES,  # wrong permission bits, which a repair restores
+}
 _UNREADABLE = {errno.EIO, errno.EUCLEAN, errno.EBADMSG}  # a bad sector, or blocks whose checksum is wrong
 
 
@@ -122,7 +126,9 @@ def allocate(root: str, file: File) -> None:
 
 
 def sound(root: str, wanted: Sequence[Placement]) -> list[Placement]:
-    """Read the chunks in their files and return those with the right bytes. A missing file yields no chunks.
+    """Read the chunks in their files and return those with the right bytes.
+
+    A file that is missing, or that this user may not read, yields no chunks.
 
     The chunks of one file must be adjacent in `wanted`, so that the file is opened only once.
     """
@@ -153,7 +159,7 @@ def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
 
 
 def _opened(path: str) -> int | None:
-    """Return a descriptor of a regular file, or None if there is none; opening a fifo does not block."""
+    """Return a descriptor of a regular file, or None if there is no readable one; opening a fifo does not block."""
     try:
         descriptor = os.open(path, _READ)
     except OSError as error:

@@ -127,7 +127,7 @@ async def _verify_pack(volume: Volume, pack: InstalledPack, workers: Workers, ob
     observer.event("verifying", pack=pack.ref.name, version=pack.ref.version, bytes=content.size)
     observer.expect(content.size)
     where, root = str(pack.ref), volume.pack_path(pack.ref)
-    with volume_errors(root):
+    with volume_errors(root, reading=True):
         found = await workers.run(_scan, root)
         damages = list(_compare(where, content, found))
         if any(damage.kind == "mode" for damage in damages) and await workers.run(_modes_are_fixed, volume, found):
@@ -191,7 +191,7 @@ async def _hash(where: str, root: Path, files: Sequence[File], workers: Workers,
         return [placement for placement in part if id(placement) not in sound]
 
     wanted = (placement for file in files for placement in manifest.placements(file))
-    with volume_errors(root):
+    with volume_errors(root, reading=True):
         wrong = [placement for part in await each(unsound, portions(wanted)) for placement in part]
     return [
         Damage(where, path, "bytes", _differing(list(group)))

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lifecycle import volume_oracle
 from tests.lifecycle.corruptions import CORRUPTIONS
 from tests.lifecycle.repair_cases import DAMAGED, Flip, UpgradedVolume, corruption, flip_bits
 from tests.lifecycle.scenarios import NEW, OLD
 from tests.lifecycle.summary import report_at_end
+from tests.preflight.mounts import failing, powerless
+from tests.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from tests.lifecycle.site import LifecycleSite
 
 _FLIPS = 200
-SOURCE, NOT_FOUND, WRONG_BYTES = 20, 21, 30
+SOURCE, NOT_FOUND, WRONG_BYTES, VOLUME = 20, 21, 30, 40
 
 
 def test_flipped_bit_is_found_and_repaired(pool: Pool, samples: SamplePacks, memory: Path) -> None:
@@ -70,6 +73,31 @@ def test_failed_repair_is_reported_and_changes_nothing(
     assert damaged.read_bytes() == b"?"
     site.done("--repair")
     assert site.active == NEW
+
+
+def test_file_that_this_user_may_not_read_is_repaired_and_does_not_stop_an_upgrade(site: LifecycleSite) -> None:
+    site.install(OLD)
+    user = Site(site.volume, site.samples.environment(site.volume, *sorted(OLD)))
+    model = site.volume / "packs/nl-nl/1/am/final.mdl"
+    model.chmod(0)
+    found = user.run("--verify", "--json", through=powerless())
+    assert (found.code, {damage["kind"] for damage in found.json["damages"]}) == (DAMAGED, {"mode", "bytes"}), found.err
+    repaired = user.run("--repair", "--json", through=powerless())
+    assert (repaired.code, repaired.json["bytes_fetched"]) == (0, 0), repaired.err
+    site.done("--verify", wanted=OLD)
+    model.chmod(0)
+    upgraded = Site(site.volume, site.samples.environment(site.volume, *sorted(NEW))).run(through=powerless())
+    assert upgraded.code == 0, upgraded.err
+    assert volume_oracle.active(site.volume, site.samples) == NEW
+
+
+def test_unreadable_disk_during_reuse_is_a_fault_of_the_volume(site: LifecycleSite) -> None:
+    """A link is made after the whole file was read."""
+    site.install(OLD)
+    user = Site(site.volume, site.samples.environment(site.volume, *sorted(NEW)))
+    model = site.volume / "packs/nl-nl/1/graph/HCLG.fst"
+    refused = user.run(through=(*failing("preadv,preadv2", "error=ENOMEM"), "-P", str(model)))
+    assert (refused.code, "packs/nl-nl/1 failed: Cannot allocate" in refused.fault) == (VOLUME, True), refused.err
 
 
 def test_older_release_is_verified_and_repaired_by_id(site: LifecycleSite) -> None:
