@@ -32,10 +32,15 @@ def copied_release(volume: Volume) -> Release | None:
 
 
 def require_link(volume: Volume) -> None:
-    """Raise `DamagedError` if `current` is a directory, so that the current release is unknown."""
+    """Raise `DamagedError` if `current` is a directory or leads elsewhere, so that the current release is unknown."""
     current = volume.root / "current"
     if _is_directory(current):
         raise DamagedError(f"{current} {_WHY}; run without an action to replace it by the link")
+    if current.is_symlink() and not volume.current_name():
+        raise DamagedError(
+            f"{current} is a link to {os.readlink(current)} and not to a release of this volume (releases/ID); run "
+            "without an action to replace it"
+        )
 
 
 def require_replaceable(volume: Volume) -> None:

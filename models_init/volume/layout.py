@@ -92,14 +92,18 @@ class Volume(AtomicChanges):
         return self.record(self.current_name())
 
     def current_name(self) -> str:
-        """Return the id of the release that `current` links to, in any state, or "" if there is no such link."""
+        """Return the id of the release that `current` links to, in any state, or "" if there is no such link.
+
+        A link to any other path does not count: it may lead to another volume, or nowhere in a reader's container.
+        """
         with volume_errors(self.root):
             try:
-                return os.path.basename(os.readlink(self.root / "current"))
+                directory, name = os.path.split(os.path.normpath(os.readlink(self.root / "current")))
             except OSError as error:
                 if error.errno not in _NO_LINK:
                     raise
                 return ""
+        return name if directory == "releases" else ""
 
     def release(self, release_id: str) -> Release | None:
         """Return a release if its record is readable and all its packs are installed."""

@@ -143,3 +143,19 @@ def test_broken_exchange_is_not_hidden(tmp_path: Path) -> None:
     """Only errors that mean "not supported" cause the replacement in two steps."""
     with pytest.raises(FileNotFoundError):
         files.exchange(tmp_path / "missing", tmp_path / "missing too")
+
+
+@pytest.mark.parametrize("prefix", ["/elsewhere/models/", "../models/"])
+def test_link_that_does_not_lead_to_a_release_of_this_volume_is_replaced(site: LifecycleSite, prefix: str) -> None:
+    """As made by hand with the path of the host, which does not exist in a container."""
+    site.install(OLD, NEW)
+    link = site.volume / "current"
+    link.unlink()
+    link.symlink_to(f"{prefix}releases/{site.release(NEW)}")
+    for action in ("--verify", "--prune"):
+        refused = site.run(action)
+        assert (refused.code, "and not to a release of this volume" in refused.err) == (DAMAGED, True), refused.err
+    assert "is current" in site.offline().out
+    assert site.active == NEW
+    site.offline("--rollback")
+    assert site.active == OLD
