@@ -32,12 +32,28 @@ _PIECE = 1 << 20  # bytes
 
 
 def sync_path(path: str | Path) -> None:
-    """Sync one file or directory to the disk. Raises `OSError`."""
+    """Sync one file or directory to the disk, as `sync` does. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+def sync(descriptor: int) -> None:
+    """Sync an open file or directory to the disk. Raises `OSError`.
+
+    Does nothing on a file system without this function. VirtualBox's shared folders and older SMB clients lack it for
+    directories (EINVAL).
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def sync_file_system(path: str | Path) -> None:
@@ -224,7 +240,7 @@ def write_file(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def is_empty(directory: Path) -> bool:

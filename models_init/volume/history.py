@@ -6,6 +6,8 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from models_init.fs.files import sync
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -74,7 +76,7 @@ class History:
         descriptor = os.open(self.path, flags, 0o644)
         try:
             os.write(descriptor, line.encode())
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 

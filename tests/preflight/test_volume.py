@@ -121,6 +121,12 @@ def test_missing_locks_are_a_warning(there: Site, error: str) -> None:
     assert there.run("--prune", through=failing("flock", f"error={error}")).code == 0
 
 
+def test_file_system_that_cannot_sync_is_supported(there: Site) -> None:
+    """VirtualBox's shared folders cannot sync a directory."""
+    assert check(there, failing("fsync", "error=EINVAL")).code == 0
+    assert there.run(through=failing("fsync", "error=EINVAL")).code == 0
+
+
 @pytest.mark.parametrize("part", ["staging", "packs"])
 def test_second_file_system_below_volume_is_reported(there: Site, part: str) -> None:
     (there.volume / part).mkdir()
