@@ -160,6 +160,13 @@ def test_prune_keeps_releases_while_lock_server_does_not_answer(site: Site) -> N
     assert len(list(site.volume.glob("releases/*/release.json"))) == 1
 
 
+def test_rollback_works_while_lock_server_does_not_answer(site: Site) -> None:
+    for version in (DUTCH.version, NEWER.version):
+        assert site.run(REALTIME_LANGUAGE_VERSION=version).code == 0
+    done = site.run("--rollback", through=failing("flock", "error=ENOLCK"))
+    assert (done.code, done.out.startswith("rolled back to release")) == (0, True), done.err
+
+
 @pytest.mark.parametrize("home", ["/", "", "/missing"])
 def test_user_without_passwd_entry_installs_with_read_only_root(packs: Packs, home: str) -> None:
     with _volume_of(_UNKNOWN_USER, packs) as site:

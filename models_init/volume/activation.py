@@ -17,7 +17,7 @@ from models_init.fs.files import make_link, sync_path, temp_path, write_file
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.copied_links import require_link, require_replaceable
 from models_init.volume.history import BACK, STAGED, History
-from models_init.volume.lock import lease
+from models_init.volume.lock import flock_if_possible, lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,9 +93,8 @@ class Switch:
         """
         with volume_errors(self._volume.root):
             self._volume.make_parts()
-            lease_descriptor = lease(
-                self._volume.record_path(release.id), f"release {release.id}"
-            )  # pruning keeps the release meanwhile
+            # Pruning keeps the release meanwhile; without a lock server it keeps all releases.
+            lease_descriptor = lease(self._volume.record_path(release.id), f"release {release.id}", flock_if_possible)
             try:
                 self._record_rollback(release)
                 self._build(release)

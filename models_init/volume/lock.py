@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from models_init.core.errors import NoSuchReleaseError
 from models_init.fs.os_errors import volume_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _NOTE_LIMIT = 500  # bytes of a holder's note that are read
@@ -40,7 +41,8 @@ def flock(descriptor: int, operation: int) -> bool:
 def flock_if_possible(descriptor: int, operation: int) -> bool:
     """Lock as `flock` does; also return True if the lock server of a network file system does not answer (ENOLCK).
 
-    Do not use it for leases: they are locks of other processes, which may exist on that server. Raises `OSError`.
+    Do not use it to test for leases: they are locks of other processes, which may exist on that server. Raises
+    `OSError`.
     """
     try:
         return flock(descriptor, operation)
@@ -50,17 +52,21 @@ def flock_if_possible(descriptor: int, operation: int) -> bool:
         return True
 
 
-def lease(record: Path, subject: str) -> int:
+def lease(record: Path, subject: str, lock: Callable[[int, int], bool] = flock) -> int:
     """Take a shared lock on the record of a release, or on the manifest of an installed pack.
 
-    Waits for a prune that is about to remove the subject. Returns a descriptor; the lease ends when it is closed.
-    Raises `NoSuchReleaseError`: the file is missing or cannot be locked.
+    Waits for a prune that is about to remove the subject. With `flock_if_possible` as `lock`, the lease does not exist
+    while the lock server does not answer. Returns a descriptor; the lease ends when it is closed. Raises
+    `NoSuchReleaseError`: the file is missing or cannot be locked.
     """
     try:
-        descriptor = os.open(record, os.O_RDONLY | os.O_CLOEXEC)
-        flock(descriptor, fcntl.LOCK_SH)
-        if os.path.samestat(os.fstat(descriptor), record.stat()):
-            return descriptor
+        with ExitStack() as stack:
+            descriptor = os.open(record, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            lock(descriptor, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(descriptor), record.stat()):
+                stack.pop_all()
+                return descriptor
     except FileNotFoundError:
         pass
     except OSError as error:
