@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,6 +64,18 @@ def test_five_newest_logs_are_kept(site: Site) -> None:
     logs = run_logs.recent(site.volume)
     assert ["9.2" in log.read_text() for log in logs] == [True, False, False, False, False]
     assert "9.6" in logs[-1].read_text()
+
+
+def test_logs_of_a_clock_that_was_ahead_are_removed_first(tmp_path: Path) -> None:
+    """Otherwise each new log would be removed at once until that time."""
+    (tmp_path / "logs").mkdir()
+    for day in range(1, 6):
+        (tmp_path / f"logs/2999-01-0{day}T00:00:00.000000Z-7.jsonl").touch()
+    for _ in range(3):
+        os.close(run_logs.create(tmp_path))
+    future, present = [path.name for path in run_logs.recent(tmp_path)][:2], run_logs.recent(tmp_path)[2:]
+    assert [name[:10] for name in future] == ["2999-01-04", "2999-01-05"]
+    assert (len(present), any(path.name.startswith("2999") for path in present)) == (3, False)
 
 
 def test_logs_can_be_disabled(site: Site) -> None:

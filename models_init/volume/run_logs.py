@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ SIZE_LIMIT = 1 << 20
 """Maximum size of one log in bytes."""
 
 _SUFFIX = ".jsonl"
+_AHEAD = timedelta(minutes=1)  # tolerated difference between the clocks of machines that share the volume
 
 
 def create(root: Path) -> int:
@@ -31,7 +32,7 @@ def create(root: Path) -> int:
         os.mkdir(root / "logs", 0o755)
     directory = os.open(root / "logs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        name = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}-{os.getpid()}{_SUFFIX}"
+        name = f"{_text(datetime.now(UTC))}-{os.getpid()}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o644, dir_fd=directory)
         for old in _names(os.listdir(directory))[:-KEPT_RUNS]:
@@ -52,4 +53,13 @@ def recent(root: Path) -> list[Path]:
 
 
 def _names(found: list[str]) -> list[str]:
-    return sorted(name for name in found if name.endswith(_SUFFIX))
+    """Return the names of logs, oldest first.
+
+    Those with a time in the future count as the oldest: the clock has been set back since.
+    """
+    future = _text(datetime.now(UTC) + _AHEAD)
+    return sorted((name for name in found if name.endswith(_SUFFIX)), key=lambda name: (name < future, name))
+
+
+def _text(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
