@@ -31,6 +31,12 @@ def raise_on_signals() -> None:
         signal.signal(number, stop)
 
 
+def restore_ignored_signals() -> None:
+    """Stop ignoring the signals that Python ignores, for a program that takes the place of this one."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def keep_signals_pending() -> None:
     """Keep SIGINT and SIGTERM pending for `wait_for_signal` from now on, instead of raising `StoppedError`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_CODES)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import NotInstalledError, UsageError
+from models_init.runtime.signals import restore_ignored_signals
 from models_init.volume.lock import lease
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def exec_with_lease(descriptors: Sequence[int], program: tuple[str, ...]) -> NoR
     """Exec the program, which inherits the lease. Raises `UsageError`."""
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
+    restore_ignored_signals()
     try:
         os.execvp(program[0], program)  # noqa: S606 - no shell is the point
     except OSError as error:

@@ -116,6 +116,24 @@ def test_held_program_gets_arguments_environment_and_input(three_releases: Lifec
     assert run.returncode == 7
 
 
+def test_held_program_gets_umask_and_signals_of_the_caller(site: LifecycleSite) -> None:
+    """Python ignores SIGPIPE, so that `yes | head -1` in the program would end with an error."""
+    site.install(OLD)
+    code = "umask; grep SigIgn: /proc/self/status"
+    outputs = [
+        subprocess.run(
+            [*command, "sh", "-c", code],
+            env={**os.environ, "MODELS_DIR": str(site.volume)},
+            umask=0o077,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in ([], holding("current"))
+    ]
+    assert outputs[1] == outputs[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
