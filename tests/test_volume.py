@@ -18,6 +18,7 @@ from models_init.formats.release import Release, release_of
 from models_init.fs.capabilities import NameRules
 from models_init.install.volume_checks import check_names
 from models_init.volume.activation import Switch
+from models_init.volume.history import History
 from models_init.volume.layout import UNLIMITED, Volume
 
 if TYPE_CHECKING:
@@ -217,6 +218,22 @@ def test_activation_replaces_release_and_keeps_older_one(volume: Volume) -> None
     assert volume.current() == new
     assert volume.releases() == [old, new]
     assert volume.packs() == [_COMMON, _DUTCH, _NEWER]
+
+
+def test_rollback_just_after_activation_is_kept(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator rolls back while an install, which has already switched, has not ended yet."""
+    old = install(volume, _COMMON, _DUTCH)
+    append = History.append
+
+    def roll_back_first(history: History, release_id: str, kind: str = "") -> None:
+        monkeypatch.setattr(History, "append", append)
+        Switch(volume).activate(Switch(volume).previous(), back=True)
+        append(history, release_id, kind)
+
+    monkeypatch.setattr(History, "append", roll_back_first)
+    new = install(volume, _COMMON, _NEWER, created="2026-01-02")
+    assert volume.current() == old
+    assert Switch(volume).rolled_back([_COMMON, _NEWER]) == new
 
 
 def test_existing_release_keeps_its_record(volume: Volume) -> None:

@@ -62,7 +62,7 @@ class Switch:
             self._build(release)
             self._switch_current(release)
             self._history.append(release.id)
-            if self._rollback_record.exists():
+            if self._rollback_record.exists() and not self._was_left(release):
                 self._volume.remove_atomically(self._rollback_record)
 
     def stage(self, release: Release) -> None:
@@ -166,6 +166,14 @@ class Switch:
         recorded = self._recorded_rollback()
         if recorded and recorded.id == chosen.id:
             self._volume.remove_atomically(self._rollback_record)
+
+    def _was_left(self, release: Release) -> bool:
+        """Return True if the operator has rolled back from the release, perhaps just after it became current.
+
+        Whether it is current now does not matter: a record about the current release has no effect.
+        """
+        recorded = self._recorded_rollback()
+        return recorded is not None and recorded.id == release.id
 
     def _recorded_rollback(self) -> Release | None:
         try:
