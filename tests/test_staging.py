@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.digests import digest_of
-from models_init.core.errors import VolumeError
+from models_init.core.errors import NoSpaceError, VolumeError
 from models_init.publish.pack.version_directory import VersionDirectory
 from models_init.transfer.ranges import Batch, batches
 from models_init.transfer.reuse import Copy, Link
@@ -225,6 +226,23 @@ def test_missing_or_changed_file_is_not_linked(staging: Staging, built: Pack) ->
     assert not staging.link(Link(small, str(tree), changed))
     assert not (staging.root / "b/small").exists()
     assert [name for name in os.listdir(staging.root.parents[1]) if name.startswith(".")] == []
+
+
+def test_file_that_does_not_fit_leaves_no_part_of_its_copy(
+    staging: Staging, built: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file with a second name is copied before it is written."""
+    fill(staging, built)
+    os.link(staging.root / "a/large", tmp_path / "other name")
+
+    def copyfile(_origin: str, copy: Path) -> None:
+        copy.write_bytes(_LARGE[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with pytest.raises(NoSpaceError):
+        staging.prepare(built.placements, ())
+    assert os.listdir(staging.root.parents[1]) == ["nl-nl"]
 
 
 def test_only_valid_chunks_are_copied(staging: Staging, built: Pack) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.core.digests import digest_of
-from models_init.core.errors import NotWritableError, VolumeError
+from models_init.core.errors import NoSpaceError, NotWritableError, VolumeError
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import SCHEMA, Archive, File, Manifest, encode
 from models_init.formats.release import Release, release_of
+from models_init.fs import capabilities
 from models_init.fs.capabilities import NameRules
 from models_init.install.volume_checks import check_names
 from models_init.volume.activation import Switch
@@ -330,6 +331,21 @@ def test_replace_leaves_only_new_content(volume: Volume) -> None:
         volume.replace(path, content)
         assert path.read_bytes() == content
     assert os.listdir(volume.staging) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_failed_change_leaves_no_temporary_file(volume: Volume, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    release = release_of({_COMMON: digest_of(b"")}, "2026-01-01", source="", program="")
+    monkeypatch.setattr(os, call, no_space)
+    with pytest.raises(OSError, match="No space"):
+        volume.replace(volume.root / "note", b"text")
+    with pytest.raises(OSError, match="No space"):
+        volume.replace_link(volume.root / "link", "target")
+    with pytest.raises(NoSpaceError):
+        Switch(volume).stage(release)
+    with pytest.raises(OSError, match="No space"):
+        capabilities.change(volume.staging)
+    assert volume.leftovers() == []
 
 
 def test_leftovers_of_killed_runs_are_listed(volume: Volume) -> None:

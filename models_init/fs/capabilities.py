@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.errors import NotWritableError
-from models_init.fs.files import make_link, sync_path, temp_path, write_file
+from models_init.fs.files import make_link, removed_on_error, sync_path, temp_path, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,13 +45,12 @@ def require_symbolic_links(directory: Path, volume: Path) -> None:
 def has_hard_links(directory: Path) -> bool:
     """Return True if the file system supports hard links, or is too full to test it. Raises `OSError`."""
     file, other = temp_path(directory, "probe"), temp_path(directory, "probe")
-    supported = True
-    _is_supported(lambda: _create(file))
-    if file.exists():
-        supported = _is_supported(lambda: os.link(file, other))
-    file.unlink(missing_ok=True)
-    other.unlink(missing_ok=True)
-    return supported
+    try:
+        _is_supported(lambda: _create(file))
+        return not file.exists() or _is_supported(lambda: os.link(file, other))
+    finally:
+        file.unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
 
 
 def keeps_modes(directory: Path) -> bool:
@@ -102,11 +101,12 @@ def _is_same_name(name: Path, other: Path) -> bool:
 def change(directory: Path) -> None:
     """Create, sync, rename and replace files, as an install does. Raises `OSError` if a step fails."""
     one, other = temp_path(directory, "probe"), temp_path(directory, "probe")
-    write_file(one, b"a file\n")
-    write_file(other, b"another\n")
-    os.rename(one, other)
-    sync_path(directory)
-    other.unlink()
+    with removed_on_error(one), removed_on_error(other):
+        write_file(one, b"a file\n")
+        write_file(other, b"another\n")
+        os.rename(one, other)
+        sync_path(directory)
+        other.unlink()
 
 
 def _create(file: Path) -> None:

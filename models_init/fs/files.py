@@ -8,7 +8,7 @@ import re
 import shutil
 import stat
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -213,6 +213,20 @@ def make_link(target: str, path: Path) -> None:
 def temp_path(directory: Path, what: str) -> Path:
     """Return a path in `directory` that no other run uses and that cannot be the name of a pack."""
     return directory / f".{what}-{uuid.uuid4().hex}"
+
+
+@contextmanager
+def removed_on_error(path: Path) -> Iterator[None]:
+    """Remove a temporary file, link or directory if the block, which makes it and renames it, raises."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        raise
 
 
 _TEMPORARY = re.compile(r"\.[a-z]+-[0-9a-f]{32}")

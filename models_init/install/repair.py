@@ -11,7 +11,7 @@ from models_init.core.digests import digest_of
 from models_init.core.errors import DamagedError
 from models_init.core.units import count
 from models_init.formats import manifest
-from models_init.fs.files import sync_file_system, sync_path, temp_path
+from models_init.fs.files import removed_on_error, sync_file_system, sync_path, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.install import assemble, resolve
 from models_init.transfer import chunk_io
@@ -173,8 +173,9 @@ def _replace_files(volume: Volume, pack: PackState, staging: Path) -> None:
         for file in pack.broken:
             for place in sorted(shared.get(file.digest, set()) - {root / file.path}):
                 name = temp_path(volume.staging, "repaired")
-                os.link(staging / file.path, name)
-                os.rename(name, place)
+                with removed_on_error(name):
+                    os.link(staging / file.path, name)
+                    os.rename(name, place)
             _make_directories(root, (root / file.path).parent)
             _replace_file(volume, staging / file.path, root / file.path)
         sync_file_system(volume.root)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import DamagedError, NoSuchReleaseError
 from models_init.formats import release as releases
-from models_init.fs.files import make_link, sync_path, temp_path, write_file
+from models_init.fs.files import make_link, removed_on_error, sync_path, temp_path, write_file
 from models_init.fs.os_errors import volume_errors
 from models_init.volume.copied_links import require_link, require_replaceable
 from models_init.volume.history import BACK, STAGED, History
@@ -188,12 +188,13 @@ class Switch:
             self.repair_record(release)
             return
         directory = temp_path(volume.staging, "release")
-        directory.mkdir(mode=0o755)
-        write_file(directory / "release.json", release.encode())
-        for link, target in links_of(release).items():
-            make_link(target, directory / link)
-        sync_path(directory)
-        os.rename(directory, path)
+        with removed_on_error(directory):
+            directory.mkdir(mode=0o755)
+            write_file(directory / "release.json", release.encode())
+            for link, target in links_of(release).items():
+                make_link(target, directory / link)
+            sync_path(directory)
+            os.rename(directory, path)
         sync_path(path.parent)
 
     def repair_record(self, release: Release) -> None:

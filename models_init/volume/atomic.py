@@ -9,7 +9,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import NotWritableError
-from models_init.fs.files import exchange, make_link, rename_directory, sync_path, temp_path, write_file
+from models_init.fs.files import (
+    exchange,
+    make_link,
+    removed_on_error,
+    rename_directory,
+    sync_path,
+    temp_path,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +39,9 @@ class AtomicChanges:
     def replace(self, path: Path, content: bytes) -> None:
         """Replace a small file atomically and durably. Raises `OSError`."""
         name = temp_path(self.staging, "file")
-        write_file(name, content)
-        os.rename(name, path)
+        with removed_on_error(name):
+            write_file(name, content)
+            os.rename(name, path)
         sync_path(path.parent)
 
     def replace_link(self, path: Path, target: str) -> None:
@@ -42,15 +51,16 @@ class AtomicChanges:
         this takes two renames. Raises `NotWritableError` for a directory from a lower layer of overlayfs.
         """
         link = temp_path(self.staging, "link")
-        make_link(target, link)
-        if not is_directory(path):
-            os.rename(link, path)
-        elif exchange(link, path):
-            remove_tree(link)
-        else:
-            directory = self._move_directory_to_trash(path)
-            os.rename(link, path)
-            remove_tree(directory)
+        with removed_on_error(link):
+            make_link(target, link)
+            if not is_directory(path):
+                os.rename(link, path)
+            elif exchange(link, path):
+                remove_tree(link)
+            else:
+                directory = self._move_directory_to_trash(path)
+                os.rename(link, path)
+                remove_tree(directory)
         sync_path(path.parent)
 
     def remove_atomically(self, path: Path) -> None:

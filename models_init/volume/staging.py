@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import ManifestError, VolumeError
 from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.formats import manifest
-from models_init.fs.files import disk_usage, make_directory, stored_bytes, temp_path
+from models_init.fs.files import disk_usage, make_directory, removed_on_error, stored_bytes, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.fs.page_cache import SMALL, NoPageCachePolicy
 from models_init.transfer import chunk_io
@@ -118,10 +118,13 @@ class Staging:
                 if error.errno in _NO_LINK:
                     return False
                 raise
-            if not self._is_same(os.lstat(name), link.file):  # its size or mode was changed: copy the chunks instead
-                os.unlink(name)
-                return False
-            os.rename(name, f"{self._root}/{link.file.path}")
+            with removed_on_error(name):
+                if not self._is_same(
+                    os.lstat(name), link.file
+                ):  # its size or mode was changed: copy the chunks instead
+                    os.unlink(name)
+                    return False
+                os.rename(name, f"{self._root}/{link.file.path}")
             return True
 
     def copy(self, copies: Sequence[Copy]) -> list[Placement]:
@@ -205,8 +208,9 @@ class Staging:
         has_mode, is_longer = self._has_mode(status, chunk_io.mode(file)), status.st_size > file.size
         if status.st_nlink > 1 and (grows or is_longer or not has_mode):
             name = temp_path(self.root.parents[1], "own")
-            shutil.copyfile(path, name)
-            os.rename(name, path)
+            with removed_on_error(name):
+                shutil.copyfile(path, name)
+                os.rename(name, path)
             has_mode = False
         if not has_mode:
             os.chmod(path, chunk_io.mode(file))
