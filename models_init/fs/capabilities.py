@@ -12,10 +12,13 @@ from models_init.core.errors import NotWritableError
 from models_init.fs.files import make_link, removed_on_error, sync_path, temp_path, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 _REFUSED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+NO_HARD_LINKS = _REFUSED | {errno.EACCES, errno.EINVAL}
+"""Errors of a file system without hard links, or of a profile that forbids them (AppArmor: EACCES)."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -47,7 +50,7 @@ def has_hard_links(directory: Path) -> bool:
     file, other = temp_path(directory, "probe"), temp_path(directory, "probe")
     try:
         _is_supported(lambda: _create(file))
-        return not file.exists() or _is_supported(lambda: os.link(file, other))
+        return not file.exists() or _is_supported(lambda: os.link(file, other), NO_HARD_LINKS)
     finally:
         file.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
@@ -123,15 +126,15 @@ def _temporary_file(directory: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def _is_supported(step: Callable[[], object]) -> bool:
+def _is_supported(step: Callable[[], object], refused: Collection[int] = _REFUSED) -> bool:
     """Return True if the file system supports the operation; a full file system counts as supporting it.
 
-    Raises `OSError`: the operation failed for another reason.
+    `refused` are the errors of one that does not. Raises `OSError`: the operation failed for another reason.
     """
     try:
         step()
     except OSError as error:
-        if error.errno not in _REFUSED | _FULL:
+        if error.errno not in {*refused, *_FULL}:
             raise
         return error.errno in _FULL
     return True

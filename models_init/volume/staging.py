@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models_init.core.errors import ManifestError, VolumeError
 from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.formats import manifest
+from models_init.fs.capabilities import NO_HARD_LINKS
 from models_init.fs.files import disk_usage, make_directory, removed_on_error, stored_bytes, temp_path
 from models_init.fs.os_errors import volume_errors
 from models_init.fs.page_cache import SMALL, NoPageCachePolicy
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _NO_LINK = {
-    *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),  # a file system without hard links
+    *NO_HARD_LINKS,
     *(errno.EMLINK, errno.EXDEV),  # too many names for one file, or another file system
     *(errno.ENOENT, errno.ENOTDIR),  # a file that no longer exists
 }
