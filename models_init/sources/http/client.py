@@ -177,7 +177,7 @@ class HttpClient:
                     proxy=route.proxy or None,
                     ssl=self._context() if route.has_tls else True,
                 )
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: the host name is invalid in DNS
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: the host is invalid
             translated = network_error(error, route)
             if timer:
                 timer.ended(0, 0, 0, str(translated))
