@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
 
+from models_init.core.digests import digest_of
 from models_init.core.errors import ManifestError, UnavailableError, UnsupportedError
 from models_init.formats import oci
 from models_init.sources.oci.challenges import Challenge, parse_challenge
 from models_init.sources.oci.credential_files import RegistryCredentials
 from models_init.sources.oci.links import make_link
 from models_init.sources.oci.lists import RegistryLists
+from models_init.sources.oci.metadata_layer import read_metadata
 from models_init.sources.oci.registry import Registry, RegistryAccess, Request
 from models_init.sources.oci.tokens import Scope
 from tests.services.faults import Raw, redirect
@@ -153,6 +157,16 @@ def test_unusable_image_manifest_is_reported(content: dict[str, Any], error: typ
     with pytest.raises(error, match=words) as refused:
         oci.parse_manifest(json.dumps(document).encode(), "reg.example/nl-nl:1")
     assert str(refused.value).startswith("reg.example/nl-nl:1")
+
+
+def test_sparse_file_in_the_metadata_is_refused_before_it_is_read() -> None:
+    """A layer of 10 KiB would otherwise become 1 TiB of zeros in memory."""
+    entry, layer = tarfile.TarInfo(f"{oci.METADATA_DIRECTORY}/manifest.json"), io.BytesIO()
+    entry.pax_headers = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.map": f"{1 << 40},0", "GNU.sparse.numblocks": "1"}
+    with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(entry)
+    with pytest.raises(ManifestError, match="the first layer of it cannot be used: it has a sparse file"):
+        read_metadata(layer.getvalue(), digest_of(layer.getvalue()), "it")
 
 
 def test_layer_of_unknown_media_type_is_reported() -> None:
