@@ -25,10 +25,17 @@ def part_name(stem: str, number: int) -> str:
 
 
 def is_bundle(path: Path) -> bool:
-    """Return True if the path names a bundle rather than a directory with packs. It need not exist."""
-    if path.is_dir():
-        return bool(_stems(path))
-    return path.is_file() or path.suffix == _SUFFIX or _PART.match(path.name) is not None
+    """Return True if the path names a bundle rather than a directory with packs. It need not exist.
+
+    If the path cannot be examined, its name decides, and the source reports the error when it is read.
+    """
+    try:
+        if path.is_dir():
+            return bool(_stems(path))
+        is_file = path.is_file()
+    except OSError:  # no permission, or a mount whose server is gone
+        is_file = False
+    return is_file or path.suffix == _SUFFIX or _PART.match(path.name) is not None
 
 
 def parts_of(path: Path) -> list[Path]:

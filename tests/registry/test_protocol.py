@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
 
-from models_init.core.errors import ManifestError, UnsupportedError
+from models_init.core.digests import digest_of
+from models_init.core.errors import ManifestError, UnavailableError, UnsupportedError
 from models_init.formats import oci
 from models_init.sources.oci.challenges import Challenge, parse_challenge
+from models_init.sources.oci.credential_files import RegistryCredentials
 from models_init.sources.oci.links import make_link
+from models_init.sources.oci.lists import RegistryLists
+from models_init.sources.oci.metadata_layer import read_metadata
+from models_init.sources.oci.registry import Registry, RegistryAccess, Request
+from models_init.sources.oci.tokens import Scope
+from tests.services.faults import Raw, redirect
+from tests.services.faulty import FaultyServer
 
 _DIGEST = "sha256:" + "a" * 64
 
@@ -39,6 +49,54 @@ _DIGEST = "sha256:" + "a" * 64
 )
 def test_challenge_is_parsed(header: str, expected: Challenge | None) -> None:
     assert parse_challenge(header) == expected
+
+
+async def test_challenge_is_found_in_any_of_several_headers() -> None:
+    """A proxy in front of a registry offers Negotiate in a header of its own, before the registry's."""
+    challenges = b'WWW-Authenticate: Negotiate\r\nWWW-Authenticate: Basic realm="registry"\r\n'
+    refusal = Raw(b"HTTP/1.1 401 Unauthorized\r\n" + challenges + b"Content-Length: 0\r\n\r\n", times=1)
+    async with FaultyServer({"v2/a/tags/list": b"{}"}, [refusal]) as server:
+        credentials = RegistryCredentials("user", "not-a-secret-password")
+        registry = Registry(RegistryAccess(f"http://127.0.0.1:{server.port}", "", lambda _: credentials))
+        async with registry.send(Request("GET", "/v2/a/tags/list", Scope("a"))) as response:
+            assert await response.body(10, "it") == b"{}"
+        await registry.close()
+        assert server.seen[-1].headers["authorization"] == credentials.basic()
+
+
+@pytest.mark.parametrize("link", ["http://{host}/v2/a/tags/list?n=2", "/v2/a/tags/list?n=2", "list?n=2", "?n=2"])
+async def test_link_to_next_page_may_be_absolute_or_relative(link: str) -> None:
+    """Clouds send absolute addresses; other links come first in a header of their own."""
+    async with FaultyServer({"v2/a/tags/list": b'{"tags": ["2.0"]}'}) as server:
+        host, body = f"127.0.0.1:{server.port}", '{"tags": ["1.0"]}'
+        links = f'Link: </help>; rel="help"\r\nLink: <{link.format(host=host)}>; rel="next"\r\n'
+        head = f"HTTP/1.1 200 OK\r\n{links}Content-Length: {len(body)}\r\n\r\n"
+        server.script(Raw(f"{head}{body}".encode(), times=1))
+        access = RegistryAccess(f"http://{host}")
+        registry = Registry(access)
+        assert await RegistryLists(access, registry).versions("a") == ["1.0", "2.0"]
+        await registry.close()
+        assert server.seen[-1].query == "n=2"
+
+
+async def test_registry_is_asked_for_another_data_host_after_a_failure() -> None:
+    """A link is kept for up to 20 minutes, longer than the retries of a host that has gone."""
+    async with FaultyServer({"blob": b"0123456789"}) as other, FaultyServer({}) as server:
+        registry = Registry(RegistryAccess(f"http://127.0.0.1:{server.port}"))
+
+        async def read() -> bytes:
+            async with registry.blob("a", _DIGEST) as response:
+                return await response.body(10, "it")
+
+        async with FaultyServer({"blob": b"0123456789"}) as gone:
+            server.script(redirect(f"http://127.0.0.1:{gone.port}/blob"))
+            assert [await read(), await read()] == [b"0123456789"] * 2
+        server.script(redirect(f"http://127.0.0.1:{other.port}/blob"))
+        with pytest.raises(UnavailableError, match="check the network"):
+            await read()
+        assert await read() == b"0123456789"
+        await registry.close()
+        assert len(server.seen) == 2
 
 
 @pytest.mark.parametrize(
@@ -99,6 +157,16 @@ def test_unusable_image_manifest_is_reported(content: dict[str, Any], error: typ
     with pytest.raises(error, match=words) as refused:
         oci.parse_manifest(json.dumps(document).encode(), "reg.example/nl-nl:1")
     assert str(refused.value).startswith("reg.example/nl-nl:1")
+
+
+def test_sparse_file_in_the_metadata_is_refused_before_it_is_read() -> None:
+    """A layer of 10 KiB would otherwise become 1 TiB of zeros in memory."""
+    entry, layer = tarfile.TarInfo(f"{oci.METADATA_DIRECTORY}/manifest.json"), io.BytesIO()
+    entry.pax_headers = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.map": f"{1 << 40},0", "GNU.sparse.numblocks": "1"}
+    with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(entry)
+    with pytest.raises(ManifestError, match="the first layer of it cannot be used: it has a sparse file"):
+        read_metadata(layer.getvalue(), digest_of(layer.getvalue()), "it")
 
 
 def test_layer_of_unknown_media_type_is_reported() -> None:

@@ -243,6 +243,14 @@ async def test_source_does_not_wait_for_new_token_if_none_would_help(code: str) 
         (refused(403, "AuthorizationProtocolMismatch"), "is for https only"),
         (refused(403, "AuthorizationSourceIPMismatch"), "another IP address"),
         (Answer(Reply(403, {}, b"<html>no</html>"), times=9), "does not fit the container"),
+        (
+            Answer(Reply(403, {}, b'<?xml version="1.0" encoding="GB2312"?><html/>'), times=9),
+            "does not fit the container",
+        ),
+        (
+            Answer(Reply(403, {}, b'<?xml version="1.0" encoding="unheard-of"?><a/>'), times=9),
+            "does not fit the container",
+        ),
         (Answer(Reply(401, {}), times=9), "does not fit the container"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -624,7 +632,11 @@ async def test_all_pages_of_blob_list_are_read() -> None:
         assert all("prefix=realtime%2F&" in seen.query for seen in server.seen)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"json": 1}', b"<a>" * 1000])
+_UNKNOWN_ENCODINGS = [b'<?xml version="1.0" encoding="%b"?><a/>' % name for name in (b"Shift_JIS", b"unheard-of")]
+"""Of pages by proxies; expat cannot decode them."""
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"json": 1}', b"<a>" * 1000, *_UNKNOWN_ENCODINGS])
 async def test_unreadable_blob_list_is_permanent_error(body: bytes) -> None:
     """A response that is not the XML of a list is not retried, because it only adds advice to another error."""
     async with FaultyServer({}, [Answer(Reply(200, {}, body))]) as server, opened(server.url) as source:

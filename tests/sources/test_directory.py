@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from models_init.core.errors import NotFoundError, SourceError
+from models_init.core.errors import AccessError, NotFoundError, SourceError, UnavailableError
 from models_init.sources.directory import DirectorySource
+from models_init.sources.open_source import SourceAccess, open_source
 from tests.site import Site
 from tests.sources.collecting_sink import Collected
 
@@ -17,6 +20,16 @@ if TYPE_CHECKING:
     from tests.site import Packs
 
 _KEY = "nl-nl/2026.04/manifest.json"
+
+
+@pytest.fixture
+def no_access() -> SourceAccess:
+    """The access of local sources, which need none."""
+
+    def fail() -> NoReturn:
+        raise AssertionError("a local source needs no access")
+
+    return SourceAccess(fail, fail)
 
 
 @pytest.mark.parametrize("is_file", [False, True], ids=["nothing", "a file"])
@@ -46,3 +59,29 @@ def test_install_from_missing_directory_names_the_directory(packs: Packs, tmp_pa
     done = site.run()
     assert done.code == 20
     assert done.fault.startswith(f"the directory {tmp_path}/nosuch does not exist; mount the disk or share")
+
+
+@pytest.mark.parametrize("name", ["packs", "site.tar", "site.tar.001"])
+async def test_directory_without_permission_is_reported_when_it_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_access: SourceAccess
+) -> None:
+    """A disk of another user: the message names the path, whatever kind of source it may be."""
+    (tmp_path / name).mkdir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    for function in ("listdir", "open", "stat"):
+        monkeypatch.setattr(os, function, refuse)
+    source = open_source((tmp_path / name).as_uri(), "", no_access)
+    with pytest.raises(AccessError, match=rf"{name}.* cannot be read: Permission denied; give the running user"):
+        await source.read(_KEY, 100)
+
+
+async def test_path_that_cannot_be_examined_is_reported_when_it_is_read(
+    tmp_path: Path, no_access: SourceAccess
+) -> None:
+    """Here the name is too long; the mount of a server that is gone has other errors."""
+    source = open_source((tmp_path / ("a" * 300)).as_uri(), "", no_access)
+    with pytest.raises(UnavailableError, match=r"cannot be read: File name too long; check the disk or the mount"):
+        await source.read(_KEY, 100)

@@ -95,7 +95,16 @@ async def test_redirect_loop_is_error() -> None:
             "http://x:y/",
             "http://x:0/",
         ),
-        *("http://[::1/x", "http://[x]/", "/a b", "/\xe9"),
+        *(
+            "http://[::1/x",
+            "http://[x]/",
+            "/a b",
+            "/\xe9",
+            r"http://a\b/",
+            r"http://u\v@a/",
+            "http://a[::1]/",
+            "http://[::1]a/",
+        ),
     ],
 )
 async def test_redirect_to_invalid_address_is_error(location: str) -> None:

@@ -143,6 +143,25 @@ async def test_time_of_sink_is_not_counted(clock: RetryLog) -> None:
     assert inner.ranges() == [(0, 2_000), (1_000, 2_000)]
 
 
+async def test_wait_for_answered_requests_is_not_counted(clock: RetryLog) -> None:
+    """A refused request waits minutes for another one on a slow line, and can be retried after that."""
+    busy = UnavailableError("busy", overloaded=True)
+    inner = FakeSource({_KEY: _DATA, "other": _DATA}, Broken(busy, on="other"), Broken(_DOWN, on="other"))
+    source = patient(clock, inner)
+
+    def wait(_: bytes) -> None:
+        if len(inner.calls) == 2:  # the other request has been refused
+            clock.now += 60.0
+
+    slow = asyncio.create_task(source.get_range(_KEY, 0, len(_DATA), Collected(wait)))
+    await asyncio.sleep(0)  # it is sent first
+    sink = Collected()
+    await source.get_range("other", 0, 1000, sink)
+    assert slow.done()
+    assert bytes(sink.data) == _DATA[:1000]
+    assert [retry.error for retry in clock.reported] == [busy, _DOWN]
+
+
 async def test_few_bytes_do_not_reset_time_limit(clock: RetryLog) -> None:
     """If each attempt yields only a few bytes, the retries end by the time limit."""
     inner = FakeSource({_KEY: _DATA}, broken(at=10, times=FOREVER))

@@ -294,7 +294,7 @@ def _parsed(page: bytes) -> ET.Element | None:
 
     try:
         return ET.fromstring(page)  # noqa: S314 - expat limits entity expansion, and the page's size is limited
-    except ET.ParseError:
+    except (ET.ParseError, ValueError, LookupError):  # the last two: an encoding that expat or Python does not know
         return None
 
 

@@ -177,7 +177,7 @@ class HttpClient:
                     proxy=route.proxy or None,
                     ssl=self._context() if route.has_tls else True,
                 )
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: the host name is invalid in DNS
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: the host is invalid
             translated = network_error(error, route)
             if timer:
                 timer.ended(0, 0, 0, str(translated))
@@ -252,12 +252,10 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, *arguments: Any, **options: Any) -> Any:
         """See `aiohttp.BaseConnector.connect`."""
         connection = await super().connect(*arguments, **options)
-        while (protocol := connection.protocol) in self._used and (
-            protocol.should_close or _is_readable(connection.transport)
-        ):
+        while connection.protocol in self._used and _has_unread_bytes(connection):
             connection.close()
             connection = await super().connect(*arguments, **options)
-        self._used.add(protocol)
+        self._used.add(connection.protocol)
         if connection.transport and (address := connection.transport.get_extra_info("sockname")):
             LOCAL_PORT.set(address[1])
         self.last_tls = connection.transport.get_extra_info("ssl_object") if connection.transport else None
@@ -278,8 +276,11 @@ class _Connector(aiohttp.TCPConnector):
         return sock
 
 
-def _is_readable(transport: asyncio.Transport) -> bool:
+def _has_unread_bytes(connection: Any) -> bool:
     """Return True if a connection has bytes to read, or was closed by the server."""
+    protocol, transport = connection.protocol, connection.transport
+    if protocol.should_close or not transport:
+        return True
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -35,7 +35,7 @@ def network_error(error: Exception, route: Route) -> ModelsInitError:
             return _certificate_error(error)
         case aiohttp.ClientConnectorError():
             return _connect_error(error.os_error, route, via)
-        case aiohttp.InvalidURL() | UnicodeError():
+        case ValueError():  # also aiohttp.InvalidURL and UnicodeError
             return _name_error(host)
         case _:
             return body_error(error, via)

@@ -8,6 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PRINTABLE = re.compile(r"[!-~]+\Z")
+_AUTHORITY = re.compile(r"(?:[^\\]*@)?(?:\[[^][]+\]|[^][\\]+)(?::[0-9]*)?\Z")
+"""User, host and port. `urlsplit` also accepts a backslash, and brackets at other places; yarl rejects both."""
 
 
 class Origin(NamedTuple):
@@ -50,7 +52,9 @@ def web_address(url: str, base: str = "") -> str:
     """Return a URL without its fragment, resolved against `base`, or "" if it is not an http or https address."""
     try:
         parts = urlsplit(urljoin(base, url))._replace(fragment="")
-        is_one = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0
+        is_one = (
+            parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0 and _AUTHORITY.match(parts.netloc)
+        )
     except ValueError:  # brackets or a port that cannot be parsed
         return ""
     return parts.geturl() if is_one and _PRINTABLE.match(parts.geturl()) else ""

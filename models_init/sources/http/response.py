@@ -83,8 +83,11 @@ class Response:
 
     def header(self, name: str) -> str:
         """Return a header's value, or an empty string. Case does not matter; the value is decoded as Latin-1."""
-        value = self._response.headers.get(name, "")
-        return value if value.isascii() else value.encode(errors="surrogateescape").decode("latin-1")
+        return _latin(self._response.headers.get(name, ""))
+
+    def all_values(self, name: str) -> str:
+        """Return the values of a header that is a list and may be sent in several lines, as one list."""
+        return _latin(", ".join(self._response.headers.getall(name, [])))
 
     async def read_into(self, sink: Sink, count: int) -> int:
         """Copy the next `count` bytes of the body into the sink; return their number, which is less if the body ends.
@@ -148,6 +151,10 @@ class Response:
         if self._low_speed.is_slow(len(block), loop.time() - began):
             raise UnavailableError(f"{self._origin.name} sends almost no bytes; check the network")
         return block
+
+
+def _latin(value: str) -> str:
+    return value if value.isascii() else value.encode(errors="surrogateescape").decode("latin-1")
 
 
 class _LowSpeedDetector:

@@ -54,7 +54,7 @@ async def read_error(response: Response) -> RegistryError:
     with suppress(ModelsInitError, ValueError, RecursionError, LookupError, TypeError):
         found = json.loads(await response.body(_ERROR_LIMIT, "an error"))["errors"][0]["code"]
         code = found if _CODE.match(found) else ""
-    challenge = parse_challenge(response.header("WWW-Authenticate"))
+    challenge = parse_challenge(response.all_values("WWW-Authenticate"))
     return RegistryError(
         response.status, code, response.host, response.retry_after, challenge.error if challenge else ""
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from models_init.core.errors import NotFoundError, UnavailableError
 from models_init.core.pack_ref import PackRef
@@ -47,16 +48,24 @@ class RegistryLists:
             try:
                 async with self._registry.send(Request("GET", path, scope)) as response:
                     page = json.loads(await response.body(_PAGE_LIMIT, "a list"))
-                    link = _NEXT.search(response.header("Link"))
+                    link = _NEXT.search(response.all_values("Link"))
                 found += [name for name in page[field] or () if isinstance(name, str)]
             except NotFoundError:
                 return None
             except (ValueError, RecursionError, LookupError, TypeError):
                 raise UnavailableError(f"{self._registry.host} answered with a list that is not readable") from None
-            if not link or not link[1].startswith("/v2/"):
+            path = _path(link[1], path) if link else ""
+            if not path.startswith("/v2/"):
                 break
-            path = link[1]
         return found
+
+
+def _path(link: str, path: str) -> str:
+    """Return path and query of a link, which may be absolute, in a response to a request for `path`."""
+    try:
+        return urlsplit(urljoin(path, link))._replace(scheme="", netloc="", fragment="").geturl()
+    except ValueError:  # brackets that cannot be parsed
+        return ""
 
 
 def _is_version(pack: str, tag: str) -> bool:

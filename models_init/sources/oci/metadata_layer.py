@@ -82,6 +82,8 @@ def _files(plain: bytes) -> dict[str, bytes]:
     found = {}
     with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as tar:
         for member in tar:
+            if member.issparse():  # its content may be far larger than the layer
+                raise ValueError("it has a sparse file")
             directory, _, name = member.name.removeprefix("./").rpartition("/")
             if directory == METADATA_DIRECTORY and member.isreg() and (content := tar.extractfile(member)):
                 found[name] = content.read()

@@ -143,16 +143,25 @@ class Registry:
     async def blob(
         self, repository: str, digest: str, headers: Mapping[str, str] = _NO_HEADERS
     ) -> AsyncIterator[Response]:
-        """Request a blob and yield the response of the registry or of the data host to which it redirects."""
+        """Request a blob and yield the response of the registry or of the data host to which it redirects.
+
+        After a failure, the registry is asked again, because it may redirect to another data host.
+        """
         scope = Scope(repository)
-        response = await self._blob(Request("GET", f"/v2/{repository}/blobs/{digest}", scope, headers))
+        request = Request("GET", f"/v2/{repository}/blobs/{digest}", scope, headers)
         try:
-            if response.status >= 400:
-                error = await read_error(response)
-                raise error_for(error, scope, f"blob {digest} of {repository}", anonymous=False)
-            yield response
-        finally:
-            response.release()
+            response = await self._blob(request)
+            try:
+                if response.status >= 400:
+                    error = await read_error(response)
+                    raise error_for(error, scope, f"blob {digest} of {repository}", anonymous=False)
+                yield response
+            finally:
+                response.release()
+        except UnavailableError as fault:
+            if not fault.overloaded:
+                self._links.pop(request.path, None)
+            raise
 
     async def _blob(self, request: Request) -> Response:
         for _ in range(_HOPS):
@@ -237,7 +246,7 @@ class Registry:
                 response = await self._http.send(sent, authorization, follow_redirects=follow_redirects)
             except NotTlsError as error:
                 raise self._scheme.explained(error) from None
-            challenge = parse_challenge(response.header("WWW-Authenticate"))
+            challenge = parse_challenge(response.all_values("WWW-Authenticate"))
             if response.elsewhere or not self._may_renew(request.scope, response.status, used, challenge):
                 return response
             if is_fresh and not used.startswith("Basic "):  # with a wrong password, `renew` raises the error

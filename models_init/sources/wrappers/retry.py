@@ -256,11 +256,14 @@ class _RetryLoop:
         return await retrying(attempt)
 
     async def _admitted(self, call: Callable[[_RetryLoop], Awaitable[T]]) -> T:
-        """Make one attempt when the gate admits it."""
+        """Make one attempt when the gate admits it.
+
+        The source does not fail this request while it waits for others that are answered; that time does not count.
+        """
         arrived = self.clock()
         await self._gate.enter()
-        if self._attempt == 1:  # the source did not fail this request while it waited for others
-            self._last_progress += self.clock() - arrived
+        answered = self.clock() if self._attempt == 1 else max(arrived, self._gate.answered_at)
+        self._last_progress += answered - arrived
         try:
             result = await call(self)
         except UnavailableError as error:
