@@ -277,12 +277,11 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _has_unread_bytes(connection: Any) -> bool:
-    """Return True if a connection has bytes to read, or was closed by the server."""
-    protocol, transport = connection.protocol, connection.transport
-    if protocol.should_close or not transport:
+    """Return True if an idle connection has bytes that belong to no response, or was closed by the server."""
+    if connection.transport is None or connection.protocol.should_close:
         return True
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    poll.register(connection.transport.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
