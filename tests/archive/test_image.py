@@ -334,3 +334,13 @@ def test_copies_for_links_are_limited(tmp_path: Path) -> None:
     entries = [entry for pair in pairs for entry in pair]
     result = scanned(*described([layer(*entries, regular("models/nl-nl/30/x", bytes(1 << 20)))]), tmp_path / "tree")
     assert "with the copies for its links" in result.fault
+
+
+def test_pack_of_the_deepest_path_is_unpacked_and_removed(tmp_path: Path) -> None:
+    """A path of 1,023 bytes has 512 parts, more than half of the calls that Python nests."""
+    deep = "/".join("d" * 512)
+    lower = layer(pax({b"path": f"models/nl-nl/{deep}".encode()}) + file(b"d", b"content"))
+    paths = ("/models/nl-nl",)
+    assert unpacked([lower], tmp_path / "deep", paths)[deep] == b"content"
+    upper = layer(regular("models/nl-nl/.wh.d"), regular("models/nl-nl/only", b"o"))
+    assert unpacked([lower, upper], tmp_path / "removed", paths) == {"only": b"o"}

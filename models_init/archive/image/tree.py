@@ -250,15 +250,22 @@ class ImageTree:
             self._remove_lower(directory, (*parts, name))
 
     def _remove_lower(self, parent: Node, parts: tuple[str, ...]) -> None:
-        """Remove an entry and everything below it, except entries of the current layer."""
+        """Remove an entry and everything below it, except entries of the current layer.
+
+        Not recursive: a path may have more parts than Python allows nested calls.
+        """
+        found = [(parent, parts)]
+        for directory, path in found:  # the list grows: parents before their children
+            node = _children(directory).get(path[-1])
+            if node and node.children:
+                found += [(node, (*path, name)) for name in node.children]
+        for directory, path in reversed(found):
+            self._remove_single(directory, path)
+
+    def _remove_single(self, parent: Node, parts: tuple[str, ...]) -> None:
+        """Remove an entry, unless it does not exist, is of the current layer, or is a directory with entries."""
         node = _children(parent).get(parts[-1])
-        if node is None:
-            return
-        if node.children is not None:
-            self._empty(node, parts)
-            if node.children:
-                return
-        if node.layer == self._layer:
+        if node is None or node.children or node.layer == self._layer:
             return
         if node.entry:
             node.entry.hidden_by = self.image.layers[self._layer].diff_id
