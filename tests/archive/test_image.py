@@ -12,6 +12,8 @@ import pytest
 import zstandard
 
 from models_init.core.digests import digest_of
+from models_init.formats import manifest
+from models_init.formats.manifest import Archive, Manifest, OpaqueArchive, encode
 from tests.archive.archives import GNU, file, long_name, pax
 from tests.archive.images import described, directory, hard, layer, link, regular, scanned, unpacked
 
@@ -344,3 +346,24 @@ def test_pack_of_the_deepest_path_is_unpacked_and_removed(tmp_path: Path) -> Non
     assert unpacked([lower], tmp_path / "deep", paths)[deep] == b"content"
     upper = layer(regular("models/nl-nl/.wh.d"), regular("models/nl-nl/only", b"o"))
     assert unpacked([lower, upper], tmp_path / "removed", paths) == {"only": b"o"}
+
+
+@pytest.mark.parametrize("name", ["models/other/link", "models/nl-nl/removed"])
+def test_target_that_is_not_utf8_is_accepted_outside_the_pack(tmp_path: Path, name: str) -> None:
+    """The layer is not recorded in the derived manifest, so it is fetched again for the next version."""
+    target = file(b"././@LongLink", b"\xff\0", kind=b"K", magic=GNU)
+    lower = layer(target + link(name, "x"), regular("models/nl-nl/a", b"a"))
+    upper = layer(regular("models/nl-nl/.wh.removed"), regular("models/nl-nl/b", b"b"))
+    image, stream = described([lower, upper])
+    result = scanned(image, stream, tmp_path / "tree")
+    archive = Archive("image.layers", len(stream), digest_of(b"image"))
+    published = Manifest(1, "nl-nl", "1", archive, (), plain=OpaqueArchive(image=image))
+    derived = manifest.parse(encode(result.builder.derived(published, digest_of(b"m"), result.image)), published.ref)
+    assert [file.path for file in derived.files] == ["a", "b"]
+    assert derived.image
+    assert [each.entries is None for each in derived.image.layers] == [True, False]
+
+
+def test_target_longer_than_any_path_is_refused(tmp_path: Path) -> None:
+    long = layer(link("models/nl-nl/l", "./" * 2048 + "a"), regular("models/nl-nl/a", b"a"))
+    assert "which is too long for a path" in scanned(*described([long]), tmp_path / "tree").fault

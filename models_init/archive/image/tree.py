@@ -178,7 +178,7 @@ class ImageTree:
         match node.kind:
             case Kind.FILE | Kind.HIDDEN:
                 node.entry = self._record(item.parts, "file")
-            case Kind.SYMBOLIC_LINK:
+            case Kind.SYMBOLIC_LINK if _is_unicode(node.target):
                 node.entry = self._record(item.parts, "link", node.target)
             case _:
                 self.records.drop(self._layer)
@@ -280,6 +280,15 @@ def _children(directory: Node) -> dict[str, Node]:
     if directory.children is None:
         raise TypeError("the entry is not a directory")
     return directory.children
+
+
+def _is_unicode(text: str) -> bool:
+    """Return False for a target with bytes that are not UTF-8, which the derived manifest cannot contain."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _clause(reason: str) -> str:
