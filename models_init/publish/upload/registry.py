@@ -255,7 +255,9 @@ class _Push:
         """Send the rest of a blob and its digest. Raises `WrongBytesError`: the registry received other bytes."""
         url = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         headers = {**_BINARY, "Content-Length": str(len(data))}
-        answer = await self._ask(Request("PUT", url, self._scope, headers, lambda: io.BytesIO(data)), 400)
+        answer = await self._ask(Request("PUT", url, self._scope, headers, lambda: io.BytesIO(data)), 400, 404)
+        if answer.status == 404 and not await self._has(digest):
+            raise UnavailableError("the registry no longer has the unfinished upload; run again")
         if answer.status == 400:
             self._upload_record.unlink(missing_ok=True)
             raise WrongBytesError(f"the registry got other bytes than {digest}; run again")
