@@ -192,6 +192,27 @@ async def test_lost_response_to_the_end_of_a_blob_is_no_error(
     assert registry.blob_path(digest).read_bytes() == archive_of(directory).read_bytes()
 
 
+async def test_version_that_another_upload_publishes_meanwhile_is_not_replaced(
+    tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, other = pack(tmp_path / "one", FILES), pack(tmp_path / "two", {**FILES, "new": b"x"})
+    send, begun = RegistryClient.send, list[Any]()
+
+    @asynccontextmanager
+    async def racing(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> AsyncIterator[Any]:
+        if request.method == "POST" and not begun:
+            begun.append(request)
+            await _push(other, registry, prefix)
+        async with send(self, request, expected) as response:
+            yield response
+
+    monkeypatch.setattr(RegistryClient, "send", racing)
+    with pytest.raises(UsageError, match="is published with other content, and a published version never changes"):
+        await _push(directory, registry, prefix)
+    published = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
+    assert registry.blob_path(published).read_bytes() == archive_of(other).read_bytes()
+
+
 async def test_location_on_another_host_is_not_written_down(
     tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,8 @@ class _Push:
             sent = await self._archive()
             for data in (image.metadata, image.config):
                 await self._small_blob(data)
-            await self._manifest()
+            if not await self._is_published(source):  # another upload may have published since; a tag is replaced
+                await self._manifest()
         self._observer.advance(image.archive.size - sent)
         url = f"{source.name}/{image.ref.name}:{image.ref.version}"
         return UploadResult(image.ref, url, not is_published, sent, image.archive.size - sent)
