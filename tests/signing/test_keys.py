@@ -203,6 +203,20 @@ def test_invalid_secret_key_file_is_reported_and_not_printed(
     assert b64encode(KEY.seed).decode()[4:20] not in line
 
 
+def test_secret_key_given_instead_of_its_file_is_not_printed(
+    signed_packs: SignedPacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key without a slash in its first 200 characters is longer than the name of a file can be."""
+    key = SecretKey(bytes(8), bytes(32))
+    text = secret_key_text(key, None)
+    secret = text.split()[-1]
+    assert "/" not in secret[:200]
+    for arguments in (["sign", "--key"], ["check", "--public-key"]):
+        for given in (text, secret):
+            line = refusal(capsys, [arguments[0], str(signed_packs.directory), arguments[1], given])
+            assert secret[100:150] not in line
+
+
 # --- sign ---
 
 
