@@ -103,6 +103,14 @@ def test_missing_password_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "new.key").exists()
 
 
+def test_password_that_is_not_utf8_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODELS_KEY_PASSWORD", "caf\udce9 au lait")  # Latin-1
+    assert "MODELS_KEY_PASSWORD is not UTF-8" in refusal(capsys, ["keygen", "--out", str(tmp_path / "new")])
+    assert not list(tmp_path.iterdir())
+
+
 def test_different_typed_passwords_write_no_key(tmp_path: Path) -> None:
     setsid = require_tool("setsid")
     terminal, program_side = pty.openpty()
