@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.cli.settings import load
+from models_init.core.errors import LockedError
 from models_init.formats.minisign import binding
+from models_init.publish.bundle.images import spooled
 from models_init.publish.cli.commands import bundle
 from models_init.publish.cli.main import build_parser
 from models_init.sources.bundle import Bundle
@@ -161,6 +163,20 @@ def test_run_killed_between_renames_is_completed(parts: Path, packs: Packs, tmp_
     made = vendor.bundled("--out", directory / "site.tar", "--split", "2500KB", **packs.environment).json
     assert made["bytes_found"] > 0
     assert _sum(*sorted(directory.iterdir())) == _sum(*sorted(parts.iterdir()))
+
+
+def test_second_run_does_not_remove_the_images_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skopeo = tmp_path / "bin/skopeo"
+    skopeo.parent.mkdir()
+    skopeo.write_text('#!/bin/sh\nfor last; do :; done\nfile=${last#docker-archive:}\necho image >"${file%%:*}"\n')
+    skopeo.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{skopeo.parent}:{os.environ['PATH']}")
+    references, out = ["docker://registry/asr/server:1"], tmp_path / "out/site.tar"
+    with spooled(references, out) as (image,):
+        with pytest.raises(LockedError, match="is being written by another run"), spooled(references, out):
+            pass
+        assert image.path.read_text() == "image\n"
+    assert not list(out.parent.iterdir())
 
 
 async def test_second_concurrent_run_is_refused(packs: Packs, tmp_path: Path) -> None:
