@@ -165,6 +165,17 @@ def test_run_killed_between_renames_is_completed(parts: Path, packs: Packs, tmp_
     assert _sum(*sorted(directory.iterdir())) == _sum(*sorted(parts.iterdir()))
 
 
+def test_parts_of_a_longer_bundle_are_refused(parts: Path, packs: Packs, tmp_path: Path) -> None:
+    """Without its first part, the old bundle is not recognized; a reader would count its last parts to the new one."""
+    directory = shutil.copytree(parts, tmp_path / "out")
+    (directory / "site.tar.001").unlink()
+    before = _sum(*sorted(directory.iterdir()))
+    done = vendor.run("bundle", "--out", directory / "site.tar", "--split", "4MB", **packs.environment)
+    assert done.code == 2
+    assert f"{directory}/site.tar.005: part of another bundle, because this one has 4 parts" in vendor.fault(done)
+    assert _sum(*sorted(directory.iterdir())) == before
+
+
 def test_second_run_does_not_remove_the_images_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skopeo = tmp_path / "bin/skopeo"
     skopeo.parent.mkdir()
