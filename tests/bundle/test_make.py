@@ -90,7 +90,7 @@ def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> N
     newer = {**packs.environment, "REALTIME_LANGUAGE_VERSION": NEWER.version}
     done = vendor.run("bundle", "--out", out, **newer)
     assert done.code == 2
-    assert "is a different bundle: choose another --out, or remove that file" in vendor.fault(done)
+    assert "is a different bundle: choose another --out, or remove it with all its parts" in vendor.fault(done)
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 

@@ -80,8 +80,7 @@ def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
     opened.files.close()
     if _without_digests(opened.contents) == _without_digests(contents):
         return opened.contents
-    what = "all its parts" if len(paths) > 1 else "that file"
-    raise UsageError(f"{paths[0]} is a different bundle: choose another --out, or remove {what}")
+    raise UsageError(f"{paths[0]} is a different bundle: choose another --out, or remove it with all its parts")
 
 
 def _without_digests(contents: Contents) -> Contents:
