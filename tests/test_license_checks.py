@@ -123,6 +123,8 @@ PLATFORM = {
         "realtime is neither true nor false, max_realtime_streams is not a whole number, languages is not a list of "
         "language codes, expires is not a time, licensee is not a name",
     ),
+    "the last day in another zone": Case(document(expires="9999-12-31T23:59:59-05:00"), OK, "until 9999-12-31"),
+    "the first day in another zone": Case(document(expires="0001-01-01T00:00:00+05:00"), FAILED, "expired on "),
     "a huge expiry": Case(document(expires=10**30), WARNING, "expires is not a time"),
 }  # fmt: skip
 

@@ -84,11 +84,17 @@ def _moment(value: object) -> datetime:
 
 
 def _iso_moment(text: str) -> datetime:
-    """Parse an ISO 8601 time. The default time zone is UTC. A date without a time means the end of that day."""
+    """Parse an ISO 8601 time. The default time zone is UTC. A date without a time means the end of that day.
+
+    The last day of the year 9999 is a common way to write "never"; in UTC it may be a day that cannot be represented.
+    """
     moment = datetime.fromisoformat(text)
     if re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text):
         moment = datetime.combine(moment, time.max)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)
 
 
 def _name(value: object) -> str:

@@ -24,6 +24,13 @@ def part_name(stem: str, number: int) -> str:
     return f"{stem}.{number:03}"
 
 
+def parts_named(whole: Path) -> list[Path]:
+    """Return the numbered parts of the file `whole` that exist, in any order."""
+    names = os.listdir(whole.parent) if whole.parent.is_dir() else []
+    matches = ((name, _PART.match(name)) for name in names)
+    return [whole.with_name(name) for name, found in matches if found and found["stem"] == whole.name]
+
+
 def is_bundle(path: Path) -> bool:
     """Return True if the path names a bundle rather than a directory with packs. It need not exist.
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.core.errors import UsageError
+from models_init.core.events import NullObserver
 from models_init.formats.manifest import MANIFEST_NAME, OpaqueArchive, parse, published
 from models_init.publish.cli.main import main
+from models_init.publish.pack.describe import describe
 from tests.archive.archives import SUFFIXES, packed, publish
 from tests.archive.hostile import HOSTILE, Hostile
 from tests.publish.packs import REF, pack, write
@@ -90,6 +93,22 @@ def test_archive_is_copied_without_hard_links(
     assert copy.read_bytes() == stream
     assert copy.stat().st_nlink == 1
     assert "described" in capsys.readouterr().out
+
+
+def test_archive_that_is_replaced_while_it_is_read_is_an_error(stream: bytes, tmp_path: Path) -> None:
+    """The manifest would describe another archive than the linked one."""
+    file, other = tmp_path / "model.tar", tmp_path / "other.tar"
+    file.write_bytes(stream)
+    other.write_bytes(bytes(len(stream)))
+
+    class Replacing(NullObserver):
+        def advance(self, _count: int, _pack: str = "", /) -> None:
+            if other.exists():
+                other.rename(file)
+
+    with pytest.raises(UsageError, match="changed while it was read"):
+        describe(file, REF, (), tmp_path / "out", Replacing())
+    assert not (tmp_path / "out").exists()
 
 
 _ACCEPTED_BY_DESCRIBE = {"zstd: bomb", "gzip: bomb", "size of 8 GiB without data"}

@@ -12,6 +12,8 @@ import pytest
 import zstandard
 
 from models_init.core.digests import digest_of
+from models_init.formats import manifest
+from models_init.formats.manifest import Archive, Manifest, OpaqueArchive, encode
 from tests.archive.archives import GNU, file, long_name, pax
 from tests.archive.images import described, directory, hard, layer, link, regular, scanned, unpacked
 
@@ -334,3 +336,34 @@ def test_copies_for_links_are_limited(tmp_path: Path) -> None:
     entries = [entry for pair in pairs for entry in pair]
     result = scanned(*described([layer(*entries, regular("models/nl-nl/30/x", bytes(1 << 20)))]), tmp_path / "tree")
     assert "with the copies for its links" in result.fault
+
+
+def test_pack_of_the_deepest_path_is_unpacked_and_removed(tmp_path: Path) -> None:
+    """A path of 1,023 bytes has 512 parts, more than half of the calls that Python nests."""
+    deep = "/".join("d" * 512)
+    lower = layer(pax({b"path": f"models/nl-nl/{deep}".encode()}) + file(b"d", b"content"))
+    paths = ("/models/nl-nl",)
+    assert unpacked([lower], tmp_path / "deep", paths)[deep] == b"content"
+    upper = layer(regular("models/nl-nl/.wh.d"), regular("models/nl-nl/only", b"o"))
+    assert unpacked([lower, upper], tmp_path / "removed", paths) == {"only": b"o"}
+
+
+@pytest.mark.parametrize("name", ["models/other/link", "models/nl-nl/removed"])
+def test_target_that_is_not_utf8_is_accepted_outside_the_pack(tmp_path: Path, name: str) -> None:
+    """The layer is not recorded in the derived manifest, so it is fetched again for the next version."""
+    target = file(b"././@LongLink", b"\xff\0", kind=b"K", magic=GNU)
+    lower = layer(target + link(name, "x"), regular("models/nl-nl/a", b"a"))
+    upper = layer(regular("models/nl-nl/.wh.removed"), regular("models/nl-nl/b", b"b"))
+    image, stream = described([lower, upper])
+    result = scanned(image, stream, tmp_path / "tree")
+    archive = Archive("image.layers", len(stream), digest_of(b"image"))
+    published = Manifest(1, "nl-nl", "1", archive, (), plain=OpaqueArchive(image=image))
+    derived = manifest.parse(encode(result.builder.derived(published, digest_of(b"m"), result.image)), published.ref)
+    assert [file.path for file in derived.files] == ["a", "b"]
+    assert derived.image
+    assert [each.entries is None for each in derived.image.layers] == [True, False]
+
+
+def test_target_longer_than_any_path_is_refused(tmp_path: Path) -> None:
+    long = layer(link("models/nl-nl/l", "./" * 2048 + "a"), regular("models/nl-nl/a", b"a"))
+    assert "which is too long for a path" in scanned(*described([long]), tmp_path / "tree").fault

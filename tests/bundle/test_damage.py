@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,6 +187,20 @@ def test_inspect_lists_damage_and_exits_with_30(damaged: BundleCopy) -> None:
 
 
 # --- incomplete bundles ---
+
+
+@pytest.mark.parametrize("gap", [None, 100], ids=["no member", "no room for a tar header"])
+def test_table_that_no_bundle_has_is_reported(tmp_path: Path, gap: int | None) -> None:
+    """It is intact by its own digest."""
+    contents = bundle_index.Contents(1, "file:///packs", {}, {}, 1 << 20, ())
+    if gap is not None:
+        member = bundle_index.Member("a", gap, 1, bundle_index.UNKNOWN_DIGEST)
+        contents = replace(contents, members=(member,))
+    text = bundle_index.encode(contents)
+    path = tmp_path / "site.tar"
+    path.write_bytes((bytes(bundle_index.CONTENTS_START) + text).ljust(contents.size, b"\0"))
+    with pytest.raises(SourceError, match="is not one that `models-pack bundle` writes"):
+        _inspected(path)
 
 
 def _swap(directory: Path, one: str, other: str) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models_init.cli.settings import load
+from models_init.core.errors import LockedError
 from models_init.formats.minisign import binding
+from models_init.publish.bundle.images import spooled
 from models_init.publish.cli.commands import bundle
 from models_init.publish.cli.main import build_parser
 from models_init.sources.bundle import Bundle
@@ -88,7 +90,7 @@ def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> N
     newer = {**packs.environment, "REALTIME_LANGUAGE_VERSION": NEWER.version}
     done = vendor.run("bundle", "--out", out, **newer)
     assert done.code == 2
-    assert "is a different bundle: choose another --out, or remove that file" in vendor.fault(done)
+    assert "is a different bundle: choose another --out, or remove it with all its parts" in vendor.fault(done)
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -161,6 +163,31 @@ def test_run_killed_between_renames_is_completed(parts: Path, packs: Packs, tmp_
     made = vendor.bundled("--out", directory / "site.tar", "--split", "2500KB", **packs.environment).json
     assert made["bytes_found"] > 0
     assert _sum(*sorted(directory.iterdir())) == _sum(*sorted(parts.iterdir()))
+
+
+def test_parts_of_a_longer_bundle_are_refused(parts: Path, packs: Packs, tmp_path: Path) -> None:
+    """Without its first part, the old bundle is not recognized; a reader would count its last parts to the new one."""
+    directory = shutil.copytree(parts, tmp_path / "out")
+    (directory / "site.tar.001").unlink()
+    before = _sum(*sorted(directory.iterdir()))
+    done = vendor.run("bundle", "--out", directory / "site.tar", "--split", "4MB", **packs.environment)
+    assert done.code == 2
+    assert f"{directory}/site.tar.005: part of another bundle, because this one has 4 parts" in vendor.fault(done)
+    assert _sum(*sorted(directory.iterdir())) == before
+
+
+def test_second_run_does_not_remove_the_images_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skopeo = tmp_path / "bin/skopeo"
+    skopeo.parent.mkdir()
+    skopeo.write_text('#!/bin/sh\nfor last; do :; done\nfile=${last#docker-archive:}\necho image >"${file%%:*}"\n')
+    skopeo.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{skopeo.parent}:{os.environ['PATH']}")
+    references, out = ["docker://registry/asr/server:1"], tmp_path / "out/site.tar"
+    with spooled(references, out) as (image,):
+        with pytest.raises(LockedError, match="is being written by another run"), spooled(references, out):
+            pass
+        assert image.path.read_text() == "image\n"
+    assert not list(out.parent.iterdir())
 
 
 async def test_second_concurrent_run_is_refused(packs: Packs, tmp_path: Path) -> None:

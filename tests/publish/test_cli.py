@@ -104,6 +104,45 @@ def test_invalid_command_line_is_reported_in_one_line(
     assert message in refusal(capsys, arguments)
 
 
+@pytest.mark.parametrize("path", ["x" * 300, "loop"], ids=["too long", "loop of links"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("build", "PATH", "--name", "nl-nl", "--version", "1", "--out", "out"),
+        ("build", "source", "--name", "nl-nl", "--version", "1", "--out", "PATH"),
+        ("describe", "PATH", "--name", "nl-nl", "--version", "1", "--out", "out"),
+        ("check", "PATH"),
+        ("check", "packs", "--public-key", "PATH"),
+        ("keygen", "--out", "PATH/new", "--no-password"),
+        ("sign", "PATH", "--key", "key"),
+        ("sign", "packs", "--key", "PATH"),
+        ("upload", "PATH"),
+        ("compare", "PATH", "PATH"),
+        ("inspect", "PATH"),
+    ],
+    ids=" ".join,
+)
+def test_path_that_cannot_be_used_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    write(tmp_path / "source", {"a": b"a"})
+    pack(tmp_path / "packs", FILES)
+    assert main([argument.replace("PATH", path) for argument in arguments]) not in (0, 1)
+    assert capsys.readouterr().err.count("models-pack: error: ") == 1
+
+
+def test_unreadable_signature_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = pack(tmp_path, FILES)
+    directory.signature.mkdir()
+    arguments = ["upload", str(directory.path), "--url", "oci://localhost:1/models"]
+    assert "manifest.json.minisig cannot be read: Is a directory" in refusal(capsys, arguments, 13)
+    directory.signature.rmdir()
+    directory.signature.write_bytes(bytes(64 * 1024 + 1))
+    assert "manifest.json.minisig is too large for a signature" in refusal(capsys, arguments, 13)
+
+
 def test_output_inside_source_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "source", FILES)
     assert "is inside" in refusal(capsys, build_arguments(source, source / "out"))

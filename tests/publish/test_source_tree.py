@@ -125,3 +125,15 @@ def test_hard_links_are_separate_files(tmp_path: Path) -> None:
     directory = write(tmp_path / "src", {"one": b"bytes"})
     (directory / "two").hardlink_to(directory / "one")
     assert [file.size for file in scan(directory).files] == [5, 5]
+
+
+def test_directory_of_the_deepest_path_is_listed(tmp_path: Path) -> None:
+    """A path of 1,023 bytes has 512 parts, more than half of the calls that Python nests."""
+    deep = "/".join("d" * 512)
+    top = write(tmp_path / "source", {"a": b""})
+    directory = top
+    for _ in range(511):  # `os.makedirs` is recursive
+        directory /= "d"
+        directory.mkdir()
+    (directory / "d").touch()
+    assert [file.path for file in scan(top).files] == ["a", deep]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,7 @@ from tests.services.registry import serve
 from tests.site import COMMON, DUTCH, NEWER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from models_init.publish.pack.version_directory import VersionDirectory
@@ -166,6 +167,50 @@ async def test_piece_whose_response_is_lost_is_sent_again(
     assert result.fresh
     digest = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
     assert registry.blob_path(digest).read_bytes() == archive_of(directory).read_bytes()
+
+
+async def test_lost_response_to_the_end_of_a_blob_is_no_error(
+    tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway may answer 504 while the registry hashes a large blob; the repeated request finds no upload."""
+    directory = pack(tmp_path, FILES)
+    send, lost = RegistryClient.send, set[str]()
+
+    @asynccontextmanager
+    async def losing(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> AsyncIterator[Any]:
+        async with send(self, request, expected) as response:
+            if request.method == "PUT" and "digest=" in request.path and request.path not in lost:
+                lost.add(request.path)
+                raise UnavailableError("the response is lost")
+            yield response
+
+    monkeypatch.setattr(RegistryClient, "send", losing)
+    result = await _push(directory, registry, prefix)
+    assert len(lost) == 3
+    assert result.fresh
+    digest = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
+    assert registry.blob_path(digest).read_bytes() == archive_of(directory).read_bytes()
+
+
+async def test_version_that_another_upload_publishes_meanwhile_is_not_replaced(
+    tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, other = pack(tmp_path / "one", FILES), pack(tmp_path / "two", {**FILES, "new": b"x"})
+    send, begun = RegistryClient.send, list[Any]()
+
+    @asynccontextmanager
+    async def racing(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> AsyncIterator[Any]:
+        if request.method == "POST" and not begun:
+            begun.append(request)
+            await _push(other, registry, prefix)
+        async with send(self, request, expected) as response:
+            yield response
+
+    monkeypatch.setattr(RegistryClient, "send", racing)
+    with pytest.raises(UsageError, match="is published with other content, and a published version never changes"):
+        await _push(directory, registry, prefix)
+    published = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
+    assert registry.blob_path(published).read_bytes() == archive_of(other).read_bytes()
 
 
 async def test_location_on_another_host_is_not_written_down(

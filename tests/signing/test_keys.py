@@ -103,6 +103,14 @@ def test_missing_password_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "new.key").exists()
 
 
+def test_password_that_is_not_utf8_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODELS_KEY_PASSWORD", "caf\udce9 au lait")  # Latin-1
+    assert "MODELS_KEY_PASSWORD is not UTF-8" in refusal(capsys, ["keygen", "--out", str(tmp_path / "new")])
+    assert not list(tmp_path.iterdir())
+
+
 def test_different_typed_passwords_write_no_key(tmp_path: Path) -> None:
     setsid = require_tool("setsid")
     terminal, program_side = pty.openpty()
@@ -201,6 +209,20 @@ def test_invalid_secret_key_file_is_reported_and_not_printed(
     assert f"{path} " in line
     assert message in line
     assert b64encode(KEY.seed).decode()[4:20] not in line
+
+
+def test_secret_key_given_instead_of_its_file_is_not_printed(
+    signed_packs: SignedPacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key without a slash in its first 200 characters is longer than the name of a file can be."""
+    key = SecretKey(bytes(8), bytes(32))
+    text = secret_key_text(key, None)
+    secret = text.split()[-1]
+    assert "/" not in secret[:200]
+    for arguments in (["sign", "--key"], ["check", "--public-key"]):
+        for given in (text, secret):
+            line = refusal(capsys, [arguments[0], str(signed_packs.directory), arguments[1], given])
+            assert secret[100:150] not in line
 
 
 # --- sign ---

@@ -28,7 +28,7 @@ _WHITEOUT, _OPAQUE, _RESERVED = ".wh.", ".wh..wh..opq", ".wh..wh."
 SHOWN_NAMES = 10
 """Largest number of names from the top directory of an image that a message lists."""
 
-_NAME_LIMIT = 4096  # characters: PATH_MAX of Linux; longer names are rejected without further checks
+_NAME_LIMIT = 4096  # characters: PATH_MAX of Linux; longer names and targets are rejected without further checks
 
 
 class Kind(Enum):
@@ -98,7 +98,9 @@ class LayerReader:
         stream.end()
 
     def _check_name(self, item: LayerItem) -> None:
-        """Raise `BadArchiveError` unless the path relative to the directory is valid in a pack."""
+        """Raise `BadArchiveError` unless the path relative to the directory is valid in a pack, and a target short."""
+        if len(item.target) > _NAME_LIMIT:
+            raise BadArchiveError(f"{item.name} is a link to {shown(item.target)}, which is too long for a path")
         if inner := "/".join(item.parts[len(self._base) :]):
             try:
                 check_path(inner)

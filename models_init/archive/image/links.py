@@ -28,6 +28,14 @@ class _Place(NamedTuple):
     parts: tuple[str, ...]
 
 
+class _Entry(NamedTuple):
+    """An entry, its path in the pack, and the directories that contain it, the outermost first."""
+
+    place: _Place
+    path: str
+    parents: tuple[Node, ...]
+
+
 def complete(tree: ImageTree, builder: ManifestBuilder, others: Collection[str]) -> str:
     """Record the pack's files and directories in `builder`; return its directory in the image.
 
@@ -80,16 +88,22 @@ class _Completion:
         self._size = self._entries = 0
 
     def run(self) -> None:
-        """Record everything."""
-        self._walk(self._root, "", (self._root.node,))
+        """Record everything. Not recursive: a path may have more parts than Python allows nested calls."""
+        open_directories = [self._content(self._root, "", (self._root.node,))]
+        while open_directories:
+            if not (entry := next(open_directories[-1], None)):
+                open_directories.pop()
+            elif (place := self._add(*entry)).node.children is not None:
+                _, path, parents = entry
+                open_directories.append(self._content(place, path, (*parents, place.node)))
 
-    def _walk(self, directory: _Place, path: str, open_: tuple[Node, ...]) -> None:
-        """Record the entries of a directory at `path` of the pack; `open_` are the directory and its parents."""
+    def _content(self, directory: _Place, path: str, open_: tuple[Node, ...]) -> Iterator[_Entry]:
+        """Yield the entries of a directory at `path` of the pack; `open_` are the directory and its parents."""
         for name, child in sorted((directory.node.children or {}).items()):
-            place = _Place(child, (*directory.parts, name))
-            self._add(place, f"{path}/{name}" if path else name, open_)
+            yield _Entry(_Place(child, (*directory.parts, name)), f"{path}/{name}" if path else name, open_)
 
-    def _add(self, place: _Place, path: str, open_: tuple[Node, ...]) -> None:
+    def _add(self, place: _Place, path: str, open_: tuple[Node, ...]) -> _Place:
+        """Record one entry, without the entries below it; return its place, or that of the target of a link."""
         node, link = place.node, None
         if node.kind == Kind.SYMBOLIC_LINK:
             link, place = place, self._target(place)
@@ -108,9 +122,9 @@ class _Completion:
             if is_copy:
                 self._tree.writer.add(TarEntry(self._path(path), True, 0, False, iter(())), iter(()))
             self._builder.add_directory(path)
-            self._walk(place, path, (*open_, node))
         else:
             raise self._refused(place, f"is {node.description}; a pack consists of files and directories")
+        return place
 
     def _path(self, path: str) -> str:
         """Return the path on the volume of an entry of the pack."""

@@ -178,7 +178,7 @@ class ImageTree:
         match node.kind:
             case Kind.FILE | Kind.HIDDEN:
                 node.entry = self._record(item.parts, "file")
-            case Kind.SYMBOLIC_LINK:
+            case Kind.SYMBOLIC_LINK if _is_unicode(node.target):
                 node.entry = self._record(item.parts, "link", node.target)
             case _:
                 self.records.drop(self._layer)
@@ -250,15 +250,22 @@ class ImageTree:
             self._remove_lower(directory, (*parts, name))
 
     def _remove_lower(self, parent: Node, parts: tuple[str, ...]) -> None:
-        """Remove an entry and everything below it, except entries of the current layer."""
+        """Remove an entry and everything below it, except entries of the current layer.
+
+        Not recursive: a path may have more parts than Python allows nested calls.
+        """
+        found = [(parent, parts)]
+        for directory, path in found:  # the list grows: parents before their children
+            node = _children(directory).get(path[-1])
+            if node and node.children:
+                found += [(node, (*path, name)) for name in node.children]
+        for directory, path in reversed(found):
+            self._remove_single(directory, path)
+
+    def _remove_single(self, parent: Node, parts: tuple[str, ...]) -> None:
+        """Remove an entry, unless it does not exist, is of the current layer, or is a directory with entries."""
         node = _children(parent).get(parts[-1])
-        if node is None:
-            return
-        if node.children is not None:
-            self._empty(node, parts)
-            if node.children:
-                return
-        if node.layer == self._layer:
+        if node is None or node.children or node.layer == self._layer:
             return
         if node.entry:
             node.entry.hidden_by = self.image.layers[self._layer].diff_id
@@ -273,6 +280,15 @@ def _children(directory: Node) -> dict[str, Node]:
     if directory.children is None:
         raise TypeError("the entry is not a directory")
     return directory.children
+
+
+def _is_unicode(text: str) -> bool:
+    """Return False for a target with bytes that are not UTF-8, which the derived manifest cannot contain."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _clause(reason: str) -> str:

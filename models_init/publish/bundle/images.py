@@ -15,7 +15,7 @@ from models_init.core.errors import SourceError, UsageError
 from models_init.core.redaction import redact
 from models_init.formats.bundle_index import IMAGES_DIRECTORY
 from models_init.publish.bundle.contents import ContainerImage
-from models_init.publish.pack.drafts import translate_os_errors
+from models_init.publish.pack.drafts import draft, translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerIma
 
     Raises `UsageError`: a reference has no tag, or skopeo is not installed.
     Raises `SourceError`: skopeo failed.
+    Raises `LockedError`: another run is making the same bundle.
     """
     if not references:
         yield ()
@@ -40,12 +41,15 @@ def spooled(references: Sequence[str], out: Path) -> Iterator[tuple[ContainerIma
     if not skopeo:
         raise UsageError("--image needs skopeo: install it (apt-get install skopeo), then run again")
     with translate_os_errors(directory):
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-    try:
-        yield tuple(_spool(skopeo, reference, directory) for reference in dict.fromkeys(references))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    with draft(directory):  # a lock: another run must not remove the images of this one
+        try:
+            with translate_os_errors(directory):
+                shutil.rmtree(directory, ignore_errors=True)
+                directory.mkdir()
+            yield tuple(_spool(skopeo, reference, directory) for reference in dict.fromkeys(references))
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _spool(skopeo: str, text: str, directory: Path) -> ContainerImage:

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from models_init.core.errors import UsageError
+from models_init.core.units import count, some
 from models_init.fs.files import reserve
 from models_init.publish.pack.drafts import open_part, part_path, publish, translate_os_errors
-from models_init.sources.multipart import part_name
+from models_init.sources.multipart import part_name, parts_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,15 @@ def part_paths(out: Path, contents: Contents) -> list[Path]:
     if not contents.part_size:
         return [out]
     return [out.with_name(part_name(out.name, number + 1)) for number in range(len(contents.parts))]
+
+
+def check_no_other_parts(paths: list[Path], out: Path) -> None:
+    """Raise `UsageError` if there are more parts of that name: a reader would take them for parts of this bundle."""
+    if others := [str(path) for path in parts_named(out) if path not in paths]:
+        raise UsageError(
+            f"{some(others)}: part of another bundle, because this one has {count(len(paths), 'part')}; remove it, or "
+            "choose another --out"
+        )
 
 
 class PartFiles:

@@ -14,7 +14,7 @@ from models_init.core.errors import UsageError, WrongBytesError
 from models_init.formats import bundle_index
 from models_init.formats.manifest import MIB
 from models_init.publish.bundle.member import BundleMember, member_digest, wrong_chunks
-from models_init.publish.bundle.part_files import PartFiles, part_paths
+from models_init.publish.bundle.part_files import PartFiles, check_no_other_parts, part_paths
 from models_init.sources.bundle import Bundle
 from models_init.transfer.ranges import BATCH_SIZE, GAP, joined
 
@@ -50,7 +50,7 @@ async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleR
 
     Data that was verified before an error is kept in the `….part` files.
 
-    Raises `UsageError`: a different bundle exists there.
+    Raises `UsageError`: a different bundle, or a part of one, exists there.
     Raises `WrongBytesError`: the source returns bytes that do not verify.
     Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     Raises the errors of the source.
@@ -59,6 +59,8 @@ async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleR
     paths = part_paths(out, contents)
     if existing := _existing_bundle(paths, contents):
         return BundleResult(paths, existing, fresh=False)
+    if contents.part_size:
+        check_no_other_parts(paths, out)
     with PartFiles(paths, contents.part_sizes()).opened() as files:
         await context.workers.run(_write_small, plan, files)
         fetched, found = await _ArchiveFetch(plan, files, context).run()
@@ -78,7 +80,7 @@ def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
     opened.files.close()
     if _without_digests(opened.contents) == _without_digests(contents):
         return opened.contents
-    raise UsageError(f"{paths[0]} is a different bundle: choose another --out, or remove that file")
+    raise UsageError(f"{paths[0]} is a different bundle: choose another --out, or remove it with all its parts")
 
 
 def _without_digests(contents: Contents) -> Contents:

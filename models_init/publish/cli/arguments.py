@@ -118,7 +118,11 @@ def public_keys(text: str) -> tuple[minisign.PublicKey, ...]:
     """Parse public keys, or read them from a file."""
     path = Path(text)
     try:
-        return minisign.public_keys(path.read_text(encoding="utf-8") if path.is_file() else text)
+        is_file = path.is_file()
+    except OSError:  # keys, or a secret key, longer than the name of a file can be
+        is_file = False
+    try:
+        return minisign.public_keys(path.read_text(encoding="utf-8") if is_file else text)
     except OSError as error:
         raise ArgumentTypeError(f"{path} cannot be read: {error.strerror}; name a readable file") from error
     except ValueError as error:  # not in the message: the text may be a secret key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from argparse import ArgumentParser
@@ -56,6 +57,11 @@ def _run(arguments: Namespace) -> int:
         report = command.run(arguments)
     except ModuleNotFoundError as error:
         raise UsageError(_missing_package(command.NAME, error)) from error
+    except OSError as error:
+        if error.filename is None:  # not about a path
+            raise
+        path = os.fsdecode(error.filename)
+        raise UsageError(f"{path} cannot be used: {error.strerror}; check the path and its permissions") from error
     for warning in report.warnings:
         notice(f"warning: {warning}")
     facts = report.facts | ({"warnings": list(report.warnings)} if report.warnings else {})

@@ -30,10 +30,14 @@ def add_password_file(parser: ArgumentParser) -> None:
 def given_password(file: Path | None) -> str:
     """Return the password from the file or else the environment, or an empty string if there is none.
 
-    Raises `UsageError`: the file cannot be read or has an empty first line.
+    Raises `UsageError`: the file cannot be read or has an empty first line, or the variable is not UTF-8.
     """
     password = _in_file(file) if file else os.environ.get(VARIABLE, "")
     register(password)
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{VARIABLE} is not UTF-8; choose another password, or set the locale to UTF-8") from None
     return password
 
 

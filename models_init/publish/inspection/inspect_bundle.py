@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import ManifestError
+from models_init.core.errors import ManifestError, ModelsInitError, SourceError, UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.formats import bundle_index, manifest
-from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME
-from models_init.formats.minisign import Signature
+from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME
+from models_init.formats.minisign import SIGNATURE_LIMIT, Signature
 from models_init.publish.bundle.layout import layout_of
 from models_init.publish.bundle.member import BundleMember, member_digest
 from models_init.publish.pack.tar_stream import padded
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from models_init.core.events import Observer
     from models_init.formats.bundle_index import BundledPack, Contents, Member
     from models_init.formats.manifest import Manifest
+    from models_init.publish.bundle.layout import Layout
     from models_init.runtime.workers import Workers
     from models_init.transfer.ranges import Batch
 
@@ -83,7 +85,7 @@ class _BundleInspector:
         self._bundle = opened
         self._contents = opened.contents
         self._medium = opened.files
-        self._layout = layout_of(opened.contents)
+        self._layout = _layout(opened)
         self._manifests: dict[str, Manifest] = dict(self._read_manifests())
 
     def frame(self) -> list[BundleDamage]:
@@ -148,7 +150,7 @@ class _BundleInspector:
     def _read_manifests(self) -> Iterator[tuple[str, Manifest]]:
         """Yield (archive key, manifest) of each pack that has a usable copy of its manifest."""
         for name, packed in self._contents.packs.items():
-            document = self._document(f"{name}/{packed.version}/{MANIFEST_NAME}")
+            document = self._document(f"{name}/{packed.version}/{MANIFEST_NAME}", MANIFEST_LIMIT)
             try:
                 parsed = manifest.parse(document, PackRef(name, packed.version))
             except ManifestError:
@@ -157,16 +159,17 @@ class _BundleInspector:
 
     def _signer(self, ref: PackRef) -> str:
         try:
-            return Signature.parse(self._document(f"{ref.name}/{ref.version}/{SIGNATURE_NAME}")).key_id
+            document = self._document(f"{ref.name}/{ref.version}/{SIGNATURE_NAME}", SIGNATURE_LIMIT)
+            return Signature.parse(document).key_id
         except ValueError:
             return ""
 
-    def _document(self, key: str) -> bytes:
+    def _document(self, key: str, limit: int) -> bytes:
         """Return the first copy whose digest matches, or empty bytes."""
-        for member in self._bundle.objects.get(key, ()):
-            if member_digest(self._medium, member) == member.digest:
-                return self._medium.read(member.offset, member.size)
-        return b""
+        try:
+            return self._bundle.document(key, limit)
+        except ModelsInitError:
+            return b""
 
     def _before(self, offset: int) -> str:
         """Return the name of the member to which the header or padding at `offset` belongs."""
@@ -178,6 +181,19 @@ class _BundleInspector:
     def _damage(self, member: str, what: str, offset: int) -> BundleDamage:
         place = self._medium.place(offset)
         return BundleDamage(member, what, str(place.path), place.offset)
+
+
+def _layout(opened: Bundle) -> Layout:
+    """Return the layout of a bundle. Raises `SourceError`: its table has members where `models-pack` writes none."""
+    contents = opened.contents
+    with suppress(LookupError, ValueError, UsageError):
+        layout = layout_of(contents)
+        if replace(layout.contents, parts=contents.parts) == contents and layout.text(contents):
+            return layout
+    raise SourceError(
+        f"the table of contents of {opened.files.paths[0]} is not one that `models-pack bundle` writes; ask for a new "
+        "bundle"
+    )
 
 
 def _differs(one: bytes, other: bytes) -> int:

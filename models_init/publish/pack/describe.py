@@ -54,7 +54,7 @@ def describe(
     Raises `UsageError`: the archive cannot be read, or the version already exists with other content.
     Raises `VolumeError` or a subclass: the disk is full or cannot be written.
     """
-    archive, scanned = _scan_archive(file, observer)
+    archive, scanned, status = _scan_archive(file, observer)
     if scanned.fault:
         raise ArchiveError(
             f"{file} cannot be a pack: {scanned.fault}; create the archive again, or extract it and use `build`"
@@ -64,7 +64,7 @@ def describe(
     directory, document = VersionDirectory(out / ref.name / ref.version), encode(manifest)
     with new_directory(directory.path), draft(directory.manifest) as manifest_draft:
         fresh = not directory.has_manifest(document)
-        _place_archive(file, directory.path / archive.file, archive)
+        _place_archive(file, directory.path / archive.file, archive, status)
         with translate_os_errors(directory.manifest):
             manifest_draft.write(document)
         sync(manifest_draft, directory.manifest)
@@ -90,16 +90,18 @@ def archive_faults(
     return ((f"the archive cannot be used: {scanned.fault}",), ArchiveError) if scanned.fault else ((), None)
 
 
-def _scan_archive(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
+def _scan_archive(path: Path, observer: Observer) -> tuple[Archive, ScanResult, os.stat_result]:
+    """Read the archive; return also the status that its file had before."""
     try:
         with path.open("rb") as file:
-            observer.expect(os.fstat(file.fileno()).st_size)
+            status = os.fstat(file.fileno())
+            observer.expect(status.st_size)
             observed = _ObservedFile(file, observer)
             scanned = scan(observed, _UNLIMITED, OpaqueArchive())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; name a .tar, .tar.gz or .tar.zst file") from error
     try:
-        return Archive(path.name, observed.size, scanned.digest), scanned
+        return Archive(path.name, observed.size, scanned.digest), scanned, status
     except ValueError as error:
         raise UsageError(
             f"{path.name!r} cannot be the name of an archive; rename it: letters, digits, '.', '_', '-', not beginning "
@@ -107,19 +109,27 @@ def _scan_archive(path: Path, observer: Observer) -> tuple[Archive, ScanResult]:
         ) from error
 
 
-def _place_archive(file: Path, target: Path, archive: Archive) -> None:
-    """Link or copy the archive into the version directory; an archive that already exists there must be the same."""
+def _place_archive(file: Path, target: Path, archive: Archive, before: os.stat_result) -> None:
+    """Link or copy the archive into the version directory; an archive that already exists there must be the same.
+
+    Raises `UsageError`: another archive exists there, or the file has changed since it had the status `before`.
+    """
     if target.exists():
         if _digest(target) != archive.digest:
             raise UsageError(f"{target} is a different archive; remove it if it was never published")
         return
     try:
-        os.link(file.resolve(), target)
+        os.link(os.path.realpath(file), target)
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
             with translate_os_errors(target):
                 raise
         _copy(file, target, archive)
+        return
+    now = target.stat()
+    if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
+        target.unlink()
+        raise _changed(file)
 
 
 def _copy(file: Path, target: Path, archive: Archive) -> None:
@@ -130,9 +140,13 @@ def _copy(file: Path, target: Path, archive: Archive) -> None:
                 digest.update(data)
                 part.write(data)
         if digest_text(digest) != archive.digest:
-            raise UsageError(f"{file} changed while it was read: describe it again when nothing writes to it")
+            raise _changed(file)
         sync(part, target)
         publish(target)
+
+
+def _changed(file: Path) -> UsageError:
+    return UsageError(f"{file} changed while it was read: describe it again when nothing writes to it")
 
 
 def _digest(path: Path) -> str:

@@ -94,7 +94,7 @@ def scan(directory: Path, options: ScanOptions = ScanOptions()) -> SourceTree:
         )
         raise UsageError(f"{problem}; name the directory with the models")
     walk = _Walk(os.path.realpath(directory), options)
-    walk.enter(walk.root, "", (walk.root,))
+    walk.run()
     if walk.faults:
         faults = [f"{path} ({fault})" if path else fault for path, fault in walk.faults]
         raise UsageError(f"{directory} cannot be a pack: {some(faults)}; {_remedy(directory, walk)}")
@@ -114,8 +114,14 @@ class _Walk:
         self.entries: list[SourceFile | Directory] = []
         self.faults: list[tuple[str, str]] = []
         self.used_patterns: set[str] = set()
+        self._pending: list[tuple[str, str, tuple[str, ...]]] = [(self.root, "", (self.root,))]
 
-    def enter(self, real: str, path: str, ancestors: tuple[str, ...]) -> None:
+    def run(self) -> None:
+        """Add all entries. Not recursive: a path may have more parts than Python allows nested calls."""
+        while self._pending:
+            self._enter(*self._pending.pop())
+
+    def _enter(self, real: str, path: str, ancestors: tuple[str, ...]) -> None:
         """Add a directory's entries; `ancestors` has the real paths of the directory and of those that led to it."""
         try:
             names = os.listdir(real)
@@ -174,7 +180,7 @@ class _Walk:
             return "a link to a directory that contains it"
         else:
             self.entries.append(Directory(path))
-            self.enter(real, path, (*ancestors, real))
+            self._pending.append((real, path, (*ancestors, real)))
         return None
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import ManifestError, UsageError
+from models_init.core.errors import ManifestError, SignatureError, UsageError
 from models_init.core.pack_ref import PackRef
 from models_init.core.units import human_size
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, SIGNATURE_NAME, Manifest, published
+from models_init.formats.minisign import SIGNATURE_LIMIT
 from models_init.fs.files import sync_path
 from models_init.publish.pack.drafts import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ARCHIVE_NAME = "pack.tar.zst"
 
@@ -60,6 +62,22 @@ class VersionDirectory:
         except OSError as error:
             raise ManifestError(f"{self.manifest} cannot be read: {error.strerror}; build the pack again") from error
 
+    def signature_document(self) -> bytes | None:
+        """Return the bytes of the signature, or None if there is none.
+
+        Raises `SignatureError`: the file cannot be read or is too large.
+        """
+        try:
+            with self.signature.open("rb") as file:
+                data = file.read(SIGNATURE_LIMIT + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SignatureError(f"{self.signature} cannot be read: {error.strerror}; sign the pack again") from error
+        if len(data) > SIGNATURE_LIMIT:
+            raise SignatureError(f"{self.signature} is too large for a signature; sign the pack again with --force")
+        return data
+
     def parsed(self) -> Manifest:
         """Read and parse the manifest.
 
@@ -87,7 +105,7 @@ def find(directory: Path) -> list[VersionDirectory]:
 
     Raises `UsageError`: there are none.
     """
-    top = directory.resolve()
+    top = Path(os.path.realpath(directory))  # `resolve` raises RuntimeError for a loop of links
     if not top.is_dir():
         raise UsageError(f"{directory} is not a directory: name one that `models-pack build` wrote")
     found = [

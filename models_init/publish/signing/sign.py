@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import SignatureError, UsageError
 from models_init.core.units import some
-from models_init.formats.minisign import SIGNATURE_LIMIT, unsigned, verify
+from models_init.formats.minisign import unsigned, verify
 from models_init.publish.pack.drafts import draft, publish, sync
 
 if TYPE_CHECKING:
@@ -34,13 +34,9 @@ def signer(directory: VersionDirectory, keys: Sequence[PublicKey]) -> str:
     Raises `SignatureError`: none of `keys` has signed it, or the signature cannot be read.
     """
     ref, document = directory.ref(), directory.document()
-    try:
-        with directory.signature.open("rb") as file:
-            signature = file.read(SIGNATURE_LIMIT)
-    except FileNotFoundError as error:
-        raise unsigned(ref, str(directory.path), keys) from error
-    except OSError as error:
-        raise SignatureError(f"{directory.signature} cannot be read: {error.strerror}") from error
+    signature = directory.signature_document()
+    if signature is None:
+        raise unsigned(ref, str(directory.path), keys)
     return verify(ref, document, signature, keys)
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from models_init.archive.decompress import PIECE, opened
 from models_init.archive.errors import BadArchiveError
 from models_init.core.digests import digest_of, digest_text
-from models_init.core.errors import UsageError, WrongBytesError
+from models_init.core.errors import UsageError
 from models_init.core.file_modes import DIRECTORY_MODE
 from models_init.formats import oci
 from models_init.formats.manifest import MANIFEST_NAME, SIGNATURE_NAME, published
-from models_init.publish.upload.published_version import check_size, wrong_archive
+from models_init.publish.upload.published_version import check_size, unreadable_archive, wrong_archive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,12 +69,13 @@ def make_image(directory: VersionDirectory) -> PackImage:
     """Read a version directory; the archive is read once, to compute both digests. Blocks; call it in a worker thread.
 
     Raises `WrongBytesError`: the archive does not match its manifest. Raises `ManifestError`: the manifest is unusable.
+    Raises `SignatureError`: the signature cannot be read.
     """
     document = directory.document()
     content = published(document, directory.ref()).manifest
     documents = {MANIFEST_NAME: document}
-    if directory.signature.exists():
-        documents[SIGNATURE_NAME] = directory.signature.read_bytes()
+    if (signature := directory.signature_document()) is not None:
+        documents[SIGNATURE_NAME] = signature
     path = directory.path / content.archive.file
     check_size(path, content.archive)
     diff_id, media_type = _read_archive(path, content.archive)
@@ -130,7 +131,7 @@ def _read_archive(path: Path, archive: Archive) -> tuple[str, str]:
             while packed.read(PIECE):
                 pass
     except OSError as error:
-        raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build the pack again") from error
+        raise unreadable_archive(str(path), error) from error
     except BadArchiveError as error:
         raise wrong_archive(str(path)) from error
     if digest_text(packed.hash) != archive.digest:

@@ -34,7 +34,12 @@ def check_size(path: Path, archive: Archive) -> None:
         if path.stat().st_size != archive.size:
             raise wrong_archive(str(path))
     except OSError as error:
-        raise WrongBytesError(f"{path} cannot be read: {error.strerror}; build the pack again") from error
+        raise unreadable_archive(str(path), error) from error
+
+
+def unreadable_archive(path: str, error: OSError) -> WrongBytesError:
+    """Return the exception for an archive that cannot be read."""
+    return WrongBytesError(f"{path} cannot be read: {error.strerror}; build the pack again")
 
 
 def wrong_archive(path: str) -> WrongBytesError:

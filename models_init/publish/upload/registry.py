@@ -108,7 +108,8 @@ class _Push:
             sent = await self._archive()
             for data in (image.metadata, image.config):
                 await self._small_blob(data)
-            await self._manifest()
+            if not await self._is_published(source):  # another upload may have published since; a tag is replaced
+                await self._manifest()
         self._observer.advance(image.archive.size - sent)
         url = f"{source.name}/{image.ref.name}:{image.ref.version}"
         return UploadResult(image.ref, url, not is_published, sent, image.archive.size - sent)
@@ -255,7 +256,9 @@ class _Push:
         """Send the rest of a blob and its digest. Raises `WrongBytesError`: the registry received other bytes."""
         url = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         headers = {**_BINARY, "Content-Length": str(len(data))}
-        answer = await self._ask(Request("PUT", url, self._scope, headers, lambda: io.BytesIO(data)), 400)
+        answer = await self._ask(Request("PUT", url, self._scope, headers, lambda: io.BytesIO(data)), 400, 404)
+        if answer.status == 404 and not await self._has(digest):
+            raise UnavailableError("the registry no longer has the unfinished upload; run again")
         if answer.status == 400:
             self._upload_record.unlink(missing_ok=True)
             raise WrongBytesError(f"the registry got other bytes than {digest}; run again")

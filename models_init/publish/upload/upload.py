@@ -18,7 +18,7 @@ from models_init.core.errors import UsageError, first_error
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, MIB, SIGNATURE_NAME, published
 from models_init.formats.minisign import SIGNATURE_LIMIT
 from models_init.publish.upload.container import BlobContent, BlobProperties, ConflictError, Container
-from models_init.publish.upload.published_version import UploadResult, check_size, wrong_archive
+from models_init.publish.upload.published_version import UploadResult, check_size, unreadable_archive, wrong_archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,8 +79,8 @@ async def upload_packs(
 async def _upload(directory: VersionDirectory, document: bytes, manifest: Manifest, job: _Upload) -> UploadResult:
     is_published = await job.is_published(document)
     sent = await job.archive(directory.path / manifest.archive.file, manifest.archive)
-    if directory.signature.exists():
-        await job.signature(directory.signature.read_bytes())
+    if (signature := directory.signature_document()) is not None:
+        await job.signature(signature)
     if not is_published:
         await job.manifest(document)
     return UploadResult(manifest.ref, job.url, not is_published, sent, manifest.archive.size - sent)
@@ -230,9 +230,12 @@ class _Blocks:
     def next(self) -> _Block | None:
         """Read the next block; return None at the end.
 
-        Raises `WrongBytesError`: at the end, the size or digest differs from the manifest.
+        Raises `WrongBytesError`: the file cannot be read, or at its end, its size or digest differs from the manifest.
         """
-        data = self._file.read(self._size)
+        try:
+            data = self._file.read(self._size)
+        except OSError as error:
+            raise unreadable_archive(self._file.name, error) from error
         self._hash.update(data)
         self._read += len(data)
         if not data and not self._is_complete():

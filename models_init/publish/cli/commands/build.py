@@ -5,6 +5,7 @@ The same files give the same bytes, whatever their times and owners. An existing
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _warnings(tree: SourceTree) -> tuple[str, ...]:
 
 
 def _check_separate(directory: Path, out: Path) -> None:
-    if out.resolve().is_relative_to(directory.resolve()):
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(directory)):
         raise UsageError(
             f"{out} is inside {directory}: the pack would become part of the next one; choose another --out"
         )

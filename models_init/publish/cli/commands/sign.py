@@ -6,10 +6,12 @@ key comes from the file, from MODELS_KEY_PASSWORD, or is typed.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.core.errors import UsageError
+from models_init.core.redaction import register
 from models_init.publish.cli.arguments import add_directory_of_packs
 from models_init.publish.cli.passwords import add_password_file, asked_password, given_password
 from models_init.publish.cli.report import Report
@@ -26,6 +28,9 @@ NAME = "sign"
 HELP = "sign the manifests of packs"
 
 _KEY_LIMIT = 64 << 10
+
+_SECRET_KEY = re.compile(r"[A-Za-z0-9+/=]{200,}")
+"""A secret key in base64, which has 212 characters; `Path` may have shortened it."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -64,6 +69,8 @@ def _key(arguments: Namespace) -> SecretKey:
         with arguments.key.open("rb") as file:
             text = file.read(_KEY_LIMIT).decode(errors="replace")
     except OSError as error:
+        for key in _SECRET_KEY.findall(str(arguments.key)):  # the key was given instead of its file
+            register(key)
         raise UsageError(f"--key {arguments.key} cannot be read: {error.strerror}; name a secret key") from error
     return read_secret_key(
         text,
