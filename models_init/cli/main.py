@@ -33,12 +33,14 @@ _LENIENT = ("check", "support")  # actions that report invalid settings in their
 def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one action; return one of the exit codes that `--help` lists."""
     raise_on_signals()
-    os.umask(0o022)  # file modes must not depend on the shell's umask
+    umask = os.umask(0o022)  # file modes must not depend on the shell's umask
     for variable in ("MODELS_SAS_TOKEN", "MODELS_REGISTRY_PASSWORD"):
         register(environment.get(variable, ""))
     output: _Output | None = None
     try:
         command = arguments.parse(argv, environment)
+        if command.program:  # of `--hold`, which creates no files
+            os.umask(umask)
         settings = read(command.values, with_packs=_names_packs(command))
         output = _Output(settings, as_json=command.as_json)
         if settings.metrics_file and command.action in _MEASURED and not command.dry_run:

@@ -8,6 +8,7 @@ itself, even on a volume that is mounted read-only: open the file and call `floc
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,14 @@ def leased_packs(volume: Volume, packs: Sequence[PackRef]) -> Iterator[list[int]
 
 
 def exec_with_lease(descriptors: Sequence[int], program: tuple[str, ...]) -> NoReturn:
-    """Exec the program, which inherits the lease. Raises `UsageError`."""
+    """Exec the program, which inherits the lease. Raises `UsageError`.
+
+    Python ignores some signals. Exec would pass this on, and the program would not end when a reader closes its pipe.
+    """
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(program[0], program)  # noqa: S606 - no shell is the point
     except OSError as error:

@@ -116,6 +116,20 @@ def test_held_program_gets_arguments_environment_and_input(three_releases: Lifec
     assert run.returncode == 7
 
 
+def test_held_program_gets_umask_and_signals_of_the_caller(three_releases: LifecycleSite) -> None:
+    """Python ignores SIGPIPE, and the program's own files have fixed modes; a server must inherit neither."""
+    done = subprocess.run(
+        [*holding("current"), "sh", "-c", "umask; grep SigIgn /proc/self/status"],
+        env={**os.environ, "MODELS_DIR": str(three_releases.volume)},
+        capture_output=True,
+        text=True,
+        umask=0o077,
+        check=True,
+    )
+    umask, ignored = done.stdout.splitlines()
+    assert (umask, int(ignored.split()[1], 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)) == ("0077", 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
