@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -140,6 +141,47 @@ def test_second_signal_changes_nothing(started: subprocess.Popen[str]) -> None:
     started.send_signal(signal.SIGTERM)
     _, err = started.communicate(timeout=30)
     assert (started.returncode, err) == (130, "")
+
+
+_REPORTED = """
+import os, signal, sys
+from models_init.cli.main import main
+from models_init.output import console
+
+original, number = getattr(console, sys.argv[1]), signal.Signals[sys.argv[2]]
+def with_signal(*arguments, **options):
+    result = original(*arguments, **options)
+    os.kill(os.getpid(), number)
+    return result
+
+setattr(console, sys.argv[1], with_signal)
+if sys.argv[3] == "--wait":  # a first signal, which is then reported
+    from models_init.cli.commands import wait
+    wait.run = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+code = main(sys.argv[3:], os.environ)
+os.kill(os.getpid(), number)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "code"),
+    [
+        ("result", ["--wait", "--json"], 143),
+        ("note", ["--wait"], 143),
+        ("fault", ["--bogus"], 2),
+    ],
+)
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_signal_while_the_end_is_reported_changes_nothing(
+    function: str, arguments: list[str], code: int, number: str
+) -> None:
+    """A person presses Ctrl-C again, or a service manager repeats SIGTERM: no traceback and no second result."""
+    packs = {"REALTIME_LANGUAGES": "nl-nl@1", "REALTIME_COMMON_VERSION": "1"}
+    command = [sys.executable, "-c", _REPORTED, function, number, *arguments]
+    done = subprocess.run(command, env=os.environ | packs, text=True, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert done.stdout.count("\n") == ("--json" in arguments)
 
 
 def test_run_returns_the_result_and_raises_the_error_of_the_work() -> None:
