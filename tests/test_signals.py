@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 2.0  # seconds
 _PROGRAM = """
-import asyncio, os, signal, sys, time
+import asyncio, os, signal, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from models_init.runtime.event_loop import run
 from models_init.runtime.signals import StoppedError, raise_on_signals
@@ -54,6 +54,12 @@ async def cleans_up_slowly():
     finally:
         say("cleaning")
         await asyncio.sleep(60)
+
+async def blocks_the_loop():
+    path = tempfile.mkdtemp() + "/fifo"
+    os.mkfifo(path)
+    say("ready")
+    open(path).read()
 
 def before_the_loop():
     say("ready")
@@ -104,6 +110,8 @@ def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
         ("waits", signal.SIGINT, 130, ["cleaned up", "stopped by SIGINT"]),
         ("ignores", signal.SIGTERM, 143, None),
         ("blocks_a_thread", signal.SIGINT, 130, None),
+        ("blocks_the_loop", signal.SIGINT, 130, []),
+        ("blocks_the_loop", signal.SIGTERM, 143, []),
         ("cleans_up_slowly", signal.SIGTERM, 143, ["cleaning"]),
         ("before_the_loop", signal.SIGTERM, 143, ["stopped by SIGTERM"]),
         ("before_the_loop", signal.SIGINT, 130, ["stopped by SIGINT"]),
