@@ -6,8 +6,10 @@ import os
 import sys
 
 from models_init.runtime.collector import collector_paused
+from models_init.runtime.signals import exit_on_signals
 from models_init.runtime.utf8_mode import require_utf8
 
+exit_on_signals()  # during the imports
 with collector_paused():
     from models_init.cli.main import main as run
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models_init.core.redaction import redact, register
 from models_init.output.log_format import logger
+from models_init.output.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,3 +149,16 @@ def test_line_is_logged_while_another_is_written() -> None:
     log = logger(write, "text", "info")
     log.info("outer")
     assert [facts(text).split()[1] for text in lines[1:]] == ["inner", "outer"]
+
+
+@pytest.mark.parametrize("columns", range(20, 80, 5))
+def test_secret_is_removed_before_a_line_is_folded(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret with a space that continued on the next line would not be found by the stream, which redacts, too."""
+    monkeypatch.setattr(Terminal, "width", lambda _self: columns)
+    register("correct horse battery staple")
+    lines: list[str] = []
+    log = logger(lines.append, "text", "info", Terminal(0))
+    log.info("failed", error="the password correct horse battery staple was sent")
+    log.info("failed", error="the request had Authorization: Basic dXNlcjpwYXNzd29yZA")
+    shown = redact("".join(lines))
+    assert [word for word in ("horse", "staple", "dXNlcjpwYXNzd29yZA") if word in shown] == []

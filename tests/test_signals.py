@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 2.0  # seconds
 _PROGRAM = """
-import asyncio, os, signal, sys, time
+import asyncio, os, signal, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from models_init.runtime.event_loop import run
 from models_init.runtime.signals import StoppedError, raise_on_signals
@@ -53,6 +54,12 @@ async def cleans_up_slowly():
     finally:
         say("cleaning")
         await asyncio.sleep(60)
+
+async def blocks_the_loop():
+    path = tempfile.mkdtemp() + "/fifo"
+    os.mkfifo(path)
+    say("ready")
+    open(path).read()
 
 def before_the_loop():
     say("ready")
@@ -103,6 +110,8 @@ def started(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
         ("waits", signal.SIGINT, 130, ["cleaned up", "stopped by SIGINT"]),
         ("ignores", signal.SIGTERM, 143, None),
         ("blocks_a_thread", signal.SIGINT, 130, None),
+        ("blocks_the_loop", signal.SIGINT, 130, []),
+        ("blocks_the_loop", signal.SIGTERM, 143, []),
         ("cleans_up_slowly", signal.SIGTERM, 143, ["cleaning"]),
         ("before_the_loop", signal.SIGTERM, 143, ["stopped by SIGTERM"]),
         ("before_the_loop", signal.SIGINT, 130, ["stopped by SIGINT"]),
@@ -140,6 +149,47 @@ def test_second_signal_changes_nothing(started: subprocess.Popen[str]) -> None:
     started.send_signal(signal.SIGTERM)
     _, err = started.communicate(timeout=30)
     assert (started.returncode, err) == (130, "")
+
+
+_REPORTED = """
+import os, signal, sys
+from models_init.cli.main import main
+from models_init.output import console
+
+original, number = getattr(console, sys.argv[1]), signal.Signals[sys.argv[2]]
+def with_signal(*arguments, **options):
+    result = original(*arguments, **options)
+    os.kill(os.getpid(), number)
+    return result
+
+setattr(console, sys.argv[1], with_signal)
+if sys.argv[3] == "--wait":  # a first signal, which is then reported
+    from models_init.cli.commands import wait
+    wait.run = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+code = main(sys.argv[3:], os.environ)
+os.kill(os.getpid(), number)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "code"),
+    [
+        ("result", ["--wait", "--json"], 143),
+        ("note", ["--wait"], 143),
+        ("fault", ["--bogus"], 2),
+    ],
+)
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_signal_while_the_end_is_reported_changes_nothing(
+    function: str, arguments: list[str], code: int, number: str
+) -> None:
+    """A person presses Ctrl-C again, or a service manager repeats SIGTERM: no traceback and no second result."""
+    packs = {"REALTIME_LANGUAGES": "nl-nl@1", "REALTIME_COMMON_VERSION": "1"}
+    command = [sys.executable, "-c", _REPORTED, function, number, *arguments]
+    done = subprocess.run(command, env=os.environ | packs, text=True, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert done.stdout.count("\n") == ("--json" in arguments)
 
 
 def test_run_returns_the_result_and_raises_the_error_of_the_work() -> None:

@@ -264,6 +264,49 @@ def test_output_that_cannot_be_written_is_reported(site: Site, tmp_path: Path) -
     assert done.fault.startswith(f"--support {tmp_path} cannot be written: Is a directory; name a file in another")
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "fault"),
+    [
+        (">&-", 2, "models-init: error: the result cannot be written: it is closed; check where standard output goes"),
+        ("| true", 0, ""),  # a reader that closes the pipe, such as `head`
+    ],
+)
+def test_archive_on_a_closed_stdout_is_no_bug(site: Site, output: str, code: int, fault: str) -> None:
+    """A closed reader is no error, as for every other result."""
+    script = f'{{ "$0" -m models_init --support -; echo $? >code; }} {output}'
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), "MODELS_DIR": str(site.volume)}
+    directory = site.volume.parent
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        env=environment,
+        cwd=directory,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert ((directory / "code").read_text(), done.stderr.strip()) == (f"{code}\n", fault)
+
+
+def test_closed_stdin_does_not_end_the_collection(site: Site, archive: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "MODELS_DIR": str(site.volume), **site.environment}
+    script = '"$0" -m models_init --support "$1" --with-stdin <&-'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable, archive], env=environment, text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "host/stdin: standard input is closed\n" in unpacked(archive.read_bytes())["not-collected.txt"]
+
+
+def test_file_that_does_not_answer_delays_the_archive_only_a_little(site: Site, archive: Path) -> None:
+    """The result is JSON if the log is, also if a part of the collection has not ended."""
+    fifo = archive.parent / "token"
+    os.mkfifo(fifo)
+    began = time.monotonic()
+    done = site.run("--support", str(archive), MODELS_SAS_TOKEN_FILE=str(fifo), MODELS_LOG_FORMAT="json")
+    assert time.monotonic() - began < 10
+    assert (done.code, done.json["file"]) == (0, str(archive))
+
+
 def test_with_stdin_needs_support(site: Site) -> None:
     assert site.run("--with-stdin").fault == "--with-stdin belongs to --support; see --help"
 

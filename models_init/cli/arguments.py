@@ -60,7 +60,7 @@ _ACTIONS = (
 )
 _LONGEST_WAIT = 7 * 24 * 3600
 FORMATS = ("man", "bash", "zsh", "fish")
-_UNNAMED = ""  # value of `--rollback`, `--hold` and others without a release
+_UNNAMED = True  # value of `--rollback`, `--hold` and others without a release; argparse checks only text
 _WAIT_SECONDS = "7200"  # value of `--wait` without a time: as long as a rollout may take
 
 
@@ -173,7 +173,9 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     _add_release(group, "--verify", "hash all files of a release [current], and list the damages")
     _add_release(group, "--repair", "fetch the chunks that --verify reports as damaged")
     _add_release(group, "--rollback", "activate the previous release, or RELEASE; later runs keep it")
-    group.add_argument("--activate", metavar="RELEASE", help="activate an installed release; later runs keep it")
+    group.add_argument(
+        "--activate", type=_named, metavar="RELEASE", help="activate an installed release; later runs keep it"
+    )
     _add_switch(group, "--prune", "remove what neither the current release nor a rollback needs")
     group.add_argument(
         "--wait",
@@ -205,11 +207,11 @@ def _add_switch(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -
 
 
 def _add_file(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -> None:
-    group.add_argument(flag, metavar="FILE", help=text)
+    group.add_argument(flag, type=_named, metavar="FILE", help=text)
 
 
 def _add_release(group: argparse._MutuallyExclusiveGroup, flag: str, text: str) -> None:
-    group.add_argument(flag, nargs="?", const=_UNNAMED, metavar="RELEASE", help=text)
+    group.add_argument(flag, nargs="?", const=_UNNAMED, type=_named, metavar="RELEASE", help=text)
 
 
 def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None, text: str) -> None:
@@ -219,6 +221,13 @@ def _add_setting(group: argparse._ArgumentGroup, variable: str, flag: str | None
     else:
         entry = f"{variable}: {text}\n(no flag, because the list of processes would show it)"
         group.description = "\n".join(filter(None, [group.description, entry]))
+
+
+def _named(text: str) -> str:
+    """Reject an empty name: the variable of a script that was not set must not mean another release."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
 
 
 def _seconds(text: str) -> str:

@@ -16,7 +16,7 @@ from models_init.core.errors import UsageError
 from models_init.core.redaction import register
 from models_init.output import console, failure, run_log
 from models_init.runtime.collector import collector_paused
-from models_init.runtime.signals import StoppedError, raise_on_signals
+from models_init.runtime.signals import StoppedError, ignore_signals, raise_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +50,10 @@ def main(argv: Sequence[str], environment: Mapping[str, str]) -> int:
             run_log.start(settings.directory, command.action)
         return output.result(_act(command, settings))
     except StoppedError as stopped:
+        ignore_signals()
         return (output or _early_output(argv, environment)).stopped(stopped)
     except Exception as error:  # noqa: BLE001 - the outermost level: any unexpected error is reported as a bug
+        ignore_signals()
         return (output or _early_output(argv, environment)).failed(failure.expected(error))
 
 
@@ -82,6 +84,7 @@ class _Output(NamedTuple):
         content = result.content | ({"exit_code": result.exit_code} if result.exit_code else {})
         if not result.is_written:
             console.result(content if as_json else result.text, as_json=as_json)
+        ignore_signals()  # a second result must not follow
         self._write_metrics(result.exit_code, result.content)
         run_log.end("ended", {"exit_code": result.exit_code, "result": result.content})
         return result.exit_code

@@ -109,8 +109,30 @@ def result(value: object, *, as_json: bool = False, stream: TextIO | None = None
     `UsageError`: the stream cannot be written.
     """
     text = _json(value) if as_json else str(value)
-    try:
+    with _result_faults():
         _write(sys.stdout if stream is None else stream, f"{text}\n")
+
+
+def archive(data: bytes) -> None:
+    """Write only an archive, whose members are redacted, to stdout. A closed reader is not an error.
+
+    Raises `UsageError`: stdout is closed or cannot be written.
+    """
+    with _result_faults():
+        if sys.stdout is None:
+            raise ValueError("it is closed")
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        except OSError:
+            _redirect_to_null(sys.stdout)
+            raise
+
+
+@contextmanager
+def _result_faults() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         pass
     except (OSError, ValueError) as error:

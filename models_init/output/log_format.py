@@ -21,6 +21,7 @@ import structlog
 from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plain_traceback
 from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
 
+from models_init.core.redaction import redact
 from models_init.core.units import human_rate, human_size, human_time, text_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ _CLOCK_WIDTH, _LEVEL_WIDTH = len("23:59:59 "), 7
 
 
 def _write_folded(write: Callable[[str], object], terminal: Terminal, text: str) -> None:
-    """Fold a line to the width of the terminal, indent its continuation lines, and color the level."""
+    """Fold a line to the width of the terminal, indent its continuation lines, and color the level.
+
+    The line is redacted first, because a secret with a space would not be found on two lines.
+    """
+    text = redact(text)
     clock, level, rest = text[:_CLOCK_WIDTH], text[_CLOCK_WIDTH:][:_LEVEL_WIDTH], text[_CLOCK_WIDTH + _LEVEL_WIDTH :]
     room = max(terminal.width() - _CLOCK_WIDTH, _CLOCK_WIDTH)
     lines = [

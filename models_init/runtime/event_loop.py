@@ -14,6 +14,7 @@ from models_init.runtime.threads import is_refused_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from types import FrameType
 
 T = TypeVar("T")
 
@@ -61,14 +62,17 @@ async def _stoppable(start: Callable[[], Coroutine[object, object, T]], received
     """Run the coroutine until it ends or a signal arrives; `received` contains the signals that arrived before."""
     loop = asyncio.get_running_loop()
 
-    def stop(number: int) -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
         if not received:
             _end_soon(EXIT_CODES[signal.Signals(number)])
+
+    def stop(number: int) -> None:
         received.append(number)
         task.cancel()
 
     for number in EXIT_CODES:
         loop.add_signal_handler(number, stop, number)
+        signal.signal(number, end)  # runs also while a file that does not answer blocks the loop
     if received:
         raise StoppedError(received[0])
     task = asyncio.ensure_future(start())

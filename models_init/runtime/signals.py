@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,6 +20,21 @@ class StoppedError(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = EXIT_CODES[signal.Signals(number)]
+
+
+def exit_on_signals() -> None:
+    """Make SIGINT and SIGTERM end the process at once and without a traceback, as long as nothing is open."""
+    for number in EXIT_CODES:
+        signal.signal(number, lambda number, _: os._exit(EXIT_CODES[signal.Signals(number)]))
+
+
+def ignore_signals() -> None:
+    """Ignore SIGINT and SIGTERM, because the process is ending and its exit code is known.
+
+    Unlike `SIG_IGN`, a function is not inherited by other programs.
+    """
+    for number in EXIT_CODES:
+        signal.signal(number, lambda *_: None)
 
 
 def raise_on_signals() -> None:

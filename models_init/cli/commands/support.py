@@ -18,6 +18,8 @@ from models_init.core.errors import EXIT_OK, ModelsInitError, UsageError
 from models_init.core.events import NullObserver
 from models_init.core.units import count, human_size
 from models_init.output import console, render
+from models_init.output.terminal import terminal_of
+from models_init.runtime.threads import start_thread
 from models_init.volume import run_logs
 from models_init.volume.layout import Volume
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from models_init.cli.settings import Settings
 
 _CHECK_SECONDS = 2.0  # of the three seconds for all members
+_SECRETS_SECONDS = 1.0  # to read files with secrets, which may be on a disk that does not answer
 
 
 def run(command: Command, settings: Settings) -> Result:
     """Write the archive to a file, or to stdout for `-`. Raises `UsageError`."""
     collector = Collector()
-    _register_secrets(settings)
+    if thread := start_thread(partial(_register_secrets, settings), "secrets"):
+        thread.join(_SECRETS_SECONDS)
     _collect(collector, command, settings)
     data = bundle.pack(collector.members, collector.failures)
     file = command.release
@@ -47,7 +51,7 @@ def run(command: Command, settings: Settings) -> Result:
     if file == "-":
         text = ""
     if collector.unfinished:
-        _exit_now(Result(content, text), as_json=command.as_json)
+        _exit_now(Result(content, text), as_json=command.as_json or settings.log_format == "json")
     return Result(content, text, is_written=file == "-")
 
 
@@ -80,10 +84,21 @@ def _collect(collector: Collector, command: Command, settings: Settings) -> None
         read = partial(path.read_text, errors="replace")
         add(f"logs/{path.name}", "events of a run, one JSON object per line", read)
     if command.with_stdin:
-        for name, text in host_input.sections(sys.stdin.buffer):
-            add(f"host/{name}", "collected on the host by support.sh", partial(str, text))
+        _add_host_texts(collector)
     add("status.json", "the result of --status --json", lambda: render.status(Volume(root))[0])
     add("check.json", "the result of --check --json", _checked(settings))
+
+
+def _add_host_texts(collector: Collector) -> None:
+    description = "collected on the host by support.sh"
+    if sys.stdin is None:  # Python sets it to None if the descriptor is closed at the start
+        collector.fail("host/stdin", description, "standard input is closed")
+        return
+    try:
+        for name, text in host_input.sections(sys.stdin.buffer):
+            collector.add(f"host/{name}", description, partial(str, text))
+    except OSError as error:
+        collector.fail("host/stdin", description, f"standard input cannot be read: {error.strerror}")
 
 
 def _checked(settings: Settings) -> Callable[[], object]:
@@ -117,13 +132,9 @@ def _write_file(file: str, data: bytes) -> None:
 
 
 def _write_to_stdout(data: bytes) -> None:
-    if sys.stdout.isatty():
+    if terminal_of(sys.stdout):
         raise UsageError("--support - would write an archive to the terminal; redirect it, or name a file")
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        raise UsageError(f"the result cannot be written: {error}; check where standard output goes") from error
+    console.archive(data)
 
 
 def _exit_now(result: Result, *, as_json: bool) -> NoReturn:

@@ -35,14 +35,15 @@ class Collector:
         task.ended.wait(max(_LEAST_SECONDS, self._end - monotonic()))
         if not task.ended.is_set():
             self.unfinished = True
-            self._fail(name, description, f"it took longer than {ALL_SECONDS:g} s for everything")
+            self.fail(name, description, f"it took longer than {ALL_SECONDS:g} s for everything")
         elif task.error:
-            self._fail(name, description, f"{type(task.error).__name__}: {one_line(task.error)}")
+            self.fail(name, description, f"{type(task.error).__name__}: {one_line(task.error)}")
         else:
             text = task.result if isinstance(task.result, str) else json_text(task.result)
             self.members.append(SupportMember(name, description, text))
 
-    def _fail(self, name: str, description: str, reason: str) -> None:
+    def fail(self, name: str, description: str, reason: str) -> None:
+        """Add a member that says why there is no result."""
         self.failures.append(f"{name}: {reason}")
         self.members.append(SupportMember(name, description, json_text({"not_collected": reason})))
 

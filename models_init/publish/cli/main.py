@@ -14,7 +14,7 @@ from models_init.core.errors import EXIT_INTERRUPTED, UsageError
 from models_init.output import console, failure
 from models_init.publish.cli.commands import build, bundle, check, compare, describe, inspect, keygen, sign, upload
 from models_init.publish.cli.report import PROGRAM, notice
-from models_init.runtime.signals import StoppedError, raise_on_signals
+from models_init.runtime.signals import StoppedError, ignore_signals, raise_on_signals
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _stoppable():
             return _run(build_parser().parse_args(argv))
     except StoppedError as stopped:
+        ignore_signals()
         how = "interrupted" if stopped.exit_code == EXIT_INTERRUPTED else "terminated"
         _print_failure({"exit_code": stopped.exit_code, "error": how, "remedy": "run again"}, as_json=as_json)
         notice(f"{how}; run again")
