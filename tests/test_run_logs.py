@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from models_init.output import stream_writer
 from models_init.output.run_log import LogFile, RunLog
 from models_init.volume import run_logs
 from tests.preflight.mounts import in_tmpfs, read_only
@@ -59,11 +60,11 @@ def test_failure_is_the_last_line_and_has_no_token(site: Site) -> None:
 
 
 def test_five_newest_logs_are_kept(site: Site) -> None:
-    for version in ("9.1", "9.2", "9.3", "9.4", "9.5", "9.6"):
+    versions = [f"absent-{number}" for number in range(6)]
+    for version in versions:
         assert site.run(REALTIME_COMMON_VERSION=version).code == 21
-    logs = run_logs.recent(site.volume)
-    assert ["9.2" in log.read_text() for log in logs] == [True, False, False, False, False]
-    assert "9.6" in logs[-1].read_text()
+    logs = [log.read_text() for log in run_logs.recent(site.volume)]
+    assert [[version for version in versions if version in log] for log in logs] == [[each] for each in versions[1:]]
 
 
 def test_logs_of_a_clock_that_was_ahead_are_removed_first(tmp_path: Path) -> None:
@@ -105,7 +106,8 @@ def test_volume_that_cannot_be_written_does_not_change_the_result(site: Site) ->
     assert run_logs.recent(site.volume) == [log]
 
 
-def test_log_is_limited_and_keeps_its_last_event(tmp_path: Path) -> None:
+def test_log_is_limited_and_keeps_its_last_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_writer, "GRACE_SECONDS", 60.0)  # a busy machine may need more than a second
     log = RunLog(tmp_path, "install")
     for number in range(30):
         log.event("large", {"number": number, "text": "x" * 50_000})

@@ -122,7 +122,7 @@ def test_held_program_gets_umask_and_signals_of_the_caller(site: LifecycleSite) 
     code = "umask; grep SigIgn: /proc/self/status"
     outputs = [
         subprocess.run(
-            [*command, "sh", "-c", code],
+            ["env", "--default-signal", *command, "sh", "-c", code],
             env={**os.environ, "MODELS_DIR": str(site.volume)},
             umask=0o077,
             capture_output=True,
