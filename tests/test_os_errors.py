@@ -56,6 +56,11 @@ def test_error_without_path_names_the_given_one() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.parametrize("number", [errno.EEXIST, errno.ENOTDIR, errno.EISDIR])
+def test_entry_of_wrong_type_is_not_a_fault_of_the_disk(number: int) -> None:
+    assert "move it away" in message(number, "/models/packs")
+
+
 def test_used_up_quota_is_named() -> None:
     text = message(errno.EDQUOT, "/models/packs")
     assert text.startswith("the quota of the volume is used up at /models/packs: Disk quota exceeded; raise the quota")

@@ -21,6 +21,7 @@ from models_init.install.volume_checks import check_names
 from models_init.volume.activation import Switch
 from models_init.volume.history import History
 from models_init.volume.layout import UNLIMITED, Volume
+from models_init.volume.site_id import site_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -331,6 +332,38 @@ def test_replace_leaves_only_new_content(volume: Volume) -> None:
         volume.replace(path, content)
         assert path.read_bytes() == content
     assert os.listdir(volume.staging) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["manifests/nl-nl/1.json", "releases/.history", "releases/{id}/release.json", "staging/nl-nl/1@{digest}.json"],
+)
+def test_empty_directory_in_place_of_a_file_is_replaced(volume: Volume, place: str) -> None:
+    release = release_of({_DUTCH: _DIGEST}, "2026-01-01", source="", program="")
+    path = volume.root / place.format(id=release.id, digest=volume.staging_path(_DUTCH, _DIGEST).name[-12:])
+    path.mkdir(parents=True)
+    assert install(volume, _DUTCH) == volume.current()
+    assert not path.is_dir()
+
+
+def test_directory_with_files_in_place_of_a_file_is_kept_and_reported(volume: Volume) -> None:
+    path = volume.manifest_path(_DUTCH) / "inside"
+    path.mkdir(parents=True)
+    with pytest.raises(VolumeError, match=r"1\.json failed: Is a directory; .* move it away"):
+        install(volume, _DUTCH)
+    assert path.exists()
+
+
+def test_dangling_link_in_place_of_a_directory_is_named(volume: Volume) -> None:
+    (volume.root / "packs").rmdir()
+    (volume.root / "packs").symlink_to("nowhere")
+    with pytest.raises(NotWritableError, match="packs is a symbolic link"):
+        volume.prepare()
+
+
+def test_empty_directory_in_place_of_site_id_is_replaced(volume: Volume) -> None:
+    (volume.root / "releases/.site-id").mkdir()
+    assert site_id(volume) == site_id(volume)
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])

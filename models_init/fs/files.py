@@ -244,9 +244,9 @@ def make_directory(path: Path) -> None:
 
     Raises `OSError`: it cannot be created, or is a symbolic link, so that files would be written elsewhere.
     """
-    path.mkdir(mode=0o755, exist_ok=True)
     if path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    path.mkdir(mode=0o755, exist_ok=True)
 
 
 def write_file(path: Path, content: bytes) -> None:

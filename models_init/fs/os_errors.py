@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SHOWN = 300  # characters of a path that is too long
+_WRONG_TYPE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -52,6 +53,11 @@ def _translated(error: OSError, where: str, *, reading: bool) -> VolumeError:
         return NotWritableError(
             f"{where} cannot be renamed: {error.strerror}; MODELS_DIR must be one file system, with no other one "
             "mounted below it"
+        )
+    if error.errno in _WRONG_TYPE:
+        return VolumeError(
+            f"{where} failed: {error.strerror}; a file has the place of a directory, or a directory that of a file: "
+            "move it away, then run again"
         )
     return VolumeError(f"{where} failed: {error.strerror or error}; check the disk, then run again")
 

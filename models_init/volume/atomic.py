@@ -41,6 +41,7 @@ class AtomicChanges:
         name = temp_path(self.staging, "file")
         with removed_on_error(name):
             write_file(name, content)
+            remove_placeholder(path)
             os.rename(name, path)
         sync_path(path.parent)
 
@@ -105,6 +106,7 @@ class AtomicChanges:
 
     def _rename(self, old: Path, new: Path) -> None:
         """Rename a file, unless a concurrent run has already done so."""
+        remove_placeholder(new)
         with _unless_done_already():
             os.rename(old, new)
         sync_path(new.parent)
@@ -123,6 +125,15 @@ def _unless_done_already() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DONE_ALREADY:
             raise
+
+
+def remove_placeholder(path: Path) -> None:
+    """Remove an empty directory in the place of a file, as Docker creates it for a bind mount of a missing file.
+
+    Anything else stays.
+    """
+    with suppress(OSError):
+        path.rmdir()
 
 
 def is_directory(path: Path) -> bool:

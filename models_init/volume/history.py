@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.fs.files import sync
+from models_init.volume.atomic import remove_placeholder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,7 @@ class History:
         line = _line(Entry(datetime.now(UTC).isoformat(timespec="seconds"), kind, release_id))
         if self.path.is_symlink():  # do not append to the file that it points to
             os.unlink(self.path)
+        remove_placeholder(self.path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path, flags, 0o644)
         try:

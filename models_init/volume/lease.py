@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from models_init.core.errors import NotInstalledError, UsageError
 from models_init.runtime.signals import restore_ignored_signals
-from models_init.volume.lock import lease
+from models_init.volume.lock import flock_if_possible, lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +30,20 @@ def leased_release(volume: Volume, release: Release) -> Iterator[list[int]]:
     """Hold a lease on a release; yield the locked descriptors. Raises `NoSuchReleaseError`."""
     with _leased({volume.record_path(release.id): f"release {release.id}"}) as descriptors:
         yield descriptors
+
+
+@contextmanager
+def reading(volume: Volume, release: Release) -> Iterator[None]:
+    """Hold a lease on a release, possibly damaged, while this program reads it.
+
+    There is no lease on the current release if its record is missing, nor while the lock server does not answer: a
+    prune removes nothing in either case. Raises `NoSuchReleaseError`: the release was pruned just now.
+    """
+    with ExitStack() as stack:
+        if volume.record(release.id) or volume.current_name() != release.id:
+            record = volume.record_path(release.id)
+            stack.callback(os.close, lease(record, f"release {release.id}", flock_if_possible))
+        yield
 
 
 @contextmanager

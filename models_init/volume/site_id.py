@@ -23,7 +23,7 @@ def site_id(volume: Volume) -> str:
     with volume_errors(volume.root):
         try:
             text = path.read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             text = ""
         if not _VALID.fullmatch(text):
             text = f"{secrets.token_hex(16)}\n"

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from models_init.cli.arguments import parse
+from models_init.cli.commands import verify as command
+from models_init.cli.settings import read
+from models_init.volume import verify
 from tests.lifecycle import volume_oracle
 from tests.lifecycle.sample_packs import COMMON, ONE, THREE
 from tests.lifecycle.scenarios import NEW, NEXT, OLD
@@ -76,6 +80,18 @@ def test_lease_on_current_keeps_release_that_was_current(three_releases: Lifecyc
         three_releases.offline("--activate", three_releases.release(NEXT), wanted=NEXT)
         three_releases.done("--prune", "--keep", "0", wanted=NEXT)
         assert ONE in volume_oracle.public_packs(three_releases.volume)
+
+
+def test_release_is_not_pruned_while_it_is_verified(
+    three_releases: LifecycleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def prune_and_verify(*arguments: Any) -> verify.ReleaseState:
+        three_releases.done("--prune", "--keep", "0", wanted=NEXT)
+        return await verify.verify(*arguments)
+
+    settings = read(three_releases.samples.environment(three_releases.volume, *NEXT), with_packs=False)
+    monkeypatch.setattr("models_init.cli.commands.verify.verify_release", prune_and_verify)
+    assert command.run(parse(["--verify", three_releases.release(OLD)], {}), settings).exit_code == 0
 
 
 def test_lease_is_shared_and_last_one_counts(three_releases: LifecycleSite) -> None:

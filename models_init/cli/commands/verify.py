@@ -11,6 +11,7 @@ from models_init.cli.session import open_context, run_observed
 from models_init.core.errors import EXIT_OK, DamagedError
 from models_init.output import render
 from models_init.volume.activation import installed_release
+from models_init.volume.lease import reading
 from models_init.volume.verify import verify as verify_release
 
 if TYPE_CHECKING:
@@ -27,5 +28,7 @@ def run(command: Command, settings: Settings) -> Result:
 async def verify(settings: Settings, observer: Observer, name: str) -> Result:
     """Hash the files of a release and report the differences."""
     async with open_context(settings, observer, RetryReport(observer)) as context:
-        state = await verify_release(context.volume, installed_release(context.volume, name), context.workers, observer)
+        release = installed_release(context.volume, name)
+        with reading(context.volume, release):  # a prune meanwhile would look like damage
+            state = await verify_release(context.volume, release, context.workers, observer)
     return Result(*render.state(state), exit_code=DamagedError.exit_code if state.damages else EXIT_OK)
