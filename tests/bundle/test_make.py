@@ -176,6 +176,18 @@ def test_parts_of_a_longer_bundle_are_refused(parts: Path, packs: Packs, tmp_pat
     assert _sum(*sorted(directory.iterdir())) == before
 
 
+def test_parts_whose_first_part_was_moved_away_are_not_overwritten(parts: Path, packs: Packs, tmp_path: Path) -> None:
+    directory, stick = shutil.copytree(parts, tmp_path / "parts"), tmp_path / "stick"
+    shutil.move(directory / "site.tar.001", stick)
+    kept = {path: _sum(path) for path in directory.iterdir()}
+    newer = {**packs.environment, "REALTIME_LANGUAGE_VERSION": NEWER.version}
+    done = vendor.run("bundle", "--out", directory / "site.tar", "--split", "2500KB", **newer)
+    assert done.code == 2
+    assert "site.tar.002" in vendor.fault(done)
+    assert "part of another bundle, whose first part is missing" in vendor.fault(done)
+    assert {path: _sum(path) for path in directory.iterdir()} == kept
+
+
 def test_second_run_does_not_remove_the_images_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skopeo = tmp_path / "bin/skopeo"
     skopeo.parent.mkdir()
