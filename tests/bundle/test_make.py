@@ -252,6 +252,7 @@ def test_full_disk_is_reported_before_fetching(packs: Packs, tmp_path: Path) -> 
     [
         (["--out", "site.zip"], "--out site.zip must end in .tar"),
         (["--out", "site.tar", "--split", "1KiB"], "--split 1024 is too small: use at least 64.0 KiB"),
+        (["--out", "site.tar", "--split", "0"], "--split 0 is too small: use at least 64.0 KiB"),
         (["--out", "site.tar", "--split", "4X"], "'4X' is not a size: write it like 4G or 4GiB"),
         (["--out", "site.tar", "--since", "none"], "--since none cannot be read: No such file"),
         (["--out", "site.tar", "--since", "/etc/passwd"], "--since /etc/passwd is not a receipt"),
