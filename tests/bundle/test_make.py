@@ -94,6 +94,16 @@ def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> N
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.parametrize("content", ["", "something else"])
+def test_other_file_in_the_place_of_the_bundle_is_kept(packs: Packs, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "site.tar"
+    out.write_text(content)
+    done = vendor.run("bundle", "--out", out, **packs.environment)
+    assert done.code == 2
+    assert f"{out} exists, and is not a complete bundle: choose another --out" in vendor.fault(done)
+    assert out.read_text() == content
+
+
 def test_identical_bundle_since_receipt_is_unchanged(site: Site, packs: Packs, tmp_path: Path) -> None:
     """The digests of archive pieces are known only when the bundle is complete."""
     assert site.run().code == 0
