@@ -269,6 +269,10 @@ def test_full_disk_is_reported_before_fetching(packs: Packs, tmp_path: Path) -> 
         (["--out", "site.tar", "--file", "none"], "none cannot be read: No such file"),
         (["--out", "site.tar", "--file", "/etc/passwd=../x"], "'../x' cannot be the name of /etc/passwd at the site"),
         (["--out", "site.tar", "--file", "/etc/passwd=site.env"], "site/site.env would be in the bundle twice"),
+        (
+            ["--out", "site.tar", "--file", "/etc/passwd=a", "--file", "/etc/passwd=a/b"],
+            "site/a would be a file and the directory of site/a/b: give one of them another name",
+        ),
         (["--out", "site.tar", "--for", "n" * 1025], "`recipient` has more than 1024 characters"),
         (["--out", "site.tar", "--image", "untagged"], "--image untagged has no tag"),
     ],
