@@ -273,6 +273,8 @@ def test_full_disk_is_reported_before_fetching(packs: Packs, tmp_path: Path) -> 
             ["--out", "site.tar", "--file", "/etc/passwd=a", "--file", "/etc/passwd=a/b"],
             "site/a would be a file and the directory of site/a/b: give one of them another name",
         ),
+        (["--out", "site b.tar"], "MODELS_BUNDLE=site b.tar contains a character"),
+        (["--out", "site b.tar"], "an env file cannot hold; choose another --out"),
         (["--out", "site.tar", "--for", "n" * 1025], "`recipient` has more than 1024 characters"),
         (["--out", "site.tar", "--image", "untagged"], "--image untagged has no tag"),
     ],
