@@ -25,6 +25,11 @@ _PADDING_LIMIT = 1 << 20
 """Largest number of zero bytes after the end: `tar -b 2048` pads to records of 1 MiB; records usually have 10 KiB."""
 
 
+_GLOBAL_LIMIT = 16 << 20
+"""Largest number of bytes of all global pax headers of an archive: they belong to no entry, so no other limit applies,
+and a small archive can unpack to any number of them."""
+
+
 class EntryHeader(NamedTuple):
     """The combined information of all headers of one entry; `target` is the target of a link."""
 
@@ -47,6 +52,7 @@ def next_header(stream: TarStream, *, in_layer: bool = False) -> EntryHeader | N
         header = tar_headers.parse(block, in_layer=in_layer)
         match header.kind:
             case tar_headers.PAX_GLOBAL:
+                stream.count_global(header)
                 tar_headers.pax(stream.small(header), is_global=True)
             case tar_headers.PAX if fields is None:
                 fields = tar_headers.pax(stream.small(header), is_global=False, in_layer=in_layer)
@@ -84,6 +90,7 @@ class TarStream:
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._piece = memoryview(b"")
+        self._global_left = _GLOBAL_LIMIT
 
     def check_format(self) -> None:
         """Raise `BadArchiveError` if the stream is empty or begins like a known format other than tar."""
@@ -118,6 +125,12 @@ class TarStream:
         data = self._exactly(header.size, "in an extended header")
         self.skip_padding(header.size)
         return data
+
+    def count_global(self, header: Header) -> None:
+        """Count a global pax header. Raises `BadArchiveError`: the archive has too many of them."""
+        self._global_left -= BLOCK + header.size
+        if self._global_left < 0:
+            raise BadArchiveError(f"its global pax headers have more than {_GLOBAL_LIMIT} bytes")
 
     def content(self, header: EntryHeader) -> Iterator[memoryview]:
         """Yield the bytes of a file, piece by piece."""

@@ -253,6 +253,14 @@ def test_implied_directories_count_as_entries() -> None:
         tree_in(archive + END, Limits(0, 3000))
 
 
+def test_archive_of_many_global_headers_is_refused() -> None:
+    """It has few bytes when compressed, and no file that another limit counts."""
+    headers = block(b"pax_global_header", 0, kind=b"g") * (1 << 15)
+    assert len(tree_in(zstandard.compress(headers + file(b"a") + END))) == 1
+    with pytest.raises(BadArchiveError, match="its global pax headers have more than 16777216 bytes"):
+        tree_in(zstandard.compress(headers + block(b"g", 0, kind=b"g") + file(b"a") + END))
+
+
 @pytest.mark.parametrize(("options", "fits"), [(["-1"], True), (["-19"], True), (["--long=27"], False)])
 def test_zstd_levels_and_windows(options: list[str], *, fits: bool) -> None:
     """`zstd -19` is accepted; a larger window is rejected with the remedy."""

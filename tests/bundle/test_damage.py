@@ -282,6 +282,13 @@ def test_missing_or_misplaced_part_is_named_and_volume_untouched(
         _inspected(directory)
 
 
+def test_dated_copy_next_to_parts_is_not_taken_for_a_part(parts: Path, tmp_path: Path) -> None:
+    """If it were, all parts with lower numbers would be missing: more names than fit into memory."""
+    directory = shutil.copytree(parts, tmp_path / "bundle_copy")
+    (directory / "site.tar.20261128120000").touch()
+    assert not _inspected(directory)
+
+
 _FILES: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "cut": (lambda path: _cut(path, 5_000_000), 20, "site.tar has 5000000 bytes of 1"),
     "longer": (lambda path: _cut(path, 20_000_000), 20, "site.tar has 20000000 bytes of 1"),

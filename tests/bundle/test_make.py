@@ -94,6 +94,16 @@ def test_existing_bundle_is_kept(whole: Path, packs: Packs, tmp_path: Path) -> N
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.parametrize("content", ["", "something else"])
+def test_other_file_in_the_place_of_the_bundle_is_kept(packs: Packs, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "site.tar"
+    out.write_text(content)
+    done = vendor.run("bundle", "--out", out, **packs.environment)
+    assert done.code == 2
+    assert f"{out} exists, and is not a complete bundle: choose another --out" in vendor.fault(done)
+    assert out.read_text() == content
+
+
 def test_identical_bundle_since_receipt_is_unchanged(site: Site, packs: Packs, tmp_path: Path) -> None:
     """The digests of archive pieces are known only when the bundle is complete."""
     assert site.run().code == 0
@@ -176,6 +186,18 @@ def test_parts_of_a_longer_bundle_are_refused(parts: Path, packs: Packs, tmp_pat
     assert _sum(*sorted(directory.iterdir())) == before
 
 
+def test_parts_whose_first_part_was_moved_away_are_not_overwritten(parts: Path, packs: Packs, tmp_path: Path) -> None:
+    directory, stick = shutil.copytree(parts, tmp_path / "parts"), tmp_path / "stick"
+    shutil.move(directory / "site.tar.001", stick)
+    kept = {path: _sum(path) for path in directory.iterdir()}
+    newer = {**packs.environment, "REALTIME_LANGUAGE_VERSION": NEWER.version}
+    done = vendor.run("bundle", "--out", directory / "site.tar", "--split", "2500KB", **newer)
+    assert done.code == 2
+    assert "site.tar.002" in vendor.fault(done)
+    assert "part of another bundle, whose first part is missing" in vendor.fault(done)
+    assert {path: _sum(path) for path in directory.iterdir()} == kept
+
+
 def test_second_run_does_not_remove_the_images_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skopeo = tmp_path / "bin/skopeo"
     skopeo.parent.mkdir()
@@ -240,12 +262,19 @@ def test_full_disk_is_reported_before_fetching(packs: Packs, tmp_path: Path) -> 
     [
         (["--out", "site.zip"], "--out site.zip must end in .tar"),
         (["--out", "site.tar", "--split", "1KiB"], "--split 1024 is too small: use at least 64.0 KiB"),
+        (["--out", "site.tar", "--split", "0"], "--split 0 is too small: use at least 64.0 KiB"),
         (["--out", "site.tar", "--split", "4X"], "'4X' is not a size: write it like 4G or 4GiB"),
         (["--out", "site.tar", "--since", "none"], "--since none cannot be read: No such file"),
         (["--out", "site.tar", "--since", "/etc/passwd"], "--since /etc/passwd is not a receipt"),
         (["--out", "site.tar", "--file", "none"], "none cannot be read: No such file"),
         (["--out", "site.tar", "--file", "/etc/passwd=../x"], "'../x' cannot be the name of /etc/passwd at the site"),
         (["--out", "site.tar", "--file", "/etc/passwd=site.env"], "site/site.env would be in the bundle twice"),
+        (
+            ["--out", "site.tar", "--file", "/etc/passwd=a", "--file", "/etc/passwd=a/b"],
+            "site/a would be a file and the directory of site/a/b: give one of them another name",
+        ),
+        (["--out", "site b.tar"], "MODELS_BUNDLE=site b.tar contains a character"),
+        (["--out", "site b.tar"], "an env file cannot hold; choose another --out"),
         (["--out", "site.tar", "--for", "n" * 1025], "`recipient` has more than 1024 characters"),
         (["--out", "site.tar", "--image", "untagged"], "--image untagged has no tag"),
     ],

@@ -7,12 +7,13 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 import pytest
 
-from models_init.core.errors import NoSpaceError, UsageError, WrongBytesError
+from models_init.core.errors import NoSpaceError, NotWritableError, UsageError, WrongBytesError
 from models_init.core.events import NullObserver
 from models_init.core.pack_ref import PackRef
 from models_init.formats.manifest import MIB
@@ -154,6 +155,16 @@ def test_full_temporary_directory_is_reported(
     assert done.returncode == NoSpaceError.exit_code
     why = f"{tmp_path} cannot be written: No space left on device"
     assert done.stderr == f"models-pack: error: {why}; free some space or choose another directory\n"
+
+
+def test_no_usable_temporary_directory_is_reported(
+    versions: tuple[VersionDirectory, VersionDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose file systems are all full or read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    with pytest.raises(NotWritableError, match="no directory for temporary files can be written"):
+        estimates(*versions, NullObserver())
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,24 @@ def test_password_that_is_not_utf8_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
+def test_typed_password_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    setsid = require_tool("setsid")
+    terminal, program_side = pty.openpty()
+    command = [setsid, "--ctty", "--wait", *PROGRAM, "keygen", "--out", str(tmp_path / "new")]
+    with subprocess.Popen(command, stdin=program_side, stdout=program_side, stderr=program_side) as process:
+        os.close(program_side)
+        seen = b""
+        while b"new key: " not in seen:
+            seen += os.read(terminal, 1000)
+        os.write(terminal, b"caf\xe9 au lait\n")  # Latin-1
+        while b"not UTF-8" not in seen and b"bug" not in seen:
+            seen += os.read(terminal, 1000)
+        assert process.wait(30) == 2
+    os.close(terminal)
+    assert b"the typed password is not UTF-8" in seen
+    assert not list(tmp_path.iterdir())
+
+
 def test_different_typed_passwords_write_no_key(tmp_path: Path) -> None:
     setsid = require_tool("setsid")
     terminal, program_side = pty.openpty()

@@ -80,7 +80,8 @@ def header(name: str, size: int) -> bytes:
 def lay_out(draft: Contents, entries: Sequence[PlannedMember], part_size: int) -> Layout:
     """Assign offsets to the entries, in this order; `part_size` is in bytes, 0 for one file.
 
-    Raises `UsageError`: two members have the same name, or there would be more than `PART_LIMIT` parts.
+    Raises `UsageError`: two members have the same name, one would be in the directory of another's name, or there would
+    be more than `PART_LIMIT` parts.
     """
     _check_names(entries)
     length = 0
@@ -126,3 +127,8 @@ def _check_names(entries: Sequence[PlannedMember]) -> None:
         if entry.name in seen:
             raise UsageError(f"{entry.name} would be in the bundle twice: give one of the two files another name")
         seen.add(entry.name)
+    for name in sorted(seen):
+        parent = name
+        while parent := parent.rpartition("/")[0]:
+            if parent in seen:
+                raise UsageError(f"{parent} would be a file and the directory of {name}: give one of them another name")

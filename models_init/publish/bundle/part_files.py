@@ -29,11 +29,20 @@ def part_paths(out: Path, contents: Contents) -> list[Path]:
 
 
 def check_no_other_parts(paths: list[Path], out: Path) -> None:
-    """Raise `UsageError` if there are more parts of that name: a reader would take them for parts of this bundle."""
+    """Raise `UsageError` if there are parts of another bundle of that name, so that they are not overwritten.
+
+    A reader would take further parts for parts of this bundle. Parts without the first part are those of a bundle whose
+    first part was moved away, unless a run was killed while it renamed them: the first part is renamed last.
+    """
     if others := [str(path) for path in parts_named(out) if path not in paths]:
         raise UsageError(
             f"{some(others)}: part of another bundle, because this one has {count(len(paths), 'part')}; remove it, or "
             "choose another --out"
+        )
+    existing = [str(path) for path in paths if path.exists()]
+    if existing and not part_path(paths[0]).exists():
+        raise UsageError(
+            f"{some(existing)}: part of another bundle, whose first part is missing; remove it, or choose another --out"
         )
 
 

@@ -87,7 +87,11 @@ def _variables(environment: Mapping[str, str], packs: Mapping[str, str], compose
     found = {**packs, **images, **files, "MODELS_BUNDLE": bundle}
     for name, value in found.items():
         if not _is_plain(value):
-            raise UsageError(f"{name}={value} contains a character that an env file cannot hold; change the variable")
+            remedy = {"MODELS_BUNDLE": "choose another --out", "COMPOSE_FILE": "rename the compose file"}
+            raise UsageError(
+                f"{name}={value} contains a character that an env file cannot hold; "
+                f"{remedy.get(name, 'change the variable')}"
+            )
     return "".join(f"{name}={value}\n" for name, value in found.items()).encode()
 
 

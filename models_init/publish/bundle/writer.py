@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from models_init.core.errors import UsageError, WrongBytesError
+from models_init.core.errors import SourceError, UnavailableError, UsageError, WrongBytesError
 from models_init.formats import bundle_index
 from models_init.formats.manifest import MIB
 from models_init.publish.bundle.member import BundleMember, member_digest, wrong_chunks
@@ -72,11 +72,18 @@ async def write_bundle(plan: BundlePlan, out: Path, context: Context) -> BundleR
 def _existing_bundle(paths: list[Path], contents: Contents) -> Contents | None:
     """Return the table of contents of an existing bundle that equals this one, or None if there is none.
 
-    Raises `UsageError`: a different bundle exists there.
+    Raises `UsageError`: a different bundle, an incomplete one or another file exists there.
     """
     if not paths[0].exists():
         return None
-    opened = Bundle.open(paths[0])
+    try:
+        opened = Bundle.open(paths[0])
+    except UnavailableError:  # it cannot be read
+        raise
+    except (SourceError, UsageError) as error:
+        raise UsageError(
+            f"{paths[0]} exists, and is not a complete bundle: choose another --out, or remove it with all its parts"
+        ) from error
     opened.files.close()
     if _without_digests(opened.contents) == _without_digests(contents):
         return opened.contents

@@ -44,14 +44,19 @@ def given_password(file: Path | None) -> str:
 def asked_password(prompt: str) -> str:
     """Prompt for a password on the terminal, without echo.
 
-    Raises `UsageError`: standard input is not a terminal, or no password was typed.
+    Raises `UsageError`: standard input is not a terminal, no password was typed, or it is not UTF-8.
     """
     if not sys.stdin.isatty():
         raise UsageError(f"the key has a password: use --password-file, set {VARIABLE}, or run on a terminal")
     try:
         password = getpass(prompt)
+        password.encode()
     except EOFError:
         password = ""
+    except UnicodeError:
+        raise UsageError(
+            "the typed password is not UTF-8; choose another password, or set the terminal to UTF-8"
+        ) from None
     if not password:
         raise UsageError("no password was typed")
     register(password)

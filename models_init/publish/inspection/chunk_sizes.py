@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_init.core.digests import digest_of
-from models_init.core.errors import UsageError, WrongBytesError
+from models_init.core.errors import NotWritableError, UsageError, WrongBytesError
 from models_init.formats.manifest import MIB, Chunk, File, Manifest, encode
 from models_init.publish.inspection.compare_packs import Difference, compare
 from models_init.publish.pack.build import LEVEL
@@ -139,7 +139,7 @@ def _cut(descriptor: int, known: Mapping[int, AbstractSet[str] | None], file: Fi
     if file.size <= min(filter(None, CHUNK_SIZES)) and len(file.chunks) <= 1:
         chunks = [_Cut(chunk.size, chunk.length, chunk.digest) for chunk in file.chunks]
         return dict.fromkeys(known, chunks)
-    with translate_os_errors(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile(prefix="models-pack-") as copy:
+    with translate_os_errors(_temporary_directory()), tempfile.NamedTemporaryFile(prefix="models-pack-") as copy:
         for chunk in file.chunks:
             copy.write(chunk_io.plain(_frame(descriptor, chunk), chunk))
         copy.flush()
@@ -149,6 +149,16 @@ def _cut(descriptor: int, known: Mapping[int, AbstractSet[str] | None], file: Fi
         return {
             size: [_one(piece, ratio, digests) for piece in _slices(source, size)] for size, digests in known.items()
         }
+
+
+def _temporary_directory() -> Path:
+    """Return the directory for temporary files. Raises `NotWritableError`: none can be written, or all are full."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise NotWritableError(
+            "no directory for temporary files can be written, or all are full; set TMPDIR to one with enough room"
+        ) from error
 
 
 def _frame(descriptor: int, chunk: Chunk) -> memoryview:

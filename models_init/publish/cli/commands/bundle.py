@@ -89,7 +89,7 @@ def run(arguments: Namespace) -> Report:
     for variable in ("MODELS_SAS_TOKEN", "MODELS_REGISTRY_PASSWORD"):
         register(os.environ.get(variable, ""))
     settings = load(os.environ, with_packs=True)
-    if arguments.split and arguments.split < SPLIT_LEAST:
+    if arguments.split is not None and arguments.split < SPLIT_LEAST:
         raise UsageError(f"--split {arguments.split} is too small: use at least {human_size(SPLIT_LEAST)}")
     if arguments.out.suffix != ".tar":
         raise UsageError(f"--out {arguments.out} must end in .tar: sites recognize a bundle by this ending")
