@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from tests.services import chart_tools
 from tests.services.kubernetes_api.object_rules import object_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from models_init.cli.settings import Settings
@@ -129,6 +131,63 @@ def _environment(container: Object) -> dict[str, str]:
 def _settings(container: Object) -> Settings:
     """Read the settings as the program does. Raises `UsageError`."""
     return load(parse_arguments(container["args"], _environment(container)).values, with_packs=True)
+
+
+_ODD_TEXTS: Object = {
+    "languages": {"no": {}},
+    "nameOverride": "12",
+    "fullnameOverride": "asr",
+    "global": {"imagePullSecrets": ["5"]},
+    "source": {"sas": {"existingSecret": "123", "key": "1"}, "ca": {"existingConfigMap": "12", "key": "true"}},
+    "license": {"engine": {"existingSecret": "77", "key": "null"}, "platform": {"existingSecret": "8", "key": "2"}},
+    "storage": {"claim": {"storageClassName": "1"}},
+    "serviceAccount": {"name": "5"},
+    "gateway": {"enabled": True},
+    "ingress": {"enabled": True, "host": "*.asr.example", "tlsSecret": "1", "className": "2"},
+    "engine": {"modelsPath": "/models/a #b"},
+}
+_ODD_PATHS: Object = {
+    "storage": {"type": "hostPath", "hostPath": {"path": "/data/models #1: new"}},
+    "source": {"sas": {"existingSecret": ""}, "bundle": {"volume": {"emptyDir": {}}, "path": "site #2: new.tar"}},
+}
+_TEXT_KEYS = {"claimName", "host", "ingressClassName", "key", "mountPath", "name", "path", "secretName"} | {
+    *("serviceAccountName", "storageClassName", "subPath", "realtime-asr/language"),
+    *("app.kubernetes.io/name", "app.kubernetes.io/instance"),
+}
+
+
+@pytest.mark.parametrize("values", [_ODD_TEXTS, _ODD_PATHS], ids=["names and keys", "paths"])
+def test_texts_that_yaml_reads_as_something_else_stay_texts(helm: Helm, tmp_path: Path, values: Object) -> None:
+    """The language `no`, a Secret `123` with the key `true`, a path with ` #`: all are valid names."""
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--values", tmp_path / "values.json")
+    things = parse(helm.run("template", "2026", CHART, *minimal))
+    assert list(chain.from_iterable(map(object_errors, things))) == []
+    found = list(chain.from_iterable(map(_texts, things)))
+    assert [(key, text) for key, text in found if not isinstance(text, str)] == []
+    expected = {text for text in _leaves(values) if isinstance(text, str) and text}
+    assert [text for text in expected if text not in json.dumps(things)] == []
+
+
+def _texts(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of everything in an object that is a text."""
+    if isinstance(thing, dict):
+        for key, value in thing.items():
+            if not isinstance(value, dict | list) and (key in _TEXT_KEYS or key == "value"):
+                yield key, value
+            yield from _texts(value)
+    elif isinstance(thing, list):
+        for entry in thing:
+            yield from _texts(entry)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield everything in values that is neither an object nor a list."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None:
+        yield value
+    else:
+        yield from chain.from_iterable(map(_leaves, inner))
 
 
 def test_checkov_reports_only_justified_exceptions(rendered: dict[str, Path]) -> None:
