@@ -133,6 +133,31 @@ def _settings(container: Object) -> Settings:
     return load(parse_arguments(container["args"], _environment(container)).values, with_packs=True)
 
 
+def test_twenty_languages_need_two_routes_because_a_route_has_at_most_16_rules(helm: Helm, tmp_path: Path) -> None:
+    languages: list[str] = [f"a{letter}" for letter in "abcdefghijklmnopqrst"]
+    values = {
+        "languages": {language: {} for language in languages},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "main"}]},
+        "prune": {"enabled": True, "keep": 100},
+    }
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--values", tmp_path / "values.json")
+    things = parse(helm.run("template", *NAMED, *minimal))
+    assert list(chain.from_iterable(map(object_errors, things))) == []
+    routes = {thing["metadata"]["name"]: thing["spec"]["rules"] for thing in things if thing["kind"] == "HTTPRoute"}
+    assert {name: len(rules) for name, rules in routes.items()} == {"asr-realtime-asr": 16, "asr-realtime-asr-2": 5}
+    paths = [rule["matches"][0]["path"]["value"] for rules in routes.values() for rule in rules]
+    assert paths == sorted(f"/{language}" for language in [*languages, "nl-nl"])
+    (prune,) = [container for place, container in all_containers(things).items() if place.startswith("CronJob")]
+    assert parse_arguments(prune["args"], {}).keep == 1000, "the most that the program accepts"
+
+
+def test_release_with_a_dot_in_its_name_has_services_without(helm: Helm) -> None:
+    things = parse(helm.run("template", "asr.prod", CHART, "--values", CHART / "ci/minimal-values.yaml"))
+    assert list(chain.from_iterable(map(object_errors, things))) == []
+    assert "asr-prod-realtime-asr-nl-nl" in {thing["metadata"]["name"] for thing in things}
+
+
 _ODD_TEXTS: Object = {
     "languages": {"no": {}},
     "nameOverride": "12",

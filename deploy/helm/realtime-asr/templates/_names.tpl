@@ -7,7 +7,7 @@
 {{- define "asr.fullname" -}}
 {{- $name := include "asr.name" . -}}
 {{- $combined := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $combined .Values.fullnameOverride | trunc 36 | trimSuffix "-" -}}
+{{- default $combined .Values.fullnameOverride | replace "." "-" | trunc 36 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "asr.serviceAccountName" -}}
