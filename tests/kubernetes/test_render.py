@@ -152,6 +152,24 @@ def test_twenty_languages_need_two_routes_because_a_route_has_at_most_16_rules(h
     assert parse_arguments(prune["args"], {}).keep == 1000, "the most that the program accepts"
 
 
+def test_placement_of_a_language_replaces_that_of_the_engines(helm: Helm, tmp_path: Path) -> None:
+    """Also by an empty value: fy-nl runs on any node."""
+    values: Object = {
+        "engine": {"nodeSelector": {"gpu": "a100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]},
+        "languages": {"en-us": {"nodeSelector": {"pool": "cpu"}}, "fy-nl": {"nodeSelector": {}, "tolerations": []}},
+    }
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--values", tmp_path / "values.json")
+    found = pods(parse(helm.run("template", *NAMED, *minimal)))
+    engines = {name[-5:]: spec for name, spec in found.items() if name.startswith("Deployment")}
+    assert {name: spec.get("nodeSelector") for name, spec in engines.items()} == {
+        "en-us": {"pool": "cpu"},
+        "fy-nl": None,
+        "nl-nl": {"gpu": "a100"},
+    }
+    assert [name for name, spec in engines.items() if "tolerations" in spec] == ["en-us", "nl-nl"]
+
+
 def test_release_with_a_dot_in_its_name_has_services_without(helm: Helm) -> None:
     things = parse(helm.run("template", "asr.prod", CHART, "--values", CHART / "ci/minimal-values.yaml"))
     assert list(chain.from_iterable(map(object_errors, things))) == []
