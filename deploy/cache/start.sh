@@ -28,6 +28,11 @@ say() {
     echo "models-cache: $1" >&2
 }
 
+# Print a path as a word of nginx's configuration.
+quoted() {
+    printf '"%s"' "$(printf %s "$1" | sed 's/["\\]/\\&/g')"
+}
+
 # Print the token, which may be pasted with the URL before it. Other characters than those of a query could change nginx's
 # configuration.
 token() {
@@ -50,16 +55,16 @@ write_settings() {
     [ "$path" != "$rest" ] || path=
     path=$(printf %s "${path%/}" | sed 's/[^A-Za-z0-9/_-]/\\&/g')
     port=$([ "$scheme" = https ] && echo 443 || echo 80)
-    case $host in *:*) address=$host ;; *) address=$host:$port ;; esac
+    case ${host##*]} in *:*) address=$host ;; *) address=$host:$port ;; esac # an IPv6 address is in brackets
     cat >"$run/paths.conf" <<END
-proxy_cache_path $directory levels=1:2 keys_zone=packs:32m max_size=${CACHE_SIZE:-50g} min_free=${CACHE_MIN_FREE:-2g}
+proxy_cache_path $(quoted "$directory") levels=1:2 keys_zone=packs:32m max_size=${CACHE_SIZE:-50g} min_free=${CACHE_MIN_FREE:-2g}
                  inactive=${CACHE_INACTIVE:-60d} use_temp_path=off;
 slice ${CACHE_SLICE:-1m};
-client_body_temp_path $run/body;
-proxy_temp_path $run/proxy;
-fastcgi_temp_path $run/fastcgi;
-uwsgi_temp_path $run/uwsgi;
-scgi_temp_path $run/scgi;
+client_body_temp_path $(quoted "$run/body");
+proxy_temp_path $(quoted "$run/proxy");
+fastcgi_temp_path $(quoted "$run/fastcgi");
+uwsgi_temp_path $(quoted "$run/uwsgi");
+scgi_temp_path $(quoted "$run/scgi");
 END
     cat >"$run/origin.conf" <<END
 upstream origin {
@@ -69,14 +74,14 @@ upstream origin {
 map "" \$origin { default $scheme://origin; }
 map "" \$origin_host { default "$host"; }
 map "" \$origin_token { default "$sas"; }
-proxy_ssl_name ${host%:*};
-proxy_ssl_trusted_certificate $authorities;
+proxy_ssl_name ${address%:*};
+proxy_ssl_trusted_certificate $(quoted "$authorities");
 END
     if [ -n "$certificate" ]; then
         cat >"$run/listen.conf" <<END
 listen ${CACHE_LISTEN:-8443} ssl;
-ssl_certificate $certificate;
-ssl_certificate_key $key;
+ssl_certificate $(quoted "$certificate");
+ssl_certificate_key $(quoted "$key");
 END
     else
         echo "listen ${CACHE_LISTEN:-8080};" >"$run/listen.conf"
@@ -110,16 +115,25 @@ watch_files() {
 }
 
 case $origin in
-    https://?*/?* | http://?*/?*) ;;
-    *) say "CACHE_ORIGIN is not a container URL such as https://ACCOUNT.blob.core.windows.net/models" && exit 2 ;;
+    *[!][A-Za-z0-9:/._~+,=-]*) valid= ;;
+    https://?*/?* | http://?*/?*) valid=yes ;;
+    *) valid= ;;
 esac
+if [ -z "$valid" ]; then
+    say "CACHE_ORIGIN is not a container URL such as https://ACCOUNT.blob.core.windows.net/models; a token belongs into CACHE_TOKEN_FILE"
+    exit 2
+fi
+if [ -n "$certificate" ] && [ -z "$key" ]; then
+    say "CACHE_KEY is not set; set it to the private key of CACHE_CERTIFICATE"
+    exit 2
+fi
 mkdir -p "$run"
 cp "$(dirname "$0")/nginx.conf" "$run/nginx.conf"
 write_settings || exit 2
 rm -f "$run/errors"
 mkfifo "$run/errors"
 without_queries <"$run/errors" >&2 &
-nginx -e stderr -p "$run" -c "$run/nginx.conf" -g "daemon off; pid $run/nginx.pid;" 2>"$run/errors" &
+nginx -e stderr -p "$run" -c "$run/nginx.conf" -g "daemon off; pid $(quoted "$run/nginx.pid");" 2>"$run/errors" &
 nginx=$!
 watch_files $nginx &
 watching=$!

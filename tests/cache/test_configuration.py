@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import services
 from tests.cache import site_cache
 from tests.eventually import eventually
 from tests.site import COMMON, manifest_key
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tests.cache.site_cache import SiteCache
     from tests.services.azurite import Azurite
 
+_PATH = "/usr/sbin:/usr/bin:/bin"
 _SCRIPT = Path(__file__).parents[2] / "deploy/cache/start.sh"
 
 
@@ -37,7 +40,7 @@ def get(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
 
 def refusal(tmp_path: Path, **variables: str) -> str:
     """Return the message with which start.sh ends."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/bin", "CACHE_RUN": str(tmp_path / "run"), **variables}
+    environment = {"PATH": _PATH, "CACHE_RUN": str(tmp_path / "run"), **variables}
     done = subprocess.run(["sh", _SCRIPT], env=environment, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     return done.stderr.strip()
@@ -50,10 +53,54 @@ def cache(origin: Azurite) -> Iterator[SiteCache]:
         yield cache
 
 
-@pytest.mark.parametrize("url", ["", "https://host.example", "https://host.example/", "host.example/models"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "https://host.example", "https://host.example/", "host.example/models"),
+        *("https://host.example/models?sv=1&sig=x", "https://user:x@host.example/models", "https://host.example/a%20b"),
+    ],
+)
 def test_origin_without_container_is_refused(tmp_path: Path, url: str) -> None:
     message = refusal(tmp_path, CACHE_ORIGIN=url)
     assert message.startswith("models-cache: CACHE_ORIGIN is not a container URL such as https://")
+    assert "sig=" not in message, "it may be a token"
+
+
+def test_certificate_without_key_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, CACHE_ORIGIN="https://host.example/models", CACHE_CERTIFICATE="/tls.crt")
+    assert message == "models-cache: CACHE_KEY is not set; set it to the private key of CACHE_CERTIFICATE"
+
+
+@pytest.mark.parametrize("shell", [("sh",), ("busybox", "sh")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("url", "address", "name"),
+    [
+        ("https://[::1]/models", "[::1]:443", "[::1]"),
+        ("http://[::1]/models", "[::1]:80", "[::1]"),
+        ("https://[::1]:10000/models", "[::1]:10000", "[::1]"),
+        ("https://127.0.0.1/models", "127.0.0.1:443", "127.0.0.1"),
+        ("http://127.0.0.1:10000/models/", "127.0.0.1:10000", "127.0.0.1"),
+    ],
+)
+def test_nginx_accepts_the_settings_of_an_origin_below_directories_with_spaces(
+    tmp_path: Path, shell: tuple[str, ...], url: str, address: str, name: str
+) -> None:
+    services.require_tool("nginx")
+    services.require_tool(shell[0])
+    run, slices = tmp_path / "a run", tmp_path / 'the "slices"'
+    slices.mkdir()
+    # nginx tests the settings instead of serving them.
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "nginx").write_text(f'#!/bin/sh\nexec {shutil.which("nginx", path=_PATH)} -t "$@"\n')
+    (tools / "nginx").chmod(0o755)
+    environment = {"PATH": f"{tools}:{_PATH}", "CACHE_RUN": str(run), "CACHE_ORIGIN": url}
+    environment |= {"CACHE_DIRECTORY": str(slices), "CACHE_POLL": "1"}
+    done = subprocess.run([*shell, _SCRIPT], env=environment, check=False, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, "syntax is ok" in done.stderr) == (0, True), done.stderr
+    origin = (run / "origin.conf").read_text()
+    assert f"server {address};" in origin
+    assert f"proxy_ssl_name {name};" in origin
 
 
 @pytest.mark.parametrize(

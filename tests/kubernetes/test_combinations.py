@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 _REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"packs": {"commonVersion": ""}}, "packs.commonVersion is not set; set it to the version that your license names"),
     ({"packs": {"languageVersion": ""}}, "the version of nl-nl is not set; set packs.languageVersion or"),
+    (
+        {
+            "packs": {"languageVersion": ""},
+            "languages": {"nl-nl": {"version": "2026.04"}},
+            "staging": {"ahead": [{"languages": {"fr-fr": {}}}]},
+        },
+        "the version of fr-fr in staging.ahead is not set; set packs.languageVersion or languages.fr-fr.version there",
+    ),
+    ({"fullnameOverride": "2asr"}, "no Service can be named 2asr; set fullnameOverride to a name that begins with"),
+    ({"fullnameOverride": "ASR"}, "no Service can be named ASR; set fullnameOverride"),
     ({"engine": {"image": {"tag": ""}}}, "engine.image.tag is not set; set it, or engine.image.digest"),
     ({"storage": {"claim": {"accessModes": ["ReadWriteOnce"]}}}, "or storage.type=claimPerPod, or, if the cluster has"),
     (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from tests.services import chart_tools
 from tests.services.kubernetes_api.object_rules import object_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from models_init.cli.settings import Settings
@@ -129,6 +131,106 @@ def _environment(container: Object) -> dict[str, str]:
 def _settings(container: Object) -> Settings:
     """Read the settings as the program does. Raises `UsageError`."""
     return load(parse_arguments(container["args"], _environment(container)).values, with_packs=True)
+
+
+def test_twenty_languages_need_two_routes_because_a_route_has_at_most_16_rules(helm: Helm, tmp_path: Path) -> None:
+    languages: list[str] = [f"a{letter}" for letter in "abcdefghijklmnopqrst"]
+    values = {
+        "languages": {language: {} for language in languages},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "main"}]},
+        "prune": {"enabled": True, "keep": 100},
+    }
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--values", tmp_path / "values.json")
+    things = parse(helm.run("template", *NAMED, *minimal))
+    assert list(chain.from_iterable(map(object_errors, things))) == []
+    routes = {thing["metadata"]["name"]: thing["spec"]["rules"] for thing in things if thing["kind"] == "HTTPRoute"}
+    assert {name: len(rules) for name, rules in routes.items()} == {"asr-realtime-asr": 16, "asr-realtime-asr-2": 5}
+    paths = [rule["matches"][0]["path"]["value"] for rules in routes.values() for rule in rules]
+    assert paths == sorted(f"/{language}" for language in [*languages, "nl-nl"])
+    (prune,) = [container for place, container in all_containers(things).items() if place.startswith("CronJob")]
+    assert parse_arguments(prune["args"], {}).keep == 1000, "the most that the program accepts"
+
+
+def test_placement_of_a_language_replaces_that_of_the_engines(helm: Helm, tmp_path: Path) -> None:
+    """Also by an empty value: fy-nl runs on any node."""
+    values: Object = {
+        "engine": {"nodeSelector": {"gpu": "a100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]},
+        "languages": {"en-us": {"nodeSelector": {"pool": "cpu"}}, "fy-nl": {"nodeSelector": {}, "tolerations": []}},
+    }
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--values", tmp_path / "values.json")
+    found = pods(parse(helm.run("template", *NAMED, *minimal)))
+    engines = {name[-5:]: spec for name, spec in found.items() if name.startswith("Deployment")}
+    assert {name: spec.get("nodeSelector") for name, spec in engines.items()} == {
+        "en-us": {"pool": "cpu"},
+        "fy-nl": None,
+        "nl-nl": {"gpu": "a100"},
+    }
+    assert [name for name, spec in engines.items() if "tolerations" in spec] == ["en-us", "nl-nl"]
+
+
+def test_release_with_a_dot_in_its_name_has_services_without(helm: Helm) -> None:
+    things = parse(helm.run("template", "asr.prod", CHART, "--values", CHART / "ci/minimal-values.yaml"))
+    assert list(chain.from_iterable(map(object_errors, things))) == []
+    assert "asr-prod-realtime-asr-nl-nl" in {thing["metadata"]["name"] for thing in things}
+
+
+_ODD_TEXTS: Object = {
+    "languages": {"no": {}},
+    "nameOverride": "12",
+    "fullnameOverride": "asr",
+    "global": {"imagePullSecrets": ["5"]},
+    "source": {"sas": {"existingSecret": "123", "key": "1"}, "ca": {"existingConfigMap": "12", "key": "true"}},
+    "license": {"engine": {"existingSecret": "77", "key": "null"}, "platform": {"existingSecret": "8", "key": "2"}},
+    "storage": {"claim": {"storageClassName": "1"}},
+    "serviceAccount": {"name": "5"},
+    "gateway": {"enabled": True},
+    "ingress": {"enabled": True, "host": "*.asr.example", "tlsSecret": "1", "className": "2"},
+    "engine": {"modelsPath": "/models/a #b"},
+}
+_ODD_PATHS: Object = {
+    "storage": {"type": "hostPath", "hostPath": {"path": "/data/models #1: new"}},
+    "source": {"sas": {"existingSecret": ""}, "bundle": {"volume": {"emptyDir": {}}, "path": "site #2: new.tar"}},
+}
+_TEXT_KEYS = {"claimName", "host", "ingressClassName", "key", "mountPath", "name", "path", "secretName"} | {
+    *("serviceAccountName", "storageClassName", "subPath", "realtime-asr/language"),
+    *("app.kubernetes.io/name", "app.kubernetes.io/instance"),
+}
+
+
+@pytest.mark.parametrize("values", [_ODD_TEXTS, _ODD_PATHS], ids=["names and keys", "paths"])
+def test_texts_that_yaml_reads_as_something_else_stay_texts(helm: Helm, tmp_path: Path, values: Object) -> None:
+    """The language `no`, a Secret `123` with the key `true`, a path with ` #`: all are valid names."""
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    minimal = ("--values", CHART / "ci/minimal-values.yaml", "--values", tmp_path / "values.json")
+    things = parse(helm.run("template", "2026", CHART, *minimal))
+    assert list(chain.from_iterable(map(object_errors, things))) == []
+    found = list(chain.from_iterable(map(_texts, things)))
+    assert [(key, text) for key, text in found if not isinstance(text, str)] == []
+    expected = {text for text in _leaves(values) if isinstance(text, str) and text}
+    assert [text for text in expected if text not in json.dumps(things)] == []
+
+
+def _texts(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of everything in an object that is a text."""
+    if isinstance(thing, dict):
+        for key, value in thing.items():
+            if not isinstance(value, dict | list) and (key in _TEXT_KEYS or key == "value"):
+                yield key, value
+            yield from _texts(value)
+    elif isinstance(thing, list):
+        for entry in thing:
+            yield from _texts(entry)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield everything in values that is neither an object nor a list."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None:
+        yield value
+    else:
+        yield from chain.from_iterable(map(_leaves, inner))
 
 
 def test_checkov_reports_only_justified_exceptions(rendered: dict[str, Path]) -> None:

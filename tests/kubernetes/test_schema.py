@@ -100,3 +100,8 @@ def test_helm_names_the_refused_value(helm: Helm, tmp_path: Path, path: str) -> 
     assert (done.code, done.out) == (1, "")
     pointer = "/" + path.replace(".", "/")
     assert pointer in done.err or path in done.err, done.err
+
+
+@pytest.mark.parametrize(("size", "accepted"), [("62914560Ki", True), ("60G", True), ("60ki", False), ("60Kb", False)])
+def test_sizes_have_the_units_of_kubernetes(size: str, *, accepted: bool) -> None:
+    assert bool(_errors(_with(("storage", "claim", "size"), size))) is not accepted

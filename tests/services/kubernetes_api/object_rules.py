@@ -17,6 +17,7 @@ _LABEL_VALUE = re.compile(r"(?=.{0,63}$)([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])
 _LABEL_NAME = re.compile(r"([a-z0-9.-]{1,253}/)?(?=[^/]{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LONGEST = {"CronJob": 52, "Job": 63, "StatefulSet": 52}
 """Longest names: pods of these kinds have the name in a label, some with a suffix."""
+_MOST_RULES = 16
 _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 _RESTART = {"Job": {"Never", "OnFailure"}, "CronJob": {"Never", "OnFailure"}}
 _CONTROLLERS = ("DaemonSet", "Deployment", "StatefulSet", "Job", "CronJob")
@@ -117,6 +118,8 @@ def _ingress(ingress: Object) -> Iterator[str]:
 
 def _route(route: Object) -> Iterator[str]:
     """Check the rules of the Gateway API's CRD (`HTTPRouteRule`), for which kubernetes-validate has no schema."""
+    if len(route["spec"]["rules"]) > _MOST_RULES:
+        yield f"a route must have at most {_MOST_RULES} rules"
     for rule in route["spec"]["rules"]:
         paths = [match["path"] for match in rule.get("matches", []) if "path" in match]
         for path in paths:

@@ -58,7 +58,12 @@ spec:
     {{- with $engine.extraContainers }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with include "asr.placement" (merge dict $own $engine) | trim }}
+  {{- /* Not `merge`: a key that the language has replaces that of `engine`, also by an empty value. */}}
+  {{- $placement := deepCopy $engine }}
+  {{- range $name, $value := $own }}
+  {{- $_ := set $placement $name $value }}
+  {{- end }}
+  {{- with include "asr.placement" $placement | trim }}
   {{- . | nindent 2 }}
   {{- end }}
   volumes:

@@ -74,7 +74,7 @@ template:
 
 {{/*
 A container that removes the versions that no set in use, no lease and no rollback needs. --keep N keeps the N + 1 sets
-that were staged last: of each language the one in use and prune.keep earlier ones, and those staged ahead.
+that were staged last: of each language the one in use and prune.keep earlier ones, and those staged ahead. models-init accepts at most 1000.
 Argument: root, language (optional).
 */}}
 {{- define "asr.pruneContainer" -}}
@@ -85,5 +85,5 @@ Argument: root, language (optional).
 {{- range include "asr.aheadSets" .root | fromJsonArray -}}
 {{- if has $.language (list nil .language) -}}{{- $kept = add1 $kept -}}{{- end -}}
 {{- end -}}
-{{- include "asr.modelsInit" (dict "root" .root "env" (include "asr.allSetsEnv" .) "name" "models-init" "args" (list "--prune" "--keep" (toString $kept)) "writes" true) -}}
+{{- include "asr.modelsInit" (dict "root" .root "env" (include "asr.allSetsEnv" .) "name" "models-init" "args" (list "--prune" "--keep" (min $kept 1000 | toString)) "writes" true) -}}
 {{- end }}

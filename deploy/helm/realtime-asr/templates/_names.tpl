@@ -7,7 +7,7 @@
 {{- define "asr.fullname" -}}
 {{- $name := include "asr.name" . -}}
 {{- $combined := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $combined .Values.fullnameOverride | trunc 36 | trimSuffix "-" -}}
+{{- default $combined .Values.fullnameOverride | replace "." "-" | trunc 36 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "asr.serviceAccountName" -}}
@@ -28,17 +28,17 @@
 
 {{/* Labels that never change, for selectors and for templates of immutable objects. Argument: root, component, language (optional). */}}
 {{- define "asr.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "asr.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "asr.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .language }}
-realtime-asr/language: {{ . }}
+realtime-asr/language: {{ . | quote }}
 {{- end }}
 {{- end }}
 
 {{/* Metadata of an object: name, labels, annotations. Argument: root, component, name, language, annotations (optional). */}}
 {{- define "asr.metadata" -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 labels:
   {{- include "asr.selectorLabels" . | nindent 2 }}
   app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}

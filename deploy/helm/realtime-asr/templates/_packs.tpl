@@ -70,8 +70,8 @@ Argument: root, set.
 {{- end -}}
 {{- range $name := keys $packs | sortAlpha }}
 - name: models
-  mountPath: {{ $.root.Values.engine.modelsPath }}/{{ $name }}
-  subPath: packs/{{ $name }}/{{ get $packs $name }}
+  mountPath: {{ printf "%s/%s" $.root.Values.engine.modelsPath $name | quote }}
+  subPath: {{ printf "packs/%s/%s" $name (get $packs $name) | quote }}
   readOnly: true
 {{- end }}
 {{- end }}

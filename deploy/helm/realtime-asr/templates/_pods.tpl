@@ -2,13 +2,13 @@
 
 {{/* Account, pull secrets, security. Argument: root. */}}
 {{- define "asr.podDefaults" -}}
-serviceAccountName: {{ include "asr.serviceAccountName" . }}
+serviceAccountName: {{ include "asr.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.global.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -32,11 +32,11 @@ securityContext:
 {{- if or .claim (eq $storage.type "claim") }}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ default (include "asr.claimName" .root) .claim }}
+    claimName: {{ default (include "asr.claimName" .root) .claim | quote }}
 {{- else if eq $storage.type "hostPath" }}
 - name: models
   hostPath:
-    path: {{ $storage.hostPath.path }}
+    path: {{ $storage.hostPath.path | quote }}
     type: DirectoryOrCreate
 {{- else if eq $storage.type "ephemeral" }}
 - name: models
@@ -51,7 +51,7 @@ securityContext:
 {{- define "asr.claimSpec" -}}
 accessModes: {{ toJson .accessModes }}
 {{- with .claim.storageClassName }}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end }}
 resources:
   requests:

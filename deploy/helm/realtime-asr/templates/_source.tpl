@@ -32,7 +32,7 @@ a new token reach a running pod. The kubelet takes up to two minutes for that, h
 {{- with .Values.source -}}
 {{- if eq $kind "bundle" }}
 - name: MODELS_URL
-  value: /bundle/{{ .bundle.path }}
+  value: {{ printf "/bundle/%s" .bundle.path | quote }}
 {{- else if .url }}
 - name: MODELS_URL
   value: {{ .url | quote }}
@@ -123,16 +123,16 @@ a new token reach a running pod. The kubelet takes up to two minutes for that, h
 {{- if eq $kind "azure" }}
 - name: models-sas
   secret:
-    secretName: {{ include "asr.sasSecretName" $ }}
+    secretName: {{ include "asr.sasSecretName" $ | quote }}
     optional: true # models-init explains a missing token, and needs none if the packs are installed
     defaultMode: 0440
     items:
-      - key: {{ .sas.key }}
+      - key: {{ .sas.key | quote }}
         path: token
 {{- else if and (eq $kind "registry") .registry.existingSecret }}
 - name: registry
   secret:
-    secretName: {{ .registry.existingSecret }}
+    secretName: {{ .registry.existingSecret | quote }}
     optional: true # as above
     defaultMode: 0440
 {{- else if eq $kind "bundle" }}
@@ -142,9 +142,9 @@ a new token reach a running pod. The kubelet takes up to two minutes for that, h
 {{- with .ca.existingConfigMap }}
 - name: ca
   configMap:
-    name: {{ . }}
+    name: {{ . | quote }}
     items:
-      - key: {{ $.Values.source.ca.key }}
+      - key: {{ $.Values.source.ca.key | quote }}
         path: ca.pem
 {{- end }}
 {{- end }}
@@ -161,20 +161,20 @@ a new token reach a running pod. The kubelet takes up to two minutes for that, h
       {{- with .engine }}
       {{- if .existingSecret }}
       - secret:
-          name: {{ .existingSecret }}
+          name: {{ .existingSecret | quote }}
           optional: true # models-init explains a missing license
           items:
-            - key: {{ .key }}
+            - key: {{ .key | quote }}
               path: license.dat
       {{- end }}
       {{- end }}
       {{- with .platform }}
       {{- if or .existingSecret .existingConfigMap }}
       - {{ ternary "secret" "configMap" (ne .existingSecret "") }}:
-          name: {{ default .existingConfigMap .existingSecret }}
+          name: {{ default .existingConfigMap .existingSecret | quote }}
           optional: true
           items:
-            - key: {{ .key }}
+            - key: {{ .key | quote }}
               path: license.json
       {{- end }}
       {{- end }}

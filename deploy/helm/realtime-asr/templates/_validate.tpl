@@ -3,6 +3,9 @@
 {{- $faults := list -}}
 {{- $storage := .Values.storage -}}
 {{- $staging := .Values.staging -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "asr.fullname" .)) -}}
+{{- $faults = append $faults (printf "no Service can be named %s; set fullnameOverride to a name that begins with a letter and consists of a-z, 0-9 and -" (include "asr.fullname" .)) -}}
+{{- end -}}
 {{- if not .Values.languages -}}
 {{- $faults = append $faults "languages is empty; name at least one, e.g. --set languages.nl-nl.replicas=1" -}}
 {{- end -}}
@@ -12,6 +15,11 @@
 {{- range $language, $own := .Values.languages -}}
 {{- if not (or $.Values.packs.languageVersion (get (default dict $own) "version")) -}}
 {{- $faults = append $faults (printf "the version of %s is not set; set packs.languageVersion or languages.%s.version" $language $language) -}}
+{{- end -}}
+{{- end -}}
+{{- range include "asr.aheadSets" . | fromJsonArray -}}
+{{- if not (or .version (hasKey $.Values.languages .language)) -}}
+{{- $faults = append $faults (printf "the version of %s in staging.ahead is not set; set packs.languageVersion or languages.%s.version there" .language .language) -}}
 {{- end -}}
 {{- end -}}
 {{- if not (or .Values.engine.image.tag .Values.engine.image.digest) -}}
