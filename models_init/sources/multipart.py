@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_PART = re.compile(r"(?P<stem>.+)\.(?P<number>[0-9]{3})\Z")
-"""Exactly three digits: a name such as `site.tar.20261128` is that of a dated copy, not of a part."""
+_PART = re.compile(r"(?P<stem>(?!\._).+)\.(?P<number>[0-9]{3})\Z")
+"""Exactly three digits: a name such as `site.tar.20261128` is that of a dated copy, not of a part.
+
+Names with `._` are those of files in which macOS keeps attributes on media without them, one beside each part."""
 
 _SUFFIX = ".tar"
 

@@ -282,6 +282,13 @@ def test_missing_or_misplaced_part_is_named_and_volume_untouched(
         _inspected(directory)
 
 
+def test_attribute_files_of_macos_are_not_taken_for_parts(parts: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(parts, tmp_path / "bundle_copy")
+    for path in list(directory.iterdir()):
+        (directory / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert not _inspected(directory)
+
+
 def test_dated_copy_next_to_parts_is_not_taken_for_a_part(parts: Path, tmp_path: Path) -> None:
     """If it were, all parts with lower numbers would be missing: more names than fit into memory."""
     directory = shutil.copytree(parts, tmp_path / "bundle_copy")
