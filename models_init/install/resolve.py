@@ -11,6 +11,7 @@ from models_init.core.errors import (
     ManifestError,
     ModelsInitError,
     NotFoundError,
+    NotInstalledError,
     SignatureError,
 )
 from models_init.formats.manifest import MANIFEST_LIMIT, MANIFEST_NAME, resolved
@@ -52,11 +53,29 @@ async def fetch_document(source: Source, trust: SignaturePolicy, ref: PackRef) -
 
 
 def installed(volume: Volume, ref: PackRef) -> Resolved:
-    """Return the manifest of an installed pack. Raises `DamagedError`: it is missing or damaged."""
+    """Return the manifest of an installed pack.
+
+    Raises `DamagedError`: it is damaged. Raises `NotInstalledError`: a prune has just removed the pack.
+    """
     try:
         return resolved(volume.manifest_path(ref).read_bytes(), ref)
     except (OSError, ManifestError) as error:
-        raise DamagedError(f"the manifest of the installed {ref} is damaged; run with --repair") from error
+        if not volume.is_installed(ref):
+            raise NotInstalledError(f"{ref} was removed by another run; run again") from error
+        remedy = _remedy(volume, ref)
+        raise DamagedError(f"the manifest of the installed {ref} is damaged; {remedy}") from error
+
+
+def _remedy(volume: Volume, ref: PackRef) -> str:
+    """Return how to restore the manifest of a pack: by a release that contains it, the current one if possible."""
+    users = [release.id for release in volume.recorded() if any(pack.ref == ref for pack in release.packs)]
+    if volume.current_name() in users:
+        return "run with --repair"
+    if users:
+        release = users[0]
+        return f"run with --repair {release}"
+    path = volume.manifest_path(ref)
+    return f"no release contains the pack: remove {path}, then run again"
 
 
 async def _not_found_error(source: Source, ref: PackRef, error: NotFoundError) -> NotFoundError:

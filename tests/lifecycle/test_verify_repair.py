@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models_init.cli.arguments import parse
+from models_init.cli.commands import receipt
+from models_init.cli.settings import read
+from models_init.volume.layout import Volume
 from tests.lifecycle import volume_oracle
 from tests.lifecycle.corruptions import CORRUPTIONS
 from tests.lifecycle.repair_cases import DAMAGED, Flip, UpgradedVolume, corruption, flip_bits
@@ -110,6 +114,40 @@ def test_older_release_is_verified_and_repaired_by_id(site: LifecycleSite) -> No
     site.done("--repair", older[:8])
     site.done("--verify", older[:8])
     assert site.active == NEW
+
+
+@pytest.mark.parametrize("is_in_a_release", [True, False])
+def test_remedy_for_damaged_manifest_outside_current_release_works(
+    site: LifecycleSite,
+    is_in_a_release: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    site.install(OLD, NEW)
+    older, document = site.release(OLD), site.volume / "manifests/nl-nl/1.json"
+    document.write_bytes(b"{")
+    if not is_in_a_release:
+        shutil.rmtree(site.volume / "releases" / older)
+    for action in ((), ("--receipt", "-")):
+        refused = site.run(*action, wanted=OLD)
+        remedy = f"run with --repair {older}" if is_in_a_release else f"remove {document}, then run again"
+        assert (refused.code, remedy in refused.err) == (DAMAGED, True), refused.err
+    if is_in_a_release:
+        site.done("--repair", older)
+    else:
+        document.unlink()
+    site.done(wanted=OLD)
+    assert site.active == OLD
+
+
+def test_receipt_leaves_out_a_pack_that_is_pruned_meanwhile(
+    site: LifecycleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install(OLD, NEW)
+    found = Volume(site.volume).packs()
+    site.done("--prune", "--keep", "0", wanted=NEW)
+    monkeypatch.setattr(Volume, "packs", lambda _volume: found)
+    settings = read(site.samples.environment(site.volume, *NEW), with_packs=False)
+    content = receipt.run(parse(["--receipt", "-"], {}), settings).content
+    assert [(pack["pack"], pack["version"]) for pack in content["packs"]] == sorted(NEW)
 
 
 def test_current_without_release_is_restored_by_next_run(site: LifecycleSite) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_init.cli.result import Result
-from models_init.core.errors import UsageError
+from models_init.core.errors import NotInstalledError, UsageError
 from models_init.formats.receipt import Receipt
 from models_init.install.resolve import installed
 from models_init.volume.layout import Volume
@@ -23,7 +23,8 @@ def run(command: Command, settings: Settings) -> Result:
     file = command.release
     volume = Volume(settings.directory)
     current = volume.current()
-    found = Receipt({ref: _published(volume, ref) for ref in volume.packs()}, current.id if current else "")
+    packs = {ref: digest for ref in volume.packs() if (digest := _published(volume, ref))}
+    found = Receipt(packs, current.id if current else "")
     text = found.encode()
     if file != "-":
         try:
@@ -37,7 +38,13 @@ def run(command: Command, settings: Settings) -> Result:
 
 
 def _published(volume: Volume, ref: PackRef) -> str:
-    """Return the digest of the published manifest, even if the site has derived its own. Raises `DamagedError`."""
-    found = installed(volume, ref)
+    """Return the digest of the published manifest, even if the site has derived its own.
+
+    Returns "" for a pack that a prune has just removed. Raises `DamagedError`.
+    """
+    try:
+        found = installed(volume, ref)
+    except NotInstalledError:
+        return ""
     plain = found.manifest.plain
     return plain.derived_from if plain and plain.derived_from else found.digest
