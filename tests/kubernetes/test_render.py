@@ -190,6 +190,7 @@ _ODD_TEXTS: Object = {
     "engine": {"modelsPath": "/models/a #b"},
 }
 _ODD_PATHS: Object = {
+    "fullnameOverride": "asr",
     "storage": {"type": "hostPath", "hostPath": {"path": "/data/models #1: new"}},
     "source": {"sas": {"existingSecret": ""}, "bundle": {"volume": {"emptyDir": {}}, "path": "site #2: new.tar"}},
 }
