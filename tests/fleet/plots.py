@@ -67,7 +67,7 @@ def _variants(found: Results) -> None:
         for axes, (label, value) in zip(line, rows.items(), strict=True):
             figures = [value(found[f"{kind}, {sites}, {name}"]) for name in variants]
             bars = axes.barh(variants, figures, color=[OWN if name == "alone" else OTHER for name in variants])
-            axes.bar_label(bars, fmt="%.3g", padding=2)
+            axes.bar_label(bars, fmt=lambda figure: f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}", padding=2)
             axes.margins(x=0.2)
             axes.set_title(f"{sites:,} machines, {kind}" if axes is line[0] else "", fontsize=9)
             if (kind, sites) == cases[-1]:
