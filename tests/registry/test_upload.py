@@ -29,7 +29,7 @@ from tests.services.registry import serve
 from tests.site import COMMON, DUTCH, NEWER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from models_init.publish.pack.version_directory import VersionDirectory
@@ -66,6 +66,12 @@ def _manifest(registry: Registry, repository: str, tag: str = REF.version) -> di
     content = json.loads(body)
     assert isinstance(content, dict)
     return content
+
+
+def _stored_archive(registry: Registry, prefix: str) -> bytes:
+    """Return the archive of the published `nl-nl`, as the registry has stored it."""
+    digest = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
+    return registry.blob_path(digest).read_bytes()
 
 
 async def test_image_has_two_layers_and_the_archive_byte_for_byte(
@@ -135,38 +141,33 @@ async def test_interrupted_upload_continues_where_it_ended(
     assert not list(directory.path.glob(".*.upload"))
 
 
+def lose_responses(monkeypatch: pytest.MonkeyPatch, key: Callable[[Any], str]) -> set[str]:
+    """Lose the response to the first request with each key, except an empty one. Return the set of lost keys."""
+    send, lost = RegistryClient.send, set[str]()
+
+    @asynccontextmanager
+    async def losing(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> AsyncIterator[Any]:
+        async with send(self, request, expected) as response:
+            if (found := key(request)) and found not in lost:
+                lost.add(found)
+                raise UnavailableError("the response is lost")
+            yield response
+
+    monkeypatch.setattr(RegistryClient, "send", losing)
+    return lost
+
+
 async def test_piece_whose_response_is_lost_is_sent_again(
     tmp_path: Path, registry: Registry, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The response to each piece is lost once, after its bytes are stored; the upload begins again."""
     monkeypatch.setattr(upload_registry, "PIECE", 3000)
     directory = pack(tmp_path, {"noise": hashlib.shake_128(b"y").digest(9000)})
-    send, lost = RegistryClient.send, set[str]()
-
-    class LosingResponse:
-        def __init__(self, inner: Any, request: Any) -> None:
-            self._inner, self._request = inner, request
-
-        async def __aenter__(self) -> Any:
-            response = await self._inner.__aenter__()
-            span = self._request.headers.get("Content-Range", "")
-            if span and span not in lost:
-                lost.add(span)
-                raise UnavailableError("the response is lost")
-            return response
-
-        async def __aexit__(self, *error: object) -> Any:
-            return await self._inner.__aexit__(*error)
-
-    def losing(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> Any:
-        return LosingResponse(send(self, request, expected), request)
-
-    monkeypatch.setattr(RegistryClient, "send", losing)
+    lost = lose_responses(monkeypatch, lambda request: request.headers.get("Content-Range", ""))
     result = await _push(directory, registry, prefix)
     assert len(lost) > 2
     assert result.fresh
-    digest = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
-    assert registry.blob_path(digest).read_bytes() == archive_of(directory).read_bytes()
+    assert _stored_archive(registry, prefix) == archive_of(directory).read_bytes()
 
 
 async def test_lost_response_to_the_end_of_a_blob_is_no_error(
@@ -174,22 +175,15 @@ async def test_lost_response_to_the_end_of_a_blob_is_no_error(
 ) -> None:
     """A gateway may answer 504 while the registry hashes a large blob; the repeated request finds no upload."""
     directory = pack(tmp_path, FILES)
-    send, lost = RegistryClient.send, set[str]()
 
-    @asynccontextmanager
-    async def losing(self: RegistryClient, request: Any, expected: frozenset[int] = frozenset()) -> AsyncIterator[Any]:
-        async with send(self, request, expected) as response:
-            if request.method == "PUT" and "digest=" in request.path and request.path not in lost:
-                lost.add(request.path)
-                raise UnavailableError("the response is lost")
-            yield response
+    def end_of_blob(request: Any) -> str:
+        return request.path if request.method == "PUT" and "digest=" in request.path else ""
 
-    monkeypatch.setattr(RegistryClient, "send", losing)
+    lost = lose_responses(monkeypatch, end_of_blob)
     result = await _push(directory, registry, prefix)
     assert len(lost) == 3
     assert result.fresh
-    digest = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
-    assert registry.blob_path(digest).read_bytes() == archive_of(directory).read_bytes()
+    assert _stored_archive(registry, prefix) == archive_of(directory).read_bytes()
 
 
 async def test_version_that_another_upload_publishes_meanwhile_is_not_replaced(
@@ -209,8 +203,7 @@ async def test_version_that_another_upload_publishes_meanwhile_is_not_replaced(
     monkeypatch.setattr(RegistryClient, "send", racing)
     with pytest.raises(UsageError, match="is published with other content, and a published version never changes"):
         await _push(directory, registry, prefix)
-    published = _manifest(registry, f"{prefix}/nl-nl")["layers"][1]["digest"]
-    assert registry.blob_path(published).read_bytes() == archive_of(other).read_bytes()
+    assert _stored_archive(registry, prefix) == archive_of(other).read_bytes()
 
 
 async def test_location_on_another_host_is_not_written_down(
