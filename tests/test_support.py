@@ -272,7 +272,7 @@ def test_output_that_cannot_be_written_is_reported(site: Site, tmp_path: Path) -
     ],
 )
 def test_archive_on_a_closed_stdout_is_no_bug(site: Site, output: str, code: int, fault: str) -> None:
-    """A closed reader is no error, as for every other result."""
+    """If the reader has closed the pipe, the exit code is 0, as for the other commands."""
     script = f'{{ "$0" -m models_init --support -; echo $? >code; }} {output}'
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), "MODELS_DIR": str(site.volume)}
     directory = site.volume.parent

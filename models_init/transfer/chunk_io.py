@@ -159,7 +159,10 @@ def copy(origin: str, start: int, root: str, placement: Placement) -> bool:
 
 
 def _opened(path: str) -> int | None:
-    """Return a descriptor of a regular file, or None if there is no readable one; opening a fifo does not block."""
+    """Open a regular file for reading. Return None if it does not exist, is not a regular file, or is not readable.
+
+    A FIFO does not block the call.
+    """
     try:
         descriptor = os.open(path, _READ)
     except OSError as error:

@@ -36,8 +36,10 @@ def leased_release(volume: Volume, release: Release) -> Iterator[list[int]]:
 def reading(volume: Volume, release: Release) -> Iterator[None]:
     """Hold a lease on a release, possibly damaged, while this program reads it.
 
-    There is no lease on the current release if its record is missing, nor while the lock server does not answer: a
-    prune removes nothing in either case. Raises `NoSuchReleaseError`: the release was pruned just now.
+    In two cases no lease is taken, and none is needed, because a prune then removes nothing: the record of the current
+    release is missing, or the lock server does not answer.
+
+    Raises `NoSuchReleaseError`: a prune has removed the release meanwhile.
     """
     with ExitStack() as stack:
         if volume.record(release.id) or volume.current_name() != release.id:

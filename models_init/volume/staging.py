@@ -120,10 +120,8 @@ class Staging:
                     return False
                 raise
             with removed_on_error(name):
-                if not self._is_same(
-                    os.lstat(name), link.file
-                ):  # its size or mode was changed: copy the chunks instead
-                    os.unlink(name)
+                if not self._is_same(os.lstat(name), link.file):
+                    os.unlink(name)  # its size or mode was changed: the chunks are copied instead
                     return False
                 os.rename(name, f"{self._root}/{link.file.path}")
             return True

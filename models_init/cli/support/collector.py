@@ -43,7 +43,7 @@ class Collector:
             self.members.append(SupportMember(name, description, text))
 
     def fail(self, name: str, description: str, reason: str) -> None:
-        """Add a member that says why there is no result."""
+        """Add a member with the reason why its content could not be collected."""
         self.failures.append(f"{name}: {reason}")
         self.members.append(SupportMember(name, description, json_text({"not_collected": reason})))
 
